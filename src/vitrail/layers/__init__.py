@@ -1,0 +1,1 @@
+"""Mechanisms that two papers or more share. Each is written once, here."""

@@ -1,0 +1,96 @@
+"""Cutting images into patches and projecting each to a token."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vitrail.errors import ConfigError, DataError
+
+Size = int | tuple[int, ...]
+
+
+def to_tuple(value: Size, dims: int = 2) -> tuple[int, ...]:
+    """16 → (16, 16); (16, 8) stays."""
+    values = (value,) * dims if isinstance(value, int) else tuple(value)
+    if len(values) != dims or any(v < 1 for v in values):
+        raise ConfigError(f"size {value} is not {dims} whole numbers of at least 1.")
+    return values
+
+
+def patch_grid(size: tuple[int, ...], patch: tuple[int, ...]) -> tuple[int, ...]:
+    """How many patches fit on each axis. Raises `DataError` where they do not fit exactly."""
+    if any(s < p or s % p for s, p in zip(size, patch, strict=True)):
+        nearest = " x ".join(
+            str(max(p, round(s / p) * p)) for s, p in zip(size, patch, strict=True)
+        )
+        raise DataError(
+            f"image of {' x '.join(map(str, size))} pixels does not divide into patches of "
+            f"{' x '.join(map(str, patch))}: resize it to {nearest}."
+        )
+    return tuple(s // p for s, p in zip(size, patch, strict=True))
+
+
+def patchify(images: Tensor, patch: tuple[int, ...]) -> Tensor:
+    """(B, C, *size) → (B, N, C · prod(patch)): pixels of a patch in the order (C, *patch)."""
+    grid = patch_grid(tuple(images.shape[2:]), patch)
+    dims = len(patch)
+    split = [n for pair in zip(grid, patch, strict=True) for n in pair]  # gh, ph, gw, pw, ...
+    x = images.reshape(*images.shape[:2], *split)
+    places = [2 + 2 * i for i in range(dims)]
+    pixels = [3 + 2 * i for i in range(dims)]
+    return x.permute(0, *places, 1, *pixels).reshape(len(x), math.prod(grid), -1)
+
+
+def unpatchify(patches: Tensor, patch: tuple[int, ...], grid: tuple[int, ...]) -> Tensor:
+    """(B, N, C · prod(patch)) → (B, C, *size): the inverse of `patchify`."""
+    dims = len(patch)
+    x = patches.reshape(len(patches), *grid, -1, *patch)
+    order = [n for i in range(dims) for n in (1 + i, 2 + dims + i)]
+    size = [g * p for g, p in zip(grid, patch, strict=True)]
+    return x.permute(0, 1 + dims, *order).reshape(len(x), -1, *size)
+
+
+class PatchEmbed(nn.Module):
+    """One token for each patch (Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929).
+
+    A convolution whose stride is its kernel and a linear layer on flattened patches are the same
+    map. The weights, (D, C, *patch), are kept once; `backend` says which of the two computes it.
+    """
+
+    def __init__(self, patch: tuple[int, ...], channels: int, dim: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.channels = channels
+        self.backend = "linear"
+        self.weight = nn.Parameter(torch.empty(dim, channels, *patch))
+        self.bias = nn.Parameter(torch.empty(dim))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """LeCun normal: outputs have the inputs' variance."""
+        fan_in = self.channels * math.prod(self.patch)
+        nn.init.trunc_normal_(self.weight, std=fan_in**-0.5)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        """images (B, C, *size) → tokens (B, N, D) and their grid."""
+        if images.ndim != 2 + len(self.patch) or images.shape[1] != self.channels:
+            raise DataError(
+                f"input of shape {tuple(images.shape)} does not fit a model for "
+                f"{self.channels}-channel images: give (batch, {self.channels}, "
+                f"{', '.join(['height', 'width'] if len(self.patch) == 2 else ['size'])})."
+            )
+        grid = patch_grid(tuple(images.shape[2:]), self.patch)
+        if self.backend == "linear":
+            return F.linear(patchify(images, self.patch), self.weight.flatten(1), self.bias), grid
+        if self.backend == "conv":
+            convolve = (F.conv1d, F.conv2d, F.conv3d)[len(self.patch) - 1]
+            tokens = convolve(images, self.weight, self.bias, stride=self.patch)
+            return tokens.flatten(2).transpose(1, 2), grid
+        raise ConfigError(f"patch backend {self.backend!r} is neither 'linear' nor 'conv'.")
+
+    def extra_repr(self) -> str:
+        """Shows the sizes in the model's printout."""
+        return f"patch={self.patch}, channels={self.channels}, dim={len(self.bias)}"

@@ -1,0 +1,251 @@
+"""The contract of every model, and all that can be said once for all of them.
+
+image ─embed→ Features(patches, prefix, grid) ─encode→ Features ─pool→ (B, D) ─head→ logits
+"""
+
+import inspect
+from collections import abc
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from vitrail.errors import ConfigError, TierError, suggest
+from vitrail.layers.patch import to_tuple
+from vitrail.layers.tokens import take
+
+
+class Features(NamedTuple):
+    """Tokens between two stages of a model. Prefix tokens and patches never share an index."""
+
+    patches: Tensor  # (B, N, D)
+    prefix: Tensor  # (B, P, D): class, distillation, register tokens; P may be 0
+    grid: tuple[int, ...]  # (H, W), (T, H, W) or (L,) of the whole image
+    kept: Tensor | None = None  # (B, N): which places of the grid `patches` holds; None: all
+
+    def take(self, index: Tensor) -> "Features":
+        """Only the patches at index (B, K). Keep it sorted: order matters to scans."""
+        kept = index if self.kept is None else self.kept.gather(1, index)
+        return self._replace(patches=take(self.patches, index), kept=kept)
+
+    def image(self) -> Tensor:
+        """Patches as a map (B, D, *grid)."""
+        if self.kept is not None:
+            raise TierError("patches were dropped: what is left is no full grid to draw as a map.")
+        return self.patches.transpose(1, 2).unflatten(2, self.grid)
+
+
+class Variant(NamedTuple):
+    """A named set of constructor keywords."""
+
+    keywords: abc.Mapping[str, Any]
+    parameters: int  # as published
+    absent: int = 0  # of these, how many Vitrail does not need; the model's file says which
+
+
+class _Recorded(type):
+    """Makes the constructor the config: checks the keywords, and remembers them in `config`."""
+
+    def __call__(cls, *args: Any, **keywords: Any) -> Any:
+        signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+        names = list(signature.parameters)[1:]
+        for name in keywords:
+            if name not in names:
+                raise ConfigError(
+                    f"{cls.__name__} has no keyword {name!r}.{suggest(name, names)} "
+                    f"It takes: {', '.join(names)}."
+                )
+        try:
+            bound = signature.bind(None, *args, **keywords)
+        except TypeError as problem:
+            raise ConfigError(f"{cls.__name__}: {problem}.") from None
+        model = super().__call__(*args, **keywords)
+        bound.apply_defaults()
+        model.config = dict(list(bound.arguments.items())[1:])
+        model.init_weights()
+        return model
+
+
+class Backbone(nn.Module, metaclass=_Recorded):
+    """What every model is: `embed`, `encode`, `pool`, `head`.
+
+    A model sets, before anything else, what `Backbone.__init__` takes, and then `blocks`, `norm`
+    and `head`. `config` holds the constructor's keywords and rebuilds the model.
+    """
+
+    config: dict[str, Any]
+    blocks: nn.ModuleList
+    head: nn.Module
+
+    def __init__(self, image_size: int | tuple[int, ...], channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.image_size = to_tuple(image_size)
+        self.channels = channels
+        self.num_classes = num_classes
+        self.gradient_checkpointing = False
+        # Travels with the weights; set by loading and training.
+        self.preprocess: Any = None
+        self.labels: list[str] | None = None
+        self.origin = ""
+
+    def embed(self, images: Tensor) -> Features:
+        """images (B, C, *size) → Features with positions added."""
+        raise NotImplementedError
+
+    def encode(self, features: Features) -> Features:
+        """Features → Features of the same kind, through all blocks and the last norm."""
+        raise NotImplementedError
+
+    def pool(self, features: Features) -> Tensor:
+        """Features → (B, D), what the head reads."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images (B, C, *size) → logits (B, num_classes)."""
+        features = self.embed(images)
+        features = self.encode(features)
+        pooled = self.pool(features)
+        return self.head(pooled)
+
+    def features(self, images: Tensor) -> Features:
+        """images (B, C, *size) → Features after the last norm."""
+        return self.encode(self.embed(images))
+
+    @property
+    def depth(self) -> int:
+        """How many blocks there are."""
+        return len(self.blocks)
+
+    @property
+    def pooled_dim(self) -> int:
+        """The width of what `pool` gives and the head reads."""
+        raise NotImplementedError
+
+    def make_head(self, num_classes: int) -> nn.Module:
+        """A fresh head on pooled features; no classes, no head."""
+        return nn.Linear(self.pooled_dim, num_classes) if num_classes else nn.Identity()
+
+    def reset_head(self, num_classes: int) -> None:
+        """Replaces the head by a freshly initialised one. 0 leaves the pooled features."""
+        like = next(self.parameters())
+        self.head = self.make_head(num_classes).to(like.device, like.dtype)
+        _initialise(self.head)
+        self.num_classes = self.config["num_classes"] = num_classes
+
+    def init_weights(self) -> None:
+        """Initialises every parameter: linear layers truncated-normal (std 0.02), norms to 1."""
+        _initialise(self)
+
+    def run_blocks(self, x: Any, *context: Any) -> Any:
+        """x through all blocks; recomputes them in the backward pass if asked to."""
+        for block in self.blocks:
+            if self.gradient_checkpointing and self.training:
+                x = checkpoint(block, x, *context, use_reentrant=False)
+            else:
+                x = block(x, *context)
+        return x
+
+    def layer_of(self, parameter: str) -> int:
+        """A parameter's layer: 0 for the embedding, i + 1 for block i, depth + 1 for norm and head."""
+        part, _, rest = parameter.partition(".")
+        if part == "blocks":
+            return int(rest.partition(".")[0]) + 1
+        return self.depth + 1 if part in ("norm", "head") else 0
+
+    def no_decay(self) -> set[str]:
+        """Parameters that weight decay must leave alone: all vectors, and tokens and positions."""
+        tables = {"position", "class_token", "distillation_token", "registers"}
+        return {n for n, p in self.named_parameters() if p.ndim < 2 or n in tables}
+
+    def freeze(self, layers: int | None = None) -> None:
+        """Stops the gradient below layer `layers` (as `layer_of` counts); None frees only the head."""
+        for name, parameter in self.named_parameters():
+            if layers is None:
+                parameter.requires_grad = name.startswith("head.")
+            else:
+                parameter.requires_grad = self.layer_of(name) >= layers
+
+    def _block_indices(self, layers: abc.Sequence[int]) -> list[int]:
+        """Resolves negative indices; raises `ConfigError` for a block that is not there."""
+        for layer in layers:
+            if not -self.depth <= layer < self.depth:
+                raise ConfigError(
+                    f"layer {layer} is not in this model: it has blocks 0 to {self.depth - 1}."
+                )
+        return [layer % self.depth for layer in layers]
+
+
+class Sequence(Backbone):
+    """The tier of models whose patches may be dropped: every method can train them.
+
+    Prefix tokens stand before the patches inside `encode`; a model that puts them elsewhere
+    overrides `join` and `split`, and nobody else needs to know.
+    """
+
+    norm: nn.Module
+
+    def join(self, features: Features) -> Tensor:
+        """Features → the sequence (B, P + N, D) that the blocks see."""
+        return torch.cat([features.prefix, features.patches], dim=1)
+
+    def split(self, tokens: Tensor, features: Features) -> Features:
+        """The inverse of `join`; `features` tells how many tokens were whose."""
+        prefix = features.prefix.shape[1]
+        return features._replace(prefix=tokens[:, :prefix], patches=tokens[:, prefix:])
+
+    def context(self, features: Features) -> tuple[Any, ...]:
+        """What the blocks need beside the tokens, such as rotations."""
+        return ()
+
+    def encode(self, features: Features) -> Features:
+        """Features → Features of the same shapes, normalised."""
+        tokens = self.run_blocks(self.join(features), *self.context(features))
+        return self.split(self.norm(tokens), features)
+
+    def intermediates(self, images: Tensor, layers: abc.Sequence[int]) -> list[Features]:
+        """Features after the given blocks, without the last norm. Negative indices count back."""
+        wanted, caught = self._block_indices(layers), {}
+        features = self.embed(images)
+        context, tokens = self.context(features), self.join(features)
+        for i, block in enumerate(self.blocks[: max(wanted) + 1]):
+            tokens = block(tokens, *context)
+            if i in wanted:
+                caught[i] = self.split(tokens, features)
+        return [caught[i] for i in wanted]
+
+
+class Pyramid(Backbone):
+    """The tier of models whose grid shrinks on the way: patches may be masked, not dropped.
+
+    Its `blocks` are stages, each a module from Features to Features on a coarser grid.
+    """
+
+    norm: nn.Module
+
+    def encode(self, features: Features) -> Features:
+        """Features on the finest grid → normalised Features on the coarsest."""
+        if features.kept is not None:
+            raise TierError(
+                f"{type(self).__name__} is a pyramid: mask its patches, do not drop them."
+            )
+        features = self.run_blocks(features)
+        return features._replace(patches=self.norm(features.patches))
+
+    def intermediates(self, images: Tensor, layers: abc.Sequence[int]) -> list[Features]:
+        """Features after the given stages, finest first. Negative indices count back."""
+        wanted, features, caught = self._block_indices(layers), self.embed(images), []
+        for stage in self.blocks:
+            features = stage(features)
+            caught.append(features)
+        return [caught[i] for i in wanted]
+
+
+def _initialise(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif callable(reset := getattr(module, "reset_parameters", None)):
+            reset()
