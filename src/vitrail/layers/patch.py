@@ -40,16 +40,16 @@ def patchify(images: Tensor, patch: tuple[int, ...]) -> Tensor:
     x = images.reshape(*images.shape[:2], *split)
     places = [2 + 2 * i for i in range(dims)]
     pixels = [3 + 2 * i for i in range(dims)]
-    return x.permute(0, *places, 1, *pixels).reshape(len(x), math.prod(grid), -1)
+    return x.permute(0, *places, 1, *pixels).reshape(x.shape[0], math.prod(grid), -1)
 
 
 def unpatchify(patches: Tensor, patch: tuple[int, ...], grid: tuple[int, ...]) -> Tensor:
     """(B, N, C · prod(patch)) → (B, C, *size): the inverse of `patchify`."""
     dims = len(patch)
-    x = patches.reshape(len(patches), *grid, -1, *patch)
+    x = patches.reshape(patches.shape[0], *grid, -1, *patch)
     order = [n for i in range(dims) for n in (1 + i, 2 + dims + i)]
     size = [g * p for g, p in zip(grid, patch, strict=True)]
-    return x.permute(0, 1 + dims, *order).reshape(len(x), -1, *size)
+    return x.permute(0, 1 + dims, *order).reshape(x.shape[0], -1, *size)
 
 
 class PatchEmbed(nn.Module):

@@ -96,7 +96,7 @@ class DeiT(Sequence):
         patches, grid = self.patch_embed(images)
         patches = patches + resize_positions(self.position, self.grid, grid)
         prefix = torch.cat([self.class_token, self.distillation_token], dim=1)
-        prefix = prefix.expand(len(patches), -1, -1)
+        prefix = prefix.expand(patches.shape[0], -1, -1)
         return Features(self.emb_dropout(patches), self.emb_dropout(prefix), grid)
 
     def pool(self, features: Features) -> Tensor:
