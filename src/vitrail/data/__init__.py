@@ -1,0 +1,1 @@
+"""Images in: sources, decoding, batches, views. Stands alone; knows nothing of models."""
