@@ -23,7 +23,7 @@ MORE: dict[str, list[dict[str, Any]]] = {
         {"pool": "cls+mean", "position": "sincos", "registers": 3, "layer_scale": 0.5},
         {"registers": 2, "position": "rope", "channels": 1, "patch_size": (4, 8)},
     ],
-    "DeiT": [{"pool": "cls"}],
+    "DeiT": [{"pool": "cls", "position": "learned+antialias"}],
 }
 
 CASES = [(name, more) for name in model_classes() for more in [{}, *MORE.get(name, [])]]

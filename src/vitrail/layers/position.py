@@ -8,17 +8,21 @@ from vitrail.errors import ConfigError
 
 Rotation = tuple[Tensor, Tensor]
 
+# Kinds of learned positions: whether their table is antialiased when it is resampled.
+LEARNED = {"learned": False, "learned+antialias": True}
+
 
 def resize_positions(
-    table: Tensor, old: tuple[int, int], new: tuple[int, int], *, antialias: bool = False
+    table: Tensor, old: tuple[int, int], new: tuple[int, int], antialias: bool = False
 ) -> Tensor:
     """Resamples a table of positions (1, H·W, D) from one grid to another, bicubically.
 
-    DINOv2 and transformers resample without antialiasing, timm with it.
+    DINOv2 resamples without antialiasing; DINOv2 with registers and timm with it.
     """
     if old == new:
         return table
-    image = table.reshape(1, *old, -1).permute(0, 3, 1, 2).float()
+    image = table.reshape(1, *old, -1).permute(0, 3, 1, 2)
+    image = image.to(torch.promote_types(table.dtype, torch.float32))  # no bicubic in half
     image = F.interpolate(image, size=new, mode="bicubic", antialias=antialias)
     return image.permute(0, 2, 3, 1).flatten(1, 2).to(table.dtype)
 

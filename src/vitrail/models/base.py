@@ -133,6 +133,12 @@ class Backbone(nn.Module, metaclass=_Recorded):
         _initialise(self.head)
         self.num_classes = self.config["num_classes"] = num_classes
 
+    def cut(self, depth: int) -> None:
+        """Keeps only the first `depth` blocks: the features of a middle layer, normalised."""
+        self._block_indices([depth - 1])
+        self.blocks = self.blocks[:depth]
+        self.config["depth"] = depth
+
     def init_weights(self) -> None:
         """Initialises every parameter: linear layers truncated-normal (std 0.02), norms to 1."""
         _initialise(self)

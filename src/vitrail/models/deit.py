@@ -21,7 +21,7 @@ from vitrail.layers.attend import Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
-from vitrail.layers.position import resize_positions
+from vitrail.layers.position import LEARNED, resize_positions
 from vitrail.models.base import Features, Sequence, Variant
 
 
@@ -47,8 +47,8 @@ class TwoHeads(nn.Module):
 class DeiT(Sequence):
     """A Vision Transformer with a class token and a distillation token.
 
-    Keywords as those of `ViT`, but for `pool`: "both" (the paper's) averages the logits of both
-    tokens' heads; "cls" has a head on the class token alone.
+    Keywords as those of `ViT`; `position` is learned either way. `pool`: "both" (the paper's)
+    averages the logits of both tokens' heads; "cls" has a head on the class token alone.
     """
 
     def __init__(
@@ -65,12 +65,14 @@ class DeiT(Sequence):
         dropout: float = 0.0,
         emb_dropout: float = 0.0,
         drop_path: float = 0.0,
+        position: str = "learned",
         norm_eps: float = 1e-6,
     ) -> None:
         super().__init__(image_size, channels, num_classes)
         check_choice("pool", pool, ("both", "cls"))
+        check_choice("position", position, tuple(LEARNED))
         patch = to_tuple(patch_size)
-        self.dim, self.pool_kind = dim, pool
+        self.dim, self.pool_kind, self.position_kind = dim, pool, position
         self.grid = patch_grid(self.image_size, patch)
 
         self.patch_embed = PatchEmbed(patch, channels, dim)
@@ -94,7 +96,8 @@ class DeiT(Sequence):
     def embed(self, images: Tensor) -> Features:
         """images (B, C, H, W) → patches (B, N, D) with positions, prefix (B, 2, D)."""
         patches, grid = self.patch_embed(images)
-        patches = patches + resize_positions(self.position, self.grid, grid)
+        antialias = LEARNED[self.position_kind]
+        patches = patches + resize_positions(self.position, self.grid, grid, antialias)
         prefix = torch.cat([self.class_token, self.distillation_token], dim=1)
         prefix = prefix.expand(patches.shape[0], -1, -1)
         return Features(self.emb_dropout(patches), self.emb_dropout(prefix), grid)

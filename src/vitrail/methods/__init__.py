@@ -1,0 +1,1 @@
+"""What a backbone is trained to do, one paper a file."""

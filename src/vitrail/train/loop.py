@@ -1,0 +1,279 @@
+"""The training loop: one for every method and every model.
+
+Everything a step draws at random follows from (seed, epoch, position), and a checkpoint holds the
+rest, so a run that was killed and resumed ends with the same bytes as one that never stopped.
+"""
+
+import contextlib
+import errno
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from vitrail.data.loader import Loader
+from vitrail.errors import ConfigError, TrainingError
+from vitrail.files import atomic_write
+from vitrail.hub.artifact import save as save_artifact
+from vitrail.models.base import Backbone
+from vitrail.methods.linear_probe import LinearProbe
+from vitrail.train import checkpoint, evaluate
+from vitrail.train.build import (
+    FeatureStream,
+    ImageStream,
+    Sources,
+    build_method,
+    build_model,
+    compute_features,
+    mixed_seed,
+    open_sources,
+)
+from vitrail.train.monitor import Monitor, bar, note
+from vitrail.train.optim import average, parameter_groups
+from vitrail.train.run import Run, check_unchanged, read_run
+from vitrail.train.schedule import cosine
+
+def train(run: Run, folder: Path, *, resume: bool = False) -> dict[str, Any]:
+    """Trains as `run` says in `folder` → the final figures.
+
+    Raises `VitrailError` before anything is written if the settings, the data or the folder are
+    not as they should be, and `TrainingError` later; then the newest checkpoint stays.
+    """
+    settings = folder / "run.yaml"
+    if resume:
+        if not settings.is_file():
+            raise ConfigError(f"{folder} holds no run to resume: it has no run.yaml.")
+        check_unchanged(read_run(settings), run)
+    elif settings.exists():
+        raise ConfigError(f"{folder} already holds a run: add --resume, or choose another --out.")
+    with bar("reading images") as progress:
+        sources = open_sources(run, progress)
+    trainer = Trainer(run, folder, sources)
+    run.save(folder)
+    bad = [*sources.train.bad, *sources.validation.bad]
+    if bad:
+        lines = "".join(f"{name}\t{reason}\n" for name, reason in bad)
+        atomic_write(folder / "bad_images.txt", lines)
+        note(f"left out {len(bad)} images that cannot be read, listed in {folder / 'bad_images.txt'}:")
+        for name, reason in bad[:10]:
+            note(f"  {name}: {reason}")
+    return trainer.fit(resume=resume and bool(checkpoint.folders(folder)))
+
+
+@contextlib.contextmanager
+def _polite_interrupt() -> Iterator[dict[str, bool]]:
+    """Lets the step that runs finish when Ctrl-C comes first; a second one stops at once."""
+    asked = {"stop": False}
+
+    def first(*_: object) -> None:
+        asked["stop"] = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    try:
+        old = signal.signal(signal.SIGINT, first)
+    except ValueError:  # not in the main thread: there Ctrl-C goes elsewhere
+        yield asked
+        return
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, old)
+
+
+MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # accelerate's names
+
+
+class Trainer:
+    """Trains one model on one source, in one run folder."""
+
+    def __init__(self, run: Run, folder: Path, sources: Sources) -> None:
+        if run.train.threads is not None:
+            torch.set_num_threads(run.train.threads)
+        self.run, self.folder, self.sources = run, folder, sources
+        self.accelerator = Accelerator(mixed_precision=MIXED[run.train.precision])
+        torch.manual_seed(run.train.seed)
+        model = build_model(run, sources.train)
+        assert model.preprocess is not None
+        self.preprocess = model.preprocess
+        self.validation = Loader(
+            sources.validation,
+            2 * run.data.batch_size,
+            self.preprocess.crop,
+            workers=run.data.workers,
+        )
+        method = build_method(run, model).to(self.accelerator.device)
+        self.model: Backbone = model
+        self.stream = self._stream(method)
+        optim = run.optim
+        optimizer = torch.optim.AdamW(
+            parameter_groups(model, optim.lr, optim.weight_decay, optim.layer_decay),
+            betas=optim.betas,
+            fused=True,
+        )
+        self.average = average(model, optim.ema) if optim.ema else None
+        self.learner = checkpoint.Learner(
+            method, optimizer, self.average, self.accelerator.scaler
+        )
+        self.method, self.optimizer = self.accelerator.prepare(method, optimizer)
+        self.epoch_steps = len(self.stream) // optim.accumulate
+        if self.epoch_steps == 0:
+            raise ConfigError(
+                f"optim.accumulate={optim.accumulate} is more than the {len(self.stream)} batches "
+                "of an epoch: lower it or data.batch_size."
+            )
+        self.total = self.epoch_steps * run.schedule.epochs
+        self.unchecked: list[Tensor] = []  # losses since the last look whether they are finite
+
+    def fit(self, *, resume: bool = False) -> dict[str, Any]:
+        """Trains to the end, evaluates, writes the artifact → the final figures."""
+        step, metrics_bytes = checkpoint.load(self.folder, self.learner) if resume else (0, 0)
+        main, train = self.accelerator.is_main_process, self.run.train
+        with Monitor(
+            self.folder, self.total, step=step, metrics_bytes=metrics_bytes, wandb=train.wandb
+        ) as monitor:
+            try:
+                with _polite_interrupt() as asked:
+                    self._epochs(step, monitor, asked)
+            except KeyboardInterrupt:
+                raise TrainingError(
+                    f"stopped; {checkpoint.kept(self.folder)} Go on with --resume."
+                ) from None
+            except OSError as problem:
+                if problem.errno != errno.ENOSPC:
+                    raise
+                raise TrainingError(
+                    f"the disk is full; {checkpoint.kept(self.folder)} Make room, then add --resume."
+                ) from None
+        return self._finish() if main else {}
+
+    def _epochs(self, step: int, monitor: Monitor, asked: dict[str, bool]) -> None:
+        train = self.run.train
+        save_every = train.save_every or self.epoch_steps
+        log_from = step
+        while step < self.total:
+            epoch, done = divmod(step, self.epoch_steps)
+            accumulate = self.run.optim.accumulate
+            batches = self.stream.epoch(epoch, done * accumulate, self.accelerator.device)
+            for _ in range(done, self.epoch_steps):
+                values = self._step(step, batches)
+                step += 1
+                here = step / self.epoch_steps
+                monitor.tick(step, here)
+                save = step % save_every == 0 or step == self.total or asked["stop"]
+                if step % train.log_every == 0 or step == self.total:
+                    self._check_finite(step)
+                    floats = {k: float(v) for k, v in values.items()}
+                    images = (step - log_from) * accumulate * self.run.data.batch_size
+                    monitor.train(step, {"epoch": round(here, 4), **floats}, images)
+                    log_from = step
+                epochs, rest = divmod(step, self.epoch_steps)
+                last = step == self.total
+                if not rest and (epochs % train.eval_every == 0 or last):
+                    figures = monitor.aside(self._validate)
+                    monitor.evaluated(step, {"epoch": float(epochs), **figures})
+                if save:
+                    self._check_finite(step)
+                if save and self.accelerator.is_main_process:
+                    monitor.aside(
+                        lambda step=step: checkpoint.save(
+                            self.folder, step, self.learner, monitor.sync()
+                        )
+                    )
+                if asked["stop"]:
+                    raise KeyboardInterrupt
+
+    def _step(self, step: int, batches: Any) -> dict[str, Tensor | float]:
+        """One step of the optimizer, on `accumulate` batches."""
+        optim, schedule = self.run.optim, self.run.schedule
+        torch.manual_seed(mixed_seed(self.run.train.seed, step, self.accelerator.process_index))
+        factor = cosine(step, self.total, schedule.warmup, schedule.min_lr)
+        for group in self.optimizer.param_groups:
+            group["lr"] = optim.lr * group["scale"] * factor
+        self.method.train()
+        for number in range(optim.accumulate):
+            images, targets = next(batches)
+            last = number == optim.accumulate - 1
+            alone = contextlib.nullcontext() if last else self.accelerator.no_sync(self.method)
+            with alone, self.accelerator.autocast():
+                loss, metrics = self.method(images, targets)
+                self.accelerator.backward(loss / optim.accumulate)
+            self.unchecked.append(loss.detach())
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), optim.clip)
+        if self.accelerator.device.type == "cpu":
+            self._check_finite(step + 1)  # costs nothing here, and spares the weights
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.learner.method.after_step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        assert norm is not None
+        return {"loss": loss.detach(), "lr": optim.lr * factor, "grad_norm": norm, **metrics}
+
+    def _check_finite(self, step: int) -> None:
+        """Raises `TrainingError` naming the first step whose loss is no number."""
+        if not self.unchecked:
+            return
+        finite = torch.stack(self.unchecked).isfinite().tolist()
+        steps = len(finite) // self.run.optim.accumulate
+        self.unchecked.clear()
+        if not all(finite):
+            bad = step - steps + 1 + finite.index(False) // self.run.optim.accumulate
+            raise TrainingError(
+                f"the loss is not finite at step {bad}; {checkpoint.kept(self.folder)} "
+                f"Lower optim.lr (now {self.run.optim.lr:g}) or lengthen schedule.warmup."
+            )
+
+    @property
+    def judged(self) -> Backbone:
+        """The weights that are evaluated and kept: the average if there is one."""
+        return self.average.module if self.average is not None else self.model
+
+    def _validate(self) -> dict[str, float]:
+        if isinstance(self.stream, FeatureStream):
+            with torch.inference_mode():
+                features = (self.held_features - self.stream.mean) / self.stream.std
+                logits = self.judged.head(features.to(self.accelerator.device)).cpu()
+            result = evaluate.summarise(logits, self.held_targets, torch.arange(len(logits)))
+        else:
+            result = evaluate.evaluate(self.judged, self.validation, self.preprocess)
+        return {"loss": result.loss, "top1": result.top1, "top5": result.top5}
+
+    def _stream(self, method: torch.nn.Module) -> ImageStream | FeatureStream:
+        """Random views of images, or features computed once where only the head learns."""
+        data, seed = self.run.data, self.run.train.seed
+        if not isinstance(method, LinearProbe):
+            shard = (self.accelerator.process_index, self.accelerator.num_processes)
+            return ImageStream(self.run, self.sources.train, self.preprocess, shard)
+        loader = Loader(self.sources.train, data.batch_size, self.preprocess.crop, workers=data.workers)
+        computed = []
+        for name, part in (("training", loader), ("validation", self.validation)):
+            with bar(f"features of {name} images") as progress:
+                computed.append(compute_features(self.model, part, self.preprocess, progress))
+        (features, targets), (self.held_features, self.held_targets) = computed
+        return FeatureStream(features, targets, data.batch_size, seed)
+
+    def _finish(self) -> dict[str, Any]:
+        model = self.judged.eval()
+        model.preprocess, model.labels = self.preprocess, self.sources.train.labels
+        if isinstance(self.stream, FeatureStream):
+            probe = self.learner.method
+            assert isinstance(probe, LinearProbe)
+            probe.backbone = model
+            probe.unstandardise(self.stream.mean, self.stream.std)
+        with bar("final evaluation") as progress:
+            result = evaluate.evaluate(model, self.validation, self.preprocess, progress)
+        figures = evaluate.write(
+            self.folder,
+            result,
+            self.sources.validation,
+            self.preprocess.crop,
+            self.sources.train.labels,
+            split=f"{self.run.data.source} {self.sources.split}",
+            weights="moving average" if self.average is not None else "last step",
+        )
+        save_artifact(model, self.folder / "model", metrics=figures)
+        return figures

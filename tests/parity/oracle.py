@@ -1,0 +1,33 @@
+"""What all parity tests share."""
+
+import torch
+from torch import nn
+
+
+def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Gives every parameter a value that a mistake could not hide behind: no zeros, no ones."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if parameter.ndim < 2 and "weight" in name:  # norms
+                parameter.copy_(1 + 0.2 * noise)
+            elif any(part in name for part in ("gamma", "lambda")):  # layer scales
+                parameter.copy_(0.5 + 0.2 * noise)
+            else:
+                parameter.copy_(noise * 0.5 / max(parameter.shape[-1], 16) ** 0.5)
+            # On a grid, so that a sum of two (a token and its position) is exact in float32.
+            parameter.mul_(1024).round_().div_(1024)
+    return model.eval()
+
+
+def images(*size: int, channels: int = 3, batch: int = 2) -> torch.Tensor:
+    """Random images of size (height, width)."""
+    return torch.randn(batch, channels, *size, generator=torch.Generator().manual_seed(1))
+
+
+def close(ours: torch.Tensor, theirs: torch.Tensor, limit: float = 1e-5) -> None:
+    """Fails unless the largest difference is within the limit, and the outputs say something."""
+    assert theirs.std() > 0.01, "the original's output is too flat to prove anything"
+    difference = (ours - theirs).abs().max().item()
+    assert difference <= limit, f"differs by {difference:.2e}, more than {limit:.0e}"

@@ -1,0 +1,86 @@
+"""The same weights in timm and here give the same numbers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+
+import vitrail
+from tests.parity.oracle import close, images, randomise
+from vitrail.errors import LoadError
+
+SMALL = {"embed_dim": 48, "depth": 3, "num_heads": 4, "img_size": 32, "patch_size": 8}
+CASES: dict[str, dict[str, Any]] = {
+    "vit_tiny_patch16_224": {},
+    "vit_base_patch32_224": {"qk_norm": True, "init_values": 0.1},
+    "vit_base_patch16_224": {"class_token": False, "global_pool": "avg", "fc_norm": False},
+    "vit_small_patch14_reg4_dinov2": {"num_classes": 5},
+    "deit_tiny_distilled_patch16_224": {},
+    "deit3_small_patch16_224": {},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@torch.inference_mode()
+def test_logits_and_features(name: str, tmp_path: Path) -> None:
+    arguments = {"num_classes": 7, **SMALL, **CASES[name]}
+    original = randomise(timm.create_model(name, dynamic_img_size=True, **arguments))
+    arguments.pop("fc_norm", None)  # shows in the weights
+    folder_of(original, tmp_path, name, arguments)
+    model = vitrail.load(tmp_path)
+    pixels = images(32, 32)
+    close(model(pixels), original(pixels))
+    close(model(images(40, 24)), original(images(40, 24)))
+    features = model.features(pixels)
+    joined = torch.cat([features.prefix, features.patches], dim=1)
+    close(joined, original.forward_features(pixels))
+    original, model = original.double(), model.double()
+    close(model(pixels.double()), original(pixels.double()), 1e-10)
+
+
+def folder_of(original: torch.nn.Module, folder: Path, name: str, arguments: dict[str, Any]) -> None:
+    """config.json and model.safetensors as timm lays them out."""
+    config = {
+        "architecture": name,
+        "num_classes": original.num_classes,
+        "global_pool": arguments.get("global_pool", "token"),
+        "model_args": arguments,
+        "pretrained_cfg": {**original.pretrained_cfg, "input_size": [3, 32, 32]},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    safetensors.torch.save_file(original.state_dict(), folder / "model.safetensors")
+
+
+@torch.inference_mode()
+def test_full_size_and_another_resolution_as_timm_writes_it(tmp_path: Path) -> None:
+    original = randomise(timm.create_model("vit_tiny_patch16_224"))
+    timm.models.save_for_hf(original, str(tmp_path), safe_serialization=True)
+    close(vitrail.load(tmp_path)(images(224, 224)), original(images(224, 224)))
+    larger = timm.create_model("vit_tiny_patch16_224", img_size=(288, 320)).eval()
+    state = timm.models.vision_transformer.checkpoint_filter_fn(original.state_dict(), larger)
+    larger.load_state_dict(state)
+    ours = vitrail.load(tmp_path, image_size=(288, 320))
+    close(ours(images(288, 320)), larger(images(288, 320)))
+    assert ours.preprocess.size == (288, 320)
+
+
+@pytest.mark.parametrize(
+    "name", ["vit_base_patch32_clip_quickgelu_224", "vit_relpos_small_patch16_224", "eva02_tiny_patch14_224"]
+)
+def test_other_architectures_are_refused_by_name(name: str, tmp_path: Path) -> None:
+    config = {"architecture": name, "pretrained_cfg": {}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(LoadError, match=f"'{name}' is no plain ViT or DeiT"):
+        vitrail.load(tmp_path)
+
+
+def test_a_weight_without_a_place_is_refused(tmp_path: Path) -> None:
+    original = timm.create_model("vit_tiny_patch16_224", pre_norm=True, depth=1)
+    folder_of(original, tmp_path, "vit_tiny_patch16_224", {})
+    with pytest.raises(LoadError, match="weight 'norm_pre.bias' has no place"):
+        vitrail.load(tmp_path)
