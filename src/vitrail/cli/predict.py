@@ -1,0 +1,55 @@
+"""`vitrail predict`: what is in these images."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from vitrail.cli.common import BadImages, Images, Model, Size, Weights, open_model, out, read_images
+from vitrail.errors import ConfigError
+
+BATCH = 32
+
+
+def run(
+    images: Images,
+    model: Model,
+    weights: Weights = None,
+    top: Annotated[int, typer.Option(min=1, help="Classes to name for each image.")] = 3,
+    image_size: Size = None,
+    bad_images: BadImages = "raise",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Names the likeliest classes of each image."""
+    import torch
+
+    backbone = open_model(model, weights, image_size)
+    if not backbone.num_classes:
+        raise ConfigError(
+            f"{model} has no classifier: train one on it, such as "
+            f"`vitrail train folder:PHOTOS model.weights={weights or model}`."
+        )
+    assert backbone.preprocess is not None
+    names = backbone.labels or [str(i) for i in range(backbone.num_classes)]
+    waiting = []
+
+    def flush() -> None:
+        with torch.inference_mode():
+            crops = torch.stack([crop for _, crop in waiting])
+            parts = backbone(backbone.preprocess.normalise(crops)).softmax(1)
+        best, which = parts.topk(min(top, len(names)), dim=1)
+        for (path, _), row, places in zip(waiting, best.tolist(), which.tolist(), strict=True):
+            likely = {names[i]: round(part, 4) for i, part in zip(places, row, strict=True)}
+            if as_json:
+                out.print_json(json.dumps({"image": str(path), "classes": likely}), indent=None)
+            else:
+                told = "  ".join(f"{name} {part:.1%}" for name, part in likely.items())
+                out.print(f"{path}: {told}", highlight=False, markup=False)
+        waiting.clear()
+
+    for item in read_images(backbone, images, bad_images):
+        waiting.append(item)
+        if len(waiting) == BATCH:
+            flush()
+    if waiting:
+        flush()

@@ -1,0 +1,1 @@
+"""Looking inside: attention, features, shapes, and pages that show them."""
