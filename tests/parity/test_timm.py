@@ -42,7 +42,9 @@ def test_logits_and_features(name: str, tmp_path: Path) -> None:
     close(model(pixels.double()), original(pixels.double()), 1e-10)
 
 
-def folder_of(original: torch.nn.Module, folder: Path, name: str, arguments: dict[str, Any]) -> None:
+def folder_of(
+    original: torch.nn.Module, folder: Path, name: str, arguments: dict[str, Any]
+) -> None:
     """config.json and model.safetensors as timm lays them out."""
     config = {
         "architecture": name,
@@ -69,7 +71,12 @@ def test_full_size_and_another_resolution_as_timm_writes_it(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "name", ["vit_base_patch32_clip_quickgelu_224", "vit_relpos_small_patch16_224", "eva02_tiny_patch14_224"]
+    "name",
+    [
+        "vit_base_patch32_clip_quickgelu_224",
+        "vit_relpos_small_patch16_224",
+        "eva02_tiny_patch14_224",
+    ],
 )
 def test_other_architectures_are_refused_by_name(name: str, tmp_path: Path) -> None:
     config = {"architecture": name, "pretrained_cfg": {}}

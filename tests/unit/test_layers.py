@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vitrail.errors import ConfigError, DataError, TierError
+from vitrail.errors import ConfigError, TierError
 from vitrail.layers.attend import Attend, Attention
 from vitrail.layers.block import DropPath, drop_path_rates
 from vitrail.layers.patch import PatchEmbed, patchify, unpatchify

@@ -34,7 +34,9 @@ def open_model(ref: str, weights: str | None, image_size: int | None) -> "Backbo
     if model.preprocess is None:
         raise LoadError(f"{ref} does not say how images are prepared for it: it was saved without.")
     if image_size is not None:
-        patch = model.patch_embed.patch  # type: ignore[union-attr]
+        from vitrail.layers.patch import to_tuple
+
+        patch = to_tuple(model.config["patch_size"])
         if image_size < 1 or any(image_size % p for p in patch):
             raise ConfigError(f"--image-size {image_size} is no multiple of the patch {patch[0]}.")
         model.preprocess = model.preprocess.at((image_size, image_size))
@@ -74,4 +76,6 @@ def numbers(listed: str | None, option: str) -> list[int] | None:
     try:
         return [int(part) for part in listed.split(",")]
     except ValueError:
-        raise ConfigError(f"{option} {listed!r} is no list of whole numbers such as 3,11.") from None
+        raise ConfigError(
+            f"{option} {listed!r} is no list of whole numbers such as 3,11."
+        ) from None

@@ -1,4 +1,4 @@
-"""`vitrail demo`: a real ViT attends to photographs, and a small one is trained before your eyes."""
+"""`vitrail demo`: a real ViT looks at photographs, and a small one is trained before your eyes."""
 
 import os
 import sys
@@ -16,7 +16,9 @@ LOOK_PIXELS = 392
 
 
 def run(
-    folder: Annotated[Path, typer.Option("--out", "-o", help="Where to put it all.")] = Path("runs/demo"),
+    folder: Annotated[Path, typer.Option("--out", "-o", help="Where to put it all.")] = Path(
+        "runs/demo"
+    ),
     epochs: Annotated[int, typer.Option(min=1, help="Of the small training.")] = 6,
 ) -> None:
     """Looks through a real ViT-S/14, trains a small ViT on Fashion-MNIST, opens the report."""
@@ -70,7 +72,6 @@ def _look(path: Path) -> Path:
 def _train(folder: Path, epochs: int) -> Path:
     """A small ViT from scratch, on Fashion-MNIST or, without it, on 5,000 handwritten digits."""
     from vitrail.data.sources import open_source
-    from vitrail.files import atomic_write
     from vitrail.lens.report import percent, write_report
     from vitrail.train.loop import train
     from vitrail.train.run import make_run
@@ -90,8 +91,7 @@ def _train(folder: Path, epochs: int) -> Path:
             "schedule": {"epochs": epochs, "warmup": 0.1},
         }
     )
-    figures = train(settings, folder)
-    atomic_write(folder / "command.txt", f"vitrail demo --epochs {epochs}\n")
+    figures = train(settings, folder, command=f"vitrail demo --epochs {epochs}")
     out.print(f"accuracy {percent(figures['top1'])} on {figures['split']}", highlight=False)
     return write_report(folder)
 

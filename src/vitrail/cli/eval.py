@@ -13,12 +13,15 @@ from vitrail.errors import ConfigError
 def run(
     model: Annotated[str, typer.Argument(help="A run, a model folder or a Hub id.")],
     data: Annotated[
-        str | None, typer.Option(help="folder:PATH, hub:NAME, fashion-mnist, ...; a run's own if absent.")
+        str | None,
+        typer.Option(help="folder:PATH, hub:NAME, fashion-mnist, ...; a run's own if absent."),
     ] = None,
     split: Annotated[str, typer.Option(help="train or test.")] = "test",
     weights: Weights = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
-    limit: Annotated[int | None, typer.Option(min=2, help="So many images, even over classes.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=2, help="So many images, even over classes.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=0)] = 0,
     image_size: Size = None,
     bad_images: BadImages = "raise",
@@ -69,5 +72,7 @@ def _own_data(model: str) -> str:
 
     settings = Path(model) / "run.yaml"
     if not settings.is_file():
-        raise ConfigError(f"{model} is no run that knows its data: say --data, such as folder:PHOTOS.")
+        raise ConfigError(
+            f"{model} is no run that knows its data: say --data, such as folder:PHOTOS."
+        )
     return read_run(settings).data.source

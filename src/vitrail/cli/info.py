@@ -9,7 +9,9 @@ from vitrail.cli.common import Size, Weights, out
 
 
 def run(
-    model: Annotated[str, typer.Argument(help="A variant's name, a run, a model folder, a Hub id.")],
+    model: Annotated[
+        str, typer.Argument(help="A variant's name, a run, a model folder, a Hub id.")
+    ],
     image_size: Size = None,
     weights: Weights = None,
 ) -> None:

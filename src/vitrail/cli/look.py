@@ -25,8 +25,12 @@ def run(
     images: Images,
     model: Model = "dinov2_small",
     weights: Weights = None,
-    layers: Annotated[str, typer.Option(help="Layers to draw, such as 3,11; -1 is the last.")] = "-1",
-    heads: Annotated[str | None, typer.Option(help="Heads to draw, such as 0,1; all if absent.")] = None,
+    layers: Annotated[
+        str, typer.Option(help="Layers to draw, such as 3,11; -1 is the last.")
+    ] = "-1",
+    heads: Annotated[
+        str | None, typer.Option(help="Heads to draw, such as 0,1; all if absent.")
+    ] = None,
     image_size: Size = None,
     bad_images: BadImages = "raise",
     output: Annotated[

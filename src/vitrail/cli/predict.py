@@ -1,12 +1,16 @@
 """`vitrail predict`: what is in these images."""
 
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vitrail.cli.common import BadImages, Images, Model, Size, Weights, open_model, out, read_images
 from vitrail.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BATCH = 32
 
@@ -31,7 +35,7 @@ def run(
         )
     assert backbone.preprocess is not None
     names = backbone.labels or [str(i) for i in range(backbone.num_classes)]
-    waiting = []
+    waiting: list[tuple[Path, Tensor]] = []
 
     def flush() -> None:
         with torch.inference_mode():

@@ -14,7 +14,9 @@ from vitrail.errors import ConfigError
 def run(
     what: Annotated[
         str | None,
-        typer.Argument(help="A recipe (.yaml) or images: folder:PATH, hub:NAME, fashion-mnist, ..."),
+        typer.Argument(
+            help="A recipe (.yaml) or images: folder:PATH, hub:NAME, fashion-mnist, ..."
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Settings that differ, such as optim.lr=0.001.")
@@ -25,18 +27,18 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
 ) -> None:
     """Trains a model and writes a report. Docs: docs/config.md lists all settings."""
-    from vitrail.files import atomic_write
     from vitrail.lens.report import percent, write_report
     from vitrail.train.loop import train
     from vitrail.train.run import make_run, read_run
 
     changes = list(overrides or ())
     if what is not None and "=" in what.split(":")[0]:
-        what, changes = None, [what, *changes]
+        changes.insert(0, what)
+        what = None
     if what is None:
         if not (resume and folder is not None):
             raise ConfigError(
-                "nothing to train on: give a recipe or images, such as `vitrail train folder:PHOTOS`."
+                "nothing to train on: give a recipe or images, as in `vitrail train folder:PHOTOS`."
             )
         settings, name = read_run(folder / "run.yaml", changes), folder.name
     elif what.endswith((".yaml", ".yml")):
@@ -45,12 +47,8 @@ def run(
         settings = make_run({"data": {"source": what}}, changes)
         name = Path(what.partition(":")[2] or what).name
     folder = folder or Path("runs") / name
-    if not resume:
-        if (folder / "run.yaml").exists():
-            raise ConfigError(f"{folder} already holds a run: add --resume, or choose another --out.")
-    figures = train(settings, folder, resume=resume)
-    if not (folder / "command.txt").exists():
-        atomic_write(folder / "command.txt", shlex.join(["vitrail", *sys.argv[1:]]) + "\n")
+    command = shlex.join(["vitrail", *sys.argv[1:]])
+    figures = train(settings, folder, resume=resume, command=command)
     report = write_report(folder)
     out.print(f"accuracy {percent(figures['top1'])} on {figures['split']}", highlight=False)
     out.print(f"model:  {folder / 'model'}\nreport: {report}", highlight=False)

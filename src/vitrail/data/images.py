@@ -32,7 +32,7 @@ def decode(data: bytes, channels: int, name: str) -> Tensor:
     Grey, palette, CMYK, 16-bit and transparent images are converted; transparency becomes white.
     Raises `DataError` naming the image if the data is no image or stops short.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     if not data:
         raise DataError(f"{name}: the file is empty.")
@@ -42,7 +42,7 @@ def decode(data: bytes, channels: int, name: str) -> Tensor:
             if data.startswith(JPEG) and upright and picture.mode in ("RGB", "L"):
                 return _decode_jpeg(data, channels)
             return from_pillow(ImageOps.exif_transpose(picture), channels)
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise DataError(f"{name}: not an image (starts with {data[:8]!r}).") from None
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as problem:
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__

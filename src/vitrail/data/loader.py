@@ -131,4 +131,6 @@ class Loader:
 
 def _collate(items: list[tuple[Tensor, int, Tensor, int]]) -> Batch:
     images, labels, sizes, indices = zip(*items, strict=True)
-    return Batch(torch.stack(images), torch.tensor(labels), torch.stack(sizes), torch.tensor(indices))
+    return Batch(
+        torch.stack(images), torch.tensor(labels), torch.stack(sizes), torch.tensor(indices)
+    )

@@ -1,4 +1,4 @@
-"""What happens to an image before a model sees it. Stored with every model, used by every command."""
+"""What happens to an image before a model sees it. Stored with every model."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -107,11 +107,14 @@ class Preprocess:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocess":
         """The inverse of `to_dict`; lists become tuples."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        plain: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**plain)
 
     @classmethod
     def from_timm(cls, config: Mapping[str, Any]) -> "Preprocess":
-        """From timm's `pretrained_cfg`: input_size, crop_pct, crop_mode, interpolation, mean, std."""
+        """From timm's `pretrained_cfg`."""
         _, height, width = config.get("input_size", (3, 224, 224))
         squeeze = config.get("crop_mode", "center") == "squash"
         resized = int(max(height, width) / config.get("crop_pct", 0.875))
@@ -144,5 +147,3 @@ class Preprocess:
             tuple(config.get("image_mean", IMAGENET_MEAN)),
             tuple(config.get("image_std", IMAGENET_STD)),
         )
-
-

@@ -136,7 +136,9 @@ class FolderSource(Source):
         empty = set(range(len(self.labels))) - set(kept.targets())
         if empty:
             names = ", ".join(self.labels[i] for i in sorted(empty))
-            raise DataError(f"no readable image is left in: {names}. Add images or remove the class.")
+            raise DataError(
+                f"no readable image is left in: {names}. Add images or remove the class."
+            )
         return kept
 
 
@@ -234,7 +236,9 @@ def subset(source: Source, indices: Sequence[int]) -> Source:
     elif isinstance(source, HubSource) and not isinstance(source, StreamSource):
         part = HubSource(source.dataset.select(indices), source._name)
     else:
-        raise DataError("a streamed source cannot be split: name a split of its own for validation.")
+        raise DataError(
+            "a streamed source cannot be split: name a split of its own for validation."
+        )
     part.bad = source.bad
     return part
 
@@ -307,7 +311,9 @@ def open_source(
 def _folder(place: str, split: str) -> FolderSource:
     root = Path(place).expanduser()
     if not root.is_dir():
-        raise DataError(f"no folder {str(root)!r}: give one with a subfolder of images for each class.")
+        raise DataError(
+            f"no folder {str(root)!r}: give one with a subfolder of images for each class."
+        )
     if (root / "train").is_dir():
         names = ["train"] if split == "train" else ["test", "val", "valid", "validation"]
         folder = next((root / name for name in names if (root / name).is_dir()), None)
@@ -327,8 +333,12 @@ def _classes(root: Path) -> FolderSource:
         if images:
             files[folder.name] = images
     if len(files) < 2:
-        found = f"only one class, {next(iter(files))!r}" if files else "no class folders with images"
-        raise DataError(f"{root} holds {found}: make one subfolder of images for each of two or more.")
+        found = (
+            f"only one class, {next(iter(files))!r}" if files else "no class folders with images"
+        )
+        raise DataError(
+            f"{root} holds {found}: make one subfolder of images for each of two or more."
+        )
     few = [name for name, images in files.items() if len(images) < 2]
     if few:
         raise DataError(f"class {few[0]!r} in {root} has one image: two or more are needed.")
@@ -349,7 +359,9 @@ def _hub(place: str, split: str, limit: int | None) -> HubSource:
         splits = datasets.load_dataset(name, options.get("config"), streaming=streaming)
     except (OSError, ValueError, RuntimeError) as problem:
         reason = str(problem).splitlines()[0]
-        raise DataError(f"hub:{name} cannot be loaded: {reason}. Is its name right, the net there?") from None
+        raise DataError(
+            f"hub:{name} cannot be loaded: {reason}. Is its name right, the net there?"
+        ) from None
     wanted = ["train"] if split == "train" else ["test", "validation", "val"]
     found = next((s for s in wanted if s in splits), None)
     label = f"hub:{name}/{found or 'train'}"
@@ -408,7 +420,9 @@ def _packaged(name: str, split: str) -> Source:
             images = torch.from_numpy(pixels).reshape(-1, 1, 28, 28)
             statistics = ((0.1307,), (0.3081,))
     except ImportError as problem:
-        raise DataError(f"{name} needs the package {problem.name}: pip install 'vitrail[demo]'") from None
+        raise DataError(
+            f"{name} needs the package {problem.name}: pip install 'vitrail[demo]'"
+        ) from None
     labels = [str(i) for i in range(10)]
     everything = TensorSource(
         images.to(torch.uint8), torch.from_numpy(targets), labels, statistics, name

@@ -42,10 +42,14 @@ class ViewConfig:
         check_choice("data.views.crop", self.crop, ("resized", "padded", "none"))
         for name in ("flip", "erasing"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"data.views.{name}={getattr(self, name)} is no probability: 0 to 1.")
+                raise ConfigError(
+                    f"data.views.{name}={getattr(self, name)} is no probability: 0 to 1."
+                )
         for name in ("mixup", "cutmix", "jitter", "padding", "randaugment"):
             if getattr(self, name) < 0:
-                raise ConfigError(f"data.views.{name}={getattr(self, name)} is negative: use 0 or more.")
+                raise ConfigError(
+                    f"data.views.{name}={getattr(self, name)} is negative: use 0 or more."
+                )
         if not 0 <= self.magnitude <= 30:
             raise ConfigError(f"data.views.magnitude={self.magnitude} is not within 0 to 30.")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
@@ -59,7 +63,9 @@ class TrainViews:
         self.config, self.preprocess, self.num_classes = config, preprocess, num_classes
         self.colours = _kornia_ops(config)
 
-    def __call__(self, images: Tensor, labels: Tensor, sizes: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, images: Tensor, labels: Tensor, sizes: Tensor, seed: int
+    ) -> tuple[Tensor, Tensor]:
         """images uint8 (B, C, h, w), labels (B,), original sizes (B, 2) →
         float (B, C, *size) and targets: (B,), or (B, classes) where images were mixed."""
         config = self.config
@@ -117,7 +123,11 @@ def random_resized_crop(
     centre_y = uniform(-1, 1) * (1 - fraction_h)
     zero = torch.zeros_like(area)
     theta = torch.stack(
-        [torch.stack([fraction_w, zero, centre_x], 1), torch.stack([zero, fraction_h, centre_y], 1)], 1
+        [
+            torch.stack([fraction_w, zero, centre_x], 1),
+            torch.stack([zero, fraction_h, centre_y], 1),
+        ],
+        1,
     )
     grid = F.affine_grid(theta, [batch, images.shape[1], *out], align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)

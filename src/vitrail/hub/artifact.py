@@ -44,7 +44,9 @@ def read(folder: Path, config: dict[str, Any]) -> Backbone:
             f"{folder} has format version {config.get('version')}, and this Vitrail reads "
             f"{VERSION}: update Vitrail."
         )
-    model = get_model_class(config["architecture"])(**config["keywords"])
+    # JSON has no tuples.
+    keywords = {k: tuple(v) if isinstance(v, list) else v for k, v in config["keywords"].items()}
+    model: Backbone = get_model_class(config["architecture"])(**keywords)  # type: ignore[arg-type]
     fill(model, read_weights(folder), str(folder))
     if config["preprocess"] is not None:
         model.preprocess = Preprocess.from_dict(config["preprocess"])

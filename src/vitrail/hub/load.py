@@ -9,7 +9,9 @@ from vitrail.errors import ConfigError, LoadError, suggest
 from vitrail.hub import artifact, timm, transformers
 from vitrail.layers.position import LEARNED, resize_positions
 from vitrail.models.base import Backbone
+from vitrail.models.deit import DeiT
 from vitrail.models.registry import variants
+from vitrail.models.vit import ViT
 
 
 def load(
@@ -123,7 +125,7 @@ def convert(source: str | Path, destination: str | Path) -> Path:
 def resize_image(model: Backbone, image_size: int | tuple[int, int]) -> None:
     """Changes the size a model is made for: its learned positions, config and preprocessing."""
     bare = type(model)(**{**model.config, "image_size": image_size, "num_classes": 0})
-    if hasattr(model, "position"):
+    if isinstance(model, ViT | DeiT) and model.config["position"] in LEARNED:
         antialias = LEARNED[model.config["position"]]
         table = resize_positions(model.position.detach(), model.grid, bare.grid, antialias)
         model.position = torch.nn.Parameter(table)

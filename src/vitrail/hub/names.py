@@ -26,7 +26,9 @@ def rename(tensors: Tensors, rules: Sequence[tuple[str, str]], ignored: Sequence
                 renamed[match.expand(replacement)] = tensor
                 break
         else:
-            raise LoadError(f"weight {name!r} has no place in this architecture: it is not supported.")
+            raise LoadError(
+                f"weight {name!r} has no place in this architecture: it is not supported."
+            )
     return renamed
 
 

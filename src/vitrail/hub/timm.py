@@ -62,7 +62,9 @@ def convert(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) ->
     weights = rename(tensors, RULES, [])
     distilled = "distillation_token" in weights
     if distilled:
-        weights = {re.sub(r"^head\.(weight|bias)$", r"head.cls.\1", k): v for k, v in weights.items()}
+        weights = {
+            re.sub(r"^head\.(weight|bias)$", r"head.cls.\1", k): v for k, v in weights.items()
+        }
 
     dim, channels, *patch = weights["patch_embed.weight"].shape
     scale = weights.get("blocks.0.scale1.gamma")
@@ -88,7 +90,7 @@ def convert(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) ->
             qk_norm="blocks.0.mixer.q_norm.weight" in weights,
             layer_scale=None if scale is None else float(scale.flatten()[0]),
         )
-    patches = model.grid[0] * model.grid[1]  # type: ignore[index,operator]
+    patches = model.grid[0] * model.grid[1]
     if "class_token" not in weights:
         tokens = []
     elif "registers" in weights and weights["position"].shape[1] > patches + 1:

@@ -72,7 +72,7 @@ def convert(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) ->
             keywords["position"] = "learned+antialias"
         model = ViT(num_classes=classes, pool=pool, **keywords)
         tokens = ["class_token"]
-    patches = model.grid[0] * model.grid[1]  # type: ignore[index,operator]
+    patches = model.grid[0] * model.grid[1]
     fill(model, fold_prefix_positions(weights, tokens, patches), str(folder))
     model.labels = _labels(config, classes)
     model.preprocess = _preprocess(folder, model)
@@ -105,7 +105,9 @@ def _check(config: dict[str, Any]) -> None:
     expected = {"hidden_act": "gelu", "qkv_bias": True, "use_swiglu_ffn": False}
     for key, value in expected.items():
         if config.get(key, value) != value:
-            raise LoadError(f"{key}={config[key]!r} of this checkpoint is not supported, only {value!r}.")
+            raise LoadError(
+                f"{key}={config[key]!r} of this checkpoint is not supported, only {value!r}."
+            )
 
 
 def _labels(config: dict[str, Any], classes: int) -> list[str] | None:

@@ -25,7 +25,7 @@ class Attend(nn.Module):
         self.tap: Callable[[Tensor], None] | None = None
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-        """q (B, H, N, d), k and v (B, H, M, d), bias broadcastable to (B, H, N, M) → (B, H, N, d)."""
+        """q (B, H, N, d), k and v (B, H, M, d), bias as (B, H, N, M) or less → (B, H, N, d)."""
         if self.tap is not None:
             logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
             self.tap((logits if bias is None else logits + bias).softmax(dim=-1))

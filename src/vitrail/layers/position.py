@@ -7,14 +7,13 @@ from torch import Tensor
 from vitrail.errors import ConfigError
 
 Rotation = tuple[Tensor, Tensor]
+Grid = tuple[int, ...]  # (H, W)
 
 # Kinds of learned positions: whether their table is antialiased when it is resampled.
 LEARNED = {"learned": False, "learned+antialias": True}
 
 
-def resize_positions(
-    table: Tensor, old: tuple[int, int], new: tuple[int, int], antialias: bool = False
-) -> Tensor:
+def resize_positions(table: Tensor, old: Grid, new: Grid, antialias: bool = False) -> Tensor:
     """Resamples a table of positions (1, H·W, D) from one grid to another, bicubically.
 
     DINOv2 resamples without antialiasing; DINOv2 with registers and timm with it.
@@ -27,7 +26,7 @@ def resize_positions(
     return image.permute(0, 2, 3, 1).flatten(1, 2).to(table.dtype)
 
 
-def sincos_positions(grid: tuple[int, int], dim: int, temperature: float = 10_000.0) -> Tensor:
+def sincos_positions(grid: Grid, dim: int, temperature: float = 10_000.0) -> Tensor:
     """Fixed positions (1, H·W, D): sines and cosines of the column, then of the row.
 
     Beyer et al. 2022, https://arxiv.org/abs/2205.01580.
@@ -41,8 +40,8 @@ def sincos_positions(grid: tuple[int, int], dim: int, temperature: float = 10_00
 
 
 def rotation(
-    grid: tuple[int, int],
-    reference: tuple[int, int],
+    grid: Grid,
+    reference: Grid,
     head_dim: int,
     *,
     prefix: int = 0,
@@ -89,6 +88,6 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     return x * cos + quarter_turn * sin
 
 
-def _places(grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def _places(grid: Grid) -> tuple[Tensor, Tensor]:
     rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
     return rows, columns

@@ -41,8 +41,8 @@ p { margin: 6px 0 12px; max-width: 78ch; } .quiet { color: var(--quiet); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 td, th { padding: 4px 14px 4px 0; text-align: left; border-bottom: 1px solid var(--line); }
 .bar { display: inline-block; height: 9px; border-radius: 2px; background: var(--glass); }
-pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px;
-  overflow-x: auto; font-size: 13px; line-height: 1.45; }
+pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px;
+  padding: 12px 14px; overflow-x: auto; font-size: 13px; line-height: 1.45; }
 a { color: var(--glass); }
 footer { margin: 44px 0 30px; color: var(--quiet); font-size: 13px; }
 """
@@ -74,7 +74,9 @@ def svg(figure: Figure, narrow: bool = False) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     drawing = buffer.getvalue()
-    return f'<div class="plot{" narrow" if narrow else ""}">{drawing[drawing.index("<svg") :]}</div>'
+    return (
+        f'<div class="plot{" narrow" if narrow else ""}">{drawing[drawing.index("<svg") :]}</div>'
+    )
 
 
 def picture(figure: Figure, dpi: int = 100) -> str:

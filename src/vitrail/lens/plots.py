@@ -34,7 +34,9 @@ def heat(image: Tensor, weights: Tensor) -> np.ndarray:
     picture = as_picture(image)
     grey = picture.mean(axis=2, keepdims=True).repeat(3, axis=2) * 0.45
     glow = HEAT(strength[..., 0])[..., :3]
-    return np.clip(grey * (1 - 0.75 * strength) + picture * 0.25 * strength + glow * 0.8 * strength, 0, 1)
+    return np.clip(
+        grey * (1 - 0.75 * strength) + picture * 0.25 * strength + glow * 0.8 * strength, 0, 1
+    )
 
 
 def as_picture(image: Tensor) -> np.ndarray:
@@ -69,7 +71,9 @@ def look_figure(
     axes = figure.subplots(1 + len(chosen), columns, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
-    flow = to_grid(rollout([look.maps[n][index : index + 1] for n in range(depth)]), look.grid, look.prefix)
+    flow = to_grid(
+        rollout([look.maps[n][index : index + 1] for n in range(depth)]), look.grid, look.prefix
+    )
     mean = look.attention(chosen[-1])[index].mean(0)
     colours = pca_colours(look.features)[index]
     _show(axes[0, 0], as_picture(image), "image")
@@ -103,7 +107,7 @@ def curves_figure(lines: Sequence[dict[str, Any]]) -> Figure:
     def draw(axis: Axes, part: list[dict[str, Any]], key: str, colour: str, label: str) -> None:
         points = [(line["epoch"], line[key]) for line in part if key in line]
         if points:
-            style = {"marker": "o", "markersize": 3} if len(points) < 40 else {}
+            style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(points) < 40 else {}
             axis.plot(*zip(*points, strict=True), color=colour, label=label, linewidth=1.4, **style)
 
     draw(loss, train, "loss", "#9aa7b8", "training batches")
@@ -151,5 +155,3 @@ def confusion_figure(confusion: Sequence[Sequence[int]], labels: Sequence[str]) 
 def _show(axis: Axes, picture: np.ndarray, caption: str) -> None:
     axis.imshow(picture, interpolation="nearest")
     axis.set_title(caption, fontsize=8.5, loc="left", pad=3)
-
-

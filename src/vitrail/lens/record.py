@@ -28,7 +28,9 @@ def record(model: nn.Module, layers: Sequence[int] | None = None) -> Iterator[Ma
     if not taps:
         raise TierError(f"{type(model).__name__} has no attention to record.")
     if layers is not None and (bad := [n for n in layers if not -len(taps) <= n < len(taps)]):
-        raise ConfigError(f"layer {bad[0]} is not there: attention layers are 0 to {len(taps) - 1}.")
+        raise ConfigError(
+            f"layer {bad[0]} is not there: attention layers are 0 to {len(taps) - 1}."
+        )
     chosen = range(len(taps)) if layers is None else sorted({n % len(taps) for n in layers})
     maps: Maps = {}
 

@@ -44,11 +44,17 @@ def write_report(run: str | Path) -> Path:
         body += _what_it_looks_at(model, evaluation, images)
     body += _how_to_repeat(run)
     name = type(model).__name__ if model is not None else "model"
-    return page.write(run / "report.html", f"Run {run.resolve().name}", f"{name}, trained by Vitrail", body)
+    return page.write(
+        run / "report.html", f"Run {run.resolve().name}", f"{name}, trained by Vitrail", body
+    )
 
 
 def look_section(
-    model: Backbone, image: Tensor, name: str, layers: Sequence[int], heads: Sequence[int] | None = None
+    model: Backbone,
+    image: Tensor,
+    name: str,
+    layers: Sequence[int],
+    heads: Sequence[int] | None = None,
 ) -> str:
     """A page's section on one image: uint8 (C, H, W), already cropped to the model's size."""
     assert model.preprocess is not None
@@ -120,7 +126,9 @@ def _where_it_errs(evaluation: dict[str, Any], images: Tensor | None) -> list[st
             )
         gallery = f'<div class="gallery">{"".join(cells)}</div>'
         told = "Wrong, and surest of it. Some are mistakes of the labels."
-        parts.append(page.section("Most confident mistakes", page.paragraph(told, quiet=True), gallery))
+        parts.append(
+            page.section("Most confident mistakes", page.paragraph(told, quiet=True), gallery)
+        )
     return parts
 
 
@@ -152,7 +160,9 @@ def _how_to_repeat(run: Path) -> list[str]:
     if (run / "bad_images.txt").is_file():
         words = page.text((run / "bad_images.txt").read_text("utf-8").strip())
         parts.append(page.section("Images that were left out", f"<pre>{words}</pre>"))
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("vitrail", "torch"))
+    versions = ", ".join(
+        f"{name} {importlib.metadata.version(name)}" for name in ("vitrail", "torch")
+    )
     return [*parts, page.paragraph(f"With {versions}.", quiet=True)]
 
 

@@ -75,6 +75,7 @@ class Backbone(nn.Module, metaclass=_Recorded):
     """
 
     config: dict[str, Any]
+    grid: tuple[int, ...]  # of patches, at image_size
     blocks: nn.ModuleList
     head: nn.Module
 
@@ -153,7 +154,7 @@ class Backbone(nn.Module, metaclass=_Recorded):
         return x
 
     def layer_of(self, parameter: str) -> int:
-        """A parameter's layer: 0 for the embedding, i + 1 for block i, depth + 1 for norm and head."""
+        """0 for a parameter of the embedding, i + 1 of block i, depth + 1 of norm and head."""
         part, _, rest = parameter.partition(".")
         if part == "blocks":
             return int(rest.partition(".")[0]) + 1
@@ -165,7 +166,7 @@ class Backbone(nn.Module, metaclass=_Recorded):
         return {n for n, p in self.named_parameters() if p.ndim < 2 or n in tables}
 
     def freeze(self, layers: int | None = None) -> None:
-        """Stops the gradient below layer `layers` (as `layer_of` counts); None frees only the head."""
+        """Freezes all below layer `layers`, as `layer_of` counts; None: all but the head."""
         for name, parameter in self.named_parameters():
             if layers is None:
                 parameter.requires_grad = name.startswith("head.")

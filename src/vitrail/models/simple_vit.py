@@ -24,7 +24,7 @@ from vitrail.models.base import Features, Sequence, Variant
 
 
 class SimpleViT(Sequence):
-    """A plain Vision Transformer. Keywords as those of `ViT`; any image size that patches divide."""
+    """A plain Vision Transformer. Keywords as those of `ViT`; any size that patches divide."""
 
     def __init__(
         self,

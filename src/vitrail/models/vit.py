@@ -116,7 +116,7 @@ class ViT(Sequence):
             patches = patches + resize_positions(self.position, self.grid, grid, antialias)
         elif self.position_kind == "sincos":
             patches = patches + sincos_positions(grid, self.dim).to(patches)
-        tokens = [t for t in (self.class_token, self.registers) if t is not None]
+        tokens: list[Tensor] = [t for t in (self.class_token, self.registers) if t is not None]
         prefix = torch.cat(tokens, dim=1) if tokens else patches.new_empty(1, 0, self.dim)
         prefix = prefix.expand(patches.shape[0], -1, -1)
         return Features(self.emb_dropout(patches), self.emb_dropout(prefix), grid)

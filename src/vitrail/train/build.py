@@ -68,7 +68,9 @@ def build_model(run: Run, source: Source) -> Backbone:
         in_memory = source.channels == 1  # small pictures are used whole
         size = (model.image_size[0], model.image_size[1])
         short = None if in_memory else round(max(size) / 0.875)
-        model.preprocess = Preprocess(size, short, "bilinear" if in_memory else "bicubic", mean, std)
+        model.preprocess = Preprocess(
+            size, short, "bilinear" if in_memory else "bicubic", mean, std
+        )
     else:
         size = options.pop("image_size", None)
         depth = options.pop("depth", None)
@@ -122,7 +124,9 @@ class ImageStream:
     def __len__(self) -> int:
         return len(self.loader)
 
-    def epoch(self, epoch: int, start: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(
+        self, epoch: int, start: int, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """(images, targets) from batch number `start` on."""
         for position, batch in enumerate(self.loader.epoch(epoch, start), start):
             seed = mixed_seed(self.seed, epoch, position, self.rank)
@@ -142,7 +146,9 @@ class FeatureStream:
     def __len__(self) -> int:
         return len(self.features) // self.batch_size
 
-    def epoch(self, epoch: int, start: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(
+        self, epoch: int, start: int, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """(features, targets) from batch number `start` on."""
         indices = order(len(self.features), self.seed, epoch)
         for chosen in indices.split(self.batch_size)[start : len(self)]:

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from vitrail.errors import TrainingError
 from vitrail.files import atomic_folder
+from vitrail.methods.base import Method
 
 KEEP = 2  # checkpoints
 
@@ -22,7 +23,7 @@ KEEP = 2  # checkpoints
 class Learner(NamedTuple):
     """What changes during training."""
 
-    method: nn.Module
+    method: Method
     optimizer: Optimizer
     average: AveragedModel | None
     scaler: Any  # torch's GradScaler, or None
@@ -125,11 +126,11 @@ def _generators() -> dict[str, Any]:
     """The state of every generator there is: Python's, NumPy's, torch's on each device."""
     import numpy as np
 
-    kind, keys, *rest = np.random.get_state()
+    kind, keys, *rest = np.random.get_state(legacy=True)
     version, numbers, gauss = random.getstate()
     return {
         "python": [version, list(numbers), gauss],
-        "numpy": [kind, keys.tolist(), *rest],  # type: ignore[union-attr]
+        "numpy": [kind, np.asarray(keys).tolist(), *rest],
         "torch": _text(torch.get_rng_state()),
         "cuda": [_text(s) for s in torch.cuda.get_rng_state_all()],
     }

@@ -85,7 +85,7 @@ def write(
     split: str,
     weights: str,
 ) -> dict[str, Any]:
-    """Writes evaluation.json and, with the images it names, evaluation.safetensors → the figures."""
+    """Writes evaluation.json and, with its images, evaluation.safetensors → the figures."""
     confidence, predicted = evaluation.probabilities.max(1)
     wrong = (predicted != evaluation.targets).nonzero().flatten()
     worst = wrong[confidence[wrong].argsort(descending=True, stable=True)][:MISTAKES]
@@ -123,7 +123,8 @@ def write(
     if shown:
         images = [crop(source.read(int(evaluation.indices[row]))) for row in shown]
         atomic_write(
-            folder / "evaluation.safetensors", safetensors.torch.save({"images": torch.stack(images)})
+            folder / "evaluation.safetensors",
+            safetensors.torch.save({"images": torch.stack(images)}),
         )
     atomic_write(folder / "evaluation.json", json.dumps({**figures, **details}, indent=1))
     return figures

@@ -6,6 +6,7 @@ rest, so a run that was killed and resumed ends with the same bytes as one that 
 
 import contextlib
 import errno
+import functools
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +20,8 @@ from vitrail.data.loader import Loader
 from vitrail.errors import ConfigError, TrainingError
 from vitrail.files import atomic_write
 from vitrail.hub.artifact import save as save_artifact
-from vitrail.models.base import Backbone
 from vitrail.methods.linear_probe import LinearProbe
+from vitrail.models.base import Backbone
 from vitrail.train import checkpoint, evaluate
 from vitrail.train.build import (
     FeatureStream,
@@ -37,8 +38,11 @@ from vitrail.train.optim import average, parameter_groups
 from vitrail.train.run import Run, check_unchanged, read_run
 from vitrail.train.schedule import cosine
 
-def train(run: Run, folder: Path, *, resume: bool = False) -> dict[str, Any]:
-    """Trains as `run` says in `folder` → the final figures.
+
+def train(
+    run: Run, folder: Path, *, resume: bool = False, command: str | None = None
+) -> dict[str, Any]:
+    """Trains as `run` says in `folder` → the final figures. `command` is noted down with it.
 
     Raises `VitrailError` before anything is written if the settings, the data or the folder are
     not as they should be, and `TrainingError` later; then the newest checkpoint stays.
@@ -54,11 +58,14 @@ def train(run: Run, folder: Path, *, resume: bool = False) -> dict[str, Any]:
         sources = open_sources(run, progress)
     trainer = Trainer(run, folder, sources)
     run.save(folder)
+    if command is not None and not resume:
+        atomic_write(folder / "command.txt", command + "\n")
     bad = [*sources.train.bad, *sources.validation.bad]
     if bad:
         lines = "".join(f"{name}\t{reason}\n" for name, reason in bad)
         atomic_write(folder / "bad_images.txt", lines)
-        note(f"left out {len(bad)} images that cannot be read, listed in {folder / 'bad_images.txt'}:")
+        listed = folder / "bad_images.txt"
+        note(f"left out {len(bad)} images that cannot be read, listed in {listed}:")
         for name, reason in bad[:10]:
             note(f"  {name}: {reason}")
     return trainer.fit(resume=resume and bool(checkpoint.folders(folder)))
@@ -115,9 +122,7 @@ class Trainer:
             fused=True,
         )
         self.average = average(model, optim.ema) if optim.ema else None
-        self.learner = checkpoint.Learner(
-            method, optimizer, self.average, self.accelerator.scaler
-        )
+        self.learner = checkpoint.Learner(method, optimizer, self.average, self.accelerator.scaler)
         self.method, self.optimizer = self.accelerator.prepare(method, optimizer)
         self.epoch_steps = len(self.stream) // optim.accumulate
         if self.epoch_steps == 0:
@@ -146,7 +151,8 @@ class Trainer:
                 if problem.errno != errno.ENOSPC:
                     raise
                 raise TrainingError(
-                    f"the disk is full; {checkpoint.kept(self.folder)} Make room, then add --resume."
+                    f"the disk is full; {checkpoint.kept(self.folder)} "
+                    "Make room, then add --resume."
                 ) from None
         return self._finish() if main else {}
 
@@ -177,14 +183,13 @@ class Trainer:
                     monitor.evaluated(step, {"epoch": float(epochs), **figures})
                 if save:
                     self._check_finite(step)
-                if save and self.accelerator.is_main_process:
-                    monitor.aside(
-                        lambda step=step: checkpoint.save(
-                            self.folder, step, self.learner, monitor.sync()
-                        )
-                    )
+                    monitor.aside(functools.partial(self._save, step, monitor))
                 if asked["stop"]:
                     raise KeyboardInterrupt
+
+    def _save(self, step: int, monitor: Monitor) -> None:
+        if self.accelerator.is_main_process:
+            checkpoint.save(self.folder, step, self.learner, monitor.sync())
 
     def _step(self, step: int, batches: Any) -> dict[str, Tensor | float]:
         """One step of the optimizer, on `accumulate` batches."""
@@ -230,7 +235,11 @@ class Trainer:
     @property
     def judged(self) -> Backbone:
         """The weights that are evaluated and kept: the average if there is one."""
-        return self.average.module if self.average is not None else self.model
+        if self.average is None:
+            return self.model
+        averaged = self.average.module
+        assert isinstance(averaged, Backbone)
+        return averaged
 
     def _validate(self) -> dict[str, float]:
         if isinstance(self.stream, FeatureStream):
@@ -248,7 +257,9 @@ class Trainer:
         if not isinstance(method, LinearProbe):
             shard = (self.accelerator.process_index, self.accelerator.num_processes)
             return ImageStream(self.run, self.sources.train, self.preprocess, shard)
-        loader = Loader(self.sources.train, data.batch_size, self.preprocess.crop, workers=data.workers)
+        loader = Loader(
+            self.sources.train, data.batch_size, self.preprocess.crop, workers=data.workers
+        )
         computed = []
         for name, part in (("training", loader), ("validation", self.validation)):
             with bar(f"features of {name} images") as progress:

@@ -32,7 +32,9 @@ class Monitor:
         from torch.utils.tensorboard import SummaryWriter
 
         self.metrics_file = _open(run / "metrics.jsonl", metrics_bytes)
-        self.timing_file = open(run / "timing.jsonl", "a", encoding="utf-8")
+        self.timing_file = open(  # noqa: SIM115, closed by __exit__
+            run / "timing.jsonl", "a", encoding="utf-8"
+        )
         self.board = SummaryWriter(str(run / "tensorboard"), purge_step=step or None)
         self.wandb = _wandb(run) if wandb else None
         self.console = Console(stderr=True)
@@ -70,6 +72,7 @@ class Monitor:
         self._write({"step": step, "split": "train", **values})
         now = time.monotonic()
         rate = images / max(now - self.last_mark, 1e-9)
+        self.last_mark = now
         timing = {"step": step, "seconds": round(now - self.start, 3)}
         self.timing_file.write(json.dumps({**timing, "images_per_second": round(rate, 1)}) + "\n")
         self.timing_file.flush()
@@ -123,7 +126,9 @@ def bar(description: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as drawn:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as drawn:
         task = drawn.add_task(description, total=None, visible=False)
         yield lambda done, total: drawn.update(task, completed=done, total=total, visible=True)
 
@@ -135,7 +140,7 @@ def note(line: str) -> None:
 
 def _open(path: Path, length: int) -> Any:
     """Opens metrics.jsonl at `length`: lines written after the checkpoint are written anew."""
-    file = open(path, "r+b" if path.exists() else "w+b")
+    file = open(path, "r+b" if path.exists() else "w+b")  # noqa: SIM115, the caller closes it
     file.truncate(length)
     file.seek(length)
     return file

@@ -100,7 +100,9 @@ class Run(Section):
 
     def save(self, folder: Path) -> None:
         """Writes run.yaml."""
-        atomic_write(folder / "run.yaml", yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+        atomic_write(
+            folder / "run.yaml", yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        )
 
 
 HARMLESS = {"data.workers", "train.threads", "train.log_every", "train.wandb"}  # on resume

