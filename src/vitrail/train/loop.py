@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from vitrail.data.loader import Loader
@@ -101,6 +102,7 @@ class Trainer:
         if run.train.threads is not None:
             torch.set_num_threads(run.train.threads)
         self.run, self.folder, self.sources = run, folder, sources
+        AcceleratorState._reset_state()  # a program may train twice, in other precisions
         self.accelerator = Accelerator(mixed_precision=MIXED[run.train.precision])
         torch.manual_seed(run.train.seed)
         model = build_model(run, sources.train)

@@ -1,0 +1,38 @@
+"""A run that takes seconds."""
+
+from pathlib import Path
+from typing import Any
+
+from vitrail.train.run import Run, make_run
+
+TINY: dict[str, Any] = {
+    "model": {
+        "name": "ViT",
+        "options": {
+            "patch_size": 2, "dim": 32, "depth": 2, "heads": 2, "mlp_dim": 64,
+            "pool": "mean", "dropout": 0.1, "drop_path": 0.1,
+        },
+    },
+    "data": {
+        "source": "digits",
+        "limit": 400,
+        "batch_size": 32,
+        "views": {"crop": "padded", "padding": 1, "flip": 0.0, "mixup": 0.2, "erasing": 0.2},
+    },
+    "optim": {"lr": 0.003, "ema": 0.9},
+    "schedule": {"epochs": 2},
+    "train": {"threads": 1, "log_every": 3, "save_every": 5},
+}  # fmt: skip
+
+
+def tiny(*overrides: str) -> Run:
+    """The tiny run, with changes."""
+    import copy
+
+    return make_run(copy.deepcopy(TINY), overrides)
+
+
+def write_recipe(path: Path, *overrides: str) -> Path:
+    """The tiny run as a recipe."""
+    tiny(*overrides).save(path.parent)
+    return (path.parent / "run.yaml").rename(path)
