@@ -94,7 +94,9 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(
         return steps(self, step, batches)
 
     monkeypatch.setattr(loop.Trainer, "_step", poison)
-    with pytest.raises(TrainingError, match=r"not finite at step 13; .*step-00000010\. Lower optim"):
+    with pytest.raises(
+        TrainingError, match=r"not finite at step 13; .*step-00000010\. Lower optim"
+    ):
         loop.train(tiny(), tmp_path / "run")
     monkeypatch.undo()
     loop.train(tiny(), tmp_path / "run", resume=True)  # the checkpoint was good

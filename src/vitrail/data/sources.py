@@ -200,8 +200,7 @@ class StreamSource(HubSource):
         """(image, label, position) from `start` on; shuffled unless seed is None."""
         rows = self.dataset
         if seed is not None:
-            rows = rows.shuffle(seed=seed, buffer_size=self.BUFFER)
-            rows.set_epoch(epoch)
+            rows = rows.shuffle(seed=seed * 1_000_003 + epoch, buffer_size=self.BUFFER)
         for position, row in enumerate(rows.skip(start).take(self._length - start), start):
             yield self._pixels(row, self.name(position)), row[self._label], position
 

@@ -1,0 +1,321 @@
+"""Images in: decoding, sources, the order of batches, preprocessing, views."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vitrail.data.images import find_images, read_image
+from vitrail.data.loader import Loader, canvas, order
+from vitrail.data.preprocess import Preprocess, resize
+from vitrail.data.sources import TensorSource, balanced, open_source, split_off
+from vitrail.data.views import TrainViews, ViewConfig, random_resized_crop, shift
+from vitrail.errors import ConfigError, DataError
+
+
+def picture(width: int = 40, height: int = 30, seed: int = 0) -> Image.Image:
+    noise = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def photographs(root: Path, each: int = 6) -> Path:
+    for number, name in enumerate(("cat", "dog")):
+        (root / name).mkdir(parents=True)
+        for i in range(each):
+            size = (40 + 7 * i, 30 + 5 * number)
+            picture(*size, seed=i).save(root / name / f"{i}.jpg", quality=95)
+    return root
+
+
+class TestDecoding:
+    def test_formats_and_modes_come_out_as_rgb(self, tmp_path: Path) -> None:
+        image = picture()
+        for mode in ("RGB", "L", "P", "RGBA", "CMYK", "1", "I;16"):
+            suffix = "tif" if mode == "CMYK" else "png"
+            path = tmp_path / f"{mode.replace(';', '')}.{suffix}"
+            if mode == "I;16":
+                Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 256).save(path)
+            else:
+                image.convert(mode).save(path)
+            pixels = read_image(path)
+            assert (pixels.dtype, pixels.shape) == (torch.uint8, (3, 30, 40))
+            assert pixels.float().std() > 10
+        assert read_image(tmp_path / "RGB.png", channels=1).shape == (1, 30, 40)
+
+    def test_transparency_becomes_white(self, tmp_path: Path) -> None:
+        Image.new("RGBA", (4, 4), (200, 0, 0, 0)).save(tmp_path / "clear.png")
+        assert (read_image(tmp_path / "clear.png") == 255).all()
+
+    def test_jpegs_agree_with_pillow_and_stand_upright(self, tmp_path: Path) -> None:
+        image = picture()
+        image.save(tmp_path / "plain.jpg", quality=95)
+        with Image.open(tmp_path / "plain.jpg") as reopened:
+            theirs = torch.from_numpy(np.array(reopened)).permute(2, 0, 1)
+        ours = read_image(tmp_path / "plain.jpg")
+        assert (ours.int() - theirs.int()).abs().max() <= 2
+        exif = Image.Exif()
+        exif[0x0112] = 6  # to be turned a quarter
+        image.save(tmp_path / "turned.jpg", quality=95, exif=exif)
+        assert read_image(tmp_path / "turned.jpg").shape == (3, 40, 30)
+
+    def test_what_is_no_image_is_named(self, tmp_path: Path) -> None:
+        photographs(tmp_path / "p")
+        whole = (tmp_path / "p" / "cat" / "0.jpg").read_bytes()
+        for name, data, reason in (
+            ("cut.jpg", whole[: len(whole) // 2], "damaged image"),
+            ("text.jpg", b"dear diary", "not an image"),
+            ("empty.png", b"", "the file is empty"),
+        ):
+            (tmp_path / name).write_bytes(data)
+            with pytest.raises(DataError, match=f"{name}: {reason}"):
+                read_image(tmp_path / name)
+
+    def test_images_are_found_in_folders_and_patterns(self, tmp_path: Path) -> None:
+        photographs(tmp_path, each=2)
+        assert len(find_images([tmp_path])) == 4
+        assert len(find_images([str(tmp_path / "*" / "0.jpg"), tmp_path / "cat"])) == 3
+        with pytest.raises(DataError, match="no images at"):
+            find_images([tmp_path / "nothing"])
+
+
+class TestSources:
+    def test_a_folder_splits_steadily(self, tmp_path: Path) -> None:
+        photographs(tmp_path, each=10)
+        train = open_source(f"folder:{tmp_path}", "train")
+        test = open_source(f"folder:{tmp_path}", "test")
+        assert (len(train), len(test), train.labels) == (16, 4, ["cat", "dog"])
+        names = {train.name(i) for i in range(16)}, {test.name(i) for i in range(4)}
+        assert not names[0] & names[1]
+        picture().save(tmp_path / "cat" / "new.jpg")
+        again = {
+            s.name(i) for s in [open_source(f"folder:{tmp_path}", "test")] for i in range(len(s))
+        }
+        assert len(again - names[1]) <= 1  # at most the new one joined
+
+    def test_named_splits_are_used(self, tmp_path: Path) -> None:
+        photographs(tmp_path / "train", each=3)
+        photographs(tmp_path / "val", each=2)
+        assert len(open_source(f"folder:{tmp_path}", "train")) == 6
+        assert len(open_source(f"folder:{tmp_path}", "test")) == 4
+
+    def test_bad_images_are_raised_or_skipped_and_listed(self, tmp_path: Path) -> None:
+        photographs(tmp_path, each=8)
+        bad = tmp_path / "dog" / "letter.jpg"
+        bad.write_text("dear diary")
+        train = f"folder:{tmp_path}"
+        errors = []
+        for split in ("train", "test"):
+            try:
+                open_source(train, split)
+            except DataError as problem:
+                errors.append(str(problem))
+        assert len(errors) == 1
+        assert str(bad) in errors[0]
+        assert "data.bad_images=skip" in errors[0]
+        sources = [open_source(train, split, bad_images="skip") for split in ("train", "test")]
+        assert [b.name for s in sources for b in s.bad] == [str(bad)]
+        assert sum(len(s) for s in sources) == 16
+
+    @pytest.mark.parametrize(
+        ("spec", "message"),
+        [
+            ("folder:{}/nowhere", "no folder"),
+            ("folder:{}/one", "only one class, 'cat'"),
+            ("folder:{}/empty", "no class folders with images"),
+            ("fashionmnist", "Did you mean 'fashion-mnist'"),
+            ("{}", "write folder:"),
+        ],
+    )
+    def test_what_cannot_be_opened_says_why(self, spec: str, message: str, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        photographs(tmp_path / "one")
+        for file in (tmp_path / "one" / "dog").iterdir():
+            file.unlink()
+        with pytest.raises(DataError, match=message):
+            open_source(spec.format(tmp_path))
+
+    def test_digits_and_limits_are_even(self) -> None:
+        source = open_source("digits", limit=50)
+        assert len(source) == 50
+        assert np.bincount(source.targets()).tolist() == [5] * 10
+        assert len(open_source("digits", "train")) + len(open_source("digits", "test")) == 1797
+        rest, held = split_off(balanced(open_source("digits"), 100), 0.2)
+        assert (len(rest), len(held)) == (80, 20)
+
+    def test_a_data_set_of_the_datasets_library(self, tmp_path: Path) -> None:
+        photographs(tmp_path / "set" / "train", each=5)
+        spec = f"hub:{tmp_path / 'set'}"
+        train, test = open_source(spec, "train"), open_source(spec, "test")
+        assert (len(train), len(test), train.labels) == (8, 2, ["cat", "dog"])
+        assert train.read(0).dtype == torch.uint8
+        stream = open_source(f"{spec}?streaming", "train", limit=7)
+        loader = Loader(stream, 3, canvas(16), seed=0)
+        batches = list(loader.epoch(1))
+        assert [len(b.images) for b in batches] == [3, 3, 1]
+        rest = list(loader.epoch(1, start=1))
+        assert torch.equal(rest[0].images, batches[1].images)
+        assert not torch.equal(next(loader.epoch(0)).images, batches[0].images)
+
+
+class TestLoader:
+    def test_order_depends_on_seed_and_epoch_alone(self) -> None:
+        assert torch.equal(order(50, 1, 2), order(50, 1, 2))
+        assert order(50, 1, 2).sort().values.tolist() == list(range(50))
+        assert not torch.equal(order(50, 1, 2), order(50, 1, 3))
+        assert not torch.equal(order(50, 1, 2), order(50, 2, 2))
+        thrice = order(9, 0, 0, repeats=3)
+        assert (len(thrice), len(thrice.unique())) == (9, 3)
+
+    def test_workers_and_late_starts_change_nothing(self, tmp_path: Path) -> None:
+        source = open_source(f"folder:{photographs(tmp_path)}", "train")
+        batches = {
+            workers: list(Loader(source, 3, canvas(16), seed=5, workers=workers).epoch(1))
+            for workers in (0, 2)
+        }
+        for one, two in zip(batches[0], batches[2], strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+        late = list(Loader(source, 3, canvas(16), seed=5).epoch(1, start=2))
+        assert torch.equal(late[0].images, batches[0][2].images)
+        state = torch.get_rng_state()
+        list(Loader(source, 3, canvas(16), seed=5).epoch(0))
+        assert torch.equal(state, torch.get_rng_state()), "loading drew from the model's generator"
+
+    def test_shards_are_parts_of_the_same_batches(self) -> None:
+        source = open_source("digits")
+        whole = next(Loader(source, 8, lambda x: x, seed=0).epoch())
+        parts = [next(Loader(source, 8, lambda x: x, seed=0, shard=(r, 2)).epoch()) for r in (0, 1)]
+        assert sorted(torch.cat([p.indices for p in parts]).tolist()) == sorted(
+            whole.indices.tolist()
+        )
+
+
+class TestPreprocess:
+    @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+    def test_resizing_is_pillows(self, interpolation: str) -> None:
+        image = picture(97, 61)
+        kind = getattr(Image.Resampling, interpolation.upper())
+        theirs = torch.from_numpy(np.array(image.resize((40, 32), kind))).permute(2, 0, 1)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        difference = (resize(pixels, (32, 40), interpolation).int() - theirs.int()).abs()
+        assert difference.max() <= 1
+
+    def test_crop_is_central_and_undo_undoes(self) -> None:
+        preprocess = Preprocess((16, 16), 20, "bilinear")
+        image = torch.zeros(3, 40, 60, dtype=torch.uint8)
+        image[:, 18:22, 28:32] = 255
+        crop = preprocess.crop(image)
+        assert crop.shape == (3, 16, 16)
+        assert crop[0].float().argmax() in (7 * 16 + 7, 7 * 16 + 8, 8 * 16 + 7, 8 * 16 + 8)
+        assert torch.equal(preprocess.undo(preprocess([image])), crop[None])
+        assert Preprocess.from_dict(preprocess.to_dict()) == preprocess
+        assert preprocess.at((32, 32)).resize == 40
+
+    def test_impossible_settings_are_refused(self) -> None:
+        with pytest.raises(ConfigError, match="resize=10 is less than the crop 16"):
+            Preprocess((16, 16), 10)
+        with pytest.raises(ConfigError, match="'cubic' is not one of"):
+            Preprocess(interpolation="cubic")
+
+    def test_evaluation_sees_what_predict_sees(self, tmp_path: Path) -> None:
+        source = open_source(f"folder:{photographs(tmp_path)}", "test")
+        preprocess = Preprocess((16, 16), 18)
+        batch = next(Loader(source, 2, preprocess.crop).epoch())
+        paths = [source.name(int(i)) for i in batch.indices]
+        assert torch.equal(preprocess.normalise(batch.images), preprocess(paths))
+
+
+class TestViews:
+    def batch(self, size: int = 24, channels: int = 3) -> tuple[torch.Tensor, ...]:
+        images = torch.randint(0, 256, (6, channels, size, size), dtype=torch.uint8)
+        return images, torch.arange(6), torch.tensor([[size, size]] * 6)
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_a_view_is_a_function_of_its_seed(self, channels: int) -> None:
+        statistics = (0.5,) * channels, (0.5,) * channels
+        preprocess = Preprocess((16, 16), None, "bilinear", *statistics)
+        config = ViewConfig(randaugment=2, jitter=0.2, erasing=0.5, mixup=0.3, cutmix=1.0)
+        views = TrainViews(config, preprocess, 6)
+        batch = self.batch(channels=channels)
+        state = torch.get_rng_state()
+        one, targets = views(*batch, seed=3)
+        again, _ = views(*batch, seed=3)
+        other, _ = views(*batch, seed=4)
+        assert torch.equal(one, again)
+        assert not torch.equal(one, other)
+        assert torch.equal(state, torch.get_rng_state()), "a view moved the global generator"
+        assert one.shape == (6, channels, 16, 16)
+        torch.testing.assert_close(targets.sum(1), torch.ones(6))
+        assert ((targets > 0).sum(1) <= 2).all()
+
+    def test_all_off_is_the_plain_image(self) -> None:
+        images, labels, sizes = self.batch(16)
+        preprocess = Preprocess((16, 16), None)
+        config = ViewConfig(crop="none", flip=0.0)
+        x, targets = TrainViews(config, preprocess, 6)(images, labels, sizes, seed=0)
+        torch.testing.assert_close(x, preprocess.normalise(images))
+        assert torch.equal(targets, labels)
+
+    def test_shifts_move_whole_images(self) -> None:
+        images = torch.arange(1.0, 26).reshape(1, 1, 5, 5).expand(40, -1, -1, -1)
+        moved = shift(images, 2, torch.Generator().manual_seed(0))
+        centres = moved[:, 0, 2, 2]
+        assert len(centres.unique()) > 10
+        row, column = divmod(int(centres[0]) - 1, 5)
+        down, right = 2 - row, 2 - column
+        expected = torch.zeros(5, 5)
+        for y in range(5):
+            for x in range(5):
+                if 0 <= y - down < 5 and 0 <= x - right < 5:
+                    expected[y, x] = images[0, 0, y - down, x - right]
+        assert torch.equal(moved[0, 0], expected)
+
+    def test_crops_keep_the_originals_proportions(self) -> None:
+        # A circle in a wide photograph, squeezed onto a square canvas, is round in the crop again.
+        wide = torch.zeros(1, 1, 64, 64)
+        y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+        wide[0, 0] = ((((y - 31.5) / 1.0) ** 2 + ((x - 31.5) * 2.0) ** 2) < 20**2).float()
+        config = ViewConfig(scale=(0.5, 0.5), ratio=(1.0, 1.0))
+        draw = torch.Generator().manual_seed(0)
+        crops = random_resized_crop(
+            wide.expand(64, -1, -1, -1), torch.tensor([[100, 200]] * 64), (64, 64), config, draw
+        )
+        ratios = []
+        for crop in crops[:, 0]:
+            rows, columns = (crop > 0.5).any(1).nonzero(), (crop > 0.5).any(0).nonzero()
+            inside = rows.numel() and rows.min() > 0 and rows.max() < 63
+            if inside and columns.min() > 0 and columns.max() < 63:
+                height, width = rows.max() - rows.min() + 1, columns.max() - columns.min() + 1
+                ratios.append(float(height / width))
+        assert ratios
+        assert np.mean(ratios) == pytest.approx(1.0, abs=0.06)
+
+    def test_cutmix_weights_are_the_areas(self) -> None:
+        images, labels, sizes = self.batch(16)
+        images[:] = torch.arange(6, dtype=torch.uint8)[:, None, None, None] * 40
+        statistics = (0.0,) * 3, (1 / 255,) * 3
+        views = TrainViews(
+            ViewConfig(crop="none", flip=0, cutmix=1.0),
+            Preprocess((16, 16), None, "nearest", *statistics),
+            6,
+        )
+        x, targets = views(images, labels, sizes, seed=5)
+        own = (x[0, 0].round() == 0).float().mean()
+        torch.testing.assert_close(own, targets[0, 0], atol=1e-6, rtol=0)
+
+    def test_settings_out_of_range_are_refused(self) -> None:
+        for setting in ({"flip": 1.5}, {"mixup": -1.0}, {"scale": (0.5, 0.2)}, {"crop": "centre"}):
+            with pytest.raises(ConfigError):
+                ViewConfig(**setting)  # type: ignore[arg-type]
+
+
+def test_tensor_sources_know_their_names() -> None:
+    source = TensorSource(
+        torch.zeros(2, 1, 4, 4, dtype=torch.uint8),
+        torch.tensor([0, 1]),
+        ["a", "b"],
+        ((0.0,), (1.0,)),
+        "x",
+    )
+    assert source.name(1) == "x[1]"
