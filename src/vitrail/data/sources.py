@@ -106,12 +106,9 @@ class FolderSource(Source):
         """Decodes every file; raises for bad ones or leaves them out, each listed in `bad`."""
 
         def problem(index: int) -> BadImage | None:
-            try:
-                self.read(index)
-            except DataError as error:
-                name = self.name(index)
-                return BadImage(name, str(error).removeprefix(f"{name}: ").rstrip("."))
-            return None
+            stat = self.files[index].stat()
+            reason = _why_unreadable(self.files[index], stat.st_mtime_ns, stat.st_size)
+            return BadImage(self.name(index), reason) if reason else None
 
         found: dict[int, BadImage] = {}
         with ThreadPoolExecutor() as pool:
@@ -133,13 +130,27 @@ class FolderSource(Source):
         kept = subset(self, good)
         assert isinstance(kept, FolderSource)
         kept.bad = list(found.values())
-        empty = set(range(len(self.labels))) - set(kept.targets())
-        if empty:
-            names = ", ".join(self.labels[i] for i in sorted(empty))
+        left = Counter(kept.targets())
+        few = [label for index, label in enumerate(self.labels) if left[index] < 2]
+        if few:
             raise DataError(
-                f"no readable image is left in: {names}. Add images or remove the class."
+                f"fewer than two readable images are left in {few[0]!r}: add some, or remove it."
             )
         return kept
+
+
+@functools.lru_cache(maxsize=None)
+def _why_unreadable(path: Path, modified: int, size: int) -> str:
+    """Decodes a file whole, because a header survives where the rest does not. "" if it is fine.
+
+    Remembered as long as the file stays as it is: both splits of a folder ask for all its files.
+    """
+    del modified, size  # they only tell one state of the file from another
+    try:
+        read_image(path)
+    except DataError as error:
+        return str(error).removeprefix(f"{path}: ").rstrip(".")
+    return ""
 
 
 class HubSource(Source):
@@ -290,7 +301,7 @@ def open_source(
     check_choice("bad_images", bad_images, ("raise", "skip"))
     kind, _, place = spec.partition(":")
     if kind == "folder":
-        source: Source = _folder(place, split).check(bad_images, progress)
+        source: Source = _folder(place, split, bad_images, progress)
     elif kind == "hub":
         source = _hub(place, split, limit)
     elif spec in NAMED:
@@ -307,7 +318,7 @@ def open_source(
     return source
 
 
-def _folder(place: str, split: str) -> FolderSource:
+def _folder(place: str, split: str, bad_images: str, progress: Progress | None) -> FolderSource:
     root = Path(place).expanduser()
     if not root.is_dir():
         raise DataError(
@@ -317,9 +328,10 @@ def _folder(place: str, split: str) -> FolderSource:
         names = ["train"] if split == "train" else ["test", "val", "valid", "validation"]
         folder = next((root / name for name in names if (root / name).is_dir()), None)
         if folder is not None:
-            return _classes(folder)
+            return _classes(folder).check(bad_images, progress)
         root = root / "train"
-    rest, held = split_off(_classes(root), HELD_OUT)
+    # Checked before it is split, so that what is held out of a class can be read.
+    rest, held = split_off(_classes(root).check(bad_images, progress), HELD_OUT)
     part = rest if split == "train" else held
     assert isinstance(part, FolderSource)
     return part

@@ -61,7 +61,7 @@ def train(
     run.save(folder)
     if command is not None and not resume:
         atomic_write(folder / "command.txt", command + "\n")
-    bad = [*sources.train.bad, *sources.validation.bad]
+    bad = list(dict.fromkeys([*sources.train.bad, *sources.validation.bad]))
     if bad:
         lines = "".join(f"{name}\t{reason}\n" for name, reason in bad)
         atomic_write(folder / "bad_images.txt", lines)
