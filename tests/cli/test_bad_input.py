@@ -1,4 +1,4 @@
-"""Whatever is given: one line that names the value, the limit and the cure, exit 2, nothing lost."""
+"""Whatever is given: one line with the value, the limit and the cure, exit 2, nothing lost."""
 
 import re
 from collections.abc import Callable

@@ -9,8 +9,9 @@ from PIL import Image
 
 from vitrail.data.images import find_images, read_image
 from vitrail.data.loader import Loader, canvas, order
+from vitrail.data.open import open_source
 from vitrail.data.preprocess import Preprocess, resize
-from vitrail.data.sources import TensorSource, balanced, open_source, split_off
+from vitrail.data.sources import TensorSource, balanced, split_off
 from vitrail.data.views import TrainViews, ViewConfig, random_resized_crop, shift
 from vitrail.errors import ConfigError, DataError
 

@@ -71,7 +71,7 @@ def _look(path: Path) -> Path:
 
 def _train(folder: Path, epochs: int) -> Path:
     """A small ViT from scratch, on Fashion-MNIST or, without it, on 5,000 handwritten digits."""
-    from vitrail.data.sources import open_source
+    from vitrail.data.open import open_source
     from vitrail.lens.report import percent, write_report
     from vitrail.train.loop import train
     from vitrail.train.run import make_run

