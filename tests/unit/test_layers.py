@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.attend import Attend, Attention
 from vitrail.layers.block import DropPath, drop_path_rates
+from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patchify, unpatchify
 from vitrail.layers.position import resize_positions, rotate, rotation, sincos_positions
 from vitrail.models.base import Backbone, Features, Pyramid
@@ -156,3 +157,14 @@ def test_a_pyramid_shrinks_its_grid_and_refuses_to_drop() -> None:
         model.encode(dropped)
     with pytest.raises(TierError, match="no full grid"):
         dropped.image()
+
+
+def test_the_mlp_is_the_same_with_and_without_gradients() -> None:
+    mlp = Mlp(8, 16)
+    x = torch.randn(2, 3, 8)
+    expected = mlp.fc2(F.gelu(mlp.fc1(x)))
+    before = x.clone()
+    assert torch.equal(mlp(x), expected)
+    with torch.no_grad():
+        assert torch.equal(mlp(x), expected)
+    assert torch.equal(x, before)

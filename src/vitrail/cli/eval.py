@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vitrail.cli.common import BadImages, Size, Weights, open_model, out
+from vitrail.cli.common import BadImages, Precision, Size, Weights, open_model, out, prepare
 from vitrail.errors import ConfigError
 
 
@@ -24,6 +24,7 @@ def run(
     ] = None,
     workers: Annotated[int, typer.Option(min=0)] = 0,
     image_size: Size = None,
+    precision: Precision = "fp32",
     bad_images: BadImages = "raise",
     as_json: Annotated[bool, typer.Option("--json", help="Figures as JSON.")] = False,
 ) -> None:
@@ -50,8 +51,9 @@ def run(
             f"{', '.join(source.labels[:5])}...: they must be the same, in the same order."
         )
     loader = Loader(source, batch_size, backbone.preprocess.crop, workers=workers)
+    module = prepare(backbone, precision, next(loader.epoch()).images)
     with bar("evaluation") as progress:
-        result = evaluate(backbone, loader, backbone.preprocess, progress)
+        result = evaluate(module, loader, backbone.preprocess, progress)
     figures = {"top1": result.top1, "top5": result.top5, "loss": result.loss}
     if as_json:
         counts = {"count": len(result.targets), "data": data, "split": split}

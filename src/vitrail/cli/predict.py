@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitrail.cli.common import BadImages, Images, Model, Size, Weights, open_model, out, read_images
+from vitrail.cli.common import (
+    BadImages,
+    Images,
+    Model,
+    Precision,
+    Size,
+    Weights,
+    open_model,
+    out,
+    prepare,
+    read_images,
+)
 from vitrail.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,6 +32,7 @@ def run(
     weights: Weights = None,
     top: Annotated[int, typer.Option(min=1, help="Classes to name for each image.")] = 3,
     image_size: Size = None,
+    precision: Precision = "fp32",
     bad_images: BadImages = "raise",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
@@ -37,10 +49,14 @@ def run(
     names = backbone.labels or [str(i) for i in range(backbone.num_classes)]
     waiting: list[tuple[Path, Tensor]] = []
 
+    module: torch.nn.Module | None = None
+
     def flush() -> None:
+        nonlocal module
         with torch.inference_mode():
             crops = torch.stack([crop for _, crop in waiting])
-            parts = backbone(backbone.preprocess.normalise(crops)).softmax(1)
+            module = module or prepare(backbone, precision, crops)
+            parts = module(backbone.preprocess.normalise(crops)).softmax(1)
         best, which = parts.topk(min(top, len(names)), dim=1)
         for (path, _), row, places in zip(waiting, best.tolist(), which.tolist(), strict=True):
             likely = {names[i]: round(part, 4) for i, part in zip(places, row, strict=True)}

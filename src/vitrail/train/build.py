@@ -1,5 +1,6 @@
 """From settings to the parts of a run: sources, model, method, streams of batches."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from vitrail.data.loader import Loader, canvas, order
 from vitrail.data.open import open_source
 from vitrail.data.preprocess import Preprocess
-from vitrail.data.sources import Source, balanced, split_off
+from vitrail.data.sources import Source, TensorSource, balanced, split_off
 from vitrail.data.views import TrainViews
 from vitrail.errors import ConfigError
 from vitrail.hub.load import load
@@ -66,12 +67,8 @@ def build_model(run: Run, source: Source) -> Backbone:
                 f"model.options.channels={model.channels} and {run.data.source} has images of "
                 f"{len(mean)}: leave it out, and the model follows the images."
             )
-        in_memory = source.channels == 1  # small pictures are used whole
         size = (model.image_size[0], model.image_size[1])
-        short = None if in_memory else round(max(size) / 0.875)
-        model.preprocess = Preprocess(
-            size, short, "bilinear" if in_memory else "bicubic", mean, std
-        )
+        model.preprocess = Preprocess(size, round(max(size) / 0.875), "bicubic", mean, std)
     else:
         size = options.pop("image_size", None)
         depth = options.pop("depth", None)
@@ -87,6 +84,11 @@ def build_model(run: Run, source: Source) -> Backbone:
         if depth is not None:
             model.cut(depth)
         model.reset_head(classes)
+    if isinstance(source, TensorSource):  # small pictures fill their frame: nothing is cut off
+        assert model.preprocess is not None
+        model.preprocess = dataclasses.replace(
+            model.preprocess, resize=None, interpolation="bilinear"
+        )
     model.labels = source.labels
     model.gradient_checkpointing = run.train.gradient_checkpointing
     return model
@@ -107,8 +109,7 @@ class ImageStream:
         side = max(preprocess.size)
         if run.data.views.crop == "resized":
             side = round(side * run.data.canvas)
-        in_memory = source.channels == 1
-        fit = preprocess.crop if in_memory else canvas(side)
+        fit = preprocess.crop if isinstance(source, TensorSource) else canvas(side)
         self.loader = Loader(
             source,
             run.data.batch_size,

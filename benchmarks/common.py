@@ -1,0 +1,75 @@
+"""Timing rivals fairly: in one process, in turn, with equal threads."""
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def compare(
+    rivals: dict[str, Callable[[], Any]], rounds: int, warmup: int = 2
+) -> dict[str, dict[str, float]]:
+    """Seconds of each rival, called in turn so that the machine's moods hit all alike.
+
+    `ratio` is the median over rounds of the first rival's peers' time divided by its own: above 1
+    the first is the faster.
+    """
+    for _ in range(warmup):
+        for call in rivals.values():
+            call()
+    seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    for _ in range(rounds):
+        for name, call in rivals.items():
+            begin = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - begin)
+    ours = next(iter(seconds.values()))
+    return {
+        name: {
+            "median": statistics.median(times),
+            "min": min(times),
+            "ratio": statistics.median(t / o for t, o in zip(times, ours, strict=True)),
+            "ratio_of_min": min(times) / min(ours),
+        }
+        for name, times in seconds.items()
+    }
+
+
+def show(title: str, table: dict[str, dict[str, float]], images: int) -> None:
+    """Prints a comparison, one rival a line."""
+    print(title)
+    for name, row in table.items():
+        rate = images / row["median"]
+        print(
+            f"  {name:<28} {1000 * row['median']:9.1f} ms  {rate:8.1f} img/s  "
+            f"{row['ratio']:6.2f}x our time (min: {row['ratio_of_min']:.2f}x)"
+        )
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were taken on."""
+    model = platform.processor() or platform.machine()
+    if (info := Path("/proc/cpuinfo")).is_file():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].partition(": ")[2] if names else model
+    return {
+        "processor": model,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def write(name: str, results: dict[str, Any]) -> None:
+    """Writes benchmarks/results/NAME.json."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"machine": machine(), **results}, indent=1) + "\n")
+    print(f"written: {path.relative_to(RESULTS.parent.parent)}")

@@ -1,0 +1,34 @@
+"""The recommended setting: chosen by the clock, and saying the same."""
+
+import pytest
+import torch
+
+from tests.contracts.small import small
+from vitrail.deploy import inference
+
+
+@pytest.mark.parametrize(("seconds", "precision"), [((2.0, 1.0), "bf16"), ((1.0, 0.95), "fp32")])
+def test_the_quicker_one_is_chosen(
+    seconds: tuple[float, float], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(seconds)
+    monkeypatch.setattr(inference, "_seconds", lambda *_: next(times))
+    model = small("ViT")
+    choice = inference.fastest(model, torch.randn(1, 3, 32, 32))
+    assert choice.precision == precision
+    assert choice.speedup == (2.0 if precision == "bf16" else 1.0)
+    assert (choice.model is model) == (precision == "fp32")
+
+
+def test_half_precision_is_near_and_leaves_the_model_alone() -> None:
+    model = small("DeiT")
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    images = torch.randn(4, 3, 32, 32)
+    with torch.inference_mode():
+        half = inference.HalfPrecision(model)(images)
+        full = model(images)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, full, atol=0.02, rtol=0.05)
+    assert not torch.equal(half, full)
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert inference.fastest(model, images).precision in ("fp32", "bf16")
