@@ -25,7 +25,7 @@ Weights = Annotated[
 Size = Annotated[int | None, typer.Option(help="Pixels; another size than the model's own.")]
 Precision = Annotated[
     str,
-    typer.Option(help="fp32; bf16; auto: whichever is measured to be quicker, for many images."),
+    typer.Option(help="fp32; bf16; auto: whichever is measured to be quicker."),
 ]
 BadImages = Annotated[str, typer.Option(help="Unreadable images: raise, or skip and list them.")]
 
@@ -86,9 +86,7 @@ def prepare(model: "Backbone", precision: str, crops: "Tensor") -> "nn.Module":
     assert model.preprocess is not None
     choice = fastest(model, model.preprocess.normalise(crops))
     if choice.precision != "fp32":
-        err.print(
-            f"{choice.precision} is {choice.speedup:.1f}x as fast here: used", highlight=False
-        )
+        err.print(f"{choice.precision} is {choice.speedup:.1f}x as fast: used", highlight=False)
     return choice.model
 
 

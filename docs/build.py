@@ -1,0 +1,79 @@
+"""Builds the documentation: docs/config.md from the settings, then docs/site/ from the pages."""
+
+from pathlib import Path
+from typing import Any
+
+import markdown
+import pydantic
+
+from vitrail.data.views import ViewConfig
+from vitrail.train.run import Run
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+HEAD = "| setting | type | default | |\n| --- | --- | --- | --- |"
+FRAME = """<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<style>
+body { max-width: 50em; margin: 2em auto; padding: 0 1em; font: 16px/1.6 system-ui }
+img { max-width: 100% } td, th { padding: .2em .8em .2em 0; text-align: left }
+pre { overflow-x: auto; background: #f4f6fa; padding: .8em }
+</style>
+"""
+PAGES = ("README.md", "README.zh.md", "CONTRIBUTING.md")
+
+
+def rows(model: type[pydantic.BaseModel], prefix: str) -> list[str]:
+    """A line of a table for each setting."""
+    lines = []
+    for name, field in model.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        if name == "views":
+            lines += views(f"{prefix}views.")
+            continue
+        kind = getattr(field.annotation, "__name__", None) if not _args(field) else None
+        told = (kind or str(field.annotation)).replace("typing.", "").replace("|", "or")
+        lines.append(f"| `{prefix}{name}` | {told} | `{default}` | {field.description or ''} |")
+    return lines
+
+
+def views(prefix: str) -> list[str]:
+    """The settings of views, which are told in their class's docstring."""
+    fields = ViewConfig.__dataclass_fields__.items()
+    return [f"| `{prefix}{n}` | {f.type} | `{f.default}` | see below |" for n, f in fields]
+
+
+def config_page() -> str:
+    """docs/config.md."""
+    parts = ["# Settings\n\nMade by `make docs` from `vitrail/train/run.py`; do not edit.\n"]
+    for name, field in Run.model_fields.items():
+        section: Any = field.annotation
+        parts.append(f"## {name}\n\n{section.__doc__}\n\n{HEAD}")
+        parts.append("\n".join(rows(section, f"{name}.")) + "\n")
+    told = " ".join((ViewConfig.__doc__ or "").split())
+    parts.append(f"## Views\n\n{told}\n")
+    return "\n".join(parts)
+
+
+def _args(field: Any) -> bool:
+    return bool(getattr(field.annotation, "__args__", None))
+
+
+def main() -> None:
+    """Writes config.md and the site."""
+    (DOCS / "config.md").write_text(config_page(), "utf-8")
+    site = DOCS / "site"
+    site.mkdir(exist_ok=True)
+    sources = [*(ROOT / name for name in PAGES), *sorted(DOCS.glob("*.md"))]
+    for source in sources:
+        text = (
+            source.read_text("utf-8").replace("docs/images/", "../images/").replace("](docs/", "](")
+        )
+        body = markdown.markdown(
+            text.replace(".md)", ".html)"), extensions=["tables", "fenced_code"]
+        )
+        (site / f"{source.stem}.html").write_text(FRAME + body, "utf-8")
+    print(f"written: {len(sources)} pages in docs/site")
+
+
+if __name__ == "__main__":
+    main()
