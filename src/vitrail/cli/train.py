@@ -49,6 +49,8 @@ def run(
     folder = folder or Path("runs") / name
     command = shlex.join(["vitrail", *sys.argv[1:]])
     figures = train(settings, folder, resume=resume, command=command)
+    if not figures:  # one of several processes, and not the first
+        return
     report = write_report(folder)
     out.print(f"accuracy {percent(figures['top1'])} on {figures['split']}", highlight=False)
     out.print(f"model:  {folder / 'model'}\nreport: {report}", highlight=False)

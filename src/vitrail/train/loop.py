@@ -7,13 +7,15 @@ rest, so a run that was killed and resumed ends with the same bytes as one that 
 import contextlib
 import errno
 import functools
+import importlib.util
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from torch import Tensor
 
@@ -49,17 +51,27 @@ def train(
     not as they should be, and `TrainingError` later; then the newest checkpoint stays.
     """
     settings = folder / "run.yaml"
+    state = PartialState(cpu=ON_CPU)  # which of the processes this is, if there are several
     if resume:
         if not settings.is_file():
             raise ConfigError(f"{folder} holds no run to resume: it has no run.yaml.")
         check_unchanged(read_run(settings), run)
-    elif settings.exists():
+    elif settings.exists() and state.is_main_process:
         raise ConfigError(f"{folder} already holds a run: add --resume, or choose another --out.")
+    if run.train.wandb and importlib.util.find_spec("wandb") is None:
+        raise ConfigError("train.wandb needs the package wandb: pip install 'vitrail[wandb]'")
     with bar("reading images") as progress:
         sources = open_sources(run, progress)
     trainer = Trainer(run, folder, sources)
+    if state.is_main_process:
+        _note_down(run, folder, sources, None if resume else command)
+    return trainer.fit(resume=resume and bool(checkpoint.folders(folder)))
+
+
+def _note_down(run: Run, folder: Path, sources: Sources, command: str | None) -> None:
+    """Writes the settings, the command, and which images were left out."""
     run.save(folder)
-    if command is not None and not resume:
+    if command is not None:
         atomic_write(folder / "command.txt", command + "\n")
     bad = list(dict.fromkeys([*sources.train.bad, *sources.validation.bad]))
     if bad:
@@ -69,7 +81,6 @@ def train(
         note(f"left out {len(bad)} images that cannot be read, listed in {listed}:")
         for name, reason in bad[:10]:
             note(f"  {name}: {reason}")
-    return trainer.fit(resume=resume and bool(checkpoint.folders(folder)))
 
 
 @contextlib.contextmanager
@@ -92,6 +103,7 @@ def _polite_interrupt() -> Iterator[dict[str, bool]]:
         signal.signal(signal.SIGINT, old)
 
 
+ON_CPU = not torch.accelerator.is_available()
 MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # accelerate's names
 
 
@@ -103,7 +115,7 @@ class Trainer:
             torch.set_num_threads(run.train.threads)
         self.run, self.folder, self.sources = run, folder, sources
         AcceleratorState._reset_state()  # a program may train twice, in other precisions
-        self.accelerator = Accelerator(mixed_precision=MIXED[run.train.precision])
+        self.accelerator = Accelerator(cpu=ON_CPU, mixed_precision=MIXED[run.train.precision])
         torch.manual_seed(run.train.seed)
         model = build_model(run, sources.train)
         assert model.preprocess is not None
@@ -139,9 +151,21 @@ class Trainer:
         """Trains to the end, evaluates, writes the artifact → the final figures."""
         step, metrics_bytes = checkpoint.load(self.folder, self.learner) if resume else (0, 0)
         main, train = self.accelerator.is_main_process, self.run.train
-        with Monitor(
-            self.folder, self.total, step=step, metrics_bytes=metrics_bytes, wandb=train.wandb
-        ) as monitor:
+        # Every process counts and evaluates alike; the first one's words are kept.
+        with contextlib.ExitStack() as stack:
+            folder = self.folder
+            if not main:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            monitor = stack.enter_context(
+                Monitor(
+                    folder,
+                    self.total,
+                    step=step,
+                    metrics_bytes=metrics_bytes if main else 0,
+                    wandb=train.wandb and main,
+                    quiet=not main,
+                )
+            )
             try:
                 with _polite_interrupt() as asked:
                     self._epochs(step, monitor, asked)

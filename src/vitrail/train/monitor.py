@@ -17,8 +17,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from vitrail.errors import TrainingError
-
 QUIET_SECONDS = 10  # between lines where there is no terminal to draw a bar on
 
 
@@ -27,7 +25,14 @@ class Monitor:
     whatever depends on the clock goes to timing.jsonl."""
 
     def __init__(
-        self, run: Path, total: int, *, step: int = 0, metrics_bytes: int = 0, wandb: bool = False
+        self,
+        run: Path,
+        total: int,
+        *,
+        step: int = 0,
+        metrics_bytes: int = 0,
+        wandb: bool = False,
+        quiet: bool = False,
     ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
@@ -37,7 +42,7 @@ class Monitor:
         )
         self.board = SummaryWriter(str(run / "tensorboard"), purge_step=step or None)
         self.wandb = _wandb(run) if wandb else None
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, quiet=quiet)
         columns = (
             TextColumn("[bold]{task.description}"),
             BarColumn(),
@@ -51,7 +56,7 @@ class Monitor:
         self.last_line = self.last_mark = self.start
 
     def __enter__(self) -> "Monitor":
-        if self.console.is_terminal:
+        if self.console.is_terminal and not self.console.quiet:
             self.progress.start()
         return self
 
@@ -147,10 +152,6 @@ def _open(path: Path, length: int) -> Any:
 
 
 def _wandb(run: Path) -> Any:
-    try:
-        import wandb
-    except ImportError:
-        raise TrainingError(
-            "train.wandb needs the package wandb: pip install 'vitrail[wandb]'"
-        ) from None
+    import wandb
+
     return wandb.init(project="vitrail", name=run.name, dir=str(run), mode="offline")
