@@ -1,15 +1,18 @@
 """Whatever is given: one line with the value, the limit and the cure, exit 2, nothing lost."""
 
+import errno
 import importlib.util
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from tests.training.tiny import tiny
 from tests.unit.test_data import photographs, picture
+from vitrail import files
 from vitrail.cli.main import main
 from vitrail.train import checkpoint, loop
 
@@ -83,6 +86,10 @@ TABLE = {
         ["train", "quick.yaml", "model.options.channels=1"],
         r"model.options.channels=1 and folder:photos has images of 3",
     ),
+    "fp16 without a GPU": (
+        ["train", "quick.yaml", "train.precision=fp16"],
+        r"train.precision='fp16' needs a GPU: use bf16",
+    ),
     "W&B missing": (
         ["train", "quick.yaml", "train.wandb=true"],
         r"train.wandb needs the package wandb: pip install",
@@ -104,6 +111,8 @@ TABLE = {
 def test_one_line_and_exit_2(case: str, vitrail: Command, tmp_path: Path) -> None:
     lines(tmp_path)
     arguments, message = TABLE[case]
+    if "GPU" in message and torch.accelerator.is_available():
+        pytest.skip("there is a GPU here")
     if "wandb" in message and importlib.util.find_spec("wandb"):
         pytest.skip("wandb is installed here")
     before = sorted(tmp_path.rglob("*"))
@@ -180,6 +189,22 @@ def test_a_new_user_with_photographs_some_of_them_bad(vitrail: Command, tmp_path
     assert (tmp_path / "copy" / "model.safetensors").read_bytes() == (
         tmp_path / "run" / "model" / "model.safetensors"
     ).read_bytes()
+
+
+def test_a_full_disk_while_drawing_is_one_line(
+    vitrail: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines(tmp_path)
+    assert vitrail("train", "quick.yaml", "--out", "run")[0] == 0
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    code, _, errors = vitrail("look", "photos", "-m", "run", "-o", "look.html")
+    assert (code, errors.count("\n")) == (2, 1)
+    assert "the disk is full" in errors
+    assert not (tmp_path / "look.html").exists()
 
 
 def test_settings_written_are_settings_read(tmp_path: Path) -> None:

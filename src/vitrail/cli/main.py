@@ -1,5 +1,6 @@
 """`vitrail`: finds the command, and turns errors into one line and exit code 2."""
 
+import errno
 import sys
 from importlib.util import find_spec
 
@@ -21,6 +22,12 @@ def main() -> None:
         sys.exit(_say(str(problem)))
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.exit(0)
+    except OSError as problem:
+        if problem.errno != errno.ENOSPC:
+            raise
+        sys.exit(
+            _say("the disk is full: make room and try again; files that were whole still are.")
+        )
 
 
 def _say(problem: str) -> int:

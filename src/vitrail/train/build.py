@@ -83,7 +83,8 @@ def build_model(run: Run, source: Source) -> Backbone:
             model = load(wanted.weights, image_size=size)
         if depth is not None:
             model.cut(depth)
-        model.reset_head(classes)
+        if model.labels != source.labels:
+            model.reset_head(classes)
     if isinstance(source, TensorSource):  # small pictures fill their frame: nothing is cut off
         assert model.preprocess is not None
         model.preprocess = dataclasses.replace(

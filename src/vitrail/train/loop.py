@@ -60,6 +60,8 @@ def train(
         raise ConfigError(f"{folder} already holds a run: add --resume, or choose another --out.")
     if run.train.wandb and importlib.util.find_spec("wandb") is None:
         raise ConfigError("train.wandb needs the package wandb: pip install 'vitrail[wandb]'")
+    if run.train.precision == "fp16" and ON_CPU:
+        raise ConfigError("train.precision='fp16' needs a GPU: use bf16 or fp32 on a CPU.")
     with bar("reading images") as progress:
         sources = open_sources(run, progress)
     trainer = Trainer(run, folder, sources)
