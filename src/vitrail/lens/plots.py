@@ -1,48 +1,128 @@
-"""Pictures: what a model looks at, how training went, where it errs."""
+"""Pictures: what a model looks at, and how training went."""
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 import torch.nn.functional as F
-from matplotlib import colormaps
+from matplotlib import colormaps, font_manager
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vitrail.lens.features import pca_colours
-from vitrail.lens.record import Look, to_grid
-from vitrail.lens.rollout import rollout
+from vitrail.errors import TierError
+from vitrail.lens.features import pca_colours, stretch
+from vitrail.lens.palette import LIGHT
+from vitrail.lens.record import Look, pick
 
-# Glass colours, told apart by the colour-blind too (after Okabe & Ito).
-COBALT, AMBER, RUBY, MOSS = "#1f5fa8", "#d9820f", "#b23a48", "#2f7d5b"
-GLASS = LinearSegmentedColormap.from_list("glass", ["#f3f5f9", "#9db8dc", COBALT, "#0c2447"])
-HEAT = colormaps["inferno"]
-MAX_HEADS = 12  # columns that are still legible
+HEAT = colormaps["inferno"]  # even steps, and told apart by the colour-blind
+COARSE = 12  # grids with fewer patches a side are drawn patch by patch
+ACROSS = 8  # heads side by side that are still legible
+WIDTH, GAP, LINE = 12.0, 0.09, 0.27  # of a figure, in inches: all, between pictures, of a caption
+CHINESE = (
+    "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei",
+)  # fmt: skip
+
+
+Point = tuple[float, float]  # epoch, value
+
+
+class Panel(NamedTuple):
+    """A picture with its caption."""
+
+    caption: str
+    pixels: np.ndarray  # (H, W, 3) within 0..1
+
+
+def panels(
+    image: Tensor,
+    look: Look,
+    *,
+    index: int = 0,
+    layers: Sequence[int] = (-1,),
+    heads: Sequence[int] | None = None,
+) -> list[list[Panel]]:
+    """One image and what the model makes of it, in rows.
+
+    First the image, the mean over heads in the last chosen layer, rollout, patch colours; then
+    each chosen layer's heads. image: uint8 (C, H, W), as the model got it; `index` is its place in
+    the batch of `look`, whose patch colours mean the same in all its images.
+    """
+    image = enlarge(image.cpu())
+    chosen = pick(layers, look.depth, "attention layer")
+    grid = look.features.grid
+    if len(grid) != 2:
+        raise TierError(f"only flat images are drawn: this grid of patches is {grid}.")
+    last = chosen[-1]
+    colours = pca_colours(look.features)[index].cpu().numpy() / 255.0
+    rows = [
+        [
+            Panel(f"image, {grid[0]} × {grid[1]} patches", leaded(as_picture(image), grid)),
+            Panel(f"layer {last}, mean of heads", heat(image, look.attention[last][index].mean(0))),
+            Panel("rollout, all layers", heat(image, look.rollout[index])),
+            Panel("patch features (PCA)", leaded(spread(colours, image.shape[1:]), grid)),
+        ]
+    ]
+    for layer in chosen:
+        maps = look.attention[layer][index]
+        shown = range(len(maps)) if heads is None else pick(heads, len(maps), "head")
+        rows.append([Panel(f"layer {layer}, head {n}", heat(image, maps[n])) for n in shown])
+    return rows
 
 
 def heat(image: Tensor, weights: Tensor) -> np.ndarray:
     """Attention (H', W') laid over an image uint8 (C, H, W) → (H, W, 3) within 0..1.
 
-    The image turns grey and dim where the model does not look, and glows where it does.
+    The image turns grey and dim where the model does not look, and glows where it does. The scale
+    is the picture's own, from its least weight to its greatest, see `stretch`.
     """
-    size = (image.shape[1], image.shape[2])
-    grown = F.interpolate(weights[None, None].float(), size, mode="bicubic")[0, 0]
-    high = grown.quantile(0.995).clamp(min=1e-12)
-    strength = (grown / high).clamp(0, 1).numpy()[..., None]
+    strength = stretch(weights.float().cpu().flatten()).reshape(weights.shape)
+    if max(weights.shape) < COARSE:
+        strength = torch.from_numpy(spread(strength.numpy(), image.shape[1:]))
+    else:
+        size = (image.shape[1], image.shape[2])
+        strength = F.interpolate(strength[None, None], size, mode="bicubic")[0, 0].clamp(0, 1)
+    part = strength.numpy()[..., None]
     picture = as_picture(image)
     grey = picture.mean(axis=2, keepdims=True).repeat(3, axis=2) * 0.45
-    glow = HEAT(strength[..., 0])[..., :3]
-    return np.clip(
-        grey * (1 - 0.75 * strength) + picture * 0.25 * strength + glow * 0.8 * strength, 0, 1
-    )
+    glow = HEAT(part[..., 0])[..., :3]
+    lit = np.clip(grey * (1 - 0.75 * part) + picture * 0.2 * part + glow * 0.9 * part, 0, 1)
+    return leaded(lit, tuple(weights.shape))
 
 
 def as_picture(image: Tensor) -> np.ndarray:
-    """uint8 (1 or 3, H, W) → (H, W, 3) within 0..1."""
+    """uint8 (C, H, W) → (H, W, 3) within 0..1; of other than 1 or 3 channels, the mean."""
+    if image.shape[0] not in (1, 3):
+        image = image.float().mean(0, keepdim=True)
     picture: np.ndarray = image.expand(3, -1, -1).permute(1, 2, 0).numpy() / 255.0
     return picture
+
+
+def spread(cells: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """A coarse grid (h, w, ...) as blocks of pixels (*size, ...)."""
+    rows = np.arange(size[0]) * cells.shape[0] // size[0]
+    columns = np.arange(size[1]) * cells.shape[1] // size[1]
+    return cells[rows[:, None], columns]
+
+
+def leaded(picture: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
+    """A picture with the outline of its patches, where they are few enough to tell apart."""
+    if max(grid) >= COARSE:
+        return picture
+    picture = picture.copy()
+    for axis, count in enumerate(grid):
+        lines = np.arange(1, count) * picture.shape[axis] // count
+        picture.swapaxes(0, axis)[lines] *= 0.55
+    return picture
+
+
+def enlarge(image: Tensor, least: int = 224) -> Tensor:
+    """Repeats the pixels of small images, so that drawing over them has room."""
+    factor = -(-least // max(image.shape[1:]))
+    return image.repeat_interleave(factor, 1).repeat_interleave(factor, 2) if factor > 1 else image
 
 
 def look_figure(
@@ -55,103 +135,127 @@ def look_figure(
     title: str = "",
     origin: str = "",
 ) -> Figure:
-    """One image and what the model makes of it.
-
-    First row: the image, the last chosen layer's mean over heads, rollout, patch colours. Then a
-    row for each chosen layer, with its heads. image: uint8 (C, H, W), as the model got it; `index`
-    is its place in the batch of `look`.
-    """
-    image = enlarge(image.cpu())
-    depth = len(look.maps)
-    chosen = sorted({layer % depth for layer in layers})
-    count = look.maps[0].shape[1]
-    shown = list(range(min(count, MAX_HEADS))) if heads is None else [h % count for h in heads]
-    columns = max(4, len(shown))
-    figure = Figure(figsize=(2.1 * columns, 2.35 * (1 + len(chosen)) + 0.5), layout="constrained")
-    axes = figure.subplots(1 + len(chosen), columns, squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    flow = to_grid(
-        rollout([look.maps[n][index : index + 1] for n in range(depth)]), look.grid, look.prefix
-    )
-    mean = look.attention(chosen[-1])[index].mean(0)
-    colours = pca_colours(look.features)[index]
-    _show(axes[0, 0], as_picture(image), "image")
-    _show(axes[0, 1], heat(image, mean), f"layer {chosen[-1]}, mean of heads")
-    _show(axes[0, 2], heat(image, flow[0]), "rollout, all layers")
-    _show(axes[0, 3], colours.numpy(), "patch features (PCA)")
-    for row, layer in enumerate(chosen, 1):
-        attention = look.attention(layer)[index]
-        for column, head in enumerate(shown):
-            _show(axes[row, column], heat(image, attention[head]), f"layer {layer}, head {head}")
+    """`panels` as one picture, with a title, and at its foot where the weights come from."""
+    lines: list[list[Panel]] = []
+    first, *others = panels(image, look, index=index, layers=layers, heads=heads)
+    across = columns(max(map(len, others)), len(first))
+    for row in others:
+        lines += [row[start : start + across] for start in range(0, len(row), across)]
+    shape = image.shape[1] / image.shape[2]
+    sizes = [_side(len(first))] + [_side(across)] * len(lines)
+    head, foot = (0.45 if title else 0.0), (0.3 if origin else 0.08)
+    height = head + sum(side * shape + LINE + GAP for side in sizes) + foot
+    figure = Figure(figsize=(WIDTH, height), facecolor="white")
+    family = ["DejaVu Sans", *_installed(CHINESE)]
+    words: dict[str, Any] = {"fontfamily": family, "parse_math": False, "ha": "left"}
+    top = height - head
+    for side, line in zip(sizes, [first, *lines], strict=True):
+        top -= LINE + side * shape
+        for number, panel in enumerate(line):
+            left = GAP + number * (side + GAP)
+            axis = figure.add_axes(
+                (left / WIDTH, top / height, side / WIDTH, side * shape / height)
+            )
+            axis.imshow(panel.pixels, interpolation="antialiased", aspect="auto")
+            axis.set_title(panel.caption, fontsize=9, loc="left", pad=3, color=LIGHT["ink"])
+            axis.axis("off")
+        top -= GAP
     if title:
-        figure.suptitle(title, fontsize=12, fontweight="bold", x=0.01, ha="left")
+        place = (GAP / WIDTH, 1 - 0.13 / height)
+        figure.text(
+            *place, title, fontsize=13, fontweight="bold", va="top", color=LIGHT["ink"], **words
+        )
     if origin:
-        figure.supxlabel(origin, fontsize=8, color="#667", x=0.01, ha="left")
+        figure.text(GAP / WIDTH, 0.1 / height, origin, fontsize=8.5, color=LIGHT["quiet"], **words)
     return figure
 
 
-def enlarge(image: Tensor, least: int = 224) -> Tensor:
-    """Repeats the pixels of small images, so that drawing over them has room."""
-    factor = -(-least // max(image.shape[1:]))
-    return image.repeat_interleave(factor, 1).repeat_interleave(factor, 2) if factor > 1 else image
+def columns(count: int, least: int) -> int:
+    """Pictures side by side: even rows of at most `ACROSS`, of at least `least`."""
+    return max(least, math.ceil(count / math.ceil(count / ACROSS)))
 
 
-def curves_figure(lines: Sequence[dict[str, Any]]) -> Figure:
-    """Loss, accuracy and learning rate over the epochs, from the lines of metrics.jsonl."""
-    figure = Figure(figsize=(10, 3.0), layout="constrained")
-    loss, accuracy, rate = figure.subplots(1, 3)
-    train = [line for line in lines if line["split"] == "train"]
-    held = [line for line in lines if line["split"] == "val"]
+def curves(lines: Sequence[dict[str, Any]]) -> list[Figure]:
+    """Loss, accuracy and learning rate over the epochs, from the lines of metrics.jsonl.
 
-    def draw(axis: Axes, part: list[dict[str, Any]], key: str, colour: str, label: str) -> None:
-        points = [(line["epoch"], line[key]) for line in part if key in line]
-        if points:
-            style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(points) < 40 else {}
-            axis.plot(*zip(*points, strict=True), color=colour, label=label, linewidth=1.4, **style)
-
-    draw(loss, train, "loss", "#9aa7b8", "training batches")
-    draw(loss, held, "loss", COBALT, "validation")
-    draw(accuracy, train, "top1", "#9aa7b8", "training batches")
-    draw(accuracy, held, "top1", MOSS, "validation")
-    draw(rate, train, "lr", AMBER, "learning rate")
-    for axis, name in ((loss, "loss"), (accuracy, "accuracy"), (rate, "learning rate")):
-        axis.set_title(name, loc="left", fontsize=10, fontweight="bold")
-        axis.set_xlabel("epoch", fontsize=8)
-        axis.tick_params(labelsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(alpha=0.25, linewidth=0.6)
-    for axis in (loss, accuracy):
-        if axis.lines:
-            axis.legend(fontsize=7, frameon=False)
-    return figure
+    A chart each, for those that the lines tell of.
+    """
+    charts = []
+    for key, name, scale, form in (
+        ("loss", "loss", 1.0, ".3f"),
+        ("top1", "accuracy, %", 100.0, ".1f"),
+        ("lr", "learning rate", 1.0, ""),
+    ):
+        points = {
+            split: [
+                (line["epoch"], scale * line[key])
+                for line in lines
+                if line["split"] == split and math.isfinite(line.get(key, math.nan))
+            ]
+            for split in ("train", "val")
+        }
+        if any(points.values()):
+            charts.append(_chart(points["train"], points["val"], name, form))
+    return charts
 
 
-def confusion_figure(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> Figure:
-    """Counts of truth (rows) against prediction (columns), coloured by the part of the row."""
-    counts = np.asarray(confusion, dtype=float)
-    parts = counts / counts.sum(1, keepdims=True).clip(min=1)
-    side = min(max(4.2, 0.55 * len(labels)), 14)
-    figure = Figure(figsize=(side, side), layout="constrained")
+def _chart(train: list[Point], held: list[Point], name: str, form: str) -> Figure:
+    """A chart of one quantity; with `form`, the last value is written beside its point."""
+    figure = Figure(figsize=(3.7, 2.9), layout="constrained")
+    figure.patch.set_alpha(0)
     axis = figure.subplots()
-    axis.imshow(parts, cmap=GLASS, vmin=0, vmax=1)
-    places = range(len(labels))
-    axis.set_xticks(places, labels, rotation=60, ha="right", fontsize=8)
-    axis.set_yticks(places, labels, fontsize=8)
-    axis.set_xlabel("predicted", fontsize=9)
-    axis.set_ylabel("truth", fontsize=9)
-    axis.tick_params(length=0)
-    axis.spines[:].set_visible(False)
-    if len(labels) <= 20:
-        for row in places:
-            for column in places:
-                if counts[row, column]:
-                    ink = "white" if parts[row, column] > 0.5 else "#223"
-                    number = f"{counts[row, column]:.0f}"
-                    axis.text(column, row, number, ha="center", va="center", fontsize=7, color=ink)
+    colour = LIGHT["glass"] if form else LIGHT["amber"]
+    smooth = _draw(axis, train, "training", LIGHT["lead"] if held else colour)
+    marks = _draw(axis, held, "validation", colour)
+    values = [value for _, value in (*smooth, *marks)]
+    margin = 0.14 * (max(values) - min(values)) or 0.14 * abs(max(values)) or 1.0
+    axis.set_ylim(min(values) - margin, max(values) + margin)
+    if form:
+        end = (marks or smooth)[-1]
+        below = end[1] < (max(values) + min(values)) / 2
+        axis.annotate(
+            f"{end[1]:{form}}", end, xytext=(0, -14 if below else 7), textcoords="offset points",
+            ha="right", fontsize=9, color=colour, fontweight="bold",
+        )  # fmt: skip
+    if smooth and marks:
+        axis.legend(fontsize=8.5, frameon=False, labelcolor=LIGHT["ink"])
+    axis.patch.set_alpha(0)
+    axis.set_title(name, loc="left", fontsize=10.5, fontweight="bold", color=LIGHT["ink"])
+    axis.set_xlabel("epoch", fontsize=9, color=LIGHT["quiet"])
+    axis.tick_params(labelsize=8.5, labelcolor=LIGHT["quiet"], color=LIGHT["line"])
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.spines[["bottom", "left"]].set_color(LIGHT["line"])
+    axis.grid(color=LIGHT["line"], linewidth=0.7)
+    axis.set_axisbelow(True)
     return figure
 
 
-def _show(axis: Axes, picture: np.ndarray, caption: str) -> None:
-    axis.imshow(picture, interpolation="nearest")
-    axis.set_title(caption, fontsize=8.5, loc="left", pad=3)
+def _draw(axis: Axes, points: list[Point], label: str, colour: str) -> list[Point]:
+    """Draws a line; a noisy one faintly, and its running mean → the points it goes through."""
+    if not points:
+        return []
+    values = [value for _, value in points]
+    turns = sum(
+        (b - a) * (c - b) < 0 for a, b, c in zip(values, values[1:], values[2:], strict=False)
+    )
+    if len(points) >= 40 and turns > len(points) / 4:
+        axis.plot(*zip(*points, strict=True), color=colour, linewidth=0.8, alpha=0.3)
+        window = len(points) // 20
+        points = [
+            (epoch, sum(values[max(0, i - window + 1) : i + 1]) / min(i + 1, window))
+            for i, (epoch, _) in enumerate(points)
+        ]
+    style: dict[str, Any] = {"marker": "o", "markersize": 3.5} if len(points) < 40 else {}
+    axis.plot(*zip(*points, strict=True), color=colour, label=label, linewidth=1.6, **style)
+    return points
+
+
+def _side(count: int) -> float:
+    """The width in inches of each of so many pictures side by side."""
+    return (WIDTH - GAP * (count + 1)) / count
+
+
+def _installed(names: Sequence[str]) -> list[str]:
+    """Those of the fonts that this machine has."""
+    have = {font.name for font in font_manager.fontManager.ttflist}
+    return [name for name in names if name in have]

@@ -1,72 +1,129 @@
 """Recording what every `Attend` in a model attends to."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.attend import Attend
+from vitrail.lens.rollout import follow
 from vitrail.models.base import Backbone
 
 Maps = dict[int, Tensor]  # layer → weights (B, heads, N, N): row i is where token i looks
 
 
 @contextlib.contextmanager
-def record(model: nn.Module, layers: Sequence[int] | None = None) -> Iterator[Maps]:
+def tapped(
+    model: nn.Module, see: Callable[[int, Tensor], None], layers: Sequence[int] | None = None
+) -> Iterator[None]:
+    """While inside, every attention layer of a forward calls see(layer, weights (B, heads, N, N)).
+
+    Nothing is kept, so memory holds one layer's weights at a time; `record` keeps them. Earlier
+    taps come back at the end, after an exception too. Raises `TierError` for a model that has no
+    softmax attention, `ConfigError` for a layer that is not there.
+    """
+    taps = [module for module in model.modules() if isinstance(module, Attend)]
+    if not taps:
+        raise TierError(f"{type(model).__name__} has no attention to record.")
+    chosen = range(len(taps)) if layers is None else pick(layers, len(taps), "attention layer")
+    before = [tap.tap for tap in taps]
+    try:
+        for layer in chosen:
+            taps[layer].tap = lambda weights, layer=layer: see(layer, weights.detach())
+        yield
+    finally:
+        for tap, old in zip(taps, before, strict=True):
+            tap.tap = old
+
+
+@contextlib.contextmanager
+def record(
+    model: nn.Module, layers: Sequence[int] | None = None, heads: Sequence[int] | None = None
+) -> Iterator[Maps]:
     """Records attention while inside, without changing the model's output.
 
         with record(model) as maps:
             model(images)
         maps[11]  # (B, heads, N, N); tokens are prefix first, then patches row by row
 
-    layers: count attention layers from 0; negative ones count back; None records all. The last
-    forward counts. Raises `TierError` for a model that has no softmax attention.
+    layers, heads: counted from 0; negative ones count back; None records all. The last forward
+    counts. Raises what `tapped` raises.
     """
-    taps = [module for module in model.modules() if isinstance(module, Attend)]
-    if not taps:
-        raise TierError(f"{type(model).__name__} has no attention to record.")
-    if layers is not None and (bad := [n for n in layers if not -len(taps) <= n < len(taps)]):
-        raise ConfigError(
-            f"layer {bad[0]} is not there: attention layers are 0 to {len(taps) - 1}."
-        )
-    chosen = range(len(taps)) if layers is None else sorted({n % len(taps) for n in layers})
     maps: Maps = {}
 
     def keep(layer: int, weights: Tensor) -> None:
-        maps[layer] = weights.detach()
+        chosen = heads if heads is None else pick(heads, weights.shape[1], "head")
+        maps[layer] = weights if chosen is None else weights[:, chosen]
 
-    before = [tap.tap for tap in taps]
-    try:
-        for layer in chosen:
-            taps[layer].tap = lambda weights, layer=layer: keep(layer, weights)
+    with tapped(model, keep, layers):
         yield maps
-    finally:
-        for tap, old in zip(taps, before, strict=True):
-            tap.tap = old
 
 
 class Look:
-    """One forward pass, looked at: attention of every layer, last features, and the grid."""
+    """One forward pass, looked at: where each head looks, rollout, last features, logits.
+
+    Weights are followed as they come, not kept: a large image costs one layer's (N, N), not all.
+    """
 
     def __init__(self, model: Backbone, images: Tensor) -> None:
         """images float (B, C, H, W), normalised."""
-        with torch.inference_mode(), record(model) as self.maps:
-            self.features = model.features(images)
+        self.attention: list[Tensor] = []  # a layer each: (B, heads, H, W), where its summary looks
+        with torch.inference_mode():
+            embedded = model.embed(images)
+            grid, prefix = embedded.grid, embedded.prefix.shape[1]
+            flow: Tensor | None = None
+
+            def see(_layer: int, weights: Tensor) -> None:
+                nonlocal flow
+                flow = follow(flow, weights)
+                self.attention.append(patch_maps(weights, grid, prefix))
+
+            with tapped(model, see):
+                self.features = model.encode(embedded)
             self.logits = model.head(model.pool(self.features))
-        self.grid = self.features.grid
-        self.prefix = self.features.prefix.shape[1]
+        assert flow is not None
+        self.rollout = patch_maps(flow, grid, prefix)  # (B, H, W), through all layers
 
-    def attention(self, layer: int) -> Tensor:
-        """Where a layer's summary looks: (B, heads, H, W)."""
-        return to_grid(self.maps[layer % len(self.maps)], self.grid, self.prefix)
+    @property
+    def depth(self) -> int:
+        """How many attention layers there are."""
+        return len(self.attention)
 
 
-def to_grid(weights: Tensor, grid: tuple[int, ...], prefix: int) -> Tensor:
-    """What the class token pays each patch, or the mean patch where there is no class token.
+def patch_maps(
+    weights: Tensor,
+    grid: tuple[int, ...],
+    prefix: int,
+    query: str | tuple[int, ...] | None = None,
+) -> Tensor:
+    """Who looks at each patch: weights (..., N, N) → (..., *grid).
 
-    weights (..., N, N) → (..., *grid).
+    query: "class", the first prefix token; "mean", the patches' average; a place in the grid, such
+    as (row, column). None takes the class token where there is a prefix, else the mean.
     """
-    rows = weights[..., 0, prefix:] if prefix else weights.mean(dim=-2)
-    return rows.unflatten(-1, grid)
+    if query is None:
+        query = "class" if prefix else "mean"
+    if query == "class":
+        if not prefix:
+            raise ConfigError('query="class": this model has no class token; use "mean".')
+        rows = weights[..., 0, :]
+    elif query == "mean":
+        rows = weights[..., prefix:, :].mean(dim=-2)
+    elif isinstance(query, tuple) and len(query) == len(grid):
+        token = 0
+        for place, size in zip(query, grid, strict=True):
+            token = token * size + pick([place], size, "row or column")[0]
+        rows = weights[..., prefix + token, :]
+    else:
+        raise ConfigError(f'query={query!r} is not "class", "mean" or a place in the grid {grid}.')
+    return rows[..., prefix:].unflatten(-1, grid)
+
+
+def pick(wanted: Sequence[int], count: int, what: str) -> list[int]:
+    """Numbers from 0, sorted, each once; negative ones count back."""
+    for number in wanted:
+        if not -count <= number < count:
+            raise ConfigError(f"{what} {number} is not there: there are 0 to {count - 1}.")
+    return sorted({number % count for number in wanted})

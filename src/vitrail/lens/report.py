@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,44 +10,62 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from vitrail.errors import TierError, VitrailError
+from vitrail.errors import ConfigError, VitrailError
+from vitrail.hub import artifact
 from vitrail.hub.load import load
 from vitrail.lens import page, plots
 from vitrail.lens.record import Look
 from vitrail.models.base import Backbone
 
 LOOKED_AT = 4  # examples whose attention is drawn
+LISTED, CROSSED, NUMBERED = 40, 60, 20  # classes: in the list, in the matrix, with its numbers
+
+HOW_TO_READ = (
+    "Bright is where the class token looks, or the patches on average where there is none. Each "
+    "picture has its own scale, from the least weight to the greatest. Rollout follows attention "
+    "through all layers. In the last picture of the first row, the three main directions of the "
+    "patch features are red, green and blue: patches of like colour are alike to the model"
+)
 
 
 def write_report(run: str | Path) -> Path:
     """Writes RUN/report.html from the files of the run folder alone → its path.
 
-    A run that stopped early gets a report of what there is; it says what is missing.
+    A run that stopped early gets a report of what there is; it says what is missing. Raises
+    `ConfigError` for a folder that holds no run.
     """
     run = Path(run)
     lines = _lines(run / "metrics.jsonl")
     evaluation = _json(run / "evaluation.json")
+    if not (lines or evaluation or (run / "run.yaml").is_file()):
+        raise ConfigError(f"{run} holds no run: there is neither run.yaml nor metrics.jsonl.")
     images = _images(run)
-    try:
-        model: Backbone | None = load(run / "model")
-    except VitrailError:
-        model = None
+    model, missing = _model(run)
+    if not evaluation:
+        missing.append("no evaluation")
+    elif images is None:
+        missing.append("no images of the evaluation")
+    if not lines:
+        missing.append("no curves")
     body = [_headline(run, lines, evaluation, model)]
-    if model is None or not evaluation:
-        body.append(page.paragraph("This run has not finished: figures and pictures are partial."))
+    if missing:
+        told = f"Parts of this run are missing: {'; '.join(missing)}."
+        body.append(page.paragraph(told, "note"))
+    if kept := evaluation.get("weights"):
+        body.append(page.paragraph(f"Judged and kept are the weights of the {kept}.", "quiet"))
     if model is not None and model.origin:
-        body.append(page.paragraph(f"It began from: {model.origin}."))
+        body.append(page.paragraph(f"The weights began from: {model.origin}."))
     if lines:
-        body.append(page.section("How training went", page.svg(plots.curves_figure(lines))))
+        body.append(page.section("How training went", page.charts(plots.curves(lines))))
     if evaluation:
         body += _where_it_errs(evaluation, images)
     if evaluation and model is not None and images is not None:
         body += _what_it_looks_at(model, evaluation, images)
     body += _how_to_repeat(run)
-    name = type(model).__name__ if model is not None else "model"
-    return page.write(
-        run / "report.html", f"Run {run.resolve().name}", f"{name}, trained by Vitrail", body
-    )
+    name = type(model).__name__ if model is not None else "A model"
+    source = _source(run)
+    title = f"{name} trained on {source}" if source else f"{name} trained by Vitrail"
+    return page.write(run / "report.html", title, f"Run {run.resolve().name}", body)
 
 
 def look_section(
@@ -57,20 +76,17 @@ def look_section(
     heads: Sequence[int] | None = None,
 ) -> str:
     """A page's section on one image: uint8 (C, H, W), already cropped to the model's size."""
-    assert model.preprocess is not None
-    look = Look(model, model.preprocess.normalise(image[None]))
-    figure = plots.look_figure(image, look, layers=layers, heads=heads, origin=model.origin)
-    return page.section(name, page.picture(figure))
+    (rows,) = _look_at(model, image[None], layers, heads)
+    origin = [page.paragraph(model.origin, "quiet")] if model.origin else []
+    return page.section(name, *rows, *origin)
 
 
 def example_sections(run: Path, count: int = 2) -> list[str]:
     """What a finished run's model looks at, on the first of its examples."""
     evaluation, images = _json(run / "evaluation.json"), _images(run)
-    assert images is not None
-    return [
-        _example(load(run / "model"), entry, images, evaluation["labels"])
-        for entry in evaluation["examples"][:count]
-    ]
+    if images is None:
+        return []
+    return _examples(load(run / "model"), evaluation, images, count)
 
 
 def percent(part: float) -> str:
@@ -83,18 +99,18 @@ def _headline(
 ) -> str:
     pairs: list[tuple[str, str]] = []
     if evaluation:
+        pairs.append((percent(evaluation["top1"]), f"accuracy on {evaluation['split']}"))
+        if len(evaluation["labels"]) > 5:
+            pairs.append((percent(evaluation["top5"]), "within the best five"))
         pairs += [
-            (percent(evaluation["top1"]), f"accuracy on {evaluation['split']}"),
-            (percent(evaluation["top5"]), "within the best five"),
             (f"{evaluation['loss']:.3f}", "loss"),
             (f"{evaluation['count']:,}", "images judged"),
         ]
-    elif held := [line for line in lines if line["split"] == "val"]:
+    elif held := [line for line in lines if line["split"] == "val" and "top1" in line]:
         pairs.append((percent(held[-1]["top1"]), f"validation accuracy at step {held[-1]['step']}"))
     if model is not None:
         pairs.append((f"{sum(p.numel() for p in model.parameters()):,}", "parameters"))
-    timing = _lines(run / "timing.jsonl")
-    if timing:
+    if timing := _lines(run / "timing.jsonl"):
         rates = sorted(line["images_per_second"] for line in timing)
         pairs += [
             (f"{_seconds(timing) / 60:.1f} min", "training"),
@@ -114,68 +130,173 @@ def _seconds(timing: list[dict[str, Any]]) -> float:
 
 def _where_it_errs(evaluation: dict[str, Any], images: Tensor | None) -> list[str]:
     labels = evaluation["labels"]
-    ranked = sorted(zip(evaluation["per_class"], labels, strict=True))
-    rows = "".join(
-        f'<tr><td>{page.text(label)}</td><td><span class="bar" style="width:{200 * part:.0f}px">'
-        f"</span></td><td>{percent(part)}</td></tr>"
-        for part, label in ranked[:40]
-    )
-    parts = [page.section("Accuracy of each class, hardest first", f"<table>{rows}</table>")]
-    if len(labels) <= 60:
-        drawn = page.svg(plots.confusion_figure(evaluation["confusion"], labels), narrow=True)
-        parts.append(page.section("What is taken for what", drawn))
+    shown = _classes(evaluation)
+    hidden = len(labels) - LISTED
+    more = [page.paragraph(f"and {hidden} easier ones", "quiet")] if hidden > 0 else []
+    classes = page.section("Accuracy of each class, hardest first", shown, *more)
+    if len(labels) <= CROSSED:
+        told = page.paragraph("Rows are the truth, columns what the model said.", "quiet")
+        crossed = page.section("What is taken for what", told, _matrix(evaluation))
+        parts = [page.sides(classes, crossed)] if len(labels) <= NUMBERED else [classes, crossed]
+    else:
+        parts = [classes]
     if images is not None and evaluation["mistakes"]:
-        cells = []
-        for entry in evaluation["mistakes"]:
-            truth, predicted = labels[entry["truth"]], labels[entry["predicted"]]
-            cells.append(
-                f'<figure title="{page.text(entry["name"])}">'
-                f'<img alt="" src="{page.thumbnail(images[entry["image"]])}">'
-                f'<span class="wrong">{page.text(predicted)} {entry["confidence"]:.0%}</span><br>'
-                f'<span class="dark">is {page.text(truth)}</span></figure>'
-            )
-        gallery = f'<div class="gallery">{"".join(cells)}</div>'
-        told = "Wrong, and surest of it. Some are mistakes of the labels."
+        told = "Wrong, and surest of it. Here wrong labels come to light, too."
+        gallery = "".join(_mistake(entry, labels, images) for entry in evaluation["mistakes"])
         parts.append(
-            page.section("Most confident mistakes", page.paragraph(told, quiet=True), gallery)
+            page.section(
+                "Most confident mistakes",
+                page.paragraph(told, "quiet"),
+                f'<div class="gallery">{gallery}</div>',
+            )
         )
     return parts
 
 
-def _what_it_looks_at(model: Backbone, evaluation: dict[str, Any], images: Tensor) -> list[str]:
-    labels = evaluation["labels"]
-    told = (
-        "Where the last layer's summary looks, attention followed through all layers (rollout), "
-        "patches coloured by their features, and each head."
+def _classes(evaluation: dict[str, Any]) -> str:
+    """A line for each class: how often it is right, and what it is most often taken for."""
+    labels, confusion = evaluation["labels"], evaluation["confusion"]
+    rows = ['<tr><th>class</th><th colspan="2">right</th><th>most often taken for</th></tr>']
+    order = sorted(range(len(labels)), key=lambda i: (not sum(confusion[i]), _right(confusion, i)))
+    for index in order[:LISTED]:
+        part = _right(confusion, index)
+        wrong = [(n, -j) for j, n in enumerate(confusion[index]) if j != index and n]
+        most = ""
+        if wrong:
+            times, other = max(wrong)
+            most = f"{labels[-other]} ({times})"
+        value = percent(part) if sum(confusion[index]) else "no images"
+        rows.append(
+            f'<tr><td>{page.text(labels[index])}</td><td width="28%"><span class="bar" '
+            f'style="--part:{100 * part:.1f}%"></span></td><td class="number">{value}</td>'
+            f'<td class="quiet">{page.text(most)}</td></tr>'
+        )
+    return f'<table class="list">{"".join(rows)}</table>'
+
+
+def _right(confusion: Sequence[Sequence[int]], index: int) -> float:
+    return confusion[index][index] / max(sum(confusion[index]), 1)
+
+
+def _matrix(evaluation: dict[str, Any]) -> str:
+    """The confusion matrix: what is right in blue; errors in amber, deepest for the commonest."""
+    labels, confusion = evaluation["labels"], evaluation["confusion"]
+    totals = [max(sum(row), 1) for row in confusion]
+    errors = [
+        count / totals[i]
+        for i, row in enumerate(confusion)
+        for j, count in enumerate(row)
+        if i != j
+    ]
+    worst = max([*errors, 0.05])  # a few errors do not look like many
+    names = [label if len(label) <= 24 else f"{label[:23]}…" for label in labels]
+    head = "".join(f'<th scope="col">{page.text(name)}</th>' for name in names)
+    rows = []
+    for i, row in enumerate(confusion):
+        cells = []
+        for j, count in enumerate(row):
+            part = count / totals[i] if i == j else count / totals[i] / worst
+            told = f"{labels[i]}, said to be {labels[j]}: {count}"
+            kind = ("right" if i == j else "missed") + (" deep" if part > 0.6 else "")
+            style = f' class="{kind}" style="--part:{100 * part:.0f}%"' if count else ""
+            number = str(count) if count and len(labels) <= NUMBERED else ""
+            cells.append(f'<td{style} title="{page.text(told)}">{number}</td>')
+        rows.append(f'<tr><th scope="row">{page.text(names[i])}</th>{"".join(cells)}</tr>')
+    cell = min(34, (440 if len(labels) <= NUMBERED else 900) // len(labels))
+    return (
+        f'<div class="scroll"><table class="matrix" style="--cell:{cell}px">'
+        f"<thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
-    parts = [page.section("What it looks at", page.paragraph(told, quiet=True))]
+
+
+def _mistake(entry: dict[str, Any], labels: Sequence[str], images: Tensor) -> str:
+    truth, predicted = page.text(labels[entry["truth"]]), page.text(labels[entry["predicted"]])
+    drawn = page.picture(plots.as_picture(images[entry["image"]]), labels[entry["truth"]], 224)
+    return (
+        f'<figure title="{page.text(entry["name"])}">{drawn}{truth}<br>'
+        f'<span class="wrong">taken for {predicted}, {entry["confidence"]:.0%}</span></figure>'
+    )
+
+
+def _what_it_looks_at(model: Backbone, evaluation: dict[str, Any], images: Tensor) -> list[str]:
+    told = page.paragraph(f"{HOW_TO_READ}, here in all examples.", "quiet")
     try:
-        for entry in evaluation["examples"][:LOOKED_AT]:
-            parts.append(_example(model, entry, images, labels))
-    except TierError as problem:
-        parts.append(page.paragraph(str(problem)))
-    return parts
+        return [
+            page.section("What it looks at", told),
+            *_examples(model, evaluation, images, LOOKED_AT),
+        ]
+    except VitrailError as problem:
+        return [page.section("What it looks at", page.paragraph(str(problem), "note"))]
 
 
-def _example(model: Backbone, entry: dict[str, Any], images: Tensor, labels: Sequence[str]) -> str:
-    truth, predicted = labels[entry["truth"]], labels[entry["predicted"]]
-    name = f"{truth}, seen as {predicted} ({entry['confidence']:.0%})"
-    return look_section(model, images[entry["image"]], name, (-1,))
+def _examples(model: Backbone, evaluation: dict[str, Any], images: Tensor, count: int) -> list[str]:
+    """Sections on the first examples, looked at together."""
+    labels, entries = evaluation["labels"], evaluation["examples"][:count]
+    if not entries:
+        return []
+    shown = images[[entry["image"] for entry in entries]]
+    sections = []
+    for entry, rows in zip(entries, _look_at(model, shown, (-1,)), strict=True):
+        truth, predicted = labels[entry["truth"]], labels[entry["predicted"]]
+        seen = f"taken for {predicted}" if predicted != truth else "recognised"
+        name = f"{truth}, {seen} ({entry['confidence']:.0%})"
+        sections.append(page.section(name, *rows, level=3))
+    return sections
+
+
+def _look_at(
+    model: Backbone, images: Tensor, layers: Sequence[int], heads: Sequence[int] | None = None
+) -> list[list[str]]:
+    """Images uint8 (B, C, H, W), already cropped → for each its rows of pictures."""
+    if model.preprocess is None:
+        raise ConfigError("this model does not say how images are prepared: it has no preprocess.")
+    device = next(model.parameters()).device
+    look = Look(model, model.preprocess.normalise(images.to(device)))
+    return [
+        [
+            page.strip(row)
+            for row in plots.panels(image, look, index=index, layers=layers, heads=heads)
+        ]
+        for index, image in enumerate(images)
+    ]
 
 
 def _how_to_repeat(run: Path) -> list[str]:
     parts = []
-    for name, title in (("command.txt", "The command"), ("run.yaml", "The exact settings")):
+    for name, title in (
+        ("command.txt", "The command"),
+        ("run.yaml", "The exact settings"),
+        ("bad_images.txt", "Images that were left out"),
+    ):
         if (run / name).is_file():
             words = page.text((run / name).read_text("utf-8").strip())
             parts.append(page.section(title, f"<pre>{words}</pre>"))
-    if (run / "bad_images.txt").is_file():
-        words = page.text((run / "bad_images.txt").read_text("utf-8").strip())
-        parts.append(page.section("Images that were left out", f"<pre>{words}</pre>"))
-    versions = ", ".join(
-        f"{name} {importlib.metadata.version(name)}" for name in ("vitrail", "torch")
-    )
-    return [*parts, page.paragraph(f"With {versions}.", quiet=True)]
+    packages = ("vitrail", "torch", "accelerate", "kornia")
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in packages]
+    told = f"With Python {platform.python_version()}, {', '.join(versions)}."
+    return [*parts, page.paragraph(told, "quiet")]
+
+
+def _model(run: Path) -> tuple[Backbone | None, list[str]]:
+    """The run's model, or why there is none. Never fetches one: only the run's own counts."""
+    if not (run / "model" / artifact.CONFIG).is_file():
+        return None, ["no model yet: let it finish, with --resume"]
+    try:
+        return load(run / "model"), []
+    except VitrailError as problem:
+        return None, [str(problem).rstrip(".")]
+
+
+def _source(run: Path) -> str:
+    """What the run was trained on, as its settings spell it."""
+    import yaml
+
+    if not (run / "run.yaml").is_file():
+        return ""
+    settings = yaml.safe_load((run / "run.yaml").read_text("utf-8")) or {}
+    source = str((settings.get("data") or {}).get("source") or "")
+    kind, _, rest = source.partition(":")
+    return f"the folder {Path(rest).name}" if kind == "folder" else source
 
 
 def _images(run: Path) -> Tensor | None:
