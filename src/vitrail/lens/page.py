@@ -35,7 +35,7 @@ a { color: var(--glass); }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(134px, 1fr)); gap: 10px;
   margin: 18px 0; }
 .figure { background: var(--card); border: 1px solid var(--line); border-radius: 8px;
-  padding: 10px 16px 11px; }
+  padding: 10px 16px 11px; max-width: 280px; }
 .figure b { display: block; font-size: 22px; font-variant-numeric: tabular-nums;
   white-space: nowrap; } .figure:first-child b { color: var(--glass); }
 .figure span { color: var(--quiet); font-size: 13px; line-height: 1.35; display: block; }
