@@ -1,6 +1,9 @@
 """`import vitrail` against `import torch`, each in processes of its own.
 
 python benchmarks/startup.py [rounds]
+
+Public names are fetched when first used, so the bare import is nearly free; the fair rival of torch
+is `from vitrail import *`, which fetches every one of them, and torch with them.
 """
 
 import subprocess
@@ -9,23 +12,22 @@ import sys
 from common import compare, write
 
 BAR = 1.15
+STATEMENTS = ("from vitrail import *", "import torch", "import vitrail")
 
 
-def importing(name: str) -> None:
-    """A fresh interpreter that imports one package."""
-    subprocess.run([sys.executable, "-c", f"import {name}"], check=True)
+def run(statement: str) -> None:
+    """A fresh interpreter that runs one statement."""
+    subprocess.run([sys.executable, "-c", statement], check=True)
 
 
 def main() -> None:
-    """Prints and writes the ratio."""
+    """Prints and writes the ratios."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
-    table = compare(
-        {"vitrail": lambda: importing("vitrail"), "torch": lambda: importing("torch")}, rounds
-    )
-    ratio = 1 / table["torch"]["ratio"]
-    for name, row in table.items():
-        print(f"import {name:<8} {row['median']:.3f} s")
-    print(f"ratio {ratio:.3f} (bar: at most {BAR})")
+    table = compare({s: (lambda s=s: run(s)) for s in STATEMENTS}, rounds)
+    for statement, row in table.items():
+        print(f"{statement:<24} {row['median']:.3f} s")
+    ratio = 1 / table["import torch"]["ratio"]
+    print(f"everything of vitrail against torch: {ratio:.3f} (bar: at most {BAR})")
     write("startup", {"seconds": table, "ratio": ratio, "bar": BAR})
 
 

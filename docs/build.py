@@ -39,7 +39,10 @@ def rows(model: type[pydantic.BaseModel], prefix: str) -> list[str]:
 def views(prefix: str) -> list[str]:
     """The settings of views, which are told in their class's docstring."""
     fields = ViewConfig.__dataclass_fields__.items()
-    return [f"| `{prefix}{n}` | {f.type} | `{f.default}` | see below |" for n, f in fields]
+    return [
+        f"| `{prefix}{n}` | {getattr(f.type, '__name__', f.type)} | `{f.default}` | see below |"
+        for n, f in fields
+    ]
 
 
 def config_page() -> str:

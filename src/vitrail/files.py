@@ -37,6 +37,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + TEMPORARY)
     old = path.with_name(path.name + ".old")
+    if old.exists() and not path.exists():  # a crash fell between the two renames below
+        os.replace(old, path)
     for leftover in (temporary, old):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir()

@@ -136,6 +136,28 @@ class TestSources:
         with pytest.raises(DataError, match=message):
             open_source(spec.format(tmp_path))
 
+    def test_a_split_does_not_depend_on_how_the_folder_is_spelt(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        photographs(tmp_path / "photos", each=10)
+        monkeypatch.chdir(tmp_path)
+        spellings = (f"folder:{tmp_path / 'photos'}", "folder:photos", "folder:./photos/../photos")
+        held = []
+        for spelling in spellings:
+            source = open_source(spelling, "test")
+            held.append({Path(source.name(i)).resolve() for i in range(len(source))})
+        assert held[0] == held[1] == held[2]
+
+    def test_a_class_called_train_and_a_link_to_nowhere(self, tmp_path: Path) -> None:
+        photographs(tmp_path)
+        (tmp_path / "dog").rename(tmp_path / "train")
+        assert open_source(f"folder:{tmp_path}", "train").labels == ["cat", "train"]
+        (tmp_path / "cat" / "link.jpg").symlink_to("nowhere.jpg")
+        source = open_source(f"folder:{tmp_path}", "train", bad_images="skip")
+        assert [(Path(b.name).name, b.reason) for b in source.bad] == [
+            ("link.jpg", "No such file or directory")
+        ]
+
     def test_digits_and_limits_are_even(self) -> None:
         source = open_source("digits", limit=50)
         assert len(source) == 50
@@ -150,6 +172,12 @@ class TestSources:
         train, test = open_source(spec, "train"), open_source(spec, "test")
         assert (len(train), len(test), train.labels) == (8, 2, ["cat", "dog"])
         assert train.read(0).dtype == torch.uint8
+        (tmp_path / "set" / "train" / "cat" / "bad.jpg").write_text("dear diary")
+        with pytest.raises(DataError, match=r"hub:.*: not an image"):
+            broken = open_source(spec, "train")
+            [broken.read(i) for i in range(len(broken))]
+        assert len(open_source(spec, "train", bad_images="skip").bad) == 1
+        (tmp_path / "set" / "train" / "cat" / "bad.jpg").unlink()
         stream = open_source(f"{spec}?streaming", "train", limit=7)
         loader = Loader(stream, 3, canvas(16), seed=0)
         batches = list(loader.epoch(1))
@@ -290,6 +318,17 @@ class TestViews:
                 ratios.append(float(height / width))
         assert ratios
         assert np.mean(ratios) == pytest.approx(1.0, abs=0.06)
+
+    def test_kornias_draws_are_not_ours_again(self) -> None:
+        images = torch.full((400, 3, 8, 8), 255, dtype=torch.uint8)
+        images[..., :4] = 128  # which half is bright tells whether it was flipped
+        preprocess = Preprocess((8, 8), None, "nearest", (0.0,) * 3, (1.0,) * 3)
+        config = ViewConfig(crop="none", flip=0.5, erasing=0.5)
+        sizes = torch.tensor([[8, 8]] * 400)
+        x, _ = TrainViews(config, preprocess, 2)(images, torch.zeros(400).long(), sizes, seed=1)
+        erased = (x == 0).flatten(1).any(1)
+        flipped = x[:, 0, :, 0].amax(1) > 0.9
+        assert 0.4 < flipped[erased].float().mean() < 0.6
 
     def test_cutmix_weights_are_the_areas(self) -> None:
         images, labels, sizes = self.batch(16)

@@ -25,10 +25,12 @@ def test_half_precision_is_near_and_leaves_the_model_alone() -> None:
     before = {k: v.clone() for k, v in model.state_dict().items()}
     images = torch.randn(4, 3, 32, 32)
     with torch.inference_mode():
-        half = inference.HalfPrecision(model)(images)
+        half = inference.halve(model)(images)
         full = model(images)
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, full, atol=0.02, rtol=0.05)
     assert not torch.equal(half, full)
+    # The stream between blocks is float32: the last norm sees no rounding but that of its branches.
+    assert inference.halve(model).features(images).patches.dtype == torch.float32
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
     assert inference.fastest(model, images).precision in ("fp32", "bf16")

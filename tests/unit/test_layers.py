@@ -168,3 +168,8 @@ def test_the_mlp_is_the_same_with_and_without_gradients() -> None:
     with torch.no_grad():
         assert torch.equal(mlp(x), expected)
     assert torch.equal(x, before)
+    seen = []
+    mlp.fc1.register_forward_hook(lambda *call: seen.append(call[2]))
+    with torch.no_grad():
+        mlp(x)
+    assert torch.equal(seen[0], mlp.fc1(x)), "what a hook was shown was overwritten"

@@ -75,12 +75,12 @@ def read_images(
 
 def prepare(model: "Backbone", precision: str, crops: "Tensor") -> "nn.Module":
     """The module to run: as asked, or for "auto" the quickest on a batch like `crops`."""
-    from vitrail.deploy.inference import HalfPrecision, fastest
+    from vitrail.deploy.inference import fastest, halve
 
     if precision == "fp32":
         return model
     if precision == "bf16":
-        return HalfPrecision(model)
+        return halve(model)
     if precision != "auto":
         raise ConfigError(f"--precision {precision!r} is none of auto, fp32, bf16.")
     assert model.preprocess is not None

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 from vitrail.errors import VitrailError
 
+PATHS = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
 NEEDED = ("typer", "rich", "PIL", "pydantic", "accelerate", "matplotlib", "yaml", "simplejpeg")
 
 
@@ -23,6 +24,8 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.exit(0)
     except OSError as problem:
+        if isinstance(problem, PATHS):
+            sys.exit(_say(f"{problem.filename}: {problem.strerror}; choose another path."))
         if problem.errno != errno.ENOSPC:
             raise
         sys.exit(

@@ -38,15 +38,23 @@ def decode(data: bytes, channels: int, name: str) -> Tensor:
         raise DataError(f"{name}: the file is empty.")
     try:
         with Image.open(io.BytesIO(data)) as picture:  # reads the header only
-            upright = picture.getexif().get(ORIENTATION, 1) == 1
+            upright = _is_upright(picture)
             if data.startswith(JPEG) and upright and picture.mode in ("RGB", "L"):
                 return _decode_jpeg(data, channels)
-            return from_pillow(ImageOps.exif_transpose(picture), channels)
+            return from_pillow(picture if upright else ImageOps.exif_transpose(picture), channels)
     except UnidentifiedImageError:
         raise DataError(f"{name}: not an image (starts with {data[:8]!r}).") from None
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as problem:
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise DataError(f"{name}: damaged image ({reason}).") from None
+
+
+def _is_upright(picture: "Image") -> bool:
+    """Whether EXIF leaves a picture as it is. Broken EXIF spoils no picture."""
+    try:
+        return picture.getexif().get(ORIENTATION, 1) == 1
+    except Exception:  # Pillow's parser raises many kinds
+        return True
 
 
 def _decode_jpeg(data: bytes, channels: int) -> Tensor:

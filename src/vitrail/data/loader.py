@@ -1,5 +1,6 @@
 """Batches in an order that is a function of (seed, epoch, position), and of nothing else."""
 
+import functools
 import warnings
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -30,10 +31,7 @@ def canvas(size: int) -> Fit:
     squeeze costs resolution only.
     """
 
-    def fit(image: Tensor) -> Tensor:
-        return resize(image, (size, size), "bilinear")
-
-    return fit
+    return functools.partial(resize, size=(size, size), interpolation="bilinear")
 
 
 def order(length: int, seed: int | None, epoch: int, repeats: int = 1) -> Tensor:

@@ -18,6 +18,7 @@ from vitrail.data.sources import (
     StreamSource,
     TensorSource,
     balanced,
+    check,
     split_off,
 )
 from vitrail.errors import DataError, check_choice, suggest
@@ -55,6 +56,8 @@ def open_source(
         source: Source = _folder(place, split, bad_images, progress)
     elif kind == "hub":
         source = _hub(place, split, limit)
+        if bad_images == "skip" and not isinstance(source, StreamSource):
+            source = check(source, bad_images, progress)
     elif spec in NAMED:
         source = NAMED[spec](split)
     elif Path(spec).is_dir():
@@ -69,23 +72,22 @@ def open_source(
     return source
 
 
-def _folder(place: str, split: str, bad_images: str, progress: Progress | None) -> FolderSource:
+def _folder(place: str, split: str, bad_images: str, progress: Progress | None) -> Source:
     root = Path(place).expanduser()
     if not root.is_dir():
         raise DataError(
             f"no folder {str(root)!r}: give one with a subfolder of images for each class."
         )
-    if (root / "train").is_dir():
+    # A class may be called "train": a split holds folders.
+    if (root / "train").is_dir() and any(p.is_dir() for p in (root / "train").iterdir()):
         names = ["train"] if split == "train" else ["test", "val", "valid", "validation"]
         folder = next((root / name for name in names if (root / name).is_dir()), None)
         if folder is not None:
-            return _classes(folder).check(bad_images, progress)
+            return check(_classes(folder), bad_images, progress)
         root = root / "train"
     # Checked before it is split, so that what is held out of a class can be read.
-    rest, held = split_off(_classes(root).check(bad_images, progress), HELD_OUT)
-    part = rest if split == "train" else held
-    assert isinstance(part, FolderSource)
-    return part
+    rest, held = split_off(check(_classes(root), bad_images, progress), HELD_OUT)
+    return rest if split == "train" else held
 
 
 def _classes(root: Path) -> FolderSource:
@@ -106,7 +108,7 @@ def _classes(root: Path) -> FolderSource:
         raise DataError(f"class {few[0]!r} in {root} has one image: two or more are needed.")
     labels = list(files)
     flat = [(path, labels.index(label)) for label in labels for path in files[label]]
-    return FolderSource([path for path, _ in flat], [target for _, target in flat], labels)
+    return FolderSource(root, [path for path, _ in flat], [target for _, target in flat], labels)
 
 
 def _hub(place: str, split: str, limit: int | None) -> HubSource:
@@ -119,8 +121,8 @@ def _hub(place: str, split: str, limit: int | None) -> HubSource:
     streaming = "streaming" in options
     try:
         splits = datasets.load_dataset(name, options.get("config"), streaming=streaming)
-    except (OSError, ValueError, RuntimeError) as problem:
-        reason = str(problem).splitlines()[0]
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as problem:
+        reason = (str(problem) or type(problem).__name__).splitlines()[0]
         raise DataError(
             f"hub:{name} cannot be loaded: {reason}. Is its name right, the net there?"
         ) from None
@@ -133,10 +135,10 @@ def _hub(place: str, split: str, limit: int | None) -> HubSource:
         raise DataError(f"hub:{name} has no {wanted[0]} split: it has {', '.join(splits)}.")
     if streaming:
         card = (splits[found].info.splits or {}).get(found)
-        length = limit or (card.num_examples if card else None)
-        if not length:
+        known = [n for n in (limit, card.num_examples if card else None) if n]
+        if not known:
             raise DataError(f"{label} does not say how long it is: set data.limit.")
-        return StreamSource(splits[found], label, length)
+        return StreamSource(splits[found], label, min(known))
     source = HubSource(splits[found], label)
     held_out = split == "train" and not {"test", "validation", "val"} & set(splits)
     return split_off(source, HELD_OUT)[0] if held_out else source  # type: ignore[return-value]

@@ -44,9 +44,21 @@ class Source(ABC):
     def name(self, index: int) -> str:
         """What to call an image: its path where it has one."""
 
+    def key(self, index: int) -> str:
+        """What splits depend on: the same for an image wherever its source stands."""
+        return self.name(index)
+
     @abstractmethod
     def read(self, index: int) -> Tensor:
         """uint8 (C, H, W)."""
+
+    def why_unreadable(self, index: int) -> str:
+        """Why an image cannot be read, "" if it can. Decodes it whole: headers survive damage."""
+        try:
+            self.read(index)
+        except DataError as error:
+            return str(error).removeprefix(f"{self.name(index)}: ").rstrip(".")
+        return ""
 
 
 class TensorSource(Source):
@@ -77,8 +89,10 @@ class TensorSource(Source):
 class FolderSource(Source):
     """Image files whose folder is their class."""
 
-    def __init__(self, files: list[Path], targets: list[int], labels: list[str]) -> None:
-        self.files, self._targets, self.labels = files, targets, labels
+    def __init__(
+        self, root: Path, files: list[Path], targets: list[int], labels: list[str]
+    ) -> None:
+        self.root, self.files, self._targets, self.labels = root, files, targets, labels
 
     def __len__(self) -> int:
         return len(self.files)
@@ -91,45 +105,21 @@ class FolderSource(Source):
         """The path."""
         return str(self.files[index])
 
+    def key(self, index: int) -> str:
+        """The path inside the folder, however the folder itself was named."""
+        return self.files[index].relative_to(self.root).as_posix()
+
     def read(self, index: int) -> Tensor:
         """uint8 (3, H, W)."""
         return read_image(self.files[index], self.channels)
 
-    def check(self, bad_images: str, progress: Progress | None = None) -> "FolderSource":
-        """Decodes every file; raises for bad ones or leaves them out, each listed in `bad`."""
-
-        def problem(index: int) -> BadImage | None:
+    def why_unreadable(self, index: int) -> str:
+        """Why a file cannot be read, "" if it can; remembered while the file stays as it is."""
+        try:
             stat = self.files[index].stat()
-            reason = _why_unreadable(self.files[index], stat.st_mtime_ns, stat.st_size)
-            return BadImage(self.name(index), reason) if reason else None
-
-        found: dict[int, BadImage] = {}
-        with ThreadPoolExecutor() as pool:
-            for index, bad in enumerate(pool.map(problem, range(len(self)))):
-                if bad is not None:
-                    found[index] = bad
-                if progress is not None:
-                    progress(index + 1, len(self))
-        if not found:
-            return self
-        if bad_images == "raise":
-            shown = "; ".join(f"{name} ({reason})" for name, reason in list(found.values())[:5])
-            more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-            raise DataError(
-                f"{len(found)} of {len(self)} images cannot be read: {shown}{more}. "
-                "Remove them, or set data.bad_images=skip to train without them."
-            )
-        good = [i for i in range(len(self)) if i not in found]
-        kept = subset(self, good)
-        assert isinstance(kept, FolderSource)
-        kept.bad = list(found.values())
-        left = Counter(kept.targets())
-        few = [label for index, label in enumerate(self.labels) if left[index] < 2]
-        if few:
-            raise DataError(
-                f"fewer than two readable images are left in {few[0]!r}: add some, or remove it."
-            )
-        return kept
+        except OSError as error:  # a link to nowhere
+            return error.strerror or type(error).__name__
+        return _why_unreadable(self.files[index], stat.st_mtime_ns, stat.st_size)
 
 
 @functools.cache
@@ -151,8 +141,14 @@ class HubSource(Source):
 
     def __init__(self, dataset: Any, name: str) -> None:
         self._name = name
-        self.dataset = dataset
         self._image, self._label, self.labels = _columns(dataset.features, name)
+        self.dataset = self._undecoded(dataset)
+
+    def _undecoded(self, dataset: Any) -> Any:
+        """Images as bytes, so that a bad one is named as everywhere else."""
+        from datasets import Image
+
+        return dataset.cast_column(self._image, Image(decode=False))
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -171,9 +167,10 @@ class HubSource(Source):
 
     def _pixels(self, row: dict[str, Any], name: str) -> Tensor:
         image = row[self._image]
-        if isinstance(image, dict) and image.get("bytes"):
-            return decode(image["bytes"], self.channels, name)
-        return from_pillow(image, self.channels)
+        if not isinstance(image, dict):
+            return from_pillow(image, self.channels)
+        data = image.get("bytes") or Path(image["path"]).read_bytes()
+        return decode(data, self.channels, name)
 
 
 class StreamSource(HubSource):
@@ -188,6 +185,10 @@ class StreamSource(HubSource):
     def __init__(self, dataset: Any, name: str, length: int) -> None:
         super().__init__(dataset, name)
         self._length = length
+
+    def _undecoded(self, dataset: Any) -> Any:
+        """As it comes: the bytes of a streamed image may be elsewhere still."""
+        return dataset
 
     def __len__(self) -> int:
         return self._length
@@ -235,7 +236,7 @@ def subset(source: Source, indices: Sequence[int]) -> Source:
         )  # fmt: skip
     elif isinstance(source, FolderSource):
         files = [source.files[i] for i in indices]
-        part = FolderSource(files, [targets[i] for i in indices], source.labels)
+        part = FolderSource(source.root, files, [targets[i] for i in indices], source.labels)
     elif isinstance(source, HubSource) and not isinstance(source, StreamSource):
         part = HubSource(source.dataset.select(indices), source._name)
     else:
@@ -244,6 +245,35 @@ def subset(source: Source, indices: Sequence[int]) -> Source:
         )
     part.bad = source.bad
     return part
+
+
+def check(source: Source, bad_images: str, progress: Progress | None = None) -> Source:
+    """Decodes every image; raises for bad ones, or leaves them out and lists them in `bad`."""
+    found: dict[int, BadImage] = {}
+    with ThreadPoolExecutor() as pool:
+        for index, reason in enumerate(pool.map(source.why_unreadable, range(len(source)))):
+            if reason:
+                found[index] = BadImage(source.name(index), reason)
+            if progress is not None:
+                progress(index + 1, len(source))
+    if not found:
+        return source
+    if bad_images == "raise":
+        shown = "; ".join(f"{name} ({reason})" for name, reason in list(found.values())[:5])
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        raise DataError(
+            f"{len(found)} of {len(source)} images cannot be read: {shown}{more}. "
+            "Remove them, or set data.bad_images=skip to train without them."
+        )
+    kept = subset(source, [i for i in range(len(source)) if i not in found])
+    kept.bad = list(found.values())
+    left = Counter(kept.targets())
+    few = [label for index, label in enumerate(source.labels) if left[index] < 2]
+    if few:
+        raise DataError(
+            f"fewer than two readable images are left in {few[0]!r}: add some, or remove it."
+        )
+    return kept
 
 
 def split_off(source: Source, fraction: float) -> tuple[Source, Source]:
@@ -256,7 +286,7 @@ def split_off(source: Source, fraction: float) -> tuple[Source, Source]:
         classes[target].append(index)
     held: set[int] = set()
     for indices in classes.values():
-        indices.sort(key=lambda i: hashlib.sha1(source.name(i).encode()).digest())
+        indices.sort(key=lambda i: hashlib.sha1(source.key(i).encode()).digest())
         held |= set(indices[: max(1, math.floor(len(indices) * fraction))])
     rest = [i for i in range(len(source)) if i not in held]
     return subset(source, rest), subset(source, sorted(held))

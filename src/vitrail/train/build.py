@@ -35,14 +35,19 @@ class Sources(NamedTuple):
 def open_sources(run: Run, progress: Progress | None = None) -> Sources:
     """Opens what `run.data` names, and checks it."""
     data = run.data
-    train = open_source(data.source, "train", bad_images=data.bad_images, progress=progress)
+    streamed = data.limit if "streaming" in data.source.partition("?")[2] else None
+    train = open_source(
+        data.source, "train", bad_images=data.bad_images, limit=streamed, progress=progress
+    )
     if data.validation is not None:
         rest, held = split_off(train, data.validation)
         sources = Sources(rest, held, "validation")
     else:
-        test = open_source(data.source, "test", bad_images=data.bad_images, progress=progress)
+        test = open_source(
+            data.source, "test", bad_images=data.bad_images, limit=streamed, progress=progress
+        )
         sources = Sources(train, test, "test")
-    if data.limit is not None:
+    if data.limit is not None and streamed is None:
         sources = sources._replace(train=balanced(sources.train, data.limit))
     if sources.validation.labels != sources.train.labels:
         raise ConfigError(
