@@ -136,9 +136,9 @@ def test_nan_stops_with_the_step_and_the_checkpoint(vitrail: Command, tmp_path: 
         "train.save_every=1",
     )
     assert code == 2
-    assert re.search(r"error: the loss is not finite at step \d+; .* Lower optim.lr", errors), (
-        errors
-    )
+    assert re.search(
+        r"error: the loss or its gradient is not finite at step \d+; .* Lower optim.lr", errors
+    ), errors
     assert checkpoint.folders(tmp_path / "run")
 
 

@@ -231,5 +231,7 @@ def test_an_unknown_keyword_names_the_nearest(name: str) -> None:
         small(name, num_clases=3)
     with pytest.raises(ConfigError, match="dim=32 does not divide into heads=5"):
         small(name, heads=5)
+    with pytest.raises(ConfigError, match="dim=32 does not divide into heads=0"):
+        small(name, heads=0)
     with pytest.raises(DataError, match="4 x 4 pixels does not divide"):
         small(name, image_size=4)

@@ -14,7 +14,7 @@ from tests.training.test_loop import digest
 from tests.training.tiny import write_recipe
 
 MOMENTS, IN_A_SAVE = 20, 6
-SETTINGS = ("data.limit=null", "schedule.epochs=2", "train.save_every=4")
+SETTINGS = ("data.limit=null", "schedule.epochs=6", "train.save_every=4")
 
 
 def command(recipe: Path, run: Path, resume: bool) -> list[str]:
@@ -47,7 +47,7 @@ def run_killed(recipe: Path, run: Path, choose: random.Random, in_a_save: bool) 
     while not (run / "metrics.jsonl").exists():
         assert process.poll() is None, run.with_suffix(".log").read_text()
         time.sleep(0.001)
-    wait = choose.uniform(0.0, 2.5)
+    wait = choose.uniform(0.0, 1.2)
     deadline = time.monotonic() + wait
     while time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.0005)
@@ -55,6 +55,7 @@ def run_killed(recipe: Path, run: Path, choose: random.Random, in_a_save: bool) 
     while in_a_save and process.poll() is None and not hit:
         hit = saving(run)
     kill(process)
+    assert process.returncode == -signal.SIGKILL, "the run had ended before the kill"
     hit = saving(run)
     again = start(recipe, run, resume=True)
     assert again.wait() == 0, run.with_suffix(".log").read_text()

@@ -95,7 +95,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(
 
     monkeypatch.setattr(loop.Trainer, "_step", poison)
     with pytest.raises(
-        TrainingError, match=r"not finite at step 13; .*step-00000010\. Lower optim"
+        TrainingError, match=r"gradient is not finite at step 13; .*step-00000010\. Lower optim"
     ):
         loop.train(tiny(), tmp_path / "run")
     monkeypatch.undo()

@@ -1,5 +1,7 @@
 """The recommended setting: chosen by the clock, and saying the same."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -20,10 +22,14 @@ def test_the_quicker_one_is_chosen(
     assert (choice.model is model) == (precision == "fp32")
 
 
-def test_half_precision_is_near_and_leaves_the_model_alone() -> None:
-    model = small("DeiT")
+@pytest.mark.parametrize(
+    ("name", "more"), [("DeiT", {}), ("ViT", {"qk_norm": True, "position": "rope"})]
+)
+def test_half_precision_is_near_and_leaves_the_model_alone(name: str, more: dict[str, Any]) -> None:
+    model = small(name, **more)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     images = torch.randn(4, 3, 32, 32)
+    assert torch.isfinite(inference.halve(model)(images)).all()  # outside inference mode too
     with torch.inference_mode():
         half = inference.halve(model)(images)
         full = model(images)

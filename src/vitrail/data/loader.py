@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from vitrail.data.images import to_tensor
 from vitrail.data.preprocess import resize
 from vitrail.data.sources import Source, StreamSource, TensorSource
 
@@ -24,14 +25,18 @@ class Batch(NamedTuple):
     indices: Tensor  # (B,): which image of the source
 
 
-def canvas(size: int) -> Fit:
+def canvas(size: int, channels: int = 3) -> Fit:
     """Squeezes a whole image onto a square of `size` pixels.
 
     Nothing is cut off: a random crop is later chosen in the original's proportions, so the
     squeeze costs resolution only.
     """
 
-    return functools.partial(resize, size=(size, size), interpolation="bilinear")
+    return functools.partial(_squeeze, size=size, channels=channels)
+
+
+def _squeeze(image: Tensor, size: int, channels: int) -> Tensor:
+    return resize(to_tensor(image, channels), (size, size), "bilinear")
 
 
 def order(length: int, seed: int | None, epoch: int, repeats: int = 1) -> Tensor:

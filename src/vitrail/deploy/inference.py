@@ -46,19 +46,25 @@ def halve(model: Backbone) -> Backbone:
     The sums between blocks, the norms and the head stay float32: rounded at every block, the
     stream of features would drift, and with it the choice between classes that are close.
     """
-    half = copy.deepcopy(model).eval()
-    for module in half.blocks.modules():
-        for name, child in module.named_children():
-            if isinstance(child, nn.Linear):
-                setattr(module, name, HalfLinear(child))
+    half = copy.deepcopy(model).eval().requires_grad_(False)
+    for block in half.blocks:
+        for module in block.modules():
+            for name, child in module.named_children():
+                if isinstance(child, nn.Linear):
+                    setattr(module, name, HalfLinear(child))
+        # Norms inside a mixer, of queries and keys, are given bfloat16.
+        for norm in (
+            m for m in block.get_submodule("mixer").modules() if isinstance(m, nn.LayerNorm)
+        ):
+            norm.to(torch.bfloat16)
     return half
 
 
-@torch.inference_mode()
 def fastest(model: Backbone, images: Tensor, rounds: int = 5) -> Choice:
     """Times a model in float32 and in bfloat16 on a batch like those to come → the quicker one.
 
-    images: float (B, C, H, W). Takes a few seconds. `model` itself is left as it is; where
+    images: float (B, C, H, W). Takes a few seconds. `model` is put in eval mode, and
+    otherwise left as it is; where
     bfloat16 does not gain at least a tenth, float32 is chosen.
     """
     model.eval()
@@ -70,6 +76,7 @@ def fastest(model: Backbone, images: Tensor, rounds: int = 5) -> Choice:
     return Choice(model, "fp32", 1.0)
 
 
+@torch.inference_mode()
 def _seconds(call: Callable[[Tensor], Tensor], images: Tensor, rounds: int) -> float:
     """The least of several, after one to warm up; waits for a GPU to be done."""
     least = float("inf")

@@ -50,7 +50,7 @@ class Attention(nn.Module):
         norm_eps: float = 1e-6,
     ) -> None:
         super().__init__()
-        if dim % heads:
+        if heads < 1 or dim % heads:
             raise ConfigError(
                 f"dim={dim} does not divide into heads={heads}: "
                 f"choose heads among the divisors of {dim}."

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from vitrail.errors import ConfigError
+
 
 class LayerScale(nn.Module):
     """A learned factor for each channel of a residual branch, small at first.
@@ -34,6 +36,8 @@ class DropPath(nn.Module):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
+        if not 0 <= rate < 1:
+            raise ConfigError(f"drop_path={rate:g} is not within 0 and 1: try 0.1.")
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:

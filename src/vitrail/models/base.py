@@ -136,7 +136,8 @@ class Backbone(nn.Module, metaclass=_Recorded):
 
     def cut(self, depth: int) -> None:
         """Keeps only the first `depth` blocks: the features of a middle layer, normalised."""
-        self._block_indices([depth - 1])
+        if not isinstance(depth, int) or not 1 <= depth <= self.depth:
+            raise ConfigError(f"depth={depth!r} is not within 1 to {self.depth}.")
         self.blocks = self.blocks[:depth]
         self.config["depth"] = depth
 

@@ -86,7 +86,6 @@ class ViT(Sequence):
         patch = to_tuple(patch_size)
         self.dim, self.pool_kind, self.position_kind = dim, pool, position
         self.grid = patch_grid(self.image_size, patch)
-        self.head_dim = dim // heads
 
         self.patch_embed = PatchEmbed(patch, channels, dim)
         self.class_token = nn.Parameter(torch.empty(1, 1, dim)) if pool != "mean" else None
@@ -126,7 +125,7 @@ class ViT(Sequence):
         if self.position_kind != "rope":
             return ()
         prefix = features.prefix.shape[1]
-        tables = rotation(features.grid, self.grid, self.head_dim, prefix=prefix)
+        tables = rotation(features.grid, self.grid, self.dim // self.config["heads"], prefix=prefix)
         if features.kept is not None:
             tables = keep_rotation(tables, features.kept, prefix)
         cos, sin = (t.to(features.patches) for t in tables)

@@ -112,10 +112,11 @@ class ImageStream:
     def __init__(
         self, run: Run, source: Source, preprocess: Preprocess, shard: tuple[int, int] = (0, 1)
     ) -> None:
-        side = max(preprocess.size)
-        if run.data.views.crop == "resized":
-            side = round(side * run.data.canvas)
-        fit = preprocess.crop if isinstance(source, TensorSource) else canvas(side)
+        if run.data.views.crop == "resized" and not isinstance(source, TensorSource):
+            side = round(max(preprocess.size) * run.data.canvas)
+            fit = canvas(side, preprocess.channels)
+        else:  # the frame that evaluation sees
+            fit = preprocess.crop
         self.loader = Loader(
             source,
             run.data.batch_size,

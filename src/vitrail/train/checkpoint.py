@@ -84,7 +84,7 @@ def load(run: Path, learner: Learner) -> tuple[int, int]:
         name, _, entry = key.rpartition("/")
         parameter = parameters[name]
         place = "cpu" if entry == "step" and not _fused(learner.optimizer) else parameter.device
-        learner.optimizer.state[parameter][entry] = tensor.to(place)
+        learner.optimizer.state[parameter][entry] = tensor.to(place, copy=True)
     if learner.scaler is not None and state["scaler"]:
         learner.scaler.load_state_dict(state["scaler"])
     _set_generators(state["generators"])

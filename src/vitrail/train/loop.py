@@ -147,7 +147,7 @@ class Trainer:
                 "of an epoch: lower it or data.batch_size."
             )
         self.total = self.epoch_steps * run.schedule.epochs
-        self.unchecked: list[Tensor] = []  # losses since the last look whether they are finite
+        self.unchecked: list[Tensor] = []  # of each step since it was last asked: is it finite?
 
     def fit(self, *, resume: bool = False) -> dict[str, Any]:
         """Trains to the end, evaluates, writes the artifact → the final figures."""
@@ -197,7 +197,7 @@ class Trainer:
                 step += 1
                 here = step / self.epoch_steps
                 monitor.tick(step, here)
-                save = step % save_every == 0 or step == self.total or asked["stop"]
+                save = step % save_every == 0 or step == self.total
                 if step % train.log_every == 0 or step == self.total:
                     self._check_finite(step)
                     floats = {k: float(v) for k, v in values.items()}
@@ -209,10 +209,11 @@ class Trainer:
                 if not rest and (epochs % train.eval_every == 0 or last):
                     figures = monitor.aside(self._validate)
                     monitor.evaluated(step, {"epoch": float(epochs), **figures})
-                if save:
+                stop = asked["stop"]  # once, so that whoever stops has saved
+                if save or stop:
                     self._check_finite(step)
                     monitor.aside(functools.partial(self._save, step, monitor))
-                if asked["stop"]:
+                if stop:
                     raise KeyboardInterrupt
 
     def _save(self, step: int, monitor: Monitor) -> None:
@@ -227,6 +228,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = optim.lr * group["scale"] * factor
         self.method.train()
+        seen = torch.zeros((), device=self.accelerator.device)
         for number in range(optim.accumulate):
             images, targets = next(batches)
             last = number == optim.accumulate - 1
@@ -234,8 +236,11 @@ class Trainer:
             with alone, self.accelerator.autocast():
                 loss, metrics = self.method(images, targets)
                 self.accelerator.backward(loss / optim.accumulate)
-            self.unchecked.append(loss.detach())
+            seen = seen + loss.detach()
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), optim.clip)
+        assert norm is not None
+        # A scaler skips steps whose gradient overflows; without one it would spoil the weights.
+        self.unchecked.append(seen if self.learner.scaler is not None else seen + norm)
         if self.accelerator.device.type == "cpu":
             self._check_finite(step + 1)  # costs nothing here, and spares the weights
         self.optimizer.step()
@@ -243,20 +248,19 @@ class Trainer:
         self.learner.method.after_step()
         if self.average is not None:
             self.average.update_parameters(self.model)
-        assert norm is not None
         return {"loss": loss.detach(), "lr": optim.lr * factor, "grad_norm": norm, **metrics}
 
     def _check_finite(self, step: int) -> None:
-        """Raises `TrainingError` naming the first step whose loss is no number."""
+        """Raises `TrainingError` naming the first step whose loss or gradient is not finite."""
         if not self.unchecked:
             return
         finite = torch.stack(self.unchecked).isfinite().tolist()
-        steps = len(finite) // self.run.optim.accumulate
         self.unchecked.clear()
         if not all(finite):
-            bad = step - steps + 1 + finite.index(False) // self.run.optim.accumulate
+            bad = step - len(finite) + 1 + finite.index(False)
             raise TrainingError(
-                f"the loss is not finite at step {bad}; {checkpoint.kept(self.folder)} "
+                f"the loss or its gradient is not finite at step {bad}; "
+                f"{checkpoint.kept(self.folder)} "
                 f"Lower optim.lr (now {self.run.optim.lr:g}) or lengthen schedule.warmup."
             )
 

@@ -40,7 +40,7 @@ class Monitor:
         self.timing_file = open(  # noqa: SIM115, closed by __exit__
             run / "timing.jsonl", "a", encoding="utf-8"
         )
-        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=step or None)
+        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
         self.wandb = _wandb(run) if wandb else None
         self.console = Console(stderr=True, quiet=quiet)
         columns = (
