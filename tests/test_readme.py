@@ -89,6 +89,11 @@ def test_recipes_are_valid_and_say_what_to_expect(recipe: Path) -> None:
         assert word in head, f"{recipe.name} does not state its command, minutes and figure"
 
 
+def test_no_figure_is_left_to_fill_in() -> None:
+    for readme in READMES:
+        assert not re.search(r"^[A-Z]{4,}$", (ROOT / readme).read_text("utf-8"), re.MULTILINE)
+
+
 def test_both_readmes_have_the_same_code() -> None:
     english, chinese = (blocks(readme, "bash") for readme in READMES)
     strip = [re.sub(r"\s*#.*", "", "\n".join(b)) for b in (english, chinese)]
