@@ -94,7 +94,6 @@ def convert(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) ->
     if "class_token" not in weights:
         tokens = []
     elif "registers" in weights and weights["position"].shape[1] > patches + 1:
-        tokens.append("registers")
         raise LoadError(f"timm's {architecture!r} gives registers positions: it is not supported.")
     fill(model, fold_prefix_positions(weights, tokens, patches), str(folder))
     model.preprocess = Preprocess.from_timm(preprocess)
