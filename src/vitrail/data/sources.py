@@ -161,6 +161,10 @@ class HubSource(Source):
         """Such as "hub:beans/train[17]"."""
         return f"{self._name}[{index}]"
 
+    def key(self, index: int) -> str:
+        """The place in the split: a data set may lie in a folder, which may move."""
+        return f"{index:08}"
+
     def read(self, index: int) -> Tensor:
         """uint8 (3, H, W)."""
         return self._pixels(self.dataset[index], self.name(index))
