@@ -1,0 +1,1 @@
+"""Numerical kernels, each beside a short reference that runs in float64."""

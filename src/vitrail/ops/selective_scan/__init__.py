@@ -1,0 +1,6 @@
+"""The selective scan of Mamba: a reference, and backends that compute the same."""
+
+from vitrail.ops.selective_scan.op import BACKENDS, resolve, selective_scan
+from vitrail.ops.selective_scan.reference import Scan, step
+
+__all__ = ["BACKENDS", "Scan", "resolve", "selective_scan", "step"]

@@ -1,0 +1,158 @@
+"""The selective scan as one PyTorch operator, whichever backend computes it.
+
+Three custom operators stand behind `selective_scan`: one for inference, which keeps nothing; one
+for training, which also gives what its gradient needs; and that gradient. All have shapes that
+`torch.compile` and `torch.export` can follow with any batch and length.
+"""
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from vitrail.errors import ConfigError, check_choice
+from vitrail.ops.selective_scan import reference
+from vitrail.ops.selective_scan.reference import Scan
+from vitrail.ops.selective_scan.torch import CHUNK
+
+BACKENDS = ("auto", "reference", "torch", "numba", "triton")
+
+
+def selective_scan(scan: Scan, reverse: Sequence[bool], backend: str = "auto") -> Tensor:
+    """Selective state space scan (Mamba, Gu & Dao 2023, https://arxiv.org/abs/2312.00752).
+
+    For each direction k, over its tokens t in its order,
+
+        Δ = softplus(delta + bias),  h = exp(Δ A) h + Δ u B,  y = C h + D u
+
+    and the output is silu(z) Σ_k y_k, (B, L, D), in the dtype of u. States and sums are kept in
+    float32 at least, whatever the inputs are. Direction k counts backwards through the tokens if
+    reverse[k]; no tensor is flipped.
+
+    backend: "auto" takes Triton on a CUDA device, numba on a CPU where it is installed, and else
+    plain PyTorch; float64 always runs in plain PyTorch. All compute the same numbers up to
+    rounding. "reference" is slow, and the one to read.
+
+    Raises `ConfigError` for a backend that cannot run here, or shapes that do not fit.
+    """
+    check_choice("backend", backend, BACKENDS)
+    _check(scan, reverse)
+    if backend == "reference":
+        return reference.forward(scan, reverse).to(scan.u.dtype)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in scan):
+        return _train(*scan, list(reverse), backend)[0]
+    return _infer(*scan, list(reverse), backend)
+
+
+def resolve(backend: str, u: Tensor) -> str:
+    """The backend that "auto" means for a tensor like u."""
+    if backend == "auto":
+        if u.dtype == torch.float64:
+            return "torch"
+        if u.device.type == "cuda":
+            return "triton" if importlib.util.find_spec("triton") else "torch"
+        has_numba = u.device.type == "cpu" and importlib.util.find_spec("numba")
+        return "numba" if has_numba else "torch"
+    if backend in ("numba", "triton") and u.dtype == torch.float64:
+        raise ConfigError(f'backend="{backend}" has no float64: use "torch".')
+    if backend in ("numba", "triton") and not importlib.util.find_spec(backend):
+        extra = " It is in vitrail[fast]." if backend == "numba" else ""
+        raise ConfigError(f'backend="{backend}" is not installed: pip install {backend}.{extra}')
+    return backend
+
+
+def _backend(name: str, u: Tensor) -> ModuleType:
+    return importlib.import_module(f"vitrail.ops.selective_scan.{resolve(name, u)}")
+
+
+def _check(scan: Scan, reverse: Sequence[bool]) -> None:
+    k, batch, length, dim, n = scan.sizes
+    expected = {
+        "u": (k, batch, length, dim),
+        "delta": (k, batch, length, dim),
+        "A": (k, dim, n),
+        "B": (k, batch, length, n),
+        "C": (k, batch, length, n),
+        "D": (k, dim),
+        "bias": (k, dim),
+        "z": (batch, length, dim),
+    }
+    for name, tensor in scan._asdict().items():
+        if tensor is not None and tensor.shape != expected[name]:
+            raise ConfigError(
+                f"{name} of shape {tuple(tensor.shape)} does not fit u {tuple(scan.u.shape)} and "
+                f"A {tuple(scan.A.shape)}: it should be {expected[name]}."
+            )
+    if len(reverse) != k:
+        raise ConfigError(f"reverse={list(reverse)} does not name the way of {k} directions.")
+
+
+@torch.library.custom_op("vitrail::selective_scan", mutates_args=())
+def _infer(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, bias: Tensor,
+    z: Tensor | None, reverse: Sequence[bool], backend: str,
+) -> Tensor:  # fmt: skip
+    scan = Scan(u, delta, A, B, C, D, bias, z)
+    return _backend(backend, u).forward(scan, reverse, save=False)[0].to(u.dtype)
+
+
+@torch.library.custom_op("vitrail::selective_scan_train", mutates_args=())
+def _train(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, bias: Tensor,
+    z: Tensor | None, reverse: Sequence[bool], backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    scan = Scan(u, delta, A, B, C, D, bias, z)
+    out, total, saved = _backend(backend, u).forward(scan, reverse, save=True)
+    return out.to(u.dtype), total, saved
+
+
+@torch.library.custom_op("vitrail::selective_scan_backward", mutates_args=())
+def _gradient(
+    grad: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor,
+    bias: Tensor, z: Tensor | None, total: Tensor, saved: Tensor,
+    reverse: Sequence[bool], backend: str,
+) -> list[Tensor]:  # fmt: skip
+    scan = Scan(u, delta, A, B, C, D, bias, z)
+    grads = _backend(backend, u).backward(grad, scan, reverse, total, saved)
+    pairs = zip(grads, scan, strict=True)
+    return [g.to(like.dtype).contiguous() for g, like in pairs if g is not None]
+
+
+@_infer.register_fake
+def _(u, delta, A, B, C, D, bias, z, reverse, backend):  # type: ignore[no-untyped-def]
+    return u.new_empty(u.shape[1:])
+
+
+@_train.register_fake
+def _(u, delta, A, B, C, D, bias, z, reverse, backend):  # type: ignore[no-untyped-def]
+    k, batch, length, dim = u.shape
+    exact = torch.promote_types(u.dtype, torch.float32)
+    chunks = (length + CHUNK - 1) // CHUNK
+    total = u.new_empty(u.shape[1:] if z is not None else [0], dtype=exact)
+    # Flat: a length that is rounded up stays out of the shapes' middle, where export gives up.
+    saved = u.new_empty(k * batch * chunks * A.shape[-1] * dim, dtype=exact)
+    return u.new_empty(u.shape[1:]), total, saved
+
+
+@_gradient.register_fake
+def _(grad, u, delta, A, B, C, D, bias, z, total, saved, reverse, backend):  # type: ignore[no-untyped-def]
+    inputs = [u, delta, A, B, C, D, bias, z]
+    return [t.new_empty(t.shape) for t in inputs if t is not None]
+
+
+def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    *tensors, reverse, backend = inputs
+    ctx.save_for_backward(*tensors, *output[1:])
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.reverse, ctx.backend = reverse, backend
+
+
+def _differentiate(ctx, grad, _total, _saved):  # type: ignore[no-untyped-def]
+    grads = _gradient(grad.contiguous(), *ctx.saved_tensors, ctx.reverse, ctx.backend)
+    return (*grads, *[None] * (10 - len(grads)))
+
+
+torch.library.register_autograd("vitrail::selective_scan_train", _differentiate, setup_context=_keep)
