@@ -1,0 +1,6 @@
+"""The short causal convolution before a selective scan, in both directions."""
+
+from vitrail.ops.causal_conv.op import causal_conv
+from vitrail.ops.causal_conv.reference import step
+
+__all__ = ["causal_conv", "step"]

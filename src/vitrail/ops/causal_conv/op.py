@@ -1,0 +1,90 @@
+"""The causal convolution: a depthwise convolution of the library's, with a gradient of our own.
+
+PyTorch's depthwise convolution is quick forwards where channels stand last, and slow backwards on
+a CPU; there numba computes the gradient, where it is installed.
+"""
+
+import importlib
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vitrail.errors import ConfigError
+from vitrail.ops.causal_conv import reference
+from vitrail.ops.selective_scan.op import resolve
+
+
+def causal_conv(
+    x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool], backend: str = "auto"
+) -> Tensor:
+    """Depthwise convolution that sees only what came before, then SiLU, for K directions at once.
+
+    x (B, L, D), weight (K, D, taps), bias (K, D) → (K, B, L, D). Token t of direction k is
+    silu(bias + Σ_i weight[..., taps - 1 - i] x[t - i]), with x[t + i] instead if reverse[k].
+    backend: as for `selective_scan`; the numbers are the same up to rounding.
+
+    Raises `ConfigError` for shapes that do not fit.
+    """
+    if weight.shape[:2] != (len(reverse), x.shape[-1]) or bias.shape != weight.shape[:2]:
+        raise ConfigError(
+            f"weight {tuple(weight.shape)} and bias {tuple(bias.shape)} do not fit "
+            f"{len(reverse)} directions of {x.shape[-1]} channels."
+        )
+    if backend == "reference":
+        return reference.forward(x, weight, bias, reverse)
+    trains = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias))
+    if trains and x.device.type == "cpu" and resolve(backend, x) == "numba":
+        return _train(x, weight, bias, list(reverse))
+    return _convolve(x, weight, bias, reverse)
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]) -> Tensor:
+    taps, length = weight.shape[-1], x.shape[1]
+    image = x.transpose(1, 2).unsqueeze(2)  # (B, D, 1, L), channels last in memory
+    found = []
+    for k, backwards in enumerate(reverse):
+        kernel = (weight[k].flip(-1) if backwards else weight[k])[:, None, None].to(x.dtype)
+        all_of = F.conv2d(
+            image, kernel, bias[k].to(x.dtype), padding=(0, taps - 1), groups=x.shape[-1]
+        )
+        start = taps - 1 if backwards else 0
+        found.append(all_of[:, :, 0, start : start + length].transpose(1, 2))
+    return F.silu(torch.stack(found))
+
+
+@torch.library.custom_op("vitrail::causal_conv", mutates_args=())
+def _train(x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]) -> Tensor:
+    return _convolve(x, weight, bias, reverse).contiguous()
+
+
+@torch.library.custom_op("vitrail::causal_conv_backward", mutates_args=())
+def _gradient(
+    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    numba = importlib.import_module("vitrail.ops.causal_conv.numba")
+    grads = numba.backward(grad, x, weight, bias, reverse)
+    return tuple(g.to(t.dtype) for g, t in zip(grads, (x, weight, bias), strict=True))  # type: ignore[return-value]
+
+
+@_train.register_fake
+def _(x, weight, bias, reverse):  # type: ignore[no-untyped-def]
+    return x.new_empty(len(reverse), *x.shape)
+
+
+@_gradient.register_fake
+def _(grad, x, weight, bias, reverse):  # type: ignore[no-untyped-def]
+    return x.new_empty(x.shape), torch.empty_like(weight), torch.empty_like(bias)
+
+
+def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    *tensors, ctx.reverse = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _differentiate(ctx, grad):  # type: ignore[no-untyped-def]
+    return (*_gradient(grad.contiguous(), *ctx.saved_tensors, ctx.reverse), None)
+
+
+torch.library.register_autograd("vitrail::causal_conv", _differentiate, setup_context=_keep)
