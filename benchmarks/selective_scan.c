@@ -14,6 +14,7 @@
 #include <immintrin.h>
 #endif
 
+#define K 2  // directions
 #define N 16
 #ifdef __AVX512F__
 #define W 16
@@ -29,8 +30,7 @@ typedef int32_t ivec __attribute__((vector_size(4 * W)));
 
 typedef struct {
     const float *u, *delta, *A, *B, *C, *D, *bias, *z;
-    const int64_t *reverse;
-    int64_t directions, batch, length, dim, chunk, threads;
+    int64_t reverse[K], batch, length, dim, chunk, threads;
 } Scan;
 
 // dA, dD and dbias of each batch element, and dB and dC of each block of channels besides: tasks
@@ -197,7 +197,7 @@ void scan_forward(const Scan *s, float *out, float *total, float *saved) {
     for (int64_t task = 0; task < s->batch * blocks; task++) {
         int64_t b = task / blocks, d = task % blocks * W, corner = b * s->length * s->dim + d;
         float *y = (total ? total : out) + corner;
-        for (int64_t k = 0; k < s->directions; k++)
+        for (int64_t k = 0; k < K; k++)
             forward_direction(s, k, b, d, y, saved ? saved + saved_at(s, k, b, d) : NULL);
         for (int64_t t = 0; t < s->length; t++) {
             vec z = load(s->z + corner + t * s->dim);
@@ -290,7 +290,7 @@ void scan_backward(const Scan *s, const float *grad, const float *total, const f
         for (int64_t task = 0; task < s->batch * blocks; task++) {
             int64_t b = task / blocks, d = task % blocks * W;
             backward_gate(s, b * s->length * s->dim + d, grad, total, g->dz, &m);
-            for (int64_t k = 0; k < s->directions; k++)
+            for (int64_t k = 0; k < K; k++)
                 backward_direction(s, g, k, b, d, saved + saved_at(s, k, b, d), &m);
         }
         free(p);

@@ -9,7 +9,7 @@ softplus of biased steps, the skip D and the SiLU gate, float32, 16 states. The 
   one call a direction and the backward one flipped, as the official Vim does;
 - the same loop with `unbind` for indices: without it, autograd allocates a gradient as large as the
   whole tensor for each token, which is quadratic in their number;
-- the algorithm of Vitrail's numba backend in C (selective_scan.c), compiled here for this processor.
+- the algorithm of Vitrail's numba backend in C (selective_scan.c), compiled for this processor.
 
 All get the same numbers, each in the layout it wants, and must agree before they are timed, in turn
 and in one process. CPU time, of all threads together, is the one to trust on a busy machine.
@@ -43,7 +43,7 @@ SHAPES = ((8, 197, 384), (1, 197, 384), (1, 6085, 384))  # batch, tokens, channe
 QUADRATIC = 1000  # tokens above which a quadratic gradient is out of the question
 CHUNK = 64  # tokens between two saved states in C: what is best, and Vitrail's too
 TOLERANCE = 1e-4  # of the largest value of a tensor
-SPAN = 0.05  # seconds of calls in a row that make one measurement
+SPAN = 0.2  # seconds of calls in a row that make one measurement: the clock of CPU time lags by ms
 PAUSE = 0.02  # seconds in which another rival's threads stop spinning for more work
 
 
@@ -135,36 +135,39 @@ def loop(
     return y * F.silu(z)
 
 
-def official(scan: Scan, unbind: bool) -> Rival:
-    """The loop over both directions.
+def transposed(direction: dict[str, Tensor]) -> dict[str, Tensor]:
+    """From our layout to theirs, or back."""
+    tokens = ("u", "delta", "B", "C")
+    return {name: t.transpose(1, 2) if name in tokens else t for name, t in direction.items()}
 
-    Vim flips what its backward direction's signal, and its gate, are computed from, and gets step
-    sizes, B and C in that order: so do these, outside the time that is taken.
+
+def turned(direction: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A backward direction as Vim has it before its scan, in our layout.
+
+    Vim flips what signal and gate are computed from, and so gets the rest in the turned order
+    without a flip. Here signal and gate are flipped on the clock, and the rest is ready.
     """
-    first = [t[0] for t in scan[:-1]]
-    second = [t[1] for t in scan[:-1]]
-    tokens = [Scan._fields.index(name) for name in ("u", "delta", "B", "C")]
-    flipped = tokens[1:]  # the signal is flipped on the clock
+    ready = ("delta", "B", "C")
+    return {name: t.flip(1) if name in ready else t for name, t in direction.items()}
 
-    def theirs(tensors: list[Tensor], flips: Sequence[int]) -> list[Tensor]:
-        """Of one direction, there and back."""
-        tensors = [t.transpose(1, 2) if i in tokens else t for i, t in enumerate(tensors)]
-        dim = 2 if tensors[0].shape[2] == scan.u.shape[2] else 1
-        return [t.flip(dim) if i in flips else t for i, t in enumerate(tensors)]
 
-    leaves = own([*theirs(first, ()), *theirs(second, flipped), scan.z.transpose(1, 2)])
-    *both, z = leaves
+def official(scan: Scan, unbind: bool) -> Rival:
+    """The loop over both directions."""
+    names = Scan._fields[:-1]
+    first, second = ({name: getattr(scan, name)[k] for name in names} for k in range(2))
+    given = *transposed(first).values(), *transposed(turned(second)).values()
+    leaves = own([*given, scan.z.transpose(1, 2)])
+    ahead, back, z = leaves[:7], leaves[7:14], leaves[14]
 
     def output() -> Tensor:
-        forward = loop(*both[:7], z, unbind=unbind)
-        u, *others = both[7:]
-        backward = loop(u.flip(2), *others, z.flip(2), unbind=unbind)
-        return (forward + backward.flip(2)).transpose(1, 2)
+        y = loop(*ahead, z, unbind=unbind)
+        turned_y = loop(back[0].flip(2), *back[1:], z.flip(2), unbind=unbind)
+        return (y + turned_y.flip(2)).transpose(1, 2)
 
     def fields(grads: Sequence[Tensor]) -> list[Tensor]:
-        directions = theirs(list(grads[:7]), ()), theirs(list(grads[7:14]), flipped)
-        pairs = zip(*directions, strict=True)
-        return [*map(torch.stack, pairs), grads[14].transpose(1, 2)]
+        one = transposed(dict(zip(names, grads[:7], strict=True)))
+        two = turned(transposed(dict(zip(names, grads[7:14], strict=True))))
+        return [*(torch.stack([one[n], two[n]]) for n in names), grads[14].transpose(1, 2)]
 
     return Rival(output, leaves, fields, quadratic=not unbind)
 
@@ -176,18 +179,16 @@ class _Scan(ctypes.Structure):
     """`Scan` of selective_scan.c."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in (*Scan._fields, "reverse")),
-        *(
-            (n, ctypes.c_int64)
-            for n in ("directions", "batch", "length", "dim", "chunk", "threads")
-        ),
+        *((name, ctypes.c_void_p) for name in Scan._fields),
+        ("reverse", ctypes.c_int64 * len(REVERSE)),
+        *((name, ctypes.c_int64) for name in ("batch", "length", "dim", "chunk", "threads")),
     ]
 
 
 class _Gradients(ctypes.Structure):
     """`Gradients` of selective_scan.c."""
 
-    _fields_ = [(name, ctypes.c_void_p) for name in ("u", "delta", "A", "B", "C", "D", "bias", "z")]
+    _fields_ = [(name, ctypes.c_void_p) for name in Scan._fields]
 
 
 def compiled() -> ctypes.CDLL | str:
@@ -203,7 +204,7 @@ def compiled() -> ctypes.CDLL | str:
             [compiler, *options, str(source)], capture_output=True, text=True, check=False
         )
         if built.returncode:
-            return f"gcc failed: {built.stderr.strip().splitlines()[0]}"
+            return f"gcc failed with status {built.returncode}:\n{built.stderr}"
         code = ctypes.CDLL(str(library))
     code.scan_forward.argtypes = [ctypes.POINTER(_Scan)] + 3 * [ctypes.c_void_p]
     code.scan_backward.argtypes = [
@@ -219,9 +220,9 @@ def in_c(scan: Scan, code: ctypes.CDLL) -> Rival:
     assert dim % code.lanes() == 0, f"{dim} channels are no multiple of {code.lanes()} lanes"
     leaves = own(scan)
     blocks, chunks = dim // code.lanes(), -(-length // CHUNK)
-    reverse = torch.tensor(REVERSE, dtype=torch.int64)
-    pointers = [t.data_ptr() for t in (*leaves, reverse)]
-    call = _Scan(*pointers, k, batch, length, dim, CHUNK, torch.get_num_threads())
+    reverse = (ctypes.c_int64 * k)(*REVERSE)
+    pointers = [t.data_ptr() for t in leaves]
+    call = _Scan(*pointers, reverse, batch, length, dim, CHUNK, torch.get_num_threads())
 
     def forward(save: bool) -> tuple[Tensor, ...]:
         out = torch.empty(batch, length, dim)
@@ -344,10 +345,10 @@ def show(title: str, table: dict[str, dict[str, Any]], error: float) -> None:
     ours = [name for name in table if name.startswith("vitrail")]
     over = "".join(f"{'/ ' + name.removeprefix('vitrail, '):>9}" for name in ours)
     print(f"{title} (they agree to {error:.0e})")
-    print(f"  {'':<18}{'CPU':>10}{over}{'wall':>14}{over}")
+    print(f"  {'':<18}{'CPU':>11}{over}{'wall':>14}{over}")
     for name, row in table.items():
         line = f"  {name:<18}"
-        for kind, width in (("cpu", 7), ("wall", 11)):
+        for kind, width in (("cpu", 8), ("wall", 11)):
             line += f"{1000 * row[kind]:{width}.{2 if row[kind] < 0.01 else 1}f} ms"
             line += "".join(f"{row['over'][o][kind]:8.2f}x" for o in ours)
         print(line + ("  (one call)" if row["rounds"] == 1 else ""))

@@ -23,6 +23,14 @@ MORE: dict[str, list[dict[str, Any]]] = {
         {"pool": "cls+mean", "position": "sincos", "registers": 3, "layer_scale": 0.5},
         {"registers": 2, "position": "rope", "channels": 1, "patch_size": (4, 8)},
     ],
+    "VisionMamba": [
+        {"pool": "cls-head", "position": "learned+rope+residual", "mixer": "v2+sum"},
+        {"pool": "cls-both", "position": "rope", "mixer": "v1", "layer_scale": 0.5},
+        {"pool": "mean", "mixer": "forward+paired+alpha", "depth": 6, "position": "none"},
+        {"pool": "cls-random", "mixer": "v1+paired+shared", "depth": 6, "norm": "layer"},
+        {"pool": "last", "mixer": "forward+bias", "channels": 1, "ssm": (5, 3, 3, 7)},
+        {"mixer": "v2+gate+paired+doubled", "depth": 6, "stride": 4, "position": "learned+rope"},
+    ],
     "DeiT": [{"pool": "cls", "position": "learned+antialias"}],
 }
 

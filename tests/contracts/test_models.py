@@ -14,7 +14,7 @@ from torch import Tensor
 import vitrail
 from tests.contracts.small import CASES, IDS, small
 from vitrail.errors import ConfigError, DataError, TierError
-from vitrail.layers.attend import Attend
+from vitrail.layers.tap import Tapped
 from vitrail.models.base import Backbone, Features, Pyramid, Sequence
 from vitrail.models.registry import get_model_class, variants
 
@@ -119,14 +119,15 @@ def test_export_without_drift_at_any_batch_size(name: str, more: dict[str, Any])
 @every_model
 def test_recorded_attention_rows_sum_to_one(name: str, more: dict[str, Any]) -> None:
     model = small(name, **more)
-    if not any(isinstance(m, Attend) for m in model.modules()):
+    taps = [m for m in model.modules() if isinstance(m, Tapped)]
+    if not taps:
         pytest.skip("no attention in this model")
     images = images_for(model)
     plain = model(images)
     with vitrail.record(model) as maps:
         looked = model(images)
     assert torch.equal(plain, looked), "looking changed the output"
-    assert len(maps) == model.depth
+    assert len(maps) == len(taps) >= model.depth
     for weights in maps.values():
         torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
 
@@ -157,6 +158,7 @@ def test_gradient_checkpointing_changes_nothing(name: str, more: dict[str, Any])
     gradients = []
     for model.gradient_checkpointing in (False, True):
         model.zero_grad()
+        torch.manual_seed(0)  # for what a model draws in training
         model(images).square().sum().backward()
         gradients.append([p.grad.clone() for p in model.parameters()])
     for plain, again in zip(*gradients, strict=True):
@@ -182,8 +184,10 @@ def test_layers_for_decay_and_freezing(name: str, more: dict[str, Any]) -> None:
     assert set(layers.values()) == set(range(model.depth + 2))
     assert layers["head.weight" if "head.weight" in layers else "head.cls.weight"] == 4
     no_decay = model.no_decay()
+    alone = {"position", "registers", "A_log", "D", "conv_bias", "dt_bias"}
     for n, p in model.named_parameters():
-        assert (n in no_decay) == (p.ndim < 2 or "token" in n or n in ("position", "registers")), n
+        last = n.rpartition(".")[2]
+        assert (n in no_decay) == (p.ndim < 2 or "token" in n or last in alone), n
     model.freeze()
     assert {n.split(".")[0] for n, p in model.named_parameters() if p.requires_grad} == {"head"}
     model.freeze(2)
@@ -194,8 +198,9 @@ def test_layers_for_decay_and_freezing(name: str, more: dict[str, Any]) -> None:
 def test_any_rectangle_of_patches_works(name: str, more: dict[str, Any]) -> None:
     model = small(name, **more)
     assert model(torch.randn(1, model.channels, 48, 24)).shape == (1, 5)
-    with pytest.raises(DataError, match="30 x 32 pixels does not divide into patches"):
-        model(torch.randn(1, model.channels, 30, 32))
+    if model.config.get("stride") in (None, 8):
+        with pytest.raises(DataError, match="30 x 32 pixels does not divide into patches"):
+            model(torch.randn(1, model.channels, 30, 32))
     with pytest.raises(DataError, match=f"{model.channels}-channel images"):
         model(torch.randn(1, model.channels + 1, 32, 32))
 
@@ -229,9 +234,10 @@ def _others(kept: Int[Tensor, "b k"], count: int, features: Features) -> Int[Ten
 def test_an_unknown_keyword_names_the_nearest(name: str) -> None:
     with pytest.raises(ConfigError, match="no keyword 'num_clases'. Did you mean 'num_classes'"):
         small(name, num_clases=3)
-    with pytest.raises(ConfigError, match="dim=32 does not divide into heads=5"):
-        small(name, heads=5)
-    with pytest.raises(ConfigError, match="dim=32 does not divide into heads=0"):
-        small(name, heads=0)
+    if "heads" in inspect.signature(get_model_class(name).__init__).parameters:
+        with pytest.raises(ConfigError, match="dim=32 does not divide into heads=5"):
+            small(name, heads=5)
+        with pytest.raises(ConfigError, match="dim=32 does not divide into heads=0"):
+            small(name, heads=0)
     with pytest.raises(DataError, match="4 x 4 pixels does not divide"):
         small(name, image_size=4)

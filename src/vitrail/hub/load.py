@@ -7,11 +7,8 @@ import torch
 
 from vitrail.errors import ConfigError, LoadError, suggest
 from vitrail.hub import artifact, timm, transformers
-from vitrail.layers.position import LEARNED, resize_positions
 from vitrail.models.base import Backbone
-from vitrail.models.deit import DeiT
 from vitrail.models.registry import variants
-from vitrail.models.vit import ViT
 
 
 def load(
@@ -125,9 +122,9 @@ def convert(source: str | Path, destination: str | Path) -> Path:
 def resize_image(model: Backbone, image_size: int | tuple[int, int]) -> None:
     """Changes the size a model is made for: its learned positions, config and preprocessing."""
     bare = type(model)(**{**model.config, "image_size": image_size, "num_classes": 0})
-    if isinstance(model, ViT | DeiT) and model.config["position"] in LEARNED:
-        antialias = LEARNED[model.config["position"]]
-        table = resize_positions(model.position.detach(), model.grid, bare.grid, antialias)
+    with torch.no_grad():
+        table = model.positions_at(bare.grid)
+    if table is not None:
         model.position = torch.nn.Parameter(table)
     model.grid, model.image_size = bare.grid, bare.image_size
     model.config["image_size"] = image_size

@@ -3,16 +3,15 @@
 `Attend` is the only softmax over tokens in Vitrail, so one tap sees every attention model.
 """
 
-from collections.abc import Callable
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
 from vitrail.layers.position import Rotation, rotate
+from vitrail.layers.tap import Tapped
 
 
-class Attend(nn.Module):
+class Attend(Tapped):
     """softmax(q kᵀ / √d) v by a fused kernel, with a tap for those who want to look.
 
     The fused kernel never shows its weights. When `tap` is set they are computed once more beside
@@ -22,7 +21,6 @@ class Attend(nn.Module):
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
         self.dropout = dropout
-        self.tap: Callable[[Tensor], None] | None = None
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         """q (B, H, N, d), k and v (B, H, M, d), bias as (B, H, N, M) or less → (B, H, N, d)."""

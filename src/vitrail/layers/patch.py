@@ -19,8 +19,17 @@ def to_tuple(value: Size, dims: int = 2) -> tuple[int, ...]:
     return values
 
 
-def patch_grid(size: tuple[int, ...], patch: tuple[int, ...]) -> tuple[int, ...]:
-    """How many patches fit on each axis. Raises `DataError` where they do not fit exactly."""
+def patch_grid(
+    size: tuple[int, ...], patch: tuple[int, ...], stride: tuple[int, ...] | None = None
+) -> tuple[int, ...]:
+    """How many patches fit on each axis. Raises `DataError` where they do not fit exactly.
+
+    Patches that overlap, because their stride is smaller, fit any size of at least one patch; what
+    is left over at the far edges, less than a stride, is not seen.
+    """
+    if stride not in (None, patch) and all(s >= p for s, p in zip(size, patch, strict=True)):
+        every = zip(size, patch, stride, strict=True)
+        return tuple((s - p) // step + 1 for s, p, step in every)
     if any(s < p or s % p for s, p in zip(size, patch, strict=True)):
         nearest = " x ".join(
             str(max(p, round(s / p) * p)) for s, p in zip(size, patch, strict=True)
@@ -57,13 +66,19 @@ class PatchEmbed(nn.Module):
 
     A convolution whose stride is its kernel and a linear layer on flattened patches are the same
     map. The weights, (D, C, *patch), are kept once; `backend` says which of the two computes it.
+    A stride smaller than the patch makes patches overlap, and takes the convolution.
     """
 
-    def __init__(self, patch: tuple[int, ...], channels: int, dim: int) -> None:
+    def __init__(
+        self, patch: tuple[int, ...], channels: int, dim: int, stride: tuple[int, ...] | None = None
+    ) -> None:
         super().__init__()
         self.patch = patch
+        self.stride = stride or patch
+        if any(s > p for s, p in zip(self.stride, patch, strict=True)):
+            raise ConfigError(f"stride={self.stride} skips pixels between patches of {patch}.")
         self.channels = channels
-        self.backend = "linear"
+        self.backend = "linear" if self.stride == patch else "conv"
         self.weight = nn.Parameter(torch.empty(dim, channels, *patch))
         self.bias = nn.Parameter(torch.empty(dim))
         self.reset_parameters()
@@ -82,12 +97,12 @@ class PatchEmbed(nn.Module):
                 f"{self.channels}-channel images: give (batch, {self.channels}, "
                 f"{', '.join(['height', 'width'] if len(self.patch) == 2 else ['size'])})."
             )
-        grid = patch_grid(tuple(images.shape[2:]), self.patch)
+        grid = patch_grid(tuple(images.shape[2:]), self.patch, self.stride)
         if self.backend == "linear":
             return F.linear(patchify(images, self.patch), self.weight.flatten(1), self.bias), grid
         if self.backend == "conv":
             convolve = (F.conv1d, F.conv2d, F.conv3d)[len(self.patch) - 1]
-            tokens = convolve(images, self.weight, self.bias, stride=self.patch)
+            tokens = convolve(images, self.weight, self.bias, stride=self.stride)
             return tokens.flatten(2).transpose(1, 2), grid
         raise ConfigError(f"patch backend {self.backend!r} is neither 'linear' nor 'conv'.")
 

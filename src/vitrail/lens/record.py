@@ -1,4 +1,4 @@
-"""Recording what every `Attend` in a model attends to."""
+"""Recording where the tokens of a model look: attention, or what a scan carries over."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, TierError
-from vitrail.layers.attend import Attend
+from vitrail.layers.tap import Tapped
 from vitrail.lens.rollout import follow
 from vitrail.models.base import Backbone
 
@@ -22,9 +22,9 @@ def tapped(
 
     Nothing is kept, so memory holds one layer's weights at a time; `record` keeps them. Earlier
     taps come back at the end, after an exception too. Raises `TierError` for a model that has no
-    softmax attention, `ConfigError` for a layer that is not there.
+    mixer with a tap, `ConfigError` for a layer that is not there.
     """
-    taps = [module for module in model.modules() if isinstance(module, Attend)]
+    taps = [module for module in model.modules() if isinstance(module, Tapped)]
     if not taps:
         raise TierError(f"{type(model).__name__} has no attention to record.")
     chosen = range(len(taps)) if layers is None else pick(layers, len(taps), "attention layer")

@@ -36,6 +36,14 @@ class Features(NamedTuple):
         return self.patches.transpose(1, 2).unflatten(2, self.grid)
 
 
+class Unrolled(NamedTuple):
+    """Features as one sequence, for the blocks of a `Sequence`."""
+
+    tokens: Tensor  # (B, P + N, D)
+    context: tuple[Any, ...]  # what each block takes beside the tokens
+    rolled: abc.Callable[[Tensor], Features]  # tokens of the same shape → Features
+
+
 class Variant(NamedTuple):
     """A named set of constructor keywords."""
 
@@ -166,6 +174,10 @@ class Backbone(nn.Module, metaclass=_Recorded):
         tables = {"position", "class_token", "distillation_token", "registers"}
         return {n for n, p in self.named_parameters() if p.ndim < 2 or n in tables}
 
+    def positions_at(self, grid: tuple[int, ...]) -> Tensor | None:
+        """The table of learned positions resampled to another grid; None: the model has none."""
+        return None
+
     def freeze(self, layers: int | None = None) -> None:
         """Freezes all below layer `layers`, as `layer_of` counts; None: all but the head."""
         for name, parameter in self.named_parameters():
@@ -187,20 +199,21 @@ class Backbone(nn.Module, metaclass=_Recorded):
 class Sequence(Backbone):
     """The tier of models whose patches may be dropped: every method can train them.
 
-    Prefix tokens stand before the patches inside `encode`; a model that puts them elsewhere
-    overrides `join` and `split`, and nobody else needs to know.
+    Prefix tokens stand before the patches in the sequence that the blocks see; a model that puts
+    them elsewhere overrides `unroll`, and nobody else needs to know.
     """
 
     norm: nn.Module
 
-    def join(self, features: Features) -> Tensor:
-        """Features → the sequence (B, P + N, D) that the blocks see."""
-        return torch.cat([features.prefix, features.patches], dim=1)
-
-    def split(self, tokens: Tensor, features: Features) -> Features:
-        """The inverse of `join`; `features` tells how many tokens were whose."""
+    def unroll(self, features: Features) -> "Unrolled":
+        """Features → the sequence that the blocks see, and the way back."""
         prefix = features.prefix.shape[1]
-        return features._replace(prefix=tokens[:, :prefix], patches=tokens[:, prefix:])
+
+        def rolled(tokens: Tensor) -> Features:
+            return features._replace(prefix=tokens[:, :prefix], patches=tokens[:, prefix:])
+
+        tokens = torch.cat([features.prefix, features.patches], dim=1)
+        return Unrolled(tokens, self.context(features), rolled)
 
     def context(self, features: Features) -> tuple[Any, ...]:
         """What the blocks need beside the tokens, such as rotations."""
@@ -208,18 +221,17 @@ class Sequence(Backbone):
 
     def encode(self, features: Features) -> Features:
         """Features → Features of the same shapes, normalised."""
-        tokens = self.run_blocks(self.join(features), *self.context(features))
-        return self.split(self.norm(tokens), features)
+        tokens, context, rolled = self.unroll(features)
+        return rolled(self.norm(self.run_blocks(tokens, *context)))
 
     def intermediates(self, images: Tensor, layers: abc.Sequence[int]) -> list[Features]:
         """Features after the given blocks, without the last norm. Negative indices count back."""
         wanted, caught = self._block_indices(layers), {}
-        features = self.embed(images)
-        context, tokens = self.context(features), self.join(features)
+        tokens, context, rolled = self.unroll(self.embed(images))
         for i, block in enumerate(self.blocks[: max(wanted) + 1]):
             tokens = block(tokens, *context)
             if i in wanted:
-                caught[i] = self.split(tokens, features)
+                caught[i] = rolled(tokens)
         return [caught[i] for i in wanted]
 
 

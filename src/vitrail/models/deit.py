@@ -96,11 +96,15 @@ class DeiT(Sequence):
     def embed(self, images: Tensor) -> Features:
         """images (B, C, H, W) → patches (B, N, D) with positions, prefix (B, 2, D)."""
         patches, grid = self.patch_embed(images)
-        antialias = LEARNED[self.position_kind]
-        patches = patches + resize_positions(self.position, self.grid, grid, antialias)
+        patches = patches + self.positions_at(grid)
         prefix = torch.cat([self.class_token, self.distillation_token], dim=1)
         prefix = prefix.expand(patches.shape[0], -1, -1)
         return Features(self.emb_dropout(patches), self.emb_dropout(prefix), grid)
+
+    def positions_at(self, grid: tuple[int, ...]) -> Tensor:
+        """(1, N, D) for a grid of N patches."""
+        antialias = LEARNED[self.position_kind]
+        return resize_positions(self.position, self.grid, grid, antialias)
 
     def pool(self, features: Features) -> Tensor:
         """Features → class and distillation token side by side (B, 2 D), or the first (B, D)."""

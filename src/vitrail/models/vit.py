@@ -110,9 +110,9 @@ class ViT(Sequence):
     def embed(self, images: Tensor) -> Features:
         """images (B, C, H, W) → patches (B, N, D) with positions, prefix (B, P, D)."""
         patches, grid = self.patch_embed(images)
-        if self.position_kind in LEARNED:
-            antialias = LEARNED[self.position_kind]
-            patches = patches + resize_positions(self.position, self.grid, grid, antialias)
+        learned = self.positions_at(grid)
+        if learned is not None:
+            patches = patches + learned
         elif self.position_kind == "sincos":
             patches = patches + sincos_positions(grid, self.dim).to(patches)
         tokens: list[Tensor] = [t for t in (self.class_token, self.registers) if t is not None]
@@ -130,6 +130,13 @@ class ViT(Sequence):
             tables = keep_rotation(tables, features.kept, prefix)
         cos, sin = (t.to(features.patches) for t in tables)
         return ((cos, sin),)
+
+    def positions_at(self, grid: tuple[int, ...]) -> Tensor | None:
+        """(1, N, D) for a grid of N patches; None where positions are not learned."""
+        if self.position_kind not in LEARNED:
+            return None
+        antialias = LEARNED[self.position_kind]
+        return resize_positions(self.position, self.grid, grid, antialias)
 
     def pool(self, features: Features) -> Tensor:
         """Features → (B, D), or (B, 2 D) for "cls+mean"."""

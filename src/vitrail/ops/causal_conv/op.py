@@ -34,7 +34,8 @@ def causal_conv(
         )
     if backend == "reference":
         return reference.forward(x, weight, bias, reverse)
-    trains = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias))
+    trains = torch.is_grad_enabled() and not torch.compiler.is_exporting()
+    trains = trains and any(t.requires_grad for t in (x, weight, bias))
     if trains and x.device.type == "cpu" and resolve(backend, x) == "numba":
         return _train(x, weight, bias, list(reverse))
     return _convolve(x, weight, bias, reverse)

@@ -100,9 +100,7 @@ def replay_step(b, states, step, signal, rates, enter, decays, memory):  # type:
     return simd.pack_states(b, after)
 
 
-@simd.kernel_function(
-    lambda flow, *_: types.Tuple((flow, flow, simd.vector, simd.vector))
-)
+@simd.kernel_function(lambda flow, *_: types.Tuple((flow, flow, simd.vector, simd.vector)))
 def gradient_step(  # type: ignore[no-untyped-def]
     b, flow, d_rates, g, step, signal, rates, enter, read, decays, memory, d_enter, d_read
 ):
@@ -167,7 +165,13 @@ def _forward_pass(
         if add_up:
             skipped = add(skipped, load(at))
         h, sum_ = scan_step(
-            h, step, mul(step, x), skipped, rates, enter + t * p.enter_token, read + t * p.read_token
+            h,
+            step,
+            mul(step, x),
+            skipped,
+            rates,
+            enter + t * p.enter_token,
+            read + t * p.read_token,
         )
         store(at, sum_)
 
@@ -250,7 +254,10 @@ def _backward_pass(
                 decays + j * size, memory + j * size, p.d_enter + row, p.d_read + row,
             )  # fmt: skip
             d_step = fma(d_signal, x, mul(d_step, splat(f32(1 / LOG2E))))
-            d_delta, d_u = mul(d_step, load(slopes + j * BYTES)), fma(d_signal, step, mul(skip, out))
+            d_delta, d_u = (
+                mul(d_step, load(slopes + j * BYTES)),
+                fma(d_signal, step, mul(skip, out)),
+            )
             d_skip, d_bias = fma(out, x, d_skip), add(d_bias, d_delta)
             at = 4 * ((image * c.length + t) * c.dim + d)
             if not p.first:

@@ -42,7 +42,8 @@ def selective_scan(scan: Scan, reverse: Sequence[bool], backend: str = "auto") -
     _check(scan, reverse)
     if backend == "reference":
         return reference.forward(scan, reverse).to(scan.u.dtype)
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in scan):
+    trains = torch.is_grad_enabled() and not torch.compiler.is_exporting()
+    if trains and any(t is not None and t.requires_grad for t in scan):
         return _train(*scan, list(reverse), backend)[0]
     return _infer(*scan, list(reverse), backend)
 
@@ -155,4 +156,6 @@ def _differentiate(ctx, grad, _total, _saved):  # type: ignore[no-untyped-def]
     return (*grads, *[None] * (10 - len(grads)))
 
 
-torch.library.register_autograd("vitrail::selective_scan_train", _differentiate, setup_context=_keep)
+torch.library.register_autograd(
+    "vitrail::selective_scan_train", _differentiate, setup_context=_keep
+)

@@ -1,0 +1,113 @@
+"""Vision Mamba against what the official code gave for the same weights.
+
+tests/golden/vim was made by the unmodified official code (hustvl/Vim dd0358a) on a CPU, its CUDA
+extension replaced by the same arithmetic in PyTorch. Parameters were disturbed, so that none is
+left at a value that hides a mistake.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from vitrail.models import vim_official
+from vitrail.models.vim import VisionMamba
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "vim"
+NAMES = sorted(p.stem for p in GOLDEN.glob("*.safetensors"))
+
+
+class Golden:
+    def __init__(self, name: str) -> None:
+        told = json.loads((GOLDEN / f"{name}.json").read_text())
+        self.keywords: dict[str, Any] = told["kwargs"]
+        self.tensors = load_file(GOLDEN / f"{name}.safetensors")
+        self.unused = told["params_without_grad"]
+
+    def group(self, prefix: str) -> dict[str, Tensor]:
+        return {
+            n.removeprefix(f"{prefix}."): t
+            for n, t in self.tensors.items()
+            if n.startswith(f"{prefix}.")
+        }
+
+
+@pytest.fixture(params=NAMES)
+def golden(request: pytest.FixtureRequest) -> Golden:
+    return Golden(request.param)
+
+
+def build(golden: Golden, backend: str, dtype: torch.dtype = torch.float32) -> VisionMamba:
+    model = VisionMamba.from_official(golden.group("state"), **golden.keywords).to(dtype)
+    for layer in vim_official._layers(model):
+        layer.mixer.backend = backend
+    return model
+
+
+def test_there_are_goldens() -> None:
+    assert len(NAMES) >= 6
+
+
+@pytest.mark.parametrize("backend", ["reference", "torch", "numba"])
+def test_logits_features_and_every_layer(golden: Golden, backend: str) -> None:
+    model = build(golden, backend)
+    streams: list[Tensor] = []
+    for block in model.blocks:
+        block.register_forward_pre_hook(lambda _, inputs: streams.append(inputs[0]))
+    with torch.no_grad():
+        images = golden.tensors["input"]
+        features = model.pool(model.features(images))
+        torch.testing.assert_close(features, golden.tensors["features"], rtol=0, atol=1e-5)
+        torch.testing.assert_close(model(images), golden.tensors["logits"], rtol=0, atol=1e-5)
+    # What enters a layer's norm is what the official layer hands on as its residual.
+    pairs = golden.keywords.get("if_bidirectional", False)
+    for i, stream in enumerate(streams[: len(model.blocks)]):
+        residual = golden.tensors[f"layer{2 * i if pairs else i}.residual"]
+        torch.testing.assert_close(stream, residual, rtol=0, atol=1e-5)
+
+
+def test_float64(golden: Golden) -> None:
+    model = build(golden, "auto", torch.float64)
+    with torch.no_grad():
+        logits = model(golden.tensors["input"].double())
+    # The official tables of rotations are float32, in its float64 too.
+    atol = 1e-7 if golden.keywords.get("if_rope") else 1e-9
+    torch.testing.assert_close(logits, golden.tensors["logits64"], rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_gradients(golden: Golden, backend: str) -> None:
+    model = build(golden, backend).train()
+    images = golden.tensors["input"].clone().requires_grad_()
+    (model(images) * golden.tensors["grad_out"]).sum().backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.grad)
+    found = {**vim_official.state_dict(model), "input": images.grad}
+    expected = golden.group("grad")
+    assert found.keys() == expected.keys() - set(golden.unused)
+    for name, gradient in found.items():
+        error = (gradient - expected[name]).abs().max()
+        assert error <= 1e-4 * min(1.0, max(expected[name].abs().max(), 1e-3)), name
+
+
+OURS = ["vim_tiny", "vim_tiny_stride8", "vim_small", "vim_small_stride8", "vim_base"]
+
+
+@pytest.mark.parametrize("variant", OURS)
+def test_the_parameter_list_is_the_official_one(variant: str) -> None:
+    from vitrail.models.registry import create_model
+
+    told = json.loads((GOLDEN / "full_models.json").read_text())
+    kind = variant.removeprefix("vim_").replace("_stride8", "_patch16_stride8_224")
+    kind = kind if "stride8" in kind else f"{kind}_patch16_224"
+    official = next(v for k, v in told.items() if k.startswith(f"vim_{kind}"))
+    with torch.device("meta"):
+        model = create_model(variant)
+    shapes = {n: list(t.shape) for n, t in vim_official.state_dict(model).items()}
+    assert shapes == official["shapes"]
+    assert sum(p.numel() for p in model.parameters()) == official["params"]
