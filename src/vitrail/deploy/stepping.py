@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from vitrail.errors import ConfigError
-from vitrail.layers.position import rotate
-from vitrail.layers.ssm_block import PairedBlocks
+from vitrail.layers.position import Rotation, rotate
+from vitrail.layers.ssm_block import MambaBlock, PairedBlocks
 from vitrail.models.base import Features
 from vitrail.models.vim import VisionMamba
 
@@ -37,36 +37,39 @@ class Stepper:
             raise ConfigError("forward_only: of layers in pairs, every second begins at the end.")
         self.model, self.forward_only = model.eval(), forward_only
         tokens, (self.turn, self.order), _ = model.unroll(features)
-        self.seen = tokens[:, :0]
+        self.seen, self.count = tokens[:, :0], 0
         steps = model.only_ahead or forward_only
         batch = len(tokens)
-        self.states = [b.mixer.start(batch) for b in model.blocks] if steps else []
+        self.layers = [b for b in model.blocks if isinstance(b, MambaBlock)] if steps else []
+        self.states = [layer.mixer.start(batch) for layer in self.layers]
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """The next tokens (B, T, D) → theirs after all layers, before the last norm."""
-        first, count = self.seen.shape[1], tokens.shape[1]
-        if first + count > len(self.order):
+        first, self.count = self.count, self.count + tokens.shape[1]
+        if self.count > len(self.order):
             raise ConfigError(
-                f"{first + count} tokens are more than the {len(self.order)} of these features."
+                f"{self.count} tokens are more than the {len(self.order)} of these features."
             )
-        self.seen = self.seen if self.states else torch.cat([self.seen, tokens], dim=1)
-        if not self.states:
-            now = slice(0, first + count)
-            turn = None if self.turn is None else tuple(t[..., now, :] for t in self.turn)
-            # Where a token is listed elsewhere matters to those who look, and nobody does here.
-            return self.model.run_blocks(self.seen, turn, self.order[now])[:, first:]
-        found = [self._one(tokens[:, t], first + t) for t in range(count)]
-        self.seen = self.seen.new_empty(len(tokens), first + count, 0)
-        return torch.stack(found, dim=1)
+        if self.states:
+            return torch.stack(
+                [self._one(x, first + t) for t, x in enumerate(tokens.unbind(1))], dim=1
+            )
+        self.seen = torch.cat([self.seen, tokens], dim=1)
+        turn = self._turn(slice(0, self.count))
+        # Where a token is listed elsewhere matters to those who look, and nobody does here.
+        return self.model.run_blocks(self.seen, turn, self.order[: self.count])[:, first:]
+
+    def _turn(self, places: int | slice) -> Rotation | None:
+        return None if self.turn is None else (self.turn[0][places], self.turn[1][places])
 
     def _one(self, x: Tensor, place: int) -> Tensor:
-        turn = None if self.turn is None else tuple(t[..., place, :] for t in self.turn)
-        for i, block in enumerate(self.model.blocks):
+        turn = self._turn(place)
+        for i, block in enumerate(self.layers):
             out, self.states[i] = block.mixer.step(
                 block.norm(x), self.states[i], forward_only=self.forward_only
             )
             out = block.scale(out)
             if turn is not None and block.turns != "none":
-                out = rotate(out, turn)  # type: ignore[arg-type]
+                out = rotate(out, turn)
             x = block.stream(x, turn) + out
         return x

@@ -112,9 +112,10 @@ class Mamba(Tapped):
         if self.tap is not None:
             self._show(scan, ways, order)
         if self.first_gate and self.training and self.directions == 2:
-            first, second = (ssm.Scan(*(t[k : k + 1] for t in scan[:-1]), z) for k in range(2))
+            ungated = scan._replace(z=None)
+            first = ungated.map(lambda t: t[:1])._replace(z=z)
             y = ssm.selective_scan(first, ways[:1], self.backend)
-            second = second._replace(z=z.detach())
+            second = ungated.map(lambda t: t[1:])._replace(z=z.detach())
             y = y + ssm.selective_scan(second, ways[1:], self.backend)
         else:
             y = ssm.selective_scan(scan, ways, self.backend)
@@ -127,7 +128,7 @@ class Mamba(Tapped):
         low, B, C = projected.split([self.rank, self.states, self.states], dim=-1)
         delta = torch.bmm(low, self.dt_weight.transpose(1, 2))
         u, delta, B, C = (t.unflatten(1, (batch, length)) for t in (u.flatten(1, 2), delta, B, C))
-        A, D, bias = -_exact(self.A_log).exp(), self.D, self.dt_bias
+        D: Tensor = self.D
         if self.directions == 2 and self.fusion != "sum":
             # Each direction's output is linear in what reads its states and in what skips them.
             shares = self._shares()
@@ -136,7 +137,8 @@ class Mamba(Tapped):
         k = self.directions
         u, delta = u.expand(k, -1, -1, inner), delta.expand(k, -1, -1, inner)
         B, C = B.expand(k, -1, -1, -1), C.expand(k, -1, -1, -1)
-        return ssm.Scan(u, delta, A, B, C, D.expand(k, -1), bias.expand(k, -1), z)
+        A, bias = -_exact(self.A_log).exp(), self.dt_bias.expand(k, -1)
+        return ssm.Scan(u, delta, A, B, C, D.expand(k, -1), bias, z)
 
     def _shares(self) -> Tensor:
         """(2,) or (1,): of each direction in the output."""

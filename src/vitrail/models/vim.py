@@ -203,7 +203,7 @@ class VisionMamba(Sequence):
     def _positions_of(self, features: Features, placed: Tensor) -> Tensor:
         """(1 or B, P + N, D): rows of the table by the places of [prefix, patches] in it."""
         rows = placed.argsort()
-        table = self.position
+        table: Tensor = self.position
         if features.grid != self.grid:
             table = torch.cat(self._split_positions(features.grid), dim=1)
         if features.kept is None:

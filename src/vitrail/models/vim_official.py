@@ -187,6 +187,10 @@ STACKED = {
 }
 
 
+_TWO = ["cls_token_head", "cls_token_tail"]
+_CONV = ("conv1d.weight", "conv1d_b.weight")
+
+
 def _places(model: nn.Module) -> Iterator[tuple[nn.Parameter, list[str]]]:
     """Every parameter and the official names of its parts, in their order."""
     for name, parameter in model.named_parameters():
@@ -201,13 +205,10 @@ def _places(model: nn.Module) -> Iterator[tuple[nn.Parameter, list[str]]]:
     for i, layer in enumerate(_layers(model)):
         for name, parameter in layer.named_parameters():
             part = name.removeprefix("mixer.")
-            names = STACKED.get(part, (name.replace("scale.gamma", "mixer.gamma"),))
+            names = [name.replace("scale.gamma", "mixer.gamma")]
             if part in STACKED:
-                names = tuple(f"mixer.{n}" for n in names[: len(parameter)])
+                names = [f"mixer.{n}" for n in STACKED[part][: len(parameter)]]
             yield parameter, [f"layers.{i}.{n}" for n in names]
-
-
-_TWO = ["cls_token_head", "cls_token_tail"]
 
 
 def _layers(model: nn.Module) -> list[MambaBlock]:
@@ -222,17 +223,14 @@ def state_dict(model: nn.Module) -> dict[str, Tensor]:
     """A Vision Mamba's weights under the official names, to go back."""
     found: dict[str, Tensor] = {}
     for parameter, names in _places(model):
-        if len(names) == 1 and not names[0].split("mixer.")[-1] in {n for n, _ in STACKED.values()}:
-            parts = [parameter.detach()]
+        value = parameter.detach()
+        if names[0].rpartition("mixer.")[2] in {first for first, _ in STACKED.values()}:
+            parts = list(value.unbind())
         else:
-            parts = list(parameter.detach().split(1, 1 if names == _TWO else 0))
-            parts = parts if names == _TWO else [p[0] for p in parts]
+            parts = list(value.split(1, dim=1)) if names == _TWO else [value]
         for name, part in zip(names, parts, strict=True):
             found[name] = part.unsqueeze(1) if name.endswith(_CONV) else part
     return found
-
-
-_CONV = ("conv1d.weight", "conv1d_b.weight")
 
 
 def fill(model: nn.Module, weights: Mapping[str, Tensor], official: Mapping[str, Any]) -> None:

@@ -65,8 +65,8 @@ def _gradient(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
     numba = importlib.import_module("vitrail.ops.causal_conv.numba")
-    grads = numba.backward(grad, x, weight, bias, reverse)
-    return tuple(g.to(t.dtype) for g, t in zip(grads, (x, weight, bias), strict=True))  # type: ignore[return-value]
+    d_x, d_weight, d_bias = numba.backward(grad, x, weight, bias, reverse)
+    return d_x.to(x.dtype), d_weight.to(weight.dtype), d_bias.to(bias.dtype)
 
 
 @_train.register_fake

@@ -119,7 +119,7 @@ def _gradient(
     scan = Scan(u, delta, A, B, C, D, bias, z)
     grads = _backend(backend, u).backward(grad, scan, reverse, total, saved)
     pairs = zip(grads, scan, strict=True)
-    return [g.to(like.dtype).contiguous() for g, like in pairs if g is not None]
+    return [g.to(t.dtype).contiguous() for g, t in pairs if g is not None and t is not None]
 
 
 @_infer.register_fake

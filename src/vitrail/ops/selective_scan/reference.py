@@ -1,6 +1,6 @@
 """The selective scan as the paper writes it: one token after the other, in any precision."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -29,7 +29,11 @@ class Scan(NamedTuple):
         """In the precision of states and sums: float64 if anything is, else float32."""
         double = any(t is not None and t.dtype == torch.float64 for t in self)
         dtype = torch.float64 if double else torch.float32
-        return Scan(*(None if t is None else t.to(dtype) for t in self))  # type: ignore[arg-type]
+        return self.map(lambda t: t.to(dtype))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Scan":
+        """Every tensor changed."""
+        return Scan(*(None if t is None else change(t) for t in self))
 
 
 def order(length: int, backwards: bool) -> range:

@@ -32,7 +32,7 @@ class _Direction(NamedTuple):
     read: Tensor  # (L, B, N)
     backwards: bool
 
-    def slice(self, i0: int, i1: int) -> slice:
+    def places(self, i0: int, i1: int) -> slice:
         """The places of steps i0 to i1 of the scan."""
         length = len(self.step)
         return slice(length - i1, length - i0) if self.backwards else slice(i0, i1)
@@ -84,7 +84,7 @@ def forward(scan: Scan, reverse: Sequence[bool], save: bool) -> tuple[Tensor, Te
         for chunk, i0, i1 in _blocks(length, state):
             if save and i0 == chunk * CHUNK:
                 saved[k, :, chunk] = state
-            size, at = i1 - i0, run.slice(i0, i1)
+            size, at = i1 - i0, run.places(i0, i1)
             if len(buffers) == 0:
                 buffers = u.new_empty(2, size, batch, n, dim)
             decay, states = buffers[0, :size], buffers[1, :size]
@@ -139,17 +139,17 @@ def _backward_direction(
     buffer = empty(max(i1 - i0 for blocks in by_chunk.values() for i0, i1 in blocks), *flow.shape)
     for chunk, blocks in reversed(by_chunk.items()):
         first, count = chunk * CHUNK, min(CHUNK, length - chunk * CHUNK)
-        base = run.slice(first, first + count).start
+        base = run.places(first, first + count).start
         after = memory[:count] if backwards else memory[1 : count + 1]
         before = memory[1 : count + 1] if backwards else memory[:count]
         before[count - 1 if backwards else 0] = state = kept[:, chunk]
         for i0, i1 in blocks:
-            at = run.slice(i0, i1)
+            at = run.places(i0, i1)
             inside = slice(at.start - base, at.stop - base)
             run.decay(at, out=decays[inside])
             state = run.run(at, state, decays[inside], after[inside])
         for i0, i1 in reversed(blocks):
-            at = run.slice(i0, i1)
+            at = run.places(i0, i1)
             inside, many = slice(at.start - base, at.stop - base), i1 - i0
             decay, d_state = decays[inside], buffer[:many]
             torch.mul(g[at].unsqueeze(2), run.read[at].unsqueeze(3), out=d_state)
