@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vitrail.models.registry import create_model as create_model
     from vitrail.models.registry import list_models as list_models
     from vitrail.models.simple_vit import SimpleViT as SimpleViT
+    from vitrail.models.vim import VisionMamba as VisionMamba
     from vitrail.models.vit import ViT as ViT
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ _HOMES = {
     "Features": "vitrail.models.base",
     "SimpleViT": "vitrail.models.simple_vit",
     "ViT": "vitrail.models.vit",
+    "VisionMamba": "vitrail.models.vim",
     "VitrailError": "vitrail.errors",
     "create_model": "vitrail.models.registry",
     "list_models": "vitrail.models.registry",

@@ -5,15 +5,19 @@ extension replaced by the same arithmetic in PyTorch. Parameters were disturbed,
 left at a value that hides a mistake.
 """
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import vitrail
+from vitrail.errors import LoadError
+from vitrail.hub.load import convert
 from vitrail.models import vim_official
 from vitrail.models.vim import VisionMamba
 
@@ -111,3 +115,48 @@ def test_the_parameter_list_is_the_official_one(variant: str) -> None:
     shapes = {n: list(t.shape) for n, t in vim_official.state_dict(model).items()}
     assert shapes == official["shapes"]
     assert sum(p.numel() for p in model.parameters()) == official["params"]
+
+
+def published(tmp_path: Path, suffix: str, **keywords: Any) -> tuple[VisionMamba, Path]:
+    """A checkpoint as the authors publish them, of a small model that their layout tells apart."""
+    model = VisionMamba(224, 16, 10, 32, 2, **keywords).eval()
+    state = vim_official.state_dict(model)
+    file = tmp_path / f"vim{suffix}"
+    if suffix == ".safetensors":
+        save_file({n: t.contiguous() for n, t in state.items()}, file)
+    else:
+        torch.save({"model": state, "epoch": 3, "args": argparse.Namespace(lr=0.1)}, file)
+    return model, file
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_published_checkpoints_load_and_convert(tmp_path: Path, suffix: str) -> None:
+    model, file = published(tmp_path, suffix, stride=8)
+    images = torch.randn(2, 3, 224, 224)
+    loaded = vitrail.load(file)
+    assert loaded.config == model.config
+    assert torch.equal(loaded(images), model(images))
+    assert "official Vision Mamba" in loaded.origin
+    assert loaded.preprocess.size == (224, 224)
+    convert(file, tmp_path / "converted")
+    assert torch.equal(vitrail.load(tmp_path / "converted")(images), model(images))
+
+
+def test_the_first_release_is_told_by_its_rotations(tmp_path: Path) -> None:
+    keywords = {"pool": "cls-head", "position": "learned+rope+residual", "mixer": "v2+sum"}
+    model, _ = published(tmp_path, ".pth", **keywords)
+    state = {**vim_official.state_dict(model), "rope.freqs_cos": torch.zeros(196, 32)}
+    torch.save({"model": state}, tmp_path / "first.pth")
+    assert vitrail.load(tmp_path / "first.pth").config == model.config
+
+
+def test_what_is_no_vision_mamba_is_refused(tmp_path: Path) -> None:
+    torch.save({"model": {"weight": torch.zeros(1)}}, tmp_path / "other.pth")
+    with pytest.raises(LoadError, match="not a published Vision Mamba's: give the folder"):
+        vitrail.load(tmp_path / "other.pth")
+    _, file = published(tmp_path, ".pth")
+    state = torch.load(file, weights_only=False)["model"]
+    with pytest.raises(LoadError, match=r"layers\.1\.norm\.weight has no place|has no place"):
+        VisionMamba.from_official(state, num_classes=10, embed_dim=32, depth=1)
+    with pytest.raises(LoadError, match=r"head\.weight has shape \(10, 32\), where \(7, 32\)"):
+        VisionMamba.from_official(state, num_classes=7, embed_dim=32, depth=2)

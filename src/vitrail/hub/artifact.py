@@ -69,8 +69,6 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def read_weights(folder: Path) -> dict[str, Any]:
     """Tensors by name from model.safetensors, or from the shards that an index lists."""
-    from safetensors import SafetensorError
-
     index = folder / f"{WEIGHTS}.index.json"
     if index.is_file():
         shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
@@ -86,11 +84,18 @@ def read_weights(folder: Path) -> dict[str, Any]:
                 else "is the download complete?"
             )
             raise LoadError(f"{folder} has no {shard}; {cure}")
-        try:
-            tensors |= safetensors.torch.load_file(folder / shard)
-        except SafetensorError as problem:
-            raise LoadError(f"{folder / shard} is damaged: {problem}.") from None
+        tensors |= read_file(folder / shard)
     return tensors
+
+
+def read_file(file: Path) -> dict[str, Any]:
+    """Tensors by name of one .safetensors file."""
+    from safetensors import SafetensorError
+
+    try:
+        return safetensors.torch.load_file(file)
+    except SafetensorError as problem:
+        raise LoadError(f"{file} is damaged: {problem}.") from None
 
 
 def fill(model: Backbone, weights: dict[str, Any], place: str) -> None:

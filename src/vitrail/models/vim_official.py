@@ -85,7 +85,7 @@ def keywords(official: Mapping[str, Any]) -> dict[str, Any]:
         "emb_dropout": flags["drop_rate"] if flags["if_abs_pos_embed"] else 0.0,
         "drop_path": drop_path,
         "position": _position(flags),
-        "stride": flags["stride"],
+        "stride": None if flags["stride"] == flags["patch_size"] else flags["stride"],
         "mixer": mixer + ("+bias" if ssm["bias"] else ""),
         "norm": "rms" if flags["rms_norm"] else "layer",
         "layer_scale": flags["init_layer_scale"],

@@ -23,7 +23,7 @@ class Scan(NamedTuple):
     @property
     def sizes(self) -> tuple[int, int, int, int, int]:
         """(K, B, L, D, N)."""
-        return (*self.u.shape, self.A.shape[-1])  # type: ignore[return-value]
+        return (*self.u.shape, self.A.shape[-1])
 
     def exact(self) -> "Scan":
         """In the precision of states and sums: float64 if anything is, else float32."""
@@ -33,7 +33,7 @@ class Scan(NamedTuple):
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Scan":
         """Every tensor changed."""
-        return Scan(*(None if t is None else change(t) for t in self))
+        return Scan(*(None if t is None else change(t) for t in self))  # type: ignore[arg-type]
 
 
 def order(length: int, backwards: bool) -> range:
