@@ -21,6 +21,6 @@ def recognises(tensors: dict[str, Tensor]) -> bool:
 def convert(tensors: dict[str, Tensor]) -> Backbone:
     """The model of a published checkpoint. Raises `LoadError` for one of another network."""
     model = VisionMamba.from_official(tensors, **guess(tensors))
-    # As its authors evaluate: the short side resized to 256, the centre cut out, ImageNet's colours.
+    # As its authors evaluate: the short side resized to 256, the centre cut out.
     model.preprocess = Preprocess(size=(model.image_size[0], model.image_size[1]), resize=256)
     return model

@@ -123,7 +123,7 @@ class Mamba(Tapped):
 
     def _scan(self, signal: Tensor, z: Tensor, ways: Sequence[bool]) -> ssm.Scan:
         u = conv.causal_conv(signal, self.conv_weight, self.conv_bias, ways, self.backend)
-        sets, batch, length, inner = u.shape
+        batch, length, inner = u.shape[1:]
         projected = torch.bmm(u.flatten(1, 2), self.x_proj.transpose(1, 2))
         low, B, C = projected.split([self.rank, self.states, self.states], dim=-1)
         delta = torch.bmm(low, self.dt_weight.transpose(1, 2))

@@ -54,10 +54,10 @@ class VisionMamba(Sequence):
     mean); or no class token and the patches' "mean", "max" (of their logits), the "last" one, or
     "all" (logits of every patch, (B, N, classes)).
     `mixer`: its kind ("v2", "v1" or "forward", see `Mamba`), how v2's directions join ("+mean",
-    the default, "+sum", "+gate"), "+bias" for biased projections, "+firstgate" for the official v1's
-    gradient (see `Mamba`), and "+paired" for layers in
-    pairs, the second on the reversed sequence ("+alpha" weighs the two, "+shared" makes them one,
-    "+doubled" adds them to twice the residual, as the official loop does): "v1+paired+alpha".
+    the default, "+sum", "+gate"), "+bias" for biased projections, "+firstgate" for the official
+    v1's gradient (see `Mamba`), and "+paired" for layers in pairs, the second on the reversed
+    sequence ("+alpha" weighs the two, "+shared" makes them one, "+doubled" adds them to twice the
+    residual, as the official loop does): "v1+paired+alpha".
     `position`: "learned", "rope" (turns what each layer adds), "+residual" (turns also what it is
     added to), joined by "+", or "none". `norm`: "rms" or "layer". `stride`: of the patches; None
     is `patch_size`. `ssm`: states, convolution taps, expansion and rank of the step sizes (0: a
@@ -158,7 +158,7 @@ class VisionMamba(Sequence):
         return table[:, self.order(math.prod(grid)).to(table.device)]
 
     def order(self, patches: int, place: int = 0) -> Tensor:
-        """(L,): the sequence as places in [prefix, patches]. place: of a class token put anywhere."""
+        """(L,): the sequence, as places in [prefix, patches]; place: of a class token at random."""
         before = {"cls-middle": patches // 2, "cls-random": place}.get(self.pool_kind, 0)
         ahead, behind = torch.arange(before), torch.arange(before, patches)
         prefix = torch.arange(self.prefix)
