@@ -43,7 +43,7 @@ def run(
     """
     from vitrail.data.images import find_images
     from vitrail.lens import page, plots
-    from vitrail.lens.record import Look
+    from vitrail.lens.record import Look, taps
     from vitrail.lens.report import look_section
 
     if model == "dinov2_small" and weights is None:
@@ -57,7 +57,7 @@ def run(
     assert backbone.preprocess is not None
     chosen, some = numbers(layers, "--layers"), numbers(heads, "--heads")
     assert chosen is not None
-    check(backbone.depth, chosen, "--layers")
+    check(len(taps(backbone)), chosen, "--layers")
     output.parent.mkdir(parents=True, exist_ok=True)
     sections = []
     for path, image in read_images(backbone, [str(p) for p in paths], bad_images):

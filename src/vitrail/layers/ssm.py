@@ -64,6 +64,7 @@ class Mamba(Tapped):
             if value < 1:
                 raise ConfigError(f"{name}={value} of the mixer is not at least 1.")
         sets, self.directions = KINDS[kind]
+        self.head_names = ("scan from the start", "scan from the end")[: self.directions]
         self.kind, self.fusion, self.first_gate = kind, fusion, first_gate
         self.backend = "auto"
         self.states, self.rank = states, rank or math.ceil(dim / 16)

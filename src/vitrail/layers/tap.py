@@ -12,6 +12,8 @@ class Tapped(nn.Module):
     takes from each token, summing to 1, prefix tokens first. Listening never changes the output.
     """
 
+    head_names: tuple[str, ...] = ()  # where heads have names; else they are counted
+
     def __init__(self) -> None:
         super().__init__()
         self.tap: Callable[[Tensor], None] | None = None

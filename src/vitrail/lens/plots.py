@@ -69,7 +69,8 @@ def panels(
     for layer in chosen:
         maps = look.attention[layer][index]
         shown = range(len(maps)) if heads is None else pick(heads, len(maps), "head")
-        rows.append([Panel(f"layer {layer}, head {n}", heat(image, maps[n])) for n in shown])
+        names = look.names[layer] or [f"head {n}" for n in range(len(maps))]
+        rows.append([Panel(f"layer {layer}, {names[n]}", heat(image, maps[n])) for n in shown])
     return rows
 
 

@@ -14,6 +14,14 @@ from vitrail.models.base import Backbone
 Maps = dict[int, Tensor]  # layer → weights (B, heads, N, N): row i is where token i looks
 
 
+def taps(model: nn.Module) -> list[Tapped]:
+    """The mixers that show where tokens look, in order. Raises `TierError` if there are none."""
+    found = [module for module in model.modules() if isinstance(module, Tapped)]
+    if not found:
+        raise TierError(f"{type(model).__name__} has no attention to record.")
+    return found
+
+
 @contextlib.contextmanager
 def tapped(
     model: nn.Module, see: Callable[[int, Tensor], None], layers: Sequence[int] | None = None
@@ -24,18 +32,16 @@ def tapped(
     taps come back at the end, after an exception too. Raises `TierError` for a model that has no
     mixer with a tap, `ConfigError` for a layer that is not there.
     """
-    taps = [module for module in model.modules() if isinstance(module, Tapped)]
-    if not taps:
-        raise TierError(f"{type(model).__name__} has no attention to record.")
-    chosen = range(len(taps)) if layers is None else pick(layers, len(taps), "attention layer")
-    before = [tap.tap for tap in taps]
+    mixers = taps(model)
+    chosen = range(len(mixers)) if layers is None else pick(layers, len(mixers), "attention layer")
+    before = [mixer.tap for mixer in mixers]
     try:
         for layer in chosen:
-            taps[layer].tap = lambda weights, layer=layer: see(layer, weights.detach())
+            mixers[layer].tap = lambda weights, layer=layer: see(layer, weights.detach())
         yield
     finally:
-        for tap, old in zip(taps, before, strict=True):
-            tap.tap = old
+        for mixer, old in zip(mixers, before, strict=True):
+            mixer.tap = old
 
 
 @contextlib.contextmanager
@@ -70,13 +76,16 @@ class Look:
     def __init__(self, model: Backbone, images: Tensor) -> None:
         """images float (B, C, H, W), normalised."""
         self.attention: list[Tensor] = []  # a layer each: (B, heads, H, W), where its summary looks
+        self.names: list[tuple[str, ...]] = []  # a layer each: of its heads, where they have names
+        mixers = taps(model)
         with torch.inference_mode():
             embedded = model.embed(images)
             grid, prefix = embedded.grid, embedded.prefix.shape[1]
             flow: Tensor | None = None
 
-            def see(_layer: int, weights: Tensor) -> None:
+            def see(layer: int, weights: Tensor) -> None:
                 nonlocal flow
+                self.names.append(mixers[layer].head_names)
                 flow = follow(flow, weights)
                 self.attention.append(patch_maps(weights, grid, prefix))
 
