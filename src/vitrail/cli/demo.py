@@ -1,10 +1,10 @@
-"""`vitrail demo`: a real ViT looks at photographs, and a small one is trained before your eyes."""
+"""`vitrail demo`: a real ViT looks at photographs; a small one and a Vision Mamba are trained."""
 
 import os
 import sys
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,23 +21,28 @@ def run(
     ),
     epochs: Annotated[int, typer.Option(min=1, help="Of the small training.")] = 6,
 ) -> None:
-    """Looks through a real ViT-S/14, trains a small ViT on Fashion-MNIST, opens the report."""
+    """Looks through a real ViT-S/14, trains a small ViT and a Vision Mamba, opens the report."""
     import shutil
 
     from vitrail.lens import page
 
-    out.rule("1 of 2: a trained ViT looks at photographs", align="left")
+    out.rule(f"1 of {1 + len(TRAINED)}: a trained ViT looks at photographs", align="left")
     sections = _look()
     shown = page.write(folder / "index.html", TITLE, SUBTITLE, sections)
     out.print(f"drawn: {shown}", highlight=False)
-    out.rule("2 of 2: a small ViT learns from scratch", align="left")
-    run_folder = folder / "training"
-    shutil.rmtree(run_folder, ignore_errors=True)  # the demo's own, from an earlier showing
-    learned, report = _train(run_folder, epochs)
-    link = f'<p><a href="{run_folder.name}/{report.name}">How it learned, and where it errs</a></p>'
-    sections += [page.section("And one that was trained from scratch", learned, link)]
-    page.write(folder / "index.html", TITLE, SUBTITLE, sections)
-    out.print(f"\nboth models:     {shown}\ntraining report: {report}", highlight=False)
+    reports = []
+    for number, (name, (told, model)) in enumerate(TRAINED.items(), 2):
+        out.rule(f"{number} of {1 + len(TRAINED)}: {told} learns from scratch", align="left")
+        run_folder = folder / name
+        shutil.rmtree(run_folder, ignore_errors=True)  # the demo's own, from an earlier showing
+        learned, report = _train(run_folder, model, epochs)
+        link = f'<p><a href="{name}/{report.name}">How it learned, and where it errs</a></p>'
+        sections += [page.section(f"{told.replace('a ', 'A ', 1)}, trained from scratch", learned, link)]
+        page.write(folder / "index.html", TITLE, SUBTITLE, sections)
+        reports.append(report)
+    out.print(f"\nall models:       {shown}", highlight=False)
+    for report in reports:
+        out.print(f"training report:  {report}", highlight=False)
     if os.environ.get("DISPLAY") or sys.platform in ("darwin", "win32"):
         webbrowser.open(shown.resolve().as_uri())
 
@@ -68,8 +73,8 @@ def _look() -> list[str]:
     return sections
 
 
-def _train(folder: Path, epochs: int) -> tuple[str, Path]:
-    """A small ViT on Fashion-MNIST, or without it on digits → headline figures, report."""
+def _train(folder: Path, model: dict[str, Any], epochs: int) -> tuple[str, Path]:
+    """A small model on Fashion-MNIST, or without it on digits → headline figures, report."""
     from vitrail.data.open import open_source
     from vitrail.lens import page
     from vitrail.lens.report import example_sections, percent, write_report
@@ -84,7 +89,7 @@ def _train(folder: Path, epochs: int) -> tuple[str, Path]:
         source, epochs = "mnist5k", epochs * 8
     settings = make_run(
         {
-            "model": {"name": "ViT", "options": SMALL},
+            "model": model,
             "method": {"label_smoothing": 0.05},
             "data": {"source": source, "batch_size": 64, "views": {"crop": "none", "flip": 0.0}},
             "optim": {"lr": 0.0015, "betas": [0.9, 0.99], "ema": 0.998},
@@ -100,7 +105,9 @@ def _train(folder: Path, epochs: int) -> tuple[str, Path]:
 
 
 TITLE, SUBTITLE = "A vision transformer looks at photographs", "Made by vitrail demo"
-SMALL = {
-    "image_size": 28, "patch_size": 7, "dim": 96, "depth": 4, "heads": 4, "mlp_dim": 192,
-    "pool": "mean",
-}  # fmt: skip
+SMALL = {"image_size": 28, "patch_size": 7, "dim": 96, "depth": 4, "pool": "mean"}
+# By the name of their folder; about 300,000 parameters each.
+TRAINED: dict[str, tuple[str, dict[str, Any]]] = {
+    "vit": ("a small ViT", {"name": "ViT", "options": {**SMALL, "heads": 4, "mlp_dim": 192}}),
+    "vim": ("a small Vision Mamba", {"name": "VisionMamba", "options": SMALL}),
+}

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitrail.layers.attend import Attention
 from vitrail.models.base import Backbone
 
 GAIN = 1.1  # what half precision must gain to be worth its rounding
@@ -52,11 +53,10 @@ def halve(model: Backbone) -> Backbone:
             for name, child in module.named_children():
                 if isinstance(child, nn.Linear):
                     setattr(module, name, HalfLinear(child))
-        # Norms inside a mixer, of queries and keys, are given bfloat16.
-        for norm in (
-            m for m in block.get_submodule("mixer").modules() if isinstance(m, nn.LayerNorm)
-        ):
-            norm.to(torch.bfloat16)
+        # Norms of queries and keys are given bfloat16.
+        for mixer in (m for m in block.modules() if isinstance(m, Attention)):
+            mixer.q_norm.to(torch.bfloat16)
+            mixer.k_norm.to(torch.bfloat16)
     return half
 
 

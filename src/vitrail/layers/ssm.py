@@ -125,9 +125,9 @@ class Mamba(Tapped):
     def _scan(self, signal: Tensor, z: Tensor, ways: Sequence[bool]) -> ssm.Scan:
         u = conv.causal_conv(signal, self.conv_weight, self.conv_bias, ways, self.backend)
         batch, length, inner = u.shape[1:]
-        projected = torch.bmm(u.flatten(1, 2), self.x_proj.transpose(1, 2))
+        projected = torch.bmm(u.flatten(1, 2), self.x_proj.transpose(1, 2).to(u.dtype))
         low, B, C = projected.split([self.rank, self.states, self.states], dim=-1)
-        delta = torch.bmm(low, self.dt_weight.transpose(1, 2))
+        delta = torch.bmm(low, self.dt_weight.transpose(1, 2).to(u.dtype))
         u, delta, B, C = (t.unflatten(1, (batch, length)) for t in (u.flatten(1, 2), delta, B, C))
         D: Tensor = self.D
         if self.directions == 2 and self.fusion != "sum":
