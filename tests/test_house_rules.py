@@ -21,8 +21,8 @@ LAYERS = {
     "methods": {"models", "layers"},
     "data": set(),
     "hub": {"models", "layers", "data"},
-    "lens": {"models", "layers", "data", "hub"},
-    "deploy": {"models", "layers", "data", "hub"},
+    "lens": {"models", "layers", "ops", "data", "hub"},
+    "deploy": {"models", "layers", "ops", "data", "hub"},
     "train": {"methods", "models", "layers", "data", "hub"},
     "cli": {"train", "methods", "models", "layers", "data", "hub", "lens", "deploy"},
 }

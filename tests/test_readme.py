@@ -9,6 +9,7 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh.md")
+PAGES = (*READMES, "docs/vision_mamba.md", "docs/vision_mamba.zh.md")
 BLOCK = re.compile(r"(<!-- not run: .+? -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
 
 
@@ -18,7 +19,7 @@ def blocks(readme: str, language: str) -> list[str]:
     return [code for skip, kind, code in BLOCK.findall(text) if kind == language and not skip]
 
 
-@pytest.mark.parametrize("readme", READMES)
+@pytest.mark.parametrize("readme", PAGES)
 def test_python_runs(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = pytest.importorskip("skimage.data")
     from PIL import Image

@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitrail.models.base import Backbone, Features
+from vitrail.ops.selective_scan.op import FLOPS
 
 
 class Stage(NamedTuple):
@@ -21,7 +22,7 @@ class Stage(NamedTuple):
 def shapes(model: Backbone, image_size: tuple[int, int] | None = None) -> list[Stage]:
     """Every stage of a forward pass of one image, in order, then the total.
 
-    Matrix products, convolutions and attention are counted, as papers count them: one
+    Matrix products, convolutions, attention and scans are counted, as papers count them: one
     multiply-add for each pair of factors. The model is rebuilt on the meta device, so this costs
     nothing, whatever its size.
     """
@@ -29,7 +30,7 @@ def shapes(model: Backbone, image_size: tuple[int, int] | None = None) -> list[S
         twin = type(model)(**model.config).eval()
     size = image_size or (model.image_size[0], model.image_size[1])
     image = torch.empty(1, model.channels, *size, device="meta")
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=FLOPS)
     seen: dict[nn.Module, tuple[str, int]] = {}  # a module's output and its multiply-adds
 
     def before(module: nn.Module, _: Any) -> None:
