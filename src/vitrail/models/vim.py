@@ -18,6 +18,7 @@ step sizes of 0.7 where the forward one has 0.001 to 0.1; here both have the lat
 """
 
 import math
+import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,7 +63,8 @@ class VisionMamba(Sequence):
     added to), joined by "+", or "none". `norm`: "rms" or "layer". `stride`: of the patches; None
     is `patch_size`. `ssm`: states, convolution taps, expansion and rank of the step sizes (0: a
     sixteenth of dim) of the mixer. `augment`: probabilities, in training, that the whole sequence
-    is flipped and that it is shuffled, from `generator` where that is set.
+    is flipped and that it is shuffled. They and random places draw from the attribute `generator`,
+    where that is set.
 
     Raises:
         ConfigError: a keyword is unknown or does not fit another. DataError: an image does not fit.
@@ -92,7 +94,8 @@ class VisionMamba(Sequence):
         check_choice("position", position, POSITIONS)
         check_choice("norm", norm, ("rms", "layer"))
         self.dim, self.pool_kind, self.position_kind = dim, pool, position
-        self.augment, self.generator = tuple(augment), None
+        self.augment: tuple[float, ...] = tuple(augment)
+        self.generator: torch.Generator | None = None
         kind, parts = _read_mixer(mixer)
         _check(pool, kind, parts, self.augment, position, dim)
         patch = to_tuple(patch_size)
@@ -133,7 +136,7 @@ class VisionMamba(Sequence):
     def embed(self, images: Tensor) -> Features:
         """images (B, C, H, W) → patches (B, N, D) with positions, prefix (B, P, D).
 
-        With a class token at a random place positions come later: they follow from that place.
+        With a class token at a random place, positions (and dropout) come when it is drawn.
         """
         patches, grid = self.patch_embed(images)
         prefix = patches.new_empty(1, 0, self.dim) if self.class_token is None else self.class_token
@@ -141,6 +144,8 @@ class VisionMamba(Sequence):
             own, table = self._split_positions(grid)
             prefix, patches = prefix + own, patches + table
         prefix = prefix.expand(patches.shape[0], -1, -1)
+        if self.pool_kind == "cls-random":
+            return Features(patches, prefix, grid)
         return Features(self.emb_dropout(patches), self.emb_dropout(prefix), grid)
 
     def _split_positions(self, grid: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -167,27 +172,39 @@ class VisionMamba(Sequence):
         return torch.cat([ahead + self.prefix, prefix, behind + self.prefix])
 
     def draw(self, patches: int) -> tuple[Tensor, Tensor]:
-        """In training: an order with the class token placed, and it flipped and shuffled."""
-        place = 0
+        """In training: an order with the class token placed, and it shuffled and flipped.
+
+        Without a generator, from where the official code draws: Python's for the place and the
+        flip, PyTorch's for the shuffle. The same seeds give the same orders.
+        """
+        place, chance = 0, self.generator
         if self.pool_kind == "cls-random" and self.training:
-            place = int(torch.randint(patches + 1, (), generator=self.generator))
+            anywhere = torch.randint(patches + 1, (), generator=chance) if chance else None
+            place = random.randint(0, patches) if anywhere is None else int(anywhere)
         placed = order = self.order(patches, place)
         flip, shuffle = self.augment if self.training else (0, 0)
-        if shuffle and float(torch.rand((), generator=self.generator)) < shuffle:
-            order = order[torch.randperm(len(order), generator=self.generator)]
-        if flip and float(torch.rand((), generator=self.generator)) < flip:
+        if shuffle and (shuffle == 1 or self._uniform() < shuffle):
+            order = order[torch.randperm(len(order), generator=chance)]
+        if flip and self._uniform() < flip:
             order = order.flip(0)
         return placed, order
+
+    def _uniform(self) -> float:
+        if self.generator is None:
+            return random.random()
+        return float(torch.rand((), generator=self.generator))
 
     def unroll(self, features: Features) -> Unrolled:
         """The sequence with its class tokens where they belong; in training, perhaps reordered."""
         device, prefix = features.patches.device, features.prefix.shape[1]
         placed, order = (o.to(device) for o in self.draw(features.patches.shape[1]))
         tokens = torch.cat([features.prefix, features.patches], dim=1)
-        if "learned" in self.position_kind and self.pool_kind == "cls-random":
-            tokens = self.emb_dropout(tokens + self._positions_of(features, placed))
+        if self.pool_kind == "cls-random":
+            if "learned" in self.position_kind:
+                tokens = tokens + self._positions_of(features, placed)
+            tokens = self.emb_dropout(tokens)
         turn = self._rotation(features, order)
-        tokens = tokens[:, order]
+        tokens = tokens.index_select(1, order)
         if turn is not None:
             tokens = rotate(tokens, turn)
         # The sum of all layers stays in float32 where they compute in less.
@@ -195,7 +212,7 @@ class VisionMamba(Sequence):
         back = order.argsort()
 
         def rolled(tokens: Tensor) -> Features:
-            tokens = tokens[:, back]
+            tokens = tokens.index_select(1, back)
             return features._replace(prefix=tokens[:, :prefix], patches=tokens[:, prefix:])
 
         return Unrolled(tokens, (turn, order), rolled)
