@@ -85,7 +85,7 @@ def test_float64(golden: Golden) -> None:
 
 @pytest.mark.parametrize("backend", ["torch", "numba"])
 def test_gradients(golden: Golden, backend: str) -> None:
-    model = build(golden, backend).train()
+    model = build(golden, backend)
     images = golden.tensors["input"].clone().requires_grad_()
     (model(images) * golden.tensors["grad_out"]).sum().backward()
     with torch.no_grad():

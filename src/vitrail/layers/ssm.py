@@ -112,7 +112,7 @@ class Mamba(Tapped):
         scan = self._scan(signal, z, ways[: len(self.conv_weight)])
         if self.tap is not None:
             self._show(scan, ways, order)
-        if self.first_gate and self.training and self.directions == 2:
+        if self.first_gate and self.directions == 2 and torch.is_grad_enabled():
             ungated = scan._replace(z=None)
             first = ungated.map(lambda t: t[:1])._replace(z=z)
             y = ssm.selective_scan(first, ways[:1], self.backend)

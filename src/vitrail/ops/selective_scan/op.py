@@ -9,16 +9,17 @@ import importlib
 import importlib.util
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vitrail.errors import ConfigError, check_choice
-from vitrail.ops.selective_scan import reference
+from vitrail.ops.selective_scan import export, reference
 from vitrail.ops.selective_scan.reference import Scan
 from vitrail.ops.selective_scan.torch import CHUNK
 
-BACKENDS = ("auto", "reference", "torch", "numba", "triton")
+BACKENDS = ("auto", "reference", "torch", "numba", "triton", "export")
 
 
 def selective_scan(scan: Scan, reverse: Sequence[bool], backend: str = "auto") -> Tensor:
@@ -34,7 +35,8 @@ def selective_scan(scan: Scan, reverse: Sequence[bool], backend: str = "auto") -
 
     backend: "auto" takes Triton on a CUDA device, numba on a CPU where it is installed, and else
     plain PyTorch; float64 always runs in plain PyTorch. All compute the same numbers up to
-    rounding. "reference" is slow, and the one to read.
+    rounding. "reference" is slow, and the one to read; "export" is for graphs that leave PyTorch,
+    and taken by itself inside `torch.onnx.export`.
 
     Raises `ConfigError` for a backend that cannot run here, or shapes that do not fit.
     """
@@ -42,6 +44,9 @@ def selective_scan(scan: Scan, reverse: Sequence[bool], backend: str = "auto") -
     _check(scan, reverse)
     if backend == "reference":
         return reference.forward(scan, reverse).to(scan.u.dtype)
+    to_onnx = torch.compiler.is_exporting() and torch.onnx.is_in_onnx_export()
+    if backend == "export" or to_onnx:
+        return export.forward(scan, reverse).to(scan.u.dtype)
     trains = torch.is_grad_enabled() and not torch.compiler.is_exporting()
     if trains and any(t is not None and t.requires_grad for t in scan):
         return _train(*scan, list(reverse), backend)[0]
@@ -159,3 +164,12 @@ def _differentiate(ctx, grad, _total, _saved):  # type: ignore[no-untyped-def]
 torch.library.register_autograd(
     "vitrail::selective_scan_train", _differentiate, setup_context=_keep
 )
+
+
+def _flops(u: torch.Size, _delta: torch.Size, A: torch.Size, *_rest: Any, **_: Any) -> int:
+    return 9 * u.numel() * A[-1]
+
+
+# For PyTorch's counter: nine a token, channel and state, as VMamba counts
+# (https://arxiv.org/abs/2401.10166).
+FLOPS = {torch.ops.vitrail.selective_scan: _flops}
