@@ -23,7 +23,8 @@ def test_the_quicker_one_is_chosen(
 
 
 @pytest.mark.parametrize(
-    ("name", "more"), [("DeiT", {}), ("ViT", {"qk_norm": True, "position": "rope"})]
+    ("name", "more"),
+    [("DeiT", {}), ("ViT", {"qk_norm": True, "position": "rope"}), ("VisionMamba", {})],
 )
 def test_half_precision_is_near_and_leaves_the_model_alone(name: str, more: dict[str, Any]) -> None:
     model = small(name, **more)

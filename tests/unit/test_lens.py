@@ -70,7 +70,7 @@ def test_chosen_layers_and_heads_only_and_unknown_ones_are_named() -> None:
         pass
 
 
-@pytest.mark.parametrize("name", ["ViT", "SimpleViT", "DeiT"])
+@pytest.mark.parametrize("name", ["ViT", "SimpleViT", "DeiT", "VisionMamba"])
 def test_a_look_is_what_was_recorded(name: str) -> None:
     """With and without prefix tokens. A look keeps no (N, N) weights, only what is drawn."""
     model = small(name)
@@ -85,6 +85,18 @@ def test_a_look_is_what_was_recorded(name: str) -> None:
     flow = rollout([maps[n] for n in range(3)])
     torch.testing.assert_close(look.rollout, patch_maps(flow, (4, 4), prefix))
     torch.testing.assert_close(look.features.patches, features.patches)
+
+
+def test_a_scan_sees_what_came_before_it() -> None:
+    """The class token stands in the middle of 16 patches: each scan has seen one half."""
+    model = small("VisionMamba")
+    look = Look(model, IMAGES)
+    assert look.names[0] == ("scan from the start", "scan from the end")
+    from_start, from_end = look.attention[0][0].flatten(1)
+    assert (from_start[:8] > 0).all()
+    assert not from_start[8:].any()
+    assert (from_end[8:] > 0).all()
+    assert not from_end[:8].any()
 
 
 def test_a_map_shows_where_a_token_looks() -> None:
@@ -187,6 +199,7 @@ def test_multiply_adds_are_as_published() -> None:
         ("vit_tiny_patch16_224", 1.26),
         ("vit_base_patch16_224", 17.58),
         ("dinov2_small", 46.76),  # at 518 pixels
+        ("vim_tiny", 1.554),  # the paper says 1.5, a scan counted as in VMamba's tables
     ):
         stages = shapes(vitrail.create_model(name))
         assert stages[-1].multiply_adds / 1e9 == pytest.approx(billions, rel=0.01)

@@ -20,7 +20,9 @@ def look_at(name: str, channels: int = 3) -> tuple[torch.Tensor, Look]:
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_a_look_is_drawn_for_every_model(channels: int, tmp_path: Path) -> None:
-    for name in ("ViT", "SimpleViT", "DeiT"):
+    heads = {"VisionMamba": "scan from the end"}
+    for name in ("ViT", "SimpleViT", "DeiT", "VisionMamba"):
+        head = heads.get(name, "head 1")
         image, look = look_at(name, channels)
         figure = plots.look_figure(
             image, look, layers=[0, 2], heads=[1], title="costs_$5 and $6.jpg", origin="nowhere"
@@ -28,7 +30,7 @@ def test_a_look_is_drawn_for_every_model(channels: int, tmp_path: Path) -> None:
         titles = [axis.get_title(loc="left") for axis in figure.axes]
         assert titles == [
             "image, 4 × 4 patches", "layer 2, mean of heads", "rollout, all layers",
-            "patch features (PCA)", "layer 0, head 1", "layer 2, head 1",
+            "patch features (PCA)", f"layer 0, {head}", f"layer 2, {head}",
         ]  # fmt: skip
         words = {t.get_text() for t in figure.texts}
         assert words == {"costs_$5 and $6.jpg", "nowhere"}
