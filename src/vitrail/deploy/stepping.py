@@ -60,7 +60,10 @@ class Stepper:
         return self.model.run_blocks(self.seen, turn, self.order[: self.count])[:, first:]
 
     def _turn(self, places: int | slice) -> Rotation | None:
-        return None if self.turn is None else (self.turn[0][places], self.turn[1][places])
+        if self.turn is None:
+            return None
+        cos, sin = self.turn  # a batch of their own where patches were dropped
+        return cos[..., places, :], sin[..., places, :]
 
     def _one(self, x: Tensor, place: int) -> Tensor:
         turn = self._turn(place)

@@ -7,7 +7,7 @@ once. This pool is started again in a forked child, and any number of threads ma
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import torch
@@ -53,8 +53,12 @@ def run(kernel: Callable[..., Any], tasks: int, *arguments: Any) -> None:
             kernel(edges[piece], edges[piece + 1], *arguments)
 
     helpers = [_threads().submit(work) for _ in range(threads - 1)]
-    work()
-    for helper in helpers:
-        # One that has not begun, because other callers keep the pool busy, has nothing left to do.
-        if not helper.cancel():
-            helper.result()
+    try:
+        work()
+    finally:
+        # Kernels hold addresses of the caller's tensors, so none may outlive this call. One that
+        # has not begun, because other callers keep the pool busy, has nothing left to do.
+        begun = [helper for helper in helpers if not helper.cancel()]
+        wait(begun)
+    for helper in begun:
+        helper.result()

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, check_choice
 from vitrail.ops.causal_conv import reference
-from vitrail.ops.selective_scan.op import resolve
+from vitrail.ops.selective_scan.op import BACKENDS, resolve
 
 
 def causal_conv(
@@ -32,11 +32,13 @@ def causal_conv(
             f"weight {tuple(weight.shape)} and bias {tuple(bias.shape)} do not fit "
             f"{len(reverse)} directions of {x.shape[-1]} channels."
         )
+    check_choice("backend", backend, BACKENDS)
     if backend == "reference":
         return reference.forward(x, weight, bias, reverse)
     trains = torch.is_grad_enabled() and not torch.compiler.is_exporting()
     trains = trains and any(t.requires_grad for t in (x, weight, bias))
-    if trains and x.device.type == "cpu" and resolve(backend, x) == "numba":
+    resolved = resolve(backend, x)
+    if trains and x.device.type == "cpu" and resolved == "numba":
         return _train(x, weight, bias, list(reverse))
     return _convolve(x, weight, bias, reverse)
 
@@ -52,12 +54,13 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]) 
         )
         start = taps - 1 if backwards else 0
         found.append(all_of[:, :, 0, start : start + length].transpose(1, 2))
-    return F.silu(torch.stack(found))
+    return F.silu(torch.stack(found)).to(x.dtype)  # autocast makes it a half
 
 
 @torch.library.custom_op("vitrail::causal_conv", mutates_args=())
 def _train(x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]) -> Tensor:
-    return _convolve(x, weight, bias, reverse).contiguous()
+    with torch.autocast(x.device.type, enabled=False):
+        return _convolve(x, weight, bias, reverse).contiguous()
 
 
 @torch.library.custom_op("vitrail::causal_conv_backward", mutates_args=())
@@ -76,7 +79,7 @@ def _(x, weight, bias, reverse):  # type: ignore[no-untyped-def]
 
 @_gradient.register_fake
 def _(grad, x, weight, bias, reverse):  # type: ignore[no-untyped-def]
-    return x.new_empty(x.shape), torch.empty_like(weight), torch.empty_like(bias)
+    return x.new_empty(x.shape), weight.new_empty(weight.shape), bias.new_empty(bias.shape)
 
 
 def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]

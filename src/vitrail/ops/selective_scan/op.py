@@ -44,11 +44,14 @@ def selective_scan(scan: Scan, reverse: Sequence[bool], backend: str = "auto") -
     _check(scan, reverse)
     if backend == "reference":
         return reference.forward(scan, reverse).to(scan.u.dtype)
+    trains = torch.is_grad_enabled() and not torch.compiler.is_exporting()
+    trains = trains and any(t is not None and t.requires_grad for t in scan)
     to_onnx = torch.compiler.is_exporting() and torch.onnx.is_in_onnx_export()
     if backend == "export" or to_onnx:
+        if trains:
+            raise ConfigError('backend="export" has no gradient: train with "auto".')
         return export.forward(scan, reverse).to(scan.u.dtype)
-    trains = torch.is_grad_enabled() and not torch.compiler.is_exporting()
-    if trains and any(t is not None and t.requires_grad for t in scan):
+    if trains:
         return _train(*scan, list(reverse), backend)[0]
     return _infer(*scan, list(reverse), backend)
 
@@ -122,7 +125,8 @@ def _gradient(
     reverse: Sequence[bool], backend: str,
 ) -> list[Tensor]:  # fmt: skip
     scan = Scan(u, delta, A, B, C, D, bias, z)
-    grads = _backend(backend, u).backward(grad, scan, reverse, total, saved)
+    with torch.autocast(u.device.type, enabled=False):
+        grads = _backend(backend, u).backward(grad, scan, reverse, total, saved)
     pairs = zip(grads, scan, strict=True)
     return [g.to(t.dtype).contiguous() for g, t in pairs if g is not None and t is not None]
 

@@ -26,9 +26,8 @@ class Scan(NamedTuple):
         return (*self.u.shape, self.A.shape[-1])
 
     def exact(self) -> "Scan":
-        """In the precision of states and sums: float64 if anything is, else float32."""
-        double = any(t is not None and t.dtype == torch.float64 for t in self)
-        dtype = torch.float64 if double else torch.float32
+        """In the precision of states and sums: float64 if the signal is, else float32."""
+        dtype = torch.promote_types(self.u.dtype, torch.float32)
         return self.map(lambda t: t.to(dtype))
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Scan":

@@ -61,7 +61,7 @@ def _blocks(length: int, state: Tensor) -> Iterator[tuple[int, int, int]]:
     """(chunk, i0, i1): blocks of steps that fit the cache and stay within their chunk."""
     fits = CHUNK
     if state.device.type == "cpu":
-        fits = min(16, max(1, CACHE // (state.numel() * state.element_size())))
+        fits = min(16, max(1, CACHE // max(1, state.numel() * state.element_size())))
     for chunk in range(-(-length // CHUNK)):
         end = min(chunk * CHUNK + CHUNK, length)
         for i0 in range(chunk * CHUNK, end, fits):
@@ -112,7 +112,7 @@ def backward(
         sigmoid = scan.z.sigmoid()
         grad_z = grad * total * sigmoid * (1 + scan.z * (1 - sigmoid))
         grad = grad * scan.z * sigmoid
-    kept = saved.view(len(reverse), batch, -1, n, dim)
+    kept = saved.view(len(reverse), batch, -(-scan.sizes[2] // CHUNK), n, dim)
     each = [
         _backward_direction(grad, scan, k, backwards, kept[k])
         for k, backwards in enumerate(reverse)

@@ -1,0 +1,350 @@
+"""An exported model says in onnxruntime what it says in PyTorch, at any batch size and length."""
+
+import functools
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+import vitrail
+from tests.contracts.small import CASES, IDS, small
+from vitrail.cli.main import main
+from vitrail.data.preprocess import Preprocess
+from vitrail.deploy import export
+from vitrail.deploy.export import export_onnx
+from vitrail.deploy.inference import halve
+from vitrail.errors import ConfigError, DataError, VitrailError
+from vitrail.models.base import Backbone
+from vitrail.ops.selective_scan import Scan, selective_scan
+from vitrail.ops.selective_scan.export import _softplus
+
+CLOSE = {"rtol": 0, "atol": 1e-5}
+
+# Every class as it is, and two that have the most to get wrong; the others take minutes.
+QUICK = ["ViT-mean-rope-True", "VisionMamba-v2+gate+paired+doubled-6-4-learned+rope"]
+EVERY = [
+    pytest.param(*case, id=name, marks=[] if not case[1] or name in QUICK else pytest.mark.slow)
+    for case, name in zip(CASES, IDS, strict=True)
+]
+
+
+def shaken(name: str, **more: Any) -> Backbone:
+    """A small model no parameter of which is at a value that hides a mistake."""
+    shallow = {"depth": 2 if "paired" in more.get("mixer", "") else 1}
+    model = small(name, **{**more, **shallow})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def run(path: Path, images: Tensor) -> Tensor:
+    return torch.from_numpy(session(path).run(None, {"images": images.numpy()})[0])
+
+
+@pytest.fixture
+def vit(monkeypatch: pytest.MonkeyPatch) -> Backbone:
+    """A model that PyTorch translates only once for all tests that look elsewhere."""
+    monkeypatch.setattr(export, "_translate", translated)
+    return shaken("ViT")
+
+
+@functools.cache
+def once(*arguments: Any) -> Any:
+    torch.manual_seed(0)
+    return TRANSLATE(shaken("ViT").requires_grad_(False), *arguments)
+
+
+def translated(_model: Backbone, *arguments: Any) -> Any:
+    return once(*arguments)
+
+
+TRANSLATE = export._translate
+
+
+def nodes(path: Path) -> list[str]:
+    return [node.op_type for node in onnx.load(path).graph.node]
+
+
+def test_the_quick_ones_exist() -> None:
+    assert set(QUICK) <= set(IDS)
+
+
+@pytest.mark.parametrize(("name", "more"), EVERY)
+def test_any_batch_and_any_size(name: str, more: dict[str, Any], tmp_path: Path) -> None:
+    model, path = shaken(name, **more), tmp_path / "model.onnx"
+    exported = export_onnx(model, path, dynamic_size=True)
+    assert exported.path == path
+    assert exported.weights is None
+    assert exported.inputs[:2] == ("batch", model.channels)
+    assert exported.difference is not None and exported.difference <= 1e-5
+    layers = sum(type(m).__name__ == "Mamba" for m in model.modules())
+    # Paired layers that share their weights are one module that is run twice.
+    assert nodes(path).count("Scan") == layers * (2 if "shared" in more.get("mixer", "") else 1)
+    for batch, *size in ((1, 32, 32), (3, 32, 32), (2, 48, 24), (1, 8, 8), (1, 16, 64)):
+        images = torch.randn(batch, model.channels, *size)
+        torch.testing.assert_close(run(path, images), model(images).detach(), **CLOSE)
+    if model.config.get("stride") is None:  # else patches overlap, and any size will do
+        with pytest.raises(Exception, match="cannot be reshaped"):
+            run(path, torch.randn(1, model.channels, 30, 33))
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [("ViT", {"position": "learned+antialias"}), ("VisionMamba", {"pool": "cls-both"})],
+)
+def test_positions_are_resampled_before_not_in_the_graph(
+    name: str, more: dict[str, Any], tmp_path: Path
+) -> None:
+    model, path = shaken(name, **more), tmp_path / "model.onnx"
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    assert export_onnx(model, path, image_size=(48, 24)).inputs == ("batch", 3, 48, 24)
+    images = torch.randn(3, 3, 48, 24)
+    torch.testing.assert_close(run(path, images), model(images).detach(), **CLOSE)
+    assert "Resize" not in nodes(path)
+    assert model.grid == (4, 4)
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_a_rotation_keeps_the_grid_it_was_trained_on(tmp_path: Path) -> None:
+    model, path = shaken("ViT", position="rope"), tmp_path / "model.onnx"
+    export_onnx(model, path, image_size=48)
+    images = torch.randn(1, 3, 48, 48)
+    torch.testing.assert_close(run(path, images), model(images).detach(), **CLOSE)
+
+
+def test_the_file_says_what_it_is(tmp_path: Path) -> None:
+    model, path = shaken("ViT"), tmp_path / "model.onnx"
+    model.labels, model.origin = ["chat", "chien", "été", "d", "e"], "somewhere"
+    model.preprocess = Preprocess(size=(48, 48), resize=50)
+    before = torch.get_rng_state()
+    assert export_onnx(model.double().train(), path).inputs == ("batch", 3, 48, 48)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model.training and next(model.parameters()).dtype == torch.float64
+    told = session(path).get_modelmeta().custom_metadata_map
+    assert json.loads(told["labels"]) == model.labels
+    assert Preprocess.from_dict(json.loads(told["preprocess"])) == model.preprocess
+    about = json.loads(told["vitrail"])
+    assert (about["architecture"], about["origin"]) == ("ViT", "somewhere")
+    assert small("ViT", **about["keywords"]).config == model.config
+    export_onnx(model, path, image_size=32, opset=18)
+    graph = onnx.load(path)
+    assert [o.version for o in graph.opset_import if not o.domain] == [18]
+    told = session(path).get_modelmeta().custom_metadata_map
+    assert Preprocess.from_dict(json.loads(told["preprocess"])) == model.preprocess.at((32, 32))
+    assert str(Path(vitrail.__file__).parent).encode() not in path.read_bytes()
+    model.reset_head(0)
+    export_onnx(model, path)
+    assert [o.name for o in session(path).get_outputs()] == ["features"]
+
+
+def test_weights_too_large_for_one_file(
+    vit: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, path = vit, tmp_path / "new" / "model.onnx"
+    monkeypatch.setattr(export, "LARGEST", 1000)
+    export_onnx(model, path)
+    exported = export_onnx(model, path)
+    assert exported.weights is not None
+    assert sorted(path.parent.iterdir()) == [path, exported.weights]  # the older weights are gone
+    assert path.stat().st_size < exported.weights.stat().st_size
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(run(path, images), model(images).detach(), **CLOSE)
+
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    with pytest.raises(VitrailError, match="nothing was written"):
+        export_onnx(model, path)
+    assert sorted(path.parent.iterdir()) == [path, exported.weights]
+    monkeypatch.setattr(export, "TOLERANCE", 1e-4)
+    monkeypatch.setattr(export, "LARGEST", 1_000_000)
+    export_onnx(model, path)
+    assert sorted(path.parent.iterdir()) == [path]
+
+
+def test_what_cannot_be_exported(
+    vit: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, path = vit, tmp_path / "model.onnx"
+    with pytest.raises(ConfigError, match="opset=17 is not within 18 to 23"):
+        export_onnx(model, path, opset=17)
+    with pytest.raises(DataError, match="30 x 30 pixels does not divide .* resize it to 32 x 32"):
+        export_onnx(model, path, image_size=30)
+    with pytest.raises(ConfigError, match="halved"):
+        export_onnx(halve(model), path)
+
+    def fails(*_: Any, **__: Any) -> None:
+        try:
+            raise KeyError("aten::new\nand more")
+        except KeyError as cause:
+            raise torch.onnx.errors.OnnxExporterError("long story") from cause
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.onnx, "export", fails)
+        with pytest.raises(ConfigError, match=r"this ViT: KeyError.*Export once a size") as problem:
+            export_onnx(model, path, dynamic_size=True)
+        assert "\n" not in str(problem.value)
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "TOLERANCE", -1.0)
+        with pytest.raises(VitrailError, match="from PyTorch's, and .* nothing was written"):
+            export_onnx(model, path)
+    with torch.no_grad():
+        model.norm.weight[0] = torch.nan
+    with pytest.raises(VitrailError, match="not finite"):
+        export_onnx(model, path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_packages_that_are_missing(
+    vit: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, path = vit, tmp_path / "model.onnx"
+
+    def without(name: str) -> Callable[[str], object]:
+        found = importlib.util.find_spec
+        return lambda wanted: None if wanted == name else found(wanted)
+
+    monkeypatch.setattr(export, "find_spec", without("onnxscript"))
+    with pytest.raises(ConfigError, match=r"package onnxscript: pip install 'vitrail\[export\]'"):
+        export_onnx(model, path)
+    monkeypatch.setattr(export, "find_spec", without("onnxruntime"))
+    assert export_onnx(model, path).difference is None
+    assert path.is_file()
+
+
+class Scanned(nn.Module):
+    """A scan in both directions whose inputs are the graph's."""
+
+    def forward(
+        self, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, bias: Tensor,
+        z: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """As `Scan`."""
+        return selective_scan(Scan(u, delta, A, B, C, D, bias, z), [False, True])
+
+
+def inputs(directions: int, batch: int, length: int, dim: int = 6, states: int = 4) -> Scan:
+    signal, enter = (directions, batch, length, dim), (directions, batch, length, states)
+    return Scan(
+        u=torch.randn(signal),
+        delta=torch.randn(signal),
+        A=-torch.rand(directions, dim, states) * states,
+        B=torch.randn(enter),
+        C=torch.randn(enter),
+        D=torch.randn(directions, dim),
+        bias=torch.randn(directions, dim) - 3,
+        z=torch.randn(batch, length, dim),
+    )
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:.*axis name.*:UserWarning")
+def test_the_scan_is_one_node_of_any_batch_and_length(tmp_path: Path) -> None:
+    batch, length = torch.export.Dim("batch", min=1), torch.export.Dim("length", min=2)
+    tokens, fixed = {1: batch, 2: length}, None
+    shapes = (tokens, tokens, fixed, tokens, tokens, fixed, fixed, {0: batch, 1: length})
+    names, path = list(Scan._fields), tmp_path / "scan.onnx"
+    torch.onnx.export(
+        Scanned().eval(), tuple(inputs(2, 2, 7)), path, dynamic_shapes=shapes, input_names=names,
+        external_data=False, verbose=False,
+    )  # fmt: skip
+    assert nodes(path).count("Scan") == 1
+    for batch_size, tokens_seen in ((1, 1), (3, 7), (2, 150)):
+        scan = inputs(2, batch_size, tokens_seen)
+        found = session(path).run(None, {n: t.numpy() for n, t in scan._asdict().items()})[0]
+        exact = Scan(*(t.double() for t in scan))
+        expected = selective_scan(exact, [False, True], "reference").float()
+        torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("reverse", [[False], [True], [False, True], [True, False]])
+def test_the_scan_is_the_reference(reverse: list[bool]) -> None:
+    scan = Scan(*(t.double() for t in inputs(len(reverse), 2, 9)))
+    for case in (scan, scan._replace(z=None)):
+        expected = selective_scan(case, reverse, "reference")
+        torch.testing.assert_close(
+            selective_scan(case, reverse, "export"), expected, rtol=0, atol=1e-12
+        )
+    scan.u.requires_grad = True
+    with pytest.raises(ConfigError, match='backend="export" has no gradient'):
+        selective_scan(scan, reverse, "export")
+
+
+def test_the_softplus_keeps_small_steps_exact() -> None:
+    x = torch.linspace(-80, 80, 40_001)
+    exact = torch.nn.functional.softplus(x.double(), threshold=100).float()
+    torch.testing.assert_close(_softplus(x), exact, rtol=3e-7, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_without_onnx_an_export_keeps_the_operator() -> None:
+    model = shaken("VisionMamba")
+    graph = torch.export.export(model, (torch.randn(2, 3, 32, 32),)).graph
+    assert torch.ops.vitrail.selective_scan.default in [node.target for node in graph.nodes]
+
+
+def test_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = shaken("ViT")
+    model.preprocess, model.labels = Preprocess(size=(32, 32), resize=32), list("abcde")
+    vitrail.save(model, tmp_path / "pets.v2")
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["vitrail", "export", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *capsys.readouterr()
+
+    code, told, _ = command("pets.v2", "--onnx")
+    assert code == 0
+    assert "written: pets.v2.onnx (" in told
+    assert "takes: images, float32, batch x 3 x 32 x 32" in told
+    assert "checked: onnxruntime's logits are within" in told
+    images = torch.randn(2, 3, 32, 32)
+    made = run(tmp_path / "pets.v2.onnx", images)
+    torch.testing.assert_close(made, model(images).detach(), **CLOSE)
+
+    before = sorted(tmp_path.rglob("*"))
+    for arguments, message in (
+        (("pets.v2",), "pets.v2.onnx is already there: choose another name, or overwrite by"),
+        (("pets.v2", "out"), "out does not end in .onnx"),
+        (("pets.v2", "x.onnx", "--image-size", "30"), "resize it to 32 x 32"),
+        (("pets.v2", "x.onnx", "--opset", "99"), "opset=99 is not within 18 to 23"),
+        (("nowhere", "x.onnx"), "no folder 'nowhere'"),
+    ):
+        code, _, errors = command(*arguments)
+        assert (code, errors.count("\n")) == (2, 1)
+        assert message in errors
+    assert sorted(tmp_path.rglob("*")) == before
+    code, told, _ = command("pets.v2", "--force", "--dynamic-size")
+    assert code == 0
+    assert "batch x 3 x 8*rows x 8*columns" in told
+
+
+@pytest.mark.slow
+def test_the_real_vision_mamba(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, path = vitrail.create_model("vim_tiny").eval(), tmp_path / "vim_tiny.onnx"
+    export_onnx(model, path, dynamic_size=True)
+    assert nodes(path).count("Scan") == 24
+    for batch, size in ((1, 224), (3, 224), (1, 320)):
+        images = torch.randn(batch, 3, size, size)
+        with torch.no_grad():
+            expected = model(images)
+        torch.testing.assert_close(run(path, images), expected, rtol=0, atol=1e-4)
