@@ -164,9 +164,10 @@ def resize_image(model: Backbone, image_size: int | tuple[int, int]) -> None:
     bare = type(model)(**{**model.config, "image_size": image_size, "num_classes": 0})
     with torch.no_grad():
         table = model.positions_at(bare.grid)
-    if table is not None:
+    if table is not None:  # else the grid may be what rotations are scaled to
         model.position = torch.nn.Parameter(table)
-    model.grid, model.image_size = bare.grid, bare.image_size
+        model.grid = bare.grid
+    model.image_size = bare.image_size
     model.config["image_size"] = image_size
     if model.preprocess is not None:
         model.preprocess = model.preprocess.at(model.image_size)

@@ -1,6 +1,7 @@
-"""The gradient of the causal convolution on a CPU, in one pass over the tokens.
+"""The causal convolution on a CPU, both directions in one pass over the tokens, and its gradient.
 
-A task is one image and `WIDTH` neighbouring channels, as in the scan.
+Forwards, a task is some tokens of one image; backwards, one image and `WIDTH` neighbouring
+channels, as in the scan.
 """
 
 from collections.abc import Sequence
@@ -21,22 +22,42 @@ from vitrail.ops.simd import (
     fma,
     load,
     mul,
+    record,
     splat,
     store,
     vector_sigmoid,
 )
 
-_CALL = np.dtype(
-    [
-        (name, np.int64)
-        for name in (
-            "directions batch length dim taps x x_batch x_token weight bias reverse grad d_x "
-            "d_weight d_bias"
-        ).split()
-    ]
+_CALL = record(
+    "directions batch length dim taps out x x_batch x_token weight bias grad d_x d_weight d_bias"
 )
 _jit = njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
 f32 = np.float32
+TOKENS = 32  # of a task forwards
+
+
+@_jit
+def _forward(start: int, stop: int, calls: Any, reverse: Any) -> None:
+    c = calls[0]
+    pieces = -(-c.length // TOKENS)
+    for task in range(start, stop):
+        image, first = task // pieces, task % pieces * TOKENS
+        for t in range(first, min(first + TOKENS, c.length)):
+            for k in range(c.directions):
+                # The taps that lie within the sequence.
+                ahead = c.length - 1 - t if reverse[k] else t
+                begin = max(0, c.taps - 1 - ahead)
+                turn = -c.x_token if reverse[k] else c.x_token
+                x = c.x + image * c.x_batch + t * c.x_token - (c.taps - 1 - begin) * turn
+                weight = c.weight + 4 * (k * c.taps + begin) * c.dim
+                bias = c.bias + 4 * k * c.dim
+                out = c.out + 4 * ((k * c.batch + image) * c.length + t) * c.dim
+                for d in range(0, 4 * c.dim, BYTES):
+                    value = load(bias + d)
+                    for tap in range(c.taps - begin):
+                        at = weight + 4 * tap * c.dim + d
+                        value = fma(load(at), load(x + tap * turn + d), value)
+                    store(out + d, mul(value, vector_sigmoid(value)))
 
 
 @_jit
@@ -94,31 +115,46 @@ def _backward(start: int, stop: int, calls: Any, reverse: Any) -> None:
             _direction(c, k, reverse[k], image, d, x, x + 4 * room)
 
 
+def _prepare(
+    x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]
+) -> tuple[np.ndarray, np.ndarray, list[Tensor]]:
+    """The record that kernels read, the ways, and the tensors it points to."""
+    x, weight, bias = x.float(), weight.float(), bias.float()
+    if pad := -x.shape[-1] % WIDTH:
+        x, bias, weight = F.pad(x, (0, pad)), F.pad(bias, (0, pad)), F.pad(weight, (0, 0, 0, pad))
+    x = x if x.stride(-1) == 1 else x.contiguous()
+    weight, bias = weight.transpose(1, 2).contiguous(), bias.contiguous()
+    call = np.zeros(1, _CALL)
+    c = call[0]
+    (c["batch"], c["length"], c["dim"]), (c["directions"], c["taps"]) = x.shape, weight.shape[:2]
+    c["x_batch"], c["x_token"] = (4 * s for s in x.stride()[:2])
+    c["x"], c["weight"], c["bias"] = x.data_ptr(), weight.data_ptr(), bias.data_ptr()
+    return call, np.array(reverse, np.int64), [x, weight, bias]
+
+
+def forward(x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]) -> Tensor:
+    """x (B, L, D), weight (K, D, taps), bias (K, D) → (K, B, L, D), float32."""
+    call, ways, read = _prepare(x, weight, bias, reverse)
+    out = torch.empty(len(reverse), *read[0].shape)
+    call["out"] = out.data_ptr()
+    pool.run(_forward, x.shape[0] * -(-x.shape[1] // TOKENS), call, ways)
+    return out[..., : x.shape[-1]]
+
+
 def backward(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """grad (K, B, L, D), contiguous, and what the convolution read → gradients of these three."""
     dim = x.shape[-1]
-    grad, x, weight, bias = (t.float() for t in (grad, x, weight, bias))
-    if pad := -dim % WIDTH:
-        grad, x, bias = (F.pad(t, (0, pad)) for t in (grad, x, bias))
-        weight = F.pad(weight, (0, 0, 0, pad))
-    x = x if x.stride(-1) == 1 else x.contiguous()
-    weight, bias = weight.transpose(1, 2).contiguous(), bias.contiguous()
-    batch, length, wide = x.shape
-    k, taps = weight.shape[:2]
+    call, ways, read = _prepare(x, weight, bias, reverse)
+    batch, length, wide = read[0].shape
+    grad = F.pad(grad.float(), (0, wide - dim))
+    k, taps = weight.shape[0], weight.shape[2]
     d_x = torch.empty(batch, length, wide)
     d_weight, d_bias = torch.empty(batch, k, taps, wide), torch.empty(batch, k, wide)
-    call = np.zeros(1, _CALL)
-    c = call[0]
-    c["directions"], c["batch"], c["length"], c["dim"], c["taps"] = k, batch, length, wide, taps
-    c["x_batch"], c["x_token"] = (4 * s for s in x.stride()[:2])
-    places = {
-        "x": x, "weight": weight, "bias": bias, "grad": grad,
-        "d_x": d_x, "d_weight": d_weight, "d_bias": d_bias,
-    }  # fmt: skip
-    for name, tensor in places.items():
-        c[name] = tensor.data_ptr()
-    pool.run(_backward, batch * (wide // WIDTH), call, np.array(reverse, np.int64))
+    written = {"grad": grad, "d_x": d_x, "d_weight": d_weight, "d_bias": d_bias}
+    for name, tensor in written.items():
+        call[name] = tensor.data_ptr()
+    pool.run(_backward, batch * (wide // WIDTH), call, ways)
     d_weight = d_weight.sum(0).transpose(1, 2)[:, :dim].contiguous()
     return d_x[..., :dim].contiguous(), d_weight, d_bias.sum(0)[:, :dim].contiguous()

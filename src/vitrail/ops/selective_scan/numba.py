@@ -1,13 +1,15 @@
 """The selective scan on a CPU, compiled by numba when first used (and kept on disk).
 
-A task is one image and `WIDTH` neighbouring channels, for all directions: their states, 16 at a
-time, stay in registers for the whole length. More than 16 states go in several passes. Threads
-share out the tasks. Backwards, a task replays one chunk of tokens from its saved state, keeping
-states and decays in a scratch of some hundred kilobytes, and walks back through it; what channels
-sum up to (gradients of B and C) is written for each task and added up outside, always in the same
-order.
+A task is one image and some blocks of `WIDTH` neighbouring channels, for all directions; threads
+share out the tasks. A block goes through its tokens in chunks. A chunk's steps come first, in a
+loop of their own: a step takes long, but does not wait for others, and a processor looks only so
+far ahead for what it could do meanwhile. Then the states go through the chunk, `STATES` at a time,
+in registers.
 
-Records of addresses (`CALL`, `PASS`) stand in for arguments: all are bytes, as int64.
+Backwards, states go through a chunk once more, from those that the forward pass saved, and keep
+states and decays for the way back. Gradients of B and C, to which all channels add, are summed
+over the blocks of a task, in their order, and then over tasks. Sizes alone decide which blocks
+make a task: gradients are the same with any number of threads.
 """
 
 from collections.abc import Sequence
@@ -28,172 +30,175 @@ from vitrail.ops.simd import (
     LOG2E,
     WIDTH,
     add,
+    fetch,
     fma,
     load,
-    load_scalar,
     load_states,
     mul,
     softplus_sigmoid,
     splat,
     store,
-    store_scalar,
     store_states,
     vector_sigmoid,
     vector_softplus,
-    zeros,
 )
 
-STATES = 16  # in registers at a time
+STATES = 4  # in registers at a time, at most: as many lane sums make half a vector
+TASKS = 32  # at least, if there are blocks enough
 
-
-def _record(fields: str) -> np.dtype:
-    return np.dtype([(name, np.int64) for name in fields.split()])
-
-
-# What one pass over the tokens needs: one direction, and 16 of its states.
-PASS = _record(
-    "u u_batch u_token delta delta_batch delta_token enter enter_batch enter_token "
-    "read read_batch read_token A A_dim skip bias saved backwards first "
-    "d_u d_delta d_A d_enter d_read d_skip d_bias"
+# A direction: tokens in its own order, the first being `start`, the next `way` further on.
+PASS = simd.record(
+    "start way adds u u_batch u_token delta delta_batch delta_token enter enter_batch enter_token "
+    "read read_batch read_token rates skip bias "
+    "saved d_u d_delta d_rates d_enter d_read d_skip d_bias"
 )
-# What all passes share.
-CALL = _record(
-    "batch length dim z z_batch z_token out total saved_batch saved_chunk "
-    "grad grad_batch grad_token d_z d_A_batch row"
+# What all directions share.
+CALL = simd.record(
+    "length dim states saved_batch saved_chunk z z_batch z_token total out "
+    "d_z grad grad_batch grad_token blocks row"
 )
+# What a chunk keeps of each token; forwards, of all but steps and signals, only the output.
+STEP, SIGNAL, SLOPE, INPUT, D_SIGNAL, D_STEP = (BYTES * i for i in range(6))
+Y, TOKEN = 2 * BYTES, 6 * BYTES
+
 _jit = njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
-_row = njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True, inline="always")
 f32 = np.float32
 
 
-def _lane(n: int) -> int:
-    return BYTES * n
-
-
-@simd.kernel_function(lambda states, *_: types.Tuple((states, simd.vector)))
-def scan_step(b, states, step, signal, y, rates, enter, read):  # type: ignore[no-untyped-def]
-    """h = exp(step A) h + signal B for each state; y + Σ h C. Two sums, to hide their latency."""
-    after, sums = [], [y, simd.constant(0.0)]
-    for n, h in enumerate(simd.unpack(b, states)):
-        decay = simd.exp2(b, b.fmul(step, simd.read(b, rates, _lane(n))))
+def _advance(b, states, rates, token, enter):  # type: ignore[no-untyped-def]
+    """h = exp(step A) h + signal B for each state: decays, states."""
+    step, signal = simd.read(b, token, STEP), simd.read(b, token, SIGNAL)
+    decays, after = [], []
+    for n, (h, rate) in enumerate(zip(*map(simd.unpack, (b, b), (states, rates)), strict=True)):
+        decays.append(simd.exp2(b, b.fmul(step, rate)))
         entered = b.fmul(signal, simd.spread(b, simd.read_scalar(b, enter, 4 * n)))
-        after.append(simd.fused(b, decay, h, entered))
-        weight = simd.spread(b, simd.read_scalar(b, read, 4 * n))
-        sums[n % 2] = simd.fused(b, after[n], weight, sums[n % 2])
-    return simd.pack(
-        b,
-        simd.ir.LiteralStructType([states.type, y.type]),
-        [simd.pack_states(b, after), b.fadd(*sums)],
-    )
+        after.append(simd.fused(b, decays[n], h, entered))
+    return decays, after
 
 
 @simd.kernel_function(lambda states, *_: states)
-def replay_step(b, states, step, signal, rates, enter, decays, memory):  # type: ignore[no-untyped-def]
-    """`scan_step` without its output, keeping decays and states for the way back."""
-    after = []
-    for n, h in enumerate(simd.unpack(b, states)):
-        decay = simd.exp2(b, b.fmul(step, simd.read(b, rates, _lane(n))))
-        simd.write(b, decays, decay, _lane(n))
-        entered = b.fmul(signal, simd.spread(b, simd.read_scalar(b, enter, 4 * n)))
-        after.append(simd.fused(b, decay, h, entered))
-        simd.write(b, memory, after[n], _lane(n))
+def scan_step(b, states, rates, token, enter, read):  # type: ignore[no-untyped-def]
+    """One token: → states after it. Adds C h to its output."""
+    y, (_, after) = simd.read(b, token, Y), _advance(b, states, rates, token, enter)
+    for n, h in enumerate(after):
+        y = simd.fused(b, h, simd.spread(b, simd.read_scalar(b, read, 4 * n)), y)
+    simd.write(b, token, y, Y)
     return simd.pack_states(b, after)
 
 
-@simd.kernel_function(lambda flow, *_: types.Tuple((flow, flow, simd.vector, simd.vector)))
-def gradient_step(  # type: ignore[no-untyped-def]
-    b, flow, d_rates, g, step, signal, rates, enter, read, decays, memory, d_enter, d_read
-):
-    """One token back: → gradient of the state before it, sums for A, of signal, of step.
+@simd.kernel_function(lambda states, *_: states)
+def replay_step(b, states, rates, token, enter, kept):  # type: ignore[no-untyped-def]
+    """`scan_step` without its output. Keeps decays, and behind them states, for the way back."""
+    decays, after = _advance(b, states, rates, token, enter)
+    for n, value in enumerate(decays + after):
+        simd.write(b, kept, value, BYTES * n)
+    return simd.pack_states(b, after)
 
-    memory: the states before the token, then those after it.
+
+@simd.kernel_function(lambda flow, *_: types.Tuple((flow, flow, flow)))
+def gradient_step(  # type: ignore[no-untyped-def]
+    b, flow, d_rates, after, rates, out, token, enter, read, kept, d_enter, d_read
+):
+    """One token back: → gradient of the states before it, sums for their rates, those states.
+
+    Adds to the token's gradients of signal and step, and to its rows of gradients of B and C.
     """
     count = flow.type.count
-    before_flow, sums, for_enter, for_read = [], [], [], []
-    d_signal = d_step = simd.constant(0.0)
-    for n, (into, so_far) in enumerate(
-        zip(simd.unpack(b, flow), simd.unpack(b, d_rates), strict=True)
-    ):
-        before = simd.read(b, memory, _lane(n))
-        after = simd.read(b, memory, _lane(count + n))
-        decay = simd.read(b, decays, _lane(n))
-        d = simd.fused(b, g, simd.spread(b, simd.read_scalar(b, read, 4 * n)), into)
-        for_read.append(b.fmul(g, after))
-        for_enter.append(b.fmul(d, signal))
+    d_rates, after, rates = (simd.unpack(b, t) for t in (d_rates, after, rates))
+    step, signal = simd.read(b, token, STEP), simd.read(b, token, SIGNAL)
+    d_signal, d_step = simd.read(b, token, D_SIGNAL), simd.read(b, token, D_STEP)
+    before, before_flow, sums = [], [], [simd.constant(0.0)] * 8
+    for n, into in enumerate(simd.unpack(b, flow)):
+        before.append(simd.read(b, kept, BYTES * (n - count)))
+        decay = simd.read(b, kept, BYTES * n)
+        d = simd.fused(b, out, simd.spread(b, simd.read_scalar(b, read, 4 * n)), into)
+        sums[n], sums[4 + n] = b.fmul(d, signal), b.fmul(out, after[n])
         weight = simd.spread(b, simd.read_scalar(b, enter, 4 * n))
         d_signal = simd.fused(b, d, weight, d_signal)
         before_flow.append(b.fmul(d, decay))
-        d_exponent = b.fmul(before_flow[n], before)
-        d_step = simd.fused(b, d_exponent, simd.read(b, rates, _lane(n)), d_step)
-        sums.append(simd.fused(b, d_exponent, step, so_far))
-    for rows, address in ((for_enter, d_enter), (for_read, d_read)):
-        rows += [simd.constant(0.0)] * (-count % WIDTH)
-        for i in range(0, count, WIDTH):
-            simd.write(b, address, simd.lane_sums(b, rows[i : i + WIDTH]), 4 * i)
-    kinds = [flow.type, flow.type, g.type, g.type]
-    values = [simd.pack_states(b, before_flow), simd.pack_states(b, sums), d_signal, d_step]
-    return simd.pack(b, simd.ir.LiteralStructType(kinds), values)
-
-
-@_row
-def _fill_rates(p: Any, d: int, states: Any, rates: int) -> None:
-    for n in range(len(states)):
-        for lane in range(WIDTH):
-            rate = load_scalar(p.A + (d + lane) * p.A_dim + 4 * n)
-            store_scalar(rates + n * BYTES + 4 * lane, rate * f32(LOG2E))
+        d_exponent = b.fmul(before_flow[n], before[n])
+        d_step = simd.fused(b, d_exponent, rates[n], d_step)
+        d_rates[n] = simd.fused(b, d_exponent, step, d_rates[n])
+    simd.write(b, token, d_signal, D_SIGNAL)
+    simd.write(b, token, d_step, D_STEP)
+    for address, four in zip((d_enter, d_read), simd.lane_sums(b, sums), strict=True):
+        simd.write(b, address, b.fadd(four, simd.read(b, address, lanes=4)))
+    kind = simd.ir.LiteralStructType([flow.type] * 3)
+    return simd.pack(b, kind, [simd.pack_states(b, t) for t in (before_flow, d_rates, before)])
 
 
 @_jit
-def _forward_pass(
-    p: Any, c: Any, image: int, d: int, y: int, add_up: bool, states: Any, rates: int
-) -> None:
-    """One pass of one task. `states`: a tuple as long as the states, for its type."""
-    _fill_rates(p, d, states, rates)
+def _steps(p: Any, c: Any, image: int, d: int, first: int, last: int, at: int) -> None:
+    """What a chunk, from `first` to `last`, keeps of its tokens to begin with."""
     u, delta = p.u + image * p.u_batch + 4 * d, p.delta + image * p.delta_batch + 4 * d
-    enter, read = p.enter + image * p.enter_batch, p.read + image * p.read_batch
-    saved = p.saved + image * c.saved_batch + 4 * d
-    bias = load(p.bias + 4 * d)
-    skip = load(p.skip + 4 * d) if p.first else splat(f32(0))
-    h = zeros(states)
-    for i in range(c.length):
-        t = c.length - 1 - i if p.backwards else i
-        if p.saved != 0 and i % CHUNK == 0:
-            store_states(saved + i // CHUNK * c.saved_chunk, 4 * c.dim, h)
-        x = load(u + t * p.u_token)
-        step = vector_softplus(add(load(delta + t * p.delta_token), bias))
-        at, skipped = y + t * 4 * c.dim, mul(skip, x)
-        if add_up:
-            skipped = add(skipped, load(at))
-        h, sum_ = scan_step(
-            h,
-            step,
-            mul(step, x),
-            skipped,
-            rates,
-            enter + t * p.enter_token,
-            read + t * p.read_token,
-        )
-        store(at, sum_)
+    u_token, delta_token = p.u_token, p.delta_token
+    bias, zero, train = load(p.bias + 4 * d), splat(f32(0)), c.grad != 0
+    ahead = -CHUNK if train else CHUNK  # backwards, an earlier chunk comes next
+    for i in range(first, last):
+        fetch(u + (i + ahead) * u_token)
+        fetch(delta + (i + ahead) * delta_token)
+        x, raw = load(u + i * u_token), add(load(delta + i * delta_token), bias)
+        if train:
+            step, slope = softplus_sigmoid(raw)
+            store(at + SLOPE, slope)
+            store(at + INPUT, x)
+            store(at + D_SIGNAL, zero)
+            store(at + D_STEP, zero)
+        else:
+            step = vector_softplus(raw)
+            store(at + Y, mul(load(p.skip + 4 * d), x))
+        store(at + STEP, step)
+        store(at + SIGNAL, mul(step, x))
+        at += TOKEN
+
+
+@_jit
+def _forward_pass(p: Any, c: Any, image: int, d: int, y: int, states: Any, carried: int) -> None:
+    """A direction of a block: y, or what is added to it. carried: room for states, and tokens."""
+    tokens = carried + c.states * BYTES
+    for n in range(c.states):
+        store(carried + n * BYTES, splat(f32(0)))
+    enter_token, read_token, row = p.enter_token, p.read_token, 4 * c.dim * p.way
+    y += 4 * c.dim * p.start
+    for first in range(0, c.length, CHUNK):
+        last = min(first + CHUNK, c.length)
+        _steps(p, c, image, d, first, last, tokens)
+        for n in range(0, c.states, len(states)):
+            h = load_states(states, carried + n * BYTES, BYTES)
+            if p.saved != 0:
+                saved = p.saved + image * c.saved_batch + first // CHUNK * c.saved_chunk
+                store_states(saved + 4 * (n * c.dim + d), 4 * c.dim, h)
+            at, rates = tokens, load_states(states, p.rates + 4 * (n * c.dim + d), 4 * c.dim)
+            enter = p.enter + image * p.enter_batch + first * enter_token + 4 * n
+            read = p.read + image * p.read_batch + first * read_token + 4 * n
+            for _ in range(first, last):
+                h = scan_step(h, rates, at, enter, read)
+                at, enter, read = at + TOKEN, enter + enter_token, read + read_token
+            store_states(carried + n * BYTES, BYTES, h)
+        for i in range(last - first):
+            sum_ = load(tokens + i * TOKEN + Y)
+            store(y, add(sum_, load(y)) if p.adds else sum_)
+            y += row
 
 
 @_jit
 def _forward(start: int, stop: int, passes: Any, calls: Any, states: Any) -> None:
+    """`states`: a tuple as long as those in registers, for its type."""
     c = calls[0]
-    scratch = np.empty(len(states) * WIDTH + 16, np.float32)
-    rates = (scratch.ctypes.data + 63) & -64
-    blocks = c.dim // WIDTH
+    memory = np.empty((c.states + CHUNK * (TOKEN // BYTES)) * WIDTH + 16, np.float32)
+    scratch = (memory.ctypes.data + 63) & -64
+    blocks, row = c.dim // WIDTH, 4 * c.dim
     for task in range(start, stop):
         image, d = task // blocks, task % blocks * WIDTH
-        at = 4 * (image * c.length * c.dim + d)
-        y = (c.total if c.total != 0 else c.out) + at
-        for i in range(len(passes)):
-            _forward_pass(passes[i], c, image, d, y, i > 0, states, rates)
+        corner = 4 * (image * c.length * c.dim + d)
+        y = (c.total if c.total != 0 else c.out) + corner
+        for p in passes:
+            _forward_pass(p, c, image, d, y, states, scratch)
         if c.z != 0:
-            z = c.z + image * c.z_batch + 4 * d
+            z, out = c.z + image * c.z_batch + 4 * d, c.out + corner
             for t in range(c.length):
                 gate = load(z + t * c.z_token)
-                gated = mul(load(y + t * 4 * c.dim), mul(gate, vector_sigmoid(gate)))
-                store(c.out + at + t * 4 * c.dim, gated)
+                store(out + t * row, mul(load(y + t * row), mul(gate, vector_sigmoid(gate))))
 
 
 @_jit
@@ -215,164 +220,152 @@ def _ungate(c: Any, image: int, d: int, g: int) -> None:
 
 
 @_jit
-def _backward_pass(
-    p: Any, c: Any, image: int, d: int, g: int, states: Any, scratch: int, task: int
+def _backward_states(
+    p: Any, c: Any, image: int, d: int, n: int, g: int, chunk: Any, states: Any, carried: int
 ) -> None:
-    """One pass of one task. scratch: rates, decays, memory, steps and slopes of a chunk."""
-    size = len(states) * BYTES
-    rates, decays = scratch, scratch + size
-    memory = decays + CHUNK * size
-    steps = memory + (CHUNK + 1) * size
-    slopes = steps + CHUNK * BYTES
-    _fill_rates(p, d, states, rates)
-    u, delta = p.u + image * p.u_batch + 4 * d, p.delta + image * p.delta_batch + 4 * d
-    enter, read = p.enter + image * p.enter_batch, p.read + image * p.read_batch
-    bias = load(p.bias + 4 * d)
-    skip = load(p.skip + 4 * d) if p.first else splat(f32(0))
-    flow, d_rates = zeros(states), zeros(states)
-    d_skip, d_bias = splat(f32(0)), splat(f32(0))
+    """States from the n-th on through a chunk and back. carried: as in `_backward_pass`."""
+    first, last, saved, task = chunk
+    size, row, way = len(states) * BYTES, 4 * c.dim, p.way
+    enter_token, read_token, at = p.enter_token, p.read_token, carried + c.states * BYTES
+    kept = at + CHUNK * TOKEN + size
+    flow = load_states(states, carried + n * BYTES, BYTES)
+    rates = load_states(states, p.rates + n * row + 4 * d, row)
+    sums = p.d_rates + (image * c.states + n) * row + 4 * d
+    d_rates = load_states(states, sums, row)
+    h = load_states(states, saved + n * row, row)
+    store_states(kept - size, BYTES, h)
+    enter = p.enter + image * p.enter_batch + first * enter_token + 4 * n
+    for _ in range(first, last):
+        h = replay_step(h, rates, at, enter, kept)
+        at, kept, enter = at + TOKEN, kept + 2 * size, enter + enter_token
+    read = p.read + image * p.read_batch + last * read_token + 4 * n
+    t = p.start + (last - 1) * way
+    g, hop = g + t * BYTES, 4 * way * c.row
+    place = 4 * ((task * c.length + t) * c.row + n // len(states) * STATES)
+    d_enter, d_read = p.d_enter + place, p.d_read + place
+    for _ in range(first, last):
+        at, kept, enter, read = at - TOKEN, kept - 2 * size, enter - enter_token, read - read_token
+        flow, d_rates, h = gradient_step(
+            flow, d_rates, h, rates, load(g), at, enter, read, kept, d_enter, d_read
+        )
+        g, d_enter, d_read = g - way * BYTES, d_enter - hop, d_read - hop
+    store_states(sums, row, d_rates)
+    store_states(carried + n * BYTES, BYTES, flow)
+
+
+@_jit
+def _backward_pass(
+    p: Any, c: Any, image: int, d: int, g: int, task: int, states: Any, carried: int
+) -> None:
+    """A direction of a block. carried: room for gradients of states, tokens, and what they keep."""
+    tokens = carried + c.states * BYTES
+    for n in range(c.states):
+        store(carried + n * BYTES, splat(f32(0)))
+    skip, d_skip, d_bias = load(p.skip + 4 * d), splat(f32(0)), splat(f32(0))
+    row, corner = 4 * c.dim, 4 * (image * c.length * c.dim + d)
     for chunk in range((c.length - 1) // CHUNK, -1, -1):
         first, last = chunk * CHUNK, min(chunk * CHUNK + CHUNK, c.length)
         saved = p.saved + image * c.saved_batch + chunk * c.saved_chunk + 4 * d
-        h = load_states(states, saved, 4 * c.dim)
-        store_states(memory, BYTES, h)
+        _steps(p, c, image, d, first, last, tokens)
+        for n in range(0, c.states, len(states)):
+            place = (first, last, saved, task)
+            _backward_states(p, c, image, d, n, g, place, states, carried)
         for i in range(first, last):
-            t, j = c.length - 1 - i if p.backwards else i, i - first
-            step, slope = softplus_sigmoid(add(load(delta + t * p.delta_token), bias))
-            store(steps + j * BYTES, step)
-            store(slopes + j * BYTES, slope)
-            signal = mul(step, load(u + t * p.u_token))
-            at, after = decays + j * size, memory + (j + 1) * size
-            h = replay_step(h, step, signal, rates, enter + t * p.enter_token, at, after)
-        for i in range(last - 1, first - 1, -1):
-            t, j = c.length - 1 - i if p.backwards else i, i - first
-            out, x, step = load(g + t * BYTES), load(u + t * p.u_token), load(steps + j * BYTES)
-            row = (task * c.length + t) * c.row
-            flow, d_rates, d_signal, d_step = gradient_step(
-                flow, d_rates, out, step, mul(step, x), rates,
-                enter + t * p.enter_token, read + t * p.read_token,
-                decays + j * size, memory + j * size, p.d_enter + row, p.d_read + row,
-            )  # fmt: skip
-            d_step = fma(d_signal, x, mul(d_step, splat(f32(1 / LOG2E))))
-            d_delta, d_u = (
-                mul(d_step, load(slopes + j * BYTES)),
-                fma(d_signal, step, mul(skip, out)),
-            )
-            d_skip, d_bias = fma(out, x, d_skip), add(d_bias, d_delta)
-            at = 4 * ((image * c.length + t) * c.dim + d)
-            if not p.first:
-                d_delta, d_u = add(d_delta, load(p.d_delta + at)), add(d_u, load(p.d_u + at))
-            store(p.d_delta + at, d_delta)
-            store(p.d_u + at, d_u)
-    store_states(p.d_A + image * c.d_A_batch + 4 * d, 4 * c.dim, d_rates)
-    at = 4 * (image * c.dim + d)
-    store(p.d_skip + at, d_skip)
-    store(p.d_bias + at, d_bias)
+            t, at = p.start + i * p.way, tokens + (i - first) * TOKEN
+            out, x, d_signal = load(g + t * BYTES), load(at + INPUT), load(at + D_SIGNAL)
+            d_step = fma(d_signal, x, mul(load(at + D_STEP), splat(f32(1 / LOG2E))))
+            d_raw = mul(d_step, load(at + SLOPE))
+            store(p.d_delta + corner + t * row, d_raw)
+            store(p.d_u + corner + t * row, fma(d_signal, load(at + STEP), mul(skip, out)))
+            d_skip, d_bias = fma(out, x, d_skip), add(d_bias, d_raw)
+    store(p.d_skip + 4 * (image * c.dim + d), d_skip)
+    store(p.d_bias + 4 * (image * c.dim + d), d_bias)
 
 
 @_jit
 def _backward(start: int, stop: int, passes: Any, calls: Any, states: Any) -> None:
     c = calls[0]
-    inside = len(states) * WIDTH * (2 * CHUNK + 2) + 2 * CHUNK * WIDTH
-    memory = np.empty(inside + c.length * WIDTH + 16, np.float32)
-    scratch = (memory.ctypes.data + 63) & -64
-    g = scratch + 4 * inside
     blocks = c.dim // WIDTH
+    shares = -(-blocks // c.blocks)  # tasks of an image
+    inside = c.states + CHUNK * (TOKEN // BYTES) + (2 * CHUNK + 1) * len(states)
+    memory = np.empty((inside + c.length) * WIDTH + 16, np.float32)
+    scratch = (memory.ctypes.data + 63) & -64
+    g = scratch + inside * BYTES
     for task in range(start, stop):
-        image, d = task // blocks, task % blocks * WIDTH
-        _ungate(c, image, d, g)
-        for i in range(len(passes)):
-            _backward_pass(passes[i], c, image, d, g, states, scratch, task)
+        image, share = task // shares, task % shares
+        for block in range(share * c.blocks, min(share * c.blocks + c.blocks, blocks)):
+            _ungate(c, image, block * WIDTH, g)
+            for p in passes:
+                _backward_pass(p, c, image, block * WIDTH, g, task, states, scratch)
 
 
 class _Prepared:
     """Inputs as the kernels want them, and the records that point to them."""
 
-    def __init__(self, scan: Scan, reverse: Sequence[bool], saved: Tensor) -> None:
+    def __init__(self, scan: Scan, reverse: Sequence[bool]) -> None:
         dim, n = scan.sizes[3:]
-        self.group = n if n <= STATES else STATES
+        count = min(n, STATES)
+        pad_dim, pad_n = -dim % WIDTH, -n % count
         scan = scan.exact()
-        pad_dim, pad_n = -dim % WIDTH, -n % self.group
-        if pad_dim or pad_n:
-            scan = Scan(*(_pad(t, name, pad_dim, pad_n) for name, t in scan._asdict().items()))
+        if pad_dim or pad_n:  # with zeros, for which no gradient is asked
+            pads = dict.fromkeys(Scan._fields, (0, pad_dim))
+            pads |= {"A": (0, pad_n, 0, pad_dim), "B": (0, pad_n), "C": (0, pad_n)}
+            both = zip(scan, pads.values(), strict=True)
+            scan = Scan(*(t if t is None else F.pad(t, pad) for t, pad in both))
         scan = Scan(*(t if t is None or t.stride(-1) == 1 else t.contiguous() for t in scan))
-        self.scan, self.reverse, self.saved = scan._replace(A=scan.A.contiguous()), reverse, saved
-        self.groups = self.scan.sizes[4] // self.group
+        rates = np.ascontiguousarray(scan.A.detach().numpy().swapaxes(1, 2)) * f32(LOG2E)
+        self.rates = torch.from_numpy(rates)  # (K, N, D), so that exp(step A) is a power of 2
+        self.scan, self.reverse, self.states = scan, reverse, (f32(0),) * count
 
-    def passes(self) -> np.ndarray:
-        """A record for each direction and each 16 of its states."""
-        k, batch, length, dim, n = self.scan.sizes
-        found = np.zeros(k * self.groups, PASS)
-        for i, p in enumerate(found):
-            d, group = divmod(i, self.groups)
-            skip_states = 4 * group * self.group
-            for name in ("u", "delta"):
-                _place(p, name, getattr(self.scan, name)[d], 0)
-            _place(p, "enter", self.scan.B[d], skip_states)
-            _place(p, "read", self.scan.C[d], skip_states)
-            p["A"], p["A_dim"] = self.scan.A[d].data_ptr() + skip_states, 4 * n
-            p["skip"], p["bias"] = self.scan.D[d].data_ptr(), self.scan.bias[d].data_ptr()
-            p["backwards"], p["first"] = self.reverse[d], group == 0
-            if len(self.saved):
-                within = skip_states * dim
-                p["saved"] = self.saved.data_ptr() + d * batch * self._chunk(length) + within
-        return found
+    def passes(self, *more: Tensor) -> np.ndarray:
+        """A record for each direction; more: what else it has a part of, in the fields' order."""
+        scan, length, rows = self.scan, self.scan.sizes[2], []
+        for k, backwards in enumerate(self.reverse):
+            start, way = (length - 1, -1) if backwards else (0, 1)
+            fields = [start, way, int(k > 0)]
+            for t in (scan.u, scan.delta, scan.B, scan.C):
+                direction, image, token = (4 * s for s in t.stride()[:3])
+                fields += (t.data_ptr() + k * direction + start * token, image, way * token)
+            for t in (self.rates, scan.D, scan.bias, *more):
+                fields.append(t.data_ptr() + 4 * k * t.stride(0))
+            rows.append(fields)
+        return simd.records(PASS, rows)
 
-    def _chunk(self, length: int) -> int:
-        """Bytes of one image's saved states."""
-        return 4 * -(-length // CHUNK) * self.scan.sizes[4] * self.scan.sizes[3]
-
-    def call(self) -> np.ndarray:
-        """The record that passes share; outputs are still to be entered."""
-        _, batch, length, dim, n = self.scan.sizes
-        c = np.zeros(1, CALL)
-        c["batch"], c["length"], c["dim"] = batch, length, dim
-        c["saved_batch"], c["saved_chunk"] = self._chunk(length), 4 * n * dim
-        c["d_A_batch"], c["row"] = 4 * n * dim, 4 * self.row
-        if self.scan.z is not None:
-            _place(c[0], "z", self.scan.z, 0)
-        return c
-
-    @property
-    def row(self) -> int:
-        """Floats that a task writes a token for B, and for C: whole vectors."""
-        return -(-self.group // WIDTH) * WIDTH
-
-    @property
-    def tasks(self) -> int:
-        """An image and `WIDTH` channels each."""
-        return self.scan.sizes[1] * (self.scan.sizes[3] // WIDTH)
+    def call(self, *more: int) -> np.ndarray:
+        """The record that directions share; more: its last fields."""
+        _, _, length, dim, n = self.scan.sizes
+        chunk = 4 * n * dim
+        z = (0, 0, 0) if self.scan.z is None else _place(self.scan.z)
+        fields = [length, dim, n, -(-length // CHUNK) * chunk, chunk, *z, *more]
+        return simd.records(CALL, [fields])
 
 
-def _pad(t: Tensor | None, name: str, dim: int, n: int) -> Tensor | None:
-    """With zeros, to whole vectors and whole groups: they neither decay nor grow, and add 0."""
-    if t is None:
-        return None
-    if name == "A":
-        return F.pad(t, (0, n, 0, dim))
-    return F.pad(t, (0, n if name in "BC" else dim))
+def _place(t: Tensor) -> tuple[int, int, int]:
+    """Its address, bytes from image to image, from token to token."""
+    return t.data_ptr(), 4 * t.stride(0), 4 * t.stride(1)
 
 
-def _place(record: Any, name: str, tensor: Tensor, offset: int) -> None:
-    record[name] = tensor.data_ptr() + offset
-    record[f"{name}_batch"], record[f"{name}_token"] = (4 * s for s in tensor.stride()[:2])
+# By NumPy, because threads that PyTorch starts for so little keep spinning for more.
+def _zeros(*shape: int) -> Tensor:
+    return torch.from_numpy(np.zeros(shape, np.float32))
+
+
+def _sum(t: Tensor, dim: int) -> Tensor:
+    return t.squeeze(dim) if t.shape[dim] == 1 else torch.from_numpy(t.numpy().sum(dim))
 
 
 def forward(scan: Scan, reverse: Sequence[bool], save: bool) -> tuple[Tensor, Tensor, Tensor]:
     """→ output (B, L, D); if `save`, also the sum before the gate and states every `CHUNK`."""
     dim, n = scan.sizes[3:]
-    saved = torch.empty(0)
-    ready = _Prepared(scan, reverse, saved)
+    ready = _Prepared(scan, reverse)
     k, batch, length, wide, many = ready.scan.sizes
+    out, total, saved = torch.empty(batch, length, wide), torch.empty(0), torch.empty(0)
     if save:
-        ready.saved = saved = torch.empty(k * batch * -(-length // CHUNK) * many * wide)
-    out, total = torch.empty(batch, length, wide), torch.empty(0)
-    call = ready.call()
-    call["out"] = out.data_ptr()
-    if save and scan.z is not None:
-        total = torch.empty_like(out)
-        call["total"] = total.data_ptr()
-    pool.run(_forward, ready.tasks, ready.passes(), call, (f32(0),) * ready.group)
+        saved = torch.empty(k * batch * -(-length // CHUNK) * many * wide)
+        total = torch.empty_like(out) if scan.z is not None else total
+    passes = ready.passes(*[saved.view(k, -1)] * save)
+    call = ready.call(total.data_ptr(), out.data_ptr())
+    pool.run(_forward, batch * (wide // WIDTH), passes, call, ready.states)
     if (wide, many) != (dim, n):
         out, total = out[..., :dim].contiguous(), total[..., :dim].contiguous()
         saved = saved.view(-1, many, wide)[:, :n, :dim].flatten() if save else saved
@@ -384,39 +377,25 @@ def backward(
 ) -> tuple[Tensor | None, ...]:
     """Gradients in the order of `Scan`'s fields."""
     dim, n = scan.sizes[3:]
-    ready = _Prepared(scan, reverse, saved)
+    ready = _Prepared(scan, reverse)
     k, batch, length, wide, many = ready.scan.sizes
-    grad = grad.float()
+    grad = grad.float().contiguous()
     if (wide, many) != (dim, n):
         padded = (0, wide - dim)
         grad, total = F.pad(grad, padded), F.pad(total, padded)
-        ready.saved = F.pad(saved.view(-1, n, dim), (*padded, 0, many - n)).flatten()
-    d_u, d_delta = (torch.empty(k, batch, length, wide) for _ in range(2))
-    d_rates = torch.empty(k, batch, many, wide)
+        saved = F.pad(saved.view(-1, n, dim), (*padded, 0, many - n))
     blocks = wide // WIDTH
-    rows_of = (k, ready.groups, batch, blocks, length, ready.row)
-    d_enter, d_read = (torch.empty(rows_of) for _ in range(2))
-    d_skip, d_bias = (torch.empty(k, ready.groups, batch, wide) for _ in range(2))
-    d_z = torch.empty_like(total)
-    call, passes = ready.call(), ready.passes()
-    call["total"], call["d_z"] = total.data_ptr(), d_z.data_ptr()
-    grad = grad if grad.stride(-1) == 1 else grad.contiguous()
-    _place(call[0], "grad", grad, 0)
-    for i, p in enumerate(passes):
-        d, group = divmod(i, ready.groups)
-        p["d_u"], p["d_delta"] = d_u[d].data_ptr(), d_delta[d].data_ptr()
-        p["d_A"] = d_rates[d].data_ptr() + 4 * group * ready.group * wide
-        for name, where in (("d_enter", d_enter), ("d_read", d_read)):
-            p[name] = where[d, group].data_ptr()
-        p["d_skip"], p["d_bias"] = d_skip[d, group].data_ptr(), d_bias[d, group].data_ptr()
-    pool.run(_backward, ready.tasks, passes, call, (f32(0),) * ready.group)
-
-    def rows(partial: Tensor) -> Tensor:
-        found = partial[..., : ready.group].sum(3)  # (K, groups, B, L, states)
-        return found.permute(0, 2, 3, 1, 4).flatten(3)[..., :n]
-
-    d_A = d_rates.sum(1).transpose(1, 2)[:, :dim, :n]
+    each = max(1, min(blocks, -(-batch * blocks // TASKS)))  # blocks of a task
+    shares, row = -(-blocks // each), many // len(ready.states) * STATES
+    d_u, d_delta = (torch.empty(k, batch, length, wide) for _ in range(2))
+    d_enter, d_read = (_zeros(k, batch, shares, length, row) for _ in range(2))
+    d_rates, d_z = _zeros(k, batch, many, wide), torch.empty_like(total)
+    d_skip, d_bias = (torch.empty(k, batch, wide) for _ in range(2))
+    call = ready.call(total.data_ptr(), 0, d_z.data_ptr(), *_place(grad), each, row)
+    passes = ready.passes(saved.view(k, -1), d_u, d_delta, d_rates, d_enter, d_read, d_skip, d_bias)
+    pool.run(_backward, batch * shares, passes, call, ready.states)
+    d_B, d_C = (_sum(t, 2)[..., :n] for t in (d_enter, d_read))
+    d_A = _sum(d_rates, 1).transpose(1, 2)[:, :dim, :n]
+    d_D, d_bias = (_sum(t, 1)[:, :dim] for t in (d_skip, d_bias))
     grad_z = d_z[..., :dim] if scan.z is not None else None
-    skip, bias = d_skip[:, 0].sum(1)[:, :dim], d_bias.sum((1, 2))[:, :dim]
-    d_u, d_delta = d_u[..., :dim], d_delta[..., :dim]
-    return d_u, d_delta, d_A, rows(d_enter), rows(d_read), skip, bias, grad_z
+    return d_u[..., :dim], d_delta[..., :dim], d_A, d_B, d_C, d_D, d_bias, grad_z

@@ -157,10 +157,13 @@ def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     *tensors, reverse, backend = inputs
     ctx.save_for_backward(*tensors, *output[1:])
     ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)  # else zeros as large as total and saved
     ctx.reverse, ctx.backend = reverse, backend
 
 
 def _differentiate(ctx, grad, _total, _saved):  # type: ignore[no-untyped-def]
+    if grad is None:
+        return (None,) * 10
     grads = _gradient(grad.contiguous(), *ctx.saved_tensors, ctx.reverse, ctx.backend)
     return (*grads, *[None] * (10 - len(grads)))
 
