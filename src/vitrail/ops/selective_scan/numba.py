@@ -12,6 +12,7 @@ over the blocks of a task, in their order, and then over tasks. Sizes alone deci
 make a task: gradients are the same with any number of threads.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -304,17 +305,16 @@ class _Prepared:
 
     def __init__(self, scan: Scan, reverse: Sequence[bool]) -> None:
         dim, n = scan.sizes[3:]
-        count = min(n, STATES)
-        pad_dim, pad_n = -dim % WIDTH, -n % count
         scan = scan.exact()
-        if pad_dim or pad_n:  # with zeros, for which no gradient is asked
-            pads = dict.fromkeys(Scan._fields, (0, pad_dim))
-            pads |= {"A": (0, pad_n, 0, pad_dim), "B": (0, pad_n), "C": (0, pad_n)}
-            both = zip(scan, pads.values(), strict=True)
-            scan = Scan(*(t if t is None else F.pad(t, pad) for t, pad in both))
-        scan = Scan(*(t if t is None or t.stride(-1) == 1 else t.contiguous() for t in scan))
+        if pad := -dim % WIDTH:  # with zeros, for which no gradient is asked
+            names = [f for f in ("u", "delta", "D", "bias", "z") if getattr(scan, f) is not None]
+            wide = {name: F.pad(getattr(scan, name), (0, pad)) for name in names}
+            scan = scan._replace(A=F.pad(scan.A, (0, 0, 0, pad)), **wide)
+        scan = scan.map(lambda t: t if t.stride(-1) == 1 else t.contiguous())
         rates = np.ascontiguousarray(scan.A.detach().numpy().swapaxes(1, 2)) * f32(LOG2E)
         self.rates = torch.from_numpy(rates)  # (K, N, D), so that exp(step A) is a power of 2
+        # States are not padded: in those, infinities would turn into NaN.
+        count = max(count for count in range(1, STATES + 1) if n % count == 0)
         self.scan, self.reverse, self.states = scan, reverse, (f32(0),) * count
 
     def passes(self, *more: Tensor) -> np.ndarray:
@@ -356,19 +356,18 @@ def _sum(t: Tensor, dim: int) -> Tensor:
 
 def forward(scan: Scan, reverse: Sequence[bool], save: bool) -> tuple[Tensor, Tensor, Tensor]:
     """→ output (B, L, D); if `save`, also the sum before the gate and states every `CHUNK`."""
-    dim, n = scan.sizes[3:]
-    ready = _Prepared(scan, reverse)
-    k, batch, length, wide, many = ready.scan.sizes
+    ready, dim = _Prepared(scan, reverse), scan.sizes[3]
+    k, batch, length, wide, n = ready.scan.sizes
     out, total, saved = torch.empty(batch, length, wide), torch.empty(0), torch.empty(0)
     if save:
-        saved = torch.empty(k * batch * -(-length // CHUNK) * many * wide)
+        saved = torch.empty(k * batch * -(-length // CHUNK) * n * wide)
         total = torch.empty_like(out) if scan.z is not None else total
     passes = ready.passes(*[saved.view(k, -1)] * save)
     call = ready.call(total.data_ptr(), out.data_ptr())
     pool.run(_forward, batch * (wide // WIDTH), passes, call, ready.states)
-    if (wide, many) != (dim, n):
+    if wide != dim:
         out, total = out[..., :dim].contiguous(), total[..., :dim].contiguous()
-        saved = saved.view(-1, many, wide)[:, :n, :dim].flatten() if save else saved
+        saved = saved.view(-1, wide)[:, :dim].flatten()
     return out, total, saved
 
 
@@ -376,26 +375,22 @@ def backward(
     grad: Tensor, scan: Scan, reverse: Sequence[bool], total: Tensor, saved: Tensor
 ) -> tuple[Tensor | None, ...]:
     """Gradients in the order of `Scan`'s fields."""
-    dim, n = scan.sizes[3:]
-    ready = _Prepared(scan, reverse)
-    k, batch, length, wide, many = ready.scan.sizes
+    ready, dim = _Prepared(scan, reverse), scan.sizes[3]
+    k, batch, length, wide, n = ready.scan.sizes
     grad = grad.float().contiguous()
-    if (wide, many) != (dim, n):
-        padded = (0, wide - dim)
-        grad, total = F.pad(grad, padded), F.pad(total, padded)
-        saved = F.pad(saved.view(-1, n, dim), (*padded, 0, many - n))
-    blocks = wide // WIDTH
+    if wide != dim:
+        grad, total, saved = (F.pad(t, (0, wide - dim)) for t in (grad, total, saved.view(-1, dim)))
+    count, blocks = len(ready.states), wide // WIDTH
     each = max(1, min(blocks, -(-batch * blocks // TASKS)))  # blocks of a task
-    shares, row = -(-blocks // each), many // len(ready.states) * STATES
+    shares, row = -(-blocks // each), (n // count, STATES)
     d_u, d_delta = (torch.empty(k, batch, length, wide) for _ in range(2))
-    d_enter, d_read = (_zeros(k, batch, shares, length, row) for _ in range(2))
-    d_rates, d_z = _zeros(k, batch, many, wide), torch.empty_like(total)
+    d_enter, d_read = (_zeros(k, batch, shares, length, *row) for _ in range(2))
+    d_rates, d_z = _zeros(k, batch, n, wide), torch.empty_like(total)
     d_skip, d_bias = (torch.empty(k, batch, wide) for _ in range(2))
-    call = ready.call(total.data_ptr(), 0, d_z.data_ptr(), *_place(grad), each, row)
+    call = ready.call(total.data_ptr(), 0, d_z.data_ptr(), *_place(grad), each, math.prod(row))
     passes = ready.passes(saved.view(k, -1), d_u, d_delta, d_rates, d_enter, d_read, d_skip, d_bias)
     pool.run(_backward, batch * shares, passes, call, ready.states)
-    d_B, d_C = (_sum(t, 2)[..., :n] for t in (d_enter, d_read))
-    d_A = _sum(d_rates, 1).transpose(1, 2)[:, :dim, :n]
-    d_D, d_bias = (_sum(t, 1)[:, :dim] for t in (d_skip, d_bias))
+    d_B, d_C = (_sum(t, 2)[..., :count].flatten(3) for t in (d_enter, d_read))
+    d_A, d_D, d_bias = (_sum(t, 1)[..., :dim] for t in (d_rates, d_skip, d_bias))
     grad_z = d_z[..., :dim] if scan.z is not None else None
-    return d_u[..., :dim], d_delta[..., :dim], d_A, d_B, d_C, d_D, d_bias, grad_z
+    return d_u[..., :dim], d_delta[..., :dim], d_A.mT, d_B, d_C, d_D, d_bias, grad_z
