@@ -9,7 +9,9 @@ from vitrail.cli.common import out
 
 
 def run(
-    source: Annotated[str, typer.Argument(help="A folder or Hub id of transformers or timm, or a Vim .pth.")],
+    source: Annotated[
+        str, typer.Argument(help="A folder or Hub id of transformers or timm, or a Vim .pth.")
+    ],
     destination: Annotated[Path, typer.Argument(help="The folder to make.")],
 ) -> None:
     """Rewrites a model as config.json and model.safetensors; reads .bin and .pth safely."""

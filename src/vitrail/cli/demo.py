@@ -37,7 +37,8 @@ def run(
         shutil.rmtree(run_folder, ignore_errors=True)  # the demo's own, from an earlier showing
         learned, report = _train(run_folder, model, epochs)
         link = f'<p><a href="{name}/{report.name}">How it learned, and where it errs</a></p>'
-        sections += [page.section(f"{told.replace('a ', 'A ', 1)}, trained from scratch", learned, link)]
+        title = f"A{told[1:]}, trained from scratch"
+        sections += [page.section(title, learned, link)]
         page.write(folder / "index.html", TITLE, SUBTITLE, sections)
         reports.append(report)
     out.print(f"\nall models:       {shown}", highlight=False)

@@ -24,8 +24,9 @@ HOW_TO_READ = (
     "Bright is where the class token looks, or the patches on average where there is none. Each "
     "picture has its own scale, from the least weight to the greatest. Rollout follows attention "
     "through all layers. A Mamba has no attention; shown is how much of each patch its scans still "
-    "carry when they reach the token. In the last picture of the first row, the three main directions of the "
-    "patch features are red, green and blue: patches of like colour are alike to the model"
+    "carry when they reach the token. In the last picture of the first row, the three main "
+    "directions of the patch features are red, green and blue: patches of like colour are alike to "
+    "the model"
 )
 
 

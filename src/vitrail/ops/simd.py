@@ -159,7 +159,7 @@ def sigmoid(b: Builder, x: Value, e: Value) -> Value:
 
 
 def _fold(b: Builder, x: Value, y: Value, lanes: Sequence[int], others: int) -> Value:
-    """x and y in one another's wake, at `lanes`, plus those that many `others` further on."""
+    """Of x and y, one behind the other, `lanes`, plus the lanes that are `others` further on."""
     there = ir.VectorType(_INT32, len(lanes))
     masks = (ir.Constant(there, [lane + plus for lane in lanes]) for plus in (0, others))
     return b.fadd(*(b.shuffle_vector(x, y, mask) for mask in masks))
