@@ -220,6 +220,8 @@ def in_c(scan: Scan, code: ctypes.CDLL) -> Rival:
     assert dim % code.lanes() == 0, f"{dim} channels are no multiple of {code.lanes()} lanes"
     leaves = own(scan)
     blocks, chunks = dim // code.lanes(), -(-length // CHUNK)
+    # Blocks of one task share rows of partial sums; there are 32 tasks at least, where possible.
+    blocks = -(-blocks // min(blocks, (batch * blocks + 31) // 32))
     reverse = (ctypes.c_int64 * k)(*REVERSE)
     pointers = [t.data_ptr() for t in leaves]
     call = _Scan(*pointers, reverse, batch, length, dim, CHUNK, torch.get_num_threads())

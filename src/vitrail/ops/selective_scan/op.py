@@ -62,7 +62,7 @@ def resolve(backend: str, u: Tensor) -> str:
         if u.dtype == torch.float64:
             return "torch"
         if u.device.type == "cuda":
-            return "triton" if importlib.util.find_spec("triton") else "torch"
+            return "triton" if _triton_is_new() else "torch"
         has_numba = u.device.type == "cpu" and importlib.util.find_spec("numba")
         return "numba" if has_numba else "torch"
     if backend in ("numba", "triton") and u.dtype == torch.float64:
@@ -71,6 +71,13 @@ def resolve(backend: str, u: Tensor) -> str:
         extra = " It is in vitrail[fast]." if backend == "numba" else ""
         raise ConfigError(f'backend="{backend}" is not installed: pip install {backend}.{extra}')
     return backend
+
+
+def _triton_is_new() -> bool:
+    """Whether there is a Triton whose language has tuples: 3.3, of PyTorch 2.7."""
+    if not importlib.util.find_spec("triton"):
+        return False
+    return hasattr(importlib.import_module("triton.language"), "tuple")
 
 
 def _backend(name: str, u: Tensor) -> ModuleType:
