@@ -19,7 +19,7 @@ def run(
     folder: Annotated[Path, typer.Option("--out", "-o", help="Where to put it all.")] = Path(
         "runs/demo"
     ),
-    epochs: Annotated[int, typer.Option(min=1, help="Of the small training.")] = 6,
+    epochs: Annotated[int, typer.Option(min=1, help="Of the small trainings.")] = 4,
 ) -> None:
     """Looks through a real ViT-S/14, trains a small ViT and a Vision Mamba, opens the report."""
     import shutil
