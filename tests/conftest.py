@@ -37,3 +37,8 @@ torch.set_num_threads(1)  # small models: threads would only wait for each other
 def seeded() -> None:
     """Every test starts from the same random numbers."""
     torch.manual_seed(0)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--parity-table` writes docs/parity.md from what the comparisons found."""
+    parser.addoption("--parity-table", action="store_true", help="write docs/parity.md")

@@ -16,6 +16,14 @@ SHRINK = {
     "mlp_dim": 48,
 }
 
+# What a class needs to be small, where the above is not it. Keep them fast: they run 20 tests each.
+SMALL: dict[str, dict[str, Any]] = {}
+
+# A second image size, where 48 x 24 pixels is not one; and one that is refused, with the reason; an
+# empty tuple where every size works.
+RECTANGLES: dict[str, tuple[int, ...]] = {}
+REFUSED: dict[str, tuple[tuple[int, ...], str]] = {}
+
 # Keywords that change what a model computes, each of which must keep the contract too.
 MORE: dict[str, list[dict[str, Any]]] = {
     "ViT": [
@@ -43,4 +51,5 @@ def small(name: str, **more: Any) -> Backbone:
     model = get_model_class(name)
     variant = next(entry.variant for entry in variants().values() if entry.model is model)
     shrunk = {k: v for k, v in SHRINK.items() if k in inspect.signature(model.__init__).parameters}
+    shrunk |= SMALL.get(name, {})
     return model(**{**variant.keywords, **shrunk, **more}).eval()

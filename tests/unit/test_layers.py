@@ -153,7 +153,7 @@ def test_a_pyramid_shrinks_its_grid_and_refuses_to_drop() -> None:
     assert model(images).shape == (2, 3)
     assert [f.grid for f in model.intermediates(images, [0, -1])] == [(4, 4), (2, 2)]
     dropped = model.embed(images).take(torch.tensor([[0, 1], [2, 3]]))
-    with pytest.raises(TierError, match="Toy is a pyramid"):
+    with pytest.raises(TierError, match="Toy needs every patch"):
         model.encode(dropped)
     with pytest.raises(TierError, match="no full grid"):
         dropped.image()

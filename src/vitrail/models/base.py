@@ -23,17 +23,28 @@ class Features(NamedTuple):
     prefix: Tensor  # (B, P, D): class, distillation, register tokens; P may be 0
     grid: tuple[int, ...]  # (H, W), (T, H, W) or (L,) of the whole image
     kept: Tensor | None = None  # (B, N): which places of the grid `patches` holds; None: all
+    aside: tuple[Any, ...] = ()  # what a model carries beside its patches, such as a second scale
+
+    @classmethod
+    def of_map(cls, x: Tensor, prefix: Tensor | None = None) -> "Features":
+        """Features of a map (B, *grid, D), channels last: no copy."""
+        patches = x.flatten(1, -2)
+        return cls(patches, patches[:, :0] if prefix is None else prefix, tuple(x.shape[1:-1]))
 
     def take(self, index: Tensor) -> "Features":
         """Only the patches at index (B, K). Keep it sorted: order matters to scans."""
         kept = index if self.kept is None else self.kept.gather(1, index)
         return self._replace(patches=take(self.patches, index), kept=kept)
 
-    def image(self) -> Tensor:
-        """Patches as a map (B, D, *grid)."""
+    def map(self) -> Tensor:
+        """Patches as a map (B, *grid, D), channels last: no copy."""
         if self.kept is not None:
             raise TierError("patches were dropped: what is left is no full grid to draw as a map.")
-        return self.patches.transpose(1, 2).unflatten(2, self.grid)
+        return self.patches.unflatten(1, self.grid)
+
+    def image(self) -> Tensor:
+        """Patches as a map (B, D, *grid), channels first."""
+        return self.map().movedim(-1, 1)
 
 
 class Unrolled(NamedTuple):
@@ -171,8 +182,12 @@ class Backbone(nn.Module, metaclass=_Recorded):
 
     def no_decay(self) -> set[str]:
         """Parameters that weight decay must leave alone: all vectors, and tokens and positions."""
-        tables = {"position", "class_token", "distillation_token", "registers"}
-        return {n for n, p in self.named_parameters() if p.ndim < 2 or n in tables}
+        tables = ("position", "class_token", "distillation_token", "registers", "bias_table")
+        return {
+            name
+            for name, parameter in self.named_parameters()
+            if parameter.ndim < 2 or name.endswith(tables)
+        }
 
     def positions_at(self, grid: tuple[int, ...]) -> Tensor | None:
         """The table of learned positions resampled to another grid; None: the model has none."""
@@ -185,6 +200,13 @@ class Backbone(nn.Module, metaclass=_Recorded):
                 parameter.requires_grad = name.startswith("head.")
             else:
                 parameter.requires_grad = self.layer_of(name) >= layers
+
+    def needs_all(self, features: Features) -> None:
+        """Raises `TierError` if patches were dropped from what this model needs whole."""
+        if features.kept is not None:
+            raise TierError(
+                f"{type(self).__name__} needs every patch of the grid: mask, do not drop."
+            )
 
     def _block_indices(self, layers: abc.Sequence[int]) -> list[int]:
         """Resolves negative indices; raises `ConfigError` for a block that is not there."""
@@ -235,20 +257,35 @@ class Sequence(Backbone):
         return [caught[i] for i in wanted]
 
 
-class Pyramid(Backbone):
-    """The tier of models whose grid shrinks on the way: patches may be masked, not dropped.
+class Stage(nn.Module):
+    """A stage of a pyramid: first a coarser grid, then blocks. Both see maps (B, H, W, D)."""
 
-    Its `blocks` are stages, each a module from Features to Features on a coarser grid.
+    def __init__(self, downsample: nn.Module, blocks: abc.Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.downsample = downsample
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, features: Features) -> Features:
+        """Features on a grid → Features on this stage's."""
+        x = self.downsample(features.map())
+        for block in self.blocks:
+            x = block(x)
+        return Features.of_map(x)
+
+
+class Pyramid(Backbone):
+    """The tier of models that need the whole grid: patches may be masked, not dropped.
+
+    Its `blocks` are stages, each a module from Features to Features, most on a coarser grid than
+    the one before: `Stage`, or one that does more. `strides` says how coarse.
     """
 
     norm: nn.Module
+    strides: tuple[int, ...]  # pixels a place of each stage's grid stands for
 
     def encode(self, features: Features) -> Features:
         """Features on the finest grid → normalised Features on the coarsest."""
-        if features.kept is not None:
-            raise TierError(
-                f"{type(self).__name__} is a pyramid: mask its patches, do not drop them."
-            )
+        self.needs_all(features)
         features = self.run_blocks(features)
         return features._replace(patches=self.norm(features.patches))
 
