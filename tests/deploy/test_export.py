@@ -21,24 +21,33 @@ from vitrail.deploy import export
 from vitrail.deploy.export import export_onnx
 from vitrail.deploy.inference import halve
 from vitrail.errors import ConfigError, DataError, VitrailError
-from vitrail.models.base import Backbone
+from vitrail.models.base import Backbone, Sequence
 from vitrail.ops.selective_scan import Scan, selective_scan
 from vitrail.ops.selective_scan.export import _softplus
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
 
+# Classes that export for any image size too.
+ANY_SIZE = ("ViT", "SimpleViT", "DeiT", "VisionMamba")
 # Every class as it is, and two that have the most to get wrong; the others take minutes.
 QUICK = ["ViT-mean-rope-True", "VisionMamba-v2+gate+paired+doubled-6-4-learned+rope"]
 EVERY = [
     pytest.param(*case, id=name, marks=[] if not case[1] or name in QUICK else pytest.mark.slow)
     for case, name in zip(CASES, IDS, strict=True)
+    if case[0] in ANY_SIZE
+]
+OTHERS = [
+    pytest.param(*case, id=name, marks=[] if name == "Swin" else pytest.mark.slow)
+    for case, name in zip(CASES, IDS, strict=True)
+    if case[0] not in ANY_SIZE
 ]
 
 
 def shaken(name: str, **more: Any) -> Backbone:
     """A small model no parameter of which is at a value that hides a mistake."""
-    shallow = {"depth": 2 if "paired" in more.get("mixer", "") else 1}
-    model = small(name, **{**more, **shallow})
+    if name in ANY_SIZE:
+        more["depth"] = 2 if "paired" in more.get("mixer", "") else 1
+    model = small(name, **more)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -100,6 +109,18 @@ def test_any_batch_and_any_size(name: str, more: dict[str, Any], tmp_path: Path)
     if model.config.get("stride") is None:  # else patches overlap, and any size will do
         with pytest.raises(Exception, match="cannot be reshaped"):
             run(path, torch.randn(1, model.channels, 30, 33))
+
+
+@pytest.mark.parametrize(("name", "more"), OTHERS)
+def test_any_batch_at_one_size(name: str, more: dict[str, Any], tmp_path: Path) -> None:
+    model, path = shaken(name, **more), tmp_path / "model.onnx"
+    exported = export_onnx(model, path)
+    assert exported.inputs == ("batch", model.channels, *model.image_size)
+    images = torch.randn(3, model.channels, *model.image_size)
+    torch.testing.assert_close(run(path, images), model(images).detach(), **CLOSE)
+    if not isinstance(model, Sequence):
+        with pytest.raises(ConfigError, match="cannot be exported for any size"):
+            export_onnx(model, path, dynamic_size=True)
 
 
 @pytest.mark.parametrize(

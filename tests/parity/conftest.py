@@ -11,7 +11,7 @@ HEAD = """# Models and their originals
 
 Written by `pytest tests/parity/test_pairs.py --parity-table`: small models with random weights, the
 same in both, and the largest difference of their logits, in units of the largest logit where that
-is above 1. The gradient is the one that reaches the pixels, in float64.
+is above 1. The gradient is the one that reaches the pixels, in float64, in units of its largest.
 
 | model | original | inputs | float64 | gradient | float32 | what had to be made equal |
 | --- | --- | --- | --- | --- | --- | --- |

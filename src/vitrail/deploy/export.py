@@ -22,15 +22,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitrail.deploy.inference import HalfLinear
 from vitrail.errors import ConfigError, VitrailError
 from vitrail.files import TEMPORARY, atomic_write
-from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
+from vitrail.hub.load import at_size
+from vitrail.layers.patch import PatchEmbed, to_tuple
 from vitrail.layers.ssm import Mamba
 from vitrail.layers.tap import Tapped
-from vitrail.models.base import Backbone
+from vitrail.models.base import Backbone, Sequence
 
 OPSET = 20  # from here on GELU is one node, and onnxruntime has it since 1.17
 OPSETS = (18, 23)  # what PyTorch translates to
@@ -92,7 +93,8 @@ def export_onnx(
         sizes.append((1, traced))
     cases = [_case(plain, batch, at) for batch, at in sizes]
     if not dynamic_size:
-        _settle(plain, size)
+        # here and now, so that the graph need not resample
+        plain = at_size(plain, size).requires_grad_(False)
     graph = _translate(plain, traced, dynamic_size, opset)
     graph.metadata_props.update(_about(model, size))
     weights, difference = _write(graph, path, cases)
@@ -122,8 +124,12 @@ def _size(model: Backbone, image_size: int | tuple[int, ...] | None) -> tuple[in
 
 
 def _embed(model: Backbone) -> PatchEmbed:
-    embed = model.patch_embed
-    assert isinstance(embed, PatchEmbed)
+    embed = getattr(model, "patch_embed", None)
+    if not isinstance(model, Sequence) or not isinstance(embed, PatchEmbed):
+        raise ConfigError(
+            f"{type(model).__name__} cannot be exported for any size: leave out dynamic_size, and "
+            "give image_size."
+        )
     return embed
 
 
@@ -136,15 +142,6 @@ def _case(model: Backbone, batch: int, size: tuple[int, ...]) -> _Case:
     if not logits.isfinite().all():
         raise VitrailError("what the model says of noise is not finite: its weights are damaged.")
     return _Case(images, logits)
-
-
-def _settle(model: Backbone, size: tuple[int, ...]) -> None:
-    """Resamples learned positions here and now, so that the graph need not."""
-    grid = patch_grid(size, _embed(model).patch, _embed(model).stride)
-    table = model.positions_at(grid)
-    if table is not None:  # else the grid may be what rotations are scaled to
-        model.position = nn.Parameter(table, requires_grad=False)
-        model.grid = grid
 
 
 def _translate(model: Backbone, size: tuple[int, ...], dynamic_size: bool, opset: int) -> Any:

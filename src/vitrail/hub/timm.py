@@ -1,4 +1,4 @@
-"""Weights as timm saves them for the Hub: plain vit_*, deit_*, deit3_* and DINOv2's.
+"""Weights as timm saves them for the Hub: plain vit_*, deit_*, deit3_*, DINOv2's, and `families`.
 
 Positions are resampled with antialiasing for other sizes, as timm does.
 """
@@ -12,6 +12,7 @@ from torch import Tensor
 from vitrail.data.preprocess import Preprocess
 from vitrail.errors import LoadError
 from vitrail.hub.artifact import fill
+from vitrail.hub.families import of_timm
 from vitrail.hub.names import count_blocks, fold_prefix_positions, rename
 from vitrail.models.base import Backbone
 from vitrail.models.deit import DeiT
@@ -24,12 +25,17 @@ PLAIN = re.compile(
     r"_patch\d+(_reg\d+)?(_\d+|_dinov2)?(\..*)?"
 )
 HEADS = {192: 3, 384: 6, 512: 8, 768: 12, 1024: 16, 1280: 16}  # timm's, by width
-KNOWN_ARGUMENTS = {
+TRAINING_ARGUMENTS = {
+    "drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate", "pos_drop_rate",
+    "patch_drop_rate",
+}  # fmt: skip
+KNOWN_ARGUMENTS = TRAINING_ARGUMENTS | {
     "img_size", "patch_size", "in_chans", "num_classes", "global_pool", "embed_dim", "depth",
     "num_heads", "mlp_ratio", "qk_norm", "init_values", "class_token", "no_embed_class",
-    "reg_tokens", "dynamic_img_size", "drop_rate", "proj_drop_rate", "attn_drop_rate",
-    "drop_path_rate", "pos_drop_rate", "patch_drop_rate",
+    "reg_tokens", "dynamic_img_size",
 }  # fmt: skip
+# Constructor arguments that most of timm's families have.
+COMMON_ARGUMENTS = {"img_size": "image_size", "in_chans": "channels", "num_classes": "num_classes"}
 
 RULES = [
     (r"cls_token", "class_token"),
@@ -56,7 +62,7 @@ def convert(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) ->
     architecture, arguments = config["architecture"], config.get("model_args") or {}
     preprocess = config["pretrained_cfg"]
     if not PLAIN.fullmatch(architecture):
-        raise LoadError(f"timm's {architecture!r} is no plain ViT or DeiT: it is not supported.")
+        return _convert_family(config, tensors, folder)
     if strange := sorted(arguments.keys() - KNOWN_ARGUMENTS):
         raise LoadError(f"timm's {architecture!r} with {strange[0]}=... is not supported.")
     weights = rename(tensors, RULES, [])
@@ -96,7 +102,30 @@ def convert(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) ->
     elif "registers" in weights and weights["position"].shape[1] > patches + 1:
         raise LoadError(f"timm's {architecture!r} gives registers positions: it is not supported.")
     fill(model, fold_prefix_positions(weights, tokens, patches), str(folder))
-    model.preprocess = Preprocess.from_timm(preprocess)
+    return _dressed(model, config)
+
+
+def _convert_family(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> Backbone:
+    name = config["architecture"].partition(".")[0]  # behind the point: what it was trained on
+    family, keywords = of_timm(name)
+    keywords = {**keywords, "num_classes": config.get("num_classes", 0)}
+    known = {**COMMON_ARGUMENTS, **family.arguments}
+    for argument, value in (config.get("model_args") or {}).items():
+        if argument in known:
+            meaning = known[argument]
+            value = tuple(value) if isinstance(value, list) else value
+            keywords |= {meaning: value} if isinstance(meaning, str) else meaning(value)
+        elif argument not in TRAINING_ARGUMENTS:
+            raise LoadError(f"timm's {name!r} with {argument}=... is not supported.")
+    model = family.model(**keywords)
+    weights = rename(tensors, family.rules, family.ignored)
+    fill(model, family.finish(weights, model), str(folder))
+    return _dressed(model, config)
+
+
+def _dressed(model: Backbone, config: dict[str, Any]) -> Backbone:
+    """The model with timm's preprocessing and labels."""
+    model.preprocess = Preprocess.from_timm(config["pretrained_cfg"])
     names = config.get("label_names")
     model.labels = list(names) if isinstance(names, list) else None
     return model

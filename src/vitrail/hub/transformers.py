@@ -1,4 +1,4 @@
-"""Weights as the transformers library saves them: ViT, DeiT, DINOv2, with and without registers.
+"""Weights as the transformers library saves them: ViT, DeiT, DINOv2, and those in `families`.
 
 Logits and features equal the original's. Left out on purpose, and saying so here: the pooler of
 ViTModel and DeiTModel (a tanh layer of BERT's, trained by no published checkpoint's task) and mask
@@ -6,6 +6,7 @@ tokens, which serve pretraining only.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from torch import Tensor
 from vitrail.data.preprocess import Preprocess
 from vitrail.errors import LoadError
 from vitrail.hub.artifact import fill
-from vitrail.hub.names import fold_prefix_positions, fuse_qkv, rename
+from vitrail.hub.families import Transformers, of_transformers
+from vitrail.hub.names import fold_prefix_positions, fuse, rename
 from vitrail.models.base import Backbone
 from vitrail.models.deit import DeiT
 from vitrail.models.vit import ViT
@@ -49,15 +51,17 @@ IGNORED = [BASE + r"pooler\.dense\.(weight|bias)", BASE + r"embeddings\.mask_tok
 
 def recognises(config: dict[str, Any]) -> bool:
     """Whether a config.json is transformers', of a kind known here."""
-    return config.get("model_type") in KINDS
+    return config.get("model_type") in (*KINDS, *of_transformers())
 
 
 def convert(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> Backbone:
     """The model of a config and its tensors; preprocessing from preprocessor_config.json."""
     kind = config["model_type"]
-    _check(config)
+    if kind in of_transformers():
+        return _convert_family(of_transformers()[kind], config, tensors, folder)
+    _check(config, {"hidden_act": "gelu", "qkv_bias": True, "use_swiglu_ffn": False})
     keywords = _keywords(config)
-    weights = fuse_qkv(rename(tensors, RULES, IGNORED))
+    weights = fuse(rename(tensors, RULES, IGNORED))
     classes = next((len(weights[n]) for n in ("head.weight", "head.cls.weight") if n in weights), 0)
     if kind == "deit":
         pool = "both" if "head.cls.weight" in weights else "cls"
@@ -74,6 +78,19 @@ def convert(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) ->
         tokens = ["class_token"]
     patches = model.grid[0] * model.grid[1]
     fill(model, fold_prefix_positions(weights, tokens, patches), str(folder))
+    model.labels = _labels(config, classes)
+    model.preprocess = _preprocess(folder, model)
+    return model
+
+
+def _convert_family(
+    family: Transformers, config: dict[str, Any], tensors: dict[str, Tensor], folder: Path
+) -> Backbone:
+    _check(config, family.expected)
+    weights = rename(tensors, family.rules, family.ignored)
+    classes = len(weights.get("head.weight", ()))
+    model = family.model(**family.keywords(config), num_classes=classes)
+    fill(model, family.finish(weights, model), str(folder))
     model.labels = _labels(config, classes)
     model.preprocess = _preprocess(folder, model)
     return model
@@ -100,9 +117,8 @@ def _keywords(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check(config: dict[str, Any]) -> None:
+def _check(config: dict[str, Any], expected: Mapping[str, Any]) -> None:
     """Raises `LoadError` for settings that would change the output and are not supported."""
-    expected = {"hidden_act": "gelu", "qkv_bias": True, "use_swiglu_ffn": False}
     for key, value in expected.items():
         if config.get(key, value) != value:
             raise LoadError(

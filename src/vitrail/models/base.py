@@ -93,6 +93,7 @@ class Backbone(nn.Module, metaclass=_Recorded):
     and `head`. `config` holds the constructor's keywords and rebuilds the model.
     """
 
+    axes: tuple[int, ...] = (2,)  # how many its images may have; an int as image_size: the first
     config: dict[str, Any]
     grid: tuple[int, ...]  # of patches, at image_size
     blocks: nn.ModuleList
@@ -100,7 +101,7 @@ class Backbone(nn.Module, metaclass=_Recorded):
 
     def __init__(self, image_size: int | tuple[int, ...], channels: int, num_classes: int) -> None:
         super().__init__()
-        self.image_size = to_tuple(image_size)
+        self.image_size = to_tuple(image_size, self.axes)
         self.channels = channels
         self.num_classes = num_classes
         self.gradient_checkpointing = False
@@ -193,6 +194,14 @@ class Backbone(nn.Module, metaclass=_Recorded):
         """The table of learned positions resampled to another grid; None: the model has none."""
         return None
 
+    def weights_for(self, other: "Backbone") -> dict[str, Tensor] | None:
+        """The weights for `other`, this model at another image_size: positions resampled.
+
+        None: no positions are learned, and this model serves any size as it is.
+        """
+        table = self.positions_at(other.grid)
+        return None if table is None else {**self.state_dict(), "position": table}
+
     def freeze(self, layers: int | None = None) -> None:
         """Freezes all below layer `layers`, as `layer_of` counts; None: all but the head."""
         for name, parameter in self.named_parameters():
@@ -281,6 +290,7 @@ class Pyramid(Backbone):
     """
 
     norm: nn.Module
+    dim: tuple[int, ...]  # width of each stage
     strides: tuple[int, ...]  # pixels a place of each stage's grid stands for
 
     def encode(self, features: Features) -> Features:
@@ -296,6 +306,21 @@ class Pyramid(Backbone):
             features = stage(features)
             caught.append(features)
         return [caught[i] for i in wanted]
+
+    def pool(self, features: Features) -> Tensor:
+        """Features → the mean of the patches (B, D)."""
+        return features.patches.mean(dim=1)
+
+    @property
+    def pooled_dim(self) -> int:
+        """The last stage's width."""
+        return self.dim[-1]
+
+    def cut(self, depth: int) -> None:
+        """Raises `TierError`: the last norm fits the last stage only."""
+        raise TierError(
+            f"{type(self).__name__} cannot be cut to depth={depth}: take `intermediates` instead."
+        )
 
 
 def _initialise(model: nn.Module) -> None:
