@@ -1,5 +1,10 @@
-"""Builds the documentation: docs/config.md from the settings, then docs/site/ from the pages."""
+"""Builds the documentation: pages from the code, then docs/site/ from all pages.
 
+docs/config.md comes from the settings; docs/models.md, and the multiply-adds that `vitrail models`
+shows, from the models. docs/parity.md and docs/zoo.md say themselves what writes them.
+"""
+
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +12,7 @@ import markdown
 import pydantic
 
 from vitrail.data.views import ViewConfig
+from vitrail.lens import catalogue
 from vitrail.train.run import Run
 
 DOCS = Path(__file__).parent
@@ -57,6 +63,37 @@ def config_page() -> str:
     return "\n".join(parts)
 
 
+MODELS = """# Models
+
+Made by `make docs` from the code; do not edit. `create_model("NAME")` builds one; `vitrail models`
+shows this table in a terminal. Multiply-adds are of one image, as papers count them: matrix
+products, convolutions, attention and scans. Weights: whose folders and files `load` reads.
+[Parity](parity.md) says how each was compared with its original, [the zoo](zoo.md) how small ones
+train.
+
+Tiers: of a *sequence* patches may be dropped, so every method can train it; a *pyramid* needs the
+whole grid, and gives maps at several strides; a *backbone* has a forward pass and intermediates.
+"""
+
+
+def models_page(counted: dict[str, int]) -> str:
+    """docs/models.md, with multiply-adds by variant."""
+    parts = [MODELS]
+    for entry in catalogue.catalogue():
+        paper, weights = entry.paper, ", ".join(entry.weights) or "none published, or not read"
+        parts.append(
+            f"## {entry.model.__name__}\n\n[{paper.title}]({paper.url}), {paper.year}. "
+            f"Tier: {entry.tier}. Weights: {weights}.\n\n"
+            "| name | parameters | multiply-adds |\n| --- | ---: | ---: |"
+        )
+        parts += [
+            f"| {name} | {parameters:,} | {counted[name] / 1e9:.2f} G |"
+            for name, parameters in entry.variants.items()
+        ]
+        parts.append("")
+    return "\n".join(parts)
+
+
 def _args(field: Any) -> bool:
     return bool(getattr(field.annotation, "__args__", None))
 
@@ -64,6 +101,10 @@ def _args(field: Any) -> bool:
 def main() -> None:
     """Writes config.md and the site."""
     (DOCS / "config.md").write_text(config_page(), "utf-8")
+    names = [name for entry in catalogue.catalogue() for name in entry.variants]
+    counted = {name: catalogue.count_multiply_adds(name) for name in sorted(names)}
+    catalogue.COUNTED.write_text(json.dumps(counted, indent=1) + "\n", "utf-8")
+    (DOCS / "models.md").write_text(models_page(counted), "utf-8")
     site = DOCS / "site"
     site.mkdir(exist_ok=True)
     sources = [*(ROOT / name for name in PAGES), *sorted(DOCS.glob("*.md"))]

@@ -19,7 +19,7 @@ class Stage(NamedTuple):
     multiply_adds: int
 
 
-def shapes(model: Backbone, image_size: tuple[int, int] | None = None) -> list[Stage]:
+def shapes(model: Backbone, image_size: tuple[int, ...] | None = None) -> list[Stage]:
     """Every stage of a forward pass of one image, in order, then the total.
 
     Matrix products, convolutions, attention and scans are counted, as papers count them: one
@@ -27,8 +27,8 @@ def shapes(model: Backbone, image_size: tuple[int, int] | None = None) -> list[S
     nothing, whatever its size.
     """
     with torch.device("meta"):
-        twin = type(model)(**model.config).eval()
-    size = image_size or (model.image_size[0], model.image_size[1])
+        twin = type(model)(**model.config).eval().requires_grad_(False)
+    size = image_size or model.image_size
     image = torch.empty(1, model.channels, *size, device="meta")
     counter = FlopCounterMode(display=False, custom_mapping=FLOPS)
     seen: dict[nn.Module, tuple[str, int]] = {}  # a module's output and its multiply-adds
