@@ -22,7 +22,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.test data
-	for script in startup vit selective_scan vim_resolution; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in startup linear vit selective_scan vim_resolution navit zoo; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 docs: $(VENV)/.docs
 	$(BIN)/python docs/build.py

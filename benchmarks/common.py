@@ -67,9 +67,16 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write(name: str, results: dict[str, Any]) -> None:
+def read(name: str) -> dict[str, Any]:
+    """What benchmarks/results/NAME.json holds; nothing, if it is not there."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def write(name: str, results: dict[str, Any], told: bool = True) -> None:
     """Writes benchmarks/results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), **results}, indent=1) + "\n")
-    print(f"written: {path.relative_to(RESULTS.parent.parent)}")
+    if told:
+        print(f"written: {path.relative_to(RESULTS.parent.parent)}")

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
+from vitrail.layers.linear import Linear
 from vitrail.layers.position import Rotation, rotate
 from vitrail.layers.tap import Tapped
 
@@ -19,7 +20,8 @@ class Attend(Tapped):
 
     `scale` is 1 / √d if None. `before` and `after` are modules that map the logits and the weights,
     both (B, H, N, M), to the same shape, as those who mix heads do; no fused kernel has a place for
-    them, so weights are then computed one by one. The tap sees what the softmax gives.
+    them, nor on a CPU for values of another width than the keys, so weights are then computed one
+    by one. The tap sees what the softmax gives.
     """
 
     def __init__(
@@ -35,9 +37,14 @@ class Attend(Tapped):
         self.before, self.after = before, after
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-        """q (B, H, N, d), k and v (B, H, M, d), bias as (B, H, N, M) or less → (B, H, N, d)."""
+        """q (B, H, N, d), k (B, H, M, d), v (B, H, M, e) → (B, H, N, e).
+
+        bias: (B, H, N, M) or less, added to the logits.
+        """
         dropout = self.dropout if self.training else 0.0
-        mixes = self.before is not None or self.after is not None
+        if bias is not None and bias.ndim == 3:
+            bias = bias[None]  # fused kernels know two axes, or four
+        mixes = self.before is not None or self.after is not None or k.shape[-1] != v.shape[-1]
         if mixes or self.tap is not None:
             weights = self._weights(q, k, bias)
             if self.tap is not None:
@@ -62,7 +69,7 @@ class Attention(nn.Module):
 
     `qk_norm` normalises each head's queries and keys, which keeps the logits of large models in
     bounds (Dehghani et al. 2023, https://arxiv.org/abs/2302.05442). `bias`: of q, k and v.
-    `attend`: another than `Attend(dropout)`.
+    `attend`: another than `Attend(dropout)`, or what stands in for it, from the same arguments.
     """
 
     def __init__(
@@ -74,16 +81,16 @@ class Attention(nn.Module):
         qk_norm: bool = False,
         norm_eps: float = 1e-6,
         bias: bool = True,
-        attend: Attend | None = None,
+        attend: Tapped | None = None,
     ) -> None:
         super().__init__()
         self.heads = heads
         head_dim = divide(dim, heads)
-        self.qkv = nn.Linear(dim, 3 * dim, bias=bias)
-        self.q_norm = nn.LayerNorm(head_dim, eps=norm_eps) if qk_norm else nn.Identity()
+        self.qkv = Linear(dim, 3 * dim, bias=bias)
+        self.q_norm: nn.Module = nn.LayerNorm(head_dim, eps=norm_eps) if qk_norm else nn.Identity()
         self.k_norm = nn.LayerNorm(head_dim, eps=norm_eps) if qk_norm else nn.Identity()
         self.attend = Attend(dropout) if attend is None else attend
-        self.proj = nn.Linear(dim, dim)
+        self.proj = Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -121,10 +128,10 @@ class CrossAttention(nn.Module):
         super().__init__()
         divide(dim, heads)
         self.heads = heads
-        self.q = nn.Linear(dim, dim, bias=bias)
-        self.kv = nn.Linear(context_dim or dim, 2 * dim, bias=bias)
+        self.q = Linear(dim, dim, bias=bias)
+        self.kv = Linear(context_dim or dim, 2 * dim, bias=bias)
         self.attend = Attend(dropout) if attend is None else attend
-        self.proj = nn.Linear(dim, dim)
+        self.proj = Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:

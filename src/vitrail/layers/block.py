@@ -69,16 +69,17 @@ class Block(nn.Module):
         drop_path: float = 0.0,
         layer_scale: float | None = None,
         norm_eps: float = 1e-6,
+        norm_bias: bool = True,
     ) -> None:
         super().__init__()
 
         def scale() -> nn.Module:
             return nn.Identity() if layer_scale is None else LayerScale(dim, layer_scale)
 
-        self.norm1 = nn.LayerNorm(dim, eps=norm_eps)
+        self.norm1 = nn.LayerNorm(dim, eps=norm_eps, bias=norm_bias)
         self.mixer = mixer
         self.scale1 = scale()
-        self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
+        self.norm2 = nn.LayerNorm(dim, eps=norm_eps, bias=norm_bias)
         self.mlp = mlp
         self.scale2 = scale()
         self.drop_path = DropPath(drop_path)

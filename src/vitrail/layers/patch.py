@@ -7,15 +7,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, DataError
+from vitrail.ops.linear import linear
 
 Size = int | tuple[int, ...]
 
 
-def to_tuple(value: Size, dims: int = 2) -> tuple[int, ...]:
-    """16 → (16, 16); (16, 8) stays."""
-    values = (value,) * dims if isinstance(value, int) else tuple(value)
-    if len(values) != dims or any(v < 1 for v in values):
-        raise ConfigError(f"size {value} is not {dims} whole numbers of at least 1.")
+# What the axes of signals, of images, and of videos and volumes are called.
+AXES = {1: ("length",), 2: ("height", "width"), 3: ("frames", "height", "width")}
+
+
+def to_tuple(value: Size, axes: int | tuple[int, ...] = 2) -> tuple[int, ...]:
+    """16 → (16, 16); (16, 8) stays. `axes`: how many numbers; an int takes the first."""
+    axes = (axes,) if isinstance(axes, int) else axes
+    values = (value,) * axes[0] if isinstance(value, int) else tuple(value)
+    if len(values) not in axes or any(v < 1 for v in values):
+        counts = " or ".join(map(str, sorted(axes)))
+        raise ConfigError(
+            f"size {value} is not {counts} whole number{'s' * (axes != (1,))} of at least 1."
+        )
     return values
 
 
@@ -39,6 +48,15 @@ def patch_grid(
             f"{' x '.join(map(str, patch))}: resize it to {nearest}."
         )
     return tuple(s // p for s, p in zip(size, patch, strict=True))
+
+
+def check_images(images: Tensor, channels: int, axes: int = 2) -> None:
+    """Raises `DataError` unless images are (B, channels, *size), with so many axes."""
+    if images.ndim != 2 + axes or images.shape[1] != channels:
+        raise DataError(
+            f"input of shape {tuple(images.shape)} does not fit a model for "
+            f"{channels}-channel images: give (batch, {channels}, {', '.join(AXES[axes])})."
+        )
 
 
 def patchify(images: Tensor, patch: tuple[int, ...]) -> Tensor:
@@ -91,15 +109,10 @@ class PatchEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """images (B, C, *size) → tokens (B, N, D) and their grid."""
-        if images.ndim != 2 + len(self.patch) or images.shape[1] != self.channels:
-            raise DataError(
-                f"input of shape {tuple(images.shape)} does not fit a model for "
-                f"{self.channels}-channel images: give (batch, {self.channels}, "
-                f"{', '.join(['height', 'width'] if len(self.patch) == 2 else ['size'])})."
-            )
+        check_images(images, self.channels, len(self.patch))
         grid = patch_grid(tuple(images.shape[2:]), self.patch, self.stride)
         if self.backend == "linear":
-            return F.linear(patchify(images, self.patch), self.weight.flatten(1), self.bias), grid
+            return linear(patchify(images, self.patch), self.weight.flatten(1), self.bias), grid
         if self.backend == "conv":
             convolve = (F.conv1d, F.conv2d, F.conv3d)[len(self.patch) - 1]
             tokens = convolve(images, self.weight, self.bias, stride=self.stride)

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, TierError, check_choice
+from vitrail.layers.linear import Linear
 from vitrail.layers.tap import Tapped
 from vitrail.ops import causal_conv as conv
 from vitrail.ops import selective_scan as ssm
+from vitrail.ops.linear import linear
 from vitrail.ops.selective_scan.matrix import attention
 
 # How many sets of parameters, and how many directions, each kind has.
@@ -44,6 +45,8 @@ class Mamba(Tapped):
     Parameters of the directions are stacked along their first axis.
     """
 
+    undecayed = ("A_log", "D", "conv_bias", "dt_bias")  # as Mamba's authors
+
     def __init__(
         self,
         dim: int,
@@ -69,7 +72,7 @@ class Mamba(Tapped):
         self.backend = "auto"
         self.states, self.rank = states, rank or math.ceil(dim / 16)
         inner = expand * dim
-        self.in_proj = nn.Linear(dim, 2 * inner, bias=bias)
+        self.in_proj = Linear(dim, 2 * inner, bias=bias)
         self.conv_weight = nn.Parameter(torch.empty(sets, inner, taps))
         self.conv_bias = nn.Parameter(torch.empty(sets, inner))
         self.x_proj = nn.Parameter(torch.empty(sets, self.rank + 2 * states, inner))
@@ -79,16 +82,16 @@ class Mamba(Tapped):
         self.D = nn.Parameter(torch.empty(sets, inner))
         gated = fusion == "gate" and self.directions == 2
         self.gate = nn.Parameter(torch.empty(1)) if gated else None
-        self.out_proj = nn.Linear(inner, dim, bias=bias)
+        self.out_proj = Linear(inner, dim, bias=bias)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """As Mamba's authors: step sizes from 0.001 to 0.1 in every direction, A = −1 … −N."""
         for weight in (self.in_proj.weight, self.out_proj.weight, *self.x_proj):
             nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
-        for linear in (self.in_proj, self.out_proj):
-            if linear.bias is not None:
-                nn.init.zeros_(linear.bias)
+        for projection in (self.in_proj, self.out_proj):
+            if projection.bias is not None:
+                nn.init.zeros_(projection.bias)
         bound = self.conv_weight.shape[-1] ** -0.5
         nn.init.uniform_(self.conv_weight, -bound, bound)
         nn.init.uniform_(self.conv_bias, -bound, bound)
@@ -182,8 +185,8 @@ class Mamba(Tapped):
         signal, z = self.in_proj(x).chunk(2, dim=-1)
         window = torch.cat([state.window[..., 1:], signal[..., None]], dim=-1)
         u = conv.step(window, self.conv_weight[0], self.conv_bias[0])
-        low, B, C = F.linear(u, self.x_proj[0]).split([self.rank, *[self.states] * 2], dim=-1)
-        delta = F.linear(low, self.dt_weight[0])
+        low, B, C = linear(u, self.x_proj[0]).split([self.rank, *[self.states] * 2], dim=-1)
+        delta = linear(low, self.dt_weight[0])
         u, delta, B, C = (t[None, :, None] for t in (u, delta, B, C))
         A = -_exact(self.A_log[:1]).exp()
         scan = ssm.Scan(u, delta, A, B, C, self.D[:1], self.dt_bias[:1], z[:, None])

@@ -7,7 +7,7 @@ https://arxiv.org/abs/2204.01697).
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 Window = tuple[int, ...]  # (rows, columns)
 
@@ -40,6 +40,36 @@ def pad_to(x: Tensor, multiple: Window) -> Tensor:
     """A map (B, H, W, D) with zeros below and on the right, up to multiples of `multiple`."""
     below, right = (-side % m for side, m in zip(x.shape[1:3], multiple, strict=True))
     return F.pad(x, (0, 0, 0, right, 0, below)) if below or right else x
+
+
+class WindowAttention(nn.Module):
+    """Attention within each window of a map, or of one padded with zeros where they do not fit.
+
+    `attention` takes windows (B · windows, h · w, D), and `bias`, if it is there, is a module whose
+    output is added to the logits. `spread` is `partition`'s.
+    """
+
+    def __init__(
+        self,
+        attention: nn.Module,
+        window: Window,
+        *,
+        spread: bool = False,
+        bias: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.attention, self.bias = attention, bias
+        self.window, self.spread = window, spread
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, H, W, D) → (B, H, W, D)."""
+        height, width = x.shape[1:3]
+        x = pad_to(x, self.window)
+        size = x.shape[1:3]
+        windows = partition(x, self.window, spread=self.spread)
+        bias = {} if self.bias is None else {"bias": self.bias()}
+        x = unpartition(self.attention(windows, **bias), self.window, size, spread=self.spread)
+        return x[:, :height, :width]
 
 
 def shift_mask(size: tuple[int, ...], window: Window, shift: Window) -> Tensor:
