@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import vitrail
-from tests.contracts.small import CASES, IDS, small
+from tests.contracts.small import CASES, IDS, settle, small
 from vitrail.cli.main import main
 from vitrail.data.preprocess import Preprocess
 from vitrail.deploy import export
@@ -42,6 +42,13 @@ OTHERS = [
     if case[0] not in ANY_SIZE
 ]
 
+# Batches and sizes, by the axes of the images.
+SIZES = {
+    1: ((1, 64), (3, 8), (2, 48)),
+    2: ((1, 32, 32), (3, 32, 32), (2, 48, 24), (1, 8, 8), (1, 16, 64)),
+    3: ((1, 16, 16, 16), (3, 8, 24, 8)),
+}
+
 
 def shaken(name: str, **more: Any) -> Backbone:
     """A small model no parameter of which is at a value that hides a mistake."""
@@ -51,7 +58,7 @@ def shaken(name: str, **more: Any) -> Backbone:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
+    return settle(model).eval()
 
 
 def session(path: Path) -> onnxruntime.InferenceSession:
@@ -103,12 +110,12 @@ def test_any_batch_and_any_size(name: str, more: dict[str, Any], tmp_path: Path)
     layers = sum(type(m).__name__ == "Mamba" for m in model.modules())
     # Paired layers that share their weights are one module that is run twice.
     assert nodes(path).count("Scan") == layers * (2 if "shared" in more.get("mixer", "") else 1)
-    for batch, *size in ((1, 32, 32), (3, 32, 32), (2, 48, 24), (1, 8, 8), (1, 16, 64)):
+    for batch, *size in SIZES[len(model.image_size)]:
         images = torch.randn(batch, model.channels, *size)
         torch.testing.assert_close(run(path, images), model(images).detach(), **CLOSE)
     if model.config.get("stride") is None:  # else patches overlap, and any size will do
         with pytest.raises(Exception, match="cannot be reshaped"):
-            run(path, torch.randn(1, model.channels, 30, 33))
+            run(path, torch.randn(1, model.channels, *(16, 30, 33)[-len(size) :]))
 
 
 @pytest.mark.parametrize(("name", "more"), OTHERS)

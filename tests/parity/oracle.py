@@ -1,14 +1,21 @@
 """What all parity tests share."""
 
+import zlib
+
 import torch
 from torch import nn
 
 
-def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Gives every parameter a value that a mistake could not hide behind: no zeros, no ones."""
+def randomise(model: nn.Module, seed: int = 0, *, by_name: bool = False) -> nn.Module:
+    """Gives every parameter a value that a mistake could not hide behind: no zeros, no ones.
+
+    by_name: it depends on the parameter's name alone, and outlasts a change of their order.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
+            if by_name:
+                generator.manual_seed(zlib.crc32(name.encode()))
             noise = torch.randn(parameter.shape, generator=generator)
             if parameter.ndim < 2 and "weight" in name:  # norms
                 parameter.copy_(1 + 0.2 * noise)
@@ -18,6 +25,12 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
                 parameter.copy_(noise * 0.5 / max(parameter.shape[-1], 16) ** 0.5)
             # On a grid, so that a sum of two (a token and its position) is exact in float32.
             parameter.mul_(1024).round_().div_(1024)
+        for name, buffer in model.named_buffers():  # what batch norms have seen
+            if name.endswith("running_mean"):
+                buffer.normal_(0, 0.2, generator=generator)
+                buffer.mul_(1024).round_().div_(1024)  # as above
+            elif name.endswith("running_var"):
+                buffer.uniform_(0.5, 1.5, generator=generator)
     return model.eval()
 
 

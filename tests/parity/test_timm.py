@@ -11,9 +11,10 @@ import torch
 
 import vitrail
 from tests.parity.oracle import close, images, randomise
+from tests.parity.pairs import save_timm
+from tests.parity.pairs.vit import TIMM
 from vitrail.errors import LoadError
 
-SMALL = {"embed_dim": 48, "depth": 3, "num_heads": 4, "img_size": 32, "patch_size": 8}
 CASES: dict[str, dict[str, Any]] = {
     "vit_tiny_patch16_224": {},
     "vit_base_patch32_224": {"qk_norm": True, "init_values": 0.1},
@@ -27,10 +28,10 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", CASES)
 @torch.inference_mode()
 def test_logits_and_features(name: str, tmp_path: Path) -> None:
-    arguments = {"num_classes": 7, **SMALL, **CASES[name]}
+    arguments = {"num_classes": 7, **TIMM, **CASES[name]}
     original = randomise(timm.create_model(name, dynamic_img_size=True, **arguments))
     arguments.pop("fc_norm", None)  # shows in the weights
-    folder_of(original, tmp_path, name, arguments)
+    save_timm(original, tmp_path, name, arguments)
     model = vitrail.load(tmp_path)
     pixels = images(32, 32)
     close(model(pixels), original(pixels))
@@ -40,21 +41,6 @@ def test_logits_and_features(name: str, tmp_path: Path) -> None:
     close(joined, original.forward_features(pixels))
     original, model = original.double(), model.double()
     close(model(pixels.double()), original(pixels.double()), 1e-10)
-
-
-def folder_of(
-    original: torch.nn.Module, folder: Path, name: str, arguments: dict[str, Any]
-) -> None:
-    """config.json and model.safetensors as timm lays them out."""
-    config = {
-        "architecture": name,
-        "num_classes": original.num_classes,
-        "global_pool": arguments.get("global_pool", "token"),
-        "model_args": arguments,
-        "pretrained_cfg": {**original.pretrained_cfg, "input_size": [3, 32, 32]},
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    safetensors.torch.save_file(original.state_dict(), folder / "model.safetensors")
 
 
 @torch.inference_mode()
@@ -88,6 +74,6 @@ def test_other_architectures_are_refused_by_name(name: str, tmp_path: Path) -> N
 
 def test_a_weight_without_a_place_is_refused(tmp_path: Path) -> None:
     original = timm.create_model("vit_tiny_patch16_224", pre_norm=True, depth=1)
-    folder_of(original, tmp_path, "vit_tiny_patch16_224", {})
+    save_timm(original, tmp_path, "vit_tiny_patch16_224", {})
     with pytest.raises(LoadError, match="weight 'norm_pre.bias' has no place"):
         vitrail.load(tmp_path)

@@ -9,64 +9,26 @@ import transformers
 
 import vitrail
 from tests.parity.oracle import close, images, randomise
+from tests.parity.pairs.vit import CLASSIFIERS, TINY, TRANSFORMERS, classifier, resized_logits
 from vitrail.errors import LoadError
-
-SMALL = {
-    "hidden_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 96,
-    "image_size": 32,
-    "patch_size": 8,
-    "num_labels": 7,
-}
-TINY = {
-    "hidden_size": 192,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 3,
-    "intermediate_size": 768,
-    "image_size": 224,
-    "patch_size": 16,
-    "num_labels": 1000,
-}
-CLASSIFIERS = {
-    "ViT": (transformers.ViTConfig, transformers.ViTForImageClassification),
-    "DeiT": (transformers.DeiTConfig, transformers.DeiTForImageClassification),
-    "DeiT two heads": (
-        transformers.DeiTConfig,
-        transformers.DeiTForImageClassificationWithTeacher,
-    ),
-    "DINOv2": (transformers.Dinov2Config, transformers.Dinov2ForImageClassification),
-    "DINOv2 registers": (
-        transformers.Dinov2WithRegistersConfig,
-        transformers.Dinov2WithRegistersForImageClassification,
-    ),
-}
 
 
 def saved(kind: str, folder: Path, settings: dict[str, Any]) -> Any:
-    config, model = CLASSIFIERS[kind]
-    original = randomise(model(config(**settings)))
+    original = randomise(classifier(kind, settings))
     original.save_pretrained(folder)
     return original
-
-
-def logits(original: Any, pixels: torch.Tensor) -> torch.Tensor:
-    resized = not getattr(original.config, "model_type", "").startswith("dinov2")
-    more = {"interpolate_pos_encoding": True} if resized else {}
-    return original(pixels, **more).logits
 
 
 @pytest.mark.parametrize("kind", CLASSIFIERS)
 @torch.inference_mode()
 def test_logits(kind: str, tmp_path: Path) -> None:
-    original = saved(kind, tmp_path, SMALL)
+    original = saved(kind, tmp_path, TRANSFORMERS)
     model = vitrail.load(tmp_path)
     for size in ((32, 32), (48, 40)):
-        close(model(images(*size)), logits(original, images(*size)))
+        close(model(images(*size)), resized_logits(original, images(*size)))
     original, model = original.double(), model.double()
     pixels = images(32, 32).double()
-    close(model(pixels), logits(original, pixels), 1e-10)
+    close(model(pixels), resized_logits(original, pixels), 1e-10)
 
 
 @pytest.mark.parametrize("kind", ["ViT", "DeiT two heads"])
@@ -75,7 +37,7 @@ def test_logits_at_full_size(kind: str, tmp_path: Path) -> None:
     original = saved(kind, tmp_path, TINY)
     model = vitrail.load(tmp_path)
     for size in ((224, 224), (288, 240)):
-        close(model(images(*size, batch=1)), logits(original, images(*size, batch=1)))
+        close(model(images(*size, batch=1)), resized_logits(original, images(*size, batch=1)))
 
 
 @torch.inference_mode()
@@ -85,7 +47,7 @@ def test_features_of_bare_models(tmp_path: Path) -> None:
         ("deit", transformers.DeiTConfig, transformers.DeiTModel),
         ("dinov2", transformers.Dinov2Config, transformers.Dinov2Model),
     ):
-        original = randomise(model(config(**SMALL)))
+        original = randomise(model(config(**TRANSFORMERS)))
         original.save_pretrained(tmp_path / name)
         ours = vitrail.load(tmp_path / name)
         features = ours.features(images(32, 32))
@@ -97,9 +59,9 @@ def test_features_of_bare_models(tmp_path: Path) -> None:
 
 
 def test_preprocessing_and_labels_come_along(tmp_path: Path) -> None:
-    saved("ViT", tmp_path, SMALL)
+    saved("ViT", tmp_path, TRANSFORMERS)
     transformers.ViTConfig(
-        **SMALL | {"id2label": {i: f"class {i}" for i in range(7)}, "num_labels": 7}
+        **TRANSFORMERS | {"id2label": {i: f"class {i}" for i in range(7)}, "num_labels": 7}
     ).save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(
         '{"size": {"shortest_edge": 36}, "do_center_crop": true, "resample": 3, '
@@ -113,7 +75,7 @@ def test_preprocessing_and_labels_come_along(tmp_path: Path) -> None:
 
 
 def test_what_would_change_the_output_is_refused(tmp_path: Path) -> None:
-    config = transformers.ViTConfig(**SMALL, hidden_act="relu")
+    config = transformers.ViTConfig(**TRANSFORMERS, hidden_act="relu")
     transformers.ViTModel(config).save_pretrained(tmp_path)
     with pytest.raises(LoadError, match="hidden_act='relu'"):
         vitrail.load(tmp_path)

@@ -18,7 +18,7 @@ from vitrail.models.base import Backbone, Sequence
 from vitrail.train import checkpoint, loop
 from vitrail.train.build import mixed_seed
 from vitrail.train.optim import average, parameter_groups
-from vitrail.train.run import make_run
+from vitrail.train.run import make_run, read_run
 from vitrail.train.schedule import cosine
 
 
@@ -142,3 +142,18 @@ def test_weights_go_on_with_their_head_where_the_classes_are_the_same(tmp_path: 
     torch.testing.assert_close(base.head.weight, again.head.weight, atol=1e-6, rtol=0)
     with pytest.raises(ConfigError, match="model.options.dim cannot change weights that exist"):
         loop.train(tiny(*more, "model.options={dim: 3}"), tmp_path / "other")
+
+
+def test_a_recipe_may_stand_on_another(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("optim: {lr: 0.5, clip: 2}\nmodel: {name: ViT}\n")
+    (tmp_path / "zoo").mkdir()
+    recipe = tmp_path / "zoo" / "mine.yaml"
+    recipe.write_text("base: ../base.yaml\noptim: {lr: 0.25}\n")
+    run = read_run(recipe, ["optim.clip=3"])
+    assert (run.optim.lr, run.optim.clip, run.model.name) == (0.25, 3, "ViT")
+    recipe.write_text("base: mine.yaml\n")
+    with pytest.raises(ConfigError, match="is this file itself"):
+        read_run(recipe)
+    recipe.write_text("base: nowhere.yaml\n")
+    with pytest.raises(ConfigError, match="nowhere.yaml: cannot be read"):
+        read_run(recipe)

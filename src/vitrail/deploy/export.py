@@ -28,7 +28,7 @@ from vitrail.deploy.inference import HalfLinear
 from vitrail.errors import ConfigError, VitrailError
 from vitrail.files import TEMPORARY, atomic_write
 from vitrail.hub.load import at_size
-from vitrail.layers.patch import PatchEmbed, to_tuple
+from vitrail.layers.patch import AXES, PatchEmbed, to_tuple
 from vitrail.layers.ssm import Mamba
 from vitrail.layers.tap import Tapped
 from vitrail.models.base import Backbone, Sequence
@@ -152,11 +152,11 @@ def _translate(model: Backbone, size: tuple[int, ...], dynamic_size: bool, opset
     dynamic = {0: Dim("batch", min=1)}
     if dynamic_size:
         patch, stride = _embed(model).patch, _embed(model).stride
-        sides, counts = ("height", "width"), ("rows", "columns")
+        counts = {1: ("patches",), 2: ("rows", "columns"), 3: ("steps", "rows", "columns")}
         for i, p in enumerate(patch):
             # Patches that overlap take what is left over.
-            side = p * Dim(counts[i], min=1) if stride == patch else Dim(sides[i], min=p)
-            dynamic[2 + i] = side
+            side, count = AXES[len(patch)][i], counts[len(patch)][i]
+            dynamic[2 + i] = p * Dim(count, min=1) if stride == patch else Dim(side, min=p)
     images = torch.zeros(2, model.channels, *size)  # 2: a batch of 1 would be taken for a constant
     try:
         with _quiet():

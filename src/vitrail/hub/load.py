@@ -8,6 +8,7 @@ import torch
 
 from vitrail.errors import ConfigError, LoadError, suggest
 from vitrail.hub import artifact, timm, transformers, vim
+from vitrail.layers.patch import to_tuple
 from vitrail.models.base import Backbone
 from vitrail.models.registry import variants
 
@@ -19,7 +20,7 @@ def load(
     *,
     weights: str | None = None,
     num_classes: int | None = None,
-    image_size: int | tuple[int, int] | None = None,
+    image_size: int | tuple[int, ...] | None = None,
 ) -> Backbone:
     """Loads a model, ready to predict.
 
@@ -165,8 +166,9 @@ def at_size(model: Backbone, image_size: int | tuple[int, ...]) -> Backbone:
     A model without them serves any size. It stays as it is, and so does the image_size in its
     config: rotations are scaled to that, and windows fitted.
     """
+    size = to_tuple(image_size, len(model.image_size))
     with torch.random.fork_rng(devices=()):  # fresh weights, drawn and thrown away
-        other = type(model)(**{**model.config, "image_size": image_size})
+        other = type(model)(**{**model.config, "image_size": size})
     with torch.no_grad():
         weights = model.weights_for(other)
     if weights is None:

@@ -32,6 +32,20 @@ def rename(tensors: Tensors, rules: Sequence[tuple[str, str]], ignored: Sequence
     return renamed
 
 
+def normed(
+    theirs: str, ours: str, layer: str = "conv", norm: str = "bn", kind: str = "conv"
+) -> list[tuple[str, str]]:
+    """Rules for a layer with the batch norm after it: our `ConvNorm`, or `LinearNorm` ("linear").
+
+    layer, norm: what the two are called at `theirs`.
+    """
+    state = rf"\.{norm}\.(weight|bias|running_mean|running_var|num_batches_tracked)"
+    return [
+        (rf"{theirs}\.{layer}\.weight", f"{ours}.{kind}.weight"),
+        (theirs + state, rf"{ours}.norm.\{re.compile(theirs).groups + 1}"),
+    ]
+
+
 def fuse(tensors: Tensors, letters: str = "qkv") -> Tensors:
     """Joins `*.q.weight`, `*.k.weight`, `*.v.weight` (and biases) into `*.qkv.weight`.
 

@@ -24,7 +24,7 @@ from vitrail.models.vit import ViT
 NAME = "transformers"
 KINDS = ("vit", "deit", "dinov2", "dinov2_with_registers")
 
-BASE = r"(?:vit\.|deit\.|dinov2\.|dinov2_with_registers\.)?"
+BASE = r"(?:vit\.|deit\.|dinov2\.|dinov2_with_registers\.|vivit\.)?"
 LAYER = BASE + r"encoder\.layer\.(\d+)\."
 RULES = [
     (BASE + r"embeddings\.cls_token", "class_token"),
@@ -90,7 +90,10 @@ def _convert_family(
     weights = rename(tensors, family.rules, family.ignored)
     classes = len(weights.get("head.weight", ()))
     model = family.model(**family.keywords(config), num_classes=classes)
-    fill(model, family.finish(weights, model), str(folder))
+    weights = family.finish(weights, model)
+    if family.stem and _processor(folder).get("do_flip_channel_order"):
+        weights[family.stem] = weights[family.stem].flip(1)
+    fill(model, weights, str(folder))
     model.labels = _labels(config, classes)
     model.preprocess = _preprocess(folder, model)
     return model
@@ -133,10 +136,17 @@ def _labels(config: dict[str, Any], classes: int) -> list[str] | None:
     return [names[key] for key in sorted(names, key=int)]
 
 
-def _preprocess(folder: Path, model: Backbone) -> Preprocess:
+def _processor(folder: Path) -> dict[str, Any]:
+    """preprocessor_config.json; empty where there is none."""
     path = folder / "preprocessor_config.json"
-    if path.is_file():
-        return Preprocess.from_transformers(json.loads(path.read_text("utf-8")))
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def _preprocess(folder: Path, model: Backbone) -> Preprocess | None:
+    if len(model.image_size) != 2:
+        return None  # of videos, what is prepared is up to who reads them
+    if processor := _processor(folder):
+        return Preprocess.from_transformers(processor)
     size = (model.image_size[0], model.image_size[1])
     half = (0.5,) * model.channels  # the library's default for ViT
     return Preprocess(size, None, "bilinear", half, half)

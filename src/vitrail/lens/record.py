@@ -1,6 +1,7 @@
 """Recording where the tokens of a model look: attention, or what a scan carries over."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -74,8 +75,8 @@ class Look:
     """
 
     def __init__(self, model: Backbone, images: Tensor) -> None:
-        """images float (B, C, H, W), normalised."""
-        self.attention: list[Tensor] = []  # a layer each: (B, heads, H, W), where its summary looks
+        """images float (B, C, *size), normalised."""
+        self.attention: list[Tensor] = []  # (B, heads, *grid) a layer: where its summary looks
         self.names: list[tuple[str, ...]] = []  # a layer each: of its heads, where they have names
         mixers = taps(model)
         with torch.inference_mode():
@@ -86,14 +87,14 @@ class Look:
             def see(layer: int, weights: Tensor) -> None:
                 nonlocal flow
                 self.names.append(mixers[layer].head_names)
-                flow = follow(flow, weights)
                 self.attention.append(patch_maps(weights, grid, prefix))
+                flow = follow(flow, weights)
 
             with tapped(model, see):
                 self.features = model.encode(embedded)
             self.logits = model.head(model.pool(self.features))
         assert flow is not None
-        self.rollout = patch_maps(flow, grid, prefix)  # (B, H, W), through all layers
+        self.rollout = patch_maps(flow, grid, prefix)  # (B, *grid), through all layers
 
     @property
     def depth(self) -> int:
@@ -111,7 +112,14 @@ def patch_maps(
 
     query: "class", the first prefix token; "mean", the patches' average; a place in the grid, such
     as (row, column). None takes the class token where there is a prefix, else the mean.
+
+    Raises `TierError` for weights of a layer that looks at windows, or frames one by one.
     """
+    if weights.shape[-1] != prefix + math.prod(grid):
+        raise TierError(
+            f"this layer looks at {weights.shape[-1]} tokens at a time, not at all of the grid "
+            f"{' x '.join(map(str, grid))}: `record` gives what it sees."
+        )
     if query is None:
         query = "class" if prefix else "mean"
     if query == "class":

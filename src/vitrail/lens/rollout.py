@@ -25,6 +25,11 @@ def follow(
 ) -> Tensor:
     """One more layer, (B, heads, N, N), on top of the flow (B, N, N) so far; None: the first."""
     check_choice("fusion", fusion, ("mean", "max", "min"))
+    if weights.shape[-2] != weights.shape[-1]:
+        raise TierError(
+            f"rollout needs the same tokens in every layer; in one, {weights.shape[-2]} look at "
+            f"{weights.shape[-1]} others."
+        )
     fused = weights.mean(1) if fusion == "mean" else getattr(weights, f"a{fusion}")(1)
     fused = fused / fused.sum(-1, keepdim=True)
     identity = torch.eye(fused.shape[-1], dtype=fused.dtype, device=fused.device)

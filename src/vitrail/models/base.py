@@ -90,10 +90,12 @@ class Backbone(nn.Module, metaclass=_Recorded):
     """What every model is: `embed`, `encode`, `pool`, `head`.
 
     A model sets, before anything else, what `Backbone.__init__` takes, and then `blocks`, `norm`
-    and `head`. `config` holds the constructor's keywords and rebuilds the model.
+    and `head`. `config` holds the constructor's keywords and rebuilds the model. Blocks that take
+    something else than Features need an `intermediates` of their own.
     """
 
     axes: tuple[int, ...] = (2,)  # how many its images may have; an int as image_size: the first
+    late: tuple[str, ...] = ("norm", "head")  # parts behind the blocks, for `layer_of`
     config: dict[str, Any]
     grid: tuple[int, ...]  # of patches, at image_size
     blocks: nn.ModuleList
@@ -161,6 +163,14 @@ class Backbone(nn.Module, metaclass=_Recorded):
         self.blocks = self.blocks[:depth]
         self.config["depth"] = depth
 
+    def intermediates(self, images: Tensor, layers: abc.Sequence[int]) -> list[Features]:
+        """Features after the given blocks, without the last norm. Negative indices count back."""
+        wanted, features, caught = self._block_indices(layers), self.embed(images), []
+        for block in self.blocks[: max(wanted) + 1]:
+            features = block(features)
+            caught.append(features)
+        return [caught[i] for i in wanted]
+
     def init_weights(self) -> None:
         """Initialises every parameter: linear layers truncated-normal (std 0.02), norms to 1."""
         _initialise(self)
@@ -175,16 +185,21 @@ class Backbone(nn.Module, metaclass=_Recorded):
         return x
 
     def layer_of(self, parameter: str) -> int:
-        """0 for a parameter of the embedding, i + 1 of block i, depth + 1 of norm and head."""
+        """0 for a parameter of the embedding, i + 1 of block i, depth + 1 of what comes after."""
         part, _, rest = parameter.partition(".")
         if part == "blocks":
             return int(rest.partition(".")[0]) + 1
-        return self.depth + 1 if part in ("norm", "head") else 0
+        return self.depth + 1 if part in self.late else 0
 
     def no_decay(self) -> set[str]:
-        """Parameters that weight decay must leave alone: all vectors, and tokens and positions."""
+        """Parameters that weight decay must leave alone: all vectors, and tokens and positions.
+
+        Beside them, what a module's `undecayed` names.
+        """
         tables = ("position", "class_token", "distillation_token", "registers", "bias_table")
-        return {
+        modules = self.named_modules()
+        own = {f"{path}.{n}" for path, m in modules for n in getattr(m, "undecayed", ())}
+        return own | {
             name
             for name, parameter in self.named_parameters()
             if parameter.ndim < 2 or name.endswith(tables)
@@ -298,14 +313,6 @@ class Pyramid(Backbone):
         self.needs_all(features)
         features = self.run_blocks(features)
         return features._replace(patches=self.norm(features.patches))
-
-    def intermediates(self, images: Tensor, layers: abc.Sequence[int]) -> list[Features]:
-        """Features after the given stages, finest first. Negative indices count back."""
-        wanted, features, caught = self._block_indices(layers), self.embed(images), []
-        for stage in self.blocks:
-            features = stage(features)
-            caught.append(features)
-        return [caught[i] for i in wanted]
 
     def pool(self, features: Features) -> Tensor:
         """Features → the mean of the patches (B, D)."""

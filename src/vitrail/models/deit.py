@@ -19,29 +19,11 @@ from torch import Tensor, nn
 from vitrail.errors import check_choice
 from vitrail.layers.attend import Attention
 from vitrail.layers.block import Block, drop_path_rates
+from vitrail.layers.heads import TwoHeads
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import LEARNED, resize_positions
 from vitrail.models.base import Features, Sequence, Variant
-
-
-class TwoHeads(nn.Module):
-    """One head for each summary token; the logits are their mean."""
-
-    def __init__(self, dim: int, num_classes: int) -> None:
-        super().__init__()
-        self.cls = nn.Linear(dim, num_classes)
-        self.dist = nn.Linear(dim, num_classes)
-
-    def each(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """pooled (B, 2 D) → both heads' logits, for distillation."""
-        class_token, distillation_token = pooled.chunk(2, dim=-1)
-        return self.cls(class_token), self.dist(distillation_token)
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        """pooled (B, 2 D) → logits (B, classes)."""
-        class_logits, distillation_logits = self.each(pooled)
-        return (class_logits + distillation_logits) / 2
 
 
 class DeiT(Sequence):
@@ -118,7 +100,8 @@ class DeiT(Sequence):
     def make_head(self, num_classes: int) -> nn.Module:
         """Two linear heads, or one for "cls"; no classes, no head."""
         if num_classes and self.pool_kind == "both":
-            return TwoHeads(self.dim, num_classes)
+            cls, dist = (nn.Linear(self.dim, num_classes) for _ in range(2))
+            return TwoHeads(cls, dist, apart=True)
         return super().make_head(num_classes)
 
     def init_weights(self) -> None:

@@ -26,10 +26,12 @@ from vitrail.models.base import Features, Sequence, Variant
 class SimpleViT(Sequence):
     """A plain Vision Transformer. Keywords as those of `ViT`; any size that patches divide."""
 
+    axes = (2, 1, 3)
+
     def __init__(
         self,
-        image_size: int | tuple[int, int],
-        patch_size: int | tuple[int, int],
+        image_size: int | tuple[int, ...],
+        patch_size: int | tuple[int, ...],
         num_classes: int,
         dim: int,
         depth: int,
@@ -39,7 +41,7 @@ class SimpleViT(Sequence):
         norm_eps: float = 1e-6,
     ) -> None:
         super().__init__(image_size, channels, num_classes)
-        patch = to_tuple(patch_size)
+        patch = to_tuple(patch_size, len(self.image_size))
         self.dim = dim
         self.grid = patch_grid(self.image_size, patch)
 
@@ -54,7 +56,7 @@ class SimpleViT(Sequence):
         self.head = self.make_head(num_classes)
 
     def embed(self, images: Tensor) -> Features:
-        """images (B, C, H, W) → patches (B, N, D) with positions, no prefix."""
+        """images (B, C, *size) → patches (B, N, D) with positions, no prefix."""
         patches, grid = self.patch_embed(images)
         patches = patches + sincos_positions(grid, self.dim).to(patches)
         return Features(patches, patches[:, :0], grid)

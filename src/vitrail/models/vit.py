@@ -12,8 +12,12 @@ Differs from the paper in one thing that changes no output: the class token has 
 own. A learned constant plus a learned constant is one learned constant, so loading folds the two,
 and positions belong to patches alone. This is why `VARIANTS` counts one D of published parameters
 as absent (and one more for DINOv2, whose mask token serves its pretraining only).
+
+A signal (B, C, L) and a video or volume (B, C, T, H, W) are cut on one or three axes instead of
+two; only positions know the difference.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -39,9 +43,10 @@ class ViT(Sequence):
     """A Vision Transformer.
 
     Args:
-        image_size: pixels (height, width), or one number for both. The grid that positions are
+        image_size: pixels (height, width), or one number for both; (length,) for signals and
+            spectra, (frames, height, width) for videos and volumes. The grid that positions are
             learned on; any other size that patches divide works too, by resampling them.
-        patch_size: pixels (height, width) of a patch, or one number for both.
+        patch_size: of a patch, on the same axes; one number for all.
         num_classes: width of the logits; 0 for none, then `forward` gives pooled features.
         dim, depth, heads, mlp_dim: width, blocks, attention heads, hidden width of the MLP.
         channels: of the image.
@@ -50,8 +55,8 @@ class ViT(Sequence):
         dropout: on attention weights, projections and MLPs. emb_dropout: on embedded tokens.
         drop_path: stochastic depth of the last block; grows linearly from 0 at the first.
         position: "learned" table, resampled for other sizes as DINOv2 does, or
-            "learned+antialias", as timm and DINOv2 with registers do; "sincos", fixed; "rope",
-            rotations of queries and keys.
+            "learned+antialias", as timm and DINOv2 with registers do, of images only; "sincos",
+            fixed; "rope", rotations of queries and keys.
         registers: extra prefix tokens (Darcet et al. 2023, https://arxiv.org/abs/2309.16588).
         qk_norm: LayerNorm on queries and keys. layer_scale: its initial factor; None for none.
         norm_eps: of every LayerNorm. transformers' ViT weights need 1e-12.
@@ -60,10 +65,12 @@ class ViT(Sequence):
         ConfigError: a keyword is unknown or does not fit another. DataError: an image does not fit.
     """
 
+    axes = (2, 1, 3)
+
     def __init__(
         self,
-        image_size: int | tuple[int, int],
-        patch_size: int | tuple[int, int],
+        image_size: int | tuple[int, ...],
+        patch_size: int | tuple[int, ...],
         num_classes: int,
         dim: int,
         depth: int,
@@ -82,8 +89,9 @@ class ViT(Sequence):
     ) -> None:
         super().__init__(image_size, channels, num_classes)
         check_choice("pool", pool, ("cls", "mean", "cls+mean"))
-        check_choice("position", position, (*LEARNED, "sincos", "rope"))
-        patch = to_tuple(patch_size)
+        learned = tuple(LEARNED) if len(self.image_size) == 2 else ("learned",)
+        check_choice("position", position, (*learned, "sincos", "rope"))
+        patch = to_tuple(patch_size, len(self.image_size))
         self.dim, self.pool_kind, self.position_kind = dim, pool, position
         self.grid = patch_grid(self.image_size, patch)
 
@@ -91,7 +99,7 @@ class ViT(Sequence):
         self.class_token = nn.Parameter(torch.empty(1, 1, dim)) if pool != "mean" else None
         self.registers = nn.Parameter(torch.empty(1, registers, dim)) if registers else None
         if position in LEARNED:
-            self.position = nn.Parameter(torch.empty(1, self.grid[0] * self.grid[1], dim))
+            self.position = nn.Parameter(torch.empty(1, math.prod(self.grid), dim))
         self.emb_dropout = nn.Dropout(emb_dropout)
         self.blocks = nn.ModuleList(
             Block(
@@ -108,7 +116,7 @@ class ViT(Sequence):
         self.head = self.make_head(num_classes)
 
     def embed(self, images: Tensor) -> Features:
-        """images (B, C, H, W) → patches (B, N, D) with positions, prefix (B, P, D)."""
+        """images (B, C, *size) → patches (B, N, D) with positions, prefix (B, P, D)."""
         patches, grid = self.patch_embed(images)
         learned = self.positions_at(grid)
         if learned is not None:

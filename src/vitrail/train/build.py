@@ -72,7 +72,7 @@ def build_model(run: Run, source: Source) -> Backbone:
                 f"model.options.channels={model.channels} and {run.data.source} has images of "
                 f"{len(mean)}: leave it out, and the model follows the images."
             )
-        size = (model.image_size[0], model.image_size[1])
+        size = flat_size(model)
         model.preprocess = Preprocess(size, round(max(size) / 0.875), "bicubic", mean, std)
     else:
         size = options.pop("image_size", None)
@@ -86,6 +86,7 @@ def build_model(run: Run, source: Source) -> Backbone:
             model = load(wanted.name, weights=wanted.weights, image_size=size)
         else:
             model = load(wanted.weights, image_size=size)
+        flat_size(model)
         if depth is not None:
             model.cut(depth)
         if model.labels != source.labels:
@@ -98,6 +99,16 @@ def build_model(run: Run, source: Source) -> Backbone:
     model.labels = source.labels
     model.gradient_checkpointing = run.train.gradient_checkpointing
     return model
+
+
+def flat_size(model: Backbone) -> tuple[int, int]:
+    """The height and width that a model is made for. Raises `ConfigError` where it has others."""
+    if len(model.image_size) != 2:
+        raise ConfigError(
+            f"this {type(model).__name__} takes {' x '.join(map(str, model.image_size))} pixels, "
+            "and sources hold flat images: give model.options.image_size a height and a width."
+        )
+    return model.image_size[0], model.image_size[1]
 
 
 def build_method(run: Run, model: Backbone) -> Method:

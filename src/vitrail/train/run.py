@@ -131,16 +131,39 @@ def make_run(values: dict[str, Any], overrides: Sequence[str] = ()) -> Run:
 
 
 def read_run(path: str | Path, overrides: Sequence[str] = ()) -> Run:
-    """Settings from a YAML file."""
+    """Settings from a YAML file.
+
+    `base: OTHER.yaml` at its top, a path from its own folder, names a file whose settings it has
+    where it does not give others.
+    """
+    return make_run(_read(Path(path)), overrides)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as problem:
         raise ConfigError(f"{path}: cannot be read ({problem.strerror}).") from None
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         raise ConfigError(f"{path}: not YAML ({' '.join(str(problem).split())}).") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds no settings; it begins like 'model: {{name: ...}}'.")
-    return make_run(values, overrides)
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    other = path.parent / str(base)
+    if other.resolve() == path.resolve():
+        raise ConfigError(f"{path}: base={base!r} is this file itself.")
+    return _merged(_read(other), values)
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Nested values: those of `over`, and of `under` where it has none."""
+    merged = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(under.get(key), dict)
+        merged[key] = _merged(under[key], value) if both else value
+    return merged
 
 
 def check_unchanged(old: Run, new: Run) -> None:

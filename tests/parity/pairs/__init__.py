@@ -16,11 +16,14 @@ from typing import Any
 import safetensors.torch
 import timm
 import torch
+import transformers
 from torch import Tensor, nn
 
 import vitrail
 from tests.parity.oracle import randomise
 from vitrail.models.base import Backbone
+
+transformers.utils.logging.disable_progress_bar()
 
 Two = tuple[Backbone, nn.Module]  # ours and theirs, with one set of weights
 
@@ -73,7 +76,9 @@ def save_timm(
     config = {
         "architecture": name,
         "num_classes": original.num_classes,
-        "global_pool": pool or arguments.get("global_pool", original.global_pool),
+        "global_pool": pool
+        or arguments.get("global_pool")
+        or getattr(original.global_pool, "pool_type", original.global_pool),
         "model_args": arguments,
         "pretrained_cfg": {**settings, "input_size": [3, *size]},
     }

@@ -47,6 +47,7 @@ class Transformers(NamedTuple):
     expected: Mapping[str, Any] = {}  # settings that change the output, and the value supported
     ignored: Sequence[str] = ()
     finish: Callable[[Tensors, Backbone], Tensors] = as_they_are
+    stem: str = ""  # our weight that reads the image, turned round where theirs is given BGR
 
 
 @functools.cache
