@@ -278,12 +278,6 @@ class VisionMamba(Sequence):
             if (token := getattr(self, name, None)) is not None:
                 nn.init.trunc_normal_(token, std=0.02)
 
-    def no_decay(self) -> set[str]:
-        """As every model, and what Mamba's authors leave alone: A, D, biases of the directions."""
-        alone = ("A_log", "D", "conv_bias", "dt_bias")
-        names = {n for n, _ in self.named_parameters() if n.rpartition(".")[2] in alone}
-        return super().no_decay() | names
-
     @classmethod
     def from_official(cls, state_dict: Mapping[str, Tensor], **official: Any) -> "VisionMamba":
         """The model of the official code's state dict and constructor keywords, in eval mode.
