@@ -18,7 +18,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from common import compare, show, write
-from tests.parity.test_vit_pytorch import rearranged
+from tests.parity.from_vit_pytorch import rearranged
 from torch import nn
 from vit_pytorch import ViT as TheirViT
 

@@ -1,7 +1,8 @@
 """Builds the documentation: pages from the code, then docs/site/ from all pages.
 
 docs/config.md comes from the settings; docs/models.md, and the multiply-adds that `vitrail models`
-shows, from the models. docs/parity.md and docs/zoo.md say themselves what writes them.
+shows, from the models; docs/zoo.md from benchmarks/results. docs/parity.md says itself what writes
+it.
 """
 
 import json
@@ -17,6 +18,7 @@ from vitrail.train.run import Run
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
+RESULTS = ROOT / "benchmarks" / "results"
 HEAD = "| setting | type | default | |\n| --- | --- | --- | --- |"
 FRAME = """<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <style>
@@ -94,6 +96,58 @@ def models_page(counted: dict[str, int]) -> str:
     return "\n".join(parts)
 
 
+ZOO = """# The zoo: how models train, and how fast they are
+
+Made by `make docs` from `benchmarks/results`; do not edit.
+
+## Small ones train
+
+Models of about equal size, on one thread of a CPU ({processor}): accuracy on the test images, the
+loss of the first and the last batches logged, and what a batch of 64 keeps in memory for its
+backward pass. Made by `python benchmarks/zoo_training.py`. The figures show that a model learns
+within minutes, not what it can reach: each had one try, with the same settings for all. The linear
+classifier has the time of the slowest model beside it.
+
+| data | model | accuracy | loss | seconds | epochs | parameters | MiB | command |
+| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | --- |
+{training}
+
+## Fast ones
+
+Time of the original over ours, the same weights in both, in turn in one run, {threads} threads,
+float32: above 1 ours is faster. Made by `python benchmarks/zoo.py`; the input is (batch, channels,
+size).
+
+| model | original | input | forward | training step | bar |
+| --- | --- | --- | ---: | ---: | ---: |
+{speed}
+"""
+
+
+def zoo_page() -> str:
+    """docs/zoo.md."""
+    training, speed = (
+        json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+        for name in ("zoo_training", "zoo")
+    )
+    rows = sorted(training["rows"], key=lambda r: (r["data"], -r["accuracy"]))
+    return ZOO.format(
+        processor=training["machine"]["processor"],
+        threads=speed["machine"]["threads"],
+        training="\n".join(
+            f"| {r['data']} | {r['model']} | {r['accuracy']:.1%} | {r['first loss']:.2f} to "
+            f"{r['last loss']:.2f} | {r['seconds']:.0f} | {r['epochs']:.1f} | "
+            f"{r['parameters']:,} | {r['MiB']:.0f} | {r.get('command', '')} |"
+            for r in rows
+        ),
+        speed="\n".join(
+            f"| {r['model']} | {r['original']} | {', '.join(map(str, r['input']))} | "
+            f"{r['forward']:.2f} | {r['training step']:.2f} | {r['bar']:.1f} |"
+            for r in speed["rows"]
+        ),
+    )
+
+
 def _args(field: Any) -> bool:
     return bool(getattr(field.annotation, "__args__", None))
 
@@ -105,6 +159,7 @@ def main() -> None:
     counted = {name: catalogue.count_multiply_adds(name) for name in sorted(names)}
     catalogue.COUNTED.write_text(json.dumps(counted, indent=1) + "\n", "utf-8")
     (DOCS / "models.md").write_text(models_page(counted), "utf-8")
+    (DOCS / "zoo.md").write_text(zoo_page(), "utf-8")
     site = DOCS / "site"
     site.mkdir(exist_ok=True)
     sources = [*(ROOT / name for name in PAGES), *sorted(DOCS.glob("*.md"))]

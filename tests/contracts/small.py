@@ -3,6 +3,9 @@
 import inspect
 from typing import Any
 
+import torch
+from torch import nn
+
 from vitrail.models.base import Backbone
 from vitrail.models.registry import get_model_class, model_classes, variants
 
@@ -18,6 +21,30 @@ SHRINK = {
 
 # What a class needs to be small, where the above is not it. Keep them fast: they run 20 tests each.
 SMALL: dict[str, dict[str, Any]] = {
+    "MobileViT": {
+        "image_size": 64,
+        "patch_size": 2,
+        "stem_dim": 8,
+        "dim": (8, 8, 16, 16, 24),
+        "token_dim": (32, 16, 16),
+        "out_dim": 32,
+        "depth": (1, 2, 1, 1, 1),
+    },
+    "LeViT": {
+        "image_size": 96,
+        "dim": (16, 24, 32),
+        "depth": (2, 1, 1),
+        "heads": (2, 3, 4),
+        "key_dim": 8,
+    },
+    "CvT": {
+        "image_size": 64,
+        "dim": (16, 24, 32),
+        "depth": (1, 1, 2),
+        "heads": (1, 2, 4),
+    },
+    "CCT": {"patch_size": 3, "stride": 2},
+    "T2TViT": {"image_size": 64, "token_dim": 16},
     "Swin": {
         "patch_size": 2,
         "dim": (16, 32, 64),
@@ -25,21 +52,124 @@ SMALL: dict[str, dict[str, Any]] = {
         "heads": (2, 4, 4),
         "window": 4,
     },
+    "PVT": {
+        "patch_size": 2,
+        "dim": (16, 24, 32),
+        "depth": (2, 1, 2),
+        "heads": (1, 2, 4),
+        "reduction": (4, 2, 1),
+        "mlp_ratio": (2, 3, 2),
+    },
+    "PVTv2": {
+        "image_size": 64,
+        "dim": (16, 24, 32),
+        "depth": (2, 1, 2),
+        "heads": (1, 2, 4),
+        "reduction": (4, 2, 1),
+        "mlp_ratio": (2, 3, 2),
+    },
+    "Twins": {
+        "patch_size": 2,
+        "dim": (16, 24, 32),
+        "depth": (2, 1, 2),
+        "heads": (1, 2, 4),
+        "reduction": (4, 2, 1),
+        "mlp_ratio": (2, 3, 2),
+    },
+    "MaxViT": {
+        "stem_dim": 12,
+        "dim": (16, 32),
+        "depth": (1, 2),
+        "heads": (1, 2),
+        "neck_dim": 24,
+        "window": 2,
+    },
+    "ViViT": {"image_size": (4, 16, 16), "patch_size": (2, 8, 8)},
+    "CrossViT": {"patch_size": (8, 12), "dim": (32, 48), "depth": 2, "branch_depth": (1, 2)},
+    "CrossFormer": {
+        "patch_size": (2, 4),
+        "dim": (64, 96, 128),
+        "depth": (2, 1, 2),
+        "heads": (2, 2, 4),
+        "window": 4,
+    },
+    "NesT": {"patch_size": 4, "dim": (16, 32, 32), "depth": (1, 1, 2), "heads": (2, 4, 4)},
+    "PiT": {"stride": 4, "dim": (16, 32, 64), "depth": (2, 1, 2), "heads": (2, 2, 4)},
+    "RegionViT": {
+        "patch_size": 4,
+        "dim": (16, 32, 64),
+        "depth": (1, 2, 1),
+        "heads": (2, 2, 4),
+        "window": 2,
+    },
+    "SepViT": {
+        "patch_size": 2,
+        "dim": (16, 32, 64),
+        "depth": (1, 2, 1),
+        "heads": (2, 2, 4),
+        "window": (4, 2, 0),
+        "second_window": (4, 4, 0),
+    },
+    "ScalableViT": {
+        "patch_size": 2,
+        "dim": (16, 32, 64),
+        "depth": (2, 1, 2),
+        "heads": (2, 2, 4),
+        "reduction": (4, 2, 1),
+        "key_ratio": (1.25, 0.5, 1.0),
+        "window": 4,
+        "head_dim": 24,
+    },
+    "EfficientViT": {"rank": 4},
+    "ParallelViT": {"layer_scale": 0.5},
 }
 
 # A second image size by the number of its axes, and one that patches do not divide.
-SECOND = {1: (48,), 2: (48, 24), 3: (2, 24, 16)}
+SECOND = {1: (48,), 2: (48, 24), 3: (8, 24, 16)}
 ODD = {1: (30,), 2: (30, 32), 3: (4, 30, 16)}
 
 # The same by class, where those do not serve, with the reason why the latter is refused; an empty
 # tuple where every size works.
-RECTANGLES: dict[str, tuple[int, ...]] = {}
+RECTANGLES: dict[str, tuple[int, ...]] = {
+    "NesT": (48, 32),
+}
 REFUSED: dict[str, tuple[tuple[int, ...], str]] = {
+    "MobileViT": ((), ""),
+    "LeViT": ((), ""),
+    "CvT": ((), ""),
+    "CCT": ((), ""),
+    "T2TViT": ((), ""),
+    "CrossFormer": ((31, 32), "31 x 32 pixels does not divide into patches of 2 x 2"),
+    "NesT": ((40, 32), "40 x 32 pixels does not divide into patches of 16 x 16"),
+    "RegionViT": ((31, 32), "31 x 32 pixels does not divide into patches"),
+    "ScalableViT": ((), ""),
+    "SepViT": ((), ""),
+    "XCiT": ((), ""),
     "Swin": ((31, 32), "31 x 32 pixels does not divide into patches"),
+    "PVT": ((31, 32), "31 x 32 pixels does not divide into patches"),
+    "PVTv2": ((), ""),
+    "MaxViT": ((), ""),
+    "Twins": ((31, 32), "31 x 32 pixels does not divide into patches"),
 }
 
 # Keywords that change what a model computes, each of which must keep the contract too.
 MORE: dict[str, list[dict[str, Any]]] = {
+    "RegionViT": [
+        {"stem": "1conv", "patch_size": 2, "window": 3, "channels": 1, "image_size": (28, 20)}
+    ],
+    "MobileViT": [{"image_size": (72, 104), "channels": 1, "patch_size": (2, 3)}],
+    "LeViT": [{"image_size": (80, 112), "channels": 1}],
+    "CvT": [{"image_size": (60, 44), "channels": 1, "kv_stride": 1}],
+    "CCT": [
+        {"position": "sincos", "channels": 1, "patch_size": 5},
+        {"position": "none", "convolutions": 2, "stride": 1, "image_size": (28, 36)},
+    ],
+    "T2TViT": [{"image_size": (52, 80), "channels": 1}],
+    "CrossFormer": [{"merge_size": (2, 4, 6), "channels": 1, "window": 3, "image_size": (22, 16)}],
+    "NesT": [{"padding": "both", "channels": 1, "image_size": (16, 32)}],
+    "PiT": [{"pool": "both", "channels": 1, "patch_size": 8, "stride": 8, "image_size": (64, 40)}],
+    "SepViT": [{"channels": 1, "image_size": (36, 20), "window": (5, 3, 2)}],
+    "ScalableViT": [{"head_dim": 0, "window": 7, "channels": 1, "image_size": (36, 20)}],
     "ViT": [
         {"pool": "mean", "position": "rope", "qk_norm": True},
         {"pool": "cls+mean", "position": "sincos", "registers": 3, "layer_scale": 0.5},
@@ -58,8 +188,35 @@ MORE: dict[str, list[dict[str, Any]]] = {
         {"pool": "last", "mixer": "forward+bias", "channels": 1, "ssm": (5, 3, 3, 7)},
         {"mixer": "v2+gate+paired+doubled", "depth": 6, "stride": 4, "position": "learned+rope"},
     ],
+    "ViViT": [
+        {"pool": "mean", "form": "joint", "channels": 1},
+        {"form": "factorised-encoder", "depth": (2, 2)},
+        {"form": "factorised-encoder", "depth": (1, 2), "pool": "mean", "patch_size": (1, 8, 4)},
+        {"form": "factorised-attention", "pool": "mean", "drop_path": 0.1},
+    ],
     "DeiT": [{"pool": "cls", "position": "learned+antialias"}],
+    "BEiT": [{"pool": "cls", "position": "relative+shared", "channels": 1, "patch_size": (4, 8)}],
+    "CrossViT": [
+        {"stem": "conv", "patch_size": (12, 16), "image_size": (48, 36), "drop_path": 0.1},
+        {"scale": 0.7, "channels": 1},
+    ],
+    "XCiT": [{"norm_all": False, "patch_size": 4, "channels": 1, "drop_path": 0.1}],
+    "PVTv2": [{"linear": True, "channels": 1}],
+    "MaxViT": [{"window": 3, "channels": 1, "image_size": (35, 50), "stem_dim": 16}],
+    "Twins": [{"window": 3, "channels": 1}],
     "NaViT": [{"token_dropout": (0.1, 0.5), "channels": 1, "patch_size": (4, 8)}],
+    "DeepViT": [{"pool": "mean", "heads": 4, "channels": 1, "patch_size": (4, 8)}],
+    "SmallViT": [{"pool": "mean", "channels": 1, "patch_size": (4, 8)}],
+    "EfficientViT": [
+        {"mixer": "nystrom", "pool": "mean", "rank": 5},
+        {"mixer": "linformer"},
+        {"mixer": "linformer", "pool": "mean", "channels": 1, "patch_size": (4, 8)},
+        {"mixer": "performer", "rank": 20},
+        {"mixer": "mamba"},
+        {"mixer": "attention", "pool": "mean"},
+    ],
+    "ParallelViT": [{"branches": 3, "pool": "mean", "layer_scale": None, "drop_path": 0.1}],
+    "PatchMergerViT": [{"merge_after": 2, "tokens": 5, "channels": 1}, {"merge_after": 3}],
 }
 
 CASES = [(name, more) for name in model_classes() for more in [{}, *MORE.get(name, [])]]
@@ -72,4 +229,22 @@ def small(name: str, **more: Any) -> Backbone:
     variant = next(entry.variant for entry in variants().values() if entry.model is model)
     shrunk = {k: v for k, v in SHRINK.items() if k in inspect.signature(model.__init__).parameters}
     shrunk |= SMALL.get(name, {})
-    return model(**{**variant.keywords, **shrunk, **more}).eval()
+    made = model(**{**variant.keywords, **shrunk, **more})
+    for name, parameter in made.named_parameters():
+        if name.endswith("norm.weight") and not parameter.any():
+            nn.init.ones_(parameter)  # a branch that begins silent would hide what is in it
+    return settle(made).eval()
+
+
+@torch.no_grad()
+def settle(model: Backbone) -> Backbone:
+    """Gives batch norms the statistics of a batch: fresh ones let all fade in evaluation."""
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    if norms:
+        colours = torch.randn(8, model.channels, *[1] * len(model.image_size))
+        model.train()(colours + torch.randn(8, model.channels, *model.image_size))
+    for norm in norms:
+        norm.momentum = 0.1
+    return model

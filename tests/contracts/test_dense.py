@@ -12,8 +12,15 @@ from vitrail.models.registry import get_model_class, variants
 NAMES = sorted({name for name, _ in CASES})
 PYRAMIDS = [name for name in NAMES if issubclass(get_model_class(name), Pyramid)]
 SEQUENCES = [name for name in NAMES if issubclass(get_model_class(name), Sequence)]
-# Those whose papers have other strides, with theirs.
-OTHER_STRIDES: dict[str, tuple[int, ...]] = {}
+# Classes or variants whose papers have other strides, with theirs.
+OTHER_STRIDES: dict[str, tuple[int, ...]] = {
+    "PiT": (8, 16, 32),
+    "pit_b_224": (7, 14, 28),
+    "pit_b_distilled_224": (7, 14, 28),
+    "NesT": (4, 8, 16),
+    "CvT": (4, 8, 16),
+    "LeViT": (16, 32, 64),
+}
 
 
 class FeaturePyramid(nn.Module):
@@ -51,9 +58,10 @@ def test_a_feature_pyramid_trains_on_a_pyramid(name: str) -> None:
 
 @pytest.mark.parametrize("name", PYRAMIDS)
 def test_strides_are_those_that_detectors_expect(name: str) -> None:
-    wanted = OTHER_STRIDES.get(name, (4, 8, 16, 32))
-    for entry in variants().values():
+    usual = OTHER_STRIDES.get(name, (4, 8, 16, 32))
+    for variant, entry in variants().items():
         if entry.model.__name__ == name:
+            wanted = OTHER_STRIDES.get(variant, usual)
             with torch.device("meta"):
                 model = entry.model(**entry.variant.keywords)
             assert model.strides[-len(wanted) :] == wanted

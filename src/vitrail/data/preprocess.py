@@ -128,7 +128,10 @@ class Preprocess:
 
     @classmethod
     def from_transformers(cls, config: Mapping[str, Any]) -> "Preprocess":
-        """From transformers' preprocessor_config.json: ViT squeezes, DeiT and DINOv2 crop."""
+        """From transformers' preprocessor_config.json: ViT squeezes, DeiT and DINOv2 crop.
+
+        ConvNeXt's, which CvT uses, crops a part of small images and squeezes large ones.
+        """
         given = config.get("size", 224)
         given = {"height": given, "width": given} if isinstance(given, int) else given
         crop = config.get("crop_size") if config.get("do_center_crop") else None
@@ -140,10 +143,14 @@ class Preprocess:
             side = given.get("shortest_edge")
             size = (side, side) if side else (given["height"], given["width"])
             resized = side
+            if side and "crop_pct" in config:
+                resized = int(side / config["crop_pct"]) if side < 384 else None
+        # MobileViT's, which alone turns the channels round, leaves them on 0..1.
+        normalised = config.get("do_normalize", "do_flip_channel_order" not in config)
         return cls(
             size,
             resized,
             PILLOW_FILTERS.get(config.get("resample", 3), "bicubic"),
-            tuple(config.get("image_mean", IMAGENET_MEAN)),
-            tuple(config.get("image_std", IMAGENET_STD)),
+            tuple(config.get("image_mean", IMAGENET_MEAN)) if normalised else (0.0,) * 3,
+            tuple(config.get("image_std", IMAGENET_STD)) if normalised else (1.0,) * 3,
         )

@@ -15,6 +15,9 @@ from vitrail.errors import ConfigError, TierError, suggest
 from vitrail.layers.patch import to_tuple
 from vitrail.layers.tokens import take
 
+# How the names of learned tokens, positions and biases of offsets end: no products' weights.
+TABLES = ("position", "class_token", "distillation_token", "registers", "bias_table")
+
 
 class Features(NamedTuple):
     """Tokens between two stages of a model. Prefix tokens and patches never share an index."""
@@ -97,6 +100,7 @@ class Backbone(nn.Module, metaclass=_Recorded):
     axes: tuple[int, ...] = (2,)  # how many its images may have; an int as image_size: the first
     late: tuple[str, ...] = ("norm", "head")  # parts behind the blocks, for `layer_of`
     config: dict[str, Any]
+    dim: Any  # width of tokens; of a pyramid, one a stage
     grid: tuple[int, ...]  # of patches, at image_size
     blocks: nn.ModuleList
     head: nn.Module
@@ -143,7 +147,7 @@ class Backbone(nn.Module, metaclass=_Recorded):
     @property
     def pooled_dim(self) -> int:
         """The width of what `pool` gives and the head reads."""
-        raise NotImplementedError
+        return self.dim if isinstance(self.dim, int) else self.dim[-1]
 
     def make_head(self, num_classes: int) -> nn.Module:
         """A fresh head on pooled features; no classes, no head."""
@@ -172,8 +176,14 @@ class Backbone(nn.Module, metaclass=_Recorded):
         return [caught[i] for i in wanted]
 
     def init_weights(self) -> None:
-        """Initialises every parameter: linear layers truncated-normal (std 0.02), norms to 1."""
+        """Initialises every parameter: linear layers truncated-normal (std 0.02), norms to 1.
+
+        So are tokens and tables of positions, wherever they stand: their names end with TABLES.
+        """
         _initialise(self)
+        for name, parameter in self.named_parameters():
+            if name.endswith(TABLES):
+                nn.init.trunc_normal_(parameter, std=0.02)
 
     def run_blocks(self, x: Any, *context: Any) -> Any:
         """x through all blocks; recomputes them in the backward pass if asked to."""
@@ -196,13 +206,12 @@ class Backbone(nn.Module, metaclass=_Recorded):
 
         Beside them, what a module's `undecayed` names.
         """
-        tables = ("position", "class_token", "distillation_token", "registers", "bias_table")
         modules = self.named_modules()
         own = {f"{path}.{n}" for path, m in modules for n in getattr(m, "undecayed", ())}
         return own | {
             name
             for name, parameter in self.named_parameters()
-            if parameter.ndim < 2 or name.endswith(tables)
+            if parameter.ndim < 2 or name.endswith(TABLES)
         }
 
     def positions_at(self, grid: tuple[int, ...]) -> Tensor | None:
@@ -317,11 +326,6 @@ class Pyramid(Backbone):
     def pool(self, features: Features) -> Tensor:
         """Features → the mean of the patches (B, D)."""
         return features.patches.mean(dim=1)
-
-    @property
-    def pooled_dim(self) -> int:
-        """The last stage's width."""
-        return self.dim[-1]
 
     def cut(self, depth: int) -> None:
         """Raises `TierError`: the last norm fits the last stage only."""

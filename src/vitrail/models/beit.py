@@ -190,11 +190,6 @@ class BEiT(Sequence):
             return features.prefix[:, 0]
         return self.pool_norm(features.patches.mean(dim=1))
 
-    @property
-    def pooled_dim(self) -> int:
-        """D."""
-        return self.dim
-
     def weights_for(self, other: Backbone) -> dict[str, Tensor]:
         """The weights of this model as `other`, the same at another image_size, has them."""
         tables = {
@@ -207,7 +202,6 @@ class BEiT(Sequence):
     def init_weights(self) -> None:
         """As every model; what a block adds is divided by √(2 · its number), as in the paper."""
         super().init_weights()
-        nn.init.trunc_normal_(self.class_token, std=0.02)
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 if name.endswith(("q_bias", "v_bias")):

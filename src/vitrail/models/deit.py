@@ -104,12 +104,6 @@ class DeiT(Sequence):
             return TwoHeads(cls, dist, apart=True)
         return super().make_head(num_classes)
 
-    def init_weights(self) -> None:
-        """As every model; tokens and positions normal with std 0.02."""
-        super().init_weights()
-        for token in (self.class_token, self.distillation_token, self.position):
-            nn.init.trunc_normal_(token, std=0.02)
-
 
 def _variant(parameters: int, dim: int, heads: int) -> Variant:
     keywords = {

@@ -210,11 +210,6 @@ class NaViT(Sequence):
         """Features → (B, D); of a pack (images, D), in the list's order."""
         return self.attention_pool(features.patches, *features.aside)
 
-    @property
-    def pooled_dim(self) -> int:
-        """D."""
-        return self.dim
-
     def make_head(self, num_classes: int) -> nn.Module:
         """A linear layer without biases; no classes, no head."""
         return nn.Linear(self.dim, num_classes, bias=False) if num_classes else nn.Identity()
@@ -237,10 +232,9 @@ class NaViT(Sequence):
         return {**self.state_dict(), "position": torch.cat(self.positions_of(other.grid))}
 
     def init_weights(self) -> None:
-        """As every model; positions and the query normal with std 0.02."""
+        """As every model; the query normal with std 0.02."""
         super().init_weights()
-        for table in (self.position, self.attention_pool.query):
-            nn.init.trunc_normal_(table, std=0.02)
+        nn.init.trunc_normal_(self.attention_pool.query, std=0.02)
 
 
 def _variant(parameters: int, dim: int, depth: int, heads: int) -> Variant:

@@ -147,16 +147,6 @@ class PatchMergerViT(Backbone):
         """Features → the mean of the tokens (B, D)."""
         return features.patches.mean(dim=1)
 
-    @property
-    def pooled_dim(self) -> int:
-        """D."""
-        return self.dim
-
-    def init_weights(self) -> None:
-        """As every model; positions normal with std 0.02."""
-        super().init_weights()
-        nn.init.trunc_normal_(self.position, std=0.02)
-
 
 def _variant(parameters: int, dim: int, heads: int, depth: int = 12) -> Variant:
     keywords = {

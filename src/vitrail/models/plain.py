@@ -58,15 +58,3 @@ class Plain(Sequence):
         if self.class_token is None:
             return features.patches.mean(dim=1)
         return features.prefix[:, 0]
-
-    @property
-    def pooled_dim(self) -> int:
-        """D."""
-        return self.dim
-
-    def init_weights(self) -> None:
-        """As every model; the class token and positions normal with std 0.02."""
-        super().init_weights()
-        for token in (self.class_token, self.position):
-            if token is not None:
-                nn.init.trunc_normal_(token, std=0.02)

@@ -154,13 +154,6 @@ class PVT(Pyramid):
                 weights[f"{name}.position"] = module.at(twin.grid)
         return weights
 
-    def init_weights(self) -> None:
-        """As every model; the class token and positions normal with std 0.02."""
-        super().init_weights()
-        for name, parameter in self.named_parameters():
-            if name.endswith(("position", "class_token")):
-                nn.init.trunc_normal_(parameter, std=0.02)
-
 
 def _variant(parameters: int, depth: tuple[int, ...]) -> Variant:
     keywords: dict[str, Any] = {

@@ -65,11 +65,6 @@ class SimpleViT(Sequence):
         """Features → the mean of the patches (B, D)."""
         return features.patches.mean(dim=1)
 
-    @property
-    def pooled_dim(self) -> int:
-        """D."""
-        return self.dim
-
 
 def _variant(parameters: int, dim: int, heads: int) -> Variant:
     keywords: dict[str, Any] = {

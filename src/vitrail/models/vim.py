@@ -251,11 +251,6 @@ class VisionMamba(Sequence):
             return features.patches.mean(dim=1)
         return features.patches[:, -1] if self.pool_kind == "last" else features.patches
 
-    @property
-    def pooled_dim(self) -> int:
-        """D."""
-        return self.dim
-
     def make_head(self, num_classes: int) -> nn.Module:
         """A linear head; for "max" the largest of every token's logits."""
         if self.pool_kind == "max" and num_classes:
@@ -274,9 +269,6 @@ class VisionMamba(Sequence):
             mixer.reset_parameters()
             with torch.no_grad():
                 mixer.out_proj.weight /= math.sqrt(self.config["depth"])
-        for name in ("class_token", "position"):
-            if (token := getattr(self, name, None)) is not None:
-                nn.init.trunc_normal_(token, std=0.02)
 
     @classmethod
     def from_official(cls, state_dict: Mapping[str, Tensor], **official: Any) -> "VisionMamba":

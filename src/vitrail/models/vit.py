@@ -158,13 +158,6 @@ class ViT(Sequence):
         """D, or 2 D for "cls+mean"."""
         return 2 * self.dim if self.pool_kind == "cls+mean" else self.dim
 
-    def init_weights(self) -> None:
-        """As every model; tokens and positions normal with std 0.02."""
-        super().init_weights()
-        for name in ("class_token", "registers", "position"):
-            if (token := getattr(self, name, None)) is not None:
-                nn.init.trunc_normal_(token, std=0.02)
-
 
 def _variant(
     parameters: int, absent: int, patch: int, dim: int, depth: int, heads: int, **more: Any

@@ -220,11 +220,6 @@ class ViViT(Backbone):
         """Features → the class token, or the mean of the patches (B, D)."""
         return features.patches.mean(dim=1) if self.class_token is None else features.prefix[:, 0]
 
-    @property
-    def pooled_dim(self) -> int:
-        """D."""
-        return self.dim
-
     def cut(self, depth: int) -> None:
         """As every model; raises `TierError` where there are two kinds of blocks."""
         if self.form == "factorised-encoder":
@@ -238,13 +233,6 @@ class ViViT(Backbone):
             if isinstance(module, Frames):
                 weights[f"{name}.position"] = module.positions_at(other.grid[0])
         return weights
-
-    def init_weights(self) -> None:
-        """As every model; class tokens and positions normal with std 0.02."""
-        super().init_weights()
-        for name, parameter in self.named_parameters():
-            if name.endswith(("class_token", "position")):
-                nn.init.trunc_normal_(parameter, std=0.02)
 
 
 def _variant(parameters: int, form: str, pool: str, absent: int, in_time: int = 0) -> Variant:

@@ -231,16 +231,6 @@ class XCiT(Backbone):
         """Features → the class token (B, D)."""
         return features.prefix[:, 0]
 
-    @property
-    def pooled_dim(self) -> int:
-        """D."""
-        return self.dim
-
-    def init_weights(self) -> None:
-        """As every model; the class token normal with std 0.02."""
-        super().init_weights()
-        nn.init.trunc_normal_(self.class_token, std=0.02)
-
 
 def _variant(
     parameters: int, dim: int, depth: int, heads: int, patch: int, size: int, norm_all: bool

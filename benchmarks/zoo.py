@@ -1,0 +1,101 @@
+"""Every model against its original: a forward pass and a training step, same weights, in turn.
+
+python benchmarks/zoo.py [--quick] [--only Swin,CaiT]
+
+The pairs are those of tests/parity/pairs, at a published size. Ratios are the original's time over
+ours: above 1 ours is faster. NaViT's packs of mixed sizes have a script of their own: navit.py.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests know how to share weights
+
+import tests.conftest  # noqa: F401, torchvision's stand-ins, before timm asks for it
+import torch
+import torch.nn.functional as F
+from common import RESULTS, compare, read, write
+from tests.parity.pairs import Pair, pairs
+from torch import Tensor, nn
+
+torch.set_num_threads(os.cpu_count() or 1)  # the tests' setup had left one
+
+BATCH = 4
+# Bars of ours against vit-pytorch, beside 1.0 against everybody.
+FASTER = {"ScalableViT": 1.3, "DeepViT": 1.3, "CrossViT": 1.3, "SmallViT": 1.3, "ViViT": 1.3}
+
+
+def step(
+    model: nn.Module, run: Callable[[nn.Module, Tensor], Tensor], images: Tensor
+) -> Callable[[], None]:
+    """A training step: forward, backward, AdamW."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
+
+    def call() -> None:
+        optimizer.zero_grad()
+        logits = run(model, images)
+        F.cross_entropy(logits, torch.zeros(len(images), dtype=torch.long)).backward()
+        optimizer.step()
+
+    return call
+
+
+def measure(pair: Pair, rounds: int) -> dict[str, Any]:
+    """Ratios of a pair, and the seconds behind them."""
+    ours, theirs = pair.build(True)
+    images = pair.inputs(pair.full, BATCH)
+    with torch.inference_mode():
+        mine, original = ours(images), pair.run(theirs, images)
+        apart = ((mine - original).abs().max() / original.abs().max().clamp(min=1)).item()
+        assert apart < 1e-3, f"{pair.model} and {pair.original} do not compute the same: {apart}"
+        calls = {"ours": lambda: ours(images), "theirs": lambda: pair.run(theirs, images)}
+        forward = compare(calls, rounds, warmup=1)
+    ours.train(), theirs.train()
+    calls = {
+        "ours": step(ours, lambda model, x: model(x), images),
+        "theirs": step(theirs, pair.run, images),
+    }
+    training = compare(calls, max(3, rounds // 2), warmup=1)
+    return {
+        "model": pair.model,
+        "original": pair.original,
+        "input": [BATCH, pair.channels, *pair.full],
+        "parameters": sum(p.numel() for p in ours.parameters()),
+        "forward": forward["theirs"]["ratio"],
+        "forward of minima": forward["theirs"]["ratio_of_min"],
+        "training step": training["theirs"]["ratio"],
+        "training step of minima": training["theirs"]["ratio_of_min"],
+        "seconds": {
+            "forward": [forward[name]["median"] for name in ("ours", "theirs")],
+            "training step": [training[name]["median"] for name in ("ours", "theirs")],
+        },
+    }
+
+
+def main() -> None:
+    """Times all pairs, or those of --only, and writes what it found beside what was known."""
+    quick = "--quick" in sys.argv
+    only = sys.argv[sys.argv.index("--only") + 1].split(",") if "--only" in sys.argv else None
+    chosen = [p for p in pairs() if p.full and (only is None or p.model in only)]
+    rows = {} if quick else {(r["model"], r["original"]): r for r in read("zoo").get("rows", [])}
+    print(f"{'model':<16} {'original':<42} {'forward':>8} {'training':>9}   bar")
+    for pair in chosen:
+        row = measure(pair, 3 if quick else 9)
+        bar = FASTER.get(pair.model, 1.0) if pair.original.startswith("vit-pytorch") else 1.0
+        row["bar"] = bar
+        rows[pair.model, pair.original] = row
+        print(
+            f"{pair.model:<16} {pair.original:<42} {row['forward']:7.2f}x "
+            f"{row['training step']:8.2f}x  {bar}"
+        )
+        if not quick:
+            write("zoo", {"rows": [rows[key] for key in sorted(rows)]}, told=False)
+    if not quick:
+        print(f"written: {RESULTS.name}/zoo.json")
+
+
+if __name__ == "__main__":
+    main()
