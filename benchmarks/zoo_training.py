@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ def learn(model: nn.Module, train: Split, test: Split, stop: float, lr: float) -
         "seconds": stop,
         "epochs": len(losses) * BATCH / len(images),
         "parameters": sum(p.numel() for p in model.parameters()),
-        "MiB": kept_for_backward(model, images[:BATCH]),
+        "MiB": kept_for_backward(model, images[:BATCH].clone()),
     }
 
 
@@ -196,6 +196,12 @@ def told(row: dict[str, Any]) -> None:
     )
 
 
+def keep(new: list[dict[str, Any]]) -> None:
+    """Writes rows beside those that are known."""
+    rows = {(r["model"], r["data"]): r for r in [*read("zoo_training").get("rows", []), *new]}
+    write("zoo_training", {"rows": [rows[key] for key in sorted(rows)]}, told=False)
+
+
 def main() -> None:
     """Trains everything, or --only those recipes, and writes the table."""
     arguments = argparse.ArgumentParser()
@@ -208,18 +214,17 @@ def main() -> None:
     paths = [p for p in paths if only is None or p.stem in only]
     new: list[dict[str, Any]] = []
     with ThreadPoolExecutor(options.jobs) as pool:
-        for row in pool.map(recipe, paths):
-            told(row)
-            new.append(row)
+        for task in as_completed([pool.submit(recipe, path) for path in paths]):
+            new.append(task.result())
+            told(new[-1])
+            keep(new)
     if paths:
         slowest = max(row["seconds"] for row in new)
         new.append({"data": "Fashion-MNIST", **linear_classifier(*fashion(), slowest)})
         told(new[-1])
     if find_spec("tensorly") and (only is None or "spectra" in only):
         new += spectra(SECONDS)
-    old = {(r["model"], r["data"]): r for r in read("zoo_training").get("rows", [])}
-    rows = old | {(r["model"], r["data"]): r for r in new}
-    write("zoo_training", {"rows": [rows[key] for key in sorted(rows)]})
+    keep(new)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.contracts.small import small
+from tests.contracts.small import CASES, IDS, small
 from vitrail.deploy import inference
 
 
@@ -20,6 +20,16 @@ def test_the_quicker_one_is_chosen(
     assert choice.precision == precision
     assert choice.speedup == (2.0 if precision == "bf16" else 1.0)
     assert (choice.model is model) == (precision == "fp32")
+
+
+@pytest.mark.parametrize(("name", "more"), CASES, ids=IDS)
+@torch.inference_mode()
+def test_every_model_runs_in_half_precision(name: str, more: dict[str, Any]) -> None:
+    model = small(name, **more)
+    images = torch.randn(2, model.channels, *model.image_size)
+    half, full = inference.halve(model)(images), model(images)
+    assert half.dtype == torch.float32
+    assert (half - full).abs().max() < 0.1 * full.abs().max()
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,14 @@ small models, and slows everything down on a CPU without them. No rule knows; a 
 import copy
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
-from vitrail.layers.attend import Attention
+from vitrail.layers.linear import Linear
 from vitrail.models.base import Backbone
 
 GAIN = 1.1  # what half precision must gain to be worth its rounding
@@ -41,22 +42,39 @@ class HalfLinear(nn.Module):
         return F.linear(x.to(torch.bfloat16), self.weight, self.bias)
 
 
+class HalfBlock(nn.Module):
+    """A block whose products are in bfloat16, the convolutions' too; it gives float32."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        for module in block.modules():
+            for name, child in module.named_children():
+                if isinstance(child, nn.Linear) and type(child) in (nn.Linear, Linear):
+                    # cast once, not in every call
+                    setattr(module, name, HalfLinear(child))
+        self.block = block
+
+    def forward(self, *inputs: Any) -> Any:
+        """What the block takes → what it gives."""
+        kind = next(t.device.type for t in tree_leaves(inputs) if isinstance(t, Tensor))
+        with torch.autocast(kind, torch.bfloat16):
+            outputs = self.block(*inputs)
+        return tree_map(_widened, outputs)
+
+
+def _widened(value: Any) -> Any:
+    half = isinstance(value, Tensor) and value.dtype == torch.bfloat16
+    return value.float() if half else value
+
+
 def halve(model: Backbone) -> Backbone:
     """A copy whose blocks multiply in bfloat16, where nearly all the time goes.
 
-    The sums between blocks, the norms and the head stay float32: rounded at every block, the
-    stream of features would drift, and with it the choice between classes that are close.
+    The sums between blocks and the head stay float32: rounded at every block, the stream of
+    features would drift, and with it the choice between classes that are close.
     """
     half = copy.deepcopy(model).eval().requires_grad_(False)
-    for block in half.blocks:
-        for module in block.modules():
-            for name, child in module.named_children():
-                if isinstance(child, nn.Linear):
-                    setattr(module, name, HalfLinear(child))
-        # Norms of queries and keys are given bfloat16.
-        for mixer in (m for m in block.modules() if isinstance(m, Attention)):
-            mixer.q_norm.to(torch.bfloat16)
-            mixer.k_norm.to(torch.bfloat16)
+    half.blocks = nn.ModuleList(HalfBlock(block) for block in half.blocks)
     return half
 
 
