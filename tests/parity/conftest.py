@@ -12,6 +12,7 @@ HEAD = """# Models and their originals
 Written by `pytest tests/parity/test_pairs.py --parity-table`: small models with random weights, the
 same in both, and the largest difference of their logits, in units of the largest logit where that
 is above 1. The gradient is the one that reaches the pixels, in float64, in units of its largest.
+VisionMamba is compared with stored outputs of the official code, in `tests/parity/test_vim.py`.
 
 | model | original | inputs | float64 | gradient | float32 | what had to be made equal |
 | --- | --- | --- | --- | --- | --- | --- |

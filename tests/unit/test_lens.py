@@ -10,7 +10,8 @@ from tests.contracts.small import small
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.attend import Attend
 from vitrail.lens.features import pca_colours, stretch
-from vitrail.lens.record import Look, patch_maps, record
+from vitrail.lens.plots import panels
+from vitrail.lens.record import Look, observe, patch_maps, record
 from vitrail.lens.rollout import rollout
 from vitrail.lens.shapes import shapes
 from vitrail.models.base import Features
@@ -234,3 +235,13 @@ def test_a_look_in_half_precision_is_drawn(tmp_path: Path) -> None:
 
     look = Look(small("ViT").bfloat16(), IMAGES.bfloat16())
     look_figure(torch.zeros(3, 32, 32, dtype=torch.uint8), look).savefig(tmp_path / "x.png", dpi=20)
+
+
+def test_models_without_a_map_of_attention_show_their_stages() -> None:
+    images = torch.rand(2, 3, 32, 32)
+    stages = observe(small("Swin"), images)
+    assert [f.grid for f in stages] == [(16, 16), (8, 8), (4, 4)]
+    rows = panels(torch.zeros(3, 32, 32, dtype=torch.uint8), stages, index=1)
+    captions = ["image", *(f"stage {i}, {n} × {n} (PCA)" for i, n in ((1, 16), (2, 8), (3, 4)))]
+    assert [panel.caption for panel in rows[0]] == captions
+    assert isinstance(observe(small("ViT"), images), Look)

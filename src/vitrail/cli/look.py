@@ -43,7 +43,7 @@ def run(
     """
     from vitrail.data.images import find_images
     from vitrail.lens import page, plots
-    from vitrail.lens.record import Look, taps
+    from vitrail.lens.record import observe, taps
     from vitrail.lens.report import look_section
 
     if model == "dinov2_small" and weights is None:
@@ -64,7 +64,7 @@ def run(
         if output.suffix == ".html":
             sections.append(look_section(backbone, image, path.name, chosen, some))
             continue
-        look = Look(backbone, backbone.preprocess.normalise(image[None]))
+        look = observe(backbone, backbone.preprocess.normalise(image[None]))
         figure = plots.look_figure(
             image, look, layers=chosen, heads=some, title=path.name, origin=backbone.origin
         )

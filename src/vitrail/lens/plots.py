@@ -16,6 +16,7 @@ from vitrail.errors import TierError
 from vitrail.lens.features import pca_colours, stretch
 from vitrail.lens.palette import LIGHT
 from vitrail.lens.record import Look, pick
+from vitrail.models.base import Features
 
 HEAT = colormaps["inferno"]  # even steps, and told apart by the colour-blind
 COARSE = 12  # grids with fewer patches a side are drawn patch by patch
@@ -39,7 +40,7 @@ class Panel(NamedTuple):
 
 def panels(
     image: Tensor,
-    look: Look,
+    look: Look | Sequence[Features],
     *,
     index: int = 0,
     layers: Sequence[int] = (-1,),
@@ -49,8 +50,11 @@ def panels(
 
     First the image, the mean over heads in the last chosen layer, rollout, patch colours; then
     each chosen layer's heads. image: uint8 (C, H, W), as the model got it; `index` is its place in
-    the batch of `look`, whose patch colours mean the same in all its images.
+    the batch of `look`, whose patch colours mean the same in all its images. `look` is what
+    `observe` gives: of features alone, these are `stage_panels`.
     """
+    if not isinstance(look, Look):
+        return stage_panels(image, look, index)
     image = enlarge(image.cpu())
     chosen = pick(layers, look.depth, "attention layer")
     grid = look.features.grid
@@ -72,6 +76,23 @@ def panels(
         names = look.names[layer] or [f"head {n}" for n in range(len(maps))]
         rows.append([Panel(f"layer {layer}, {names[n]}", heat(image, maps[n])) for n in shown])
     return rows
+
+
+def stage_panels(image: Tensor, stages: Sequence[Features], index: int = 0) -> list[list[Panel]]:
+    """One image and the patch colours of each stage, in a row: for what no map of attention shows.
+
+    image: uint8 (C, H, W), as the model got it; `index` is its place in the batch of `stages`.
+    """
+    image = enlarge(image.cpu())
+    row = [Panel("image", as_picture(image))]
+    for number, features in enumerate(stages, 1):
+        grid = features.grid
+        if len(grid) != 2:
+            raise TierError(f"only flat images are drawn: this grid of patches is {grid}.")
+        colours = pca_colours(features)[index].cpu().numpy() / 255.0
+        picture = leaded(spread(colours, image.shape[1:]), grid)
+        row.append(Panel(f"stage {number}, {grid[0]} × {grid[1]} (PCA)", picture))
+    return [row]
 
 
 def heat(image: Tensor, weights: Tensor) -> np.ndarray:
@@ -128,7 +149,7 @@ def enlarge(image: Tensor, least: int = 224) -> Tensor:
 
 def look_figure(
     image: Tensor,
-    look: Look,
+    look: Look | Sequence[Features],
     *,
     index: int = 0,
     layers: Sequence[int] = (-1,),
@@ -139,7 +160,7 @@ def look_figure(
     """`panels` as one picture, with a title, and at its foot where the weights come from."""
     lines: list[list[Panel]] = []
     first, *others = panels(image, look, index=index, layers=layers, heads=heads)
-    across = columns(max(map(len, others)), len(first))
+    across = columns(max(map(len, others), default=1), len(first))
     for row in others:
         lines += [row[start : start + across] for start in range(0, len(row), across)]
     shape = image.shape[1] / image.shape[2]

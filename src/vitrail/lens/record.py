@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.tap import Tapped
 from vitrail.lens.rollout import follow
-from vitrail.models.base import Backbone
+from vitrail.models.base import Backbone, Features
 
+SHOWN = 5  # stages side by side
 Maps = dict[int, Tensor]  # layer → weights (B, heads, N, N): row i is where token i looks
 
 
@@ -100,6 +101,20 @@ class Look:
     def depth(self) -> int:
         """How many attention layers there are."""
         return len(self.attention)
+
+
+def observe(model: Backbone, images: Tensor) -> Look | list[Features]:
+    """A `Look`; of a model whose layers see windows or a changing grid, features of its stages.
+
+    images float (B, C, *size), normalised. Stages are a pyramid's, or four blocks spread evenly.
+    """
+    try:
+        return Look(model, images)
+    except TierError:
+        depth = model.depth
+        chosen = range(depth) if depth <= SHOWN else [depth * (i + 1) // 4 - 1 for i in range(4)]
+        with torch.inference_mode():
+            return model.intermediates(images, chosen)
 
 
 def patch_maps(

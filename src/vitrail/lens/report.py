@@ -14,7 +14,7 @@ from vitrail.errors import ConfigError, VitrailError
 from vitrail.hub import artifact
 from vitrail.hub.load import load
 from vitrail.lens import page, plots
-from vitrail.lens.record import Look
+from vitrail.lens.record import observe
 from vitrail.models.base import Backbone
 
 LOOKED_AT = 4  # examples whose attention is drawn
@@ -253,7 +253,7 @@ def _look_at(
     if model.preprocess is None:
         raise ConfigError("this model does not say how images are prepared: it has no preprocess.")
     device = next(model.parameters()).device
-    look = Look(model, model.preprocess.normalise(images.to(device)))
+    look = observe(model, model.preprocess.normalise(images.to(device)))
     return [
         [
             page.strip(row)
