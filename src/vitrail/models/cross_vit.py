@@ -69,12 +69,6 @@ class Scale(nn.Module):
         self.grid = self.grid_of(image_size)
         self.class_token = nn.Parameter(torch.empty(1, 1, dim))
         self.position = nn.Parameter(torch.empty(1, self.grid[0] * self.grid[1], dim))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Normal with std 0.02."""
-        nn.init.trunc_normal_(self.class_token, std=0.02)
-        nn.init.trunc_normal_(self.position, std=0.02)
 
     def grid_of(self, image_size: tuple[int, ...]) -> tuple[int, ...]:
         """How many patches an image has here, on each axis."""

@@ -68,12 +68,6 @@ class CvTStage(nn.Module):
         self.embed = embed
         self.blocks = nn.ModuleList(blocks)
         self.class_token = nn.Parameter(torch.empty(1, 1, class_dim)) if class_dim else None
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """The class token normal with std 0.02."""
-        if self.class_token is not None:
-            nn.init.trunc_normal_(self.class_token, std=0.02)
 
     def forward(self, features: Features) -> Features:
         """Features on a grid → Features on this stage's."""

@@ -58,11 +58,6 @@ class Level(Stage):
         super().__init__(first, blocks)
         self.grid, self.count = grid, count
         self.position = nn.Parameter(torch.empty(1, math.prod(grid), dim))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Positions normal with std 0.02."""
-        nn.init.trunc_normal_(self.position, std=0.02)
 
     def positions_at(self, grid: tuple[int, ...]) -> Tensor:
         """(1, N, D) for a grid of N places, row by row."""
