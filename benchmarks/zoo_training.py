@@ -38,7 +38,7 @@ from vitrail.train.build import build_model, open_sources
 from vitrail.train.run import read_run
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "zoo"
-BATCH, CUBE, SECONDS = 64, 8, 90.0
+BATCH, CUBE, SECONDS = 64, 8, 75.0
 WIDTH = {"dim": 96, "depth": 4, "heads": 4, "mlp_dim": 192}
 LINE = {**WIDTH, "image_size": (200,), "patch_size": (10,)}
 CUBES = {**WIDTH, "image_size": (200, CUBE, CUBE), "patch_size": (20, 4, 4)}

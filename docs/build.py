@@ -106,7 +106,9 @@ Models of about equal size, on one thread of a CPU ({processor}): accuracy on th
 loss of the first and the last batches logged, and what a batch of 64 keeps in memory for its
 backward pass. Made by `python benchmarks/zoo_training.py`. The figures show that a model learns
 within minutes, not what it can reach: each had one try, with the same settings for all. The linear
-classifier has the time of the slowest model beside it.
+classifier has the time of the slowest model beside it. What is NaViT's own, images of many sizes in
+one batch, is in `benchmarks/navit.py`; spectra and cubes are hyperspectral pixels, for models on one
+and three axes.
 
 | data | model | accuracy | loss | seconds | epochs | parameters | MiB | command |
 | --- | --- | ---: | --- | ---: | ---: | ---: | ---: | --- |
