@@ -205,7 +205,7 @@ def keep(new: list[dict[str, Any]]) -> None:
 def main() -> None:
     """Trains everything, or --only those recipes, and writes the table."""
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("--only", help="recipes, such as swin,vit; 'spectra' for those")
+    arguments.add_argument("--only", help="recipes, such as swin,vit; or 'spectra'")
     arguments.add_argument("--jobs", type=int, default=2, help="recipes at a time, a thread each")
     options = arguments.parse_args()
     torch.set_num_threads(1)
@@ -218,7 +218,7 @@ def main() -> None:
             new.append(task.result())
             told(new[-1])
             keep(new)
-    if paths:
+    if only is None:
         slowest = max(row["seconds"] for row in new)
         new.append({"data": "Fashion-MNIST", **linear_classifier(*fashion(), slowest)})
         told(new[-1])

@@ -105,10 +105,11 @@ Made by `make docs` from `benchmarks/results`; do not edit.
 Models of about equal size, on one thread of a CPU ({processor}): accuracy on the test images, the
 loss of the first and the last batches logged, and what a batch of 64 keeps in memory for its
 backward pass. Made by `python benchmarks/zoo_training.py`. The figures show that a model learns
-within minutes, not what it can reach: each had one try, with the same settings for all. The linear
-classifier has the time of the slowest model beside it. What is NaViT's own, images of many sizes in
-one batch, is in `benchmarks/navit.py`; spectra and cubes are hyperspectral pixels, for models on one
-and three axes.
+within minutes, not what it can reach: one seed, and the same settings for all but the number of
+epochs, which was raised for CaiT, CrossViT, DeepViT, SepViT and Twins, at first just below the
+linear classifier. That has the time of the slower models beside it. What is NaViT's own, images of
+many sizes in one batch, is in `benchmarks/navit.py`; spectra and cubes are hyperspectral pixels, for
+models on one and three axes.
 
 | data | model | accuracy | loss | seconds | epochs | parameters | MiB | command |
 | --- | --- | ---: | --- | ---: | ---: | ---: | ---: | --- |
