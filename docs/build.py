@@ -108,7 +108,7 @@ backward pass. Made by `python benchmarks/zoo_training.py`. The figures show tha
 within minutes, not what it can reach: one seed, and the same settings for all but the number of
 epochs, which was raised for CaiT, CrossViT, DeepViT, SepViT and Twins, at first just below the
 linear classifier. That has the time of the slower models beside it. What is NaViT's own, images of
-many sizes in one batch, is in `benchmarks/navit.py`; spectra and cubes are pixels of many bands, for
+many sizes in one batch, is in `benchmarks/navit.py`; spectra and cubes are many-band pixels, for
 models on one and three axes.
 
 | data | model | accuracy | loss | seconds | epochs | parameters | MiB | command |
