@@ -41,3 +41,10 @@ def check_choice(keyword: str, value: str, choices: tuple[str, ...]) -> None:
             f"{keyword}={value!r} is not one of {', '.join(map(repr, choices))}."
             f"{suggest(str(value), choices)}"
         )
+
+
+def check_range(keyword: str, value: float, low: float, high: float = float("inf")) -> None:
+    """Raises `ConfigError` unless `value` is a number within low to high, both included."""
+    if isinstance(value, bool) or not low <= value <= high:
+        limit = f"within {low:g} to {high:g}" if high < float("inf") else f"at least {low:g}"
+        raise ConfigError(f"{keyword}={value!r} is not {limit}.")

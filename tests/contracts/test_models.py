@@ -16,7 +16,7 @@ import vitrail
 from tests.contracts.small import CASES, IDS, ODD, RECTANGLES, REFUSED, SECOND, small
 from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.layers.tap import Tapped
-from vitrail.models.base import Backbone, Features, Pyramid, Sequence
+from vitrail.models.base import Backbone, Features, Pyramid, Sequence, undecayed
 from vitrail.models.registry import get_model_class, variants
 
 every_model = pytest.mark.parametrize(("name", "more"), CASES, ids=IDS)
@@ -213,7 +213,7 @@ def test_layers_for_decay_and_freezing(name: str, more: dict[str, Any]) -> None:
     layers = {n: model.layer_of(n) for n, _ in model.named_parameters()}
     assert set(layers.values()) == set(range(model.depth + 2))
     assert {layer for n, layer in layers.items() if n.startswith("head.")} == {model.depth + 1}
-    no_decay = model.no_decay()
+    no_decay = undecayed(model)
     alone = {"position", "registers", "A_log", "D", "conv_bias", "dt_bias", "bias_table"}
     for n, p in model.named_parameters():
         last = n.rpartition(".")[2]

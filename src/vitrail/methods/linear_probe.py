@@ -5,7 +5,7 @@ https://arxiv.org/abs/1610.01644).
 import torch
 from torch import Tensor, nn
 
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, check_range
 from vitrail.methods.base import Loss, Method
 from vitrail.methods.supervised import classify
 from vitrail.models.base import Backbone
@@ -14,10 +14,11 @@ from vitrail.models.base import Backbone
 class LinearProbe(Method):
     """Trains the head only, on pooled features (B, D) that were computed once."""
 
-    def __init__(self, backbone: Backbone, label_smoothing: float = 0.0) -> None:
+    def __init__(self, backbone: Backbone, label_smoothing: float = 0.1) -> None:
         super().__init__(backbone)
         if not isinstance(backbone.head, nn.Linear):
             raise ConfigError("a linear probe needs a model with one linear head.")
+        check_range("label_smoothing", label_smoothing, 0, 0.999)
         self.label_smoothing = label_smoothing
         backbone.freeze()
 

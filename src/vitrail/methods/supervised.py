@@ -5,6 +5,7 @@ https://arxiv.org/abs/1512.00567).
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitrail.errors import check_range
 from vitrail.methods.base import Loss, Method
 from vitrail.models.base import Backbone
 
@@ -12,8 +13,9 @@ from vitrail.models.base import Backbone
 class Supervised(Method):
     """Trains the whole backbone to name the class. Soft targets come from mixed images."""
 
-    def __init__(self, backbone: Backbone, label_smoothing: float = 0.0) -> None:
+    def __init__(self, backbone: Backbone, label_smoothing: float = 0.1) -> None:
         super().__init__(backbone)
+        check_range("label_smoothing", label_smoothing, 0, 0.999)
         self.label_smoothing = label_smoothing
 
     def forward(self, images: Tensor, targets: Tensor) -> Loss:

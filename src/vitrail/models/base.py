@@ -16,7 +16,10 @@ from vitrail.layers.patch import to_tuple
 from vitrail.layers.tokens import take
 
 # How the names of learned tokens, positions and biases of offsets end: no products' weights.
-TABLES = ("position", "class_token", "distillation_token", "registers", "bias_table")
+TABLES = (
+    "position", "class_token", "distillation_token", "mask_token", "query", "registers",
+    "bias_table",
+)  # fmt: skip
 
 
 class Features(NamedTuple):
@@ -157,7 +160,7 @@ class Backbone(nn.Module, metaclass=_Recorded):
         """Replaces the head by a freshly initialised one. 0 leaves the pooled features."""
         like = next(self.parameters())
         self.head = self.make_head(num_classes).to(like.device, like.dtype)
-        _initialise(self.head)
+        initialise(self.head)
         self.num_classes = self.config["num_classes"] = num_classes
 
     def cut(self, depth: int) -> None:
@@ -176,14 +179,8 @@ class Backbone(nn.Module, metaclass=_Recorded):
         return [caught[i] for i in wanted]
 
     def init_weights(self) -> None:
-        """Initialises every parameter: linear layers truncated-normal (std 0.02), norms to 1.
-
-        So are tokens and tables of positions, wherever they stand: their names end with TABLES.
-        """
-        _initialise(self)
-        for name, parameter in self.named_parameters():
-            if name.endswith(TABLES):
-                nn.init.trunc_normal_(parameter, std=0.02)
+        """Initialises every parameter, as `initialise` does."""
+        initialise(self)
 
     def run_blocks(self, x: Any, *context: Any) -> Any:
         """x through all blocks; recomputes them in the backward pass if asked to."""
@@ -200,19 +197,6 @@ class Backbone(nn.Module, metaclass=_Recorded):
         if part == "blocks":
             return int(rest.partition(".")[0]) + 1
         return self.depth + 1 if part in self.late else 0
-
-    def no_decay(self) -> set[str]:
-        """Parameters that weight decay must leave alone: all vectors, and tokens and positions.
-
-        Beside them, what a module's `undecayed` names.
-        """
-        modules = self.named_modules()
-        own = {f"{path}.{n}" for path, m in modules for n in getattr(m, "undecayed", ())}
-        return own | {
-            name
-            for name, parameter in self.named_parameters()
-            if parameter.ndim < 2 or name.endswith(TABLES)
-        }
 
     def positions_at(self, grid: tuple[int, ...]) -> Tensor | None:
         """The table of learned positions resampled to another grid; None: the model has none."""
@@ -334,11 +318,32 @@ class Pyramid(Backbone):
         )
 
 
-def _initialise(model: nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif callable(reset := getattr(module, "reset_parameters", None)):
+def initialise(module: nn.Module) -> None:
+    """Initialises every parameter: linear layers truncated-normal (std 0.02), norms to 1.
+
+    So are tokens and tables of positions, wherever they stand: their names end with TABLES.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.trunc_normal_(part.weight, std=0.02)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif callable(reset := getattr(part, "reset_parameters", None)):
             reset()
+    for name, parameter in module.named_parameters():
+        if name.endswith(TABLES):
+            nn.init.trunc_normal_(parameter, std=0.02)
+
+
+def undecayed(module: nn.Module) -> set[str]:
+    """Parameters that weight decay must leave alone: all vectors, and tokens and positions.
+
+    Beside them, what a module's `undecayed` names.
+    """
+    modules = module.named_modules()
+    own = {f"{path}.{n}".strip(".") for path, m in modules for n in getattr(m, "undecayed", ())}
+    return own | {
+        name
+        for name, parameter in module.named_parameters()
+        if parameter.ndim < 2 or name.endswith(TABLES)
+    }

@@ -231,11 +231,6 @@ class NaViT(Sequence):
         """The weights of this model as `other`, the same at another image_size, has them."""
         return {**self.state_dict(), "position": torch.cat(self.positions_of(other.grid))}
 
-    def init_weights(self) -> None:
-        """As every model; the query normal with std 0.02."""
-        super().init_weights()
-        nn.init.trunc_normal_(self.attention_pool.query, std=0.02)
-
 
 def _variant(parameters: int, dim: int, depth: int, heads: int) -> Variant:
     keywords = {

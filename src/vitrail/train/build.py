@@ -15,8 +15,7 @@ from vitrail.data.views import TrainViews
 from vitrail.errors import ConfigError
 from vitrail.hub.load import load
 from vitrail.methods.base import Method
-from vitrail.methods.linear_probe import LinearProbe
-from vitrail.methods.supervised import Supervised
+from vitrail.methods.registry import create_method
 from vitrail.models.base import Backbone
 from vitrail.models.registry import create_model, variants
 from vitrail.train.run import Run
@@ -112,9 +111,16 @@ def flat_size(model: Backbone) -> tuple[int, int]:
 
 
 def build_method(run: Run, model: Backbone) -> Method:
-    """The method that `run.method` names."""
-    method = {"supervised": Supervised, "linear_probe": LinearProbe}[run.method.name]
-    return method(model, run.method.label_smoothing)
+    """The method that `run.method` names, with what it names in turn."""
+    settings = run.method.model_dump(exclude={"name"})
+    for key, value in settings.items():
+        if key in NAMED and isinstance(value, str):
+            settings[key] = NAMED[key](value, model)
+    return create_method(run.method.name, model, **settings)
+
+
+# How settings that are names become what methods take: (name, the model to train) → it.
+NAMED: dict[str, Callable[[str, Backbone], object]] = {}
 
 
 class ImageStream:

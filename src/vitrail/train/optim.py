@@ -6,24 +6,28 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from vitrail.models.base import Backbone
+from vitrail.methods.base import Method
+from vitrail.models.base import Backbone, undecayed
 
 
 def parameter_groups(
-    backbone: Backbone, lr: float, weight_decay: float, layer_decay: float
+    method: Method, lr: float, weight_decay: float, layer_decay: float
 ) -> list[dict[str, Any]]:
     """Groups for AdamW: no decay on vectors, tokens and positions; lower layers learn slower.
 
     `scale` is a group's factor on the learning rate: layer_decay to the power of its distance
-    from the head (BEiT, Bao et al. 2021, https://arxiv.org/abs/2106.08254).
+    from the head (BEiT, Bao et al. 2021, https://arxiv.org/abs/2106.08254). What the method adds
+    to the backbone learns as the head does.
     """
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
-    no_decay = backbone.no_decay()
-    for name, parameter in backbone.named_parameters():
+    backbone, no_decay = method.backbone, undecayed(method)
+    top = backbone.depth + 1
+    for name, parameter in method.named_parameters():
         if not parameter.requires_grad:
             continue
-        layer = backbone.layer_of(name)
-        scale = layer_decay ** (backbone.depth + 1 - layer)
+        inside = name.startswith("backbone.")
+        layer = backbone.layer_of(name.removeprefix("backbone.")) if inside else top
+        scale = layer_decay ** (top - layer)
         decay = 0.0 if name in no_decay else weight_decay
         fresh = {"params": [], "lr": lr * scale, "scale": scale, "weight_decay": decay}
         key = (layer if layer_decay < 1 else 0, name in no_decay)

@@ -1,8 +1,9 @@
 """A run's settings: typed, strict, in YAML, with dotted overrides."""
 
+import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 import pydantic
 import yaml
@@ -11,6 +12,7 @@ from pydantic import Field
 from vitrail.data.views import ViewConfig
 from vitrail.errors import ConfigError, suggest
 from vitrail.files import atomic_write
+from vitrail.methods.registry import get_method, methods, settings_of
 
 
 class Section(pydantic.BaseModel):
@@ -30,10 +32,35 @@ class ModelConfig(Section):
 
 
 class MethodConfig(Section):
-    """What the model is trained to do."""
+    """What the model is trained to do, and that method's own settings."""
 
-    name: Literal["supervised", "linear_probe"] = "supervised"
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    name: str = Field("supervised", description="A method: `vitrail methods` lists them.")
+
+
+def _section_of(name: str) -> type[MethodConfig]:
+    """The settings of a method: the keywords of its constructor, checked as their types say.
+
+    What is no plain value there, such as a teacher, is a name here.
+    """
+    fields: dict[str, Any] = {"name": (Literal[name], name)}
+    hints = typing.get_type_hints(get_method(name).__init__)
+    for key, parameter in settings_of(name).items():
+        default = ... if parameter.default is parameter.empty else parameter.default
+        plain = "Callable" not in str(hints[key])
+        named = str if default is ... else str | None
+        fields[key] = (hints[key] if plain else named, default)
+    made = pydantic.create_model(name, __base__=MethodConfig, **fields)
+    made.__doc__ = get_method(name).__doc__
+    return made
+
+
+METHODS = {name: _section_of(name) for name in methods()}
+AnyMethod = Annotated[
+    Union[tuple(Annotated[made, pydantic.Tag(name)] for name, made in METHODS.items())],
+    pydantic.Discriminator(
+        lambda given: given.get("name", "supervised") if isinstance(given, dict) else given.name
+    ),
+]
 
 
 class DataConfig(Section):
@@ -92,7 +119,7 @@ class Run(Section):
     """Everything that makes a run what it is."""
 
     model: ModelConfig = ModelConfig()  # type: ignore[call-arg]
-    method: MethodConfig = MethodConfig()  # type: ignore[call-arg]
+    method: AnyMethod = METHODS["supervised"]()  # type: ignore[valid-type]
     data: DataConfig = DataConfig()  # type: ignore[call-arg]
     optim: OptimConfig = OptimConfig()  # type: ignore[call-arg]
     schedule: ScheduleConfig = ScheduleConfig()  # type: ignore[call-arg]
@@ -201,8 +228,14 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _one_line(problem: pydantic.ValidationError) -> str:
     error = problem.errors()[0]
-    place = ".".join(str(part) for part in error["loc"])
+    where = list(error["loc"])
+    if error["type"] == "union_tag_invalid":
+        get_method(error["ctx"]["tag"])  # raises, and says which there are
+    if where[0] == "method":
+        del where[1]  # which one it is was given
+    place = ".".join(map(str, where))
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = list(_flat(Run().model_dump())) + list(Run.model_fields)
+        known = [*_flat(Run().model_dump()), *Run.model_fields]
+        known += [f"method.{key}" for made in METHODS.values() for key in made.model_fields]
         return f"no setting {place!r}.{suggest(place, known)} docs/config.md lists all."
     return f"{place}={error['input']!r}: {error['msg'].removeprefix('Value error, ')}."
