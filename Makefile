@@ -45,7 +45,7 @@ $(VENV)/.demo: $(VENV)/.base
 # its Python part is enough for them.
 $(VENV)/.test: $(VENV)/.demo
 	$(PIP) -e ".[test]"
-	$(PIP) --no-deps timm vit-pytorch torchvision
+	$(PIP) --no-deps timm vit-pytorch torchvision open_clip_torch
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.test

@@ -1,8 +1,12 @@
 """Timing rivals fairly: in one process, in turn, with equal threads."""
 
 import json
+import os
 import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +55,23 @@ def show(title: str, table: dict[str, dict[str, float]], images: int) -> None:
             f"  {name:<28} {1000 * row['median']:9.1f} ms  {rate:8.1f} img/s  "
             f"{row['ratio']:6.2f}x our time (min: {row['ratio_of_min']:.2f}x)"
         )
+
+
+def run_command(command: list[str]) -> float:
+    """Runs `vitrail ...` on one thread → seconds of the processor. Its last words, if it fails."""
+    assert command[0] == "vitrail"
+    with tempfile.TemporaryFile() as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        _, status, used = os.wait4(child.pid, 0)
+        if status:
+            log.seek(0)
+            raise RuntimeError(f"{' '.join(command)}: {log.read()[-300:].decode()}")
+    return used.ru_utime + used.ru_stime
 
 
 def machine() -> dict[str, Any]:

@@ -16,9 +16,6 @@ classifier as for the others.
 import argparse
 import json
 import math
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -29,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from common import read, write
+from common import read, run_command, write
 from torch import Tensor, nn
 
 from vitrail.data.open import open_source
@@ -70,13 +67,7 @@ def recipe(path: Path) -> dict[str, Any]:
     run = read_run(path)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
-        command = [sys.executable, "-m", "vitrail", "train", str(path), "--out", str(out)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        with open(Path(folder) / "log", "w+b") as log:
-            child = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-            _, status, used = os.wait4(child.pid, 0)
-            assert status == 0, f"{path.name}: {(Path(folder) / 'log').read_text()[-300:]}"
-        seconds = used.ru_utime + used.ru_stime
+        seconds = run_command(["vitrail", "train", str(path), "--out", str(out)])
         figures = json.loads((out / "model" / "config.json").read_text())["metrics"]
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["split"] == "train"]

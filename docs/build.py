@@ -5,7 +5,9 @@ shows, from the models; docs/zoo.md from benchmarks/results. docs/parity.md says
 it.
 """
 
+import inspect
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pydantic
 
 from vitrail.data.views import ViewConfig
 from vitrail.lens import catalogue
-from vitrail.train.run import Run
+from vitrail.train.run import METHODS, MethodConfig, Run
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -53,10 +55,25 @@ def views(prefix: str) -> list[str]:
     ]
 
 
+def methods_part() -> str:
+    """The settings of every method, which are told in its class's docstring."""
+    parts = [f"## method\n\n{MethodConfig.__doc__}\n\n{HEAD}"]
+    parts.append("\n".join(rows(MethodConfig, "method.")) + "\n")
+    for name, section in METHODS.items():
+        told = inspect.cleandoc(section.__doc__ or "").replace("\nArgs:\n", "\n")
+        told = re.sub(r"\n {4}(?=\S)", "\n- ", told).replace("\n" + 8 * " ", "\n  ")
+        parts.append(f"### {name}\n\n{told}\n\n{HEAD}")
+        parts.append("\n".join(rows(section, "method.")[1:]) + "\n")
+    return "\n".join(parts)
+
+
 def config_page() -> str:
     """docs/config.md."""
     parts = ["# Settings\n\nMade by `make docs` from `vitrail/train/run.py`; do not edit.\n"]
     for name, field in Run.model_fields.items():
+        if name == "method":
+            parts.append(methods_part())
+            continue
         section: Any = field.annotation
         parts.append(f"## {name}\n\n{section.__doc__}\n\n{HEAD}")
         parts.append("\n".join(rows(section, f"{name}.")) + "\n")

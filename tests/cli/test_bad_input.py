@@ -3,40 +3,17 @@
 import errno
 import importlib.util
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
+from tests.cli.conftest import Command
 from tests.training.tiny import tiny
 from tests.unit.test_data import photographs, picture
 from vitrail import files
-from vitrail.cli.main import main
 from vitrail.train import checkpoint, loop
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def vitrail(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
-    """Runs the command line in a folder of its own → exit code, output, errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["vitrail", *arguments])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def lines(root: Path) -> Path:

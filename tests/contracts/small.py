@@ -144,6 +144,7 @@ REFUSED: dict[str, tuple[tuple[int, ...], str]] = {
     "RegionViT": ((31, 32), "31 x 32 pixels does not divide into patches"),
     "ScalableViT": ((), ""),
     "SepViT": ((), ""),
+    "SigLIPViT": ((), ""),
     "XCiT": ((), ""),
     "Swin": ((31, 32), "31 x 32 pixels does not divide into patches"),
     "PVT": ((31, 32), "31 x 32 pixels does not divide into patches"),
@@ -195,6 +196,8 @@ MORE: dict[str, list[dict[str, Any]]] = {
         {"form": "factorised-attention", "pool": "mean", "drop_path": 0.1},
     ],
     "DeiT": [{"pool": "cls", "position": "learned+antialias"}],
+    "CLIPViT": [{"pool": "mean", "activation": "gelu", "channels": 1, "patch_size": (4, 8)}],
+    "SigLIPViT": [{"channels": 1, "patch_size": (4, 8), "image_size": (30, 43)}],
     "BEiT": [{"pool": "cls", "position": "relative+shared", "channels": 1, "patch_size": (4, 8)}],
     "CrossViT": [
         {"stem": "conv", "patch_size": (12, 16), "image_size": (48, 36), "drop_path": 0.1},

@@ -22,7 +22,7 @@ def randomise(model: nn.Module, seed: int = 0, *, by_name: bool = False) -> nn.M
             elif any(part in name for part in ("gamma", "lambda")):  # layer scales
                 parameter.copy_(0.5 + 0.2 * noise)
             else:
-                parameter.copy_(noise * 0.5 / max(parameter.shape[-1], 16) ** 0.5)
+                parameter.copy_(noise * 0.5 / max((16, *parameter.shape[-1:])) ** 0.5)
             # On a grid, so that a sum of two (a token and its position) is exact in float32.
             parameter.mul_(1024).round_().div_(1024)
         for name, buffer in model.named_buffers():  # what batch norms have seen

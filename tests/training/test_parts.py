@@ -25,7 +25,7 @@ from vitrail.train.schedule import cosine
 def test_vectors_tokens_and_positions_do_not_decay() -> None:
     model = small("ViT", registers=2, layer_scale=0.1)
     names = {id(p): n for n, p in model.named_parameters()}
-    groups = parameter_groups(model, lr=0.1, weight_decay=0.05, layer_decay=1.0)
+    groups = parameter_groups(Supervised(model), lr=0.1, weight_decay=0.05, layer_decay=1.0)
     assert len(groups) == 2
     decayed = {names[id(p)] for g in groups if g["weight_decay"] for p in g["params"]}
     assert decayed == {n for n in names.values() if n.endswith(".weight") and "norm" not in n}
@@ -34,14 +34,16 @@ def test_vectors_tokens_and_positions_do_not_decay() -> None:
 
 def test_lower_layers_learn_slower() -> None:
     model = small("ViT")
-    groups = parameter_groups(model, lr=1.0, weight_decay=0.05, layer_decay=0.5)
+    groups = parameter_groups(Supervised(model), lr=1.0, weight_decay=0.05, layer_decay=0.5)
     names = {id(p): n for n, p in model.named_parameters()}
     for group in groups:
         for parameter in group["params"]:
             distance = model.depth + 1 - model.layer_of(names[id(parameter)])
             assert group["lr"] == group["scale"] == 0.5**distance
     model.freeze()
-    assert {names[id(p)] for g in parameter_groups(model, 1, 0, 1) for p in g["params"]} == {
+    assert {
+        names[id(p)] for g in parameter_groups(Supervised(model), 1, 0, 1) for p in g["params"]
+    } == {
         "head.weight",
         "head.bias",
     }
@@ -92,7 +94,7 @@ def test_seeds_of_neighbours_are_far_apart() -> None:
 class Dropping(Method):
     """Needs patches that may be dropped."""
 
-    tier = Sequence
+    tier = (Sequence,)
 
 
 def test_a_method_says_which_models_it_cannot_train() -> None:
@@ -113,7 +115,7 @@ def test_label_smoothing_and_soft_targets_are_cross_entropies() -> None:
     logs = model(images).float().log_softmax(1)
     smooth = torch.nn.functional.one_hot(labels, 5) * 0.9 + 0.1 / 5
     torch.testing.assert_close(hard.loss, -(smooth * logs).sum(1).mean())
-    soft = Supervised(model)(images, smooth.float())
+    soft = Supervised(model, 0.0)(images, smooth.float())
     torch.testing.assert_close(soft.loss, hard.loss)
     assert set(hard.metrics) == {"top1"}
     assert soft.metrics == {}

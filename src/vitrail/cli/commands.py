@@ -2,7 +2,7 @@
 
 import typer
 
-from vitrail.cli import convert, demo, eval, export, info, look, models, predict, train
+from vitrail.cli import convert, demo, eval, export, info, look, methods, models, predict, train
 
 app = typer.Typer(
     name="vitrail",
@@ -12,6 +12,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (train, eval, predict, look, info, models, convert, export, demo):
+for command in (train, eval, predict, look, info, models, methods, convert, export, demo):
     name = command.__name__.rpartition(".")[2]
     app.command(name)(command.run)

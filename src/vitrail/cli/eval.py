@@ -2,12 +2,19 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vitrail.cli.common import BadImages, Precision, Size, Weights, open_model, out, prepare
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, check_choice
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from vitrail.data.loader import Loader
+    from vitrail.models.base import Backbone
+    from vitrail.train.evaluate import Evaluation
 
 
 def run(
@@ -26,6 +33,19 @@ def run(
     image_size: Size = None,
     precision: Precision = "fp32",
     bad_images: BadImages = "raise",
+    probe: Annotated[
+        str | None,
+        typer.Option(
+            help="Judge the features, not the head, by labelled training images: knn, the 20 "
+            "nearest of them; linear, a classifier that learns from them."
+        ),
+    ] = None,
+    train_limit: Annotated[
+        int | None, typer.Option(min=2, help="With --probe: so many of them, even over classes.")
+    ] = None,
+    layer: Annotated[
+        int | None, typer.Option(min=1, help="With --probe: features after so many blocks.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Figures as JSON.")] = False,
 ) -> None:
     """Prints accuracy and loss, and the accuracy of each class."""
@@ -34,38 +54,116 @@ def run(
     from vitrail.train.evaluate import evaluate
     from vitrail.train.monitor import bar, note
 
+    _check(probe, split, train_limit, layer)
     data = data or _own_data(model)
     backbone = open_model(model, weights, image_size)
     assert backbone.preprocess is not None
-    with bar("reading images") as progress:
-        source = open_source(data, split, bad_images=bad_images, limit=limit, progress=progress)
-    for name, reason in source.bad:
-        note(f"skipped {name}: {reason}")
-    if backbone.num_classes != len(source.labels):
-        raise ConfigError(
-            f"{model} knows {backbone.num_classes} classes and {data} has {len(source.labels)}."
-        )
-    if backbone.labels is not None and backbone.labels != source.labels:
-        raise ConfigError(
-            f"{model} knows the classes {', '.join(backbone.labels[:5])}..., and {data} has "
-            f"{', '.join(source.labels[:5])}...: they must be the same, in the same order."
-        )
-    loader = Loader(source, batch_size, backbone.preprocess.crop, workers=workers)
-    module = prepare(backbone, precision, next(loader.epoch()).images)
-    with bar("evaluation") as progress:
-        result = evaluate(module, loader, backbone.preprocess, progress)
+
+    def open_loader(split: str, limit: int | None) -> Loader:
+        with bar("reading images") as progress:
+            source = open_source(data, split, bad_images=bad_images, limit=limit, progress=progress)
+        for name, reason in source.bad:
+            note(f"skipped {name}: {reason}")
+        return Loader(source, batch_size, backbone.preprocess.crop, workers=workers)
+
+    loader = open_loader(split, limit)
+    labels = loader.source.labels
+    if probe is not None:
+        if layer is not None:
+            backbone.cut(layer)
+        module = prepare(backbone, precision, next(loader.epoch()).images)
+        result, told = _probe(module, probe, open_loader("train", train_limit), loader)
+    else:
+        # Where the model has no head, its run may have kept what names classes beside it.
+        method = None if backbone.num_classes else _kept_method(model)
+        _check_labels(model, backbone, data, labels)
+        module = prepare(backbone, precision, next(loader.epoch()).images)
+        module = module if method is None else method.classifier(module)
+        with bar("evaluation") as progress:
+            result, told = evaluate(module, loader, backbone.preprocess, progress), {}
     figures = {"top1": result.top1, "top5": result.top5, "loss": result.loss}
     if as_json:
         counts = {"count": len(result.targets), "data": data, "split": split}
-        out.print_json(json.dumps({**figures, **counts}), indent=None)
+        out.print_json(json.dumps({**figures, **counts, **told}), indent=None)
         return
-    out.print(f"{data} {split}, {len(result.targets):,} images", highlight=False)
+    words = "".join(f", {key.replace('_', ' ')} {value}" for key, value in told.items())
+    out.print(f"{data} {split}, {len(result.targets):,} images{words}", highlight=False)
     for name, value in figures.items():
         out.print(f"{name:>6} {value:.4f}", highlight=False)
     confusion = result.confusion()
-    for index, label in enumerate(source.labels):
+    for index, label in enumerate(labels):
         right, count = int(confusion[index, index]), int(confusion[index].sum())
         out.print(f"{right / max(count, 1):7.1%}  {label} ({right} of {count})", highlight=False)
+
+
+def _check(probe: str | None, split: str, train_limit: int | None, layer: int | None) -> None:
+    """Raises `ConfigError` for options that contradict each other."""
+    if probe is not None:
+        check_choice("--probe", probe, ("knn", "linear"))
+        if split == "train":
+            raise ConfigError("--probe learns from the training images: judge it on --split test.")
+    elif train_limit is not None or layer is not None:
+        option = "--layer" if train_limit is None else "--train-limit"
+        raise ConfigError(f"{option} is of probes: add --probe knn or --probe linear.")
+
+
+def _check_labels(model: str, backbone: "Backbone", data: str, labels: list[str]) -> None:
+    """Raises `ConfigError` unless the model knows these classes."""
+    if backbone.num_classes not in (0, len(labels)):
+        raise ConfigError(
+            f"{model} knows {backbone.num_classes} classes and {data} has {len(labels)}."
+        )
+    if backbone.labels is not None and backbone.labels != labels:
+        raise ConfigError(
+            f"{model} knows the classes {', '.join(backbone.labels[:5])}..., and {data} has "
+            f"{', '.join(labels[:5])}...: they must be the same, in the same order."
+        )
+
+
+def _kept_method(model: str) -> Any:
+    """The method that a run kept, which names classes. Raises `ConfigError` if there is none."""
+    from vitrail.hub.method import FOLDER, load_method
+
+    if (Path(model) / FOLDER).is_dir():
+        method = load_method(model)
+        if method.classifier(method.backbone) is not None:
+            return method
+    raise ConfigError(
+        f"{model} has no head that names classes: judge its features by --probe knn or linear."
+    )
+
+
+def _probe(
+    backbone: "nn.Module", kind: str, bank: "Loader", judged: "Loader"
+) -> tuple["Evaluation", dict[str, Any]]:
+    """The evaluation of features by labelled ones, and what to say of how it was done."""
+    from vitrail.models.base import Backbone
+    from vitrail.train import probe
+    from vitrail.train.evaluate import summarise
+    from vitrail.train.judge import EPSILON, NEIGHBOURS, compute_features
+    from vitrail.train.monitor import bar
+
+    assert isinstance(backbone, Backbone)
+    labels = judged.source.labels
+    if bank.source.labels != labels:
+        raise ConfigError(
+            f"the classes to learn from ({', '.join(bank.source.labels[:5])}...) are not those "
+            f"to judge by ({', '.join(labels[:5])}...)."
+        )
+    with bar("features to learn from") as progress:
+        known, classes, _ = compute_features(backbone, bank, backbone.preprocess, progress)
+    with bar("features to judge") as progress:
+        features, targets, indices = compute_features(
+            backbone, judged, backbone.preprocess, progress
+        )
+    told: dict[str, Any] = {"probe": kind, "training_images": len(classes)}
+    if kind == "knn":
+        near = probe.knn(known, classes, features, len(labels), k=NEIGHBOURS)
+        logits = (near + EPSILON).log()
+    else:
+        fit = probe.fit(known, classes, len(labels))
+        logits, told["penalty"] = fit(features), fit.strength
+    return summarise(logits, targets, indices), told
 
 
 def _own_data(model: str) -> str:

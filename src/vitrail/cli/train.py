@@ -52,5 +52,8 @@ def run(
     if not figures:  # one of several processes, and not the first
         return
     report = write_report(folder)
-    out.print(f"accuracy {percent(figures['top1'])} on {figures['split']}", highlight=False)
+    if "top1" in figures:
+        judge = f" by {figures['judge']}" if "judge" in figures else ""
+        told = f"accuracy {percent(figures['top1'])}{judge} on {figures['split']}"
+        out.print(told, highlight=False)
     out.print(f"model:  {folder / 'model'}\nreport: {report}", highlight=False)

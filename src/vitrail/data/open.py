@@ -1,9 +1,13 @@
 """Opening sources by name: a folder, the Hub, or what a package ships."""
 
+import csv
 import functools
 import gzip
-from collections.abc import Callable
+import io
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +27,7 @@ from vitrail.data.sources import (
 )
 from vitrail.errors import DataError, check_choice, suggest
 
+METADATA = ("metadata.jsonl", "metadata.csv")
 HELD_OUT = 0.2  # of a source that comes without a test split
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 FASHION_LABELS = [
@@ -42,10 +47,12 @@ def open_source(
     """Opens labelled images.
 
     spec: `folder:PATH` (class subfolders, or train/ and val/ or test/ with class subfolders; a
-    fifth of each class is held out where there is no such split), `hub:NAME` or
-    `hub:NAME?config=C&streaming` (the Hugging Face Hub), `fashion-mnist`, `cifar10`, `digits`,
-    `mnist5k`. split: "train" or "test". bad_images: "raise" or "skip". limit: keep so many
-    images, evenly over the classes. progress: called while files are checked.
+    fifth of each class is held out where there is no such split), `images:PATH` (all images in a
+    folder and below, without labels: for methods that need none), `captions:PATH` (images listed
+    in a metadata.jsonl or metadata.csv with columns file_name and text; or such folders train/ and
+    test/), `hub:NAME` or `hub:NAME?config=C&streaming` (the Hugging Face Hub), `fashion-mnist`,
+    `cifar10`, `digits`, `mnist5k`. split: "train" or "test". bad_images: "raise" or "skip". limit:
+    keep so many images, evenly over the classes. progress: called while files are checked.
 
     Raises `DataError` with the cure for what is missing or unreadable.
     """
@@ -54,6 +61,10 @@ def open_source(
     kind, _, place = spec.partition(":")
     if kind == "folder":
         source: Source = _folder(place, split, bad_images, progress)
+    elif kind == "images":
+        source = _unlabelled(place, split, bad_images, progress)
+    elif kind == "captions":
+        source = _captioned(place, split, bad_images, progress)
     elif kind == "hub":
         source = _hub(place, split, limit)
         if bad_images == "skip" and not isinstance(source, StreamSource):
@@ -65,7 +76,7 @@ def open_source(
     else:
         raise DataError(
             f"no data source {spec!r}.{suggest(spec, NAMED)} "
-            f"There are: folder:PATH, hub:NAME, {', '.join(NAMED)}."
+            f"There are: folder:PATH, images:PATH, captions:PATH, hub:NAME, {', '.join(NAMED)}."
         )
     if limit is not None and limit < len(source) and not isinstance(source, StreamSource):
         source = balanced(source, limit)
@@ -73,21 +84,85 @@ def open_source(
 
 
 def _folder(place: str, split: str, bad_images: str, progress: Progress | None) -> Source:
-    root = Path(place).expanduser()
-    if not root.is_dir():
-        raise DataError(
-            f"no folder {str(root)!r}: give one with a subfolder of images for each class."
-        )
+    root = _root(place, "a subfolder of images for each class")
     # A class may be called "train": a split holds folders.
     if (root / "train").is_dir() and any(p.is_dir() for p in (root / "train").iterdir()):
-        names = ["train"] if split == "train" else ["test", "val", "valid", "validation"]
-        folder = next((root / name for name in names if (root / name).is_dir()), None)
-        if folder is not None:
+        if (folder := _part(root, split)) is not None:
             return check(_classes(folder), bad_images, progress)
         root = root / "train"
     # Checked before it is split, so that what is held out of a class can be read.
     rest, held = split_off(check(_classes(root), bad_images, progress), HELD_OUT)
     return rest if split == "train" else held
+
+
+def _unlabelled(place: str, split: str, bad_images: str, progress: Progress | None) -> Source:
+    root = _root(place, "images")
+    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if len(files) < 2:
+        raise DataError(f"{root} holds {len(files)} images: two or more are needed.")
+    source = check(FolderSource(root, files, [0] * len(files), []), bad_images, progress)
+    rest, held = split_off(source, HELD_OUT)
+    return rest if split == "train" else held
+
+
+def _captioned(place: str, split: str, bad_images: str, progress: Progress | None) -> Source:
+    root = _root(place, f"images and a {METADATA[0]}")
+    if any((root / name).is_file() for name in METADATA) or (folder := _part(root, split)) is None:
+        part = 0 if split == "train" else 1
+        return split_off(check(_listed(root), bad_images, progress), HELD_OUT)[part]
+    return check(_listed(folder), bad_images, progress)
+
+
+def _listed(root: Path) -> FolderSource:
+    """The images that a file of captions lists, by the convention of Hugging Face's imagefolder."""
+    file = next((root / name for name in METADATA if (root / name).is_file()), None)
+    if file is None:
+        raise DataError(
+            f"{root} has no {' or '.join(METADATA)}: write one that names each image's file_name "
+            "and text."
+        )
+    files, captions = [], []
+    for number, row in enumerate(_rows(file), 1):
+        name, text = (row.get(key) for key in ("file_name", "text"))
+        if not (name and isinstance(text, str)):
+            raise DataError(
+                f"{file}: row {number} has {', '.join(map(str, row)) or 'nothing'}: file_name and "
+                "text are needed."
+            )
+        files.append(root / name)
+        captions.append(text)
+    if len(files) < 2:
+        raise DataError(f"{file} lists {len(files)} images: two or more are needed.")
+    source = FolderSource(root, files, [0] * len(files), [])
+    source.captions = captions
+    return source
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    text = file.read_text("utf-8-sig")
+    if file.suffix == ".csv":
+        yield from csv.DictReader(io.StringIO(text))
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except ValueError as problem:
+                raise DataError(f"{file}: line {number} is no JSON: {problem}.") from None
+            yield row if isinstance(row, dict) else {}
+
+
+def _part(root: Path, split: str) -> Path | None:
+    """The folder of a split inside `root`, if there is one."""
+    names = ["train"] if split == "train" else ["test", "val", "valid", "validation"]
+    return next((root / name for name in names if (root / name).is_dir()), None)
+
+
+def _root(place: str, wanted: str) -> Path:
+    root = Path(place).expanduser()
+    if not root.is_dir():
+        raise DataError(f"no folder {str(root)!r}: give one with {wanted}.")
+    return root
 
 
 def _classes(root: Path) -> FolderSource:

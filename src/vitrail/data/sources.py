@@ -27,6 +27,7 @@ class Source(ABC):
     labels: list[str]
     statistics: Statistics = (IMAGENET_MEAN, IMAGENET_STD)
     bad: Sequence[BadImage] = ()
+    captions: Sequence[str] = ()  # of every image, where there are any
 
     @property
     def channels(self) -> int:
@@ -87,7 +88,7 @@ class TensorSource(Source):
 
 
 class FolderSource(Source):
-    """Image files whose folder is their class."""
+    """Image files whose folder is their class; without labels, all are of one, 0."""
 
     def __init__(
         self, root: Path, files: list[Path], targets: list[int], labels: list[str]
@@ -248,6 +249,7 @@ def subset(source: Source, indices: Sequence[int]) -> Source:
             "a streamed source cannot be split: name a split of its own for validation."
         )
     part.bad = source.bad
+    part.captions = [source.captions[i] for i in indices] if source.captions else ()
     return part
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+from torch import nn
 
 from vitrail.errors import LoadError
 from vitrail.files import atomic_folder
@@ -98,7 +99,7 @@ def read_file(file: Path) -> dict[str, Any]:
         raise LoadError(f"{file} is damaged: {problem}.") from None
 
 
-def fill(model: Backbone, weights: dict[str, Any], place: str) -> None:
+def fill(model: nn.Module, weights: dict[str, Any], place: str) -> None:
     """Puts every weight in its place; raises `LoadError` for one too many, too few or misshapen."""
     mine = model.state_dict()
     missing, extra = sorted(mine.keys() - weights.keys()), sorted(weights.keys() - mine.keys())

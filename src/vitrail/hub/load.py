@@ -167,18 +167,58 @@ def at_size(model: Backbone, image_size: int | tuple[int, ...]) -> Backbone:
     config: rotations are scaled to that, and windows fitted.
     """
     size = to_tuple(image_size, len(model.image_size))
-    with torch.random.fork_rng(devices=()):  # fresh weights, drawn and thrown away
-        other = type(model)(**{**model.config, "image_size": size})
+    other = _twin(model, image_size=size)
     with torch.no_grad():
         weights = model.weights_for(other)
     if weights is None:
         model.image_size, other = other.image_size, model
     else:
         other.load_state_dict(weights)
-        other.labels, other.origin, other.preprocess = model.labels, model.origin, model.preprocess
     if other.preprocess is not None:
         other.preprocess = other.preprocess.at(other.image_size)
     return other.train(model.training)
+
+
+# What may change without changing what the weights mean; "pool" says which of them are read.
+FREE = ("dropout", "emb_dropout", "token_dropout", "drop_path", "pool")
+
+
+def with_keywords(model: Backbone, keywords: dict[str, Any]) -> Backbone:
+    """The model with the keywords of `FREE` that fine-tuning sets otherwise than pretraining did.
+
+    With another pool, a token that nothing reads any more is left out, and of what stands behind
+    the blocks, what the weights lack is fresh. So a ViT pretrained with a class token and
+    fine-tuned with pool="mean" goes on without it, and keeps its last norm, before the mean; MAE's
+    authors keep the token, unread, and put a fresh norm behind the mean, as our BEiT does.
+
+    Raises `ConfigError` for another keyword, or one that needs weights there are not.
+    """
+    for name in keywords:
+        if name not in FREE:
+            raise ConfigError(
+                f"model.options.{name} cannot change weights that exist.{suggest(name, FREE)} "
+                f"With model.weights there are image_size, depth, {', '.join(FREE)}."
+            )
+    other = _twin(model, **keywords)
+    other.image_size = model.image_size  # where no positions are learned, config keeps the first
+    mine, weights = other.state_dict(), model.state_dict()
+    for name, tensor in mine.items():
+        fits = name in weights and weights[name].shape == tensor.shape
+        if not fits and name.partition(".")[0] in other.late:
+            weights[name] = tensor
+        elif not fits:
+            told = ", ".join(f"{key}={value!r}" for key, value in keywords.items())
+            raise ConfigError(f"model.options {told} needs {name}, which the weights lack.")
+    other.load_state_dict({name: weights[name] for name in mine})
+    return other.train(model.training)
+
+
+def _twin(model: Backbone, **keywords: Any) -> Backbone:
+    """A model of the same class with other keywords, its weights fresh."""
+    with torch.random.fork_rng(devices=()):  # they are drawn to be thrown away
+        other = type(model)(**{**model.config, **keywords})
+    other.labels, other.origin, other.preprocess = model.labels, model.origin, model.preprocess
+    return other
 
 
 def _packaged(name: str, weights: str) -> Backbone:

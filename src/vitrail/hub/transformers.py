@@ -60,7 +60,7 @@ def convert(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) ->
     if kind in of_transformers():
         return _convert_family(of_transformers()[kind], config, tensors, folder)
     _check(config, {"hidden_act": "gelu", "qkv_bias": True, "use_swiglu_ffn": False})
-    keywords = _keywords(config)
+    keywords = vit_keywords(config)
     weights = fuse(rename(tensors, RULES, IGNORED))
     classes = next((len(weights[n]) for n in ("head.weight", "head.cls.weight") if n in weights), 0)
     if kind == "deit":
@@ -91,7 +91,7 @@ def _convert_family(
     classes = len(weights.get("head.weight", ()))
     model = family.model(**family.keywords(config), num_classes=classes)
     weights = family.finish(weights, model)
-    if family.stem and _processor(folder).get("do_flip_channel_order"):
+    if family.stem and read_processor(folder).get("do_flip_channel_order"):
         weights[family.stem] = weights[family.stem].flip(1)
     fill(model, weights, str(folder))
     model.labels = _labels(config, classes)
@@ -99,7 +99,8 @@ def _convert_family(
     return model
 
 
-def _keywords(config: dict[str, Any]) -> dict[str, Any]:
+def vit_keywords(config: dict[str, Any]) -> dict[str, Any]:
+    """Keywords of `ViT` from the config of one, classes and pool aside."""
     dim = config.get("hidden_size", 768)
     if config["model_type"].startswith("dinov2"):
         mlp_dim = int(dim * config.get("mlp_ratio", 4))
@@ -136,7 +137,7 @@ def _labels(config: dict[str, Any], classes: int) -> list[str] | None:
     return [names[key] for key in sorted(names, key=int)]
 
 
-def _processor(folder: Path) -> dict[str, Any]:
+def read_processor(folder: Path) -> dict[str, Any]:
     """preprocessor_config.json; empty where there is none."""
     path = folder / "preprocessor_config.json"
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}
@@ -145,7 +146,7 @@ def _processor(folder: Path) -> dict[str, Any]:
 def _preprocess(folder: Path, model: Backbone) -> Preprocess | None:
     if len(model.image_size) != 2:
         return None  # of videos, what is prepared is up to who reads them
-    if processor := _processor(folder):
+    if processor := read_processor(folder):
         return Preprocess.from_transformers(processor)
     size = (model.image_size[0], model.image_size[1])
     half = (0.5,) * model.channels  # the library's default for ViT

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from vitrail.ops.linear import linear
+from vitrail.ops.linear import linear as linear  # for weights that are computed, too
 
 
 class Linear(nn.Linear):

@@ -1,9 +1,29 @@
 """The feed-forward half of a transformer block."""
 
+import functools
+
 import torch
 from torch import Tensor, nn
 
 from vitrail.layers.linear import Linear
+
+
+class QuickGELU(nn.Module):
+    """x · sigmoid(1.702 x), an approximation of GELU (Hendrycks & Gimpel 2016,
+    https://arxiv.org/abs/1606.08415) that OpenAI's CLIP is trained with.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (...) → (...)."""
+        return x * torch.sigmoid(1.702 * x)
+
+
+# Activations by the names of a keyword. A checkpoint needs its own: they differ by up to 0.02.
+ACTIVATIONS = {
+    "gelu": nn.GELU,
+    "quick_gelu": QuickGELU,
+    "gelu_tanh": functools.partial(nn.GELU, approximate="tanh"),
+}
 
 
 class Mlp(nn.Module):

@@ -88,7 +88,13 @@ class PatchEmbed(nn.Module):
     """
 
     def __init__(
-        self, patch: tuple[int, ...], channels: int, dim: int, stride: tuple[int, ...] | None = None
+        self,
+        patch: tuple[int, ...],
+        channels: int,
+        dim: int,
+        stride: tuple[int, ...] | None = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.patch = patch
@@ -98,14 +104,15 @@ class PatchEmbed(nn.Module):
         self.channels = channels
         self.backend = "linear" if self.stride == patch else "conv"
         self.weight = nn.Parameter(torch.empty(dim, channels, *patch))
-        self.bias = nn.Parameter(torch.empty(dim))
+        self.bias = nn.Parameter(torch.empty(dim)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """LeCun normal: outputs have the inputs' variance."""
         fan_in = self.channels * math.prod(self.patch)
         nn.init.trunc_normal_(self.weight, std=fan_in**-0.5)
-        nn.init.zeros_(self.bias)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """images (B, C, *size) → tokens (B, N, D) and their grid."""
@@ -121,4 +128,4 @@ class PatchEmbed(nn.Module):
 
     def extra_repr(self) -> str:
         """Shows the sizes in the model's printout."""
-        return f"patch={self.patch}, channels={self.channels}, dim={len(self.bias)}"
+        return f"patch={self.patch}, channels={self.channels}, dim={len(self.weight)}"

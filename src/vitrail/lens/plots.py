@@ -19,6 +19,7 @@ from vitrail.lens.record import Look, pick
 from vitrail.models.base import Features
 
 HEAT = colormaps["inferno"]  # even steps, and told apart by the colour-blind
+COMMON = {"step", "split", "epoch", "loss", "lr", "grad_norm", "top1", "top5"}
 COARSE = 12  # grids with fewer patches a side are drawn patch by patch
 ACROSS = 8  # heads side by side that are still legible
 WIDTH, GAP, LINE = 12.0, 0.09, 0.27  # of a figure, in inches: all, between pictures, of a caption
@@ -198,14 +199,17 @@ def columns(count: int, least: int) -> int:
 
 
 def curves(lines: Sequence[dict[str, Any]]) -> list[Figure]:
-    """Loss, accuracy and learning rate over the epochs, from the lines of metrics.jsonl.
+    """Loss, accuracy, learning rate and a method's own figures, from the lines of metrics.jsonl.
 
-    A chart each, for those that the lines tell of.
+    A chart over the epochs each, for those that the lines tell of.
     """
     charts = []
+    told = dict.fromkeys(key for line in lines for key in line if line["split"] == "train")
+    own = [(key, key.replace("_", " "), 1.0, ".3f") for key in told if key not in COMMON]
     for key, name, scale, form in (
         ("loss", "loss", 1.0, ".3f"),
         ("top1", "accuracy, %", 100.0, ".1f"),
+        *own,
         ("lr", "learning rate", 1.0, ""),
     ):
         points = {

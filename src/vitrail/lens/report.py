@@ -17,6 +17,11 @@ from vitrail.lens import page, plots
 from vitrail.lens.record import observe
 from vitrail.models.base import Backbone
 
+DRAWN = {
+    "reconstruction": "The image, what the model was given of it, and what it made of that.",
+    "attention": "Where the last layer of the teacher looks, mean of its heads.",
+    "similarity": "Cosines between images and captions; each row's own caption is on the diagonal.",
+}
 LOOKED_AT = 4  # examples whose attention is drawn
 LISTED, CROSSED, NUMBERED = 40, 60, 20  # classes: in the list, in the matrix, with its numbers
 
@@ -43,9 +48,10 @@ def write_report(run: str | Path) -> Path:
         raise ConfigError(f"{run} holds no run: there is neither run.yaml nor metrics.jsonl.")
     images = _images(run)
     model, missing = _model(run)
+    judged = "top1" in evaluation
     if not evaluation:
         missing.append("no evaluation")
-    elif images is None:
+    elif images is None and judged:
         missing.append("no images of the evaluation")
     if not lines:
         missing.append("no curves")
@@ -55,13 +61,17 @@ def write_report(run: str | Path) -> Path:
         body.append(page.paragraph(told, "note"))
     if kept := evaluation.get("weights"):
         body.append(page.paragraph(f"Judged and kept are the weights of the {kept}.", "quiet"))
+    if judge := evaluation.get("judge"):
+        told = f"It learned no labels: a class is what its {judge} among training images have."
+        body.append(page.paragraph(told, "quiet"))
     if model is not None and model.origin:
         body.append(page.paragraph(f"The weights began from: {model.origin}."))
     if lines:
         body.append(page.section("How training went", page.charts(plots.curves(lines))))
-    if evaluation:
+    body += _what_was_drawn(run)
+    if judged:
         body += _where_it_errs(evaluation, images)
-    if evaluation and model is not None and images is not None:
+    if judged and model is not None and images is not None:
         body += _what_it_looks_at(model, evaluation, images)
     body += _how_to_repeat(run)
     name = type(model).__name__ if model is not None else "A model"
@@ -100,14 +110,13 @@ def _headline(
     run: Path, lines: list[dict[str, Any]], evaluation: dict[str, Any], model: Backbone | None
 ) -> str:
     pairs: list[tuple[str, str]] = []
-    if evaluation:
+    if "top1" in evaluation:
         pairs.append((percent(evaluation["top1"]), f"accuracy on {evaluation['split']}"))
         if len(evaluation["labels"]) > 5:
             pairs.append((percent(evaluation["top5"]), "within the best five"))
-        pairs += [
-            (f"{evaluation['loss']:.3f}", "loss"),
-            (f"{evaluation['count']:,}", "images judged"),
-        ]
+        if "judge" not in evaluation:
+            pairs.append((f"{evaluation['loss']:.3f}", "loss"))
+        pairs.append((f"{evaluation['count']:,}", "images judged"))
     elif held := [line for line in lines if line["split"] == "val" and "top1" in line]:
         pairs.append((percent(held[-1]["top1"]), f"validation accuracy at step {held[-1]['step']}"))
     if model is not None:
@@ -119,6 +128,28 @@ def _headline(
             (f"{rates[len(rates) // 2]:,.0f}", "images a second"),
         ]
     return page.figures(pairs)
+
+
+def _what_was_drawn(run: Path) -> list[str]:
+    """The first and the last of each kind of picture that was kept while it learned."""
+    kinds: dict[str, list[Path]] = {}
+    for file in sorted((run / "pictures").glob("*-*.png")):
+        kinds.setdefault(file.stem.rpartition("-")[0], []).append(file)
+    sections = []
+    for kind, files in kinds.items():
+        parts = [page.paragraph(DRAWN.get(kind, ""), "quiet")]
+        for file in dict.fromkeys([files[0], files[-1]]):
+            step = int(file.stem.rpartition("-")[2])
+            parts += [page.paragraph(f"Step {step:,}"), _embedded(file, f"{kind}, step {step}")]
+        sections.append(page.section(kind.capitalize(), *parts))
+    return sections
+
+
+def _embedded(file: Path, words: str) -> str:
+    from PIL import Image
+
+    with Image.open(file) as image:
+        return page.picture(image.convert("RGB"), words, most=1400)
 
 
 def _seconds(timing: list[dict[str, Any]]) -> float:

@@ -29,6 +29,7 @@ class Method(nn.Module):
     # global ones first; "text", one view of each and the tokens (B, L) of its caption as targets.
     views: Literal["one", "crops", "text"] = "one"
     labelled: bool = True  # whether it learns from labels
+    passing: tuple[str, ...] = ()  # parts that serve training only, and are not kept with the rest
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -68,6 +69,7 @@ class Layout(NamedTuple):
     """What a backbone makes of an image of its own size."""
 
     embedded: tuple[int, ...]  # grid of the tokens that `embed` gives
+    embedded_dim: int  # width of these tokens
     grid: tuple[int, ...]  # of the features; coarser in a pyramid
     dim: int  # width of the features' patches
     cell: tuple[int, ...]  # pixels that a place of `grid` stands for
@@ -76,18 +78,27 @@ class Layout(NamedTuple):
 class Pretraining(Method):
     """A method that needs no labels. The head goes, and what the loss cannot reach is frozen.
 
-    `reads`: what of the backbone the loss sees. Blocks that only summarise the patches, as CaiT's
-    last ones do, learn nothing from a loss on patches; frozen, they are no riddle to an optimizer
-    or to data-parallel training.
+    `reads`: what of the backbone the loss sees; "tokens" are patches and prefix. Blocks that only
+    summarise the patches, as CaiT's last ones do, learn nothing from a loss on patches; frozen,
+    they are no riddle to an optimizer or to data-parallel training.
     """
 
     labelled = False
-    reads: Literal["patches", "pooled"] = "patches"
+    reads: Literal["patches", "tokens", "pooled", "all"] = "patches"
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
         backbone.reset_head(0)
         self.layout = _read(backbone, self.reads)
+
+    def needs_whole_cells(self) -> None:
+        """Raises `ConfigError` if places of the output grid stand for no whole pixels to hide."""
+        size, grid = self.backbone.image_size, self.layout.grid
+        if len(grid) != len(size) or any(s % g for s, g in zip(size, grid, strict=True)):
+            raise ConfigError(
+                f"{type(self).__name__} hides whole cells, and {_times(size)} pixels do not divide "
+                f"into this {type(self.backbone).__name__}'s {_times(grid)}: change image_size."
+            )
 
     def classifier(self, backbone: Backbone) -> nn.Module | None:
         """None: it knows no labels."""
@@ -97,16 +108,11 @@ class Pretraining(Method):
 class Masked(Pretraining):
     """A method that hides places of the grid and asks for them back."""
 
-    tier = (Sequence, Pyramid)
+    tier: tuple[type[Backbone], ...] = (Sequence, Pyramid)
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
-        size, grid = backbone.image_size, self.layout.grid
-        if len(grid) != len(size) or any(s % g for s, g in zip(size, grid, strict=True)):
-            raise ConfigError(
-                f"{type(self).__name__} hides whole cells, and {_times(size)} pixels do not "
-                f"divide into this {type(backbone).__name__}'s {_times(grid)}: change image_size."
-            )
+        self.needs_whole_cells()
 
 
 def _times(sizes: tuple[int, ...]) -> str:
@@ -122,11 +128,18 @@ def _read(backbone: Backbone, reads: str) -> Layout:
     with torch.enable_grad():
         embedded = backbone.embed(image)
         features = backbone.encode(embedded)
-        seen = features.patches if reads == "patches" else backbone.pool(features)
+        pooled = backbone.pool(features)
+        seen = {
+            "patches": (features.patches,),
+            "tokens": (features.prefix, features.patches),
+            "pooled": (pooled,),
+            "all": (pooled, features.prefix, features.patches),
+        }[reads]
         parameters = list(backbone.parameters())
-        slopes = torch.autograd.grad(seen.sum(), parameters, allow_unused=True)
+        slopes = torch.autograd.grad([x.sum() for x in seen], parameters, allow_unused=True)
     for parameter, slope in zip(parameters, slopes, strict=True):
         parameter.requires_grad = slope is not None
     backbone.train(was_training)
     cell = tuple(s // g for s, g in zip(backbone.image_size, features.grid, strict=False))
-    return Layout(embedded.grid, features.grid, features.patches.shape[-1], cell)
+    widths = embedded.patches.shape[-1], features.patches.shape[-1]
+    return Layout(embedded.grid, widths[0], features.grid, widths[1], cell)

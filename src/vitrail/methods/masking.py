@@ -5,10 +5,14 @@ import math
 import torch
 from torch import Tensor
 
-from vitrail.errors import ConfigError
-from vitrail.models.base import Features
+from vitrail.errors import ConfigError, DataError, TierError
+from vitrail.layers.patch import patchify, unpatchify
+from vitrail.models.base import Backbone, Features
 
 Grid = tuple[int, ...]
+
+# Of BEiT's rectangles: the least height over width, and how many are drawn for a mask.
+ASPECT, BLOCKS = 0.3, 16
 
 
 def shuffle_mask(noise: Tensor, ratio: float) -> Tensor:
@@ -20,7 +24,7 @@ def shuffle_mask(noise: Tensor, ratio: float) -> Tensor:
     if not 0 < kept < noise.shape[1]:
         raise ConfigError(
             f"mask_ratio={ratio:g} of {noise.shape[1]} patches hides "
-            f"{'none' if kept else 'all'}: choose it within 0 and 1."
+            f"{'none' if kept else 'all'}: choose another, or larger images."
         )
     ranks = noise.argsort(dim=1).argsort(dim=1)
     return ranks >= kept
@@ -54,6 +58,48 @@ def tube_mask(
     return frame[:, None].expand(-1, grid[0], -1).flatten(1)
 
 
+def block_mask(
+    batch: int,
+    grid: Grid,
+    ratio: float,
+    *,
+    smallest: int = 16,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Hides overlapping rectangles, one after another → bool (B, N), True where hidden.
+
+    Bao et al. 2021 (BEiT, algorithm 1), https://arxiv.org/abs/2106.08254: each has `smallest`
+    places or more, up to those that are left to hide, and an aspect within 0.3 to 1 / 0.3, drawn on
+    a logarithmic scale as the authors' code does. Where they stop somewhat above or below `ratio`,
+    the last rectangle is cut here, row by row, so that every sample hides the same number. On small
+    grids a quarter of that number is enough for a rectangle: sixteen may be the whole grid.
+    Signals hide runs; videos hide the same rectangles in every frame.
+    """
+    *frames, height, width = (1, *grid)
+    places = height * width
+    count = places - int(places * (1 - ratio))
+    least = min(smallest, count / 4)
+    rows, columns = (torch.arange(n, device=device) for n in (height, width))
+    # The round in which a place is hidden first. Too many rounds cost little, and no device waits.
+    order = torch.full((batch, height, width), BLOCKS, device=device)
+    for number in range(BLOCKS):
+        size, shape, top, left = torch.rand(4, batch, 1, device=device)
+        missing = count - (order < BLOCKS).sum(dim=(1, 2))[:, None]
+        area = least + size * (missing - least).clamp(min=0)
+        tall = (area * ASPECT ** (2 * shape - 1)).sqrt().round().clamp(1, height)
+        wide = (area / tall).round().clamp(1, width)
+        above = rows - (top * (height - tall + 1)).floor()
+        beside = columns - (left * (width - wide + 1)).floor()
+        inside = ((above >= 0) & (above < tall))[:, :, None]
+        inside = inside & ((beside >= 0) & (beside < wide))[:, None, :]
+        order = order.where(~inside | (order < BLOCKS), number)
+    # Places of one round go in the grid's order, or backwards.
+    along = (torch.arange(places, device=device) + 0.5) / places
+    along = along.where(torch.rand(batch, 1, device=device) < 0.5, 1 - along)
+    mask = shuffle_mask(along - order.flatten(1), ratio)
+    return mask.repeat(1, math.prod(frames))
+
+
 def resize_mask(mask: Tensor, old: Grid, new: Grid) -> Tensor:
     """bool (B, N) on one grid → bool (B, M) on another: each place as the one it lies in."""
     if old == new:
@@ -63,6 +109,24 @@ def resize_mask(mask: Tensor, old: Grid, new: Grid) -> Tensor:
         index = torch.arange(wanted, device=mask.device) * sides // wanted
         places = places.index_select(axis, index)
     return places.flatten(1)
+
+
+def split(mask: Tensor, kept: int | None = None) -> tuple[Tensor, Tensor]:
+    """bool (B, N) → places in view (B, K) and hidden ones (B, N − K), each in the grid's order.
+
+    kept: K, where it is known: then no device waits for a count. Else the mask is asked, and
+    `DataError` says so if its rows do not hide equally many, or hide all or none.
+    """
+    if kept is None:
+        counts = (~mask).sum(dim=1)
+        kept = int(counts[0])
+        if not 0 < kept < mask.shape[1] or (counts != kept).any():
+            raise DataError(
+                f"the rows of this mask show {int(counts.min())} to {int(counts.max())} of "
+                f"{mask.shape[1]} patches: all must hide equally many, and neither all nor none."
+            )
+    order = mask.to(torch.uint8).argsort(dim=1, stable=True)
+    return order[:, :kept], order[:, kept:]
 
 
 def hide(images: Tensor, mask: Tensor, grid: Grid) -> Tensor:
@@ -83,3 +147,34 @@ def mark(features: Features, mask: Tensor, grid: Grid, mask_token: Tensor) -> Fe
     """
     hidden = resize_mask(mask, grid, features.grid)[..., None]
     return features._replace(patches=features.patches + hidden * mask_token.to(features.patches))
+
+
+def embed_hidden(backbone: Backbone, images: Tensor, mask: Tensor, grid: Grid) -> Features:
+    """What `embed` makes of images whose cells are hidden.
+
+    Raises `DataError` for images of another size than the model's, whose cells would be others, and
+    `TierError` for a model that drops patches of its own accord, as NaViT can.
+    """
+    if (size := tuple(images.shape[2:])) != backbone.image_size:
+        raise DataError(
+            f"images of {size} pixels, and cells to hide of {backbone.image_size}: resize the "
+            "images, or make the model with their image_size."
+        )
+    features = backbone.embed(hide(images, mask, grid))
+    if features.kept is not None:
+        raise TierError(
+            f"this {type(backbone).__name__} drops patches of its own accord, so which are hidden "
+            "is not known: set its token_dropout to 0."
+        )
+    return features
+
+
+def pictures(images: Tensor, mask: Tensor, grid: Grid, index: Tensor, built: Tensor) -> Tensor:
+    """Images (B, C, *size) → (3, B, C, *size): given, masked, rebuilt.
+
+    built (B, K, C · prod(cell)) are pixels of the cells at index (B, K); the rest is as given.
+    """
+    cell = tuple(side // places for side, places in zip(images.shape[2:], grid, strict=True))
+    cells = patchify(images, cell)
+    cells = cells.scatter(1, index[..., None].expand_as(built), built.to(cells))
+    return torch.stack([images, hide(images, mask, grid), unpatchify(cells, cell, grid)])

@@ -2,6 +2,7 @@
 https://arxiv.org/abs/1512.00567).
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,7 +26,8 @@ class Supervised(Method):
 
 def classify(logits: Tensor, targets: Tensor, label_smoothing: float) -> Loss:
     """Cross-entropy of logits (B, classes), and how many were right where labels are whole."""
-    loss = F.cross_entropy(logits.float(), targets, label_smoothing=label_smoothing)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    loss = F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
     if targets.ndim == 2:
         return Loss(loss, {})
     return Loss(loss, {"top1": (logits.argmax(1) == targets).float().mean()})

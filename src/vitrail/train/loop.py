@@ -23,6 +23,8 @@ from vitrail.data.loader import Loader
 from vitrail.errors import ConfigError, TrainingError
 from vitrail.files import atomic_write
 from vitrail.hub.artifact import save as save_artifact
+from vitrail.hub.method import save as save_method
+from vitrail.methods.base import Method
 from vitrail.methods.linear_probe import LinearProbe
 from vitrail.models.base import Backbone
 from vitrail.train import checkpoint, evaluate
@@ -32,14 +34,18 @@ from vitrail.train.build import (
     Sources,
     build_method,
     build_model,
-    compute_features,
+    build_views,
     mixed_seed,
     open_sources,
 )
+from vitrail.train.evaluate import Evaluation
+from vitrail.train.judge import NEIGHBOURS, Judge, compute_features
+from vitrail.train.lora import merge
 from vitrail.train.monitor import Monitor, bar, note
 from vitrail.train.optim import average, parameter_groups
+from vitrail.train.pictures import Pictures
 from vitrail.train.run import Run, check_unchanged, read_run
-from vitrail.train.schedule import cosine
+from vitrail.train.schedule import cosine, decay_at
 
 
 def train(
@@ -128,12 +134,16 @@ class Trainer:
             self.preprocess.crop,
             workers=run.data.workers,
         )
-        method = build_method(run, model).to(self.accelerator.device)
+        self.judge = Judge(
+            sources.train, self.validation, self.preprocess, run.train.neighbours_among
+        )
+        self.pictures = Pictures(sources.validation, self.preprocess)
+        method = build_method(run, model, sources.train).to(self.accelerator.device)
         self.model: Backbone = model
         self.stream = self._stream(method)
         optim = run.optim
         optimizer = torch.optim.AdamW(
-            parameter_groups(model, optim.lr, optim.weight_decay, optim.layer_decay),
+            parameter_groups(method, optim.lr, optim.weight_decay, optim.layer_decay),
             betas=optim.betas,
             fused=True,
         )
@@ -209,6 +219,8 @@ class Trainer:
                 if not rest and (epochs % train.eval_every == 0 or last):
                     figures = monitor.aside(self._validate)
                     monitor.evaluated(step, {"epoch": float(epochs), **figures})
+                    drawn = functools.partial(self.pictures.draw, self.learner.method, self.judged)
+                    monitor.pictures(step, monitor.aside(drawn))
                 stop = asked["stop"]  # once, so that whoever stops has saved
                 if save or stop:
                     self._check_finite(step)
@@ -222,12 +234,15 @@ class Trainer:
 
     def _step(self, step: int, batches: Any) -> dict[str, Tensor | float]:
         """One step of the optimizer, on `accumulate` batches."""
-        optim, schedule = self.run.optim, self.run.schedule
+        optim, schedule, method = self.run.optim, self.run.schedule, self.learner.method
         torch.manual_seed(mixed_seed(self.run.train.seed, step, self.accelerator.process_index))
         factor = cosine(step, self.total, schedule.warmup, schedule.min_lr)
+        decay = decay_at(step / self.total, optim.weight_decay, optim.weight_decay_end)
         for group in self.optimizer.param_groups:
             group["lr"] = optim.lr * group["scale"] * factor
+            group["weight_decay"] = decay * group["decayed"]
         self.method.train()
+        method.before_step(step / self.total)
         seen = torch.zeros((), device=self.accelerator.device)
         for number in range(optim.accumulate):
             images, targets = next(batches)
@@ -237,7 +252,7 @@ class Trainer:
                 loss, metrics = self.method(images, targets)
                 self.accelerator.backward(loss / optim.accumulate)
             seen = seen + loss.detach()
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), optim.clip)
+        norm = self.accelerator.clip_grad_norm_(method.parameters(), optim.clip)
         assert norm is not None
         # A scaler skips steps whose gradient overflows; without one it would spoil the weights.
         self.unchecked.append(seen if self.learner.scaler is not None else seen + norm)
@@ -245,7 +260,7 @@ class Trainer:
             self._check_finite(step + 1)  # costs nothing here, and spares the weights
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.learner.method.after_step()
+        method.after_step()
         if self.average is not None:
             self.average.update_parameters(self.model)
         return {"loss": loss.detach(), "lr": optim.lr * factor, "grad_norm": norm, **metrics}
@@ -268,55 +283,74 @@ class Trainer:
     def judged(self) -> Backbone:
         """The weights that are evaluated and kept: the average if there is one."""
         if self.average is None:
-            return self.model
+            return self.learner.method.result()
         averaged = self.average.module
         assert isinstance(averaged, Backbone)
         return averaged
 
     def _validate(self) -> dict[str, float]:
+        method = self.learner.method
         if isinstance(self.stream, FeatureStream):
             with torch.inference_mode():
                 features = (self.held_features - self.stream.mean) / self.stream.std
                 logits = self.judged.head(features.to(self.accelerator.device)).cpu()
-            result = evaluate.summarise(logits, self.held_targets, torch.arange(len(logits)))
+            every = torch.arange(len(logits))
+            result: Evaluation | None = evaluate.summarise(logits, self.held_targets, every)
         else:
-            result = evaluate.evaluate(self.judged, self.validation, self.preprocess)
-        return {"loss": result.loss, "top1": result.top1, "top5": result.top5}
+            result = self.judge(method, self.judged)
+        figures = {}
+        if result is not None:
+            figures = {"loss": result.loss, "top1": result.top1, "top5": result.top5}
+            if method.classifier(self.judged) is None:
+                del figures["loss"]  # of the neighbours, and no measure of what was learned
+        if (loss := self.judge.loss(method)) is not None:
+            figures["loss"] = loss
+        return figures
 
-    def _stream(self, method: torch.nn.Module) -> ImageStream | FeatureStream:
+    def _stream(self, method: Method) -> ImageStream | FeatureStream:
         """Random views of images, or features computed once where only the head learns."""
         data, seed = self.run.data, self.run.train.seed
         if not isinstance(method, LinearProbe):
             shard = (self.accelerator.process_index, self.accelerator.num_processes)
-            return ImageStream(self.run, self.sources.train, self.preprocess, shard)
+            views = build_views(self.run, method, self.sources.train, self.preprocess)
+            return ImageStream(self.run, self.sources.train, self.preprocess, views, shard)
         loader = Loader(
             self.sources.train, data.batch_size, self.preprocess.crop, workers=data.workers
         )
         computed = []
         for name, part in (("training", loader), ("validation", self.validation)):
             with bar(f"features of {name} images") as progress:
-                computed.append(compute_features(self.model, part, self.preprocess, progress))
+                computed.append(compute_features(self.model, part, self.preprocess, progress)[:2])
         (features, targets), (self.held_features, self.held_targets) = computed
         return FeatureStream(features, targets, data.batch_size, seed)
 
     def _finish(self) -> dict[str, Any]:
-        model = self.judged.eval()
+        model, method = merge(self.judged.eval()), self.learner.method
         model.preprocess, model.labels = self.preprocess, self.sources.train.labels
         if isinstance(self.stream, FeatureStream):
-            probe = self.learner.method
-            assert isinstance(probe, LinearProbe)
-            probe.backbone = model
-            probe.unstandardise(self.stream.mean, self.stream.std)
+            assert isinstance(method, LinearProbe)
+            method.backbone = model
+            method.unstandardise(self.stream.mean, self.stream.std)
         with bar("final evaluation") as progress:
-            result = evaluate.evaluate(model, self.validation, self.preprocess, progress)
+            result = self.judge(method, model, progress)
+        told: dict[str, Any] = {
+            "split": f"{self.run.data.source} {self.sources.split}",
+            "weights": "moving average" if self.average is not None else "last step",
+        }
+        if method.classifier(model) is None:
+            told["judge"] = f"{NEIGHBOURS} nearest neighbours"
+            model.labels = None  # what it learned are no labels
+        if (loss := self.judge.loss(method)) is not None:
+            told["method_loss"] = loss
         figures = evaluate.write(
             self.folder,
             result,
             self.sources.validation,
             self.preprocess.crop,
             self.sources.train.labels,
-            split=f"{self.run.data.source} {self.sources.split}",
-            weights="moving average" if self.average is not None else "last step",
+            told,
         )
         save_artifact(model, self.folder / "model", metrics=figures)
+        settings = self.run.method.model_dump(mode="json", exclude={"name"})
+        save_method(method, self.run.method.name, settings, self.folder / "method")
         return figures

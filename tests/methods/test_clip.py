@@ -1,0 +1,214 @@
+"""CLIP: both losses by the papers' formulas, the text tower, zero-shot classifiers."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tests.contracts.small import small
+from vitrail.data.text import Tokenizer
+from vitrail.errors import ConfigError
+from vitrail.methods import clip as module
+from vitrail.methods.clip import CLIP, TextTower
+from vitrail.models.vit import ViT
+
+NAMES = ["cat", "dog", "car", "house", "tree"]
+TOKENIZER = Tokenizer.train([f"a photo of a {name}" for name in NAMES], 280, context=16)
+TOWER: dict[str, Any] = {"embed_dim": 16, "text_dim": 24, "text_depth": 2, "text_heads": 2}
+
+
+def made(**settings: Any) -> CLIP:
+    return CLIP(small("ViT", num_classes=0), TOKENIZER, **{**TOWER, **settings}).double()
+
+
+def batch(count: int = 5) -> tuple[Tensor, Tensor]:
+    texts = [f"a photo of a {NAMES[i % 5]} {i}" for i in range(count)]
+    return torch.randn(count, 3, 32, 32).double(), TOKENIZER(texts)
+
+
+def features(method: CLIP, images: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit vectors, as the papers' pseudo-code has them."""
+    backbone = method.backbone
+    image = backbone.pool(backbone.features(images)) @ method.image_proj.weight.T
+    text = method.text(ids)
+    return image / image.norm(dim=1, keepdim=True), text / text.norm(dim=1, keepdim=True)
+
+
+def test_the_softmax_loss_is_the_papers() -> None:
+    method, (images, ids) = made(), batch()
+    image, text = features(method, images, ids)
+    scores = image @ text.T * method.log_scale.exp()
+    right = torch.arange(5)
+    wanted = (F.cross_entropy(scores, right) + F.cross_entropy(scores.T, right)) / 2
+    loss, metrics = method(images, ids)
+    assert abs(loss - wanted) <= 1e-9
+    assert metrics["scale"] == pytest.approx(1 / 0.07)
+    assert metrics["top1"] == (scores.argmax(1) == right).double().mean()
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_the_sigmoid_loss_is_the_papers(share: bool) -> None:
+    method, (images, ids) = made(share=share, loss="sigmoid"), batch()
+    image, text = features(method, images, ids)
+    signs = 2 * torch.eye(5).double() - 1
+    scores = method.log_scale.exp() * image @ text.T - 10
+    wanted = torch.log(1 + torch.exp(-signs * scores)).sum() / 5
+    assert method.log_scale.exp() == pytest.approx(10)
+    assert abs(method(images, ids).loss - wanted) <= 1e-9
+
+
+def test_captions_that_are_equal_share_their_images() -> None:
+    images, ids = batch()
+    ids[3] = ids[1]
+    right = torch.eye(5).double()
+    right[1, 3] = right[3, 1] = 1
+    shared, alone = (made(loss="sigmoid", share=share) for share in (True, False))
+    alone.load_state_dict(shared.state_dict())
+    logits = shared.logits(images, ids)
+    wanted = -(right * F.logsigmoid(logits) + (1 - right) * F.logsigmoid(-logits)).sum() / 5
+    assert abs(shared(images, ids).loss - wanted) <= 1e-9
+    assert abs(alone(images, ids).loss - wanted) > 0.1
+    # The softmax is the same as one that wants equal parts for all that are right.
+    method = made()
+    logits, parts = method.logits(images, ids), right / right.sum(1, keepdim=True)
+    wanted = -(parts * (logits.log_softmax(1) + logits.T.log_softmax(1))).sum() / 10
+    assert abs(method(images, ids).loss - wanted) <= 1e-9
+
+
+def test_the_text_tower_looks_back_only_and_reads_the_end() -> None:
+    tower, ids = made().text, TOKENIZER([f"a photo of a cat {i}" for i in range(3)])
+    before = tower(ids)
+    end = (ids == TOKENIZER.end).int().argmax(1)
+    assert len(set(end.tolist())) == 1 and end[0] < 14
+    behind = ids.clone()
+    behind[:, end[0] + 1 :] = 5
+    assert torch.equal(tower(behind), before), "what stands behind the end is read"
+    assert torch.equal(tower(ids[:, : end[0] + 1]), before)
+    padded = ids.clone()
+    padded[:, end[0] :] = TOKENIZER.end  # padding that looks like the end, as transformers has it
+    assert torch.equal(tower(padded), before)
+    for place in range(end[0]):
+        changed = ids.clone()
+        changed[:, place] = 7
+        assert (tower(changed) - before).abs().max() > 1e-6, place
+    # No token knows of those behind it.
+    states = []
+    tower.norm.register_forward_pre_hook(lambda _, given: states.append(given[0]))
+    tower.end = int(ids[0, 2])  # reads the third token, the first of which looks like it
+    for i in (3, 5):
+        ids[:, i] = 9
+        tower(ids)
+    assert torch.equal(*states)
+
+
+def test_the_other_tower_looks_both_ways_and_reads_the_last() -> None:
+    tower, (_, ids) = made(text_pool="last").text, batch(3)
+    before = tower(ids)
+    for place in range(16):
+        changed = ids.clone()
+        changed[:, place] = 7
+        assert (tower(changed) - before).abs().max() > 1e-6, place
+    assert tower.proj.bias is not None and made().text.proj.bias is None
+    with pytest.raises(ConfigError, match="captions of 17 tokens are longer than the context, 16"):
+        tower(ids.new_zeros(1, 17))
+
+
+def test_the_temperature_stays_below_100() -> None:
+    for loss, highest in (("softmax", math.log(100)), ("sigmoid", 9.0)):
+        method = made(loss=loss)
+        with torch.no_grad():
+            method.log_scale.fill_(9.0)
+        method.after_step()
+        assert method.log_scale.item() == pytest.approx(highest)
+
+
+def test_all_processes_images_and_captions_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half the batch here, the other half as if from another process."""
+    for loss in ("softmax", "sigmoid"):
+        method, (images, ids) = made(loss=loss), batch(6)
+        whole = method(images, ids).loss
+        there = [method.encode_image(images[3:]), method.encode_text(ids[3:]), ids[3:]]
+        monkeypatch.setattr(module, "gather", lambda x, there=there: torch.cat([x, there.pop(0)]))
+        assert abs(method(images[:3], ids[:3]).loss - whole) <= 1e-9
+        assert not there
+        monkeypatch.undo()
+
+
+def test_half_precision_leaves_the_logits_exact() -> None:
+    method, (images, ids) = made().float(), batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert method.encode_image(images.float()).dtype == torch.float32
+        logits = method.logits(images.float(), ids)
+        loss = method(images.float(), ids).loss
+    assert (logits.dtype, loss.dtype) == (torch.float32, torch.float32)
+    assert logits.bfloat16().float().ne(logits).any()
+
+
+def test_zero_shot_is_the_mean_of_prompts() -> None:
+    method = made(templates=("a photo of a {}.", "one {}"))
+    images = batch(2)[0]
+    text = torch.stack(
+        [
+            method.encode_text([f"a photo of a {n}.", f"one {n}"]).mean(0)
+            for n in ("tree house", "dog")
+        ]
+    )
+    text = text / text.norm(dim=1, keepdim=True)
+    wanted = method.encode_image(images) @ text.T / 0.07
+    classifier = method.zero_shot(["tree_house", "dog"])
+    torch.testing.assert_close(classifier(images), wanted)
+    assert not torch.allclose(method.zero_shot(["tree_house", "dog"], ["{}"])(images), wanted)
+    assert method.classifier(method.backbone) is None
+    other = small("ViT", num_classes=0).double()
+    other.labels = ["tree_house", "dog"]
+    mine = method.classifier(other)
+    assert mine.backbone is other and mine(images).shape == (2, 2)
+    assert not torch.allclose(mine(images), wanted)
+    cosines = method.similarity(images, ["a dog", "a cat", "a tree"])
+    assert cosines.shape == (2, 3) and cosines.abs().max() <= 1
+
+
+def test_without_a_projection_the_features_are_the_embedding() -> None:
+    method, (images, ids) = made(embed_dim=0), batch()
+    backbone = method.backbone
+    pooled = F.normalize(backbone.pool(backbone.features(images)), dim=1)
+    torch.testing.assert_close(method.encode_image(images), pooled)
+    assert method.encode_text(ids).shape == (5, backbone.pooled_dim)
+
+
+def test_it_learns_what_goes_with_what() -> None:
+    torch.manual_seed(0)
+    for loss in ("softmax", "sigmoid"):
+        backbone = ViT(8, 4, 0, dim=32, depth=1, heads=2, mlp_dim=32, channels=1, pool="mean")
+        method = CLIP(backbone, TOKENIZER, loss=loss, **TOWER)
+        colours = torch.linspace(-1, 1, 5)
+        optimizer = torch.optim.Adam(method.parameters(), 3e-3)
+        for _ in range(60):
+            labels = torch.arange(20) % 5
+            images = colours[labels][:, None, None, None] + 0.1 * torch.randn(20, 1, 8, 8)
+            optimizer.zero_grad()
+            method(images, TOKENIZER([f"a photo of a {NAMES[i]}" for i in labels])).loss.backward()
+            optimizer.step()
+            method.after_step()
+        right = method.zero_shot(NAMES, ["one {}"])(colours[:, None, None, None].expand(5, 1, 8, 8))
+        assert right.argmax(1).tolist() == [0, 1, 2, 3, 4], loss
+
+
+def test_what_does_not_fit_is_told() -> None:
+    for wrong, told in (
+        ({"loss": "hinge"}, "loss='hinge' is not one of"),
+        ({"text_pool": "first"}, "text_pool='first' is not one of"),
+        ({"text_activation": "relu"}, "text_activation='relu' is not one of"),
+        ({"text_heads": 5}, "dim=24 does not divide into heads=5"),
+        ({"text_depth": 0}, "text_depth=0 is not at least 1"),
+        ({"templates": ("a dog",)}, "template 'a dog' has no place for a label"),
+        ({"templates": ()}, "make no caption"),
+        ({"tokenizer": "openai"}, "knows no vocabulary: give a vitrail.data.text.Tokenizer"),
+    ):
+        settings = {"tokenizer": TOKENIZER, **TOWER, **wrong}
+        with pytest.raises(ConfigError, match=told):
+            CLIP(small("ViT"), **settings)
+    TextTower(9, 4, None, 8, 1, 2, 8, 8, torch.nn.GELU)  # needs no end

@@ -1,0 +1,258 @@
+"""DINO: on every model, who sees what, what moves when, and that it does not collapse."""
+
+import math
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from tests.contracts.small import CASES, IDS, small
+from vitrail.data.open import open_source
+from vitrail.data.preprocess import Preprocess
+from vitrail.data.views import CropConfig, MultiCrop, ViewConfig
+from vitrail.errors import ConfigError, DataError, TierError
+from vitrail.methods.dino import DINO
+from vitrail.methods.projection import Prototypes
+from vitrail.methods.teacher import Teacher
+from vitrail.models.base import Backbone, Pyramid, Sequence
+from vitrail.models.vit import ViT
+from vitrail.train.probe import knn
+
+SMALL: dict[str, Any] = {"out_dim": 16, "head_dims": (24, 8)}
+
+
+def crops(model: Backbone, batch: int = 3, local: int = 2) -> list[Tensor]:
+    """Two of the model's size and others of about half of it, in whole cells or else patches."""
+    size = model.image_size
+    with torch.no_grad():
+        embedded = model.eval().embed(torch.zeros(1, model.channels, *size))
+        grid = model.encode(embedded).grid
+    if len(grid) != len(size) or any(s % g for s, g in zip(size, grid, strict=True)):
+        grid = embedded.grid
+    cells = [s // g for s, g in zip(size, grid, strict=True)]
+    half = [max(s // 2 // c, 1) * c for s, c in zip(size, cells, strict=True)]
+    return [torch.randn(batch, model.channels, *x) for x in [size] * 2 + [half] * local]
+
+
+@pytest.mark.parametrize(("name", "more"), CASES, ids=IDS)
+def test_every_model_takes_a_step(name: str, more: dict[str, Any]) -> None:
+    """With the loss on patches where the tier allows it; else it says that it does not."""
+    model, settings = small(name, **more), {**SMALL, "patch_weight": 1.0, "shared_head": False}
+    dropping = name == "NaViT" and more.get("token_dropout", model.config.get("token_dropout"))
+    if not isinstance(model, Sequence | Pyramid):
+        with pytest.raises(TierError, match="set patch_weight to 0"):
+            DINO(model, **settings)
+        settings["patch_weight"] = 0.0
+    try:
+        method = DINO(model, **settings).train()
+    except ConfigError as problem:
+        assert "do not divide into this" in str(problem)
+        method = DINO(model, **SMALL).train()
+    images = crops(model)
+    method.train()
+    if dropping and method.patch_weight:
+        with pytest.raises(TierError, match="set its token_dropout to 0"):
+            method(images)
+        method = DINO(model, **SMALL).train()
+    loss, metrics = method(images)
+    loss.backward()
+    assert loss.isfinite() and all(value.isfinite() for value in metrics.values())
+    assert [n for n, p in method.named_parameters() if p.requires_grad and p.grad is None] == []
+    assert all(p.grad is None for p in method.teacher.parameters())
+
+
+class TestWhoSeesWhat:
+    def test_the_student_sees_all_crops_and_the_teacher_the_global_ones(self) -> None:
+        method = DINO(small("ViT"), **SMALL).train()
+        seen: dict[str, list[Any]] = {"student": [], "teacher": []}
+        for who, model in (("student", method.backbone), ("teacher", method.result())):
+            model.patch_embed.register_forward_pre_hook(
+                lambda _, given, who=who: seen[who].append(given[0])
+            )
+        sides = (32, 32, 16, 16, 24, 16)
+        images = [torch.randn(3, 3, side, side) for side in sides]
+        method(images)
+        together = [images[:2], images[2:4], images[4:5], images[5:]]
+        assert [x.shape for x in seen["student"]] == [torch.cat(t).shape for t in together]
+        assert all(map(torch.equal, seen["student"], map(torch.cat, together)))
+        assert len(seen["teacher"]) == 1 and torch.equal(seen["teacher"][0], torch.cat(images[:2]))
+
+    def test_a_view_is_not_compared_with_itself(self) -> None:
+        method = DINO(small("ViT"), **SMALL).train()
+        one, two = torch.randn(2, 3, 3, 32, 32)
+        one.requires_grad_()
+        with torch.no_grad():
+            told = method.teacher.head(method.result()(torch.cat([one, two]))).div(0.04).softmax(-1)
+        first, second = told.chunk(2)
+        loss, _ = method([one, two])
+        logits = method.head(method.backbone(one)) / 0.1
+        mine = -(second * logits.log_softmax(-1)).sum(-1).mean() / 2
+        torch.testing.assert_close(*(torch.autograd.grad(x, one)[0] for x in (loss, mine)))
+        assert not torch.allclose(first, second)
+
+    @pytest.mark.parametrize("model", ["ViT", "Swin"])
+    def test_hidden_pixels_do_not_leak(self, model: str) -> None:
+        method = DINO(small(model), **SMALL, patch_weight=1.0, mask_ratio=0.5).train()
+        images = [x.requires_grad_() for x in crops(method.backbone, local=0)]
+        mask = method.draw(6)
+        method(images, mask=mask).loss.backward()
+        slopes = torch.cat([x.grad for x in images]).abs().sum(1)
+        grid, cell = method.layout.grid, method.layout.cell
+        places = slopes.unflatten(1, (grid[0], cell[0])).unflatten(3, (grid[1], cell[1]))
+        by_place = places.sum((2, 4)).flatten(1)
+        assert (by_place[mask] == 0).all() and (by_place[~mask] > 0).all()
+
+    def test_what_is_no_list_of_crops_is_refused(self) -> None:
+        method, images = DINO(small("ViT"), **SMALL), torch.randn(3, 3, 32, 32)
+        for wrong in (images, [images]):
+            with pytest.raises(ConfigError, match="give it a list"):
+                method(wrong)
+        with pytest.raises(DataError, match="does not divide into patches"):
+            method([images, images, torch.randn(3, 3, 15, 15)])
+
+
+class TestWhatMoves:
+    def test_the_teacher_is_an_average_that_nothing_else_moves(self) -> None:
+        method = DINO(small("ViT"), **SMALL, momentum=0.9).train()
+        mine = [p.clone() for p in method.teacher.parameters()]
+        students = [p for n in ("backbone", "head") for p in getattr(method, n).parameters()]
+        for parameter in students:
+            parameter.data.add_(torch.randn_like(parameter))
+        method.before_step(0.5)  # 1 − (1 − 0.9) / 2
+        method.after_step()
+        now = list(method.teacher.parameters())
+        for new, old, student in zip(now, mine, students, strict=True):
+            torch.testing.assert_close(new, 0.95 * old + 0.05 * student)
+        assert not any(p.requires_grad for p in now)
+
+    def test_only_the_student_drops(self) -> None:
+        method = DINO(small("ViT", dropout=0.5, drop_path=0.5), **SMALL).train()
+        x = torch.randn(3, 3, 32, 32)
+        teacher = method.result()
+        assert torch.equal(teacher(x), teacher(x))
+        assert not torch.equal(method.backbone(x), method.backbone(x))
+
+    def test_batch_norms_of_the_teacher_count_for_themselves(self) -> None:
+        norm = nn.BatchNorm1d(4)
+        teacher = Teacher({"norm": norm})
+        x = torch.randn(8, 4) * 3 + 1
+        copy = teacher.get_submodule("norm")
+        torch.testing.assert_close(copy(x), norm(x))
+        torch.testing.assert_close(copy.running_mean, 0.1 * x.mean(0))
+        teacher.eval()
+        copy(x)
+        torch.testing.assert_close(copy.running_mean, 0.1 * x.mean(0))
+        assert teacher.train().training and copy.training
+
+    def test_prototypes_rest_first(self) -> None:
+        method = DINO(small("ViT"), **SMALL, freeze_last=0.2).train()
+        optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad])
+        weight = method.head.last.weight
+
+        def turned(progress: float) -> float:
+            before = nn.functional.normalize(weight.detach(), dim=1)
+            method.before_step(progress)
+            optimizer.zero_grad()
+            method(crops(method.backbone)).loss.backward()
+            optimizer.step()
+            return float((before - nn.functional.normalize(weight.detach(), dim=1)).abs().max())
+
+        assert turned(0.0) < 1e-6 and turned(0.19) < 1e-6
+        assert not weight.grad.any()
+        assert turned(0.2) > 1e-4
+
+    def test_lengths_of_prototypes_change_nothing(self) -> None:
+        layer = Prototypes(8, 5)
+        layer.reset_parameters()
+        x = nn.functional.normalize(torch.randn(6, 8), dim=1)
+        out = layer(x)
+        layer.weight.data.mul_(torch.rand(5, 1) + 0.5)
+        torch.testing.assert_close(layer(x), out)
+        assert out.abs().max() <= 1
+
+    def test_temperature_rises_and_stays(self) -> None:
+        method = DINO(small("ViT"), **SMALL)
+        expected = {0.0: 0.04, 0.15: 0.055, 0.3: 0.07, 0.9: 0.07}
+        for progress, temperature in expected.items():
+            method.before_step(progress)
+            assert method.temperature == pytest.approx(temperature)
+
+    def test_the_centre_moves_in_training_and_after_its_use(self) -> None:
+        method, images = DINO(small("ViT"), **SMALL).train(), crops(small("ViT"))
+        with torch.no_grad():
+            logits = method.teacher.head(method.result()(torch.cat(images[:2])))
+            first = method(images).loss
+            torch.testing.assert_close(method.centre.value, 0.1 * logits.mean(0))
+            second = method(images).loss
+            assert first != second
+            method.eval()
+            held = method.centre.value.clone()
+            method(images)
+            assert torch.equal(method.centre.value, held)
+
+
+def test_lengths_and_videos_are_crops_too() -> None:
+    for more in ({"image_size": (64,), "channels": 2}, {"image_size": (4, 16, 16)}):
+        patch = {"patch_size": (2, 8, 8)} if len(more["image_size"]) == 3 else {}
+        model = small("ViT", **more, **patch)
+        loss, _ = DINO(model, **SMALL, patch_weight=1.0).train()(crops(model))
+        assert loss.isfinite()
+
+
+@pytest.mark.parametrize("patch_weight", [0.0, 1.0])
+def test_precision(patch_weight: float) -> None:
+    method = DINO(small("ViT"), **SMALL, patch_weight=patch_weight).train()
+    images = crops(method.backbone)
+    mask = method.draw(6) if patch_weight else None
+    with torch.no_grad():
+        exact = method(images, mask=mask).loss
+        method.centre.value.zero_()
+        if patch_weight:
+            method.patch_centre.value.zero_()
+        with torch.autocast("cpu", torch.bfloat16):
+            half = method(images, mask=mask).loss
+        assert half.dtype == exact.dtype == torch.float32
+        torch.testing.assert_close(half, exact, rtol=0.05, atol=0)
+        wide = method.double()([x.double() for x in images], mask=mask).loss
+    assert wide.dtype == torch.float64
+
+
+def test_the_state_comes_back(tmp_path: Any) -> None:
+    settings = {**SMALL, "patch_weight": 1.0}
+    one, other = (DINO(small("ViT"), **settings).train() for _ in range(2))
+    images, mask = crops(one.backbone), one.draw(6)
+    one(images)
+    one.after_step()
+    safetensors.torch.save_file(one.state_dict(), tmp_path / "x.safetensors")
+    other.load_state_dict(safetensors.torch.load_file(tmp_path / "x.safetensors"))
+    with torch.no_grad():
+        assert torch.equal(one(images, mask=mask).loss, other(images, mask=mask).loss)
+    kept = {name.partition(".")[0] for name in one.state_dict()}
+    assert kept == {"backbone", *DINO.passing} - {"patch_head"}
+    assert one.result() is one.teacher.backbone and one.classifier(one.result()) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"out_dim": 1}, "out_dim=1 is not at least 2"),
+        ({"student_temperature": 0.0}, "temperature=0.0 is not"),
+        ({"teacher_temperature": (0.04, -1.0)}, "temperature=-1.0 is not"),
+        ({"momentum": 1.5}, "momentum=1.5 is not within 0 to 1"),
+        ({"centre_momentum": -0.1}, "centre_momentum=-0.1 is not"),
+        ({"freeze_last": 2}, "freeze_last=2 is not"),
+        ({"warmup_temperature": -1}, "warmup_temperature=-1 is not"),
+        ({"patch_weight": -1.0}, "patch_weight=-1.0 is not"),
+        ({"patch_weight": 1.0, "mask_ratio": 0.0}, "hides none"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        DINO(small("ViT"), **{**SMALL, **settings})
+
+
+def test_a_head_for_both_needs_one_width() -> None:
+    with pytest.raises(ConfigError, match="set shared_head to False"):
+        DINO(small("ViT", pool="cls+mean"), **SMALL, patch_weight=1.0)
