@@ -9,7 +9,7 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh.md")
-TOPICS = ("vision_mamba", "architectures")
+TOPICS = ("vision_mamba", "architectures", "methods")
 PAGES = (*READMES, *(f"docs/{topic}{tongue}.md" for topic in TOPICS for tongue in ("", ".zh")))
 BLOCK = re.compile(r"(<!-- not run: .+? -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
 

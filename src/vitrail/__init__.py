@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from vitrail.errors import VitrailError as VitrailError
     from vitrail.hub.artifact import save as save
     from vitrail.hub.load import load as load
+    from vitrail.hub.method import load_method as load_method
     from vitrail.lens.record import record as record
     from vitrail.models.base import Features as Features
     from vitrail.models.deit import DeiT as DeiT
@@ -34,6 +35,7 @@ _HOMES = {
     "create_model": "vitrail.models.registry",
     "list_models": "vitrail.models.registry",
     "load": "vitrail.hub.load",
+    "load_method": "vitrail.hub.method",
     "record": "vitrail.lens.record",
     "save": "vitrail.hub.artifact",
 }

@@ -24,15 +24,15 @@ SMALL: dict[str, Any] = {"out_dim": 16, "head_dims": (24, 8)}
 
 
 def crops(model: Backbone, batch: int = 3, local: int = 2) -> list[Tensor]:
-    """Two of the model's size and others of about half of it, in whole cells or else patches."""
+    """Two of the model's size and others of about half of it, in whole patches and cells."""
     size = model.image_size
     with torch.no_grad():
         embedded = model.eval().embed(torch.zeros(1, model.channels, *size))
-        grid = model.encode(embedded).grid
-    if len(grid) != len(size) or any(s % g for s, g in zip(size, grid, strict=True)):
-        grid = embedded.grid
-    cells = [s // g for s, g in zip(size, grid, strict=True)]
-    half = [max(s // 2 // c, 1) * c for s, c in zip(size, cells, strict=True)]
+        grids = [g for g in (embedded.grid, model.encode(embedded).grid) if len(g) == len(size)]
+    half = []
+    for axis, side in enumerate(size):
+        cell = math.lcm(*(side // g[axis] for g in grids if side % g[axis] == 0))
+        half.append(max(side // 2 // cell, 1) * cell)
     return [torch.randn(batch, model.channels, *x) for x in [size] * 2 + [half] * local]
 
 

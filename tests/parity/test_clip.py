@@ -1,4 +1,4 @@
-"""CLIP and SigLIP with both towers: the same weights in transformers, the same logits and losses."""
+"""CLIP and SigLIP with both towers: equal weights in transformers, equal logits and losses."""
 
 import json
 from pathlib import Path

@@ -1,6 +1,5 @@
 """Adapters learn in place of the weights, and are gone once they are merged."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,10 +11,14 @@ import vitrail
 from tests.contracts.small import small
 from tests.training.test_loop import digest
 from tests.training.tiny import tiny
+from vitrail.data.loader import Loader
 from vitrail.errors import ConfigError
+from vitrail.methods.registry import create_method
 from vitrail.models.base import Backbone
 from vitrail.models.registry import model_classes
 from vitrail.train import loop, lora
+from vitrail.train.build import open_sources
+from vitrail.train.evaluate import evaluate
 
 pytest.importorskip("peft")
 
@@ -119,17 +122,18 @@ def test_a_run_trains_resumes_and_leaves_a_plain_model(
     changed = {key for key in base if not torch.equal(base[key], made[key])}
     adapted = ("mixer.qkv.weight", "mixer.proj.weight", "mlp.fc1.weight", "mlp.fc2.weight")
     assert changed == {key for key in base if key.endswith(adapted) or key.startswith("head.")}
-    script = f"""
-import sys
-sys.modules["peft"] = None
-from vitrail.cli.main import main
-sys.argv = ["vitrail", "eval", {str(tmp_path / "whole")!r}, "--json"]
-main()
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert f'"top1": {figures["top1"]}' in done.stdout
+    monkeypatch.setitem(sys.modules, "peft", None)  # importing it fails from here on
+    model = vitrail.load(tmp_path / "whole")
+    loader = Loader(open_sources(run).validation, 64, model.preprocess.crop)
+    assert evaluate(model, loader, model.preprocess).top1 == pytest.approx(figures["top1"])
+
+
+def test_methods_that_train_every_weight_train_adapters() -> None:
+    for name in ("supervised", "simmim"):
+        method = create_method(name, lora.adapt(small("ViT"), rank=2))
+        lora.check_learns(method.backbone, name)
+        method(images_for(method.backbone), torch.arange(3)).loss.backward()
+        assert all(p.grad is not None for p in method.parameters() if p.requires_grad)
 
 
 def test_what_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +141,7 @@ def test_what_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         loop.train(tiny("model.lora=2"), tmp_path / "none")
     loop.train(tiny("schedule.epochs=1"), tmp_path / "base")
     weights = (f"model.weights={tmp_path / 'base'}", "model.options={}", "model.lora=2")
-    for method in ("linear_probe", "attentive_probe", "simmim"):
+    for method in ("linear_probe", "attentive_probe"):
         with pytest.raises(ConfigError, match=f"method '{method}' says itself which weights"):
             loop.train(tiny(*weights, f"method.name={method}"), tmp_path / "no")
     with pytest.raises(ConfigError, match="model.lora=-1"):

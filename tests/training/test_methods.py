@@ -143,7 +143,9 @@ def test_images_without_labels(tmp_path: Path) -> None:
         Image.fromarray(source.read(index)[0].numpy()).save(path)
     settings = {"data.source": f"images:{tmp_path / 'scans'}", "data.limit": "null"}
     given = [f"{key}={value}" for key, value in settings.items()]
-    options = "model.options={image_size: 8, patch_size: 2, dim: 32, depth: 2, heads: 2, mlp_dim: 64}"
+    options = (
+        "model.options={image_size: 8, patch_size: 2, dim: 32, depth: 2, heads: 2, mlp_dim: 64}"
+    )
     figures = loop.train(tiny(MAE, options, *given, "data.batch_size=16"), tmp_path / "run")
     assert "top1" not in figures and figures["method_loss"] > 0
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text()) == figures

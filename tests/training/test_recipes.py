@@ -7,7 +7,7 @@ out of range, settings that do not fit each other, or a run that no recipe makes
 
 import re
 import shlex
-from collections.abc import Callable
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,19 @@ import typer
 from torch import Tensor
 
 import vitrail
+import vitrail.methods
+from tests.contracts.small import small
 from vitrail.cli.commands import app
 from vitrail.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from vitrail.data.sources import FolderSource, Source, TensorSource
 from vitrail.data.text import Tokenizer
 from vitrail.errors import ConfigError
+from vitrail.hub import method as method_io
+from vitrail.methods import registry
 from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
 from vitrail.models.registry import variants
-from vitrail.train import build
+from vitrail.train import build, teachers
 from vitrail.train.optim import parameter_groups
 from vitrail.train.run import Run, make_run, read_run
 
@@ -33,13 +37,40 @@ ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 PAPERS = [path for path in RECIPES if path.parent.name == "papers"]
 GUIDES = ("docs/methods.md", "docs/methods.zh.md")
-CODES = 8192  # of a tokenizer that stands in
 HUB_ID = re.compile(r"[\w-]+/[\w.-]+")
 SHALLOW: dict[str, dict[str, Any]] = {  # what takes long to make, and says nothing
     "mae": {"decoder_depth": 1},
     "dino": {"out_dim": 64},
     "clip": {"text_depth": 1},
 }
+
+
+EARLIER: dict[str, Run] = {}  # what commands of the guide left, by folder
+
+
+def told(path: Path) -> list[list[str]]:
+    """The `vitrail train` commands in a recipe's head, in parts: a recipe and what follows."""
+    text = re.sub(r"\\\n# +", "", path.read_text("utf-8"))
+    lines = re.findall(r"^#   .*?\bvitrail train (\S+\.yaml.*)$", text, re.M)
+    return [shlex.split(line) for line in lines]
+
+
+def read_command(parts: list[str]) -> tuple[str, Run]:
+    """The run that such a command starts, and its folder."""
+    recipe, *rest = parts
+    folder = f"runs/{Path(recipe).stem}"
+    if "--out" in rest:
+        place = rest.index("--out")
+        folder = rest[place + 1]
+        del rest[place : place + 2]
+    return folder, read_run(ROOT / recipe, rest)
+
+
+def leavers() -> dict[str, Run]:
+    """Runs by the folders in which recipes say that they end."""
+    own = [(path, parts) for path in RECIPES for parts in told(path)]
+    mine = [read_command(parts) for path, parts in own if ROOT / parts[0] == path]
+    return dict(reversed(mine))
 
 
 class Photographs(FolderSource):
@@ -83,6 +114,9 @@ def make(run: Run) -> Method:
     method = build.build_method(run, model, source)
     assert model.preprocess is not None
     build.build_views(run, method, source, model.preprocess)
+    if run.method.name == "beit":  # a tokenizer's codes must lie where the patches do
+        asked = method.tokenizer.asked  # type: ignore[attr-defined]
+        assert isinstance(asked, torch.nn.Identity) or asked.layout.grid == method.layout.grid
     assert parameter_groups(method, run.optim.lr, run.optim.weight_decay, run.optim.layer_decay)
     return method
 
@@ -90,11 +124,8 @@ def make(run: Run) -> Method:
 def made_by(ref: str, *, weights: str | None = None, image_size: object = None) -> Backbone:
     """What another recipe leaves in its run, or a model like that of a Hub id or a package."""
     del image_size
-    folder, _, name = ref.rpartition("/")
-    if folder == "runs":
-        recipe = next((path for path in RECIPES if path.stem == name), None)
-        assert recipe is not None, f"no recipe makes {ref}"
-        model = make(read_run(recipe)).result().requires_grad_(True)
+    if ref.startswith("runs/"):
+        model = whole(ref).result().requires_grad_(True)
         model.labels = model.labels if model.num_classes else None  # as a run is kept
         return model
     if weights is None:
@@ -105,11 +136,11 @@ def made_by(ref: str, *, weights: str | None = None, image_size: object = None) 
     return model
 
 
-def teacher(name: str, model: Backbone) -> Callable[[Tensor], Tensor]:
-    """Logits of the model's classes."""
-    kind, colon, what = name.partition(":")
-    assert not colon or kind in ("timm", "transformers", "python") and what, name
-    return lambda images: torch.zeros(len(images), model.num_classes)
+def whole(ref: str) -> Method:
+    """The method that another recipe's run keeps, or that of a command before."""
+    run = {**leavers(), **EARLIER}.get(ref)
+    assert run is not None, f"no recipe makes {ref}"
+    return make(run)
 
 
 def of_text(name: str, texts: list[str]) -> Tokenizer:
@@ -118,31 +149,27 @@ def of_text(name: str, texts: list[str]) -> Tokenizer:
     return Tokenizer.train(texts[:10], 300)
 
 
-def of_images(name: str, _: Backbone) -> Callable[..., Tensor]:
-    """A tokenizer that a run left, or a function, is never asked."""
-    if not name.startswith("python:"):
-        made_by(name)
-
-    def codes(images: Tensor) -> Tensor:
-        raise AssertionError("nothing is trained here")
-
-    codes.vocabulary = CODES  # type: ignore[attr-defined]
-    return codes
-
-
 @pytest.fixture(autouse=True)
 def stood_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """What recipes name is not looked for."""
+    EARLIER.clear()
     monkeypatch.setattr(build, "load", made_by)
-    monkeypatch.setitem(build.NAMED, "teacher", teacher)
-    monkeypatch.setitem(build.NAMED, "tokenizer", of_images)
     monkeypatch.setattr(build, "open_tokenizer", of_text)
+    monkeypatch.setattr(build, "adapt", lambda *_: None)  # LoRA's library takes seconds to import
+    monkeypatch.setattr(build, "check_learns", lambda *_: None)
+    monkeypatch.setattr(teachers, "load", made_by)
+    monkeypatch.setattr(method_io, "load_method", whole)
+    for origin in ("timm", "transformers", "python"):
+        monkeypatch.setattr(teachers, f"_from_{origin}", lambda place: torch.nn.Identity())
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.relative_to(ROOT / "recipes").as_posix())
 def test_a_recipe_makes_a_model_and_a_method(path: Path) -> None:
     if path.stem != "base":  # which others build on
         make(read_run(path))
+    for parts in told(path):
+        if ROOT / parts[0] != path or "=" in "".join(parts):
+            make(read_command(parts)[1])
 
 
 @pytest.mark.parametrize(
@@ -188,7 +215,8 @@ def test_a_papers_recipe_says_what_it_is(path: Path) -> None:
 def commands(guide: str) -> list[list[str]]:
     """The commands of a page's code blocks, in parts."""
     text = (ROOT / guide).read_text("utf-8")
-    code = "\n".join(re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.M))
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.M)
+    code = "\n".join(code for language, code in blocks if not language)
     lines = code.replace("\\\n", " ").splitlines()
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("vitrail ")]
 
@@ -205,12 +233,44 @@ def test_the_guides_commands_are_right(guide: str, monkeypatch: pytest.MonkeyPat
         command = group.get_command(context, name)  # type: ignore[attr-defined]
         assert command is not None, name
         given = command.make_context(name, arguments, parent=context).params
+        if name == "eval":
+            assert given["model"] in EARLIER
         if name == "train":
             what, changes = given["what"], given["overrides"] or []
             recipe = what.endswith(".yaml")
-            make(
+            run = (
                 read_run(what, changes) if recipe else make_run({"data": {"source": what}}, changes)
             )
+            make(run)
+            EARLIER[str(given["folder"])] = run
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_the_guides_method_learns(
+    guide: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a file beside the others, found by its name, on any tier."""
+    text = (ROOT / guide).read_text("utf-8")
+    code = next(c for c in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "class " in c)
+    (tmp_path / "rotation.py").write_text(code.partition("\n\n\nbackbone = ")[0], "utf-8")
+    monkeypatch.setattr(vitrail.methods, "__path__", [*vitrail.methods.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "vitrail.methods.rotation", raising=False)
+    registry.methods.cache_clear()
+    try:
+        with pytest.raises(ConfigError, match="has no setting 'hiden_dim'. Did you mean 'hidden_"):
+            registry.create_method("rotation", small("Swin"), hiden_dim=16)
+        method = registry.create_method("rotation", small("Swin"), hidden_dim=16)
+    finally:
+        registry.methods.cache_clear()
+        sys.modules.pop("vitrail.methods.rotation", None)
+    bright_above = torch.linspace(1, -1, 32).view(1, 1, 32, 1).expand(16, 3, 32, 32)
+    optimizer = torch.optim.AdamW(method.parameters(), lr=3e-3)
+    for _ in range(30):
+        loss, metrics = method(bright_above, torch.zeros(16))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert metrics["right"] > 0.9
 
 
 def test_both_guides_have_the_same_code() -> None:

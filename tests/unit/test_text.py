@@ -21,8 +21,10 @@ from vitrail.errors import ConfigError, DataError
 TEXTS = [
     "a photo of a cat.", "A Photo  of\ta DOG!!", "it's we're I'll you've I'm she'd can't 'S",
     "3.14159 2024-11-21 x86_64", "一张狗的照片。", "naïve café Ångström ÉCOLE", "e\u0301 combining",
-    "emoji 😀👍🏽👨‍👩‍👧 🇨🇳", "", "   ", "#hashtag @user http://a.b/c?d=e&f=g", "日本語 한국어 العربية हिन्दी",
-    "a" * 300, "word " * 100, "tab\nnewline\r\n", "-- … – — ½ ² ①", "\u200bzero\u200dwidth", "dogs' ''s",
+    "emoji 😀👍🏽👨‍👩‍👧 🇨🇳", "", "   ", "#tag @user http://a.b/c?d=e&f=g",
+    "日本語 한국어 العربية हिन्दी",
+    "a" * 300, "word " * 100, "tab\nnewline\r\n", "-- … – — ½ ² ①", "\u200bzero\u200dwidth",
+    "dogs' ''s",
 ]  # fmt: skip
 # What transformers' tokenizer keeps as it is.
 CLEANED = [
@@ -36,7 +38,7 @@ POOLS = [
     "abcdefghijklmnopqrstuvwxyz ABC ",
     "0123456789 .,;:!?'\"()-_/ ",
     "猫狗车房子的一，。！",
-    "éèçñßæœå ",
+    "éèçñüå ",
     "😀🚀❤️👍🏽 ",
 ]
 
@@ -97,20 +99,20 @@ def test_openais_vocabulary_may_come_from_the_hub(
 
 def test_a_trained_vocabulary_knows_every_text() -> None:
     captions = ["a photo of a cat", "a photo of a dog", "两只猫在沙发上"] * 3
-    small, large = Tokenizer.train(captions, 10), Tokenizer.train(captions, 300, context=20)
+    small, large = Tokenizer.train(captions, 10), Tokenizer.train(captions, 300, context=40)
     assert (small.vocabulary, small.context) == (259, 32)
     assert 259 < large.vocabulary <= 300
     ids = large(["a photo of a dog", "一张狗的照片 😀"])
-    assert ids.dtype == torch.int64 and ids.shape == (2, 20)
+    assert ids.dtype == torch.int64 and ids.shape == (2, 40)
     assert (ids[:, 0] == 1).all() and (ids == large.end).sum(1).tolist() == [1, 1]
     assert (ids[0] > 2).sum() < (small(["a photo of a dog"]) > 2).sum(), "nothing was merged"
-    assert len(large._core.decode(ids[1].tolist())) == 9, "something is unknown"
+    assert large._core.decode(ids[1].tolist()).strip() == "一张狗的照片 😀"
     assert torch.equal(
-        ids, Tokenizer.train(captions, 300, context=20)(["A photo of a dog", "一张狗的照片 😀"])
+        ids, Tokenizer.train(captions, 300, context=40)(["A photo of a dog", "一张狗的照片 😀"])
     )
     cut = large(["word " * 100])
     assert cut[0, -1] == large.end
-    assert large([]).shape == (0, 20)
+    assert large([]).shape == (0, 40)
     assert torch.equal(large("a dog"), large(["a dog"]))
 
 

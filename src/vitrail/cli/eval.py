@@ -68,6 +68,8 @@ def run(
 
     loader = open_loader(split, limit)
     labels = loader.source.labels
+    if not labels:
+        raise ConfigError(f"{data} has no labels to judge by: say --data, such as folder:PHOTOS.")
     if probe is not None:
         if layer is not None:
             backbone.cut(layer)

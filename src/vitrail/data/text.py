@@ -28,9 +28,9 @@ HUB = "openai/clip-vit-base-patch32"
 # Contractions, words, single digits, runs of what is neither; spaces fall away.
 PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 # Curled quotes and full-width characters, to plain ones.
-PLAIN = {
+PLAIN: dict[int, str] = {
     0x3000: " ",
-    **{0xFF01 + i: 0x21 + i for i in range(94)},
+    **{0xFF01 + i: chr(0x21 + i) for i in range(94)},
     **dict.fromkeys([0x2BC, *range(0x2018, 0x201C)], "'"),
     **dict.fromkeys(range(0x201C, 0x2020), '"'),
 }
@@ -205,6 +205,7 @@ def _marked(core: Any) -> Any:
     core.normalizer = n.Sequence(
         [n.NFC(), n.Replace(library.Regex(r"\s+"), " "), n.Lowercase(), n.Strip()]
     )
+    core.decoder = library.decoders.ByteLevel()
     marks = [(mark, core.token_to_id(mark)) for mark in (START, END)]
     if all(number is not None for _, number in marks):
         core.add_special_tokens([START, END])

@@ -1,6 +1,7 @@
 """The feed-forward half of a transformer block."""
 
 import functools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ class QuickGELU(nn.Module):
 
 
 # Activations by the names of a keyword. A checkpoint needs its own: they differ by up to 0.02.
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
     "quick_gelu": QuickGELU,
     "gelu_tanh": functools.partial(nn.GELU, approximate="tanh"),

@@ -13,6 +13,7 @@ from vitrail.lens.plots import as_picture, enlarge, heat
 from vitrail.lens.record import Look
 
 SIDE, GAP = 112, 4  # pixels: of a small image enlarged, between two
+CELL = 0.55  # inches: of a number in a matrix
 LONGEST = 28  # characters of a caption that are shown
 
 
@@ -42,9 +43,12 @@ def attention(images: Tensor, look: Look) -> np.ndarray:
 def similarity(images: Tensor, captions: Sequence[str], cosines: Tensor) -> np.ndarray:
     """Images uint8 (B, C, H, W) down, captions (T) across, cosines (B, T) between them."""
     values = cosines.detach().float().cpu().numpy()
-    figure = Figure(figsize=(2.6 + 0.55 * len(captions), 2.2 + 0.55 * len(images)), dpi=110)
+    told = [c if len(c) <= LONGEST else f"{c[: LONGEST - 1]}…" for c in captions]
+    head = 0.35 + 0.06 * max(map(len, told))  # inches, for captions that lean
+    height = head + CELL * len(images)
+    figure = Figure(figsize=(2.2 + CELL * len(captions), height), dpi=110)
     canvas = FigureCanvasAgg(figure)
-    axis = figure.add_axes((0.12, 0.03, 0.86, 0.97 - 1.9 / figure.get_figheight()))
+    axis = figure.add_axes((0.12, 0.02, 0.8, 0.98 - head / height))
     axis.imshow(values, cmap="Blues", aspect="auto")
     middle = (values.max() + values.min()) / 2
     for row, column in np.ndindex(*values.shape):
@@ -52,7 +56,6 @@ def similarity(images: Tensor, captions: Sequence[str], cosines: Tensor) -> np.n
         style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
         ink = "white" if value > middle else LIGHT["ink"]
         axis.text(column, row, f"{value:.2f}", color=ink, **style)
-    told = [c if len(c) <= LONGEST else f"{c[: LONGEST - 1]}…" for c in captions]
     axis.xaxis.tick_top()
     axis.set_xticks(range(len(told)), told, rotation=40, ha="left", fontsize=9, parse_math=False)
     axis.set_yticks([])

@@ -15,6 +15,11 @@ def processes() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def rank() -> int:
+    """Which of them this one is, from 0."""
+    return dist.get_rank() if processes() > 1 else 0
+
+
 @torch.no_grad()
 def mean(x: Tensor) -> Tensor:
     """The mean of every process's x (...), without a gradient: for statistics, not for losses."""
@@ -29,9 +34,10 @@ def gather(x: Tensor) -> Tensor:
     """x (B, ...) → every process's, in the order of their ranks (processes · B, ...).
 
     Gradients flow back to the process that each row came from, summed over all losses it went
-    into. Where every process computes the same loss of all rows, as CLIP's do, the mean over
-    processes that data-parallel training takes then is the gradient of that loss, exactly. The
-    usual mistake is `all_gather` alone: it has no gradient, and most of the loss is lost.
+    into. Where each process computes the loss of all rows, or the mean over its own rows, as CLIP's
+    do, the mean over processes that data-parallel training takes then is the gradient of the whole
+    loss, exactly. The usual mistake is `all_gather` alone: it has no gradient, and most of the loss
+    is lost.
     """
     return x if processes() == 1 else _Gather.apply(x)
 

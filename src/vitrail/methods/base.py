@@ -135,7 +135,7 @@ def _read(backbone: Backbone, reads: str) -> Layout:
             "pooled": (pooled,),
             "all": (pooled, features.prefix, features.patches),
         }[reads]
-        parameters = list(backbone.parameters())
+        parameters = [p for p in backbone.parameters() if p.requires_grad]
         slopes = torch.autograd.grad([x.sum() for x in seen], parameters, allow_unused=True)
     for parameter, slope in zip(parameters, slopes, strict=True):
         parameter.requires_grad = slope is not None

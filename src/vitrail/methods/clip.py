@@ -32,7 +32,7 @@ from vitrail.layers.attend import Attention
 from vitrail.layers.block import Block
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import ACTIVATIONS, Mlp
-from vitrail.methods.across import gather
+from vitrail.methods.across import gather, rank
 from vitrail.methods.base import Loss, Pretraining
 from vitrail.models.base import Backbone, initialise
 
@@ -93,10 +93,10 @@ class CLIP(Pretraining):
             raise ConfigError("templates=() make no caption: give one, such as 'a photo of a {}.'")
         self.tokenizer, self.loss_kind = tokenizer, loss
         self.share, self.templates = share, tuple(templates)
-        width = embed_dim or backbone.pooled_dim
-        self.image_proj = (
-            Linear(backbone.pooled_dim, embed_dim, bias=False) if embed_dim else nn.Identity()
-        )
+        self.image_proj: nn.Module = nn.Identity()
+        if embed_dim:
+            self.image_proj = Linear(backbone.pooled_dim, embed_dim, bias=False)
+            nn.init.normal_(self.image_proj.weight, std=backbone.pooled_dim**-0.5)
         self.text = TextTower(
             _known(tokenizer, "vocabulary"),
             _known(tokenizer, "context"),
@@ -105,34 +105,36 @@ class CLIP(Pretraining):
             text_depth,
             text_heads,
             text_mlp_dim or 4 * text_dim,
-            width,
+            embed_dim or backbone.pooled_dim,
             ACTIVATIONS[text_activation],
         )
         sigmoid = loss == "sigmoid"
         self.log_scale = nn.Parameter(torch.tensor(math.log(10 if sigmoid else 1 / 0.07)))
         # Most pairs are wrong: at first the sigmoid says no to all, and the loss is small.
         self.bias = nn.Parameter(torch.tensor(-10.0)) if sigmoid else None
-        if embed_dim:
-            nn.init.normal_(self.image_proj.weight, std=backbone.pooled_dim**-0.5)
         like = next(backbone.parameters())
         self.to(like.device, like.dtype)
 
     def forward(self, images: Tensor, targets: Tensor) -> Loss:
         """images float (B, C, *size); targets, their captions' ids (B, L).
 
-        Every process computes the loss of all pairs there are.
+        Compares this process's with those of all: their losses' mean is that of the whole batch.
         """
-        image, text = gather(self.encode_image(images)), gather(self.encode_text(targets))
+        image, text = self.encode_image(images), self.encode_text(targets)
+        every = gather(targets)
+        own = torch.arange(len(image), device=image.device) + rank() * len(image)
+        # Equal captions have one number.
+        which = every.unique(dim=0, return_inverse=True)[1]
         with torch.autocast(image.device.type, enabled=False):
-            logits = self._logits(image, text)
-            own = torch.arange(len(logits), device=logits.device)
-            twin = _twins(gather(targets))
+            logits = self._logits(image, gather(text))
             if self.bias is None:
-                loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+                down = self._logits(text, gather(image))
+                loss = (F.cross_entropy(logits, own) + F.cross_entropy(down, own)) / 2
             else:
-                right = twin if self.share else own[:, None] == own
-                loss = -F.logsigmoid(torch.where(right, logits, -logits)).sum() / len(logits)
-        found = twin[own, logits.argmax(dim=1)].float().mean()
+                number = which if self.share else torch.arange(len(every), device=own.device)
+                right = number[own, None] == number
+                loss = -F.logsigmoid(torch.where(right, logits, -logits)).sum() / len(own)
+        found = (which[own] == which[logits.argmax(dim=1)]).float().mean()
         return Loss(loss, {"top1": found, "scale": self.log_scale.detach().exp()})
 
     @torch.no_grad()
@@ -149,7 +151,8 @@ class CLIP(Pretraining):
         """Ids (B, L), or B texts → (B, E) of length 1."""
         if not isinstance(texts, Tensor):
             texts = self.tokenizer(list(texts)).to(self.log_scale.device)
-        return F.normalize(_exact(self.text(texts)), dim=-1)
+        each, which = texts.unique(dim=0, return_inverse=True)  # those that recur, once
+        return F.normalize(_exact(self.text(each)), dim=-1)[which]
 
     def logits(self, images: Tensor, texts: Tensor | Sequence[str]) -> Tensor:
         """images (B, C, *size), and ids (T, L) or T texts → logits (B, T)."""
@@ -251,7 +254,8 @@ class TextTower(nn.Module):
         initialise(self)
         dim, added = self.words.shape[1], (2 * len(self.blocks)) ** -0.5
         stds = [(self.words, 0.02), (self.position, 0.01), (self.proj.weight, dim**-0.5)]
-        for block in self.blocks:
+        for part in self.blocks:
+            block: Any = part
             mixer, mlp = block.mixer, block.mlp
             stds += [(mixer.qkv.weight, dim**-0.5), (mixer.proj.weight, dim**-0.5 * added)]
             stds += [(mlp.fc1.weight, (2 * dim) ** -0.5), (mlp.fc2.weight, dim**-0.5 * added)]
@@ -283,12 +287,6 @@ def embed(backbone: Backbone, projection: nn.Module, images: Tensor) -> Tensor:
     """images (B, C, *size) → (B, E) of length 1, in single precision at least."""
     pooled = backbone.pool(backbone.features(images))
     return F.normalize(_exact(projection(pooled)), dim=-1)
-
-
-def _twins(ids: Tensor) -> Tensor:
-    """ids (B, L) → bool (B, B): whether two captions are equal."""
-    _, which = ids.unique(dim=0, return_inverse=True)
-    return which[:, None] == which
 
 
 def _exact(x: Tensor) -> Tensor:

@@ -13,10 +13,10 @@ from a uniform prior, whose weight grows from 0. Its likelihood, a Laplace distr
 pixels' logits, is here that of equal errors everywhere: the mean squared error of pixels as they
 are given, that is, normalised over the data set.
 
-A codebook collapses when a few codes win early and the rest never learn. Two things prevent it.
-The divergence costs most where the choice is sure before it pays. And the first logits have a
-deviation of 2, above that of the Gumbel noise, 1.28: with smaller ones the noise chooses, the
-decoder learns to ignore the code, and no gradient tells codes apart.
+A codebook collapses when a few codes win early and the rest never learn. Two things prevent it: the
+divergence, which makes a sure choice dear until it pays; and first logits whose deviation, 2, is
+above that of the Gumbel noise, 1.28, for else the noise chooses and the decoder learns to ignore
+the code. On the digits, of 128 codes, both together keep 33 in use, either alone 12, neither 5.
 """
 
 import math
@@ -29,6 +29,7 @@ from vitrail.errors import check_range
 from vitrail.layers.linear import Linear
 from vitrail.layers.patch import unpatchify
 from vitrail.methods.base import Loss, Masked
+from vitrail.methods.masking import embed_hidden
 from vitrail.models.base import Backbone, initialise
 
 HOTTEST, COLDEST = 1.0, 1 / 16  # temperatures
@@ -107,9 +108,10 @@ class DVAE(Masked):
 
     def logits(self, images: Tensor) -> Tensor:
         """images (B, C, *size) → logits of the codes (B, N, vocabulary), float32 or better."""
-        features = self.backbone.features(images)
-        self.backbone.needs_all(features)
-        patches = features.patches
+        grid = self.layout.grid
+        nothing = torch.zeros(len(images), math.prod(grid), dtype=torch.bool, device=images.device)
+        embedded = embed_hidden(self.backbone, images, nothing, grid)
+        patches = self.backbone.encode(embedded).patches
         # Normalised once more, for models whose last norm comes after pooling.
         logits = self.to_logits(F.layer_norm(patches, patches.shape[-1:]))
         return logits.to(torch.promote_types(logits.dtype, torch.float32))

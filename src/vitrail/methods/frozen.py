@@ -23,6 +23,9 @@ class Frozen(nn.Module):
         call: the name of the method of `asked` to call, if it has it; else it is called itself.
     """
 
+    asked: Callable[..., Any]
+    vocabulary: int  # of a tokenizer
+
     def __init__(self, asked: Callable[..., Any], call: str = "__call__") -> None:
         super().__init__()
         if isinstance(asked, nn.Module):

@@ -5,6 +5,8 @@ Only these and the head learn. B begins at zero, so training starts from what th
 At the end the products are added to the weights they stand beside, and nothing of them is left.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -89,9 +91,10 @@ def check_learns(backbone: Backbone, method: str) -> None:
 def merge(backbone: Backbone) -> Backbone:
     """Adds what adapters learned to the weights; a backbone without any stays as it is."""
     for parent in list(backbone.modules()):
-        for name, module in list(parent.named_children()):
-            if hasattr(module, "lora_A"):
-                module.merge()
-                setattr(parent, name, module.get_base_layer())
+        layer: Any
+        for name, layer in list(parent.named_children()):
+            if hasattr(layer, "lora_A"):
+                layer.merge()
+                setattr(parent, name, layer.get_base_layer())
     vars(backbone).pop("peft_config", None)
     return backbone

@@ -26,7 +26,8 @@ class Pictures:
             return
         few = balanced(source, min(SHOWN, len(source)))
         self.images = torch.stack([preprocess.crop(few.read(i)) for i in range(len(few))])
-        self.captions = [few.labels[t] for t in few.targets()] if few.labels else []
+        names = [few.labels[t] for t in few.targets()] if few.labels else []
+        self.captions = list(few.captions) or names
 
     def draw(self, method: Method, backbone: Backbone) -> dict[str, np.ndarray]:
         """Pictures by name, each uint8 (H, W, 3); none for a method that shows nothing."""

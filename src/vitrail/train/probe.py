@@ -122,7 +122,7 @@ def _minimise(features: Tensor, labels: Tensor, start: Tensor, strength: float) 
         loss.backward()
         return loss
 
-    optimizer.step(objective)  # type: ignore[no-untyped-call]
+    optimizer.step(objective)
     return weight.detach()
 
 

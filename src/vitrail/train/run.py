@@ -137,7 +137,7 @@ class Run(Section):
     """Everything that makes a run what it is."""
 
     model: ModelConfig = ModelConfig()  # type: ignore[call-arg]
-    method: AnyMethod = METHODS["supervised"]()
+    method: AnyMethod = METHODS["supervised"](name="supervised")
     data: DataConfig = DataConfig()  # type: ignore[call-arg]
     optim: OptimConfig = OptimConfig()  # type: ignore[call-arg]
     schedule: ScheduleConfig = ScheduleConfig()  # type: ignore[call-arg]

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from vitrail.data.preprocess import Preprocess
 from vitrail.errors import ConfigError, LoadError
 from vitrail.hub.load import find, load
@@ -27,10 +25,10 @@ def teacher(name: str, student: Backbone) -> Callable[..., Any]:
     model's published weights; "transformers:FOLDER_OR_ID"; or "python:...". Raises `VitrailError`.
     """
     kind, _, place = name.partition(":")
-    make = {"timm": _from_timm, "transformers": _from_transformers, "python": _from_python}.get(
-        kind
-    )
-    made = load(name) if make is None else make(place)
+    makers: dict[str, Callable[[str], Any]] = {
+        "timm": _from_timm, "transformers": _from_transformers, "python": _from_python,
+    }  # fmt: skip
+    made: Any = makers[kind](place) if kind in makers else load(name)
     labels = getattr(made, "labels", None)
     known = student.labels
     if labels and known and labels != known and sorted(labels) == sorted(known):
@@ -48,7 +46,7 @@ def tokenizer(name: str, _student: Backbone) -> Callable[..., Any]:
         return _from_python(place)
     from vitrail.hub.method import load_method
 
-    made = load_method(name)
+    made: Any = load_method(name)
     if not hasattr(made, "tokens"):
         raise ConfigError(
             f"{name} is a run of {type(made).__name__}, which is no tokenizer: train one with "
@@ -57,11 +55,11 @@ def tokenizer(name: str, _student: Backbone) -> Callable[..., Any]:
     return made
 
 
-def _from_timm(name: str) -> nn.Module:
+def _from_timm(name: str) -> Any:
     try:
         import timm
 
-        made = timm.create_model(name, pretrained=True)
+        made: Any = timm.create_model(name, pretrained=True)
     except ImportError:
         raise ConfigError(
             f"the teacher timm:{name} needs the package timm: pip install timm"
@@ -72,7 +70,7 @@ def _from_timm(name: str) -> nn.Module:
     return made
 
 
-def _from_transformers(ref: str) -> nn.Module:
+def _from_transformers(ref: str) -> Any:
     try:
         from transformers import AutoModelForImageClassification
     except ImportError:

@@ -5,8 +5,10 @@ from typing import Any
 import torch
 
 from vitrail.errors import LoadError
-from vitrail.hub.families import Timm, Transformers
+from vitrail.hub.artifact import fill
+from vitrail.hub.families import Timm, Transformers, Whole
 from vitrail.hub.names import Tensors
+from vitrail.methods.beit import BEiTPretraining
 from vitrail.models.base import Backbone
 from vitrail.models.beit import BEiT
 
@@ -115,3 +117,21 @@ TRANSFORMERS = Transformers(
     ignored=[BASE + r"embeddings\.mask_token", r"lm_head\..*", r".*relative_position_index"],
     finish=_finish,
 )
+
+
+def _convert(_config: dict[str, Any], tensors: Tensors, backbone: Backbone) -> BEiTPretraining:
+    """The encoder, its mask token and what names visual tokens, without their tokenizer."""
+    from vitrail.hub.method import Absent  # which asks this folder what there is
+
+    head = {n.removeprefix("lm_head."): t for n, t in tensors.items() if n.startswith("lm_head.")}
+    ends = {n.rpartition("embeddings.")[2]: t for n, t in tensors.items()}
+    if not head or "mask_token" not in ends:
+        raise LoadError("these weights predict no visual tokens: use load.")
+    method = BEiTPretraining(backbone, Absent("tokenizer", {}), vocabulary=len(head["weight"]))
+    fill(method.head, head, "the head")
+    with torch.no_grad():  # they put the token in place of a patch, whose bias stays here
+        method.mask_token.copy_(ends["mask_token"] - ends["projection.bias"])
+    return method
+
+
+METHOD = Whole("beit", _convert)

@@ -1,0 +1,200 @@
+"""Distillation: which head learns from whom, and a teacher who stays apart and as it is."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tests.contracts.small import small
+from vitrail.data.preprocess import Preprocess
+from vitrail.errors import ConfigError, DataError
+from vitrail.methods.distill import Distill, distillation
+from vitrail.methods.frozen import as_seen
+from vitrail.models.vit import ViT
+
+IMAGES, TARGETS = torch.randn(6, 3, 32, 32), torch.arange(6) % 5
+
+
+class Fickle(nn.Module):
+    """A teacher with all that training would change: dropout and batch norms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 4),
+            nn.BatchNorm2d(8),
+            nn.Dropout(0.5),
+            nn.Flatten(),
+            nn.Linear(512, 5),
+        )
+
+    def forward(self, images: Tensor) -> SimpleNamespace:
+        """Logits as transformers' models give them."""
+        return SimpleNamespace(logits=self.layers(images))
+
+
+def student() -> ViT:
+    return small("ViT", pool="mean")  # type: ignore[return-value]
+
+
+def test_the_teacher_stays_as_it_is() -> None:
+    teacher = Fickle().train()
+    before = {k: v.clone() for k, v in teacher.state_dict().items()}
+    method = Distill(student(), teacher).train()
+    assert not teacher.training
+    first, second = (method(IMAGES, TARGETS) for _ in range(2))
+    assert first.loss == second.loss
+    first.loss.backward()
+    assert all(torch.equal(v, before[k]) for k, v in teacher.state_dict().items())
+    assert all(p.grad is None for p in teacher.parameters())
+
+
+def test_the_teacher_is_no_part_and_comes_along() -> None:
+    teacher, backbone = Fickle(), student()
+    method = Distill(backbone, teacher)
+    assert {n.partition(".")[0] for n in method.state_dict()} == {"backbone"}
+    assert len(list(method.parameters())) == len(list(backbone.parameters()))
+    assert not any(m is teacher for m in method.modules())
+    method.double()
+    assert teacher.layers[0].weight.dtype == torch.float64
+    assert method(IMAGES.double(), TARGETS).loss.dtype == torch.float64
+
+
+@pytest.mark.parametrize("model", ["DeiT", "LeViT", "PiT"])
+def test_of_two_heads_each_has_its_own_source(model: str) -> None:
+    backbone = small(model, **({"pool": "both"} if model == "PiT" else {}))
+    images = torch.randn(4, backbone.channels, *backbone.image_size)
+    answer = torch.randn(4, 5)
+    for alpha, silent in ((0.0, "dist"), (1.0, "cls")):
+        method = Distill(backbone, lambda _: answer, alpha=alpha).train()
+        backbone.zero_grad()
+        method(images, torch.arange(4)).loss.backward()
+        slopes = {n: p.grad for n, p in backbone.head.named_parameters()}
+        for name, slope in slopes.items():
+            assert slope is not None  # none is left out: data-parallel training would wait for it
+            assert slope.any() != name.startswith(silent), name
+
+
+def test_one_head_learns_from_both() -> None:
+    backbone, answer = student(), torch.randn(6, 5)
+    logits = backbone(IMAGES)
+    for kind in ("hard", "soft"):
+        loss, metrics = Distill(
+            backbone, lambda _: answer, kind, alpha=0.3, temperature=2.0, label_smoothing=0.0
+        )(IMAGES, TARGETS)
+        likely, wanted = (logits / 2).softmax(1), (answer / 2).softmax(1)
+        taught = 4 * (wanted * (wanted / likely).log()).sum(1).mean()
+        if kind == "hard":
+            taught = F.nll_loss(logits.log_softmax(1), answer.argmax(1))
+        named = F.nll_loss(logits.log_softmax(1), TARGETS)
+        torch.testing.assert_close(loss, 0.7 * named + 0.3 * taught)
+        torch.testing.assert_close(metrics["distillation"], taught.detach())
+        assert metrics["agreement"] == (logits.argmax(1) == answer.argmax(1)).float().mean()
+        assert metrics["top1"] == (logits.argmax(1) == TARGETS).float().mean()
+
+
+def test_labels_may_be_mixed() -> None:
+    method = Distill(student(), Fickle(), label_smoothing=0.0)
+    whole, mixed = F.one_hot(TARGETS, 5).float(), F.one_hot(TARGETS.flip(0), 5).float()
+    losses = [method(IMAGES, t).loss for t in (whole, mixed, whole.lerp(mixed, 0.25))]
+    torch.testing.assert_close(losses[2], 0.75 * losses[0] + 0.25 * losses[1])
+    torch.testing.assert_close(losses[0], method(IMAGES, TARGETS).loss)
+
+
+def test_the_temperature_keeps_the_size_of_gradients() -> None:
+    """Hinton's reason for T²: with it the pull of soft answers hardly depends on T."""
+    logits, answer = 0.1 * torch.randn(2, 8, 5)
+    sizes = []
+    for temperature in (1.0, 4.0, 16.0):
+        mine = logits.clone().requires_grad_()
+        distillation(mine, answer, "soft", temperature).backward()
+        assert mine.grad is not None
+        sizes.append(mine.grad.norm().item())
+    assert max(sizes) < 1.2 * min(sizes)
+
+
+def test_the_teacher_sees_the_images_in_its_own_way() -> None:
+    pixels = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)
+    ours = Preprocess((32, 32), None, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    theirs = Preprocess((32, 32), None, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+    seen: list[Tensor] = []
+
+    class Teacher(nn.Module):
+        preprocess: Any = theirs
+
+        def forward(self, images: Tensor) -> Tensor:
+            """Notes what it sees."""
+            seen.append(images)
+            return images.new_zeros(len(images), 5)
+
+    backbone, teacher = student(), Teacher()
+    backbone.preprocess = ours
+    method = Distill(backbone, teacher)
+    method(ours.normalise(pixels), TARGETS[:4])
+    torch.testing.assert_close(seen[-1], theirs.normalise(pixels))
+    teacher.preprocess = Preprocess((48, 40), None, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+    method(ours.normalise(pixels), TARGETS[:4])
+    assert seen[-1].shape == (4, 3, 48, 40)
+    averages = theirs.normalise(pixels).mean((2, 3))
+    torch.testing.assert_close(seen[-1].mean((2, 3)), averages, rtol=0, atol=0.05)
+    teacher.preprocess = ours
+    images = ours.normalise(pixels)
+    method(images, TARGETS[:4])
+    assert seen[-1] is images  # nothing to do, nothing done
+
+
+def test_grey_and_colour_see_each_other() -> None:
+    grey, colour = Preprocess((8, 8), None, mean=(0.3,), std=(0.2,)), Preprocess((8, 8), None)
+    pixels = torch.randint(256, (2, 1, 8, 8), dtype=torch.uint8)
+    seen = as_seen(grey.normalise(pixels), grey, colour)
+    torch.testing.assert_close(seen, colour.normalise(pixels.expand(-1, 3, -1, -1)))
+    back = as_seen(seen, colour, grey)
+    torch.testing.assert_close(back, grey.normalise(pixels))
+    with pytest.raises(DataError, match="images of 3 channels, and what is asked of them sees 4"):
+        as_seen(seen, colour, Preprocess((8, 8), None, mean=(0.0,) * 4, std=(1.0,) * 4))
+
+
+def test_bad_settings_say_so() -> None:
+    for more, told in (
+        ({"kind": "herd"}, "kind='herd' is not one of 'hard', 'soft'. Did you mean 'hard'"),
+        ({"alpha": 1.5}, "alpha=1.5 is not within 0 to 1"),
+        ({"temperature": 0.0}, "temperature=0.0 is not at least 0.001"),
+        ({"label_smoothing": 1.0}, "label_smoothing=1.0 is not within 0 to 0.999"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            Distill(student(), Fickle(), **more)
+    with pytest.raises(ConfigError, match="teacher knows 9 classes and the student 5"):
+        Distill(student(), small("ViT", num_classes=9))
+    for answer, told in (
+        (torch.zeros(6, 4), r"gives torch.Size\(\[6, 4\]\) and the student torch.Size\(\[6, 5\]\)"),
+        ((torch.zeros(6, 5),), "gives tuple and the student"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            Distill(student(), lambda _, answer=answer: answer)(IMAGES, TARGETS)
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+def test_the_student_takes_after_its_teacher(kind: str) -> None:
+    """Without a single label: alpha=1."""
+    teacher = nn.Sequential(nn.AvgPool2d(32), nn.Flatten(), nn.Linear(3, 5))
+    nn.init.normal_(teacher[2].weight, std=4.0)
+    method = Distill(student(), teacher, kind, alpha=1.0).train()
+    optimizer = torch.optim.AdamW(method.parameters(), 3e-3)
+    for _ in range(60):
+        images = torch.randn(32, 3, 1, 1).expand(-1, -1, 32, 32)
+        optimizer.zero_grad()
+        loss, metrics = method(images, torch.zeros(32).long())
+        loss.backward()
+        optimizer.step()
+    assert metrics["agreement"] > 0.6  # 0.2 by chance
+
+
+def test_half_precision_counts_in_full() -> None:
+    method = Distill(student(), Fickle(), "soft")
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = method(IMAGES, TARGETS)
+    assert loss.dtype == torch.float32
+    assert (loss - method(IMAGES, TARGETS).loss).abs() < 0.05
