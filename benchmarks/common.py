@@ -58,11 +58,14 @@ def show(title: str, table: dict[str, dict[str, float]], images: int) -> None:
 
 
 def run_command(command: list[str]) -> float:
-    """Runs `vitrail ...` on one thread → seconds of the processor. Its last words, if it fails."""
-    assert command[0] == "vitrail"
+    """Runs `vitrail ...` or `python ...` on one thread → seconds of the processor.
+
+    Raises `RuntimeError` with its last words if it fails.
+    """
+    rest = command[1:] if command[0] == "python" else ["-m", *command]
     with tempfile.TemporaryFile() as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", *command],
+            [sys.executable, *rest],
             stdout=log,
             stderr=log,
             env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -13,11 +13,15 @@ import json
 import math
 import shlex
 import statistics
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "methods"))
+
+import conv_teacher as teacher
 from common import read, run_command, write
 
 RECIPES = "recipes/methods"
@@ -59,13 +63,16 @@ ROWS = {
     "mpp": pretrained("mpp"),
     "beit": pretrained("dvae", "beit"),
     "dino": pretrained("dino"),
+    "distill": alone("distill", "scratch"),
+    "distill_unlabelled": alone("distill_unlabelled", "scratch"),
     "clip": alone("clip"),
 }
+TEACHER = "python recipes/methods/conv_teacher.py"  # once, before the rows whose teacher it is
 
 
 def run(name: str, seed: int, runs: Path) -> dict[str, Any]:
     """Runs a row's commands for one seed → accuracy and seconds of each command."""
-    seconds = []
+    seconds: list[float] = []
     for command in ROWS[name].commands:
         filled = command.format(runs=runs, seed=seed)
         seconds.append(run_command(shlex.split(filled)))
@@ -86,6 +93,7 @@ def summary(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
         found = by_name[name]
         values = [r["accuracy"] for r in found.values()]
         mean, error = centre(values)
+        commands = (TEACHER, *row.commands) if name.startswith("distill") else row.commands
         told: dict[str, Any] = {
             "name": name,
             "seeds": sorted(found),
@@ -96,7 +104,7 @@ def summary(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 statistics.mean(s)
                 for s in zip(*(r["seconds"] for r in found.values()), strict=True)
             ],
-            "commands": [c.format(runs="runs", seed=0) for c in row.commands],
+            "commands": [c.format(runs="runs", seed=0) for c in commands],
         }
         if row.beside in by_name:
             other_mean, other_error = centre([r["accuracy"] for r in by_name[row.beside].values()])
@@ -127,6 +135,8 @@ def main() -> None:
     names = asked.only.split(",") if asked.only else list(ROWS)
     results = read("it_helps").get("results", [])
     results = [r for r in results if r["name"] not in names and r["name"] in ROWS]
+    if any(name.startswith("distill") for name in names) and not teacher.FILE.is_file():
+        run_command(shlex.split(TEACHER))
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(asked.jobs) as pool:
         runs = asked.runs or Path(folder)
         todo = [pool.submit(run, name, seed, runs) for seed in range(asked.seeds) for name in names]

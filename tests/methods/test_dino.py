@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tests.contracts.small import CASES, IDS, small
 from vitrail.data.open import open_source
 from vitrail.data.preprocess import Preprocess
+from vitrail.data.sources import TensorSource
 from vitrail.data.views import CropConfig, MultiCrop, ViewConfig
 from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.methods.dino import DINO
@@ -256,3 +257,81 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any], told: str) 
 def test_a_head_for_both_needs_one_width() -> None:
     with pytest.raises(ConfigError, match="set shared_head to False"):
         DINO(small("ViT", pool="cls+mean"), **SMALL, patch_weight=1.0)
+
+
+Clothes = tuple[Tensor, Tensor, Preprocess]
+
+
+@pytest.fixture(scope="module")
+def clothes() -> Clothes:
+    try:
+        source = open_source("fashion-mnist", "train")
+    except DataError as problem:
+        pytest.skip(str(problem))
+    assert isinstance(source, TensorSource)
+    preprocess = Preprocess((28, 28), None, "bilinear", *source.statistics)
+    return source.images[:4000], torch.tensor(source.targets()[:4000]), preprocess
+
+
+class TestCollapse:
+    """A short run on 2,000 pictures of clothes, and what happens without what prevents collapse."""
+
+    PROTOTYPES = 256
+
+    def run(self, clothes: Clothes, steps: int, **settings: Any) -> tuple[DINO, dict[str, float]]:
+        """The method after training on the first half, and its last ten steps' mean metrics."""
+        images, labels, preprocess = clothes
+        model = ViT(28, 7, 10, 64, 2, 4, 128, channels=1, pool="mean")
+        common = {"momentum": 0.98, "teacher_temperature": (0.04, 0.04), "freeze_last": 0.0}
+        method = DINO(model, self.PROTOTYPES, (128, 32), **{**common, **settings}).train()
+        crops = CropConfig(2, 14, (0.6, 1.0), (0.2, 0.6), (0.0,) * 3, (0.0,) * 3)
+        make = MultiCrop(ViewConfig(jitter=0.4), crops, preprocess)
+        learned = [p for p in method.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(learned, lr=2e-3, weight_decay=0.04)
+        told = []
+        for step in range(steps):
+            method.before_step(step / steps)
+            some = torch.randint(2000, (64,))
+            given, _ = make(images[some], labels[some], torch.full((64, 2), 28), seed=step)
+            loss, metrics = method(given)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            method.after_step()
+            told.append(metrics)
+        return method, {k: sum(float(m[k]) for m in told[-10:]) / 10 for k in told[0]}
+
+    def neighbours(self, model: Backbone, clothes: Clothes) -> float:
+        """How many of the second half the first half names."""
+        images, labels, preprocess = clothes
+        with torch.no_grad():
+            known, asked = model.eval()(preprocess.normalise(images)).chunk(2)
+        told = knn(known, labels[:2000], asked, 10).argmax(1)
+        return (told == labels[2000:]).float().mean().item()
+
+    def test_answers_differ_and_neighbours_agree(self, clothes: Clothes) -> None:
+        fresh, _ = self.run(clothes, 1)
+        method, told = self.run(clothes, 150)
+        most = math.log(self.PROTOTYPES)
+        assert 0.5 * most < told["mean_entropy"] < most
+        assert told["teacher_entropy"] < min(told["mean_entropy"] - 0.2, 0.9 * most)
+        before, after = (self.neighbours(m.result(), clothes) for m in (fresh, method))
+        assert after > before + 0.015
+
+    @pytest.mark.parametrize(
+        ("settings", "collapsed"),
+        [
+            ({"centre_momentum": 1.0}, 0.0),  # no centre: one prototype takes all
+            ({"teacher_temperature": (0.2, 0.2)}, math.log(PROTOTYPES)),  # not sharper: uniform
+        ],
+        ids=["no centre", "not sharp"],
+    )
+    def test_both_ways_to_collapse_show(
+        self,
+        clothes: Clothes,
+        settings: dict[str, Any],
+        collapsed: float,
+    ) -> None:
+        _, told = self.run(clothes, 80, momentum=0.9, **settings)
+        for entropy in ("mean_entropy", "teacher_entropy"):
+            assert told[entropy] == pytest.approx(collapsed, abs=0.1)

@@ -139,3 +139,7 @@ def test_tokenizers(tmp_path: Path, code: Path) -> None:
     train(tiny(*more, "data.views.mixup=0", "data.views.erasing=0"), tmp_path / "run")
     with pytest.raises(ConfigError, match="a run of SimMIM, which is no tokenizer: train one with"):
         tokenizer(str(tmp_path / "run"), small("ViT"))
+    with pytest.raises(LoadError, match="no Hub id.*; for a tokenizer, train one with method.name"):
+        tokenizer("no-such-run", small("ViT"))
+    with pytest.raises(ConfigError, match="method.tokenizer is not given, and method needs it"):
+        tiny("method.name=beit")

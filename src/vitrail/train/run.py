@@ -65,7 +65,9 @@ if TYPE_CHECKING:
     AnyMethod = MethodConfig
 else:
     AnyMethod = Annotated[
-        Union[tuple(Annotated[made, pydantic.Tag(name)] for name, made in METHODS.items())],
+        Union[  # noqa: UP007, what the rule would write is no type
+            tuple(Annotated[made, pydantic.Tag(name)] for name, made in METHODS.items())
+        ],
         pydantic.Discriminator(
             lambda given: given.get("name", "supervised") if isinstance(given, dict) else given.name
         ),
@@ -252,6 +254,8 @@ def _one_line(problem: pydantic.ValidationError) -> str:
     if where[0] == "method":
         del where[1]  # which one it is was given
     place = ".".join(map(str, where))
+    if error["type"] == "missing":
+        return f"{place} is not given, and {where[0]} needs it: docs/config.md says what it may be."
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = [*_flat(Run().model_dump()), *Run.model_fields]
         known += [f"method.{key}" for made in METHODS.values() for key in made.model_fields]

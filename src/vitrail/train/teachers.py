@@ -46,11 +46,14 @@ def tokenizer(name: str, _student: Backbone) -> Callable[..., Any]:
         return _from_python(place)
     from vitrail.hub.method import load_method
 
-    made: Any = load_method(name)
+    cure = "train one with method.name=dvae, on a model with the same grid"
+    try:
+        made: Any = load_method(name)
+    except LoadError as problem:
+        raise LoadError(f"{str(problem).rstrip('.')}; for a tokenizer, {cure}.") from None
     if not hasattr(made, "tokens"):
         raise ConfigError(
-            f"{name} is a run of {type(made).__name__}, which is no tokenizer: train one with "
-            "method.name=dvae, on a model with the same grid."
+            f"{name} is a run of {type(made).__name__}, which is no tokenizer: {cure}."
         )
     return made
 
