@@ -130,16 +130,25 @@ def main() -> None:
     parser.add_argument("--only", help="rows, separated by commas")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--missing", action="store_true", help="only what is not known yet")
     parser.add_argument("--runs", type=Path, help="where runs are kept; else they are deleted")
     asked = parser.parse_args()
     names = asked.only.split(",") if asked.only else list(ROWS)
     results = read("it_helps").get("results", [])
-    results = [r for r in results if r["name"] not in names and r["name"] in ROWS]
+    known = {(r["name"], r["seed"]) for r in results} if asked.missing else set()
+    results = [r for r in results if r["name"] in ROWS]
+    if not asked.missing:
+        results = [r for r in results if r["name"] not in names]
     if any(name.startswith("distill") for name in names) and not teacher.FILE.is_file():
         run_command(shlex.split(TEACHER))
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(asked.jobs) as pool:
         runs = asked.runs or Path(folder)
-        todo = [pool.submit(run, name, seed, runs) for seed in range(asked.seeds) for name in names]
+        todo = [
+            pool.submit(run, name, seed, runs)
+            for seed in range(asked.seeds)
+            for name in names
+            if (name, seed) not in known
+        ]
         for done in as_completed(todo):
             results.append(done.result())
             last = results[-1]

@@ -52,6 +52,8 @@ def test_the_pages_are_up_to_date() -> None:
     assert page == build().models_page(multiply_adds()), "run `make docs`"
     page = (DOCS / "zoo.md").read_text("utf-8")
     assert page == build().zoo_page(), "run `make docs`"
+    page = (DOCS / "it_helps.md").read_text("utf-8")
+    assert page == build().helps_page(), "run `make docs`"
     page = (DOCS / "config.md").read_text("utf-8")
     assert page == build().config_page(), "run `make docs`"
 

@@ -62,7 +62,8 @@ def save(method: Method, name: str, settings: dict[str, Any], folder: Path) -> N
 def load_method(ref: str | Path) -> Method:
     """Loads a run's method whole, or one that transformers saved.
 
-    ref: a run, or a folder or Hub id of transformers' ViTMAE, CLIP or SigLIP. Raises `LoadError`.
+    ref: a run, or a folder or Hub id of transformers' ViTMAE, BEiT before
+    fine-tuning, CLIP or SigLIP. Raises `LoadError`.
     """
     folder = Path(ref).expanduser()
     if (folder / FOLDER / SETTINGS).is_file():

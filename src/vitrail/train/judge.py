@@ -8,7 +8,9 @@ from torch import Tensor
 from vitrail.data.loader import Loader
 from vitrail.data.preprocess import Preprocess
 from vitrail.data.sources import Source, StreamSource, balanced
+from vitrail.data.text import Captions
 from vitrail.methods.base import Method
+from vitrail.methods.clip import CLIP
 from vitrail.models.base import Backbone
 from vitrail.train import evaluate
 from vitrail.train.probe import knn
@@ -54,8 +56,11 @@ class Judge:
     @torch.no_grad()
     def loss(self, method: Method) -> float | None:
         """The loss on held-out images, hidden alike each time; None: it takes more than images."""
-        if method.labelled or method.views != "one":
+        if method.labelled or method.views == "crops":
             return None
+        captions = None
+        if isinstance(method, CLIP):
+            captions = Captions(self.validation.source, method.tokenizer, method.templates)
         device = next(method.parameters()).device
         was_training = method.training
         method.eval()
@@ -64,7 +69,10 @@ class Judge:
             torch.manual_seed(0)
             for batch in self.validation.epoch():
                 images = self.preprocess.normalise(batch.images.to(device))
-                total += method(images, batch.labels.to(device)).loss.float() * len(images)
+                targets = batch.labels
+                if captions is not None:
+                    targets = captions(targets, batch.indices, 0)
+                total += method(images, targets.to(device)).loss.float() * len(images)
                 count += len(images)
         method.train(was_training)
         return (total / count).item()

@@ -338,8 +338,9 @@ class Trainer:
             "weights": "moving average" if self.average is not None else "last step",
         }
         if method.classifier(model) is None:
-            told["judge"] = f"{NEIGHBOURS} nearest neighbours"
             model.labels = None  # what it learned are no labels
+            if result is not None:
+                told["judge"] = f"{NEIGHBOURS} nearest neighbours"
         if (loss := self.judge.loss(method)) is not None:
             told["method_loss"] = loss
         figures = evaluate.write(
