@@ -82,7 +82,7 @@ def test_what_a_run_kept_beside_the_model_names_classes(vitrail: Command, tmp_pa
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ([], "model has no head that names classes: judge its features by --probe knn or linear"),
+        ([], "model has no head that names classes: train one"),
         (["--probe", "nn"], "--probe='nn' is not one of 'knn', 'linear'"),
         (["--probe", "knn", "--split", "train"], "--probe learns from the training images: judge"),
         (["--train-limit", "9"], "--train-limit is of probes: add --probe knn or --probe linear"),

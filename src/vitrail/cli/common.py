@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -12,6 +12,7 @@ from vitrail.errors import ConfigError, DataError, LoadError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from vitrail.methods.base import Method
     from vitrail.models.base import Backbone
 
 out = Console(soft_wrap=True)
@@ -88,6 +89,32 @@ def prepare(model: "Backbone", precision: str, crops: "Tensor") -> "nn.Module":
     if choice.precision != "fp32":
         err.print(f"{choice.precision} is {choice.speedup:.1f}x as fast: used", highlight=False)
     return choice.model
+
+
+def kept_method(ref: str, labels: list[str] | None = None) -> "Method":
+    """The method of a run, or a public CLIP, that names classes for a model without a head.
+
+    labels: what images may show, for one that reads words. Raises `ConfigError` if it is none.
+    """
+    from vitrail.hub.method import FOLDER, load_method
+
+    if labels is not None or (Path(ref) / FOLDER).is_dir():
+        method = load_method(ref)
+        if labels is not None and method.views != "text":
+            raise ConfigError(f"--labels are for CLIP, and {ref} is of {type(method).__name__}.")
+        if labels is not None or method.classifier(method.backbone) is not None:
+            return method
+    raise ConfigError(
+        f"{ref} has no head that names classes: train one on it, such as `vitrail train "
+        f"folder:PHOTOS model.weights={ref}`, or judge its features by `vitrail eval --probe knn`."
+    )
+
+
+def naming(module: "nn.Module", method: "Method | None") -> "nn.Module":
+    """images → logits: by the model itself, or by what its method kept beside it."""
+    named = module if method is None else method.classifier(cast(Any, module))
+    assert named is not None  # `kept_method` has seen to it
+    return named
 
 
 def numbers(listed: str | None, option: str) -> list[int] | None:

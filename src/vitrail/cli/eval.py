@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vitrail.cli.common import BadImages, Precision, Size, Weights, open_model, out, prepare
+from vitrail.cli.common import (
+    BadImages,
+    Precision,
+    Size,
+    Weights,
+    kept_method,
+    naming,
+    open_model,
+    out,
+    prepare,
+)
 from vitrail.errors import ConfigError, check_choice
 
 if TYPE_CHECKING:
@@ -77,10 +87,9 @@ def run(
         result, told = _probe(module, probe, open_loader("train", train_limit), loader)
     else:
         # Where the model has no head, its run may have kept what names classes beside it.
-        method = None if backbone.num_classes else _kept_method(model)
+        method = None if backbone.num_classes else kept_method(model)
         _check_labels(model, backbone, data, labels)
-        module = prepare(backbone, precision, next(loader.epoch()).images)
-        module = module if method is None else method.classifier(module)
+        module = naming(prepare(backbone, precision, next(loader.epoch()).images), method)
         with bar("evaluation") as progress:
             result, told = evaluate(module, loader, backbone.preprocess, progress), {}
     figures = {"top1": result.top1, "top5": result.top5, "loss": result.loss}
@@ -120,19 +129,6 @@ def _check_labels(model: str, backbone: "Backbone", data: str, labels: list[str]
             f"{model} knows the classes {', '.join(backbone.labels[:5])}..., and {data} has "
             f"{', '.join(labels[:5])}...: they must be the same, in the same order."
         )
-
-
-def _kept_method(model: str) -> Any:
-    """The method that a run kept, which names classes. Raises `ConfigError` if there is none."""
-    from vitrail.hub.method import FOLDER, load_method
-
-    if (Path(model) / FOLDER).is_dir():
-        method = load_method(model)
-        if method.classifier(method.backbone) is not None:
-            return method
-    raise ConfigError(
-        f"{model} has no head that names classes: judge its features by --probe knn or linear."
-    )
 
 
 def _probe(

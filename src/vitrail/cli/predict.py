@@ -13,6 +13,8 @@ from vitrail.cli.common import (
     Precision,
     Size,
     Weights,
+    kept_method,
+    naming,
     open_model,
     out,
     prepare,
@@ -30,6 +32,9 @@ def run(
     images: Images,
     model: Model,
     weights: Weights = None,
+    labels: Annotated[
+        str | None, typer.Option(help="What they may show, for CLIP: 'a cat,a dog,a bicycle'.")
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="Classes to name for each image.")] = 3,
     image_size: Size = None,
     precision: Precision = "fp32",
@@ -40,11 +45,13 @@ def run(
     import torch
 
     backbone = open_model(model, weights, image_size)
-    if not backbone.num_classes:
-        raise ConfigError(
-            f"{model} has no classifier: train one on it, such as "
-            f"`vitrail train folder:PHOTOS model.weights={weights or model}`."
-        )
+    wanted = [part.strip() for part in labels.split(",")] if labels is not None else None
+    if wanted is not None and (len(wanted) < 2 or not all(wanted)):
+        raise ConfigError(f"--labels {labels!r} names no two things: write 'a cat,a dog'.")
+    method = None
+    if wanted is not None or not backbone.num_classes:
+        method = kept_method(weights or model, wanted)
+        backbone.labels = wanted or backbone.labels
     assert backbone.preprocess is not None
     names = backbone.labels or [str(i) for i in range(backbone.num_classes)]
     waiting: list[tuple[Path, Tensor]] = []
@@ -55,7 +62,7 @@ def run(
         nonlocal module
         with torch.inference_mode():
             crops = torch.stack([crop for _, crop in waiting])
-            module = module or prepare(backbone, precision, crops)
+            module = module or naming(prepare(backbone, precision, crops), method)
             parts = module(backbone.preprocess.normalise(crops)).softmax(1)
         best, which = parts.topk(min(top, len(names)), dim=1)
         for (path, _), row, places in zip(waiting, best.tolist(), which.tolist(), strict=True):
