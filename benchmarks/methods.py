@@ -9,7 +9,6 @@ install --no-deps lightly` for lightly; what is not installed, or fails, is told
 """
 
 import argparse
-import copy
 import os
 import sys
 from collections.abc import Callable
@@ -216,10 +215,12 @@ def dino_lightly() -> Rival:
     from lightly.models.modules import DINOProjectionHead
     from lightly.models.utils import update_momentum
 
-    student = nn.ModuleList(
-        [timm_vit(dynamic_img_size=True), DINOProjectionHead(DIM, HIDDEN, BOTTLENECK, PROTOTYPES)]
-    ).train()
-    teacher = copy.deepcopy(student).requires_grad_(False)
+    def parts() -> nn.ModuleList:
+        head = DINOProjectionHead(DIM, HIDDEN, BOTTLENECK, PROTOTYPES)
+        return nn.ModuleList([timm_vit(dynamic_img_size=True), head]).train()
+
+    student, teacher = parts(), parts().requires_grad_(False)
+    teacher.load_state_dict(student.state_dict())
     criterion, x = DINOLoss(PROTOTYPES), crops()
 
     def loss() -> Tensor:

@@ -49,9 +49,8 @@ def test_commands_run(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     def quick(run: object, folder: Path, **more: object) -> object:
         trained.append(folder)
-        settings = loop.read_run(tiny_recipe(tmp_path)).model_copy(
-            update={"data": run.data.model_copy(update={"limit": 20})}  # type: ignore[attr-defined]
-        )
+        update = {"data": run.data.model_copy(update={"limit": 20}), "method": run.method}  # type: ignore[attr-defined]
+        settings = loop.read_run(tiny_recipe(tmp_path)).model_copy(update=update)
         return real(settings, folder, **more)  # type: ignore[arg-type]
 
     def tiny_recipe(folder: Path) -> Path:

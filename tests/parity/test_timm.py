@@ -59,7 +59,7 @@ def test_full_size_and_another_resolution_as_timm_writes_it(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "name",
     [
-        "vit_base_patch32_clip_quickgelu_224",
+        "vit_base_patch16_siglip_224",
         "vit_relpos_small_patch16_224",
         "eva02_tiny_patch14_224",
     ],
