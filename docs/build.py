@@ -184,10 +184,10 @@ on the 10,000 test images, its mean over seeds, ± one standard error. Methods w
 {rows}
 
 `mae`, `simmim` and the fine-tuning were tuned, a little, on 6,000 training images held out; `dino`
-was tuned on the test images, which flatters it somewhat; the rest were not tuned. All runs leave out
-mixup, with which (α = 1, three seeds) training from scratch has 76.4, `distill` 79.7, and
-fine-tuning after `mae` 81.0. `clip` learned from captions made from all 60,000 labels, so it is compared with
-nothing here; the teacher of `distill` learned all labels, too.
+was tuned on the test images, which flatters it somewhat; the rest were not tuned. All runs leave
+out mixup, with which (α = 1, three seeds) training from scratch has 76.4, `distill` 79.7, and
+fine-tuning after `mae` 81.0. `clip` learned from captions made from all 60,000 labels, so it is
+compared with nothing here; the teacher of `distill` learned all labels, too.
 
 ## A training step beside others
 
