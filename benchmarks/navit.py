@@ -34,7 +34,7 @@ from tests.parity.pairs.navit import FULL, nested, shared, to_masked
 from torch import Tensor, nn
 from vit_pytorch import na_vit, na_vit_nested_tensor
 
-from vitrail.deploy.inference import halve
+from vitrail.deploy.precision import halve
 
 warnings.filterwarnings("ignore", "The PyTorch API of nested tensors")
 na_vit_nested_tensor.nested_tensor = torch.nested.as_nested_tensor  # which lets gradients pass

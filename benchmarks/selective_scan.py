@@ -272,7 +272,7 @@ def in_c(scan: Scan, code: ctypes.CDLL) -> Rival:
 
 def backends() -> list[str]:
     """Ours that can run here."""
-    names = ("numba", "vitrail.ops.selective_scan.numba")
+    names = ("numba", "vitrail.ops.selective_scan.numba_backend")
     return ["torch", *["numba"] * all(importlib.util.find_spec(name) for name in names)]
 
 
@@ -364,7 +364,7 @@ def first_use() -> None:
     rival = vitrail(inputs(1, 197, 384), "numba")
     seconds = {}
     begin = time.perf_counter()
-    importlib.import_module("vitrail.ops.selective_scan.numba")
+    importlib.import_module("vitrail.ops.selective_scan.numba_backend")
     seconds["import"] = time.perf_counter() - begin
     for name, call in (("forward", rival.infer), ("training", lambda: rival.train(grad))):
         begin = time.perf_counter()

@@ -40,8 +40,8 @@ from selective_scan import SPAN, clock
 from torch import nn
 
 import vitrail
-from vitrail.deploy.inference import halve
-from vitrail.lens.palette import LIGHT
+from vitrail.deploy.precision import halve
+from vitrail.lens.theme import LIGHT
 from vitrail.ops.selective_scan import resolve
 
 SIZES = (224, 384, 448, 512, 640, 768, 1024, 1248)

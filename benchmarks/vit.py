@@ -23,9 +23,9 @@ from torch import nn
 from vit_pytorch import ViT as TheirViT
 
 import vitrail
-from vitrail.data.open import open_source
-from vitrail.data.preprocess import Preprocess
-from vitrail.deploy.inference import fastest
+from vitrail.data.registry import open_dataset
+from vitrail.preprocess import Preprocess
+from vitrail.deploy.precision import fastest
 
 torch.set_num_threads(os.cpu_count() or 1)  # the tests' setup had left one
 
@@ -112,7 +112,7 @@ def agreement(images: int) -> float:
         rows = [model.preprocess(list(part)) for part in source.images.split(100)]
         return torch.cat([model.pool(model.features(r)) for r in rows])
 
-    train, test = (open_source("fashion-mnist", s, limit=images) for s in ("train", "test"))
+    train, test = (open_dataset("fashion-mnist", s, limit=images) for s in ("train", "test"))
     with torch.inference_mode():
         x, y = features(train), F.one_hot(torch.tensor(train.targets()), 10).float()
         mean, std = x.mean(0), x.std(0)

@@ -29,10 +29,10 @@ import torch.nn.functional as F
 from common import read, run_command, write
 from torch import Tensor, nn
 
-from vitrail.data.open import open_source
+from vitrail.data.registry import open_dataset
 from vitrail.models.registry import create_model
-from vitrail.train.build import build_model, open_sources
-from vitrail.train.run import read_run
+from vitrail.train.factory import build_model, open_datasets
+from vitrail.train.config import read_config
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "zoo"
 BATCH, CUBE, SECONDS = 64, 8, 75.0
@@ -64,7 +64,7 @@ def kept_for_backward(model: nn.Module, images: Tensor) -> float:
 
 def recipe(path: Path) -> dict[str, Any]:
     """Trains a recipe as its command does → its row."""
-    run = read_run(path)
+    run = read_config(path)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         seconds = run_command(["vitrail", "train", str(path), "--out", str(out)])
@@ -72,7 +72,7 @@ def recipe(path: Path) -> dict[str, Any]:
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["split"] == "train"]
     torch.manual_seed(0)
-    model = build_model(run, open_sources(run).train)
+    model = build_model(run, open_datasets(run).train)
     images = torch.randn(BATCH, model.channels, *model.image_size)
     return {
         "model": run.model.name,
@@ -135,7 +135,7 @@ def fashion() -> tuple[Split, Split]:
     """Fashion-MNIST, normalised."""
     parts = []
     for split in ("train", "test"):
-        source = open_source("fashion-mnist", split)
+        source = open_dataset("fashion-mnist", split)
         parts.append((source.images.float() / 255 - 0.286, torch.tensor(source.targets())))
     return parts[0], parts[1]
 

@@ -15,9 +15,9 @@ from typing import Any
 import markdown
 import pydantic
 
-from vitrail.data.views import ViewConfig
-from vitrail.lens import catalogue
-from vitrail.train.run import METHODS, MethodConfig, Run
+from vitrail.data.transforms import AugmentConfig
+from vitrail.models import catalog
+from vitrail.train.config import METHODS, MethodConfig, RunConfig
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -50,7 +50,7 @@ def rows(model: type[pydantic.BaseModel], prefix: str) -> list[str]:
 
 def views(prefix: str) -> list[str]:
     """The settings of views, which are told in their class's docstring."""
-    fields = ViewConfig.__dataclass_fields__.items()
+    fields = AugmentConfig.__dataclass_fields__.items()
     return [
         f"| `{prefix}{n}` | {getattr(f.type, '__name__', f.type)} | `{f.default}` | see below |"
         for n, f in fields
@@ -72,14 +72,14 @@ def methods_part() -> str:
 def config_page() -> str:
     """docs/config.md."""
     parts = ["# Settings\n\nMade by `make docs` from `vitrail/train/run.py`; do not edit.\n"]
-    for name, field in Run.model_fields.items():
+    for name, field in RunConfig.model_fields.items():
         if name == "method":
             parts.append(methods_part())
             continue
         section: Any = field.annotation
         parts.append(f"## {name}\n\n{section.__doc__}\n\n{HEAD}")
         parts.append("\n".join(rows(section, f"{name}.")) + "\n")
-    told = " ".join((ViewConfig.__doc__ or "").split())
+    told = " ".join((AugmentConfig.__doc__ or "").split())
     parts.append(f"## Views\n\n{told}\n")
     return "\n".join(parts)
 
@@ -100,7 +100,7 @@ whole grid, and gives maps at several strides; a *backbone* has a forward pass a
 def models_page(counted: dict[str, int]) -> str:
     """docs/models.md, with multiply-adds by variant."""
     parts = [MODELS]
-    for entry in catalogue.catalogue():
+    for entry in catalog.catalogue():
         paper, weights = entry.paper, ", ".join(entry.weights) or "none published, or not read"
         parts.append(
             f"## {entry.model.__name__}\n\n[{paper.title}]({paper.url}), {paper.year}. "
@@ -241,9 +241,9 @@ def _args(field: Any) -> bool:
 def main() -> None:
     """Writes config.md and the site."""
     (DOCS / "config.md").write_text(config_page(), "utf-8")
-    names = [name for entry in catalogue.catalogue() for name in entry.variants]
-    counted = {name: catalogue.count_multiply_adds(name) for name in sorted(names)}
-    catalogue.COUNTED.write_text(json.dumps(counted, indent=1) + "\n", "utf-8")
+    names = [name for entry in catalog.catalogue() for name in entry.variants]
+    counted = {name: catalog.count_multiply_adds(name) for name in sorted(names)}
+    catalog.COUNTED.write_text(json.dumps(counted, indent=1) + "\n", "utf-8")
     (DOCS / "models.md").write_text(models_page(counted), "utf-8")
     (DOCS / "zoo.md").write_text(zoo_page(), "utf-8")
     (DOCS / "it_helps.md").write_text(helps_page(), "utf-8")

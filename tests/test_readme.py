@@ -42,15 +42,15 @@ def test_commands_run(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     from tests.unit.test_data import photographs
     from vitrail.cli.main import main
-    from vitrail.train import loop
+    from vitrail.train import trainer
 
     trained = []
-    real = loop.train
+    real = trainer.train
 
     def quick(run: object, folder: Path, **more: object) -> object:
         trained.append(folder)
         update = {"data": run.data.model_copy(update={"limit": 20}), "method": run.method}  # type: ignore[attr-defined]
-        settings = loop.read_run(tiny_recipe(tmp_path)).model_copy(update=update)
+        settings = trainer.read_config(tiny_recipe(tmp_path)).model_copy(update=update)
         return real(settings, folder, **more)  # type: ignore[arg-type]
 
     def tiny_recipe(folder: Path) -> Path:
@@ -82,9 +82,9 @@ def test_commands_run(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
 def test_recipes_are_valid_and_say_what_to_expect(recipe: Path) -> None:
-    from vitrail.train.run import read_run
+    from vitrail.train.config import read_config
 
-    read_run(recipe)
+    read_config(recipe)
     head = recipe.read_text("utf-8")[:600]
     for word in ("vitrail train", "minutes", "%"):
         assert word in head, f"{recipe.name} does not state its command, minutes and figure"
@@ -92,12 +92,12 @@ def test_recipes_are_valid_and_say_what_to_expect(recipe: Path) -> None:
 
 def test_every_model_has_a_recipe_in_the_zoo() -> None:
     from vitrail.models.registry import create_model, model_classes
-    from vitrail.train.run import read_run
+    from vitrail.train.config import read_config
 
     shown = {"NaViT", "ViViT"}  # what is their own cannot be had on small images: docs/zoo.md
     for path in sorted((ROOT / "recipes" / "zoo").glob("*.yaml")):
         if path.stem != "base":
-            model = read_run(path).model
+            model = read_config(path).model
             create_model(
                 model.name, **{"image_size": 28, "channels": 1, "num_classes": 10, **model.options}
             )

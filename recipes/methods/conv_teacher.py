@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from vitrail.data.loader import Loader
-from vitrail.data.open import open_source
-from vitrail.data.preprocess import Preprocess
-from vitrail.data.views import flip
-from vitrail.train.evaluate import evaluate
+from vitrail.data.registry import open_dataset
+from vitrail.preprocess import Preprocess
+from vitrail.data.transforms import flip
+from vitrail.train.metrics import evaluate
 
 FILE = Path("runs/conv_teacher.safetensors")
 EPOCHS, BATCH, RATE = 6, 128, 4e-3
@@ -50,7 +50,7 @@ def main() -> None:
     """Trains it and tells how good it is."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    train, test = (open_source("fashion-mnist", split) for split in ("train", "test"))
+    train, test = (open_dataset("fashion-mnist", split) for split in ("train", "test"))
     model = network()
     prepare = model.preprocess
     loader = Loader(train, BATCH, prepare.crop, seed=0, drop_last=True)

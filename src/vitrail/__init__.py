@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vitrail.errors import VitrailError as VitrailError
-    from vitrail.hub.artifact import save as save
+    from vitrail.hub.model_folder import save as save
     from vitrail.hub.load import load as load
-    from vitrail.hub.method import load_method as load_method
+    from vitrail.hub.method_folder import load_method as load_method
     from vitrail.lens.record import record as record
     from vitrail.models.base import Features as Features
     from vitrail.models.deit import DeiT as DeiT
@@ -35,9 +35,9 @@ _HOMES = {
     "create_model": "vitrail.models.registry",
     "list_models": "vitrail.models.registry",
     "load": "vitrail.hub.load",
-    "load_method": "vitrail.hub.method",
+    "load_method": "vitrail.hub.method_folder",
     "record": "vitrail.lens.record",
-    "save": "vitrail.hub.artifact",
+    "save": "vitrail.hub.model_folder",
 }
 __all__ = [*_HOMES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -13,7 +13,8 @@ from tests.cli.conftest import Command
 from tests.training.tiny import tiny
 from tests.unit.test_data import photographs, picture
 from vitrail import files
-from vitrail.train import checkpoint, loop
+from vitrail.train import checkpoint
+from vitrail.train import trainer
 
 
 def lines(root: Path) -> Path:
@@ -189,4 +190,4 @@ def test_settings_written_are_settings_read(tmp_path: Path) -> None:
     run.save(tmp_path)
     values = yaml.safe_load((tmp_path / "run.yaml").read_text())
     assert values["optim"]["lr"] == 0.001
-    assert loop.read_run(tmp_path / "run.yaml").model_dump(mode="json") == values
+    assert trainer.read_config(tmp_path / "run.yaml").model_dump(mode="json") == values

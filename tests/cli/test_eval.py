@@ -10,10 +10,10 @@ from tests.cli.conftest import Command
 from tests.contracts.small import small
 from tests.training.tiny import tiny
 from vitrail import load
-from vitrail.data.preprocess import Preprocess
-from vitrail.hub.artifact import save
+from vitrail.preprocess import Preprocess
+from vitrail.hub.model_folder import save
 from vitrail.models.base import Backbone
-from vitrail.train import loop
+from vitrail.train import trainer
 
 
 def digits_model(name: str = "ViT", **more: object) -> Backbone:
@@ -53,7 +53,7 @@ def test_probes_see_what_the_features_are(
 
 
 def test_the_head_is_judged_as_the_run_judged_it(vitrail: Command, tmp_path: Path) -> None:
-    figures = loop.train(tiny("schedule.epochs=1"), tmp_path / "run")
+    figures = trainer.train(tiny("schedule.epochs=1"), tmp_path / "run")
     _, out, _ = vitrail("eval", "run", "--json")
     told = json.loads(out)
     assert told["top1"] == pytest.approx(figures["top1"])
@@ -67,7 +67,7 @@ def test_what_a_run_kept_beside_the_model_names_classes(vitrail: Command, tmp_pa
         f"model.weights={tmp_path / 'base'}", "model.options={}", "method.name=attentive_probe",
         "method.heads=2", "data.views={crop: none, flip: 0}", "data.limit=null", "optim.lr=0.01",
     )  # fmt: skip
-    figures = loop.train(run, tmp_path / "run")
+    figures = trainer.train(run, tmp_path / "run")
     assert figures["loss"] < 2.25  # that of chance is 2.30
     base, kept = load(tmp_path / "base"), load(tmp_path / "run")
     assert kept.num_classes == 0 and kept.labels == [str(i) for i in range(10)]

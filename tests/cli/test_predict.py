@@ -9,8 +9,8 @@ from PIL import Image
 
 from tests.cli.conftest import Command
 from tests.training.test_methods import of
-from vitrail.data.open import open_source
-from vitrail.train import loop
+from vitrail.data.registry import open_dataset
+from vitrail.train import trainer
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +18,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of CLIP, one of MAE, and an image."""
     folder = tmp_path_factory.mktemp("words")
     for name in ("clip", "mae"):
-        loop.train(of(name, "optim.ema=0", "schedule.epochs=1"), folder / name)
-    Image.fromarray(open_source("digits").read(0)[0].numpy()).save(folder / "digit.png")
+        trainer.train(of(name, "optim.ema=0", "schedule.epochs=1"), folder / name)
+    Image.fromarray(open_dataset("digits").read(0)[0].numpy()).save(folder / "digit.png")
     return folder
 
 

@@ -6,12 +6,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.contracts.small import CASES, small
-from vitrail.models.base import Pyramid, Sequence
+from vitrail.models.base import PyramidBackbone, SequenceBackbone
 from vitrail.models.registry import get_model_class, variants
 
 NAMES = sorted({name for name, _ in CASES})
-PYRAMIDS = [name for name in NAMES if issubclass(get_model_class(name), Pyramid)]
-SEQUENCES = [name for name in NAMES if issubclass(get_model_class(name), Sequence)]
+PYRAMIDS = [name for name in NAMES if issubclass(get_model_class(name), PyramidBackbone)]
+SEQUENCES = [name for name in NAMES if issubclass(get_model_class(name), SequenceBackbone)]
 # Classes or variants whose papers have other strides, with theirs.
 OTHER_STRIDES: dict[str, tuple[int, ...]] = {
     "PiT": (8, 16, 32),
@@ -45,7 +45,7 @@ def images_for(model: nn.Module) -> Tensor:
 @pytest.mark.parametrize("name", PYRAMIDS)
 def test_a_feature_pyramid_trains_on_a_pyramid(name: str) -> None:
     model = small(name)
-    maps = [f.image() for f in model.intermediates(images_for(model), range(model.depth))]
+    maps = [f.to_map(channels_first=True) for f in model.intermediates(images_for(model), range(model.depth))]
     assert [m.shape[1] for m in maps] == list(model.dim)
     head = FeaturePyramid(list(model.dim))
     outputs = head(maps)
@@ -70,6 +70,6 @@ def test_strides_are_those_that_detectors_expect(name: str) -> None:
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_chosen_layers_of_a_sequence_are_maps(name: str) -> None:
     model = small(name)
-    maps = [f.image() for f in model.intermediates(images_for(model), (0, -1))]
+    maps = [f.to_map(channels_first=True) for f in model.intermediates(images_for(model), (0, -1))]
     outputs = FeaturePyramid([m.shape[1] for m in maps])(maps)
     assert all(o.shape[2:] == torch.Size(model.grid) for o in outputs)

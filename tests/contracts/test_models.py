@@ -15,8 +15,8 @@ from torch import Tensor
 import vitrail
 from tests.contracts.small import CASES, IDS, ODD, RECTANGLES, REFUSED, SECOND, small
 from vitrail.errors import ConfigError, DataError, TierError
-from vitrail.layers.tap import Tapped
-from vitrail.models.base import Backbone, Features, Pyramid, Sequence, undecayed
+from vitrail.layers.recording import RecordedMixer
+from vitrail.models.base import Backbone, Features, PyramidBackbone, SequenceBackbone, undecayed
 from vitrail.models.registry import get_model_class, variants
 
 every_model = pytest.mark.parametrize(("name", "more"), CASES, ids=IDS)
@@ -47,12 +47,12 @@ def test_shapes_are_as_the_contract_names_them(name: str, more: dict[str, Any]) 
 
     images = images_for(model)
     embedded, encoded = model.embed(images), model.features(images)
-    if not isinstance(model, Sequence):  # its grid and width may change on the way
+    if not isinstance(model, SequenceBackbone):  # its grid and width may change on the way
         embedded = encoded
     check(images, *embedded[:2], *encoded[:2], model.pool(encoded), model(images))
     grid = encoded.grid
     assert torch.Size(grid).numel() == encoded.patches.shape[1]
-    assert encoded.image().shape[2:] == torch.Size(grid)
+    assert encoded.to_map(channels_first=True).shape[2:] == torch.Size(grid)
 
 
 @every_model
@@ -130,7 +130,7 @@ def test_export_without_drift_at_any_batch_size(name: str, more: dict[str, Any])
 @every_model
 def test_recorded_attention_rows_sum_to_one(name: str, more: dict[str, Any]) -> None:
     model = small(name, **more)
-    taps = [m for m in model.modules() if isinstance(m, Tapped)]
+    taps = [m for m in model.modules() if isinstance(m, RecordedMixer)]
     if not taps:
         pytest.skip("no attention in this model")
     images = images_for(model)
@@ -156,7 +156,7 @@ def test_intermediates_are_what_encode_passes_through(name: str, more: dict[str,
     model = small(name, **more)
     images = images_for(model)
     first, last = model.intermediates(images, [0, -1])
-    if isinstance(model, Sequence | Pyramid):
+    if isinstance(model, SequenceBackbone | PyramidBackbone):
         torch.testing.assert_close(model.norm(last.patches), model.features(images).patches)
     assert not torch.equal(first.patches, last.patches)
     end = model.depth - 1
@@ -169,7 +169,7 @@ def test_intermediates_are_what_encode_passes_through(name: str, more: dict[str,
 @every_model
 def test_a_pyramid_gives_its_stages_at_its_strides(name: str, more: dict[str, Any]) -> None:
     model = small(name, **more)
-    if not isinstance(model, Pyramid):
+    if not isinstance(model, PyramidBackbone):
         pytest.skip("no pyramid")
     stages = model.intermediates(images_for(model), range(model.depth))
     assert len(model.strides) == model.depth
@@ -177,7 +177,7 @@ def test_a_pyramid_gives_its_stages_at_its_strides(name: str, more: dict[str, An
     overlap = model.config["patch_size"] - model.config["stride"] if "stride" in model.config else 0
     for stage, stride in zip(stages, model.strides, strict=True):
         assert stage.grid == tuple(-(-(side - overlap) // stride) for side in model.image_size)
-        assert stage.image().shape[2:] == stage.grid
+        assert stage.to_map(channels_first=True).shape[2:] == stage.grid
 
 
 @every_model
@@ -245,7 +245,7 @@ def test_patches_may_be_dropped_as_the_tier_says(name: str, more: dict[str, Any]
     model = small(name, **more)
     features = model.embed(images_for(model))
     count = features.patches.shape[1]
-    if isinstance(model, Sequence):
+    if isinstance(model, SequenceBackbone):
         everything = torch.arange(count).expand(2, -1)
         whole, taken = model.encode(features), model.encode(features.take(everything))
         torch.testing.assert_close(whole.patches, taken.patches)

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 import vitrail
 from tests.contracts.small import CASES, IDS, settle, small
 from vitrail.cli.main import main
-from vitrail.data.preprocess import Preprocess
+from vitrail.preprocess import Preprocess
 from vitrail.deploy import export
 from vitrail.deploy.export import export_onnx
-from vitrail.deploy.inference import halve
+from vitrail.deploy.precision import halve
 from vitrail.errors import ConfigError, DataError, VitrailError
-from vitrail.models.base import Backbone, Sequence
+from vitrail.models.base import Backbone, SequenceBackbone
 from vitrail.ops.selective_scan import Scan, selective_scan
-from vitrail.ops.selective_scan.export import _softplus
+from vitrail.ops.selective_scan.onnx_export import _softplus
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
 
@@ -125,7 +125,7 @@ def test_any_batch_at_one_size(name: str, more: dict[str, Any], tmp_path: Path) 
     assert exported.inputs == ("batch", model.channels, *model.image_size)
     images = torch.randn(3, model.channels, *model.image_size)
     torch.testing.assert_close(run(path, images), model(images).detach(), **CLOSE)
-    if not isinstance(model, Sequence):
+    if not isinstance(model, SequenceBackbone):
         with pytest.raises(ConfigError, match="cannot be exported for any size"):
             export_onnx(model, path, dynamic_size=True)
 

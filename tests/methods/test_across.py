@@ -10,7 +10,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from tests.contracts.small import small
-from vitrail.methods import across
+from vitrail.methods import distributed
 from vitrail.methods.dino import DINO
 
 PROCESSES, BATCH = 2, 3
@@ -53,7 +53,7 @@ def work(rank: int, folder: str) -> None:
     )
     mine = slice(rank * BATCH, (rank + 1) * BATCH)
     rows = torch.load(f"{folder}/rows.pt").requires_grad_()
-    gathered = across.gather(rows[:, mine].transpose(0, 1)).transpose(0, 1)
+    gathered = distributed.gather(rows[:, mine].transpose(0, 1)).transpose(0, 1)
     loss = contrast(*gathered)
     (slope,) = torch.autograd.grad(loss, rows)
     method = dino()
@@ -63,7 +63,7 @@ def work(rank: int, folder: str) -> None:
         "gathered": gathered.detach(),
         "loss": loss.detach(),
         "slope": slope[:, mine],
-        "mean": across.mean(rows[0, mine].mean(0)),
+        "mean": distributed.mean(rows[0, mine].mean(0)),
         "state": method.state_dict(),
     }
     torch.save(told, f"{folder}/{rank}.pt")
@@ -114,6 +114,6 @@ def test_two_processes_train_dino_as_one(told: tuple[Tensor, list[dict]]) -> Non
 
 def test_alone_nothing_changes() -> None:
     x = torch.randn(3, 2, requires_grad=True)
-    assert across.gather(x) is x
-    assert torch.equal(across.mean(x), x)
-    assert not across.mean(x).requires_grad
+    assert distributed.gather(x) is x
+    assert torch.equal(distributed.mean(x), x)
+    assert not distributed.mean(x).requires_grad

@@ -13,13 +13,13 @@ from tests.contracts.small import small
 from tests.methods.hidden import assert_no_leak
 from tests.training.tiny import tiny
 from vitrail.errors import ConfigError, DataError, LoadError
-from vitrail.hub.method import load_method
+from vitrail.hub.method_folder import load_method
 from vitrail.methods.beit import BEiTPretraining
 from vitrail.methods.dvae import DVAE
 from vitrail.methods.frozen import Frozen
 from vitrail.methods.masking import block_mask, random_mask
 from vitrail.models.vit import ViT
-from vitrail.train.loop import train
+from vitrail.train.trainer import train
 
 
 def edges(masks: Tensor) -> float:

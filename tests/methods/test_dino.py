@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from tests.contracts.small import CASES, IDS, small
-from vitrail.data.open import open_source
-from vitrail.data.preprocess import Preprocess
-from vitrail.data.sources import TensorSource
-from vitrail.data.views import CropConfig, MultiCrop, ViewConfig
+from vitrail.data.registry import open_dataset
+from vitrail.preprocess import Preprocess
+from vitrail.data.dataset import InMemoryDataset
+from vitrail.data.transforms import MultiCropConfig, MultiCrop, AugmentConfig
 from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.methods.dino import DINO
-from vitrail.methods.projection import Prototypes
-from vitrail.methods.teacher import Teacher
-from vitrail.models.base import Backbone, Pyramid, Sequence
+from vitrail.methods.heads import Prototypes
+from vitrail.methods.ema_teacher import Teacher
+from vitrail.models.base import Backbone, PyramidBackbone, SequenceBackbone
 from vitrail.models.vit import ViT
 from vitrail.train.probe import knn
 
@@ -42,7 +42,7 @@ def test_every_model_takes_a_step(name: str, more: dict[str, Any]) -> None:
     """With the loss on patches where the tier allows it; else it says that it does not."""
     model, settings = small(name, **more), {**SMALL, "patch_weight": 1.0, "shared_head": False}
     dropping = name == "NaViT" and more.get("token_dropout", model.config.get("token_dropout"))
-    if not isinstance(model, Sequence | Pyramid):
+    if not isinstance(model, SequenceBackbone | PyramidBackbone):
         with pytest.raises(TierError, match="set patch_weight to 0"):
             DINO(model, **settings)
         settings["patch_weight"] = 0.0
@@ -265,10 +265,10 @@ Clothes = tuple[Tensor, Tensor, Preprocess]
 @pytest.fixture(scope="module")
 def clothes() -> Clothes:
     try:
-        source = open_source("fashion-mnist", "train")
+        source = open_dataset("fashion-mnist", "train")
     except DataError as problem:
         pytest.skip(str(problem))
-    assert isinstance(source, TensorSource)
+    assert isinstance(source, InMemoryDataset)
     preprocess = Preprocess((28, 28), None, "bilinear", *source.statistics)
     return source.images[:4000], torch.tensor(source.targets()[:4000]), preprocess
 
@@ -284,8 +284,8 @@ class TestCollapse:
         model = ViT(28, 7, 10, 64, 2, 4, 128, channels=1, pool="mean")
         common = {"momentum": 0.98, "teacher_temperature": (0.04, 0.04), "freeze_last": 0.0}
         method = DINO(model, self.PROTOTYPES, (128, 32), **{**common, **settings}).train()
-        crops = CropConfig(2, 14, (0.6, 1.0), (0.2, 0.6), (0.0,) * 3, (0.0,) * 3)
-        make = MultiCrop(ViewConfig(jitter=0.4), crops, preprocess)
+        crops = MultiCropConfig(2, 14, (0.6, 1.0), (0.2, 0.6), (0.0,) * 3, (0.0,) * 3)
+        make = MultiCrop(AugmentConfig(jitter=0.4), crops, preprocess)
         learned = [p for p in method.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(learned, lr=2e-3, weight_decay=0.04)
         told = []

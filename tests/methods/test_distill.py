@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.contracts.small import small
-from vitrail.data.preprocess import Preprocess
+from vitrail.preprocess import Preprocess
 from vitrail.errors import ConfigError, DataError
 from vitrail.methods.distill import Distill, distillation
 from vitrail.methods.frozen import as_seen

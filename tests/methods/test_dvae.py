@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from tests.contracts.small import small
 from tests.methods.hidden import cases, made, silent
-from vitrail.data.open import open_source
+from vitrail.data.registry import open_dataset
 from vitrail.errors import ConfigError, TierError
 from vitrail.methods import dvae
 from vitrail.methods.dvae import DVAE
-from vitrail.models.base import Pyramid, Sequence
+from vitrail.models.base import PyramidBackbone, SequenceBackbone
 from vitrail.models.vit import ViT
 
-CASES, IDS = cases((Sequence, Pyramid))
+CASES, IDS = cases((SequenceBackbone, PyramidBackbone))
 
 
 @pytest.mark.parametrize(("model", "more"), CASES, ids=IDS)
@@ -105,7 +105,7 @@ def learn(method: DVAE, images: Tensor, steps: int = 100) -> float:
 
 
 def test_codes_do_not_collapse_and_rebuild_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = open_source("digits", "train")
+    source = open_dataset("digits", "train")
     images = torch.stack([source.read(i) for i in range(len(source))]).float()
     images = (images - images.mean()) / images.std()
     method = coarse(vocabulary=128)

@@ -13,10 +13,10 @@ from vitrail.layers.patch import patchify, unpatchify
 from vitrail.layers.tokens import take
 from vitrail.methods.mae import MAE
 from vitrail.methods.masking import hide, random_mask, split
-from vitrail.models.base import Sequence
+from vitrail.models.base import SequenceBackbone
 
 LIGHT: dict[str, Any] = {"decoder_dim": 24, "decoder_depth": 1, "decoder_heads": 2}
-MODELS, IDS = cases((Sequence,))
+MODELS, IDS = cases((SequenceBackbone,))
 VIDEO = {"image_size": (4, 16, 16), "patch_size": (1, 8, 8)}
 
 
@@ -98,7 +98,7 @@ def test_settings_are_checked() -> None:
             MAE(small("ViT"), **settings)
     with pytest.raises(ConfigError, match="norm_pixels=False"):
         MAE(small("ViT", image_size=(16,), patch_size=1, channels=1))
-    with pytest.raises(TierError, match="MAE needs a Sequence"):
+    with pytest.raises(TierError, match="MAE needs a SequenceBackbone"):
         MAE(small("Swin"))
     with pytest.raises(TierError, match="token_dropout"):
         MAE(small("NaViT", token_dropout=0.3), **LIGHT).train()(torch.rand(1, 3, 32, 32))
@@ -109,7 +109,7 @@ def test_settings_are_checked() -> None:
 def test_tubes_hide_the_same_in_every_frame() -> None:
     method = MAE(small("ViT", **VIDEO), **LIGHT, mask="tube", mask_ratio=0.5)
     mask = method.draw(3).unflatten(1, (4, 4))
-    assert (mask == mask[:, :1]).all() and method.kept == 8
+    assert (mask == mask[:, :1]).all() and method.keep_indices == 8
     assert method(torch.rand(3, 3, 4, 16, 16)).loss.isfinite()
     assert method.reconstruct(torch.rand(3, 3, 4, 16, 16)).shape == (3, 3, 3, 4, 16, 16)
 

@@ -5,7 +5,7 @@ import torch
 
 from tests.contracts.small import small
 from tests.methods.hidden import assert_no_leak
-from vitrail.data.preprocess import Preprocess
+from vitrail.preprocess import Preprocess
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.patch import patchify
 from vitrail.methods.masking import random_mask, split
@@ -80,7 +80,7 @@ def test_settings_are_checked() -> None:
         with pytest.raises(ConfigError, match=problem):
             MPP(small("ViT"), **settings)
     MPP(small("ViT"), token_ratio=0.8, swap_ratio=0.2)  # 1 − 0.8 is a little less than 0.2
-    with pytest.raises(TierError, match="needs a Sequence or Pyramid"):
+    with pytest.raises(TierError, match="needs a Sequence or PyramidBackbone"):
         MPP(small("CrossViT"))
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitrail.data.preprocess import Preprocess
-from vitrail.data.views import CropConfig, MultiCrop, TrainViews, ViewConfig
+from vitrail.preprocess import Preprocess
+from vitrail.data.transforms import MultiCropConfig, MultiCrop, TrainTransform, AugmentConfig
 from vitrail.errors import ConfigError
 
 PLAIN = {"blur": (0.0, 0.0, 0.0), "solarize": (0.0, 0.0, 0.0)}
@@ -32,8 +32,8 @@ def ramp(images: int, side: int = 64) -> tuple[Tensor, Tensor, Tensor]:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_crops_are_a_function_of_the_seed(channels: int) -> None:
-    views = ViewConfig(jitter=0.4, hue=0.1, jittered=0.8, grayscale=0.2)
-    make = MultiCrop(views, CropConfig(local=3), preprocess(channels=channels), (7, 7))
+    views = AugmentConfig(jitter=0.4, hue=0.1, jittered=0.8, grayscale=0.2)
+    make = MultiCrop(views, MultiCropConfig(local=3), preprocess(channels=channels), (7, 7))
     given = batch(channels=channels)
     before, state = given[0].clone(), torch.get_rng_state()
     one, labels = make(*given, seed=3)
@@ -48,8 +48,8 @@ def test_crops_are_a_function_of_the_seed(channels: int) -> None:
 
 
 def test_crops_are_parts_of_the_size_asked_for() -> None:
-    config = CropConfig(2, 16, (0.49, 0.49), (0.09, 0.09), **PLAIN)
-    make = MultiCrop(ViewConfig(ratio=(1.0, 1.0)), config, preprocess((32, 32)))
+    config = MultiCropConfig(2, 16, (0.49, 0.49), (0.09, 0.09), **PLAIN)
+    make = MultiCrop(AugmentConfig(ratio=(1.0, 1.0)), config, preprocess((32, 32)))
     crops, _ = make(*ramp(200), seed=0)
     for crop, part in zip(crops, (0.7, 0.7, 0.3, 0.3), strict=True):
         side = crop.shape[-1]
@@ -74,13 +74,13 @@ def test_crops_are_parts_of_the_size_asked_for() -> None:
     ],
 )
 def test_the_size_of_local_crops(size: Any, cell: Any, given: Any, local: Any) -> None:
-    make = MultiCrop(ViewConfig(), CropConfig(local=1, local_size=given), preprocess(size), cell)
+    make = MultiCrop(AugmentConfig(), MultiCropConfig(local=1, local_size=given), preprocess(size), cell)
     crops, _ = make(*batch(2), seed=0)
     assert [tuple(x.shape[2:]) for x in crops] == [size, size, local]
 
 
 def test_no_local_crops() -> None:
-    crops, _ = MultiCrop(ViewConfig(), CropConfig(local=0), preprocess())(*batch(), seed=0)
+    crops, _ = MultiCrop(AugmentConfig(), MultiCropConfig(local=0), preprocess())(*batch(), seed=0)
     assert len(crops) == 2
 
 
@@ -89,10 +89,10 @@ def test_each_kind_has_its_own_colours() -> None:
     sides = torch.arange(64)
     board = ((sides[:, None] + sides) % 2 * 255).to(torch.uint8).expand(40, 1, 64, 64)
     whole = {"global_scale": (1.0, 1.0), "local_scale": (1.0, 1.0), "local": 1, "local_size": 64}
-    views, sizes = ViewConfig(ratio=(1.0, 1.0)), torch.full((40, 2), 64)
+    views, sizes = AugmentConfig(ratio=(1.0, 1.0)), torch.full((40, 2), 64)
 
     def made(images: Tensor, **settings: Any) -> list[Tensor]:
-        config = CropConfig(**whole, **{**PLAIN, **settings})
+        config = MultiCropConfig(**whole, **{**PLAIN, **settings})
         make = MultiCrop(views, config, preprocess((64, 64)))
         return make(images, torch.arange(40), sizes, seed=0)[0]
 
@@ -119,10 +119,10 @@ def test_single_views_take_the_new_colours_too() -> None:
         return float(changed.flatten(1).any(1).float().mean())
 
     for settings in ({"grayscale": 0.5}, {"solarize": 0.5}, {"hue": 0.3, "jittered": 0.5}):
-        views = TrainViews(ViewConfig(**plain, **settings), preprocess((8, 8), 3), 1)
+        views = TrainTransform(AugmentConfig(**plain, **settings), preprocess((8, 8), 3), 1)
         x, _ = views(*given, seed=0)
         assert 0.25 < part((x - images / 255).abs() > 1e-3) < 0.75, settings
-    grey, _ = TrainViews(ViewConfig(**plain, grayscale=1.0), preprocess((8, 8), 3), 1)(*given, 0)
+    grey, _ = TrainTransform(AugmentConfig(**plain, grayscale=1.0), preprocess((8, 8), 3), 1)(*given, 0)
     torch.testing.assert_close(grey[:, 0], grey[:, 2])
     assert part(grey[:, 0] - images[:, 0] / 255) == 1
 
@@ -141,7 +141,7 @@ def test_single_views_take_the_new_colours_too() -> None:
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"data.crops.{next(iter(settings))}="):
-        CropConfig(**settings)
+        MultiCropConfig(**settings)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
 )
 def test_colours_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"data.views.{next(iter(settings))}="):
-        ViewConfig(**settings)
+        AugmentConfig(**settings)
 
 
 @pytest.mark.parametrize(
@@ -164,4 +164,4 @@ def test_colours_out_of_range_are_refused(settings: dict[str, Any]) -> None:
 )
 def test_what_several_crops_cannot_have(settings: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        MultiCrop(ViewConfig(**settings), CropConfig(), preprocess())
+        MultiCrop(AugmentConfig(**settings), MultiCropConfig(), preprocess())

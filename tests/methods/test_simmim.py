@@ -10,9 +10,9 @@ from tests.methods.hidden import assert_no_leak, cases, made, silent
 from vitrail.errors import ConfigError, TierError
 from vitrail.methods.masking import hide
 from vitrail.methods.simmim import SimMIM
-from vitrail.models.base import Pyramid, Sequence
+from vitrail.models.base import PyramidBackbone, SequenceBackbone
 
-MODELS, IDS = cases((Sequence, Pyramid))
+MODELS, IDS = cases((SequenceBackbone, PyramidBackbone))
 
 
 @pytest.mark.parametrize(("model", "more"), MODELS, ids=IDS)
@@ -70,7 +70,7 @@ def test_settings_are_checked() -> None:
     ):
         with pytest.raises(ConfigError, match=problem):
             SimMIM(small("ViT"), **settings)
-    with pytest.raises(TierError, match="needs a Sequence or Pyramid"):
+    with pytest.raises(TierError, match="needs a SequenceBackbone or PyramidBackbone"):
         SimMIM(small("XCiT"))
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tests.ops.test_selective_scan import Case, drawn, judge, random_scan, stored_tensors, train
-from vitrail.ops import pool
+from vitrail.ops import threads
 from vitrail.ops.selective_scan import Scan, selective_scan
 
 SECONDS = 30  # far more than anything here takes
@@ -114,14 +114,14 @@ def _be_child(task: Callable[[], Any], writer: int) -> NoReturn:
 def test_every_task_is_done_once(tasks: int, count: int) -> None:
     torch.set_num_threads(count)
     done = []
-    pool.run(lambda start, stop, seen: seen.extend(range(start, stop)), tasks, done)
+    threads.run(lambda start, stop, seen: seen.extend(range(start, stop)), tasks, done)
     assert sorted(done) == list(range(tasks))
 
 
 def test_more_threads_than_the_pool_has() -> None:
     torch.set_num_threads(64)
     done = []
-    pool.run(lambda start, stop: done.extend(range(start, stop)), 1000)
+    threads.run(lambda start, stop: done.extend(range(start, stop)), 1000)
     assert sorted(done) == list(range(1000))
 
 
@@ -132,9 +132,9 @@ def test_a_pool_inside_a_pool() -> None:
 
         def outer(start: int, stop: int) -> None:
             for _ in range(start, stop):
-                pool.run(lambda a, b: done.extend(range(a, b)), 10)
+                threads.run(lambda a, b: done.extend(range(a, b)), 10)
 
-        pool.run(outer, 16)
+        threads.run(outer, 16)
         return len(done) - 160
 
     in_child(nested)
@@ -158,7 +158,7 @@ def test_a_forked_child_has_helpers_of_its_own() -> None:
             names.add(threading.current_thread().name)
             time.sleep(0.05)
 
-        pool.run(kernel, 8)
+        threads.run(kernel, 8)
         return len(names) < 2
 
     assert not alone()
@@ -198,7 +198,7 @@ def test_a_child_forked_while_other_threads_compute(work: Work) -> None:
 
 @forks
 def test_a_child_forked_while_the_pool_is_being_made(work: Work) -> None:
-    with pool._making:
+    with threads._making:
         in_child(work.differs)
 
 
@@ -271,9 +271,9 @@ def test_what_a_kernel_raises_reaches_the_caller(count: int, bad: int) -> None:
             raise Broken(bad)
 
     with pytest.raises(Broken, match=str(bad)):
-        pool.run(kernel, 5)
+        threads.run(kernel, 5)
     done = []
-    pool.run(lambda start, stop: done.extend(range(start, stop)), 5)
+    threads.run(lambda start, stop: done.extend(range(start, stop)), 5)
     assert sorted(done) == list(range(5))
 
 
@@ -299,7 +299,7 @@ def test_nothing_runs_on_after_the_caller_has_its_exception(
         running.remove(start)
 
     with pytest.raises((KeyboardInterrupt, Broken)):
-        pool.run(kernel, 12)
+        threads.run(kernel, 12)
     assert not running
     helpers.shutdown()
 
@@ -307,7 +307,7 @@ def test_nothing_runs_on_after_the_caller_has_its_exception(
 def test_a_process_that_used_the_pool_ends() -> None:
     """Its threads wait for work; they must not be waited for."""
     context = multiprocessing.get_context("fork" if hasattr(os, "fork") else "spawn")
-    child = context.Process(target=pool.run, args=(_nothing, 8))
+    child = context.Process(target=threads.run, args=(_nothing, 8))
     child.start()
     child.join(SECONDS)
     code = child.exitcode

@@ -11,7 +11,7 @@ import vitrail
 from tests.parity.oracle import images, randomise
 from tests.parity.pairs.beit import EACH, SMALL
 from vitrail.errors import LoadError
-from vitrail.hub.method import load_method
+from vitrail.hub.method_folder import load_method
 from vitrail.methods.beit import BEiTPretraining
 from vitrail.methods.frozen import Frozen
 

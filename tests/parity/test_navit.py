@@ -14,7 +14,7 @@ import vitrail
 from tests.parity.oracle import randomise
 from tests.parity.pairs.navit import SMALL, masked, nested, run_nested
 from vitrail.errors import ConfigError, DataError, TierError
-from vitrail.layers.pack import Pack, attend_within
+from vitrail.layers.packing import Pack, attend_within
 from vitrail.models.navit import VARIANTS, NaViT
 
 SIZES = ((64, 64), (16, 24), (8, 8), (24, 16), (32, 40), (16, 24), (64, 8), (48, 8))
@@ -93,13 +93,13 @@ def test_a_list_of_one_size_is_a_batch() -> None:
     model, images = navit(), mixed(*[(24, 40)] * 3)
     torch.testing.assert_close(model(images), model(torch.stack(images)), rtol=0, atol=1e-12)
     packed, batch = model.embed(images), model.embed(torch.stack(images))
-    assert packed.aside[0].groups == ((3, 15),)
+    assert packed.extras[0].groups == ((3, 15),)
     assert torch.equal(packed.patches, batch.patches.reshape(1, 45, -1))
 
 
 def test_a_pack_says_whose_patches_stand_where() -> None:
     features = navit().embed(mixed())
-    pack: Pack = features.aside[0]
+    pack: Pack = features.extras[0]
     assert features.patches.shape == (1, 117, 48)
     assert features.grid == (117,)
     # Equally many patches are a group, whatever their shape; among them, one size after another.
@@ -112,7 +112,7 @@ def test_a_pack_says_whose_patches_stand_where() -> None:
 def test_nested_tensors_give_what_groups_give(pools: bool) -> None:
     pack = Pack.of([2, 3, 3, 7], (0, 1, 2, 3), torch.device("cpu"))
     own = pack.single() if pools else pack
-    attend = vitrail.layers.attend.Attend()
+    attend = vitrail.layers.attention.Attend()
     found = []
     for way in (False, True):
         torch.manual_seed(0)
@@ -137,13 +137,13 @@ def test_dropping_takes_the_same_part_of_every_image_in_training_only() -> None:
     model, images = navit(token_dropout=0.5), mixed()
     whole = model.embed(images)
     fewer = model.train().embed(images)
-    assert fewer.aside[0].groups == ((1, 1), (4, 3), (1, 4), (1, 10), (1, 32))
+    assert fewer.extras[0].groups == ((1, 1), (4, 3), (1, 4), (1, 10), (1, 32))
     # What is left of an image is what the model gives for it with these patches alone.
     logits = model.eval().head(model.pool(model.encode(fewer)))
-    ends, begins = itertools.pairwise(fewer.aside[0].offsets), whole.aside[0].offsets
+    ends, begins = itertools.pairwise(fewer.extras[0].offsets), whole.extras[0].offsets
     for place, (start, end) in enumerate(ends):
-        image = fewer.aside[0].order[place]
-        places = fewer.kept[:, start:end] - begins[place]
+        image = fewer.extras[0].order[place]
+        places = fewer.keep_indices[:, start:end] - begins[place]
         assert (places.diff() > 0).all()
         alone = model.encode(model.embed(images[image][None]).take(places))
         torch.testing.assert_close(logits[image], model.head(model.pool(alone))[0])
@@ -153,7 +153,7 @@ def test_dropping_takes_the_same_part_of_every_image_in_training_only() -> None:
 def test_large_images_may_drop_more() -> None:
     model = navit(token_dropout=(0.0, 0.5))
     fewer = model.drop(model.embed(mixed((64, 64), (32, 64), (8, 8))))
-    assert fewer.aside[0].lengths == [1, 24, 32]
+    assert fewer.extras[0].lengths == [1, 24, 32]
     with pytest.raises(ConfigError, match=r"token_dropout=1.0 is not one or two parts"):
         navit(token_dropout=1.0)
 

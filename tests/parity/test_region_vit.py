@@ -36,7 +36,7 @@ def test_places_beyond_the_image_are_not_seen() -> None:
     again = ours.blocks[1](turned)
     for hook in poisoned:
         hook.remove()
-    torch.testing.assert_close(again.aside[0], ours.blocks[1](turned).aside[0])
+    torch.testing.assert_close(again.extras[0], ours.blocks[1](turned).extras[0])
 
 
 def poison(

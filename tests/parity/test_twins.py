@@ -6,7 +6,7 @@ from einops import EinopsError
 from vit_pytorch.twins_svt import GlobalAttention, LocalAttention, TwinsSVT
 
 import vitrail
-from vitrail.layers.reduction import ReducedAttention
+from vitrail.layers.spatial_reduction import ReducedAttention
 from vitrail.layers.window import WindowAttention
 
 

@@ -8,12 +8,13 @@ import torch
 import vitrail
 from tests.contracts.small import small
 from tests.training.tiny import tiny
-from vitrail.data.preprocess import Preprocess
+from vitrail.preprocess import Preprocess
 from vitrail.errors import ConfigError
-from vitrail.hub.artifact import save
+from vitrail.hub.model_folder import save
 from vitrail.hub.load import with_keywords
 from vitrail.models.base import Backbone
-from vitrail.train import build, loop
+from vitrail.train import factory
+from vitrail.train import trainer
 
 QUICK = ("data.views={crop: none, flip: 0}", "schedule.epochs=1")
 
@@ -36,7 +37,7 @@ def test_full_with_layer_decay(pretrained: Path, tmp_path: Path) -> None:
         f"model.weights={pretrained}", "model.options={drop_path: 0.2}", "optim.layer_decay=0.5",
         "optim.ema=0", *QUICK,
     )  # fmt: skip
-    loop.train(run, tmp_path / "run")
+    trainer.train(run, tmp_path / "run")
     before, after = vitrail.load(pretrained), vitrail.load(tmp_path / "run")
     assert after.num_classes == 10 and after.config["drop_path"] == 0.2
     moved = [
@@ -51,7 +52,7 @@ def test_full_with_layer_decay(pretrained: Path, tmp_path: Path) -> None:
 def test_probes_leave_the_weights_alone(method: str, pretrained: Path, tmp_path: Path) -> None:
     run = tiny(f"model.weights={pretrained}", "model.options={}", f"method.name={method}",
                *(["method.heads=2"] if method == "attentive_probe" else []), *QUICK)  # fmt: skip
-    loop.train(run, tmp_path / "run")
+    trainer.train(run, tmp_path / "run")
     before, after = vitrail.load(pretrained), vitrail.load(tmp_path / "run")
     assert after.labels == [str(i) for i in range(10)]
     assert after.num_classes == (10 if method == "linear_probe" else 0)
@@ -73,8 +74,8 @@ def test_dropout_and_drop_path_may_change() -> None:
 def test_they_change_on_a_model_of_other_size_and_depth(pretrained: Path) -> None:
     options = "model.options={image_size: 12, depth: 2, drop_path: 0.3}"
     run = tiny(f"model.weights={pretrained}", options)
-    source = build.open_sources(run).train
-    model = build.build_model(run, source)
+    source = factory.open_datasets(run).train
+    model = factory.build_model(run, source)
     assert model.image_size == (12, 12) and model.depth == 2 and model.num_classes == 10
     assert model.blocks[-1].drop_path.rate == pytest.approx(0.3)
     assert model.preprocess is not None and model.preprocess.size == (12, 12)

@@ -14,8 +14,9 @@ import vitrail
 from tests.training.tiny import tiny
 from vitrail import files
 from vitrail.errors import ConfigError, TrainingError
-from vitrail.train import checkpoint, loop
-from vitrail.train.run import Run
+from vitrail.train import checkpoint
+from vitrail.train import trainer
+from vitrail.train.config import RunConfig
 
 
 def digest(run: Path) -> dict[str, str]:
@@ -36,7 +37,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 def test_it_learns_digits_and_writes_what_it_should(tmp_path: Path) -> None:
     run = tiny("data.limit=null", "schedule.epochs=10", "data.views={crop: none, flip: 0}")
-    figures = loop.train(run, tmp_path / "run", command="vitrail train digits")
+    figures = trainer.train(run, tmp_path / "run", command="vitrail train digits")
     assert figures["top1"] > 0.6  # chance is 0.1
     model = vitrail.load(tmp_path / "run")
     assert model.labels == [str(i) for i in range(10)]
@@ -54,28 +55,28 @@ def test_it_learns_digits_and_writes_what_it_should(tmp_path: Path) -> None:
 
 def test_the_same_run_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        loop.train(tiny(), tmp_path / name)
-    loop.train(tiny("train.seed=1"), tmp_path / "other")
+        trainer.train(tiny(), tmp_path / name)
+    trainer.train(tiny("train.seed=1"), tmp_path / "other")
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
     assert digest(tmp_path / "one") != digest(tmp_path / "other")
 
 
-def cut_and_resume(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def cut_and_resume(run: RunConfig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trains until step 8, as if killed there, and goes on."""
-    steps = loop.Trainer._step
+    steps = trainer.Trainer._step
     stop_after = 8
 
-    def stop(self: loop.Trainer, step: int, batches: object) -> object:
+    def stop(self: trainer.Trainer, step: int, batches: object) -> object:
         if step == stop_after:
             raise ZeroDivisionError
         return steps(self, step, batches)
 
-    monkeypatch.setattr(loop.Trainer, "_step", stop)
+    monkeypatch.setattr(trainer.Trainer, "_step", stop)
     with pytest.raises(ZeroDivisionError):
-        loop.train(run, folder)
+        trainer.train(run, folder)
     monkeypatch.undo()
     torch.manual_seed(1234)  # a new process has other generators
-    loop.train(run, folder, resume=True)
+    trainer.train(run, folder, resume=True)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -83,7 +84,7 @@ def test_resumed_in_the_middle_of_an_epoch_gives_the_same_bytes(
     tmp_path: Path, accumulate: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tiny(f"optim.accumulate={accumulate}")
-    loop.train(run, tmp_path / "whole")
+    trainer.train(run, tmp_path / "whole")
     cut_and_resume(run, tmp_path / "cut", monkeypatch)
     assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
 
@@ -91,22 +92,22 @@ def test_resumed_in_the_middle_of_an_epoch_gives_the_same_bytes(
 def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps = loop.Trainer._step
+    steps = trainer.Trainer._step
 
-    def poison(self: loop.Trainer, step: int, batches: object) -> object:
+    def poison(self: trainer.Trainer, step: int, batches: object) -> object:
         if step == 12:
             with torch.no_grad():
                 self.model.head.weight.fill_(torch.nan)
         return steps(self, step, batches)
 
-    monkeypatch.setattr(loop.Trainer, "_step", poison)
+    monkeypatch.setattr(trainer.Trainer, "_step", poison)
     with pytest.raises(
         TrainingError, match=r"gradient is not finite at step 13; .*step-00000010\. Lower optim"
     ):
-        loop.train(tiny(), tmp_path / "run")
+        trainer.train(tiny(), tmp_path / "run")
     monkeypatch.undo()
-    loop.train(tiny(), tmp_path / "run", resume=True)  # the checkpoint was good
-    loop.train(tiny(), tmp_path / "whole")
+    trainer.train(tiny(), tmp_path / "run", resume=True)  # the checkpoint was good
+    trainer.train(tiny(), tmp_path / "whole")
     assert digest(tmp_path / "run") == digest(tmp_path / "whole")
 
 
@@ -123,41 +124,41 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(
 
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(TrainingError, match="No space left on device|disk is full") as caught:
-        loop.train(tiny(), tmp_path / "run")
+        trainer.train(tiny(), tmp_path / "run")
     assert "last good checkpoint is" in str(caught.value)
     monkeypatch.undo()
     assert not list((tmp_path / "run").rglob("*.writing"))
-    loop.train(tiny(), tmp_path / "run", resume=True)
-    loop.train(tiny(), tmp_path / "whole")
+    trainer.train(tiny(), tmp_path / "run", resume=True)
+    trainer.train(tiny(), tmp_path / "whole")
     assert digest(tmp_path / "run") == digest(tmp_path / "whole")
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(tmp_path: Path) -> None:
-    loop.train(tiny("schedule.epochs=1"), tmp_path / "run")
+    trainer.train(tiny("schedule.epochs=1"), tmp_path / "run")
     with pytest.raises(ConfigError, match="already holds a run: add --resume"):
-        loop.train(tiny("schedule.epochs=1"), tmp_path / "run")
+        trainer.train(tiny("schedule.epochs=1"), tmp_path / "run")
     with pytest.raises(ConfigError, match=r"optim.lr was 0.003 and is 0.1 now"):
-        loop.train(tiny("schedule.epochs=1", "optim.lr=0.1"), tmp_path / "run", resume=True)
+        trainer.train(tiny("schedule.epochs=1", "optim.lr=0.1"), tmp_path / "run", resume=True)
     before = digest(tmp_path / "run")
-    loop.train(tiny("schedule.epochs=1", "data.workers=1"), tmp_path / "run", resume=True)
+    trainer.train(tiny("schedule.epochs=1", "data.workers=1"), tmp_path / "run", resume=True)
     assert digest(tmp_path / "run") == before
     with pytest.raises(ConfigError, match="holds no run to resume"):
-        loop.train(tiny(), tmp_path / "elsewhere", resume=True)
+        trainer.train(tiny(), tmp_path / "elsewhere", resume=True)
 
 
 def test_gradient_checkpointing_and_bf16_train_too(tmp_path: Path) -> None:
-    plain = loop.train(tiny("schedule.epochs=1"), tmp_path / "plain")
-    checkpointed = loop.train(
+    plain = trainer.train(tiny("schedule.epochs=1"), tmp_path / "plain")
+    checkpointed = trainer.train(
         tiny("schedule.epochs=1", "train.gradient_checkpointing=true"), tmp_path / "checkpointed"
     )
     assert checkpointed["loss"] == pytest.approx(plain["loss"], abs=1e-4)
-    half = loop.train(tiny("schedule.epochs=1", "train.precision=bf16"), tmp_path / "half")
+    half = trainer.train(tiny("schedule.epochs=1", "train.precision=bf16"), tmp_path / "half")
     assert half["loss"] == pytest.approx(plain["loss"], abs=0.1)
     assert half["loss"] != plain["loss"]
 
 
 def test_a_linear_probe_moves_only_the_head(tmp_path: Path) -> None:
-    loop.train(tiny("schedule.epochs=1"), tmp_path / "base")
+    trainer.train(tiny("schedule.epochs=1"), tmp_path / "base")
     probe = tiny(
         f"model.weights={tmp_path / 'base'}",
         "model.options={}",
@@ -165,7 +166,7 @@ def test_a_linear_probe_moves_only_the_head(tmp_path: Path) -> None:
         "optim.lr=0.02",
         "schedule.epochs=10",
     )
-    figures = loop.train(probe, tmp_path / "probe")
+    figures = trainer.train(probe, tmp_path / "probe")
     before, after = vitrail.load(tmp_path / "base"), vitrail.load(tmp_path / "probe")
     for name, tensor in before.state_dict().items():
         assert torch.equal(tensor, after.state_dict()[name]) == (not name.startswith("head."))

@@ -16,9 +16,10 @@ from vitrail.errors import ConfigError
 from vitrail.methods.registry import create_method
 from vitrail.models.base import Backbone
 from vitrail.models.registry import model_classes
-from vitrail.train import loop, lora
-from vitrail.train.build import open_sources
-from vitrail.train.evaluate import evaluate
+from vitrail.train import lora
+from vitrail.train import trainer
+from vitrail.train.factory import open_datasets
+from vitrail.train.metrics import evaluate
 
 pytest.importorskip("peft")
 
@@ -96,25 +97,25 @@ def test_few_weights_learn() -> None:
 def test_a_run_trains_resumes_and_leaves_a_plain_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop.train(tiny("schedule.epochs=1"), tmp_path / "base")
+    trainer.train(tiny("schedule.epochs=1"), tmp_path / "base")
     run = tiny(
         f"model.weights={tmp_path / 'base'}", "model.options={}", "model.lora=2",
         "data.views={crop: none, flip: 0}", "optim.lr=0.01",
     )  # fmt: skip
-    figures = loop.train(run, tmp_path / "whole")  # averaged, by optim.ema
-    steps = loop.Trainer._step
+    figures = trainer.train(run, tmp_path / "whole")  # averaged, by optim.ema
+    steps = trainer.Trainer._step
 
-    def stop(self: loop.Trainer, step: int, batches: object) -> object:
+    def stop(self: trainer.Trainer, step: int, batches: object) -> object:
         if step == 8:
             raise ZeroDivisionError
         return steps(self, step, batches)
 
-    monkeypatch.setattr(loop.Trainer, "_step", stop)
+    monkeypatch.setattr(trainer.Trainer, "_step", stop)
     with pytest.raises(ZeroDivisionError):
-        loop.train(run, tmp_path / "cut")
+        trainer.train(run, tmp_path / "cut")
     monkeypatch.undo()
     torch.manual_seed(1234)
-    loop.train(run, tmp_path / "cut", resume=True)
+    trainer.train(run, tmp_path / "cut", resume=True)
     assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
 
     base, made = (vitrail.load(tmp_path / name).state_dict() for name in ("base", "whole"))
@@ -124,7 +125,7 @@ def test_a_run_trains_resumes_and_leaves_a_plain_model(
     assert changed == {key for key in base if key.endswith(adapted) or key.startswith("head.")}
     monkeypatch.setitem(sys.modules, "peft", None)  # importing it fails from here on
     model = vitrail.load(tmp_path / "whole")
-    loader = Loader(open_sources(run).validation, 64, model.preprocess.crop)
+    loader = Loader(open_datasets(run).validation, 64, model.preprocess.crop)
     assert evaluate(model, loader, model.preprocess).top1 == pytest.approx(figures["top1"])
 
 
@@ -138,12 +139,12 @@ def test_methods_that_train_every_weight_train_adapters() -> None:
 
 def test_what_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"model.lora adapts weights that exist: set model.weig"):
-        loop.train(tiny("model.lora=2"), tmp_path / "none")
-    loop.train(tiny("schedule.epochs=1"), tmp_path / "base")
+        trainer.train(tiny("model.lora=2"), tmp_path / "none")
+    trainer.train(tiny("schedule.epochs=1"), tmp_path / "base")
     weights = (f"model.weights={tmp_path / 'base'}", "model.options={}", "model.lora=2")
     for method in ("linear_probe", "attentive_probe"):
         with pytest.raises(ConfigError, match=f"method '{method}' says itself which weights"):
-            loop.train(tiny(*weights, f"method.name={method}"), tmp_path / "no")
+            trainer.train(tiny(*weights, f"method.name={method}"), tmp_path / "no")
     with pytest.raises(ConfigError, match="model.lora=-1"):
         tiny("model.lora=-1")
     monkeypatch.setitem(sys.modules, "peft", None)

@@ -11,13 +11,13 @@ from PIL import Image
 import vitrail
 from tests.training.test_loop import cut_and_resume, digest, metrics
 from tests.training.tiny import tiny
-from vitrail.data.open import open_source
+from vitrail.data.registry import open_dataset
 from vitrail.errors import ConfigError, LoadError
-from vitrail.hub.method import load_method
+from vitrail.hub.method_folder import load_method
 from vitrail.lens.report import write_report
-from vitrail.train import loop
-from vitrail.train.build import open_sources
-from vitrail.train.run import Run, make_run
+from vitrail.train import trainer
+from vitrail.train.factory import open_datasets
+from vitrail.train.config import RunConfig, make_config
 
 PLAIN = "data.views={crop: none, flip: 0.5}"
 MAE = "method={name: mae, mask_ratio: 0.5, decoder_dim: 16, decoder_depth: 1, decoder_heads: 2}"
@@ -37,9 +37,9 @@ METHODS = {
 }
 
 
-def of(name: str, *overrides: str) -> Run:
+def of(name: str, *overrides: str) -> RunConfig:
     """The tiny run of a method, on digits."""
-    return tiny("train.neighbours_among=100", *METHODS[name], *overrides)
+    return tiny("train.knn_images=100", *METHODS[name], *overrides)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -47,7 +47,7 @@ def test_a_method_resumes_to_the_same_bytes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = of(name)
-    loop.train(run, tmp_path / "whole")
+    trainer.train(run, tmp_path / "whole")
     cut_and_resume(run, tmp_path / "cut", monkeypatch)
     assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
     wholes = (tmp_path / "whole" / "pictures").glob("*.png")
@@ -57,7 +57,7 @@ def test_a_method_resumes_to_the_same_bytes(
 
 
 def test_pretraining_is_judged_by_neighbours_and_drawn(tmp_path: Path) -> None:
-    figures = loop.train(of("mae", "schedule.epochs=6", "optim.ema=0"), tmp_path / "run")
+    figures = trainer.train(of("mae", "schedule.epochs=6", "optim.ema=0"), tmp_path / "run")
     assert figures["judge"] == "20 nearest neighbours"
     assert figures["top1"] == pytest.approx(_nearest(tmp_path / "run"), abs=0.01)
     held = [line for line in metrics(tmp_path / "run") if line["split"] == "val"]
@@ -76,7 +76,7 @@ def _nearest(run: Path) -> float:
     """The part of digits' test images whose 20 nearest of 100 training images vote for them."""
     model, parts = vitrail.load(run), []
     for split, limit in (("train", 100), ("test", None)):
-        source = open_source("digits", split, limit=limit)
+        source = open_dataset("digits", split, limit=limit)
         with torch.no_grad():
             pooled = model.pool(model.features(model.preprocess(source.images)))
         parts.append((pooled / pooled.norm(dim=1, keepdim=True), torch.tensor(source.targets())))
@@ -88,7 +88,7 @@ def _nearest(run: Path) -> float:
 
 
 def test_a_teacher_is_drawn_and_comes_out(tmp_path: Path) -> None:
-    loop.train(of("dino", "optim.ema=0"), tmp_path / "run")
+    trainer.train(of("dino", "optim.ema=0"), tmp_path / "run")
     assert list((tmp_path / "run" / "pictures").glob("attention-*.png"))
     train = [line for line in metrics(tmp_path / "run") if line["split"] == "train"]
     assert all({"teacher_entropy", "mean_entropy", "agreement"} <= line.keys() for line in train)
@@ -101,10 +101,10 @@ def test_a_teacher_is_drawn_and_comes_out(tmp_path: Path) -> None:
     assert not torch.equal(trainer.model.norm.weight, kept.norm.weight)  # that is the student's
 
 
-def trained(run: Run, folder: Path) -> loop.Trainer:
+def trained(run: RunConfig, folder: Path) -> trainer.Trainer:
     """The trainer when it has ended."""
     folder.mkdir()
-    trainer = loop.Trainer(run, folder, open_sources(run))
+    trainer = trainer.Trainer(run, folder, open_datasets(run))
     trainer.fit()
     return trainer
 
@@ -129,14 +129,14 @@ def _kept_names(run: Path) -> list[str]:
 
 
 def test_what_holds_no_method_says_so(tmp_path: Path) -> None:
-    loop.train(tiny(), tmp_path / "run")
+    trainer.train(tiny(), tmp_path / "run")
     with pytest.raises(LoadError, match="holds no method"):
         load_method(tmp_path / "run")
     assert not (tmp_path / "run" / "method").exists()
 
 
 def test_images_without_labels(tmp_path: Path) -> None:
-    source = open_source("digits", "train", limit=60)
+    source = open_dataset("digits", "train", limit=60)
     for index in range(len(source)):
         path = tmp_path / "scans" / ("a" if index % 2 else "b") / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,12 +146,12 @@ def test_images_without_labels(tmp_path: Path) -> None:
     options = (
         "model.options={image_size: 8, patch_size: 2, dim: 32, depth: 2, heads: 2, mlp_dim: 64}"
     )
-    figures = loop.train(tiny(MAE, options, *given, "data.batch_size=16"), tmp_path / "run")
+    figures = trainer.train(tiny(MAE, options, *given, "data.batch_size=16"), tmp_path / "run")
     assert "top1" not in figures and figures["method_loss"] > 0
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text()) == figures
     assert "no evaluation" not in write_report(tmp_path / "run").read_text()
     with pytest.raises(ConfigError, match="has no labels and method 'supervised' learns from them"):
-        loop.train(tiny(*given), tmp_path / "other")
+        trainer.train(tiny(*given), tmp_path / "other")
 
 
 def test_the_decay_grows_to_where_it_is_told(tmp_path: Path) -> None:
@@ -163,8 +163,8 @@ def test_the_decay_grows_to_where_it_is_told(tmp_path: Path) -> None:
 
 def test_settings_are_those_of_the_method() -> None:
     with pytest.raises(ConfigError, match=r"no setting 'method.mask_rato'. Did you mean"):
-        make_run({"method": {"name": "mae", "mask_rato": 0.5}})
+        make_config({"method": {"name": "mae", "mask_rato": 0.5}})
     with pytest.raises(ConfigError, match="no method 'meo'. Did you mean 'm"):
-        make_run({"method": {"name": "meo"}})
+        make_config({"method": {"name": "meo"}})
     with pytest.raises(ConfigError, match=r"method.mask_ratio='much'"):
-        make_run({"method": {"name": "mae", "mask_ratio": "much"}})
+        make_config({"method": {"name": "mae", "mask_ratio": "much"}})

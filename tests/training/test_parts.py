@@ -14,11 +14,12 @@ from vitrail.errors import ConfigError, TierError, TrainingError
 from vitrail.methods.base import Method
 from vitrail.methods.linear_probe import LinearProbe
 from vitrail.methods.supervised import Supervised
-from vitrail.models.base import Backbone, Sequence
-from vitrail.train import checkpoint, loop
-from vitrail.train.build import mixed_seed
+from vitrail.models.base import Backbone, SequenceBackbone
+from vitrail.train import checkpoint
+from vitrail.train import trainer
+from vitrail.train.factory import mixed_seed
 from vitrail.train.optim import average, parameter_groups
-from vitrail.train.run import make_run, read_run
+from vitrail.train.config import make_config, read_config
 from vitrail.train.schedule import cosine
 
 
@@ -74,14 +75,14 @@ def test_the_average_is_the_formula() -> None:
 
 
 def test_overrides_are_typed_and_strict() -> None:
-    run = make_run({}, ["optim.lr=3e-4", "data.source=folder:a=b", "model.options.dim=64"])
+    run = make_config({}, ["optim.lr=3e-4", "data.source=folder:a=b", "model.options.dim=64"])
     assert (run.optim.lr, run.data.source, run.model.options) == (3e-4, "folder:a=b", {"dim": 64})
-    assert make_run({}, ["data.views={flip: 0.1}"]).data.views.flip == 0.1
-    assert make_run({"data": {"views": {"crop": "padded"}}}).data.views.crop == "padded"
+    assert make_config({}, ["data.views={flip: 0.1}"]).data.views.flip == 0.1
+    assert make_config({"data": {"views": {"crop": "padded"}}}).data.views.crop == "padded"
     with pytest.raises(ConfigError, match="has no '='"):
-        make_run({}, ["optim.lr"])
+        make_config({}, ["optim.lr"])
     with pytest.raises(ConfigError, match="no setting 'optm'. Did you mean 'optim'"):
-        make_run({}, ["optm.lr=1"])
+        make_config({}, ["optm.lr=1"])
 
 
 def test_seeds_of_neighbours_are_far_apart() -> None:
@@ -94,15 +95,15 @@ def test_seeds_of_neighbours_are_far_apart() -> None:
 class Dropping(Method):
     """Needs patches that may be dropped."""
 
-    tier = (Sequence,)
+    tier = (SequenceBackbone,)
 
 
 def test_a_method_says_which_models_it_cannot_train() -> None:
-    class Plain(Backbone):
+    class PlainViT(Backbone):
         pass
 
-    with pytest.raises(TierError, match="Dropping needs a Sequence model, and Plain is none"):
-        Dropping(Plain(8, 3, 2))
+    with pytest.raises(TierError, match="Dropping needs a SequenceBackbone model, and PlainViT is none"):
+        Dropping(PlainViT(8, 3, 2))
     assert Dropping(small("SimpleViT")).backbone.num_classes == 5
     with pytest.raises(ConfigError, match="one linear head"):
         LinearProbe(small("DeiT"))
@@ -123,7 +124,7 @@ def test_label_smoothing_and_soft_targets_are_cross_entropies() -> None:
 
 def test_the_newest_whole_checkpoint_counts(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    loop.train(tiny("schedule.epochs=1"), run)
+    trainer.train(tiny("schedule.epochs=1"), run)
     whole = checkpoint.folders(run)
     assert [p.name for p in whole] == ["step-00000010", "step-00000012"]
     (run / "checkpoints" / "step-00000099.writing").mkdir()
@@ -137,13 +138,13 @@ def test_the_newest_whole_checkpoint_counts(tmp_path: Path) -> None:
 
 
 def test_weights_go_on_with_their_head_where_the_classes_are_the_same(tmp_path: Path) -> None:
-    loop.train(tiny("schedule.epochs=1"), tmp_path / "base")
+    trainer.train(tiny("schedule.epochs=1"), tmp_path / "base")
     more = (f"model.weights={tmp_path / 'base'}", "model.options={}", "schedule.epochs=1")
-    loop.train(tiny(*more, "optim.lr=1e-12", "optim.ema=0"), tmp_path / "more")
+    trainer.train(tiny(*more, "optim.lr=1e-12", "optim.ema=0"), tmp_path / "more")
     base, again = vitrail.load(tmp_path / "base"), vitrail.load(tmp_path / "more")
     torch.testing.assert_close(base.head.weight, again.head.weight, atol=1e-6, rtol=0)
     with pytest.raises(ConfigError, match="model.options.dim cannot change weights that exist"):
-        loop.train(tiny(*more, "model.options={dim: 3}"), tmp_path / "other")
+        trainer.train(tiny(*more, "model.options={dim: 3}"), tmp_path / "other")
 
 
 def test_a_recipe_may_stand_on_another(tmp_path: Path) -> None:
@@ -151,11 +152,11 @@ def test_a_recipe_may_stand_on_another(tmp_path: Path) -> None:
     (tmp_path / "zoo").mkdir()
     recipe = tmp_path / "zoo" / "mine.yaml"
     recipe.write_text("base: ../base.yaml\noptim: {lr: 0.25}\n")
-    run = read_run(recipe, ["optim.clip=3"])
+    run = read_config(recipe, ["optim.clip=3"])
     assert (run.optim.lr, run.optim.clip, run.model.name) == (0.25, 3, "ViT")
     recipe.write_text("base: mine.yaml\n")
     with pytest.raises(ConfigError, match="is this file itself"):
-        read_run(recipe)
+        read_config(recipe)
     recipe.write_text("base: nowhere.yaml\n")
     with pytest.raises(ConfigError, match="nowhere.yaml: cannot be read"):
-        read_run(recipe)
+        read_config(recipe)

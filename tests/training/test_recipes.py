@@ -20,18 +20,19 @@ import vitrail
 import vitrail.methods
 from tests.contracts.small import small
 from vitrail.cli.commands import app
-from vitrail.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from vitrail.data.sources import FolderSource, Source, TensorSource
+from vitrail.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from vitrail.data.dataset import FolderDataset, ImageDataset, InMemoryDataset
 from vitrail.data.text import Tokenizer
 from vitrail.errors import ConfigError
-from vitrail.hub import method as method_io
+from vitrail.hub import method_folder as method_io
 from vitrail.methods import registry
 from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
 from vitrail.models.registry import variants
-from vitrail.train import build, teachers
+from vitrail.train import factory
+from vitrail.train import named_callables
 from vitrail.train.optim import parameter_groups
-from vitrail.train.run import Run, make_run, read_run
+from vitrail.train.config import RunConfig, make_config, read_config
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -45,7 +46,7 @@ SHALLOW: dict[str, dict[str, Any]] = {  # what takes long to make, and says noth
 }
 
 
-EARLIER: dict[str, Run] = {}  # what commands of the guide left, by folder
+EARLIER: dict[str, RunConfig] = {}  # what commands of the guide left, by folder
 
 
 def told(path: Path) -> list[list[str]]:
@@ -55,7 +56,7 @@ def told(path: Path) -> list[list[str]]:
     return [shlex.split(line) for line in lines]
 
 
-def read_command(parts: list[str]) -> tuple[str, Run]:
+def read_command(parts: list[str]) -> tuple[str, RunConfig]:
     """The run that such a command starts, and its folder."""
     recipe, *rest = parts
     folder = f"runs/{Path(recipe).stem}"
@@ -63,17 +64,17 @@ def read_command(parts: list[str]) -> tuple[str, Run]:
         place = rest.index("--out")
         folder = rest[place + 1]
         del rest[place : place + 2]
-    return folder, read_run(ROOT / recipe, rest)
+    return folder, read_config(ROOT / recipe, rest)
 
 
-def leavers() -> dict[str, Run]:
+def leavers() -> dict[str, RunConfig]:
     """Runs by the folders in which recipes say that they end."""
     own = [(path, parts) for path in RECIPES for parts in told(path)]
     mine = [read_command(parts) for path, parts in own if ROOT / parts[0] == path]
     return dict(reversed(mine))
 
 
-class Photographs(FolderSource):
+class Photographs(FolderDataset):
     """Images of no folder."""
 
     def __init__(self, labels: int) -> None:
@@ -84,7 +85,7 @@ class Photographs(FolderSource):
         return torch.zeros(3, 224, 224, dtype=torch.uint8)
 
 
-def stand_in(run: Run) -> Source:
+def stand_in(run: RunConfig) -> ImageDataset:
     """Images like those that the recipe names: two of them."""
     source = run.data.source
     if source.startswith(("folder:", "images:", "captions:")):
@@ -92,10 +93,10 @@ def stand_in(run: Run) -> Source:
     side = {"fashion-mnist": 28, "mnist5k": 28, "digits": 8}[source]
     images = torch.zeros(2, 1, side, side, dtype=torch.uint8)
     labels = [f"label {i}" for i in range(10)]
-    return TensorSource(images, torch.zeros(2), labels, ((0.3,), (0.4,)), source)
+    return InMemoryDataset(images, torch.zeros(2), labels, ((0.3,), (0.4,)), source)
 
 
-def shallow(run: Run) -> Run:
+def shallow(run: RunConfig) -> RunConfig:
     """The run with one block in each stage of its networks."""
     model, method = run.model, run.method
     if model.weights is None:
@@ -103,20 +104,20 @@ def shallow(run: Run) -> Run:
         depth = {**known, **model.options}.get("depth", 1)
         once = 1 if isinstance(depth, int) else [min(blocks, 1) for blocks in depth]
         model = model.model_copy(update={"options": {**model.options, "depth": once}})
-    method = method.model_copy(update=SHALLOW.get(method.name, {}))
+    method = method_folder.model_copy(update=SHALLOW.get(method_folder.name, {}))
     return run.model_copy(update={"model": model, "method": method})
 
 
-def make(run: Run) -> Method:
+def make(run: RunConfig) -> Method:
     """The recipe's model, method, views and groups of parameters."""
     run, source = shallow(run), stand_in(run)
-    model = build.build_model(run, source)
-    method = build.build_method(run, model, source)
+    model = factory.build_model(run, source)
+    method = factory.build_method(run, model, source)
     assert model.preprocess is not None
-    build.build_views(run, method, source, model.preprocess)
+    factory.build_transform(run, method, source, model.preprocess)
     if run.method.name == "beit":  # a tokenizer's codes must lie where the patches do
-        asked = method.tokenizer.asked  # type: ignore[attr-defined]
-        assert isinstance(asked, torch.nn.Identity) or asked.layout.grid == method.layout.grid
+        asked = method_folder.tokenizer.asked  # type: ignore[attr-defined]
+        assert isinstance(asked, torch.nn.Identity) or asked.layout.grid == method_folder.layout.grid
     assert parameter_groups(method, run.optim.lr, run.optim.weight_decay, run.optim.layer_decay)
     return method
 
@@ -166,7 +167,7 @@ def stood_in(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.relative_to(ROOT / "recipes").as_posix())
 def test_a_recipe_makes_a_model_and_a_method(path: Path) -> None:
     if path.stem != "base":  # which others build on
-        make(read_run(path))
+        make(read_config(path))
     for parts in told(path):
         if ROOT / parts[0] != path or "=" in "".join(parts):
             make(read_command(parts)[1])
@@ -181,19 +182,19 @@ def test_a_recipe_makes_a_model_and_a_method(path: Path) -> None:
 )  # fmt: skip
 def test_a_wrong_setting_fails(change: str) -> None:
     with pytest.raises(ConfigError):
-        make(read_run(ROOT / "recipes" / "papers" / "mae_pretrain.yaml", [change]))
+        make(read_config(ROOT / "recipes" / "papers" / "mae_pretrain.yaml", [change]))
 
 
 def test_a_run_that_no_recipe_makes_fails() -> None:
     with pytest.raises(AssertionError, match="no recipe makes runs/mae_pretrained"):
         path = ROOT / "recipes" / "papers" / "mae_finetune.yaml"
-        make(read_run(path, ["model.weights=runs/mae_pretrained"]))
+        make(read_config(path, ["model.weights=runs/mae_pretrained"]))
 
 
 @pytest.mark.parametrize("path", PAPERS, ids=lambda p: p.stem)
 def test_a_papers_recipe_says_what_it_is(path: Path) -> None:
     """Its source, its command, that it was not run; and its figures follow from those it quotes."""
-    text, run = path.read_text("utf-8"), read_run(path)
+    text, run = path.read_text("utf-8"), read_config(path)
     head = " ".join(re.sub(r"^# ?", "", text.partition("\nmodel:")[0], flags=re.M).split())
     for words in ("https://arxiv.org/", f"recipes/papers/{path.name}", "not run it at this scale"):
         assert words in head, f"{path.name} does not say {words!r}"
@@ -239,7 +240,7 @@ def test_the_guides_commands_are_right(guide: str, monkeypatch: pytest.MonkeyPat
             what, changes = given["what"], given["overrides"] or []
             recipe = what.endswith(".yaml")
             run = (
-                read_run(what, changes) if recipe else make_run({"data": {"source": what}}, changes)
+                read_config(what, changes) if recipe else make_config({"data": {"source": what}}, changes)
             )
             make(run)
             EARLIER[str(given["folder"])] = run
@@ -264,7 +265,7 @@ def test_the_guides_method_learns(
         registry.methods.cache_clear()
         sys.modules.pop("vitrail.methods.rotation", None)
     bright_above = torch.linspace(1, -1, 32).view(1, 1, 32, 1).expand(16, 3, 32, 32)
-    optimizer = torch.optim.AdamW(method.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(method_folder.parameters(), lr=3e-3)
     for _ in range(30):
         loss, metrics = method(bright_above, torch.zeros(16))
         loss.backward()

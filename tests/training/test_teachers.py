@@ -14,10 +14,10 @@ import yaml
 from tests.contracts.small import small
 from tests.training.tiny import tiny
 from vitrail.errors import ConfigError, LoadError
-from vitrail.hub import artifact
+from vitrail.hub import model_folder
 from vitrail.methods.distill import Distill
-from vitrail.train.loop import train
-from vitrail.train.teachers import teacher, tokenizer
+from vitrail.train.trainer import train
+from vitrail.train.named_callables import teacher, tokenizer
 
 CODE = """
 import torch
@@ -128,7 +128,7 @@ def test_a_package_that_is_missing(package: str, monkeypatch: pytest.MonkeyPatch
 def test_classes_in_another_order(tmp_path: Path) -> None:
     model, student = small("ViT", num_classes=3), small("ViT", num_classes=3)
     model.labels, student.labels = ["b", "a", "c"], ["a", "b", "c"]
-    artifact.save(model, tmp_path / "model")
+    model_folder.save(model, tmp_path / "model")
     with pytest.raises(ConfigError, match="same classes in another order, from 'b' on"):
         teacher(str(tmp_path / "model"), student)
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from vitrail.train.run import Run, make_run
+from vitrail.train.config import RunConfig, make_config
 
 TINY: dict[str, Any] = {
     "model": {
@@ -25,11 +25,11 @@ TINY: dict[str, Any] = {
 }  # fmt: skip
 
 
-def tiny(*overrides: str) -> Run:
+def tiny(*overrides: str) -> RunConfig:
     """The tiny run, with changes."""
     import copy
 
-    return make_run(copy.deepcopy(TINY), overrides)
+    return make_config(copy.deepcopy(TINY), overrides)
 
 
 def write_recipe(path: Path, *overrides: str) -> Path:

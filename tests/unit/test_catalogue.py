@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from vitrail.cli.commands import app
-from vitrail.lens.catalogue import catalogue, count_multiply_adds, multiply_adds, paper_of
+from vitrail.models.catalog import catalogue, count_multiply_adds, multiply_adds, paper_of
 from vitrail.models.registry import variants
 from vitrail.models.swin import Swin
 

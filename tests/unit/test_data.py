@@ -9,10 +9,10 @@ from PIL import Image
 
 from vitrail.data.images import find_images, read_image
 from vitrail.data.loader import Loader, canvas, order
-from vitrail.data.open import open_source
-from vitrail.data.preprocess import Preprocess, resize
-from vitrail.data.sources import TensorSource, balanced, split_off
-from vitrail.data.views import TrainViews, ViewConfig, random_resized_crop, shift
+from vitrail.data.registry import open_dataset
+from vitrail.preprocess import Preprocess, resize
+from vitrail.data.dataset import InMemoryDataset, balanced, split_off
+from vitrail.data.transforms import TrainTransform, AugmentConfig, random_resized_crop, shift
 from vitrail.errors import ConfigError, DataError
 
 
@@ -84,22 +84,22 @@ class TestDecoding:
 class TestSources:
     def test_a_folder_splits_steadily(self, tmp_path: Path) -> None:
         photographs(tmp_path, each=10)
-        train = open_source(f"folder:{tmp_path}", "train")
-        test = open_source(f"folder:{tmp_path}", "test")
+        train = open_dataset(f"folder:{tmp_path}", "train")
+        test = open_dataset(f"folder:{tmp_path}", "test")
         assert (len(train), len(test), train.labels) == (16, 4, ["cat", "dog"])
         names = {train.name(i) for i in range(16)}, {test.name(i) for i in range(4)}
         assert not names[0] & names[1]
         picture().save(tmp_path / "cat" / "new.jpg")
         again = {
-            s.name(i) for s in [open_source(f"folder:{tmp_path}", "test")] for i in range(len(s))
+            s.name(i) for s in [open_dataset(f"folder:{tmp_path}", "test")] for i in range(len(s))
         }
         assert len(again - names[1]) <= 1  # at most the new one joined
 
     def test_named_splits_are_used(self, tmp_path: Path) -> None:
         photographs(tmp_path / "train", each=3)
         photographs(tmp_path / "val", each=2)
-        assert len(open_source(f"folder:{tmp_path}", "train")) == 6
-        assert len(open_source(f"folder:{tmp_path}", "test")) == 4
+        assert len(open_dataset(f"folder:{tmp_path}", "train")) == 6
+        assert len(open_dataset(f"folder:{tmp_path}", "test")) == 4
 
     def test_bad_images_are_raised_or_skipped_and_listed(self, tmp_path: Path) -> None:
         photographs(tmp_path, each=8)
@@ -110,13 +110,13 @@ class TestSources:
             with pytest.raises(
                 DataError, match="1 of 17 images cannot be read.*bad_images=skip"
             ) as e:
-                open_source(train, split)
+                open_dataset(train, split)
             assert str(bad) in str(e.value)
-        sources = [open_source(train, split, bad_images="skip") for split in ("train", "test")]
+        sources = [open_dataset(train, split, bad_images="skip") for split in ("train", "test")]
         assert [[b.name for b in s.bad] for s in sources] == [[str(bad)]] * 2
         assert sum(len(s) for s in sources) == 16
         picture().save(bad)  # mended, in the same process
-        assert not open_source(train, "train").bad
+        assert not open_dataset(train, "train").bad
 
     @pytest.mark.parametrize(
         ("spec", "message"),
@@ -134,7 +134,7 @@ class TestSources:
         for file in (tmp_path / "one" / "dog").iterdir():
             file.unlink()
         with pytest.raises(DataError, match=message):
-            open_source(spec.format(tmp_path))
+            open_dataset(spec.format(tmp_path))
 
     def test_a_split_does_not_depend_on_how_the_folder_is_spelt(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -144,41 +144,41 @@ class TestSources:
         spellings = (f"folder:{tmp_path / 'photos'}", "folder:photos", "folder:./photos/../photos")
         held = []
         for spelling in spellings:
-            source = open_source(spelling, "test")
+            source = open_dataset(spelling, "test")
             held.append({Path(source.name(i)).resolve() for i in range(len(source))})
         assert held[0] == held[1] == held[2]
 
     def test_a_class_called_train_and_a_link_to_nowhere(self, tmp_path: Path) -> None:
         photographs(tmp_path)
         (tmp_path / "dog").rename(tmp_path / "train")
-        assert open_source(f"folder:{tmp_path}", "train").labels == ["cat", "train"]
+        assert open_dataset(f"folder:{tmp_path}", "train").labels == ["cat", "train"]
         (tmp_path / "cat" / "link.jpg").symlink_to("nowhere.jpg")
-        source = open_source(f"folder:{tmp_path}", "train", bad_images="skip")
+        source = open_dataset(f"folder:{tmp_path}", "train", bad_images="skip")
         assert [(Path(b.name).name, b.reason) for b in source.bad] == [
             ("link.jpg", "No such file or directory")
         ]
 
     def test_digits_and_limits_are_even(self) -> None:
-        source = open_source("digits", limit=50)
+        source = open_dataset("digits", limit=50)
         assert len(source) == 50
         assert np.bincount(source.targets()).tolist() == [5] * 10
-        assert len(open_source("digits", "train")) + len(open_source("digits", "test")) == 1797
-        rest, held = split_off(balanced(open_source("digits"), 100), 0.2)
+        assert len(open_dataset("digits", "train")) + len(open_dataset("digits", "test")) == 1797
+        rest, held = split_off(balanced(open_dataset("digits"), 100), 0.2)
         assert (len(rest), len(held)) == (80, 20)
 
     def test_a_data_set_of_the_datasets_library(self, tmp_path: Path) -> None:
         photographs(tmp_path / "set" / "train", each=5)
         spec = f"hub:{tmp_path / 'set'}"
-        train, test = open_source(spec, "train"), open_source(spec, "test")
+        train, test = open_dataset(spec, "train"), open_dataset(spec, "test")
         assert (len(train), len(test), train.labels) == (8, 2, ["cat", "dog"])
         assert train.read(0).dtype == torch.uint8
         (tmp_path / "set" / "train" / "cat" / "bad.jpg").write_text("dear diary")
         with pytest.raises(DataError, match=r"hub:.*: not an image"):
-            broken = open_source(spec, "train")
+            broken = open_dataset(spec, "train")
             [broken.read(i) for i in range(len(broken))]
-        assert len(open_source(spec, "train", bad_images="skip").bad) == 1
+        assert len(open_dataset(spec, "train", bad_images="skip").bad) == 1
         (tmp_path / "set" / "train" / "cat" / "bad.jpg").unlink()
-        stream = open_source(f"{spec}?streaming", "train", limit=7)
+        stream = open_dataset(f"{spec}?streaming", "train", limit=7)
         loader = Loader(stream, 3, canvas(16), seed=0)
         batches = list(loader.epoch(1))
         assert [len(b.images) for b in batches] == [3, 3, 1]
@@ -197,7 +197,7 @@ class TestLoader:
         assert (len(thrice), len(thrice.unique())) == (9, 3)
 
     def test_workers_and_late_starts_change_nothing(self, tmp_path: Path) -> None:
-        source = open_source(f"folder:{photographs(tmp_path)}", "train")
+        source = open_dataset(f"folder:{photographs(tmp_path)}", "train")
         batches = {
             workers: list(Loader(source, 3, canvas(16), seed=5, workers=workers).epoch(1))
             for workers in (0, 2)
@@ -211,7 +211,7 @@ class TestLoader:
         assert torch.equal(state, torch.get_rng_state()), "loading drew from the model's generator"
 
     def test_shards_are_parts_of_the_same_batches(self) -> None:
-        source = open_source("digits")
+        source = open_dataset("digits")
         whole = next(Loader(source, 8, lambda x: x, seed=0).epoch())
         parts = [next(Loader(source, 8, lambda x: x, seed=0, shard=(r, 2)).epoch()) for r in (0, 1)]
         assert sorted(torch.cat([p.indices for p in parts]).tolist()) == sorted(
@@ -247,7 +247,7 @@ class TestPreprocess:
             Preprocess(interpolation="cubic")
 
     def test_evaluation_sees_what_predict_sees(self, tmp_path: Path) -> None:
-        source = open_source(f"folder:{photographs(tmp_path)}", "test")
+        source = open_dataset(f"folder:{photographs(tmp_path)}", "test")
         preprocess = Preprocess((16, 16), 18)
         batch = next(Loader(source, 2, preprocess.crop).epoch())
         paths = [source.name(int(i)) for i in batch.indices]
@@ -263,8 +263,8 @@ class TestViews:
     def test_a_view_is_a_function_of_its_seed(self, channels: int) -> None:
         statistics = (0.5,) * channels, (0.5,) * channels
         preprocess = Preprocess((16, 16), None, "bilinear", *statistics)
-        config = ViewConfig(randaugment=2, jitter=0.2, erasing=0.5, mixup=0.3, cutmix=1.0)
-        views = TrainViews(config, preprocess, 6)
+        config = AugmentConfig(randaugment=2, jitter=0.2, erasing=0.5, mixup=0.3, cutmix=1.0)
+        views = TrainTransform(config, preprocess, 6)
         batch = self.batch(channels=channels)
         state = torch.get_rng_state()
         one, targets = views(*batch, seed=3)
@@ -280,8 +280,8 @@ class TestViews:
     def test_all_off_is_the_plain_image(self) -> None:
         images, labels, sizes = self.batch(16)
         preprocess = Preprocess((16, 16), None)
-        config = ViewConfig(crop="none", flip=0.0)
-        x, targets = TrainViews(config, preprocess, 6)(images, labels, sizes, seed=0)
+        config = AugmentConfig(crop="none", flip=0.0)
+        x, targets = TrainTransform(config, preprocess, 6)(images, labels, sizes, seed=0)
         torch.testing.assert_close(x, preprocess.normalise(images))
         assert torch.equal(targets, labels)
 
@@ -304,7 +304,7 @@ class TestViews:
         wide = torch.zeros(1, 1, 64, 64)
         y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
         wide[0, 0] = ((((y - 31.5) / 1.0) ** 2 + ((x - 31.5) * 2.0) ** 2) < 20**2).float()
-        config = ViewConfig(scale=(0.5, 0.5), ratio=(1.0, 1.0))
+        config = AugmentConfig(scale=(0.5, 0.5), ratio=(1.0, 1.0))
         draw = torch.Generator().manual_seed(0)
         crops = random_resized_crop(
             wide.expand(64, -1, -1, -1), torch.tensor([[100, 200]] * 64), (64, 64), config, draw
@@ -323,9 +323,9 @@ class TestViews:
         images = torch.full((400, 3, 8, 8), 255, dtype=torch.uint8)
         images[..., :4] = 128  # which half is bright tells whether it was flipped
         preprocess = Preprocess((8, 8), None, "nearest", (0.0,) * 3, (1.0,) * 3)
-        config = ViewConfig(crop="none", flip=0.5, erasing=0.5)
+        config = AugmentConfig(crop="none", flip=0.5, erasing=0.5)
         sizes = torch.tensor([[8, 8]] * 400)
-        x, _ = TrainViews(config, preprocess, 2)(images, torch.zeros(400).long(), sizes, seed=1)
+        x, _ = TrainTransform(config, preprocess, 2)(images, torch.zeros(400).long(), sizes, seed=1)
         erased = (x == 0).flatten(1).any(1)
         flipped = x[:, 0, :, 0].amax(1) > 0.9
         assert 0.4 < flipped[erased].float().mean() < 0.6
@@ -334,8 +334,8 @@ class TestViews:
         images, labels, sizes = self.batch(16)
         images[:] = torch.arange(6, dtype=torch.uint8)[:, None, None, None] * 40
         statistics = (0.0,) * 3, (1 / 255,) * 3
-        views = TrainViews(
-            ViewConfig(crop="none", flip=0, cutmix=1.0),
+        views = TrainTransform(
+            AugmentConfig(crop="none", flip=0, cutmix=1.0),
             Preprocess((16, 16), None, "nearest", *statistics),
             6,
         )
@@ -346,11 +346,11 @@ class TestViews:
     def test_settings_out_of_range_are_refused(self) -> None:
         for setting in ({"flip": 1.5}, {"mixup": -1.0}, {"scale": (0.5, 0.2)}, {"crop": "centre"}):
             with pytest.raises(ConfigError):
-                ViewConfig(**setting)  # type: ignore[arg-type]
+                AugmentConfig(**setting)  # type: ignore[arg-type]
 
 
 def test_tensor_sources_know_their_names() -> None:
-    source = TensorSource(
+    source = InMemoryDataset(
         torch.zeros(2, 1, 4, 4, dtype=torch.uint8),
         torch.tensor([0, 1]),
         ["a", "b"],

@@ -15,9 +15,9 @@ from vitrail.hub.load import at_size
 from vitrail.layers.position import resize_positions, rotate, rotation, sincos_positions
 from vitrail.lens.features import pca_colours
 from vitrail.lens.plots import panels
-from vitrail.lens.record import Look
+from vitrail.lens.record import AttentionTrace
 from vitrail.lens.shapes import shapes
-from vitrail.train.build import build_model, open_sources
+from vitrail.train.factory import build_model, open_datasets
 
 SIGNAL = {"image_size": (64,)}
 VIDEO = {"image_size": (4, 16, 16), "patch_size": (2, 8, 8)}
@@ -119,7 +119,7 @@ def test_rotations_make_attention_relative(grid: tuple[int, ...], head_dim: int)
 def test_lens_sees_every_grid_and_draws_the_flat(keywords: dict[str, Any]) -> None:
     model = small("ViT", **keywords)
     images = torch.randn(2, 3, *model.image_size)
-    look = Look(model, images)
+    look = AttentionTrace(model, images)
     assert look.attention[0].shape == (2, 2, *model.grid)
     assert look.rollout.shape == (2, *model.grid)
     assert pca_colours(look.features).shape == (2, *model.grid, 3)
@@ -136,7 +136,7 @@ def test_what_looks_at_frames_one_by_one_gives_no_map_of_all() -> None:
             model(videos)
         assert maps[0].shape[0] == 2 * 2  # a frame each
         with pytest.raises(TierError, match="at a time, not at all of the grid 2 x 2 x 2"):
-            Look(model, videos)
+            AttentionTrace(model, videos)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_one_number_sizes_every_axis() -> None:
 def test_training_refuses_what_its_sources_do_not_hold() -> None:
     run = tiny("model.options.image_size=[64]")
     with pytest.raises(ConfigError, match="takes 64 pixels, and sources hold flat images"):
-        build_model(run, open_sources(run).train)
+        build_model(run, open_datasets(run).train)
 
 
 def test_frames_in_time_have_places() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.contracts.small import CASES, IDS, small
-from vitrail.deploy import inference
+from vitrail.deploy import precision
 
 
 @pytest.mark.parametrize(("seconds", "precision"), [((2.0, 1.0), "bf16"), ((1.0, 0.95), "fp32")])
@@ -16,7 +16,7 @@ def test_the_quicker_one_is_chosen(
     times = iter(seconds)
     monkeypatch.setattr(inference, "_seconds", lambda *_: next(times))
     model = small("ViT")
-    choice = inference.fastest(model, torch.randn(1, 3, 32, 32))
+    choice = precision.fastest(model, torch.randn(1, 3, 32, 32))
     assert choice.precision == precision
     assert choice.speedup == (2.0 if precision == "bf16" else 1.0)
     assert (choice.model is model) == (precision == "fp32")
@@ -27,7 +27,7 @@ def test_the_quicker_one_is_chosen(
 def test_every_model_runs_in_half_precision(name: str, more: dict[str, Any]) -> None:
     model = small(name, **more)
     images = torch.randn(2, model.channels, *model.image_size)
-    half, full = inference.halve(model)(images), model(images)
+    half, full = precision.halve(model)(images), model(images)
     assert half.dtype == torch.float32
     assert (half - full).abs().max() < 0.1 * full.abs().max()
 
@@ -40,14 +40,14 @@ def test_half_precision_is_near_and_leaves_the_model_alone(name: str, more: dict
     model = small(name, **more)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     images = torch.randn(4, 3, 32, 32)
-    assert torch.isfinite(inference.halve(model)(images)).all()  # outside inference mode too
+    assert torch.isfinite(precision.halve(model)(images)).all()  # outside inference mode too
     with torch.inference_mode():
-        half = inference.halve(model)(images)
+        half = precision.halve(model)(images)
         full = model(images)
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, full, atol=0.02, rtol=0.05)
     assert not torch.equal(half, full)
     # The stream between blocks is float32: the last norm sees no rounding but that of its branches.
-    assert inference.halve(model).features(images).patches.dtype == torch.float32
+    assert precision.halve(model).features(images).patches.dtype == torch.float32
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
-    assert inference.fastest(model, images).precision in ("fp32", "bf16")
+    assert precision.fastest(model, images).precision in ("fp32", "bf16")

@@ -5,12 +5,12 @@ import torch
 import torch.nn.functional as F
 
 from vitrail.errors import ConfigError, TierError
-from vitrail.layers.attend import Attend, Attention
+from vitrail.layers.attention import Attend, Attention
 from vitrail.layers.block import DropPath, drop_path_rates
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patchify, unpatchify
 from vitrail.layers.position import resize_positions, rotate, rotation, sincos_positions
-from vitrail.models.base import Backbone, Features, Pyramid
+from vitrail.models.base import Backbone, Features, PyramidBackbone
 
 
 @pytest.mark.parametrize("patch", [(4,), (4, 2), (2, 4, 3)])
@@ -123,11 +123,11 @@ class Halve(torch.nn.Module):
     """A stage that averages 2 x 2 patches."""
 
     def forward(self, features: Features) -> Features:
-        image = F.avg_pool2d(features.image(), 2)
+        image = F.avg_pool2d(features.to_map(channels_first=True), 2)
         return features._replace(patches=image.flatten(2).mT, grid=tuple(image.shape[2:]))
 
 
-class Toy(Pyramid):
+class Toy(PyramidBackbone):
     """The least pyramid there is."""
 
     def __init__(self, image_size: int = 16, num_classes: int = 3) -> None:
@@ -156,7 +156,7 @@ def test_a_pyramid_shrinks_its_grid_and_refuses_to_drop() -> None:
     with pytest.raises(TierError, match="Toy needs every patch"):
         model.encode(dropped)
     with pytest.raises(TierError, match="no full grid"):
-        dropped.image()
+        dropped.to_map(channels_first=True)
 
 
 def test_the_mlp_is_the_same_with_and_without_gradients() -> None:

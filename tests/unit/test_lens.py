@@ -8,10 +8,10 @@ import torch
 import vitrail
 from tests.contracts.small import small
 from vitrail.errors import ConfigError, TierError
-from vitrail.layers.attend import Attend
+from vitrail.layers.attention import Attend
 from vitrail.lens.features import pca_colours, stretch
 from vitrail.lens.plots import panels
-from vitrail.lens.record import Look, observe, patch_maps, record
+from vitrail.lens.record import AttentionTrace, observe, patch_maps, record
 from vitrail.lens.rollout import rollout
 from vitrail.lens.shapes import shapes
 from vitrail.models.base import Features
@@ -29,7 +29,7 @@ def test_looking_does_not_change_a_bit() -> None:
     with record(model):
         assert torch.equal(model(IMAGES), expected)
     with torch.no_grad():
-        assert torch.equal(Look(model, IMAGES).logits, expected)
+        assert torch.equal(AttentionTrace(model, IMAGES).logits, expected)
 
 
 def test_taps_are_removed_even_after_an_error() -> None:
@@ -77,7 +77,7 @@ def test_a_look_is_what_was_recorded(name: str) -> None:
     model = small(name)
     with record(model) as maps, torch.no_grad():
         features = model.features(IMAGES)
-    look = Look(model, IMAGES)
+    look = AttentionTrace(model, IMAGES)
     prefix = features.prefix.shape[1]
     for layer in range(3):
         expected = patch_maps(maps[layer], (4, 4), prefix)
@@ -91,7 +91,7 @@ def test_a_look_is_what_was_recorded(name: str) -> None:
 def test_a_scan_sees_what_came_before_it() -> None:
     """The class token stands in the middle of 16 patches: each scan has seen one half."""
     model = small("VisionMamba")
-    look = Look(model, IMAGES)
+    look = AttentionTrace(model, IMAGES)
     assert look.names[0] == ("scan from the start", "scan from the end")
     from_start, from_end = look.attention[0][0].flatten(1)
     assert (from_start[:8] > 0).all()
@@ -233,7 +233,7 @@ def test_shapes_cost_no_memory() -> None:
 def test_a_look_in_half_precision_is_drawn(tmp_path: Path) -> None:
     from vitrail.lens.plots import look_figure
 
-    look = Look(small("ViT").bfloat16(), IMAGES.bfloat16())
+    look = AttentionTrace(small("ViT").bfloat16(), IMAGES.bfloat16())
     look_figure(torch.zeros(3, 32, 32, dtype=torch.uint8), look).savefig(tmp_path / "x.png", dpi=20)
 
 
@@ -244,4 +244,4 @@ def test_models_without_a_map_of_attention_show_their_stages() -> None:
     rows = panels(torch.zeros(3, 32, 32, dtype=torch.uint8), stages, index=1)
     captions = ["image", *(f"stage {i}, {n} × {n} (PCA)" for i, n in ((1, 16), (2, 8), (3, 4)))]
     assert [panel.caption for panel in rows[0]] == captions
-    assert isinstance(observe(small("ViT"), images), Look)
+    assert isinstance(observe(small("ViT"), images), AttentionTrace)

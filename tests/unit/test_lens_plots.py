@@ -10,12 +10,12 @@ import torch
 from tests.contracts.small import small
 from vitrail.errors import ConfigError, TierError
 from vitrail.lens import plots
-from vitrail.lens.record import Look
+from vitrail.lens.record import AttentionTrace
 
 
-def look_at(name: str, channels: int = 3) -> tuple[torch.Tensor, Look]:
+def look_at(name: str, channels: int = 3) -> tuple[torch.Tensor, AttentionTrace]:
     image = torch.randint(0, 256, (channels, 32, 32), dtype=torch.uint8)
-    return image, Look(small(name, channels=channels), image[None].float() / 255)
+    return image, AttentionTrace(small(name, channels=channels), image[None].float() / 255)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])

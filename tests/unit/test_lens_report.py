@@ -12,10 +12,10 @@ from safetensors.torch import save_file
 
 import vitrail
 from tests.contracts.small import small
-from vitrail.data.preprocess import Preprocess
+from vitrail.preprocess import Preprocess
 from vitrail.errors import ConfigError
-from vitrail.lens import page
-from vitrail.lens.palette import DARK, LIGHT
+from vitrail.lens import html
+from vitrail.lens.theme import DARK, LIGHT
 from vitrail.lens.report import example_sections, look_section, write_report
 
 METRICS = [
@@ -82,7 +82,7 @@ def test_a_report_holds_everything(tmp_path: Path) -> None:
     ):  # fmt: skip
         assert words in page, words
     assert "missing" not in page
-    assert page.count("<svg") == 3
+    assert html.count("<svg") == 3
     assert "&lt;b&gt;cat&lt;/b&gt;" in page, "labels must be escaped"
     assert "<b>cat</b>" not in page
     Balanced(page)
@@ -132,7 +132,7 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path: Path) -> None:
     )
     page = write_report(tmp_path).read_text()
     assert "no model yet: let it finish, with --resume; no evaluation" in page
-    assert page.count("<svg") == 2
+    assert html.count("<svg") == 2
     Balanced(page)
 
 
@@ -196,7 +196,7 @@ def test_many_classes_with_any_names(tmp_path: Path) -> None:
         confusion[2] = [0] * count
         page = write_report(change(run, confusion=confusion)).read_text()
         assert "猫" in page
-        assert page.count("no images</td>") == 1 if count <= 40 else "no images</td>" not in page
+        assert html.count("no images</td>") == 1 if count <= 40 else "no images</td>" not in page
         assert ('<table class="matrix"' in page) == (count <= 60)
         assert ("and 30 easier ones" in page) == (count == 70)
         assert (">2</td>" in page) == numbers
@@ -219,7 +219,7 @@ def test_small_pictures_keep_their_pixels() -> None:
 
     for side, kept in ((28, True), (600, False)):
         pixels = torch.randint(0, 256, (side, side, 3), dtype=torch.uint8).numpy()
-        drawn = page.picture(pixels, 'a "quoted" name')
+        drawn = html.picture(pixels, 'a "quoted" name')
         assert "a &quot;quoted&quot; name" in drawn
         assert ('class="small"' in drawn) == kept
         data = base64.b64decode(drawn.partition("base64,")[2].rstrip('">'))

@@ -13,8 +13,8 @@ import transformers
 
 from tests.unit.test_data import picture
 from vitrail.data import text
-from vitrail.data.open import open_source
-from vitrail.data.sources import TensorSource, split_off
+from vitrail.data.registry import open_dataset
+from vitrail.data.dataset import InMemoryDataset, split_off
 from vitrail.data.text import Captions, Tokenizer, texts_of
 from vitrail.errors import ConfigError, DataError
 
@@ -131,9 +131,9 @@ def test_a_tokenizer_round_trips(tmp_path: Path, openai: Tokenizer) -> None:
         Tokenizer.load(tmp_path / "other.json")
 
 
-def labelled(labels: list[str]) -> TensorSource:
+def labelled(labels: list[str]) -> InMemoryDataset:
     images = torch.zeros(6, 1, 8, 8, dtype=torch.uint8)
-    return TensorSource(images, torch.arange(6) % 2, labels, ((0.5,), (0.5,)), "made")
+    return InMemoryDataset(images, torch.arange(6) % 2, labels, ((0.5,), (0.5,)), "made")
 
 
 def test_captions_of_labels_are_a_function_of_the_seed() -> None:
@@ -176,7 +176,7 @@ def captioned(root: Path, suffix: str, count: int = 6) -> None:
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])
 def test_a_folder_of_captions(suffix: str, tmp_path: Path) -> None:
     captioned(tmp_path / "all", suffix)
-    train, test = (open_source(f"captions:{tmp_path / 'all'}", s) for s in ("train", "test"))
+    train, test = (open_dataset(f"captions:{tmp_path / 'all'}", s) for s in ("train", "test"))
     assert (len(train), len(test), train.labels) == (5, 1, [])
     for source in (train, test, split_off(train, 0.5)[1]):
         for i in range(len(source)):
@@ -187,7 +187,7 @@ def test_a_folder_of_captions(suffix: str, tmp_path: Path) -> None:
     assert torch.equal(ids, tokenizer([train.captions[3], train.captions[1]]))
     captioned(tmp_path / "parts" / "train", suffix)
     captioned(tmp_path / "parts" / "val", suffix, 3)
-    sizes = [len(open_source(f"captions:{tmp_path / 'parts'}", s)) for s in ("train", "test")]
+    sizes = [len(open_dataset(f"captions:{tmp_path / 'parts'}", s)) for s in ("train", "test")]
     assert sizes == [6, 3]
 
 
@@ -196,23 +196,23 @@ def test_captions_that_are_amiss_are_told(tmp_path: Path) -> None:
     root.mkdir()
     spec, file = f"captions:{root}", root / "metadata.jsonl"
     with pytest.raises(DataError, match=r"has no metadata\.jsonl or metadata\.csv"):
-        open_source(spec)
+        open_dataset(spec)
     file.write_text('{"file_name": "a.png", "text": "a"}\n{"file_name": ')
     with pytest.raises(DataError, match=r"metadata\.jsonl: line 2 is no JSON"):
-        open_source(spec)
+        open_dataset(spec)
     file.write_text('{"file_name": "a.png", "caption": "a"}\n')
     with pytest.raises(
         DataError, match="row 1 has file_name, caption: file_name and text are need"
     ):
-        open_source(spec)
+        open_dataset(spec)
     file.write_text('{"file_name": "a.png", "text": "a"}\n')
     with pytest.raises(DataError, match="lists 1 images: two or more"):
-        open_source(spec)
+        open_dataset(spec)
     for name in "abc":
         with file.open("a") as lines:
             lines.write(f'{{"file_name": "{name}.png", "text": "{name}"}}\n')
         if name != "b":
             picture().save(root / f"{name}.png")
     with pytest.raises(DataError, match=r"b\.png \(No such file"):
-        open_source(spec)
-    assert "b" not in open_source(spec, bad_images="skip").captions
+        open_dataset(spec)
+    assert "b" not in open_dataset(spec, bad_images="skip").captions

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vitrail
-from vitrail.deploy.stepping import Stepper
+from vitrail.deploy.stream import Stepper
 from vitrail.errors import ConfigError, DataError, LoadError, TierError
 from vitrail.layers.position import rotate, rotation
-from vitrail.layers.ssm import Mamba
-from vitrail.layers.ssm_block import MambaBlock, PairedBlocks
+from vitrail.layers.mamba import Mamba
+from vitrail.layers.mamba_block import MambaBlock, PairedBlocks
 from vitrail.models import vim_official
 from vitrail.models.vim import POOLS, ROPE_GRID, ROPE_THETA, VisionMamba
 
@@ -108,7 +108,7 @@ def test_a_flip_and_a_shuffle_are_of_the_whole_sequence(pool: str) -> None:
 @pytest.mark.parametrize("pool", ["cls-middle", "cls-both"])
 def test_the_class_token_speaks_for_the_reordered_sequence(pool: str, position: str) -> None:
     model, given = tiny(pool=pool, position=position, augment=(1.0, 0.0)), images()
-    tokens, context, _ = model.unroll(model.embed(given))
+    tokens, context, _ = model.to_sequence(model.embed(given))
     places = model.order(PATCHES).argsort()
     reordered = model.norm(model.run_blocks(tokens.flip(1), *context)).flip(1)
     plain = model.features(given)
@@ -163,20 +163,20 @@ def test_a_random_class_token_stands_anywhere_and_positions_follow() -> None:
     token = model.class_token.expand(2, -1, -1)
     for _ in range(200):
         embedded = model.embed(given)
-        tokens = model.unroll(embedded).tokens - model.position
+        tokens = model.to_sequence(embedded).tokens - model.position
         place = int((tokens - model.class_token).abs().amax((0, 2)).argmin())
         expected = torch.cat([raw[:, :place], token, raw[:, place:]], dim=1)
         torch.testing.assert_close(tokens, expected, rtol=0, atol=1e-5)
         seen.add(place)
     assert seen == set(range(PATCHES + 1))
-    head = model.eval().unroll(model.embed(given)).tokens - model.position
+    head = model.eval().to_sequence(model.embed(given)).tokens - model.position
     torch.testing.assert_close(head, torch.cat([token, raw], 1), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("pool", ["cls-middle", "cls-random", "mean"])
 def test_dropout_drops_a_token_once(pool: str) -> None:
     model = tiny(pool=pool, position="none", emb_dropout=0.5, dim=64).train()
-    tokens = model.unroll(model.embed(images(32))).tokens
+    tokens = model.to_sequence(model.embed(images(32))).tokens
     assert (tokens == 0).float().mean().item() == pytest.approx(0.5, abs=0.02)
 
 
@@ -216,7 +216,7 @@ def test_a_pair_is_one_layer_ahead_and_one_on_the_flipped_sequence(
     kind: str, more: str, position: str
 ) -> None:
     model = tiny(mixer=f"{kind}+paired{more}", depth=4, position=position, layer_scale=0.7).double()
-    tokens, (turn, order), _ = model.unroll(model.embed(images().double()))
+    tokens, (turn, order), _ = model.to_sequence(model.embed(images().double()))
     expected = tokens
     for block in model.blocks:
         ahead, back = block.ahead, block.back or block.ahead
@@ -247,7 +247,7 @@ def test_pairs_need_an_even_depth() -> None:
 def sequence(model: VisionMamba) -> tuple[Tensor, Any, Tensor]:
     """Its tokens, what they were embedded as, and what all layers make of them."""
     embedded = model.embed(images())
-    tokens, context, _ = model.unroll(embedded)
+    tokens, context, _ = model.to_sequence(embedded)
     return tokens, embedded, model.run_blocks(tokens, *context)
 
 
@@ -281,7 +281,7 @@ def test_steps_where_patches_were_dropped(position: str) -> None:
     model = tiny(mixer="forward", position=position)
     kept = torch.stack([torch.randperm(PATCHES)[:5].sort().values for _ in range(2)])
     features = model.embed(images()).take(kept)
-    tokens, context, _ = model.unroll(features)
+    tokens, context, _ = model.to_sequence(features)
     steps = Stepper(model, features)
     found = torch.cat([steps(token) for token in tokens.split(1, dim=1)], dim=1)
     torch.testing.assert_close(found, model.run_blocks(tokens, *context), rtol=1e-4, atol=1e-5)
@@ -308,7 +308,7 @@ def test_forward_only_is_the_forward_direction_alone(mixer: str) -> None:
     tokens, embedded, whole = sequence(model)
     found = Stepper(model, embedded, forward_only=True)(tokens)
     assert not torch.allclose(found, whole, atol=1e-3)
-    context = model.unroll(embedded).context
+    context = model.to_sequence(embedded).context
     torch.testing.assert_close(found, alone.run_blocks(tokens, *context), rtol=1e-4, atol=1e-5)
 
 

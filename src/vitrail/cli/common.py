@@ -76,7 +76,7 @@ def read_images(
 
 def prepare(model: "Backbone", precision: str, crops: "Tensor") -> "nn.Module":
     """The module to run: as asked, or for "auto" the quickest on a batch like `crops`."""
-    from vitrail.deploy.inference import fastest, halve
+    from vitrail.deploy.precision import fastest, halve
 
     if precision == "fp32":
         return model
@@ -96,7 +96,7 @@ def kept_method(ref: str, labels: list[str] | None = None) -> "Method":
 
     labels: what images may show, for one that reads words. Raises `ConfigError` if it is none.
     """
-    from vitrail.hub.method import FOLDER, load_method
+    from vitrail.hub.method_folder import FOLDER, load_method
 
     if labels is not None or (Path(ref) / FOLDER).is_dir():
         method = load_method(ref)

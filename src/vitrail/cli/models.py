@@ -13,7 +13,7 @@ def run(
     pattern: Annotated[str, typer.Argument(help="A shell pattern, such as 'deit*'.")] = "*",
 ) -> None:
     """Lists the models that can be built by name: parameters, multiply-adds for one image."""
-    from vitrail.lens.catalogue import catalogue, multiply_adds
+    from vitrail.models.catalog import catalogue, multiply_adds
 
     found = False
     for entry in catalogue():

@@ -28,8 +28,8 @@ def run(
 ) -> None:
     """Trains a model and writes a report. Docs: docs/config.md lists all settings."""
     from vitrail.lens.report import percent, write_report
-    from vitrail.train.loop import train
-    from vitrail.train.run import make_run, read_run
+    from vitrail.train.trainer import train
+    from vitrail.train.config import make_config, read_config
 
     changes = list(overrides or ())
     if what is not None and "=" in what.split(":")[0]:
@@ -40,11 +40,11 @@ def run(
             raise ConfigError(
                 "nothing to train on: give a recipe or images, as in `vitrail train folder:PHOTOS`."
             )
-        settings, name = read_run(folder / "run.yaml", changes), folder.name
+        settings, name = read_config(folder / "run.yaml", changes), folder.name
     elif what.endswith((".yaml", ".yml")):
-        settings, name = read_run(what, changes), Path(what).stem
+        settings, name = read_config(what, changes), Path(what).stem
     else:
-        settings = make_run({"data": {"source": what}}, changes)
+        settings = make_config({"data": {"source": what}}, changes)
         name = Path(what.partition(":")[2] or what).name
     folder = folder or Path("runs") / name
     command = shlex.join(["vitrail", *sys.argv[1:]])

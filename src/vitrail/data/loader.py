@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from vitrail.data.images import to_tensor
-from vitrail.data.preprocess import resize
-from vitrail.data.sources import Source, StreamSource, TensorSource
+from vitrail.preprocess import resize
+from vitrail.data.dataset import ImageDataset, StreamedDataset, InMemoryDataset
 
 Fit = Callable[[Tensor], Tensor]  # uint8 (C, H, W) → uint8 (C, *size), the same for every image
 
@@ -52,7 +52,7 @@ def order(length: int, seed: int | None, epoch: int, repeats: int = 1) -> Tensor
 
 
 class _Items(Dataset[tuple[Tensor, int, Tensor, int]]):
-    def __init__(self, source: Source, fit: Fit) -> None:
+    def __init__(self, source: ImageDataset, fit: Fit) -> None:
         self.source, self.fit, self.targets = source, fit, source.targets()
 
     def __getitem__(self, index: int) -> tuple[Tensor, int, Tensor, int]:
@@ -70,7 +70,7 @@ class Loader:
 
     def __init__(
         self,
-        source: Source,
+        source: ImageDataset,
         batch_size: int,
         fit: Fit,
         *,
@@ -91,13 +91,13 @@ class Loader:
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """The epoch's batches from number `start` on."""
-        if isinstance(self.source, StreamSource):
+        if isinstance(self.source, StreamedDataset):
             yield from self._stream(self.source, epoch, start)
             return
         indices = order(len(self.source), self.seed, epoch, self.repeats)
         rank, processes = self.shard
         batches = [b[rank::processes] for b in indices.split(self.batch_size)][start : len(self)]
-        if isinstance(self.source, TensorSource) and self._fits(self.source):
+        if isinstance(self.source, InMemoryDataset) and self._fits(self.source):
             for chosen in batches:
                 yield self._gather(self.source, chosen)
             return
@@ -112,15 +112,15 @@ class Loader:
             warnings.filterwarnings("ignore", "This DataLoader will create")  # the user's choice
             yield from loader
 
-    def _fits(self, source: TensorSource) -> bool:
+    def _fits(self, source: InMemoryDataset) -> bool:
         """Whether images already have the size wanted: then a batch is one indexing."""
         return torch.equal(self.fit(source.images[0]), source.images[0])
 
-    def _gather(self, source: TensorSource, chosen: Tensor) -> Batch:
+    def _gather(self, source: InMemoryDataset, chosen: Tensor) -> Batch:
         sizes = torch.tensor(source.images.shape[2:]).expand(len(chosen), 2)
         return Batch(source.images[chosen], source._targets[chosen], sizes, chosen)
 
-    def _stream(self, source: StreamSource, epoch: int, start: int) -> Iterator[Batch]:
+    def _stream(self, source: StreamedDataset, epoch: int, start: int) -> Iterator[Batch]:
         rank, processes = self.shard
         items = []
         for image, label, position in source.stream(self.seed, epoch, start * self.batch_size):

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitrail.data.sources import Source
+from vitrail.data.dataset import ImageDataset
 from vitrail.errors import ConfigError, DataError, check_range
 
 START, END, PAD = "<|startoftext|>", "<|endoftext|>", "<|pad|>"
@@ -153,7 +153,7 @@ class Captions:
     """
 
     def __init__(
-        self, source: Source, tokenizer: Any, templates: Sequence[str] = ("a photo of a {}.",)
+        self, source: ImageDataset, tokenizer: Any, templates: Sequence[str] = ("a photo of a {}.",)
     ) -> None:
         self.source, self.tokenizer, self.templates = source, tokenizer, templates
         self.table: Tensor | None = None
@@ -170,7 +170,7 @@ class Captions:
         return self.table[which, labels.cpu()]
 
 
-def texts_of(source: Source, templates: Sequence[str]) -> list[str]:
+def texts_of(source: ImageDataset, templates: Sequence[str]) -> list[str]:
     """All that `Captions` may say of a source: what a vocabulary is learned from."""
     if source.captions:
         return list(source.captions)
@@ -189,7 +189,7 @@ def clean(text: str) -> str:
     return html.unescape(html.unescape(text)).translate(PLAIN)
 
 
-def _labels(source: Source) -> list[str]:
+def _labels(source: ImageDataset) -> list[str]:
     if not source.labels:
         raise DataError(
             "these images have neither captions nor labels: name them as captions:PATH, a folder "

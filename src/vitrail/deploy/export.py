@@ -24,14 +24,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vitrail.deploy.inference import HalfLinear
+from vitrail.deploy.precision import HalfLinear
 from vitrail.errors import ConfigError, VitrailError
 from vitrail.files import TEMPORARY, atomic_write
 from vitrail.hub.load import at_size
 from vitrail.layers.patch import AXES, PatchEmbed, to_tuple
-from vitrail.layers.ssm import Mamba
-from vitrail.layers.tap import Tapped
-from vitrail.models.base import Backbone, Sequence
+from vitrail.layers.mamba import Mamba
+from vitrail.layers.recording import RecordedMixer
+from vitrail.models.base import Backbone, SequenceBackbone
 
 OPSET = 20  # from here on GELU is one node, and onnxruntime has it since 1.17
 OPSETS = (18, 23)  # what PyTorch translates to
@@ -110,7 +110,7 @@ def _plain(model: Backbone) -> Backbone:
         )
     plain = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     for module in plain.modules():
-        if isinstance(module, Tapped):
+        if isinstance(module, RecordedMixer):
             module.tap = None
         if isinstance(module, Mamba):
             module.backend = "torch"
@@ -125,7 +125,7 @@ def _size(model: Backbone, image_size: int | tuple[int, ...] | None) -> tuple[in
 
 def _embed(model: Backbone) -> PatchEmbed:
     embed = getattr(model, "patch_embed", None)
-    if not isinstance(model, Sequence) or not isinstance(embed, PatchEmbed):
+    if not isinstance(model, SequenceBackbone) or not isinstance(embed, PatchEmbed):
         raise ConfigError(
             f"{type(model).__name__} cannot be exported for any size: leave out dynamic_size, and "
             "give image_size."

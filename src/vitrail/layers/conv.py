@@ -49,7 +49,7 @@ class ConditionalPosition(DepthwiseConv):
         return x + super().forward(x)
 
 
-class Coarsen(nn.Module):
+class StridedConvNorm(nn.Module):
     """A map on a coarser grid: a convolution with a stride, then a LayerNorm.
 
     Patches of `kernel` × `kernel` places: side by side where that is the stride too, and what is

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 
-class TwoHeads(nn.Module):
+class DistillationHeads(nn.Module):
     """Two heads, the second of which learns from a teacher; the logits are their mean.
 
     Touvron et al. 2020 (DeiT), https://arxiv.org/abs/2012.12877. `apart`: each reads its own half

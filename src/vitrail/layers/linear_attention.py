@@ -5,10 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
-from vitrail.layers.attend import Attend, divide
+from vitrail.layers.attention import Attend, divide
 from vitrail.layers.linear import Linear
 from vitrail.layers.position import Grid, resize_positions
-from vitrail.layers.tap import Tapped
+from vitrail.layers.recording import RecordedMixer
 from vitrail.layers.tokens import take
 
 
@@ -66,7 +66,7 @@ class Linformer(nn.Module):
         return self.dropout(self.proj(self.attend(q, k, v).transpose(1, 2).flatten(2)))
 
 
-class Nystrom(Tapped):
+class Nystrom(RecordedMixer):
     """softmax(q k̃ᵀ) softmax(q̃ k̃ᵀ)⁺ softmax(q̃ kᵀ) v, by landmarks q̃ and k̃ (Xiong et al. 2021).
 
     https://arxiv.org/abs/2102.03902. In place of `Attend`. A landmark is the mean of a run of
@@ -123,7 +123,7 @@ class Nystrom(Tapped):
         return z.view(shape)
 
 
-class Performer(Tapped):
+class Performer(RecordedMixer):
     """φ(q) (φ(k)ᵀ v) / (φ(q) φ(k)ᵀ 1), with E[φ(q) φ(k)ᵀ] = exp(q kᵀ / √d): FAVOR+.
 
     Choromanski et al. 2020, https://arxiv.org/abs/2009.14794. In place of `Attend`. φ(x) =

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from vitrail.errors import TierError
 from vitrail.lens.features import pca_colours, stretch
-from vitrail.lens.palette import LIGHT
-from vitrail.lens.record import Look, pick
+from vitrail.lens.theme import LIGHT
+from vitrail.lens.record import AttentionTrace, pick
 from vitrail.models.base import Features
 
 HEAT = colormaps["inferno"]  # even steps, and told apart by the colour-blind
@@ -41,7 +41,7 @@ class Panel(NamedTuple):
 
 def panels(
     image: Tensor,
-    look: Look | Sequence[Features],
+    look: AttentionTrace | Sequence[Features],
     *,
     index: int = 0,
     layers: Sequence[int] = (-1,),
@@ -54,7 +54,7 @@ def panels(
     the batch of `look`, whose patch colours mean the same in all its images. `look` is what
     `observe` gives: of features alone, these are `stage_panels`.
     """
-    if not isinstance(look, Look):
+    if not isinstance(look, AttentionTrace):
         return stage_panels(image, look, index)
     image = enlarge(image.cpu())
     chosen = pick(layers, look.depth, "attention layer")
@@ -150,7 +150,7 @@ def enlarge(image: Tensor, least: int = 224) -> Tensor:
 
 def look_figure(
     image: Tensor,
-    look: Look | Sequence[Features],
+    look: AttentionTrace | Sequence[Features],
     *,
     index: int = 0,
     layers: Sequence[int] = (-1,),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, TierError
-from vitrail.layers.tap import Tapped
+from vitrail.layers.recording import RecordedMixer
 from vitrail.lens.rollout import follow
 from vitrail.models.base import Backbone, Features
 
@@ -16,9 +16,9 @@ SHOWN = 5  # stages side by side
 Maps = dict[int, Tensor]  # layer → weights (B, heads, N, N): row i is where token i looks
 
 
-def taps(model: nn.Module) -> list[Tapped]:
+def taps(model: nn.Module) -> list[RecordedMixer]:
     """The mixers that show where tokens look, in order. Raises `TierError` if there are none."""
-    found = [module for module in model.modules() if isinstance(module, Tapped)]
+    found = [module for module in model.modules() if isinstance(module, RecordedMixer)]
     if not found:
         raise TierError(f"{type(model).__name__} has no attention to record.")
     return found
@@ -69,7 +69,7 @@ def record(
         yield maps
 
 
-class Look:
+class AttentionTrace:
     """One forward pass, looked at: where each head looks, rollout, last features, logits.
 
     Weights are followed as they come, not kept: a large image costs one layer's (N, N), not all.
@@ -103,13 +103,13 @@ class Look:
         return len(self.attention)
 
 
-def observe(model: Backbone, images: Tensor) -> Look | list[Features]:
-    """A `Look`; of a model whose layers see windows or a changing grid, features of its stages.
+def observe(model: Backbone, images: Tensor) -> AttentionTrace | list[Features]:
+    """A `AttentionTrace`; of a model whose layers see windows or a changing grid, features of its stages.
 
     images float (B, C, *size), normalised. Stages are a pyramid's, or four blocks spread evenly.
     """
     try:
-        return Look(model, images)
+        return AttentionTrace(model, images)
     except TierError:
         depth = model.depth
         chosen = range(depth) if depth <= SHOWN else [depth * (i + 1) // 4 - 1 for i in range(4)]

@@ -11,9 +11,10 @@ import safetensors.torch
 from torch import Tensor
 
 from vitrail.errors import ConfigError, VitrailError
-from vitrail.hub import artifact
+from vitrail.hub import model_folder
 from vitrail.hub.load import load
-from vitrail.lens import page, plots
+from vitrail.lens import plots
+from vitrail.lens import html
 from vitrail.lens.record import observe
 from vitrail.models.base import Backbone
 
@@ -58,16 +59,16 @@ def write_report(run: str | Path) -> Path:
     body = [_headline(run, lines, evaluation, model)]
     if missing:
         told = f"Parts of this run are missing: {'; '.join(missing)}."
-        body.append(page.paragraph(told, "note"))
+        body.append(html.paragraph(told, "note"))
     if kept := evaluation.get("weights"):
-        body.append(page.paragraph(f"Judged and kept are the weights of the {kept}.", "quiet"))
+        body.append(html.paragraph(f"Judged and kept are the weights of the {kept}.", "quiet"))
     if judge := evaluation.get("judge"):
         told = f"It learned no labels: a class is what its {judge} among training images have."
-        body.append(page.paragraph(told, "quiet"))
+        body.append(html.paragraph(told, "quiet"))
     if model is not None and model.origin:
-        body.append(page.paragraph(f"The weights began from: {model.origin}."))
+        body.append(html.paragraph(f"The weights began from: {model.origin}."))
     if lines:
-        body.append(page.section("How training went", page.charts(plots.curves(lines))))
+        body.append(html.section("How training went", html.charts(plots.curves(lines))))
     body += _what_was_drawn(run)
     if judged:
         body += _where_it_errs(evaluation, images)
@@ -77,7 +78,7 @@ def write_report(run: str | Path) -> Path:
     name = type(model).__name__ if model is not None else "A model"
     source = _source(run)
     title = f"{name} trained on {source}" if source else f"{name} trained by Vitrail"
-    return page.write(run / "report.html", title, f"Run {run.resolve().name}", body)
+    return html.write(run / "report.html", title, f"Run {run.resolve().name}", body)
 
 
 def look_section(
@@ -89,8 +90,8 @@ def look_section(
 ) -> str:
     """A page's section on one image: uint8 (C, H, W), already cropped to the model's size."""
     (rows,) = _look_at(model, image[None], layers, heads)
-    origin = [page.paragraph(model.origin, "quiet")] if model.origin else []
-    return page.section(name, *rows, *origin)
+    origin = [html.paragraph(model.origin, "quiet")] if model.origin else []
+    return html.section(name, *rows, *origin)
 
 
 def example_sections(run: Path, count: int = 2) -> list[str]:
@@ -127,7 +128,7 @@ def _headline(
             (f"{_seconds(timing) / 60:.1f} min", "training"),
             (f"{rates[len(rates) // 2]:,.0f}", "images a second"),
         ]
-    return page.figures(pairs)
+    return html.figures(pairs)
 
 
 def _what_was_drawn(run: Path) -> list[str]:
@@ -137,11 +138,11 @@ def _what_was_drawn(run: Path) -> list[str]:
         kinds.setdefault(file.stem.rpartition("-")[0], []).append(file)
     sections = []
     for kind, files in kinds.items():
-        parts = [page.paragraph(DRAWN.get(kind, ""), "quiet")]
+        parts = [html.paragraph(DRAWN.get(kind, ""), "quiet")]
         for file in dict.fromkeys([files[0], files[-1]]):
             step = int(file.stem.rpartition("-")[2])
-            parts += [page.paragraph(f"Step {step:,}"), _embedded(file, f"{kind}, step {step}")]
-        sections.append(page.section(kind.capitalize(), *parts))
+            parts += [html.paragraph(f"Step {step:,}"), _embedded(file, f"{kind}, step {step}")]
+        sections.append(html.section(kind.capitalize(), *parts))
     return sections
 
 
@@ -149,7 +150,7 @@ def _embedded(file: Path, words: str) -> str:
     from PIL import Image
 
     with Image.open(file) as image:
-        return page.picture(image.convert("RGB"), words, most=1400)
+        return html.picture(image.convert("RGB"), words, most=1400)
 
 
 def _seconds(timing: list[dict[str, Any]]) -> float:
@@ -165,21 +166,21 @@ def _where_it_errs(evaluation: dict[str, Any], images: Tensor | None) -> list[st
     labels = evaluation["labels"]
     shown = _classes(evaluation)
     hidden = len(labels) - LISTED
-    more = [page.paragraph(f"and {hidden} easier ones", "quiet")] if hidden > 0 else []
-    classes = page.section("Accuracy of each class, hardest first", shown, *more)
+    more = [html.paragraph(f"and {hidden} easier ones", "quiet")] if hidden > 0 else []
+    classes = html.section("Accuracy of each class, hardest first", shown, *more)
     if len(labels) <= CROSSED:
-        told = page.paragraph("Rows are the truth, columns what the model said.", "quiet")
-        crossed = page.section("What is taken for what", told, _matrix(evaluation))
-        parts = [page.sides(classes, crossed)] if len(labels) <= NUMBERED else [classes, crossed]
+        told = html.paragraph("Rows are the truth, columns what the model said.", "quiet")
+        crossed = html.section("What is taken for what", told, _matrix(evaluation))
+        parts = [html.sides(classes, crossed)] if len(labels) <= NUMBERED else [classes, crossed]
     else:
         parts = [classes]
     if images is not None and evaluation["mistakes"]:
         told = "Wrong, and surest of it. Here wrong labels come to light, too."
         gallery = "".join(_mistake(entry, labels, images) for entry in evaluation["mistakes"])
         parts.append(
-            page.section(
+            html.section(
                 "Most confident mistakes",
-                page.paragraph(told, "quiet"),
+                html.paragraph(told, "quiet"),
                 f'<div class="gallery">{gallery}</div>',
             )
         )
@@ -200,9 +201,9 @@ def _classes(evaluation: dict[str, Any]) -> str:
             most = f"{labels[-other]} ({times})"
         value = percent(part) if sum(confusion[index]) else "no images"
         rows.append(
-            f'<tr><td>{page.text(labels[index])}</td><td width="28%"><span class="bar" '
+            f'<tr><td>{html.text(labels[index])}</td><td width="28%"><span class="bar" '
             f'style="--part:{100 * part:.1f}%"></span></td><td class="number">{value}</td>'
-            f'<td class="quiet">{page.text(most)}</td></tr>'
+            f'<td class="quiet">{html.text(most)}</td></tr>'
         )
     return f'<table class="list">{"".join(rows)}</table>'
 
@@ -223,7 +224,7 @@ def _matrix(evaluation: dict[str, Any]) -> str:
     ]
     worst = max([*errors, 0.05])  # a few errors do not look like many
     names = [label if len(label) <= 24 else f"{label[:23]}…" for label in labels]
-    head = "".join(f'<th scope="col">{page.text(name)}</th>' for name in names)
+    head = "".join(f'<th scope="col">{html.text(name)}</th>' for name in names)
     rows = []
     for i, row in enumerate(confusion):
         cells = []
@@ -233,8 +234,8 @@ def _matrix(evaluation: dict[str, Any]) -> str:
             kind = ("right" if i == j else "missed") + (" deep" if part > 0.6 else "")
             style = f' class="{kind}" style="--part:{100 * part:.0f}%"' if count else ""
             number = str(count) if count and len(labels) <= NUMBERED else ""
-            cells.append(f'<td{style} title="{page.text(told)}">{number}</td>')
-        rows.append(f'<tr><th scope="row">{page.text(names[i])}</th>{"".join(cells)}</tr>')
+            cells.append(f'<td{style} title="{html.text(told)}">{number}</td>')
+        rows.append(f'<tr><th scope="row">{html.text(names[i])}</th>{"".join(cells)}</tr>')
     cell = min(34, (440 if len(labels) <= NUMBERED else 900) // len(labels))
     return (
         f'<div class="scroll"><table class="matrix" style="--cell:{cell}px">'
@@ -243,23 +244,23 @@ def _matrix(evaluation: dict[str, Any]) -> str:
 
 
 def _mistake(entry: dict[str, Any], labels: Sequence[str], images: Tensor) -> str:
-    truth, predicted = page.text(labels[entry["truth"]]), page.text(labels[entry["predicted"]])
-    drawn = page.picture(plots.as_picture(images[entry["image"]]), labels[entry["truth"]], 224)
+    truth, predicted = html.text(labels[entry["truth"]]), html.text(labels[entry["predicted"]])
+    drawn = html.picture(plots.as_picture(images[entry["image"]]), labels[entry["truth"]], 224)
     return (
-        f'<figure title="{page.text(entry["name"])}">{drawn}{truth}<br>'
+        f'<figure title="{html.text(entry["name"])}">{drawn}{truth}<br>'
         f'<span class="wrong">taken for {predicted}, {entry["confidence"]:.0%}</span></figure>'
     )
 
 
 def _what_it_looks_at(model: Backbone, evaluation: dict[str, Any], images: Tensor) -> list[str]:
-    told = page.paragraph(f"{HOW_TO_READ}, here in all examples.", "quiet")
+    told = html.paragraph(f"{HOW_TO_READ}, here in all examples.", "quiet")
     try:
         return [
-            page.section("What it looks at", told),
+            html.section("What it looks at", told),
             *_examples(model, evaluation, images, LOOKED_AT),
         ]
     except VitrailError as problem:
-        return [page.section("What it looks at", page.paragraph(str(problem), "note"))]
+        return [html.section("What it looks at", html.paragraph(str(problem), "note"))]
 
 
 def _examples(model: Backbone, evaluation: dict[str, Any], images: Tensor, count: int) -> list[str]:
@@ -273,7 +274,7 @@ def _examples(model: Backbone, evaluation: dict[str, Any], images: Tensor, count
         truth, predicted = labels[entry["truth"]], labels[entry["predicted"]]
         seen = f"taken for {predicted}" if predicted != truth else "recognised"
         name = f"{truth}, {seen} ({entry['confidence']:.0%})"
-        sections.append(page.section(name, *rows, level=3))
+        sections.append(html.section(name, *rows, level=3))
     return sections
 
 
@@ -287,7 +288,7 @@ def _look_at(
     look = observe(model, model.preprocess.normalise(images.to(device)))
     return [
         [
-            page.strip(row)
+            html.strip(row)
             for row in plots.panels(image, look, index=index, layers=layers, heads=heads)
         ]
         for index, image in enumerate(images)
@@ -302,17 +303,17 @@ def _how_to_repeat(run: Path) -> list[str]:
         ("bad_images.txt", "Images that were left out"),
     ):
         if (run / name).is_file():
-            words = page.text((run / name).read_text("utf-8").strip())
-            parts.append(page.section(title, f"<pre>{words}</pre>"))
+            words = html.text((run / name).read_text("utf-8").strip())
+            parts.append(html.section(title, f"<pre>{words}</pre>"))
     packages = ("vitrail", "torch", "accelerate", "kornia")
     versions = [f"{name} {importlib.metadata.version(name)}" for name in packages]
     told = f"With Python {platform.python_version()}, {', '.join(versions)}."
-    return [*parts, page.paragraph(told, "quiet")]
+    return [*parts, html.paragraph(told, "quiet")]
 
 
 def _model(run: Path) -> tuple[Backbone | None, list[str]]:
     """The run's model, or why there is none. Never fetches one: only the run's own counts."""
-    if not (run / "model" / artifact.CONFIG).is_file():
+    if not (run / "model" / model_folder.CONFIG).is_file():
         return None, ["no model yet: let it finish, with --resume"]
     try:
         return load(run / "model"), []

@@ -10,7 +10,7 @@ from vitrail.models.base import Backbone, Features
 from vitrail.ops.selective_scan.op import FLOPS
 
 
-class Stage(NamedTuple):
+class PyramidStage(NamedTuple):
     """What one stage gives for one image."""
 
     name: str
@@ -19,7 +19,7 @@ class Stage(NamedTuple):
     multiply_adds: int
 
 
-def shapes(model: Backbone, image_size: tuple[int, ...] | None = None) -> list[Stage]:
+def shapes(model: Backbone, image_size: tuple[int, ...] | None = None) -> list[PyramidStage]:
     """Every stage of a forward pass of one image, in order, then the total.
 
     Matrix products, convolutions, attention and scans are counted, as papers count them: one
@@ -53,19 +53,19 @@ def shapes(model: Backbone, image_size: tuple[int, ...] | None = None) -> list[S
         return sum(p.numel() for n, p in twin.named_parameters() if n.startswith(prefix))
 
     blocks = [
-        Stage(f"block {i}", seen[block][0], parameters(f"blocks.{i}."), seen[block][1])
+        PyramidStage(f"block {i}", seen[block][0], parameters(f"blocks.{i}."), seen[block][1])
         for i, block in enumerate(twin.blocks)
     ]
     outside = ("blocks.", "norm.", "head.")
     embedding = sum(p.numel() for n, p in twin.named_parameters() if not n.startswith(outside))
     return [
-        Stage("image", describe(image), 0, 0),
-        Stage("embed", describe(embedded), embedding, embedding_work),
+        PyramidStage("image", describe(image), 0, 0),
+        PyramidStage("embed", describe(embedded), embedding, embedding_work),
         *blocks,
-        Stage("norm", describe(encoded), parameters("norm."), 0),
-        Stage("pool", describe(pooled), 0, 0),
-        Stage("head", seen[twin.head][0], parameters("head."), seen[twin.head][1]),
-        Stage("total", "", parameters(""), counter.get_total_flops() // 2),
+        PyramidStage("norm", describe(encoded), parameters("norm."), 0),
+        PyramidStage("pool", describe(pooled), 0, 0),
+        PyramidStage("head", seen[twin.head][0], parameters("head."), seen[twin.head][1]),
+        PyramidStage("total", "", parameters(""), counter.get_total_flops() // 2),
     ]
 
 

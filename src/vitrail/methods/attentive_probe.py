@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, check_range
-from vitrail.layers.attend import CrossAttention
+from vitrail.layers.attention import CrossAttention
 from vitrail.layers.mlp import Mlp
 from vitrail.methods.base import Loss, Method
 from vitrail.methods.supervised import classify

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, TierError
-from vitrail.models.base import Backbone, Pyramid, Sequence
+from vitrail.models.base import Backbone, PyramidBackbone, SequenceBackbone
 
 
 class Loss(NamedTuple):
@@ -108,7 +108,7 @@ class Pretraining(Method):
 class Masked(Pretraining):
     """A method that hides places of the grid and asks for them back."""
 
-    tier: tuple[type[Backbone], ...] = (Sequence, Pyramid)
+    tier: tuple[type[Backbone], ...] = (SequenceBackbone, PyramidBackbone)
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)

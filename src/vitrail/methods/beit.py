@@ -57,7 +57,7 @@ class BEiTPretraining(Masked):
         self.tokenizer = Frozen(tokenizer, "tokens")
         self.tokenizer.vocabulary = vocabulary  # is kept with the method, where the rest is not
         self.mask_ratio, self.mask = mask_ratio, mask
-        self.kept = int((~self.draw(1)).sum())
+        self.keep_indices = int((~self.draw(1)).sum())
         like = next(backbone.parameters())
         self.mask_token = nn.Parameter(like.new_empty(1, 1, self.layout.embedded_dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
@@ -76,7 +76,7 @@ class BEiTPretraining(Masked):
 
         mask: bool (B, N), True where hidden, as many in each row; None draws one.
         """
-        known = None if mask is not None else self.kept
+        known = None if mask is not None else self.keep_indices
         mask = self.draw(len(images), images.device) if mask is None else mask
         _, hidden = split(mask, known)
         codes = self._codes(images).gather(1, hidden).flatten()

@@ -28,11 +28,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, check_choice, check_range
-from vitrail.layers.attend import Attention
+from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import ACTIVATIONS, Mlp
-from vitrail.methods.across import gather, rank
+from vitrail.methods.distributed import gather, rank
 from vitrail.methods.base import Loss, Pretraining
 from vitrail.models.base import Backbone, initialise
 

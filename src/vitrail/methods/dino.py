@@ -32,12 +32,12 @@ from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, TierError, check_range
 from vitrail.layers.tokens import take
-from vitrail.methods import across
+from vitrail.methods import distributed
 from vitrail.methods.base import Loss, Pretraining
 from vitrail.methods.masking import embed_hidden, mark, random_mask, split
-from vitrail.methods.projection import ProjectionHead
-from vitrail.methods.teacher import Teacher
-from vitrail.models.base import Backbone, Pyramid, Sequence
+from vitrail.methods.heads import ProjectionHead
+from vitrail.methods.ema_teacher import Teacher
+from vitrail.models.base import Backbone, PyramidBackbone, SequenceBackbone
 
 GLOBAL = 2  # crops that the teacher sees
 
@@ -77,9 +77,9 @@ class DINO(Pretraining):
         shared_head: bool = True,
     ) -> None:
         check_range("patch_weight", patch_weight, 0)
-        if patch_weight and not isinstance(backbone, Sequence | Pyramid):
+        if patch_weight and not isinstance(backbone, SequenceBackbone | PyramidBackbone):
             raise TierError(
-                f"a loss on hidden patches needs a Sequence or Pyramid model, and "
+                f"a loss on hidden patches needs a SequenceBackbone or PyramidBackbone model, and "
                 f"{type(backbone).__name__} is none: set patch_weight to 0."
             )
         self.reads = "all" if patch_weight else "pooled"
@@ -122,7 +122,7 @@ class DINO(Pretraining):
         self.patch_centre = Centre(out_dim, centre_momentum)
         self.mask_token = nn.Parameter(torch.empty(1, 1, self.layout.embedded_dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
-        self.kept = int((~self.draw(1)).sum())
+        self.keep_indices = int((~self.draw(1)).sum())
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -153,7 +153,7 @@ class DINO(Pretraining):
             told = self.centre(logits, self.temperature).unflatten(0, (GLOBAL, -1))
         if self.patch_weight:
             mask = self.draw(len(whole), whole.device) if mask is None else mask
-            hidden = split(mask, self.kept)[1]
+            hidden = split(mask, self.keep_indices)[1]
             embedded = embed_hidden(self.backbone, whole, mask, self.layout.grid)
             embedded = mark(embedded, mask, self.layout.grid, self.mask_token)
         else:
@@ -230,7 +230,7 @@ class Centre(nn.Module):
         """logits (..., K) → probabilities (..., K). In training the centre moves, afterwards."""
         told = (logits - self.value).div_(temperature).softmax(-1)
         if self.training:
-            mean = across.mean(logits.flatten(0, -2).mean(0))
+            mean = distributed.mean(logits.flatten(0, -2).mean(0))
             self.value.lerp_(mean.to(self.value), 1 - self.momentum)
         return told
 

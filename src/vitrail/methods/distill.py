@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitrail.errors import ConfigError, check_choice, check_range
-from vitrail.layers.heads import TwoHeads
+from vitrail.layers.heads import DistillationHeads
 from vitrail.methods.base import Loss, Method
 from vitrail.methods.frozen import Frozen
 from vitrail.methods.supervised import classify
@@ -86,7 +86,7 @@ class Distill(Method):
         """
         head = self.backbone.head
         pooled = self.backbone.pool(self.backbone.features(images))
-        if isinstance(head, TwoHeads):
+        if isinstance(head, DistillationHeads):
             named, taught = head.each(pooled)
         else:
             named = taught = head(pooled)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, check_choice, check_range
-from vitrail.layers.attend import Attention
+from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
@@ -28,7 +28,7 @@ from vitrail.layers.position import Grid, sincos_positions
 from vitrail.layers.tokens import take
 from vitrail.methods.base import Loss, Masked
 from vitrail.methods.masking import embed_hidden, pictures, random_mask, split, tube_mask
-from vitrail.models.base import Backbone, Features, Sequence, initialise
+from vitrail.models.base import Backbone, Features, SequenceBackbone, initialise
 
 
 class MAE(Masked):
@@ -42,7 +42,7 @@ class MAE(Masked):
         norm_eps: of the decoder's LayerNorms. transformers' weights need 1e-12.
     """
 
-    tier = (Sequence,)
+    tier = (SequenceBackbone,)
     reads = "tokens"
 
     def __init__(
@@ -65,7 +65,7 @@ class MAE(Masked):
         if norm_pixels and pixels == 1:
             raise ConfigError("one pixel has no deviation to normalise by: set norm_pixels=False.")
         self.mask_ratio, self.norm_pixels, self.mask_kind = mask_ratio, norm_pixels, mask
-        self.kept = int((~self.draw(1)).sum())
+        self.keep_indices = int((~self.draw(1)).sum())
         self.decoder = Decoder(
             self.layout.dim,
             decoder_dim,
@@ -114,7 +114,7 @@ class MAE(Masked):
 
     def _predict(self, images: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """The mask, the hidden places (B, M) and what is predicted there (B, M, C · prod(cell))."""
-        known = None if mask is not None else self.kept
+        known = None if mask is not None else self.keep_indices
         mask = self.draw(len(images), images.device) if mask is None else mask
         kept, hidden = split(mask, known)
         features = embed_hidden(self.backbone, images, mask, self.layout.grid)
@@ -153,11 +153,11 @@ class Decoder(nn.Module):
 
     def forward(self, features: Features, hidden: Tensor) -> Tensor:
         """Features of the patches in view and hidden places (B, M) → (B, M, pixels)."""
-        assert features.kept is not None
+        assert features.keep_indices is not None
         tokens = self.embed(torch.cat([features.prefix, features.patches], dim=1))
         prefix, seen = tokens.split([features.prefix.shape[1], features.patches.shape[1]], dim=1)
         table = self.position[0]
-        x = torch.cat([prefix, seen + table[features.kept], self.mask_token + table[hidden]], dim=1)
+        x = torch.cat([prefix, seen + table[features.keep_indices], self.mask_token + table[hidden]], dim=1)
         for block in self.blocks:
             x = block(x)
         return self.head(self.norm(x[:, -hidden.shape[1] :]))

@@ -161,7 +161,7 @@ def embed_hidden(backbone: Backbone, images: Tensor, mask: Tensor, grid: Grid) -
             "images, or make the model with their image_size."
         )
     features = backbone.embed(hide(images, mask, grid))
-    if features.kept is not None:
+    if features.keep_indices is not None:
         raise TierError(
             f"this {type(backbone).__name__} drops patches of its own accord, so which are hidden "
             "is not known: set its token_dropout to 0."

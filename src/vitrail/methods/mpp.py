@@ -59,7 +59,7 @@ class MPP(Masked):
             )
         self.mask_ratio, self.token_ratio, self.swap_ratio = mask_ratio, token_ratio, swap_ratio
         self.bits = bits
-        self.kept = int((~random_mask(1, self.layout.grid, mask_ratio)).sum())
+        self.keep_indices = int((~random_mask(1, self.layout.grid, mask_ratio)).sum())
         like = next(backbone.parameters())
         self.mask_token = nn.Parameter(like.new_empty(1, 1, self.layout.embedded_dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
@@ -73,7 +73,7 @@ class MPP(Masked):
 
         mask: bool (B, N), True where corrupted, as many in each row; None draws one.
         """
-        layout, known = self.layout, None if mask is not None else self.kept
+        layout, known = self.layout, None if mask is not None else self.keep_indices
         if mask is None:
             mask = random_mask(len(images), layout.grid, self.mask_ratio, device=images.device)
         kept, corrupted = split(mask, known)

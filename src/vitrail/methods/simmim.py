@@ -41,7 +41,7 @@ class SimMIM(Masked):
         check_range("mask_ratio", mask_ratio, 0, 1)
         check_range("mask_unit", mask_unit, 1)
         self.mask_ratio, self.mask_unit = mask_ratio, mask_unit
-        self.kept = int((~self.draw(1)).sum())
+        self.keep_indices = int((~self.draw(1)).sum())
         like = next(backbone.parameters())
         self.mask_token = nn.Parameter(like.new_empty(1, 1, self.layout.embedded_dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
@@ -74,7 +74,7 @@ class SimMIM(Masked):
 
     def _predict(self, images: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """The mask, the hidden cells (B, M) and what is predicted there (B, M, C · prod(cell))."""
-        known = None if mask is not None else self.kept
+        known = None if mask is not None else self.keep_indices
         mask = self.draw(len(images), images.device) if mask is None else mask
         _, hidden = split(mask, known)
         features = embed_hidden(self.backbone, images, mask, self.layout.grid)

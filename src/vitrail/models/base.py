@@ -28,33 +28,33 @@ class Features(NamedTuple):
     patches: Tensor  # (B, N, D)
     prefix: Tensor  # (B, P, D): class, distillation, register tokens; P may be 0
     grid: tuple[int, ...]  # (H, W), (T, H, W) or (L,) of the whole image
-    kept: Tensor | None = None  # (B, N): which places of the grid `patches` holds; None: all
-    aside: tuple[Any, ...] = ()  # what a model carries beside its patches, such as a second scale
+    keep_indices: Tensor | None = None  # (B, N): which places of the grid `patches` holds; None: all
+    extras: tuple[Any, ...] = ()  # what a model carries beside its patches, such as a second scale
 
     @classmethod
-    def of_map(cls, x: Tensor, prefix: Tensor | None = None) -> "Features":
+    def from_map(cls, x: Tensor, prefix: Tensor | None = None) -> "Features":
         """Features of a map (B, *grid, D), channels last: no copy."""
         patches = x.flatten(1, -2)
         return cls(patches, patches[:, :0] if prefix is None else prefix, tuple(x.shape[1:-1]))
 
     def take(self, index: Tensor) -> "Features":
         """Only the patches at index (B, K). Keep it sorted: order matters to scans."""
-        kept = index if self.kept is None else self.kept.gather(1, index)
-        return self._replace(patches=take(self.patches, index), kept=kept)
+        kept = index if self.keep_indices is None else self.keep_indices.gather(1, index)
+        return self._replace(patches=take(self.patches, index), keep_indices=kept)
 
-    def map(self) -> Tensor:
+    def to_map(self) -> Tensor:
         """Patches as a map (B, *grid, D), channels last: no copy."""
-        if self.kept is not None:
+        if self.keep_indices is not None:
             raise TierError("patches were dropped: what is left is no full grid to draw as a map.")
         return self.patches.unflatten(1, self.grid)
 
     def image(self) -> Tensor:
         """Patches as a map (B, D, *grid), channels first."""
-        return self.map().movedim(-1, 1)
+        return self.to_map().movedim(-1, 1)
 
 
-class Unrolled(NamedTuple):
-    """Features as one sequence, for the blocks of a `Sequence`."""
+class TokenSequence(NamedTuple):
+    """Features as one sequence, for the blocks of a `SequenceBackbone`."""
 
     tokens: Tensor  # (B, P + N, D)
     context: tuple[Any, ...]  # what each block takes beside the tokens
@@ -220,7 +220,7 @@ class Backbone(nn.Module, metaclass=_Recorded):
 
     def needs_all(self, features: Features) -> None:
         """Raises `TierError` if patches were dropped from what this model needs whole."""
-        if features.kept is not None:
+        if features.keep_indices is not None:
             raise TierError(
                 f"{type(self).__name__} needs every patch of the grid: mask, do not drop."
             )
@@ -235,16 +235,16 @@ class Backbone(nn.Module, metaclass=_Recorded):
         return [layer % self.depth for layer in layers]
 
 
-class Sequence(Backbone):
+class SequenceBackbone(Backbone):
     """The tier of models whose patches may be dropped: every method can train them.
 
     Prefix tokens stand before the patches in the sequence that the blocks see; a model that puts
-    them elsewhere overrides `unroll`, and nobody else needs to know.
+    them elsewhere overrides `to_sequence`, and nobody else needs to know.
     """
 
     norm: nn.Module
 
-    def unroll(self, features: Features) -> "Unrolled":
+    def to_sequence(self, features: Features) -> "TokenSequence":
         """Features → the sequence that the blocks see, and the way back."""
         prefix = features.prefix.shape[1]
 
@@ -252,7 +252,7 @@ class Sequence(Backbone):
             return features._replace(prefix=tokens[:, :prefix], patches=tokens[:, prefix:])
 
         tokens = torch.cat([features.prefix, features.patches], dim=1)
-        return Unrolled(tokens, self.context(features), rolled)
+        return TokenSequence(tokens, self.context(features), rolled)
 
     def context(self, features: Features) -> tuple[Any, ...]:
         """What the blocks need beside the tokens, such as rotations."""
@@ -260,13 +260,13 @@ class Sequence(Backbone):
 
     def encode(self, features: Features) -> Features:
         """Features → Features of the same shapes, normalised."""
-        tokens, context, rolled = self.unroll(features)
+        tokens, context, rolled = self.to_sequence(features)
         return rolled(self.norm(self.run_blocks(tokens, *context)))
 
     def intermediates(self, images: Tensor, layers: abc.Sequence[int]) -> list[Features]:
         """Features after the given blocks, without the last norm. Negative indices count back."""
         wanted, caught = self._block_indices(layers), {}
-        tokens, context, rolled = self.unroll(self.embed(images))
+        tokens, context, rolled = self.to_sequence(self.embed(images))
         for i, block in enumerate(self.blocks[: max(wanted) + 1]):
             tokens = block(tokens, *context)
             if i in wanted:
@@ -274,7 +274,7 @@ class Sequence(Backbone):
         return [caught[i] for i in wanted]
 
 
-class Stage(nn.Module):
+class PyramidStage(nn.Module):
     """A stage of a pyramid: first a coarser grid, then blocks. Both see maps (B, H, W, D)."""
 
     def __init__(self, downsample: nn.Module, blocks: abc.Iterable[nn.Module]) -> None:
@@ -284,17 +284,17 @@ class Stage(nn.Module):
 
     def forward(self, features: Features) -> Features:
         """Features on a grid → Features on this stage's."""
-        x = self.downsample(features.map())
+        x = self.downsample(features.to_map())
         for block in self.blocks:
             x = block(x)
-        return Features.of_map(x)
+        return Features.from_map(x)
 
 
-class Pyramid(Backbone):
+class PyramidBackbone(Backbone):
     """The tier of models that need the whole grid: patches may be masked, not dropped.
 
     Its `blocks` are stages, each a module from Features to Features, most on a coarser grid than
-    the one before: `Stage`, or one that does more. `strides` says how coarse.
+    the one before: `PyramidStage`, or one that does more. `strides` says how coarse.
     """
 
     norm: nn.Module

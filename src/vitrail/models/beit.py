@@ -24,13 +24,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.errors import check_choice
-from vitrail.layers.attend import Attention
+from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, Size, patch_grid, to_tuple
-from vitrail.layers.relative import relative_index
-from vitrail.models.base import Backbone, Features, Sequence, Variant
+from vitrail.layers.relative_position import relative_index
+from vitrail.models.base import Backbone, Features, SequenceBackbone, Variant
 from vitrail.ops.linear import linear
 
 Offsets = tuple[Tensor, tuple[int, ...]]  # which row of a table each pair of tokens uses; the grid
@@ -107,7 +107,7 @@ class RelativeAttention(nn.Module):
         return self.attention(x, bias=shared if self.bias is None else self.bias(*offsets))
 
 
-class BEiT(Sequence):
+class BEiT(SequenceBackbone):
     """A Vision Transformer with relative positions.
 
     Args:
@@ -174,7 +174,7 @@ class BEiT(Sequence):
 
     def context(self, features: Features) -> tuple[Offsets, Tensor | None]:
         """The offsets between all tokens, or those that were kept, and a bias for all blocks."""
-        index, grid, kept = self.index, features.grid, features.kept
+        index, grid, kept = self.index, features.grid, features.keep_indices
         if grid != self.grid:
             index = offset_index(grid).to(index.device)
         if kept is None:

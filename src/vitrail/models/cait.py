@@ -23,12 +23,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitrail.layers.attend import Attend, Attention, CrossAttention, divide
+from vitrail.layers.attention import Attend, Attention, CrossAttention, divide
 from vitrail.layers.block import Block
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import Size
-from vitrail.models.base import Features, Unrolled, Variant
-from vitrail.models.plain import Plain
+from vitrail.models.base import Features, TokenSequence, Variant
+from vitrail.models.vit_base import PlainViT
 
 
 class TalkingHeads(nn.Linear):
@@ -55,7 +55,7 @@ class ClassBlock(Block):
         return x + self.drop_path(self.scale2(self.mlp(self.norm2(x))))
 
 
-class CaiT(Plain):
+class CaiT(PlainViT):
     """A Vision Transformer with LayerScale, talking heads and class attention.
 
     Args:
@@ -109,9 +109,9 @@ class CaiT(Plain):
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
         self.head = self.make_head(num_classes)
 
-    def unroll(self, features: Features) -> Unrolled:
+    def to_sequence(self, features: Features) -> TokenSequence:
         """Features → the patches alone, which is all that `blocks` see, and the way back."""
-        return Unrolled(features.patches, (), lambda patches: features._replace(patches=patches))
+        return TokenSequence(features.patches, (), lambda patches: features._replace(patches=patches))
 
     def encode(self, features: Features) -> Features:
         """Features → Features of the same shapes, normalised; the class token has read patches."""

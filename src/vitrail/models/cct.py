@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.errors import check_choice
-from vitrail.layers.attend import Attention
+from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images
 from vitrail.layers.position import resize_positions, sequence_positions
-from vitrail.models.base import Features, Sequence, Variant
+from vitrail.models.base import Features, SequenceBackbone, Variant
 
 
 class CCTBlock(Block):
@@ -37,7 +37,7 @@ class CCTBlock(Block):
         return x + self.drop_path(self.mlp(x))
 
 
-class CCT(Sequence):
+class CCT(SequenceBackbone):
     """A compact convolutional transformer.
 
     Args:
@@ -103,7 +103,7 @@ class CCT(Sequence):
         """images (B, C, H, W) → patches (B, N, D) with positions, no prefix."""
         check_images(images, self.channels)
         x = self.tokenizer(images.contiguous(memory_format=torch.channels_last))
-        features = Features.of_map(x.permute(0, 2, 3, 1))
+        features = Features.from_map(x.permute(0, 2, 3, 1))
         patches, table = features.patches, self.positions_at(features.grid)
         if self.position_kind == "sincos":
             table = sequence_positions(patches.shape[1], self.dim).to(patches)

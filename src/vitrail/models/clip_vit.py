@@ -17,15 +17,15 @@ of the published parameters is absent. `VARIANTS` are image towers without a pro
 from torch import Tensor, nn
 
 from vitrail.errors import check_choice
-from vitrail.layers.attend import Attention
+from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import ACTIVATIONS, Mlp
 from vitrail.layers.patch import PatchEmbed, Size, to_tuple
 from vitrail.models.base import Features, Variant
-from vitrail.models.plain import Plain
+from vitrail.models.vit_base import PlainViT
 
 
-class CLIPViT(Plain):
+class CLIPViT(PlainViT):
     """A Vision Transformer whose embedded tokens are normalised before the first block.
 
     Args:

@@ -23,13 +23,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitrail.layers.attend import Attention
+from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images, patch_grid, to_tuple
-from vitrail.layers.relative import relative_index
+from vitrail.layers.relative_position import relative_index
 from vitrail.layers.window import Window, WindowAttention, pad_to
-from vitrail.models.base import Features, Pyramid, Stage, Variant
+from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
 
 
 class CrossScaleEmbed(nn.Module):
@@ -76,7 +76,7 @@ class DynamicBias(nn.Module):
         return self.mlp(self.offsets)[self.index.flatten()].unflatten(0, (n, n)).permute(2, 0, 1)
 
 
-class CrossFormer(Pyramid):
+class CrossFormer(PyramidBackbone):
     """A CrossFormer. Keywords as those of `Swin`, but:
 
     Args:
@@ -128,7 +128,7 @@ class CrossFormer(Pyramid):
                 first = [norm, CrossScaleEmbed(dim[i - 1], width, merge_size, 2)]
             fitted = tuple(min(window, -(-side // 2**i)) for side in self.grid)
             blocks = [block(i, fitted, spread=j % 2 == 1) for j in range(depth[i])]
-            stages.append(Stage(nn.Sequential(*first), blocks))
+            stages.append(PyramidStage(nn.Sequential(*first), blocks))
         self.blocks = nn.ModuleList(stages)
         self.norm = nn.LayerNorm(dim[-1], eps=norm_eps)
         self.head = self.make_head(num_classes)
@@ -138,7 +138,7 @@ class CrossFormer(Pyramid):
         check_images(images, self.channels)
         patch_grid(tuple(images.shape[2:]), self.patch)
         x = self.patch_embed(images.permute(0, 2, 3, 1))
-        return Features.of_map(self.emb_dropout(self.embed_norm(x)))
+        return Features.from_map(self.emb_dropout(self.embed_norm(x)))
 
 
 def _variant(parameters: int, dim: int, depth: tuple[int, ...]) -> Variant:

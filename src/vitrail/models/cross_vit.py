@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, check_choice
-from vitrail.layers.attend import Attention, CrossAttention
+from vitrail.layers.attention import Attention, CrossAttention
 from vitrail.layers.block import Block, DropPath, drop_path_rates
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, Size, check_images, patch_grid
@@ -125,11 +125,11 @@ class MultiScaleBlock(nn.Module):
 
     def forward(self, features: Features) -> Features:
         """Features of the first scale, the second's tokens (B, 1 + N', D') in `aside` → alike."""
-        tokens = [torch.cat([features.prefix, features.patches], dim=1), features.aside[0]]
+        tokens = [torch.cat([features.prefix, features.patches], dim=1), features.extras[0]]
         a, b = (branch(x) for branch, x in zip(self.branches, tokens, strict=True))
         from_b, from_a = self.fusions[0](a[:, :1], b[:, 1:]), self.fusions[1](b[:, :1], a[:, 1:])
         second = torch.cat([from_a, b[:, 1:]], dim=1)
-        return features._replace(prefix=from_b, patches=a[:, 1:], aside=(second,))
+        return features._replace(prefix=from_b, patches=a[:, 1:], extras=(second,))
 
 
 class CrossViT(Backbone):
@@ -208,19 +208,19 @@ class CrossViT(Backbone):
         check_images(images, self.channels)
         (first, grid), (second, _) = (scale(images) for scale in self.scales)
         first, second = self.emb_dropout(first), self.emb_dropout(second)
-        return Features(first[:, 1:], first[:, :1], grid, aside=(second,))
+        return Features(first[:, 1:], first[:, :1], grid, extras=(second,))
 
     def encode(self, features: Features) -> Features:
         """Features → Features of the same shapes, both scales normalised."""
         self.needs_all(features)
         features = self.run_blocks(features)
         patches, prefix = self.norm[0](features.patches), self.norm[0](features.prefix)
-        aside = (self.norm[1](features.aside[0]),)
-        return features._replace(patches=patches, prefix=prefix, aside=aside)
+        aside = (self.norm[1](features.extras[0]),)
+        return features._replace(patches=patches, prefix=prefix, extras=aside)
 
     def pool(self, features: Features) -> Tensor:
         """Features → both class tokens side by side (B, D + D')."""
-        return torch.cat([features.prefix[:, 0], features.aside[0][:, 0]], dim=1)
+        return torch.cat([features.prefix[:, 0], features.extras[0][:, 0]], dim=1)
 
     @property
     def pooled_dim(self) -> int:

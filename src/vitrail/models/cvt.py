@@ -18,13 +18,13 @@ a head's, has no class token and no last norm, and makes keys and values of one 
 import torch
 from torch import Tensor, nn
 
-from vitrail.layers.attend import Attend, divide
+from vitrail.layers.attention import Attend, divide
 from vitrail.layers.block import Block, drop_path_rates
-from vitrail.layers.conv import Coarsen, ConvNorm
+from vitrail.layers.conv import StridedConvNorm, ConvNorm
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images
-from vitrail.models.base import Features, Pyramid, Variant
+from vitrail.models.base import Features, PyramidBackbone, Variant
 
 
 class ConvAttention(nn.Module):
@@ -71,7 +71,7 @@ class CvTStage(nn.Module):
 
     def forward(self, features: Features) -> Features:
         """Features on a grid → Features on this stage's."""
-        features = Features.of_map(self.embed(features.map()))
+        features = Features.from_map(self.embed(features.to_map()))
         tokens, prefix = features.patches, 0
         if self.class_token is not None:
             tokens = torch.cat([self.class_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
@@ -81,7 +81,7 @@ class CvTStage(nn.Module):
         return features._replace(prefix=tokens[:, :prefix], patches=tokens[:, prefix:])
 
 
-class CvT(Pyramid):
+class CvT(PyramidBackbone):
     """A CvT.
 
     Args:
@@ -109,11 +109,11 @@ class CvT(Pyramid):
         self.dim, self.strides = tuple(dim), tuple(4 * 2**i for i in range(len(dim)))
         self.grid = tuple((side - 3) // 4 + 1 for side in self.image_size)
 
-        self.patch_embed = Coarsen(channels, dim[0], 7, 4, padding=2, norm_eps=norm_eps)
+        self.patch_embed = StridedConvNorm(channels, dim[0], 7, 4, padding=2, norm_eps=norm_eps)
         rates = iter(drop_path_rates(drop_path, sum(depth)))
         self.blocks = nn.ModuleList(
             CvTStage(
-                Coarsen(dim[i - 1], dim[i], 3, 2, norm_eps=norm_eps) if i else nn.Identity(),
+                StridedConvNorm(dim[i - 1], dim[i], 3, 2, norm_eps=norm_eps) if i else nn.Identity(),
                 [
                     Block(
                         dim[i],
@@ -134,7 +134,7 @@ class CvT(Pyramid):
     def embed(self, images: Tensor) -> Features:
         """images (B, C, H, W) → patches (B, N, D), no prefix yet."""
         check_images(images, self.channels)
-        return Features.of_map(self.patch_embed(images.permute(0, 2, 3, 1)))
+        return Features.from_map(self.patch_embed(images.permute(0, 2, 3, 1)))
 
     def encode(self, features: Features) -> Features:
         """Features on the finest grid → normalised Features on the coarsest, class token before."""

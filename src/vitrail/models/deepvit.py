@@ -19,12 +19,12 @@ are absent.
 import torch
 from torch import Tensor, nn
 
-from vitrail.layers.attend import Attend, Attention
+from vitrail.layers.attention import Attend, Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import Size
 from vitrail.models.base import Variant
-from vitrail.models.plain import Plain
+from vitrail.models.vit_base import PlainViT
 
 
 class ReAttention(nn.Module):
@@ -60,7 +60,7 @@ class ReAttention(nn.Module):
         return mixed.add_(self.bias[:, None]).view_as(weights)
 
 
-class DeepViT(Plain):
+class DeepViT(PlainViT):
     """A Vision Transformer with re-attention. Keywords as those of `ViT`."""
 
     def __init__(

@@ -17,16 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.errors import check_choice
-from vitrail.layers.attend import Attention
+from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
-from vitrail.layers.heads import TwoHeads
+from vitrail.layers.heads import DistillationHeads
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import LEARNED, resize_positions
-from vitrail.models.base import Features, Sequence, Variant
+from vitrail.models.base import Features, SequenceBackbone, Variant
 
 
-class DeiT(Sequence):
+class DeiT(SequenceBackbone):
     """A Vision Transformer with a class token and a distillation token.
 
     Keywords as those of `ViT`; `position` is learned either way. `pool`: "both" (the paper's)
@@ -101,7 +101,7 @@ class DeiT(Sequence):
         """Two linear heads, or one for "cls"; no classes, no head."""
         if num_classes and self.pool_kind == "both":
             cls, dist = (nn.Linear(self.dim, num_classes) for _ in range(2))
-            return TwoHeads(cls, dist, apart=True)
+            return DistillationHeads(cls, dist, apart=True)
         return super().make_head(num_classes)
 
 

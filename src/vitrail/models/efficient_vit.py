@@ -18,19 +18,19 @@ from typing import Any
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, check_choice
-from vitrail.layers.attend import Attention, divide
+from vitrail.layers.attention import Attention, divide
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.linear_attention import Linformer, Nystrom, Performer
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import Size
-from vitrail.layers.ssm import Mamba
+from vitrail.layers.mamba import Mamba
 from vitrail.models.base import Backbone, Features, Variant
-from vitrail.models.plain import Plain
+from vitrail.models.vit_base import PlainViT
 
 MIXERS = ("linformer", "nystrom", "performer", "mamba", "attention")
 
 
-class EfficientViT(Plain):
+class EfficientViT(PlainViT):
     """A Vision Transformer with another mixer in place of attention.
 
     mixer: "linformer", "nystrom", "performer", "mamba" (which has no heads), or "attention".
@@ -85,7 +85,7 @@ class EfficientViT(Plain):
 
     def context(self, features: Features) -> tuple[Any, ...]:
         """Linformer weighs tokens by their places; the others need to know nothing."""
-        return (features.grid, features.kept) if self.mixer_kind == "linformer" else ()
+        return (features.grid, features.keep_indices) if self.mixer_kind == "linformer" else ()
 
     def weights_for(self, other: Backbone) -> dict[str, Tensor]:
         """With positions, Linformer's sums are resampled too."""

@@ -22,12 +22,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrail.layers.attend import Attend
+from vitrail.layers.attention import Attend
 from vitrail.layers.block import DropPath, drop_path_rates
 from vitrail.layers.conv import ConvNorm, LinearNorm
-from vitrail.layers.heads import TwoHeads
+from vitrail.layers.heads import DistillationHeads
 from vitrail.layers.patch import check_images
-from vitrail.models.base import Backbone, Features, Pyramid, Stage, Variant
+from vitrail.models.base import Backbone, Features, PyramidBackbone, PyramidStage, Variant
 
 Grid = tuple[int, ...]
 
@@ -111,7 +111,7 @@ class LeViTBlock(nn.Module):
         return x + self.drop_path(self.narrow(self.widen(x)))
 
 
-class LeViT(Pyramid):
+class LeViT(PyramidBackbone):
     """A LeViT.
 
     Args:
@@ -155,7 +155,7 @@ class LeViT(Pyramid):
                 OffsetAttention(width, width, heads[i], key_dim, grid) for _ in range(depth[i])
             ]
             blocks = [LeViTBlock(width, attention, next(rates)) for attention in attentions]
-            self.blocks.append(Stage(coarsen, blocks))
+            self.blocks.append(PyramidStage(coarsen, blocks))
         self.norm = nn.Identity()
         self.head = self.make_head(num_classes)
 
@@ -163,7 +163,7 @@ class LeViT(Pyramid):
         """images (B, C, H, W) → patches (B, N, D), no prefix."""
         check_images(images, self.channels)
         x = self.stem(images.contiguous(memory_format=torch.channels_last))
-        return Features.of_map(x.permute(0, 2, 3, 1))
+        return Features.from_map(x.permute(0, 2, 3, 1))
 
     def make_head(self, num_classes: int) -> nn.Module:
         """Two heads, each a batch norm and a linear layer; no classes, no head."""
@@ -173,7 +173,7 @@ class LeViT(Pyramid):
         cls, dist = (
             nn.Sequential(nn.BatchNorm1d(width), nn.Linear(width, num_classes)) for _ in range(2)
         )
-        return TwoHeads(cls, dist, apart=False)
+        return DistillationHeads(cls, dist, apart=False)
 
     def weights_for(self, other: Backbone) -> dict[str, Tensor]:
         """The weights for `other`, this model at another image_size: tables resampled."""

@@ -22,18 +22,18 @@ between the two convolutions of its stem.
 
 from torch import Tensor, nn
 
-from vitrail.layers.attend import Attention
+from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.conv import ConvNorm, MBConv, pad_same
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images, to_tuple
-from vitrail.layers.relative import RelativeBias
+from vitrail.layers.relative_position import RelativeBias
 from vitrail.layers.window import WindowAttention
-from vitrail.models.base import Features, Pyramid, Stage, Variant
+from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
 
 
-class MaxViT(Pyramid):
+class MaxViT(PyramidBackbone):
     """A MaxViT.
 
     Args:
@@ -103,7 +103,7 @@ class MaxViT(Pyramid):
                 pair = [attend(width, head_count, spread, rate) for spread in (False, True)]
                 stage.append(nn.Sequential(convolve, *pair))
                 before = width
-            stages.append(Stage(nn.Identity(), stage))
+            stages.append(PyramidStage(nn.Identity(), stage))
         self.blocks = nn.ModuleList(stages)
         self.norm = nn.Identity()  # the map is averaged first
         self.neck = nn.Sequential(
@@ -116,7 +116,7 @@ class MaxViT(Pyramid):
         check_images(images, self.channels)
         images = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # as maps lie
         x = self.stem_conv(self.stem(pad_same(images, 3, 2)))
-        return Features.of_map(x.permute(0, 2, 3, 1))
+        return Features.from_map(x.permute(0, 2, 3, 1))
 
     def pool(self, features: Features) -> Tensor:
         """Features → (B, neck_dim), of the mean of the places."""

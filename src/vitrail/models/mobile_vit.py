@@ -22,13 +22,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrail.layers.attend import Attention
+from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block
 from vitrail.layers.conv import ConvNorm, LinearNorm
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images, to_tuple
 from vitrail.layers.window import partition, unpartition
-from vitrail.models.base import Features, Pyramid, Variant
+from vitrail.models.base import Features, PyramidBackbone, Variant
 
 
 class InvertedResidual(nn.Sequential):
@@ -102,10 +102,10 @@ class ConvStage(nn.Sequential):
 
     def forward(self, features: Features) -> Features:
         """Features on a grid → Features on this stage's."""
-        return Features.of_map(super().forward(features.image()).permute(0, 2, 3, 1))
+        return Features.from_map(super().forward(features.to_map(channels_first=True)).permute(0, 2, 3, 1))
 
 
-class MobileViT(Pyramid):
+class MobileViT(PyramidBackbone):
     """A MobileViT, version 1.
 
     Args:
@@ -157,7 +157,7 @@ class MobileViT(Pyramid):
         """images (B, C, H, W) → patches (B, H/2 · W/2, D), no prefix."""
         check_images(images, self.channels)
         x = self.stem(images.contiguous(memory_format=torch.channels_last))
-        return Features.of_map(x.permute(0, 2, 3, 1))
+        return Features.from_map(x.permute(0, 2, 3, 1))
 
     def pool(self, features: Features) -> Tensor:
         """Features → the mean of the places (B, out_dim), after a 1×1 convolution."""

@@ -30,14 +30,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, DataError, TierError
-from vitrail.layers.attend import Attend, divide
+from vitrail.layers.attention import Attend, divide
 from vitrail.layers.block import Block
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
-from vitrail.layers.pack import Pack, attend_within
+from vitrail.layers.packing import Pack, attend_within
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import resize_positions
-from vitrail.models.base import Backbone, Features, Sequence, Variant
+from vitrail.models.base import Backbone, Features, SequenceBackbone, Variant
 
 
 class HeadNorm(nn.RMSNorm):
@@ -99,7 +99,7 @@ class AttentionPool(nn.Module):
         return pooled if pack is None else pooled[torch.tensor(pack.order).argsort()]
 
 
-class NaViT(Sequence):
+class NaViT(SequenceBackbone):
     """A Vision Transformer for images of many sizes at once.
 
         model(images)                                     # (B, C, H, W) → (B, classes)
@@ -179,7 +179,7 @@ class NaViT(Sequence):
         parts = [self._place(torch.stack([images[i] for i in same])).patches for same in same_size]
         patches = torch.cat([part.flatten(0, 1) for part in parts])[None]
         pack = Pack.of([len(x) for part in parts for x in part], tuple(order), patches.device)
-        return Features(patches, patches[:, :0], patches.shape[1:2], aside=(pack,))
+        return Features(patches, patches[:, :0], patches.shape[1:2], extras=(pack,))
 
     def drop(self, features: Features) -> Features:
         """Features with fewer patches of each image, at random, as `token_dropout` says."""
@@ -192,23 +192,23 @@ class NaViT(Sequence):
             return places.gather(1, chosen.sort().values)
 
         places = torch.arange(features.patches.shape[1], device=features.patches.device)
-        if not features.aside:
+        if not features.extras:
             return features.take(some(places.expand(features.patches.shape[0], -1)))
-        pack: Pack = features.aside[0]
+        pack: Pack = features.extras[0]
         kept = [some(group) for group in pack.split(places)]
         fewer = Pack.of([len(x) for group in kept for x in group], pack.order, places.device)
         index = torch.cat([group.flatten() for group in kept])[None]
-        return features.take(index)._replace(aside=(fewer,))
+        return features.take(index)._replace(extras=(fewer,))
 
     def context(self, features: Features) -> tuple[Pack, ...]:
         """The pack, where there is one."""
-        if features.aside and features.patches.shape[1] != sum(features.aside[0].lengths):
+        if features.extras and features.patches.shape[1] != sum(features.extras[0].lengths):
             raise TierError("patches of a pack were taken, not dropped: use NaViT.drop.")
-        return features.aside
+        return features.extras
 
     def pool(self, features: Features) -> Tensor:
         """Features → (B, D); of a pack (images, D), in the list's order."""
-        return self.attention_pool(features.patches, *features.aside)
+        return self.attention_pool(features.patches, *features.extras)
 
     def make_head(self, num_classes: int) -> nn.Module:
         """A linear layer without biases; no classes, no head."""

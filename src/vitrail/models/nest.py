@@ -24,13 +24,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.errors import check_choice
-from vitrail.layers.attend import Attention
+from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import resize_positions
 from vitrail.layers.window import partition, unpartition
-from vitrail.models.base import Backbone, Features, Pyramid, Stage, Variant
+from vitrail.models.base import Backbone, Features, PyramidBackbone, PyramidStage, Variant
 
 
 class Aggregate(nn.Module):
@@ -49,7 +49,7 @@ class Aggregate(nn.Module):
         return F.max_pool2d(x, 3, 2, near, ceil_mode=not near).permute(0, 2, 3, 1)
 
 
-class Level(Stage):
+class Level(PyramidStage):
     """A level of the tree: transformers on `count` × `count` blocks of the map."""
 
     def __init__(
@@ -65,16 +65,16 @@ class Level(Stage):
 
     def forward(self, features: Features) -> Features:
         """Features on a grid → Features on this level's."""
-        x = self.downsample(features.map())
+        x = self.downsample(features.to_map())
         size = tuple(x.shape[1:3])
         block_size = (size[0] // self.count, size[1] // self.count)
         x = partition(x + self.positions_at(size).unflatten(1, size), block_size)
         for block in self.blocks:
             x = block(x)
-        return Features.of_map(unpartition(x, block_size, size))
+        return Features.from_map(unpartition(x, block_size, size))
 
 
-class NesT(Pyramid):
+class NesT(PyramidBackbone):
     """A nested transformer. Keywords as those of `Swin`, and:
 
     Args:

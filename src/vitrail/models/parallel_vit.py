@@ -18,12 +18,12 @@ from collections import abc
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
-from vitrail.layers.attend import Attention
+from vitrail.layers.attention import Attention
 from vitrail.layers.block import DropPath, LayerScale, drop_path_rates
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import Size
 from vitrail.models.base import Variant
-from vitrail.models.plain import Plain
+from vitrail.models.vit_base import PlainViT
 
 
 class Branch(nn.Module):
@@ -64,7 +64,7 @@ class ParallelBlock(nn.Module):
         return x
 
 
-class ParallelViT(Plain):
+class ParallelViT(PlainViT):
     """A Vision Transformer of `branches` branches side by side.
 
     The other keywords as those of `ViT`; `layer_scale` is its initial factor, None for none.

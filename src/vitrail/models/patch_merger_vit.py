@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, TierError
-from vitrail.layers.attend import Attend, Attention
+from vitrail.layers.attention import Attend, Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, Size, patch_grid, to_tuple

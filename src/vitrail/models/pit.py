@@ -20,14 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.errors import check_choice
-from vitrail.layers.attend import Attention
+from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.conv import DepthwiseConv
-from vitrail.layers.heads import TwoHeads
+from vitrail.layers.heads import DistillationHeads
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import resize_positions
-from vitrail.models.base import Features, Pyramid, Stage, Variant
+from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
 
 
 class Pooling(nn.Module):
@@ -40,10 +40,10 @@ class Pooling(nn.Module):
 
     def forward(self, features: Features) -> Features:
         """Features of width C → Features of width D on half the grid, rounded up."""
-        return Features.of_map(self.conv(features.map()), self.fc(features.prefix))
+        return Features.from_map(self.conv(features.to_map()), self.fc(features.prefix))
 
 
-class TokenStage(Stage):
+class TokenStage(PyramidStage):
     """A stage whose blocks see the prefix tokens and the places of the map as one sequence."""
 
     def forward(self, features: Features) -> Features:
@@ -56,7 +56,7 @@ class TokenStage(Stage):
         return features._replace(prefix=x[:, :prefix], patches=x[:, prefix:])
 
 
-class PiT(Pyramid):
+class PiT(PyramidBackbone):
     """A Pooling-based Vision Transformer. Keywords as those of `Swin`, and:
 
     Args:
@@ -139,7 +139,7 @@ class PiT(Pyramid):
         """A linear head, or two for "both"; no classes, no head."""
         if num_classes and self.pool_kind == "both":
             cls, dist = (nn.Linear(self.dim[-1], num_classes) for _ in range(2))
-            return TwoHeads(cls, dist, apart=True)
+            return DistillationHeads(cls, dist, apart=True)
         return super().make_head(num_classes)
 
 

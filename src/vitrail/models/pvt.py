@@ -1,4 +1,4 @@
-"""PVT: "Pyramid Vision Transformer: A Versatile Backbone for Dense Prediction without Convolutions"
+"""PVT: "PyramidBackbone Vision Transformer: A Versatile Backbone for Dense Prediction without Convolutions"
 (Wang et al. 2021, https://arxiv.org/abs/2102.12122).
 
     image (B, C, H, W)
@@ -25,12 +25,12 @@ from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
 from vitrail.layers.block import Block, drop_path_rates
-from vitrail.layers.conv import Coarsen
+from vitrail.layers.conv import StridedConvNorm
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import resize_positions
-from vitrail.layers.reduction import ReducedAttention, spatial_reduction
-from vitrail.models.base import Backbone, Features, Pyramid, Stage, Variant
+from vitrail.layers.spatial_reduction import ReducedAttention, spatial_reduction
+from vitrail.models.base import Backbone, Features, PyramidBackbone, PyramidStage, Variant
 
 
 class Positions(nn.Module):
@@ -50,7 +50,7 @@ class Positions(nn.Module):
         return x + self.at(tuple(x.shape[1:3])).view_as(x[:1])
 
 
-class LastStage(Stage):
+class LastStage(PyramidStage):
     """A stage that a class token joins: its places and the token attend to each other."""
 
     def __init__(self, downsample: nn.Module, blocks: list[nn.Module], dim: int) -> None:
@@ -59,7 +59,7 @@ class LastStage(Stage):
 
     def forward(self, features: Features) -> Features:
         """Features on a grid → Features on this stage's, with a prefix of one."""
-        places = self.downsample(features.map())
+        places = self.downsample(features.to_map())
         token = self.class_token.expand(places.shape[0], -1, -1)
         x = torch.cat([token, places.flatten(1, 2)], dim=1)
         for block in self.blocks:
@@ -67,8 +67,8 @@ class LastStage(Stage):
         return Features(x[:, 1:], x[:, :1], tuple(places.shape[1:3]))
 
 
-class PVT(Pyramid):
-    """A Pyramid Vision Transformer, version 1.
+class PVT(PyramidBackbone):
+    """A PyramidBackbone Vision Transformer, version 1.
 
     Args:
         patch_size: of the first stage; later ones take 2 × 2 places of the stage before.
@@ -119,11 +119,11 @@ class PVT(Pyramid):
                 blocks.append(Block(width, mixer, mlp, drop_path=next(rates), norm_eps=norm_eps))
             first: nn.Module = nn.Identity()
             if i:
-                coarsen = Coarsen(dim[i - 1], width, 2, 2, norm_eps=reduce_eps)
+                coarsen = StridedConvNorm(dim[i - 1], width, 2, 2, norm_eps=reduce_eps)
                 grid = tuple(side // 2**i for side in self.grid)
                 first = nn.Sequential(coarsen, Positions(grid, width))
             last = i == len(dim) - 1
-            stages.append(LastStage(first, blocks, width) if last else Stage(first, blocks))
+            stages.append(LastStage(first, blocks, width) if last else PyramidStage(first, blocks))
         self.blocks = nn.ModuleList(stages)
         self.norm = nn.LayerNorm(dim[-1], eps=norm_eps)
         self.head = self.make_head(num_classes)
@@ -131,7 +131,7 @@ class PVT(Pyramid):
     def embed(self, images: Tensor) -> Features:
         """images (B, C, H, W) → patches (B, N, D) with positions, no prefix."""
         patches, grid = self.patch_embed(images)
-        return Features.of_map(self.positions(self.embed_norm(patches).unflatten(1, grid)))
+        return Features.from_map(self.positions(self.embed_norm(patches).unflatten(1, grid)))
 
     def encode(self, features: Features) -> Features:
         """Features on the finest grid → normalised Features on the coarsest, and a class token."""

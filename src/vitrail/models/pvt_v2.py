@@ -1,4 +1,4 @@
-"""PVT v2: "PVT v2: Improved Baselines with Pyramid Vision Transformer" (Wang et al. 2021,
+"""PVT v2: "PVT v2: Improved Baselines with PyramidBackbone Vision Transformer" (Wang et al. 2021,
 https://arxiv.org/abs/2106.13797).
 
     image (B, C, H, W)
@@ -20,14 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.layers.block import Block, drop_path_rates
-from vitrail.layers.conv import Coarsen, DepthwiseConv
+from vitrail.layers.conv import StridedConvNorm, DepthwiseConv
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images
-from vitrail.layers.reduction import ReducedAttention, spatial_reduction
-from vitrail.models.base import Features, Pyramid, Stage, Variant
+from vitrail.layers.spatial_reduction import ReducedAttention, spatial_reduction
+from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
 
 
-class PooledReduction(Coarsen):
+class PooledReduction(StridedConvNorm):
     """A map averaged to 7 × 7 places, each projected: the paper's linear spatial reduction."""
 
     def __init__(self, dim: int, norm_eps: float) -> None:
@@ -52,7 +52,7 @@ class ConvGELU(DepthwiseConv):
         return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
 
 
-class NormStage(Stage):
+class NormStage(PyramidStage):
     """A stage with a norm of its own at its end."""
 
     def __init__(self, downsample: nn.Module, blocks: list[nn.Module], norm: nn.Module) -> None:
@@ -65,8 +65,8 @@ class NormStage(Stage):
         return features._replace(patches=self.norm(features.patches))
 
 
-class PVTv2(Pyramid):
-    """A Pyramid Vision Transformer, version 2.
+class PVTv2(PyramidBackbone):
+    """A PyramidBackbone Vision Transformer, version 2.
 
     Args:
         dim, depth, heads, reduction, mlp_ratio: width, blocks, attention heads, how much coarser
@@ -103,7 +103,7 @@ class PVTv2(Pyramid):
                 return PooledReduction(width, reduce_eps)
             return spatial_reduction(width, ratio, reduce_eps)
 
-        self.patch_embed = Coarsen(channels, dim[0], 7, 4, norm_eps=reduce_eps)
+        self.patch_embed = StridedConvNorm(channels, dim[0], 7, 4, norm_eps=reduce_eps)
         rates = iter(drop_path_rates(drop_path, sum(depth)))
         stages = []
         for i, width in enumerate(dim):
@@ -118,7 +118,7 @@ class PVTv2(Pyramid):
                 )
                 for _ in range(depth[i])
             ]
-            first = Coarsen(dim[i - 1], width, 3, 2, norm_eps=reduce_eps) if i else nn.Identity()
+            first = StridedConvNorm(dim[i - 1], width, 3, 2, norm_eps=reduce_eps) if i else nn.Identity()
             last = i == len(dim) - 1  # its norm is the model's
             norm = nn.Identity() if last else nn.LayerNorm(width, eps=norm_eps)
             stages.append(NormStage(first, blocks, norm))
@@ -129,7 +129,7 @@ class PVTv2(Pyramid):
     def embed(self, images: Tensor) -> Features:
         """images (B, C, H, W) → patches (B, N, D), no prefix."""
         check_images(images, self.channels)
-        return Features.of_map(self.patch_embed(images.permute(0, 2, 3, 1)))
+        return Features.from_map(self.patch_embed(images.permute(0, 2, 3, 1)))
 
 
 def _variant(parameters: int, depth: tuple[int, ...], width: int = 64, **more: Any) -> Variant:

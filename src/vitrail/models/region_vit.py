@@ -10,7 +10,7 @@ https://arxiv.org/abs/2106.02689).
 
 Differs from ViT: two sizes of patches. In a block the regional tokens first attend to each other,
 then each with the local tokens of its region, by the same layer; so the local ones learn of the
-rest of the image. The regional map goes beside the local one, in `Features.aside`.
+rest of the image. The regional map goes beside the local one, in `Features.extras`.
 
 Where regions do not fit the image, or the map of a later stage, zeros on the far sides make them
 fit, which nobody attends to; vit-pytorch's file of this name fails there, for images of three
@@ -25,14 +25,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, check_choice
-from vitrail.layers.attend import Attention
+from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
-from vitrail.layers.conv import Coarsen, DepthwiseConv
+from vitrail.layers.conv import StridedConvNorm, DepthwiseConv
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, check_images, patch_grid
-from vitrail.layers.relative import RelativeBias
+from vitrail.layers.relative_position import RelativeBias
 from vitrail.layers.window import pad_to, partition, unpartition
-from vitrail.models.base import Features, Pyramid, Stage, Variant
+from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
 
 
 class RegionBlock(nn.Module):
@@ -56,7 +56,7 @@ class RegionBlock(nn.Module):
         return block(x, None, bias if mask is None else bias + mask)
 
 
-class RegionStage(Stage):
+class RegionStage(PyramidStage):
     """A stage of local and regional tokens, `window` × `window` to one."""
 
     def __init__(self, downsample: nn.Module, blocks: list[nn.Module], window: int) -> None:
@@ -65,7 +65,7 @@ class RegionStage(Stage):
 
     def forward(self, features: Features) -> Features:
         """Features on a grid, with regional tokens aside → Features on this stage's."""
-        x, regional = self.downsample(features.map()), self.downsample(features.aside[0])
+        x, regional = self.downsample(features.to_map()), self.downsample(features.extras[0])
         height, width = x.shape[1:3]
         rows, columns = regional.shape[1:3]
         window, size = (self.window,) * 2, (rows * self.window, columns * self.window)
@@ -80,10 +80,10 @@ class RegionStage(Stage):
             tokens = block(tokens, rows * columns, mask)
         x = unpartition(tokens[:, 1:], window, size)[:, :height, :width]
         regional = tokens[:, 0].unflatten(0, (-1, rows, columns))
-        return Features.of_map(x)._replace(aside=(regional,))
+        return Features.from_map(x)._replace(extras=(regional,))
 
 
-class RegionViT(Pyramid):
+class RegionViT(PyramidBackbone):
     """A RegionViT. Keywords as those of `Swin`, but:
 
     Args:
@@ -121,7 +121,7 @@ class RegionViT(Pyramid):
                 raise ConfigError(f'patch_size={patch_size} with stem="3conv" has to be 4.')
             widths = (channels, dim[0] // 4, dim[0] // 2)
             for pair in itertools.pairwise(widths):
-                coarser += [Coarsen(*pair, 3, 2, norm_eps=norm_eps), nn.GELU()]
+                coarser += [StridedConvNorm(*pair, 3, 2, norm_eps=norm_eps), nn.GELU()]
             self.patch_embed = nn.Conv2d(widths[-1], dim[0], 3, padding=1)
         self.stem = nn.Sequential(*coarser)
         self.region_embed = PatchEmbed((patch_size * window, patch_size * window), channels, dim[0])
@@ -152,16 +152,16 @@ class RegionViT(Pyramid):
         x = self.emb_dropout(self.patch_embed(x).permute(0, 2, 3, 1))
         padded = pad_to(images.permute(0, 2, 3, 1), self.region_embed.patch).permute(0, 3, 1, 2)
         regional, grid = self.region_embed(padded)
-        return Features.of_map(x)._replace(aside=(regional.unflatten(1, grid),))
+        return Features.from_map(x)._replace(extras=(regional.unflatten(1, grid),))
 
     def encode(self, features: Features) -> Features:
         """Features on the finest grid → normalised Features on the coarsest."""
         features = super().encode(features)
-        return features._replace(aside=(self.norm(features.aside[0]),))
+        return features._replace(extras=(self.norm(features.extras[0]),))
 
     def pool(self, features: Features) -> Tensor:
         """Features → the mean of the regional tokens (B, D)."""
-        return features.aside[0].mean(dim=(1, 2))
+        return features.extras[0].mean(dim=(1, 2))
 
 
 def _variant(parameters: int, dim: int, depth: int, stem: str, window: int = 7) -> Variant:

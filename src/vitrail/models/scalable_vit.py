@@ -24,15 +24,15 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrail.layers.attend import Attend, divide
+from vitrail.layers.attention import Attend, divide
 from vitrail.layers.block import Block, drop_path_rates
-from vitrail.layers.conv import Coarsen, ConditionalPosition, DepthwiseConv
+from vitrail.layers.conv import StridedConvNorm, ConditionalPosition, DepthwiseConv
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images
-from vitrail.layers.reduction import ReducedAttention
+from vitrail.layers.spatial_reduction import ReducedAttention
 from vitrail.layers.window import pad_to, partition, unpartition
-from vitrail.models.base import Features, Pyramid, Stage, Variant
+from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
 
 
 class ScalableAttention(nn.Module):
@@ -92,7 +92,7 @@ class InteractiveWindowAttention(nn.Module):
         return self.dropout(self.proj(attended + self.local(values)))
 
 
-class ScalableViT(Pyramid):
+class ScalableViT(PyramidBackbone):
     """A ScalableViT, for images of any size. Keywords as those of `Swin`, and:
 
     Args:
@@ -135,7 +135,7 @@ class ScalableViT(Pyramid):
             return ScalableAttention(width, count, ratio, key_dim, dropout, norm_eps)
 
         kernel = 2 * patch_size - 1
-        self.patch_embed = Coarsen(channels, dim[0], kernel, patch_size, norm_eps=norm_eps)
+        self.patch_embed = StridedConvNorm(channels, dim[0], kernel, patch_size, norm_eps=norm_eps)
         self.emb_dropout = nn.Dropout(emb_dropout)
         rates = iter(drop_path_rates(drop_path, sum(depth)))
         stages = []
@@ -146,8 +146,8 @@ class ScalableViT(Pyramid):
                 rate = next(rates)
                 blocks.append(Block(width, mixer(i, j), mlp, drop_path=rate, norm_eps=norm_eps))
             blocks.insert(1, ConditionalPosition(width))
-            first = Coarsen(dim[i - 1], width, 3, 2, norm_eps=norm_eps) if i else nn.Identity()
-            stages.append(Stage(first, blocks))
+            first = StridedConvNorm(dim[i - 1], width, 3, 2, norm_eps=norm_eps) if i else nn.Identity()
+            stages.append(PyramidStage(first, blocks))
         self.blocks = nn.ModuleList(stages)
         self.norm = nn.LayerNorm(dim[-1], eps=norm_eps)
         self.head = self.make_head(num_classes)
@@ -155,7 +155,7 @@ class ScalableViT(Pyramid):
     def embed(self, images: Tensor) -> Features:
         """images (B, C, H, W) → patches (B, N, D), no prefix."""
         check_images(images, self.channels)
-        return Features.of_map(self.emb_dropout(self.patch_embed(images.permute(0, 2, 3, 1))))
+        return Features.from_map(self.emb_dropout(self.patch_embed(images.permute(0, 2, 3, 1))))
 
     def make_head(self, num_classes: int) -> nn.Module:
         """A head with a hidden layer, or a linear one if `head_dim` is 0; no classes, no head."""

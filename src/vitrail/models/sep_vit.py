@@ -26,16 +26,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrail.layers.attend import Attend, divide
+from vitrail.layers.attention import Attend, divide
 from vitrail.layers.block import Block, drop_path_rates
-from vitrail.layers.conv import Coarsen, ConditionalPosition
+from vitrail.layers.conv import StridedConvNorm, ConditionalPosition
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images
 from vitrail.layers.position import resize_positions
-from vitrail.layers.reduction import ReducedAttention
+from vitrail.layers.spatial_reduction import ReducedAttention
 from vitrail.layers.window import Window, pad_to, partition, unpartition
-from vitrail.models.base import Backbone, Features, Pyramid, Stage, Variant
+from vitrail.models.base import Backbone, Features, PyramidBackbone, PyramidStage, Variant
 
 
 class SeparableAttention(nn.Module):
@@ -90,7 +90,7 @@ class SeparableAttention(nn.Module):
         return x[:, :height, :width]
 
 
-class SepViT(Pyramid):
+class SepViT(PyramidBackbone):
     """A SepViT, for images of any size. Keywords as those of `Swin`, but:
 
     Args:
@@ -129,7 +129,7 @@ class SepViT(Pyramid):
             return SeparableAttention(dim[stage], heads[stage], fitted, count, dropout, norm_eps)
 
         kernel = 2 * patch_size - 1
-        self.patch_embed = Coarsen(channels, dim[0], kernel, patch_size, norm_eps=norm_eps)
+        self.patch_embed = StridedConvNorm(channels, dim[0], kernel, patch_size, norm_eps=norm_eps)
         self.emb_dropout = nn.Dropout(emb_dropout)
         rates = iter(drop_path_rates(drop_path, sum(depth)))
         stages = []
@@ -141,8 +141,8 @@ class SepViT(Pyramid):
                 rate = next(rates)
                 blocks.append(Block(width, attention, mlp, drop_path=rate, norm_eps=norm_eps))
             blocks.insert(1, ConditionalPosition(width))
-            first = Coarsen(dim[i - 1], width, 3, 2, norm_eps=norm_eps) if i else nn.Identity()
-            stages.append(Stage(first, blocks))
+            first = StridedConvNorm(dim[i - 1], width, 3, 2, norm_eps=norm_eps) if i else nn.Identity()
+            stages.append(PyramidStage(first, blocks))
         self.blocks = nn.ModuleList(stages)
         self.norm = nn.LayerNorm(dim[-1], eps=norm_eps)
         self.head = self.make_head(num_classes)
@@ -150,7 +150,7 @@ class SepViT(Pyramid):
     def embed(self, images: Tensor) -> Features:
         """images (B, C, H, W) → patches (B, N, D), no prefix."""
         check_images(images, self.channels)
-        return Features.of_map(self.emb_dropout(self.patch_embed(images.permute(0, 2, 3, 1))))
+        return Features.from_map(self.emb_dropout(self.patch_embed(images.permute(0, 2, 3, 1))))
 
     def weights_for(self, other: Backbone) -> dict[str, Tensor]:
         """The weights for `other`, this model at another image_size: its windows' tokens."""

@@ -17,12 +17,12 @@ published tower of 384 pixels has patches of 14.
 import torch
 from torch import Tensor, nn
 
-from vitrail.layers.attend import Attention, CrossAttention
+from vitrail.layers.attention import Attention, CrossAttention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import ACTIVATIONS, Mlp
 from vitrail.layers.patch import Size, to_tuple
 from vitrail.models.base import Features, Variant
-from vitrail.models.plain import Plain
+from vitrail.models.vit_base import PlainViT
 
 
 class AttentionPool(nn.Module):
@@ -43,7 +43,7 @@ class AttentionPool(nn.Module):
         return (found + self.mlp(self.norm(found)))[:, 0]
 
 
-class SigLIPViT(Plain):
+class SigLIPViT(PlainViT):
     """A Vision Transformer without a class token, pooled by attention. Keywords as in `ViT`."""
 
     late = ("norm", "attention_pool", "head")

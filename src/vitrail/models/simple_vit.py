@@ -15,15 +15,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vitrail.layers.attend import Attention
+from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import sincos_positions
-from vitrail.models.base import Features, Sequence, Variant
+from vitrail.models.base import Features, SequenceBackbone, Variant
 
 
-class SimpleViT(Sequence):
+class SimpleViT(SequenceBackbone):
     """A plain Vision Transformer. Keywords as those of `ViT`; any size that patches divide."""
 
     axes = (2, 1, 3)

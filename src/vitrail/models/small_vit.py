@@ -20,13 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrail.layers.attend import Attend, Attention
+from vitrail.layers.attention import Attend, Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import Size, check_images, patch_grid, to_tuple
 from vitrail.models.base import Features, Variant
-from vitrail.models.plain import Plain
+from vitrail.models.vit_base import PlainViT
 
 
 class ShiftedPatchEmbed(nn.Module):
@@ -87,7 +87,7 @@ class LocalityAttention(Attention):
         self.q_norm = Temperature(heads, dim // heads)
 
 
-class SmallViT(Plain):
+class SmallViT(PlainViT):
     """A Vision Transformer that learns from few images. Keywords as those of `ViT`."""
 
     def __init__(

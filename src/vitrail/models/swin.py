@@ -17,13 +17,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vitrail.layers.attend import Attention
+from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
-from vitrail.layers.relative import RelativeBias
+from vitrail.layers.relative_position import RelativeBias
 from vitrail.layers.window import Window, pad_to, partition, shift_mask, unpartition
-from vitrail.models.base import Features, Pyramid, Stage, Variant
+from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
 
 
 class WindowAttention(nn.Module):
@@ -70,7 +70,7 @@ class PatchMerging(nn.Module):
         return self.reduction(self.norm(x.permute(0, 1, 3, 4, 2, 5).flatten(3)))
 
 
-class Swin(Pyramid):
+class Swin(PyramidBackbone):
     """A Swin Transformer, version 1.
 
     Args:
@@ -114,7 +114,7 @@ class Swin(Pyramid):
             fitted = tuple(min(pair) for pair in zip(to_tuple(window), grid, strict=True))
             half = tuple(side // 2 for side in fitted)
             stages.append(
-                Stage(
+                PyramidStage(
                     first,
                     [
                         Block(

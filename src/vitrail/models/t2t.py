@@ -23,13 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrail.layers.attend import Attend, Attention
+from vitrail.layers.attention import Attend, Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images
 from vitrail.layers.position import sequence_positions
-from vitrail.models.base import Features, Sequence, Variant
+from vitrail.models.base import Features, SequenceBackbone, Variant
 
 
 class TokenTransformer(nn.Module):
@@ -77,7 +77,7 @@ def split(size: tuple[int, ...], kernel: int, stride: int) -> tuple[int, ...]:
     return tuple((side + 2 * (stride // 2) - kernel) // stride + 1 for side in size)
 
 
-class T2TViT(Sequence):
+class T2TViT(SequenceBackbone):
     """A T2T-ViT.
 
     Args:
@@ -122,7 +122,7 @@ class T2TViT(Sequence):
     def embed(self, images: Tensor) -> Features:
         """images (B, C, H, W) → patches (B, N, D) with positions, prefix (B, 1, D)."""
         check_images(images, self.channels)
-        features = Features.of_map(self.patch_embed(images))
+        features = Features.from_map(self.patch_embed(images))
         patches = features.patches
         positions = sequence_positions(1 + patches.shape[1], self.dim)[:, 1:]
         patches = self.emb_dropout(patches + positions.to(patches))

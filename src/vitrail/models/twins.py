@@ -19,17 +19,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vitrail.layers.attend import Attention
+from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
-from vitrail.layers.conv import Coarsen, ConditionalPosition
+from vitrail.layers.conv import StridedConvNorm, ConditionalPosition
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
-from vitrail.layers.reduction import ReducedAttention, spatial_reduction
+from vitrail.layers.spatial_reduction import ReducedAttention, spatial_reduction
 from vitrail.layers.window import WindowAttention
-from vitrail.models.base import Features, Pyramid, Stage, Variant
+from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
 
 
-class Twins(Pyramid):
+class Twins(PyramidBackbone):
     """A Twins transformer: PCPVT, or SVT if it has windows.
 
     Args:
@@ -89,8 +89,8 @@ class Twins(Pyramid):
                 for j in range(depth[i])
             ]
             blocks.insert(1, ConditionalPosition(width))
-            coarser = [Coarsen(dim[i - 1], width, 2, 2), nn.Dropout(emb_dropout)] if i else []
-            stages.append(Stage(nn.Sequential(*coarser), blocks))
+            coarser = [StridedConvNorm(dim[i - 1], width, 2, 2), nn.Dropout(emb_dropout)] if i else []
+            stages.append(PyramidStage(nn.Sequential(*coarser), blocks))
         self.blocks = nn.ModuleList(stages)
         self.norm = nn.LayerNorm(dim[-1], eps=norm_eps)
         self.head = self.make_head(num_classes)

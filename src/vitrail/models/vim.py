@@ -31,10 +31,10 @@ from vitrail.layers.block import LayerScale, drop_path_rates
 from vitrail.layers.norm import LayerNorm, RMSNorm
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import Rotation, resize_positions, rotate, rotation
-from vitrail.layers.ssm import FUSIONS, KINDS, Mamba
-from vitrail.layers.ssm_block import MambaBlock, PairedBlocks
+from vitrail.layers.mamba import FUSIONS, KINDS, Mamba
+from vitrail.layers.mamba_block import MambaBlock, PairedBlocks
 from vitrail.models import vim_official
-from vitrail.models.base import Features, Sequence, Unrolled, Variant
+from vitrail.models.base import Features, SequenceBackbone, TokenSequence, Variant
 
 POOLS = (
     "cls-middle", "cls-head", "cls-random", "cls-both", "mean", "max", "last", "all",
@@ -47,7 +47,7 @@ ROPE_GRID = (14, 14)  # that of 224 pixels: others are scaled to it
 ROPE_THETA = 10_000.0
 
 
-class VisionMamba(Sequence):
+class VisionMamba(SequenceBackbone):
     """A Vision Mamba.
 
     `pool`: which tokens speak for the image: a class token in the middle of the sequence, at its
@@ -194,7 +194,7 @@ class VisionMamba(Sequence):
             return random.random()
         return float(torch.rand((), generator=self.generator))
 
-    def unroll(self, features: Features) -> Unrolled:
+    def to_sequence(self, features: Features) -> TokenSequence:
         """The sequence with its class tokens where they belong; in training, perhaps reordered."""
         device, prefix = features.patches.device, features.prefix.shape[1]
         placed, order = (o.to(device) for o in self.draw(features.patches.shape[1]))
@@ -215,7 +215,7 @@ class VisionMamba(Sequence):
             tokens = tokens.index_select(1, back)
             return features._replace(prefix=tokens[:, :prefix], patches=tokens[:, prefix:])
 
-        return Unrolled(tokens, (turn, order), rolled)
+        return TokenSequence(tokens, (turn, order), rolled)
 
     def _positions_of(self, features: Features, placed: Tensor) -> Tensor:
         """(1 or B, P + N, D): rows of the table by the places of [prefix, patches] in it."""
@@ -223,12 +223,12 @@ class VisionMamba(Sequence):
         table: Tensor = self.position
         if features.grid != self.grid:
             table = torch.cat(self._split_positions(features.grid), dim=1)
-        if features.kept is None:
+        if features.keep_indices is None:
             return table[:, rows]
         # Whole again where patches were dropped: a patch keeps the row of its place in the grid.
         everywhere = self.order(math.prod(features.grid), int(rows[0])).to(rows.device).argsort()
-        first = everywhere[:1].expand(len(features.kept), -1)
-        return table[0, torch.cat([first, everywhere[1:][features.kept]], dim=1)]
+        first = everywhere[:1].expand(len(features.keep_indices), -1)
+        return table[0, torch.cat([first, everywhere[1:][features.keep_indices]], dim=1)]
 
     def _rotation(self, features: Features, order: Tensor) -> Rotation | None:
         """(L, D) or, where patches were dropped, (B, L, D); class tokens have no place."""
@@ -238,8 +238,8 @@ class VisionMamba(Sequence):
             t.to(features.patches)
             for t in rotation(features.grid, ROPE_GRID, self.dim, theta=ROPE_THETA)
         )
-        if features.kept is not None:
-            cos, sin = cos[features.kept], sin[features.kept]
+        if features.keep_indices is not None:
+            cos, sin = cos[features.keep_indices], sin[features.keep_indices]
         pad = (0, 0, features.prefix.shape[1], 0)
         return F.pad(cos, pad, value=1.0)[..., order, :], F.pad(sin, pad)[..., order, :]
 

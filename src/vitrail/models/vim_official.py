@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, LoadError, check_choice, suggest
-from vitrail.layers.ssm_block import MambaBlock, PairedBlocks
+from vitrail.layers.mamba_block import MambaBlock, PairedBlocks
 
 # The constructor's keywords with today's defaults, and two flags of its forward.
 DEFAULTS: dict[str, Any] = {

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.errors import check_choice
-from vitrail.layers.attend import Attention
+from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
@@ -36,10 +36,10 @@ from vitrail.layers.position import (
     rotation,
     sincos_positions,
 )
-from vitrail.models.base import Features, Sequence, Variant
+from vitrail.models.base import Features, SequenceBackbone, Variant
 
 
-class ViT(Sequence):
+class ViT(SequenceBackbone):
     """A Vision Transformer.
 
     Args:
@@ -134,8 +134,8 @@ class ViT(Sequence):
             return ()
         prefix = features.prefix.shape[1]
         tables = rotation(features.grid, self.grid, self.dim // self.config["heads"], prefix=prefix)
-        if features.kept is not None:
-            tables = keep_rotation(tables, features.kept, prefix)
+        if features.keep_indices is not None:
+            tables = keep_rotation(tables, features.keep_indices, prefix)
         cos, sin = (t.to(features.patches) for t in tables)
         return ((cos, sin),)
 

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, TierError, check_choice
-from vitrail.layers.attend import Attention
+from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, DropPath, drop_path_rates
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple

@@ -27,13 +27,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
-from vitrail.layers.attend import CrossAttention, divide
+from vitrail.layers.attention import CrossAttention, divide
 from vitrail.layers.block import Block, DropPath, LayerScale
 from vitrail.layers.conv import ConvNorm, DepthwiseConv
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import Size, check_images
-from vitrail.models.base import Backbone, Features, Stage, Variant
+from vitrail.models.base import Backbone, Features, PyramidStage, Variant
 
 
 class CrossCovariance(nn.Module):
@@ -189,9 +189,9 @@ class XCiT(Backbone):
         def mlp() -> Mlp:
             return Mlp(dim, mlp_dim, dropout)
 
-        def stage() -> Stage:
+        def stage() -> PyramidStage:
             branches = (CrossCovariance(dim, heads, dropout), LocalPatchInteraction(dim), mlp())
-            return Stage(
+            return PyramidStage(
                 nn.Identity(),
                 (Residual(dim, branch, drop_path, layer_scale, norm_eps) for branch in branches),
             )
@@ -214,7 +214,7 @@ class XCiT(Backbone):
         check_images(images, self.channels)
         images = images.contiguous(memory_format=torch.channels_last)  # so is what follows
         x = self.patch_embed(images).permute(0, 2, 3, 1)
-        return Features.of_map(self.emb_dropout(x + self.positions(x.shape[1:3])))
+        return Features.from_map(self.emb_dropout(x + self.positions(x.shape[1:3])))
 
     def encode(self, features: Features) -> Features:
         """Features → normalised Features, with a class token that has read the patches."""

@@ -20,7 +20,7 @@ from vitrail.methods.base import Method
 KEEP = 2  # checkpoints
 
 
-class Learner(NamedTuple):
+class TrainState(NamedTuple):
     """What changes during training."""
 
     method: Method
@@ -34,7 +34,7 @@ def folders(run: Path) -> list[Path]:
     return sorted(p for p in (run / "checkpoints").glob("step-*") if p.name[5:].isdigit())
 
 
-def save(run: Path, step: int, learner: Learner, metrics_bytes: int) -> Path:
+def save(run: Path, step: int, learner: TrainState, metrics_bytes: int) -> Path:
     """Writes checkpoints/step-N, atomically, and deletes all but the newest."""
     path = run / "checkpoints" / f"step-{step:08d}"
     state = {
@@ -61,7 +61,7 @@ def save(run: Path, step: int, learner: Learner, metrics_bytes: int) -> Path:
     return path
 
 
-def load(run: Path, learner: Learner) -> tuple[int, int]:
+def load(run: Path, learner: TrainState) -> tuple[int, int]:
     """Puts the newest checkpoint back → its step and the length of metrics.jsonl then.
 
     Raises `TrainingError` if there is none, or it does not fit.
@@ -97,11 +97,11 @@ def kept(run: Path) -> str:
     return f"the last good checkpoint is {found[-1]}." if found else "there is no checkpoint yet."
 
 
-def _names(learner: Learner) -> dict[str, Tensor]:
+def _names(learner: TrainState) -> dict[str, Tensor]:
     return {n: p for n, p in learner.method.named_parameters() if p.requires_grad}
 
 
-def _optimizer_state(learner: Learner) -> dict[str, Tensor]:
+def _optimizer_state(learner: TrainState) -> dict[str, Tensor]:
     return {
         f"{name}/{entry}": tensor
         for name, parameter in _names(learner).items()

@@ -21,13 +21,13 @@ class Once(nn.Module):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.module, self.kept = module, None
+        self.module, self.keep_indices = module, None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.kept is None:
-            self.kept = self.module(x)
-            return self.kept
-        kept, self.kept = self.kept, None
+        if self.keep_indices is None:
+            self.keep_indices = self.module(x)
+            return self.keep_indices
+        kept, self.keep_indices = self.keep_indices, None
         return kept
 
 

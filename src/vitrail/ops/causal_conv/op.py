@@ -58,7 +58,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]) 
 
 @torch.library.custom_op("vitrail::causal_conv", mutates_args=())
 def _compiled(x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]) -> Tensor:
-    numba = importlib.import_module("vitrail.ops.causal_conv.numba")
+    numba = importlib.import_module("vitrail.ops.causal_conv.numba_backend")
     return numba.forward(x, weight, bias, reverse).to(x.dtype).contiguous()
 
 
@@ -66,7 +66,7 @@ def _compiled(x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]) 
 def _gradient(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    numba = importlib.import_module("vitrail.ops.causal_conv.numba")
+    numba = importlib.import_module("vitrail.ops.causal_conv.numba_backend")
     d_x, d_weight, d_bias = numba.backward(grad, x, weight, bias, reverse)
     return d_x.to(x.dtype), d_weight.to(weight.dtype), d_bias.to(bias.dtype)
 

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from vitrail.errors import ConfigError, check_choice
-from vitrail.ops.selective_scan import export, reference
+from vitrail.ops.selective_scan import reference
+from vitrail.ops.selective_scan import onnx_export
 from vitrail.ops.selective_scan.reference import Scan
-from vitrail.ops.selective_scan.torch import CHUNK
+from vitrail.ops.selective_scan.torch_backend import CHUNK
 
 BACKENDS = ("auto", "reference", "torch", "numba", "triton", "export")
 
@@ -50,7 +51,7 @@ def selective_scan(scan: Scan, reverse: Sequence[bool], backend: str = "auto") -
     if backend == "export" or to_onnx:
         if trains:
             raise ConfigError('backend="export" has no gradient: train with "auto".')
-        return export.forward(scan, reverse).to(scan.u.dtype)
+        return onnx_export.forward(scan, reverse).to(scan.u.dtype)
     if trains:
         return _train(*scan, list(reverse), backend)[0]
     return _infer(*scan, list(reverse), backend)
