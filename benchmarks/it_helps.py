@@ -1,6 +1,6 @@
 """What pretraining, a teacher and captions are worth, on Fashion-MNIST with 1,000 labels.
 
-python benchmarks/it_helps.py [--only mae,dino] [--seeds 3] [--jobs 2]
+python -m benchmarks.it_helps [--only mae,dino] [--seeds 3] [--jobs 2]
 
 Every row is a chain of commands that a user would type, run as they stand on one thread, for each
 seed; its figure is the accuracy on the 10,000 test images that the last command prints. Rows that
@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "methods"))
 
 import conv_teacher as teacher
-from common import read, run_command, write
+
+from benchmarks.common import read, run_command, write
 
 RECIPES = "recipes/methods"
 

@@ -1,6 +1,6 @@
 """Linear layers: oneDNN against PyTorch's own product (MKL on x86), float32 on a CPU.
 
-python benchmarks/linear.py [--quick]
+python -m benchmarks.linear [--quick]
 
 Sizes are (tokens, in, out) of Swin-T's four stages and of ViT-S and ViT-B at batch 8. Ratios are
 PyTorch's time over oneDNN's.
@@ -10,8 +10,8 @@ import os
 import sys
 
 import torch
-from common import compare, write
 
+from benchmarks.common import compare, write
 from vitrail.ops.linear import linear, mkl_is_slow
 
 SIZES = [

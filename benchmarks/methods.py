@@ -1,6 +1,6 @@
 """A training step of MAE, SimMIM and DINO beside vit-pytorch, transformers and lightly.
 
-python benchmarks/methods.py [--quick] [--only MAE,SimMIM,DINO]
+python -m benchmarks.methods [--quick] [--only MAE,SimMIM,DINO]
 
 The same networks, as many places hidden and crops of the same sizes: forward, backward, AdamW, and
 for DINO the teacher's update. Ratios are the peer's time over ours: above 1 ours is faster. Memory
@@ -15,21 +15,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests know how torchvision is stood in for
-
-import tests.conftest  # noqa: F401, before anything asks for torchvision
 import torch
 import torch.nn.functional as F
-from common import compare, read, show, write
 from torch import Tensor, nn
 from torch.profiler import profile
 
+import parity  # noqa: F401, before anything asks for torchvision
+from benchmarks.common import compare, read, show, write
 from vitrail.methods.dino import DINO
 from vitrail.methods.mae import MAE
 from vitrail.methods.simmim import SimMIM
 from vitrail.models.vit import ViT
 
-torch.set_num_threads(os.cpu_count() or 1)  # the tests' setup had left one
+torch.set_num_threads(os.cpu_count() or 1)
 
 SIDE, PATCH, BATCH = 224, 16, 8
 DIM, DEPTH, HEADS = 192, 12, 3

@@ -1,6 +1,6 @@
 """NaViT on images of many sizes: inference and a training step, against vit-pytorch's two.
 
-python benchmarks/navit.py [--quick] [--threads N]
+python -m benchmarks.navit [--quick] [--threads N]
 
 24 images between 64 and 256 pixels a side, patches of 16, dim 384, depth 6: the same weights in
 all three, equal threads, one run, in turn. vit-pytorch normalises before and after its patch
@@ -24,16 +24,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests know how to share weights
-
-import tests.conftest  # noqa: F401, torchvision's stand-ins, before vit-pytorch asks for it
 import torch
 import torch.nn.functional as F
-from common import compare, show, write
-from tests.parity.pairs.navit import FULL, nested, shared, to_masked
 from torch import Tensor, nn
 from vit_pytorch import na_vit, na_vit_nested_tensor
 
+import parity  # noqa: F401, before anything asks for torchvision
+from benchmarks.common import compare, show, write
+from parity.pairs.navit import FULL, nested, shared, to_masked
 from vitrail.deploy.precision import halve
 
 warnings.filterwarnings("ignore", "The PyTorch API of nested tensors")

@@ -1,6 +1,6 @@
 """The selective scan of Vim's mixer on a CPU: Vitrail's backends, the official loop, and C.
 
-python benchmarks/selective_scan.py [--quick] [--threads N] [--json PATH]
+python -m benchmarks.selective_scan [--quick] [--threads N] [--json PATH]
 
 What is timed is one layer's scan, with all that the official code has in it: two directions, the
 softplus of biased steps, the skip D and the SiLU gate, float32, 16 states. The rivals:
@@ -33,9 +33,9 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from common import RESULTS, machine
 from torch import Tensor
 
+from benchmarks.common import RESULTS, machine
 from vitrail.ops.selective_scan import Scan, selective_scan
 
 N, REVERSE = 16, [False, True]

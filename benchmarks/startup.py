@@ -1,6 +1,6 @@
 """`import vitrail` against `import torch`, each in processes of its own.
 
-python benchmarks/startup.py [rounds]
+python -m benchmarks.startup [rounds]
 
 Public names are fetched when first used, so the bare import is nearly free; the fair rival of torch
 is `from vitrail import *`, which fetches every one of them, and torch with them.
@@ -9,7 +9,7 @@ is `from vitrail import *`, which fetches every one of them, and torch with them
 import subprocess
 import sys
 
-from common import compare, write
+from benchmarks.common import compare, write
 
 BAR = 1.15
 STATEMENTS = ("from vitrail import *", "import torch", "import vitrail")

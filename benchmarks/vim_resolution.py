@@ -1,6 +1,6 @@
 """Vision Mamba against DeiT, both tiny, over image sizes: images a second and memory.
 
-python benchmarks/vim_resolution.py [--quick] [--sizes 224,1248] [--threads N] [--json PATH]
+python -m benchmarks.vim_resolution [--quick] [--sizes 224,1248] [--threads N] [--json PATH]
 
 Vim's paper (https://arxiv.org/abs/2401.09417) promises 2.8 times the speed of DeiT and 86.8 % less
 memory at 1248 pixels on a GPU, where it grows with the number of tokens and DeiT with its square.
@@ -28,18 +28,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests know how to import timm
-
-import tests.conftest  # noqa: F401, torchvision's stand-ins, before timm asks for it
 import timm
 import torch
-from common import RESULTS, machine
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from selective_scan import SPAN, clock
 from torch import nn
 
+import parity  # noqa: F401, before anything asks for torchvision
 import vitrail
+from benchmarks.common import RESULTS, machine
+from benchmarks.selective_scan import SPAN, clock
 from vitrail.deploy.precision import halve
 from vitrail.lens.theme import LIGHT
 from vitrail.ops.selective_scan import resolve

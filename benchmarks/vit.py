@@ -1,6 +1,6 @@
 """ViT-S/16 at 224 pixels: inference and a training step, against timm and vit-pytorch.
 
-python benchmarks/vit.py [--quick]
+python -m benchmarks.vit [--quick]
 
 The same weights in all three, equal threads, one run, in turn. vit-pytorch normalises before and
 after its patch projection, which no weights can undo: the two layers are taken out of it, which
@@ -11,23 +11,21 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests know how to share weights
-
-import tests.conftest  # noqa: F401, torchvision's stand-ins, before timm asks for it
 import timm
 import torch
 import torch.nn.functional as F
-from common import compare, show, write
-from tests.parity.from_vit_pytorch import rearranged
 from torch import nn
 from vit_pytorch import ViT as TheirViT
 
+import parity  # noqa: F401, before anything asks for torchvision
 import vitrail
+from benchmarks.common import compare, show, write
+from parity.from_vit_pytorch import rearranged
 from vitrail.data.registry import open_dataset
-from vitrail.preprocess import Preprocess
 from vitrail.deploy.precision import fastest
+from vitrail.preprocess import Preprocess
 
-torch.set_num_threads(os.cpu_count() or 1)  # the tests' setup had left one
+torch.set_num_threads(os.cpu_count() or 1)
 
 SIZE, CLASSES = 224, 1000
 AGREEMENT_IMAGES = 1000

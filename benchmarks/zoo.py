@@ -1,8 +1,8 @@
 """Every model against its original: a forward pass and a training step, same weights, in turn.
 
-python benchmarks/zoo.py [--quick] [--only Swin,CaiT]
+python -m benchmarks.zoo [--quick] [--only Swin,CaiT]
 
-The pairs are those of tests/parity/pairs, at a published size. Ratios are the original's time over
+The pairs are those of parity/pairs, at a published size. Ratios are the original's time over
 ours: above 1 ours is faster. NaViT's packs of mixed sizes have a script of their own: navit.py.
 """
 
@@ -12,16 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests know how to share weights
-
-import tests.conftest  # noqa: F401, torchvision's stand-ins, before timm asks for it
 import torch
 import torch.nn.functional as F
-from common import RESULTS, compare, read, write
-from tests.parity.pairs import Pair, pairs
 from torch import Tensor, nn
 
-torch.set_num_threads(os.cpu_count() or 1)  # the tests' setup had left one
+import parity  # noqa: F401, before anything asks for torchvision
+from benchmarks.common import RESULTS, compare, read, write
+from parity.pairs import Pair, pairs
+
+torch.set_num_threads(os.cpu_count() or 1)
 
 BATCH = 4
 # Bars of ours against vit-pytorch, beside 1.0 against everybody.

@@ -1,6 +1,6 @@
 """Every model trains: the recipes in recipes/zoo on Fashion-MNIST, and spectra for 1-D and 3-D.
 
-python benchmarks/zoo_training.py [--only swin,vit] [--jobs 2]
+python -m benchmarks.zoo_training [--only swin,vit] [--jobs 2]
 
 Models of equal size, a few minutes each on one thread. Beside them a linear classifier on the
 pixels, trained for as long as the slowest of them. Prints accuracy on the test images, the loss at
@@ -26,13 +26,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from common import read, run_command, write
 from torch import Tensor, nn
 
+from benchmarks.common import read, run_command, write
 from vitrail.data.registry import open_dataset
 from vitrail.models.registry import create_model
-from vitrail.train.factory import build_model, open_datasets
 from vitrail.train.config import read_config
+from vitrail.train.factory import build_model, open_datasets
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "zoo"
 BATCH, CUBE, SECONDS = 64, 8, 75.0

@@ -40,7 +40,7 @@ def test_commands_run(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     from PIL import Image
     from skimage import data
 
-    from tests.unit.test_data import photographs
+    from tests.data.test_data import photographs
     from vitrail.cli.main import main
     from vitrail.train import trainer
 
@@ -54,7 +54,7 @@ def test_commands_run(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return real(settings, folder, **more)  # type: ignore[arg-type]
 
     def tiny_recipe(folder: Path) -> Path:
-        from tests.training.tiny import write_recipe
+        from tests.train.tiny import write_recipe
 
         (folder / "tiny").mkdir(exist_ok=True)
         return write_recipe(folder / "tiny" / "tiny.yaml", "model.options.image_size=28")

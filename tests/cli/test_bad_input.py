@@ -10,11 +10,10 @@ import torch
 import yaml
 
 from tests.cli.conftest import Command
-from tests.training.tiny import tiny
-from tests.unit.test_data import photographs, picture
+from tests.data.test_data import photographs, picture
+from tests.train.tiny import tiny
 from vitrail import files
-from vitrail.train import checkpoint
-from vitrail.train import trainer
+from vitrail.train import checkpoint, trainer
 
 
 def lines(root: Path) -> Path:

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from tests.cli.conftest import Command
-from tests.contracts.small import small
-from tests.training.tiny import tiny
+from tests.models.small import small
+from tests.train.tiny import tiny
 from vitrail import load
-from vitrail.preprocess import Preprocess
 from vitrail.hub.model_folder import save
 from vitrail.models.base import Backbone
+from vitrail.preprocess import Preprocess
 from vitrail.train import trainer
 
 

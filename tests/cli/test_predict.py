@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.conftest import Command
-from tests.training.test_methods import of
+from tests.train.test_methods import of
 from vitrail.data.registry import open_dataset
 from vitrail.train import trainer
 

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 import vitrail
-from tests.contracts.small import CASES, IDS, settle, small
+from tests.models.small import CASES, IDS, settle, small
 from vitrail.cli.main import main
-from vitrail.preprocess import Preprocess
 from vitrail.deploy import export
 from vitrail.deploy.export import export_onnx
 from vitrail.deploy.precision import halve
@@ -24,6 +23,7 @@ from vitrail.errors import ConfigError, DataError, VitrailError
 from vitrail.models.base import Backbone, SequenceBackbone
 from vitrail.ops.selective_scan import Scan, selective_scan
 from vitrail.ops.selective_scan.onnx_export import _softplus
+from vitrail.preprocess import Preprocess
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
 

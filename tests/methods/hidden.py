@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.contracts.small import CASES, small
+from tests.models.small import CASES, small
 from vitrail.errors import ConfigError
 from vitrail.methods.base import Masked
 from vitrail.methods.masking import resize_mask

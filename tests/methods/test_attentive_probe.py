@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.contracts.small import small
+from tests.models.small import small
 from vitrail.errors import ConfigError
 from vitrail.methods.attentive_probe import AttentiveProbe
 from vitrail.models.base import Backbone

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.contracts.small import small
 from tests.methods.hidden import assert_no_leak
-from tests.training.tiny import tiny
+from tests.models.small import small
+from tests.train.tiny import tiny
 from vitrail.errors import ConfigError, DataError, LoadError
 from vitrail.hub.method_folder import load_method
 from vitrail.methods.beit import BEiTPretraining

@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.contracts.small import small
+from tests.models.small import small
 from vitrail.data.text import Tokenizer
 from vitrail.errors import ConfigError
 from vitrail.methods.clip import CLIP, TextTower

@@ -8,17 +8,17 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from tests.contracts.small import CASES, IDS, small
-from vitrail.data.registry import open_dataset
-from vitrail.preprocess import Preprocess
+from tests.models.small import CASES, IDS, small
 from vitrail.data.dataset import InMemoryDataset
-from vitrail.data.transforms import MultiCropConfig, MultiCrop, AugmentConfig
+from vitrail.data.registry import open_dataset
+from vitrail.data.transforms import AugmentConfig, MultiCrop, MultiCropConfig
 from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.methods.dino import DINO
-from vitrail.methods.heads import Prototypes
 from vitrail.methods.ema_teacher import Teacher
+from vitrail.methods.heads import Prototypes
 from vitrail.models.base import Backbone, PyramidBackbone, SequenceBackbone
 from vitrail.models.vit import ViT
+from vitrail.preprocess import Preprocess
 from vitrail.train.probe import knn
 
 SMALL: dict[str, Any] = {"out_dim": 16, "head_dims": (24, 8)}

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.contracts.small import small
-from vitrail.preprocess import Preprocess
+from tests.models.small import small
 from vitrail.errors import ConfigError, DataError
 from vitrail.methods.distill import Distill, distillation
 from vitrail.methods.frozen import as_seen
 from vitrail.models.vit import ViT
+from vitrail.preprocess import Preprocess
 
 IMAGES, TARGETS = torch.randn(6, 3, 32, 32), torch.arange(6) % 5
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.contracts.small import small
 from tests.methods.hidden import cases, made, silent
+from tests.models.small import small
 from vitrail.data.registry import open_dataset
 from vitrail.errors import ConfigError, TierError
 from vitrail.methods import dvae

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.contracts.small import small
 from tests.methods.hidden import assert_no_leak, cases, made, silent
+from tests.models.small import small
 from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.layers.patch import patchify, unpatchify
 from vitrail.layers.tokens import take

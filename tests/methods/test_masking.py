@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.contracts.small import small
+from tests.models.small import small
 from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.methods.masking import (
     embed_hidden,

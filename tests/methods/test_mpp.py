@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from tests.contracts.small import small
 from tests.methods.hidden import assert_no_leak
-from vitrail.preprocess import Preprocess
+from tests.models.small import small
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.patch import patchify
 from vitrail.methods.masking import random_mask, split
 from vitrail.methods.mpp import MPP
+from vitrail.preprocess import Preprocess
 
 
 @pytest.mark.parametrize("swap_ratio", [0.0, 0.4])

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitrail.preprocess import Preprocess
-from vitrail.data.transforms import MultiCropConfig, MultiCrop, TrainTransform, AugmentConfig
+from vitrail.data.transforms import AugmentConfig, MultiCrop, MultiCropConfig, TrainTransform
 from vitrail.errors import ConfigError
+from vitrail.preprocess import Preprocess
 
 PLAIN = {"blur": (0.0, 0.0, 0.0), "solarize": (0.0, 0.0, 0.0)}
 
@@ -74,7 +74,9 @@ def test_crops_are_parts_of_the_size_asked_for() -> None:
     ],
 )
 def test_the_size_of_local_crops(size: Any, cell: Any, given: Any, local: Any) -> None:
-    make = MultiCrop(AugmentConfig(), MultiCropConfig(local=1, local_size=given), preprocess(size), cell)
+    make = MultiCrop(
+        AugmentConfig(), MultiCropConfig(local=1, local_size=given), preprocess(size), cell
+    )
     crops, _ = make(*batch(2), seed=0)
     assert [tuple(x.shape[2:]) for x in crops] == [size, size, local]
 
@@ -122,7 +124,9 @@ def test_single_views_take_the_new_colours_too() -> None:
         views = TrainTransform(AugmentConfig(**plain, **settings), preprocess((8, 8), 3), 1)
         x, _ = views(*given, seed=0)
         assert 0.25 < part((x - images / 255).abs() > 1e-3) < 0.75, settings
-    grey, _ = TrainTransform(AugmentConfig(**plain, grayscale=1.0), preprocess((8, 8), 3), 1)(*given, 0)
+    grey, _ = TrainTransform(AugmentConfig(**plain, grayscale=1.0), preprocess((8, 8), 3), 1)(
+        *given, 0
+    )
     torch.testing.assert_close(grey[:, 0], grey[:, 2])
     assert part(grey[:, 0] - images[:, 0] / 255) == 1
 

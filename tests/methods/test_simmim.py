@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.contracts.small import small
 from tests.methods.hidden import assert_no_leak, cases, made, silent
+from tests.models.small import small
 from vitrail.errors import ConfigError, TierError
 from vitrail.methods.masking import hide
 from vitrail.methods.simmim import SimMIM

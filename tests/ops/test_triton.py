@@ -27,7 +27,9 @@ runs = pytest.mark.skipif(not RUNS, reason="test_in_the_interpreter runs it")
 
 
 def draw(
-    sizes: tuple[int, int, int, int, int], gated: bool = True, dtype: torch_backend.dtype = torch_backend.float32
+    sizes: tuple[int, int, int, int, int],
+    gated: bool = True,
+    dtype: torch_backend.dtype = torch_backend.float32,
 ) -> Scan:
     """A random scan of sizes (K, B, L, D, N)."""
     ways, batch, length, dim, n = sizes
@@ -59,7 +61,9 @@ def exact(scan: Scan, reverse: list[bool], grad: Tensor) -> tuple[Tensor, list[T
     """The output and all gradients, by the reference in float64."""
     leaves = Scan(*(None if t is None else t.double().requires_grad_() for t in scan))
     out = reference.forward(leaves, reverse)
-    found = iter(torch_backend.autograd.grad(out, [t for t in leaves if t is not None], grad.double()))
+    found = iter(
+        torch_backend.autograd.grad(out, [t for t in leaves if t is not None], grad.double())
+    )
     return out, [None if t is None else next(found) for t in leaves]
 
 
@@ -106,7 +110,9 @@ def test_lengths_about_a_chunk(length: int, reverse: bool, parts: int) -> None:
 
 
 @runs
-@pytest.mark.parametrize("dtype, limit", [(torch_backend.bfloat16, 2e-2), (torch_backend.float16, 3e-3)])
+@pytest.mark.parametrize(
+    "dtype, limit", [(torch_backend.bfloat16, 2e-2), (torch_backend.float16, 3e-3)]
+)
 def test_half_precision_sums_in_float32(dtype: torch_backend.dtype, limit: float) -> None:
     check(draw((2, 1, 9, 20, 16), dtype=dtype), [False, True], limit)
 
@@ -199,7 +205,9 @@ def test_the_operator_learns_through_it() -> None:
     grad = torch_backend.randn_like(out)
     expected, gradients = exact(scan, [True], grad)
     assert error(out.detach(), expected) < 1e-5
-    for found, theirs in zip(torch_backend.autograd.grad(out, list(leaves), grad), gradients, strict=True):
+    for found, theirs in zip(
+        torch_backend.autograd.grad(out, list(leaves), grad), gradients, strict=True
+    ):
         assert error(found, theirs) < 1e-5
 
 
@@ -233,7 +241,9 @@ class NoDevice:
 
 
 @pytest.mark.skipif(RUNS, reason="the kernels run here as they are")
-@pytest.mark.skipif("nvidia" not in triton_backend.backends.backends, reason="Triton has no CUDA compiler")
+@pytest.mark.skipif(
+    "nvidia" not in triton_backend.backends.backends, reason="Triton has no CUDA compiler"
+)
 @pytest.mark.parametrize("sizes, gated", [((1, 1, 200, 33, 8), False), ((2, 1, 1, 1, 1), True)])
 def test_the_kernels_compile_for_a_gpu(
     sizes: tuple[int, int, int, int, int], gated: bool, monkeypatch: pytest.MonkeyPatch

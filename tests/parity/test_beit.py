@@ -10,8 +10,8 @@ import transformers
 from transformers.models.beit.modeling_beit import BeitRelativePositionBias
 
 import vitrail
-from tests.parity.oracle import close, images, randomise
-from tests.parity.pairs.beit import EACH, SHARED, SMALL
+from parity.oracle import close, images, randomise
+from parity.pairs.beit import EACH, SHARED, SMALL
 from vitrail.models.beit import OffsetBias, offset_index
 
 

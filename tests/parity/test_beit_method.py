@@ -8,8 +8,8 @@ import torch
 import transformers
 
 import vitrail
-from tests.parity.oracle import images, randomise
-from tests.parity.pairs.beit import EACH, SMALL
+from parity.oracle import images, randomise
+from parity.pairs.beit import EACH, SMALL
 from vitrail.errors import LoadError
 from vitrail.hub.method_folder import load_method
 from vitrail.methods.beit import BEiTPretraining

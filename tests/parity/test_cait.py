@@ -3,7 +3,7 @@
 import torch
 from vit_pytorch.cait import CaiT as TheirCaiT
 
-from tests.parity.oracle import images, randomise
+from parity.oracle import images, randomise
 from vitrail.models.cait import CaiT
 
 SMALL = {

@@ -4,8 +4,8 @@ import pytest
 import torch
 from vit_pytorch import cct
 
-from tests.parity.oracle import close, images
-from tests.parity.pairs.cct import build
+from parity.oracle import close, images
+from parity.pairs.cct import build
 
 
 def test_fixed_positions() -> None:

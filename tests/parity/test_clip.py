@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import vitrail
-from tests.parity.oracle import close, images, randomise
-from tests.parity.pairs.clip_vit import MARKS, TEXT, VISION
+from parity.oracle import close, images, randomise
+from parity.pairs.clip_vit import MARKS, TEXT, VISION
 from vitrail.data.text import Tokenizer
 from vitrail.errors import LoadError
 from vitrail.hub.method_folder import load_method

@@ -4,7 +4,7 @@ import torch
 from vit_pytorch import crossformer as theirs
 
 import vitrail
-from tests.parity.oracle import close, images, randomise
+from parity.oracle import close, images, randomise
 
 SMALL = {
     "image_size": 64, "patch_size": (4, 8, 16), "num_classes": 7, "dim": (32, 64, 128),

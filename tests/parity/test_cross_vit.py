@@ -3,8 +3,8 @@
 import torch
 from vit_pytorch.cross_vit import CrossViT as TheirCrossViT
 
-from tests.parity.oracle import images, randomise
-from tests.parity.pairs.cross_vit import vit_pytorch
+from parity.oracle import images, randomise
+from parity.pairs.cross_vit import vit_pytorch
 
 
 @torch.inference_mode()

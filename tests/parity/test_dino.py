@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.contracts.small import small
+from tests.models.small import small
 from vitrail.methods.dino import DINO, Centre, cross_entropy
 from vitrail.methods.heads import ProjectionHead
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from vit_pytorch.distill import DistillableViT, DistillWrapper
 
-from tests.parity.oracle import images, randomise
-from tests.parity.pairs import from_timm
+from parity.oracle import images, randomise
+from parity.pairs import from_timm
 from vitrail.methods.distill import Distill, distillation
 from vitrail.models.vit import ViT
 

@@ -7,7 +7,7 @@ from linformer.linformer import LinformerSelfAttention
 from nystrom_attention import NystromAttention
 from torch import Tensor
 
-from tests.contracts.small import small
+from tests.models.small import small
 from vitrail.errors import ConfigError
 from vitrail.hub.load import at_size
 from vitrail.layers.linear_attention import Linformer, Nystrom, Performer

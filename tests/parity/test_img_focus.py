@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import vitrail
-from tests.parity.oracle import close
+from parity.oracle import close
 from vitrail.models.base import Backbone
 
 onnx = pytest.importorskip("onnx")

@@ -3,8 +3,8 @@
 import torch
 from vit_pytorch.levit import LeViT as TheirLeViT
 
-from tests.contracts.small import small
-from tests.parity.oracle import images, randomise
+from parity.oracle import images, randomise
+from tests.models.small import small
 from vitrail.hub.load import at_size
 
 

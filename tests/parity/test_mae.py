@@ -9,7 +9,7 @@ import torch
 import transformers
 
 import vitrail
-from tests.parity.oracle import close, images, randomise
+from parity.oracle import close, images, randomise
 from vitrail.errors import LoadError
 from vitrail.hub.method_folder import load_method
 from vitrail.layers.patch import unpatchify

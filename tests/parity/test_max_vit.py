@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from vit_pytorch.max_vit import Dropsample, MaxViT, MBConv
 
-from tests.contracts.small import small
-from tests.parity.oracle import images
+from parity.oracle import images
+from tests.models.small import small
 from vitrail.layers import conv
 from vitrail.layers.block import DropPath
 

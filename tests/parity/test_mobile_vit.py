@@ -10,7 +10,7 @@ from transformers.models.mobilevit.image_processing_pil_mobilevit import MobileV
 from vit_pytorch.mobile_vit import MobileViT as TheirMobileViT
 
 import vitrail
-from tests.parity.oracle import close, randomise
+from parity.oracle import close, randomise
 
 SMALL = {
     "image_size": 64, "num_labels": 7, "hidden_sizes": [16, 24, 32],

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from vit_pytorch import na_vit, na_vit_nested_tensor
 
 import vitrail
-from tests.parity.oracle import randomise
-from tests.parity.pairs.navit import SMALL, masked, nested, run_nested
+from parity.oracle import randomise
+from parity.pairs.navit import SMALL, masked, nested, run_nested
 from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.layers.packing import Pack, attend_within
 from vitrail.models.navit import VARIANTS, NaViT

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.parity.pairs import Pair, pairs
+from parity.pairs import Pair, pairs
 
 FLOAT64, FLOAT32 = 1e-9, 1e-5  # the largest difference, in units of `difference`
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from vit_pytorch.vit_with_patch_merger import ViT as TheirPatchMergerViT
 
-from tests.contracts.small import small
+from tests.models.small import small
 from vitrail.errors import ConfigError, TierError
 from vitrail.lens.record import AttentionTrace
 from vitrail.models.patch_merger_vit import PatchMergerViT

@@ -6,7 +6,7 @@ from torch import nn
 from vit_pytorch import deepvit, efficient, parallel_vit, vit_for_small_dataset
 
 import vitrail
-from tests.contracts.small import small
+from tests.models.small import small
 from vitrail.layers.position import resize_positions
 
 SIZES = {"image_size": 32, "patch_size": 8, "num_classes": 5, "dim": 32}

@@ -6,7 +6,7 @@ import torch
 from vit_pytorch.regionvit import RegionViT as TheirRegionViT
 
 import vitrail
-from tests.parity.oracle import close, images, randomise
+from parity.oracle import close, images, randomise
 
 SMALL = {
     "image_size": 96, "num_classes": 7, "dim": (32, 64, 128), "depth": (2, 1, 2),

@@ -4,7 +4,7 @@ import torch
 from vit_pytorch import scalable_vit as theirs
 
 import vitrail
-from tests.parity.oracle import close, images, randomise
+from parity.oracle import close, images, randomise
 
 SMALL = {
     "image_size": 64, "num_classes": 7, "dim": (16, 32, 64), "depth": (2, 2, 3),

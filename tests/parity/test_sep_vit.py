@@ -5,7 +5,7 @@ from vit_pytorch.sep_vit import DSSA
 from vit_pytorch.sep_vit import SepViT as TheirSepViT
 
 import vitrail
-from tests.parity.oracle import close, images, randomise
+from parity.oracle import close, images, randomise
 
 SMALL = {
     "image_size": 224, "num_classes": 7, "dim": (16, 32, 64), "depth": (1, 2, 2),

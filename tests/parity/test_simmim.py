@@ -9,7 +9,7 @@ import transformers
 from torch import nn
 
 import vitrail
-from tests.parity.oracle import close, images, randomise
+from parity.oracle import close, images, randomise
 from vitrail.methods.masking import resize_mask
 from vitrail.methods.simmim import SimMIM
 from vitrail.models.base import Backbone

@@ -7,7 +7,7 @@ from vit_pytorch.vit_for_small_dataset import SPT
 from vit_pytorch.vit_for_small_dataset import ViT as TheirSmallViT
 
 import vitrail
-from tests.contracts.small import small
+from tests.models.small import small
 from vitrail.models.small_vit import LocalityAttention, ShiftedPatchEmbed
 
 

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from vit_pytorch.t2t import T2TViT as TheirT2TViT
 
 import vitrail
-from tests.parity.oracle import close
+from parity.oracle import close
 from vitrail.layers.position import sequence_positions
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "t2t" / "t2t_vit_t.safetensors"

@@ -10,9 +10,9 @@ import timm
 import torch
 
 import vitrail
-from tests.parity.oracle import close, images, randomise
-from tests.parity.pairs import save_timm
-from tests.parity.pairs.vit import TIMM
+from parity.oracle import close, images, randomise
+from parity.pairs import save_timm
+from parity.pairs.vit import TIMM
 from vitrail.errors import LoadError
 
 CASES: dict[str, dict[str, Any]] = {

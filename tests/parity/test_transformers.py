@@ -8,8 +8,8 @@ import torch
 import transformers
 
 import vitrail
-from tests.parity.oracle import close, images, randomise
-from tests.parity.pairs.vit import CLASSIFIERS, TINY, TRANSFORMERS, classifier, resized_logits
+from parity.oracle import close, images, randomise
+from parity.pairs.vit import CLASSIFIERS, TINY, TRANSFORMERS, classifier, resized_logits
 from vitrail.errors import LoadError
 
 

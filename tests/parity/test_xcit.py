@@ -3,7 +3,7 @@
 import torch
 from vit_pytorch.xcit import XCiT as TheirXCiT
 
-from tests.parity.oracle import images, randomise
+from parity.oracle import images, randomise
 from vitrail.models.xcit import XCiT
 
 SMALL = {

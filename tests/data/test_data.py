@@ -1,0 +1,360 @@
+"""Images in: decoding, sources, the order of batches, preprocessing, views."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vitrail.data.dataset import InMemoryDataset, balanced, split_off
+from vitrail.data.images import find_images, read_image
+from vitrail.data.loader import Loader, canvas, order
+from vitrail.data.registry import open_dataset
+from vitrail.data.transforms import AugmentConfig, TrainTransform, random_resized_crop, shift
+from vitrail.errors import ConfigError, DataError
+from vitrail.preprocess import Preprocess, resize
+
+
+def picture(width: int = 40, height: int = 30, seed: int = 0) -> Image.Image:
+    noise = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def photographs(root: Path, each: int = 6) -> Path:
+    for number, name in enumerate(("cat", "dog")):
+        (root / name).mkdir(parents=True)
+        for i in range(each):
+            size = (40 + 7 * i, 30 + 5 * number)
+            picture(*size, seed=i).save(root / name / f"{i}.jpg", quality=95)
+    return root
+
+
+class TestDecoding:
+    def test_formats_and_modes_come_out_as_rgb(self, tmp_path: Path) -> None:
+        image = picture()
+        for mode in ("RGB", "L", "P", "RGBA", "CMYK", "1", "I;16"):
+            suffix = "tif" if mode == "CMYK" else "png"
+            path = tmp_path / f"{mode.replace(';', '')}.{suffix}"
+            if mode == "I;16":
+                Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 256).save(path)
+            else:
+                image.convert(mode).save(path)
+            pixels = read_image(path)
+            assert (pixels.dtype, pixels.shape) == (torch.uint8, (3, 30, 40))
+            assert pixels.float().std() > 10
+        assert read_image(tmp_path / "RGB.png", channels=1).shape == (1, 30, 40)
+
+    def test_transparency_becomes_white(self, tmp_path: Path) -> None:
+        Image.new("RGBA", (4, 4), (200, 0, 0, 0)).save(tmp_path / "clear.png")
+        assert (read_image(tmp_path / "clear.png") == 255).all()
+
+    def test_jpegs_agree_with_pillow_and_stand_upright(self, tmp_path: Path) -> None:
+        image = picture()
+        image.save(tmp_path / "plain.jpg", quality=95)
+        with Image.open(tmp_path / "plain.jpg") as reopened:
+            theirs = torch.from_numpy(np.array(reopened)).permute(2, 0, 1)
+        ours = read_image(tmp_path / "plain.jpg")
+        assert (ours.int() - theirs.int()).abs().max() <= 2
+        exif = Image.Exif()
+        exif[0x0112] = 6  # to be turned a quarter
+        image.save(tmp_path / "turned.jpg", quality=95, exif=exif)
+        assert read_image(tmp_path / "turned.jpg").shape == (3, 40, 30)
+
+    def test_what_is_no_image_is_named(self, tmp_path: Path) -> None:
+        photographs(tmp_path / "p")
+        whole = (tmp_path / "p" / "cat" / "0.jpg").read_bytes()
+        for name, data, reason in (
+            ("cut.jpg", whole[: len(whole) // 2], "damaged image"),
+            ("text.jpg", b"dear diary", "not an image"),
+            ("empty.png", b"", "the file is empty"),
+        ):
+            (tmp_path / name).write_bytes(data)
+            with pytest.raises(DataError, match=f"{name}: {reason}"):
+                read_image(tmp_path / name)
+
+    def test_images_are_found_in_folders_and_patterns(self, tmp_path: Path) -> None:
+        photographs(tmp_path, each=2)
+        assert len(find_images([tmp_path])) == 4
+        assert len(find_images([str(tmp_path / "*" / "0.jpg"), tmp_path / "cat"])) == 3
+        with pytest.raises(DataError, match="no images at"):
+            find_images([tmp_path / "nothing"])
+
+
+class TestSources:
+    def test_a_folder_splits_steadily(self, tmp_path: Path) -> None:
+        photographs(tmp_path, each=10)
+        train = open_dataset(f"folder:{tmp_path}", "train")
+        test = open_dataset(f"folder:{tmp_path}", "test")
+        assert (len(train), len(test), train.labels) == (16, 4, ["cat", "dog"])
+        names = {train.name(i) for i in range(16)}, {test.name(i) for i in range(4)}
+        assert not names[0] & names[1]
+        picture().save(tmp_path / "cat" / "new.jpg")
+        again = {
+            s.name(i) for s in [open_dataset(f"folder:{tmp_path}", "test")] for i in range(len(s))
+        }
+        assert len(again - names[1]) <= 1  # at most the new one joined
+
+    def test_named_splits_are_used(self, tmp_path: Path) -> None:
+        photographs(tmp_path / "train", each=3)
+        photographs(tmp_path / "val", each=2)
+        assert len(open_dataset(f"folder:{tmp_path}", "train")) == 6
+        assert len(open_dataset(f"folder:{tmp_path}", "test")) == 4
+
+    def test_bad_images_are_raised_or_skipped_and_listed(self, tmp_path: Path) -> None:
+        photographs(tmp_path, each=8)
+        bad = tmp_path / "dog" / "letter.jpg"
+        bad.write_text("dear diary")
+        train = f"folder:{tmp_path}"
+        for split in ("train", "test"):
+            with pytest.raises(
+                DataError, match="1 of 17 images cannot be read.*bad_images=skip"
+            ) as e:
+                open_dataset(train, split)
+            assert str(bad) in str(e.value)
+        sources = [open_dataset(train, split, bad_images="skip") for split in ("train", "test")]
+        assert [[b.name for b in s.bad] for s in sources] == [[str(bad)]] * 2
+        assert sum(len(s) for s in sources) == 16
+        picture().save(bad)  # mended, in the same process
+        assert not open_dataset(train, "train").bad
+
+    @pytest.mark.parametrize(
+        ("spec", "message"),
+        [
+            ("folder:{}/nowhere", "no folder"),
+            ("folder:{}/one", "only one class, 'cat'"),
+            ("folder:{}/empty", "no class folders with images"),
+            ("fashionmnist", "Did you mean 'fashion-mnist'"),
+            ("{}", "write folder:"),
+        ],
+    )
+    def test_what_cannot_be_opened_says_why(self, spec: str, message: str, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        photographs(tmp_path / "one")
+        for file in (tmp_path / "one" / "dog").iterdir():
+            file.unlink()
+        with pytest.raises(DataError, match=message):
+            open_dataset(spec.format(tmp_path))
+
+    def test_a_split_does_not_depend_on_how_the_folder_is_spelt(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        photographs(tmp_path / "photos", each=10)
+        monkeypatch.chdir(tmp_path)
+        spellings = (f"folder:{tmp_path / 'photos'}", "folder:photos", "folder:./photos/../photos")
+        held = []
+        for spelling in spellings:
+            source = open_dataset(spelling, "test")
+            held.append({Path(source.name(i)).resolve() for i in range(len(source))})
+        assert held[0] == held[1] == held[2]
+
+    def test_a_class_called_train_and_a_link_to_nowhere(self, tmp_path: Path) -> None:
+        photographs(tmp_path)
+        (tmp_path / "dog").rename(tmp_path / "train")
+        assert open_dataset(f"folder:{tmp_path}", "train").labels == ["cat", "train"]
+        (tmp_path / "cat" / "link.jpg").symlink_to("nowhere.jpg")
+        source = open_dataset(f"folder:{tmp_path}", "train", bad_images="skip")
+        assert [(Path(b.name).name, b.reason) for b in source.bad] == [
+            ("link.jpg", "No such file or directory")
+        ]
+
+    def test_digits_and_limits_are_even(self) -> None:
+        source = open_dataset("digits", limit=50)
+        assert len(source) == 50
+        assert np.bincount(source.targets()).tolist() == [5] * 10
+        assert len(open_dataset("digits", "train")) + len(open_dataset("digits", "test")) == 1797
+        rest, held = split_off(balanced(open_dataset("digits"), 100), 0.2)
+        assert (len(rest), len(held)) == (80, 20)
+
+    def test_a_data_set_of_the_datasets_library(self, tmp_path: Path) -> None:
+        photographs(tmp_path / "set" / "train", each=5)
+        spec = f"hub:{tmp_path / 'set'}"
+        train, test = open_dataset(spec, "train"), open_dataset(spec, "test")
+        assert (len(train), len(test), train.labels) == (8, 2, ["cat", "dog"])
+        assert train.read(0).dtype == torch.uint8
+        (tmp_path / "set" / "train" / "cat" / "bad.jpg").write_text("dear diary")
+        with pytest.raises(DataError, match=r"hub:.*: not an image"):
+            broken = open_dataset(spec, "train")
+            [broken.read(i) for i in range(len(broken))]
+        assert len(open_dataset(spec, "train", bad_images="skip").bad) == 1
+        (tmp_path / "set" / "train" / "cat" / "bad.jpg").unlink()
+        stream = open_dataset(f"{spec}?streaming", "train", limit=7)
+        loader = Loader(stream, 3, canvas(16), seed=0)
+        batches = list(loader.epoch(1))
+        assert [len(b.images) for b in batches] == [3, 3, 1]
+        rest = list(loader.epoch(1, start=1))
+        assert torch.equal(rest[0].images, batches[1].images)
+        assert not torch.equal(next(loader.epoch(0)).images, batches[0].images)
+
+
+class TestLoader:
+    def test_order_depends_on_seed_and_epoch_alone(self) -> None:
+        assert torch.equal(order(50, 1, 2), order(50, 1, 2))
+        assert order(50, 1, 2).sort().values.tolist() == list(range(50))
+        assert not torch.equal(order(50, 1, 2), order(50, 1, 3))
+        assert not torch.equal(order(50, 1, 2), order(50, 2, 2))
+        thrice = order(9, 0, 0, repeats=3)
+        assert (len(thrice), len(thrice.unique())) == (9, 3)
+
+    def test_workers_and_late_starts_change_nothing(self, tmp_path: Path) -> None:
+        source = open_dataset(f"folder:{photographs(tmp_path)}", "train")
+        batches = {
+            workers: list(Loader(source, 3, canvas(16), seed=5, workers=workers).epoch(1))
+            for workers in (0, 2)
+        }
+        for one, two in zip(batches[0], batches[2], strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+        late = list(Loader(source, 3, canvas(16), seed=5).epoch(1, start=2))
+        assert torch.equal(late[0].images, batches[0][2].images)
+        state = torch.get_rng_state()
+        list(Loader(source, 3, canvas(16), seed=5).epoch(0))
+        assert torch.equal(state, torch.get_rng_state()), "loading drew from the model's generator"
+
+    def test_shards_are_parts_of_the_same_batches(self) -> None:
+        source = open_dataset("digits")
+        whole = next(Loader(source, 8, lambda x: x, seed=0).epoch())
+        parts = [next(Loader(source, 8, lambda x: x, seed=0, shard=(r, 2)).epoch()) for r in (0, 1)]
+        assert sorted(torch.cat([p.indices for p in parts]).tolist()) == sorted(
+            whole.indices.tolist()
+        )
+
+
+class TestPreprocess:
+    @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+    def test_resizing_is_pillows(self, interpolation: str) -> None:
+        image = picture(97, 61)
+        kind = getattr(Image.Resampling, interpolation.upper())
+        theirs = torch.from_numpy(np.array(image.resize((40, 32), kind))).permute(2, 0, 1)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        difference = (resize(pixels, (32, 40), interpolation).int() - theirs.int()).abs()
+        assert difference.max() <= 1
+
+    def test_crop_is_central_and_undo_undoes(self) -> None:
+        preprocess = Preprocess((16, 16), 20, "bilinear")
+        image = torch.zeros(3, 40, 60, dtype=torch.uint8)
+        image[:, 18:22, 28:32] = 255
+        crop = preprocess.crop(image)
+        assert crop.shape == (3, 16, 16)
+        assert crop[0].float().argmax() in (7 * 16 + 7, 7 * 16 + 8, 8 * 16 + 7, 8 * 16 + 8)
+        assert torch.equal(preprocess.undo(preprocess([image])), crop[None])
+        assert Preprocess.from_dict(preprocess.to_dict()) == preprocess
+        assert preprocess.at((32, 32)).resize == 40
+
+    def test_impossible_settings_are_refused(self) -> None:
+        with pytest.raises(ConfigError, match="resize=10 is less than the crop 16"):
+            Preprocess((16, 16), 10)
+        with pytest.raises(ConfigError, match="'cubic' is not one of"):
+            Preprocess(interpolation="cubic")
+
+    def test_evaluation_sees_what_predict_sees(self, tmp_path: Path) -> None:
+        source = open_dataset(f"folder:{photographs(tmp_path)}", "test")
+        preprocess = Preprocess((16, 16), 18)
+        batch = next(Loader(source, 2, preprocess.crop).epoch())
+        paths = [source.name(int(i)) for i in batch.indices]
+        assert torch.equal(preprocess.normalise(batch.images), preprocess(paths))
+
+
+class TestViews:
+    def batch(self, size: int = 24, channels: int = 3) -> tuple[torch.Tensor, ...]:
+        images = torch.randint(0, 256, (6, channels, size, size), dtype=torch.uint8)
+        return images, torch.arange(6), torch.tensor([[size, size]] * 6)
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_a_view_is_a_function_of_its_seed(self, channels: int) -> None:
+        statistics = (0.5,) * channels, (0.5,) * channels
+        preprocess = Preprocess((16, 16), None, "bilinear", *statistics)
+        config = AugmentConfig(randaugment=2, jitter=0.2, erasing=0.5, mixup=0.3, cutmix=1.0)
+        views = TrainTransform(config, preprocess, 6)
+        batch = self.batch(channels=channels)
+        state = torch.get_rng_state()
+        one, targets = views(*batch, seed=3)
+        again, _ = views(*batch, seed=3)
+        other, _ = views(*batch, seed=4)
+        assert torch.equal(one, again)
+        assert not torch.equal(one, other)
+        assert torch.equal(state, torch.get_rng_state()), "a view moved the global generator"
+        assert one.shape == (6, channels, 16, 16)
+        torch.testing.assert_close(targets.sum(1), torch.ones(6))
+        assert ((targets > 0).sum(1) <= 2).all()
+
+    def test_all_off_is_the_plain_image(self) -> None:
+        images, labels, sizes = self.batch(16)
+        preprocess = Preprocess((16, 16), None)
+        config = AugmentConfig(crop="none", flip=0.0)
+        x, targets = TrainTransform(config, preprocess, 6)(images, labels, sizes, seed=0)
+        torch.testing.assert_close(x, preprocess.normalise(images))
+        assert torch.equal(targets, labels)
+
+    def test_shifts_move_whole_images(self) -> None:
+        images = torch.arange(1.0, 26).reshape(1, 1, 5, 5).expand(40, -1, -1, -1)
+        moved = shift(images, 2, torch.Generator().manual_seed(0))
+        centres = moved[:, 0, 2, 2]
+        assert len(centres.unique()) > 10
+        row, column = divmod(int(centres[0]) - 1, 5)
+        down, right = 2 - row, 2 - column
+        expected = torch.zeros(5, 5)
+        for y in range(5):
+            for x in range(5):
+                if 0 <= y - down < 5 and 0 <= x - right < 5:
+                    expected[y, x] = images[0, 0, y - down, x - right]
+        assert torch.equal(moved[0, 0], expected)
+
+    def test_crops_keep_the_originals_proportions(self) -> None:
+        # A circle in a wide photograph, squeezed onto a square canvas, is round in the crop again.
+        wide = torch.zeros(1, 1, 64, 64)
+        y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+        wide[0, 0] = ((((y - 31.5) / 1.0) ** 2 + ((x - 31.5) * 2.0) ** 2) < 20**2).float()
+        config = AugmentConfig(scale=(0.5, 0.5), ratio=(1.0, 1.0))
+        draw = torch.Generator().manual_seed(0)
+        crops = random_resized_crop(
+            wide.expand(64, -1, -1, -1), torch.tensor([[100, 200]] * 64), (64, 64), config, draw
+        )
+        ratios = []
+        for crop in crops[:, 0]:
+            rows, columns = (crop > 0.5).any(1).nonzero(), (crop > 0.5).any(0).nonzero()
+            inside = rows.numel() and rows.min() > 0 and rows.max() < 63
+            if inside and columns.min() > 0 and columns.max() < 63:
+                height, width = rows.max() - rows.min() + 1, columns.max() - columns.min() + 1
+                ratios.append(float(height / width))
+        assert ratios
+        assert np.mean(ratios) == pytest.approx(1.0, abs=0.06)
+
+    def test_kornias_draws_are_not_ours_again(self) -> None:
+        images = torch.full((400, 3, 8, 8), 255, dtype=torch.uint8)
+        images[..., :4] = 128  # which half is bright tells whether it was flipped
+        preprocess = Preprocess((8, 8), None, "nearest", (0.0,) * 3, (1.0,) * 3)
+        config = AugmentConfig(crop="none", flip=0.5, erasing=0.5)
+        sizes = torch.tensor([[8, 8]] * 400)
+        x, _ = TrainTransform(config, preprocess, 2)(images, torch.zeros(400).long(), sizes, seed=1)
+        erased = (x == 0).flatten(1).any(1)
+        flipped = x[:, 0, :, 0].amax(1) > 0.9
+        assert 0.4 < flipped[erased].float().mean() < 0.6
+
+    def test_cutmix_weights_are_the_areas(self) -> None:
+        images, labels, sizes = self.batch(16)
+        images[:] = torch.arange(6, dtype=torch.uint8)[:, None, None, None] * 40
+        statistics = (0.0,) * 3, (1 / 255,) * 3
+        views = TrainTransform(
+            AugmentConfig(crop="none", flip=0, cutmix=1.0),
+            Preprocess((16, 16), None, "nearest", *statistics),
+            6,
+        )
+        x, targets = views(images, labels, sizes, seed=5)
+        own = (x[0, 0].round() == 0).float().mean()
+        torch.testing.assert_close(own, targets[0, 0], atol=1e-6, rtol=0)
+
+    def test_settings_out_of_range_are_refused(self) -> None:
+        for setting in ({"flip": 1.5}, {"mixup": -1.0}, {"scale": (0.5, 0.2)}, {"crop": "centre"}):
+            with pytest.raises(ConfigError):
+                AugmentConfig(**setting)  # type: ignore[arg-type]
+
+
+def test_tensor_sources_know_their_names() -> None:
+    source = InMemoryDataset(
+        torch.zeros(2, 1, 4, 4, dtype=torch.uint8),
+        torch.tensor([0, 1]),
+        ["a", "b"],
+        ((0.0,), (1.0,)),
+        "x",
+    )
+    assert source.name(1) == "x[1]"

@@ -1,0 +1,53 @@
+"""The recommended setting: chosen by the clock, and saying the same."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.models.small import CASES, IDS, small
+from vitrail.deploy import precision
+
+
+@pytest.mark.parametrize(("seconds", "precision"), [((2.0, 1.0), "bf16"), ((1.0, 0.95), "fp32")])
+def test_the_quicker_one_is_chosen(
+    seconds: tuple[float, float], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(seconds)
+    monkeypatch.setattr(inference, "_seconds", lambda *_: next(times))
+    model = small("ViT")
+    choice = precision.fastest(model, torch.randn(1, 3, 32, 32))
+    assert choice.precision == precision
+    assert choice.speedup == (2.0 if precision == "bf16" else 1.0)
+    assert (choice.model is model) == (precision == "fp32")
+
+
+@pytest.mark.parametrize(("name", "more"), CASES, ids=IDS)
+@torch.inference_mode()
+def test_every_model_runs_in_half_precision(name: str, more: dict[str, Any]) -> None:
+    model = small(name, **more)
+    images = torch.randn(2, model.channels, *model.image_size)
+    half, full = precision.halve(model)(images), model(images)
+    assert half.dtype == torch.float32
+    assert (half - full).abs().max() < 0.1 * full.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [("DeiT", {}), ("ViT", {"qk_norm": True, "position": "rope"}), ("VisionMamba", {})],
+)
+def test_half_precision_is_near_and_leaves_the_model_alone(name: str, more: dict[str, Any]) -> None:
+    model = small(name, **more)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    images = torch.randn(4, 3, 32, 32)
+    assert torch.isfinite(precision.halve(model)(images)).all()  # outside inference mode too
+    with torch.inference_mode():
+        half = precision.halve(model)(images)
+        full = model(images)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, full, atol=0.02, rtol=0.05)
+    assert not torch.equal(half, full)
+    # The stream between blocks is float32: the last norm sees no rounding but that of its branches.
+    assert precision.halve(model).features(images).patches.dtype == torch.float32
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert precision.fastest(model, images).precision in ("fp32", "bf16")

@@ -1,0 +1,188 @@
+"""Signals, images, videos: grids of one, two and three axes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import vitrail
+from tests.models.small import small
+from tests.train.tiny import tiny
+from vitrail.errors import ConfigError, DataError, TierError
+from vitrail.hub.load import at_size
+from vitrail.layers.position import resize_positions, rotate, rotation, sincos_positions
+from vitrail.lens.features import pca_colours
+from vitrail.lens.plots import panels
+from vitrail.lens.record import AttentionTrace
+from vitrail.lens.shapes import shapes
+from vitrail.train.factory import build_model, open_datasets
+
+SIGNAL = {"image_size": (64,)}
+VIDEO = {"image_size": (4, 16, 16), "patch_size": (2, 8, 8)}
+SPACE_THEN_TIME = {"form": "factorised-encoder", "depth": (2, 2)}
+
+
+@pytest.mark.parametrize(
+    ("name", "keywords", "message"),
+    [
+        ("ViT", {"image_size": (1, 2, 3, 4)}, "(1, 2, 3, 4) is not 1 or 2 or 3 whole numbers"),
+        ("ViT", {**SIGNAL, "patch_size": (8, 8)}, "(8, 8) is not 1 whole number of at least 1"),
+        ("ViT", {**VIDEO, "patch_size": (8, 8)}, "(8, 8) is not 3 whole numbers of at least 1"),
+        ("ViT", {**SIGNAL, "position": "learned+antialias"}, "not one of 'learned', 'sincos', 'ro"),
+        ("DeiT", SIGNAL, "(64,) is not 2 whole numbers of at least 1"),
+        ("ViViT", {"image_size": (16, 16)}, "(16, 16) is not 3 whole numbers"),
+        ("ViViT", {"form": "factorised-attention"}, "has no class token: use pool='mean'"),
+        ("ViViT", {"form": "factorised-encoder"}, "give two numbers such as (12, 4)"),
+        ("ViViT", {"depth": (2, 2)}, "depth=(2, 2) does not fit form='joint': give one number"),
+    ],
+)
+def test_what_does_not_fit_is_refused(name: str, keywords: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as problem:
+        small(name, **keywords)
+    assert message in str(problem.value)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "cure"),
+    [
+        (SIGNAL, "give (batch, 3, length)"),
+        ({}, "give (batch, 3, height, width)"),
+        (VIDEO, "give (batch, 3, frames, height, width)"),
+    ],
+)
+def test_images_of_other_axes_are_refused(keywords: dict[str, Any], cure: str) -> None:
+    model = small("ViT", **keywords)
+    for size in {1: (64,), 2: (32, 32), 3: (4, 16, 16)}.values():
+        if len(size) != len(model.image_size):
+            with pytest.raises(DataError) as problem:
+                model(torch.randn(2, 3, *size))
+            assert cure in str(problem.value)
+
+
+def test_a_number_alone_is_a_square() -> None:
+    assert small("ViT", image_size=32).image_size == (32, 32)
+    assert small("ViT", image_size=(16, 16, 16)).patch_embed.patch == (8, 8, 8)
+
+
+def test_patches_of_signals_and_videos_are_those_of_convolutions() -> None:
+    for keywords, convolve in ((SIGNAL, F.conv1d), (VIDEO, F.conv3d)):
+        embed = small("ViT", **keywords).patch_embed
+        images = torch.randn(2, 3, *keywords["image_size"])
+        expected = convolve(images, embed.weight, embed.bias, stride=embed.patch)
+        tokens, grid = embed(images)
+        assert grid == expected.shape[2:]
+        torch.testing.assert_close(tokens, expected.flatten(2).mT)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "mode"), [((5,), (8,), "linear"), ((2, 3, 4), (3, 6, 2), "trilinear")]
+)
+def test_positions_are_resampled_on_every_grid(
+    old: tuple[int, ...], new: tuple[int, ...], mode: str
+) -> None:
+    table = torch.randn(1, torch.Size(old).numel(), 6)
+    assert resize_positions(table, old, old) is table
+    expected = F.interpolate(table.mT.unflatten(-1, old), new, mode=mode).flatten(2).mT
+    torch.testing.assert_close(resize_positions(table, old, new), expected)
+
+
+@pytest.mark.parametrize(("grid", "dim"), [((9,), 8), ((3, 4, 5), 26)])
+def test_sines_name_every_place(grid: tuple[int, ...], dim: int) -> None:
+    table = sincos_positions(grid, dim)[0]
+    assert table.shape == (torch.Size(grid).numel(), dim)
+    assert torch.cdist(table, table).add(torch.eye(len(table))).min() > 0.1
+    left_over = dim % (2 * len(grid))
+    assert (table == 0).all(dim=0).sum() >= left_over
+    with pytest.raises(ConfigError, match="cannot carry sine positions in 1-D: use a multiple"):
+        sincos_positions((9,), 7)
+
+
+@pytest.mark.parametrize(("grid", "head_dim"), [((9,), 6), ((3, 4, 5), 16)])
+def test_rotations_make_attention_relative(grid: tuple[int, ...], head_dim: int) -> None:
+    tables = rotation(grid, grid, head_dim, prefix=1)
+    count = torch.Size(grid).numel()
+    q, k = torch.randn(2, 1, 1, 1, head_dim).expand(2, 1, 1, 1 + count, head_dim)
+    logits = (rotate(q, tables) @ rotate(k, tables).mT)[0, 0, 1:, 1:].reshape(*grid, *grid)
+    one = (1,) * len(grid)
+    zero, last = (0,) * len(grid), tuple(side - 1 for side in grid)
+    before = tuple(side - 2 for side in grid)
+    torch.testing.assert_close(logits[zero + one], logits[before + last])
+    assert not torch.isclose(logits[zero + one], logits[one + zero])
+    for axis in range(len(grid)):  # every axis turns
+        step = tuple(int(i == axis) for i in range(len(grid)))
+        assert not torch.isclose(logits[zero + zero], logits[zero + step])
+
+
+@pytest.mark.parametrize("keywords", [SIGNAL, VIDEO])
+def test_lens_sees_every_grid_and_draws_the_flat(keywords: dict[str, Any]) -> None:
+    model = small("ViT", **keywords)
+    images = torch.randn(2, 3, *model.image_size)
+    look = AttentionTrace(model, images)
+    assert look.attention[0].shape == (2, 2, *model.grid)
+    assert look.rollout.shape == (2, *model.grid)
+    assert pca_colours(look.features).shape == (2, *model.grid, 3)
+    assert shapes(model)[0].shape == " x ".join(map(str, images.shape[1:]))
+    with pytest.raises(TierError, match="only flat images are drawn"):
+        panels(torch.zeros(3, 16, 16, dtype=torch.uint8), look)
+
+
+def test_what_looks_at_frames_one_by_one_gives_no_map_of_all() -> None:
+    for more in (SPACE_THEN_TIME, {"form": "factorised-attention", "pool": "mean"}):
+        model = small("ViViT", **more)
+        videos = torch.randn(2, 3, *model.image_size)
+        with vitrail.record(model) as maps:
+            model(videos)
+        assert maps[0].shape[0] == 2 * 2  # a frame each
+        with pytest.raises(TierError, match="at a time, not at all of the grid 2 x 2 x 2"):
+            AttentionTrace(model, videos)
+
+
+@pytest.mark.parametrize(
+    ("name", "keywords", "size"),
+    [
+        ("ViT", SIGNAL, (96,)),
+        ("ViT", VIDEO, (6, 16, 24)),
+        ("ViViT", {}, (6, 16, 24)),
+        ("ViViT", SPACE_THEN_TIME, (6, 16, 24)),
+    ],
+)
+def test_another_size_for_good(
+    name: str, keywords: dict[str, Any], size: tuple[int, ...], tmp_path: Path
+) -> None:
+    model = small(name, **keywords)
+    images = torch.randn(2, 3, *size)
+    vitrail.save(model, tmp_path / "model")
+    loaded = vitrail.load(tmp_path / "model", image_size=size)
+    torch.testing.assert_close(loaded(images), model(images))
+    assert loaded.image_size == loaded.config["image_size"] == size
+    vitrail.save(loaded, tmp_path / "other")
+    assert torch.equal(vitrail.load(tmp_path / "other")(images), loaded(images))
+
+
+def test_one_number_sizes_every_axis() -> None:
+    assert at_size(small("ViT", **SIGNAL), 96).image_size == (96,)
+
+
+def test_training_refuses_what_its_sources_do_not_hold() -> None:
+    run = tiny("model.options.image_size=[64]")
+    with pytest.raises(ConfigError, match="takes 64 pixels, and sources hold flat images"):
+        build_model(run, open_datasets(run).train)
+
+
+def test_frames_in_time_have_places() -> None:
+    model = small("ViViT", **SPACE_THEN_TIME)
+    video = torch.randn(1, 3, 4, 16, 16)
+    turned = torch.cat([video[:, :, 2:], video[:, :, :2]], dim=2)  # two tubelets, the other first
+    assert not torch.allclose(model(video), model(turned))
+    torch.nn.init.zeros_(model.blocks[2][0].position)
+    torch.testing.assert_close(model(video), model(turned))
+
+
+def test_blocks_of_two_kinds_cannot_be_cut() -> None:
+    model = small("ViViT")
+    model.cut(1)
+    assert model(torch.randn(1, 3, *model.image_size)).shape == (1, 5)
+    with pytest.raises(TierError, match=r"has depth \(2, 2\): it cannot be cut"):
+        small("ViViT", **SPACE_THEN_TIME).cut(3)

@@ -1,0 +1,286 @@
+"""Every recipe, and every command of the guide to methods, makes a model and a method.
+
+Nothing is trained and nothing fetched: networks have one block, data are stood in for, and so is
+whatever a recipe names, a teacher, a tokenizer or weights. A keyword that does not exist, a value
+out of range, settings that do not fit each other, or a run that no recipe makes, fail.
+"""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import typer
+from torch import Tensor
+
+import vitrail
+import vitrail.methods
+from tests.models.small import small
+from vitrail.cli.commands import app
+from vitrail.data.dataset import FolderDataset, ImageDataset, InMemoryDataset
+from vitrail.data.text import Tokenizer
+from vitrail.errors import ConfigError
+from vitrail.hub import method_folder as method_io
+from vitrail.methods import registry
+from vitrail.methods.base import Method
+from vitrail.models.base import Backbone
+from vitrail.models.registry import variants
+from vitrail.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from vitrail.train import factory, named_callables
+from vitrail.train.config import RunConfig, make_config, read_config
+from vitrail.train.optim import parameter_groups
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+PAPERS = [path for path in RECIPES if path.parent.name == "papers"]
+GUIDES = ("docs/methods.md", "docs/methods.zh.md")
+HUB_ID = re.compile(r"[\w-]+/[\w.-]+")
+SHALLOW: dict[str, dict[str, Any]] = {  # what takes long to make, and says nothing
+    "mae": {"decoder_depth": 1},
+    "dino": {"out_dim": 64},
+    "clip": {"text_depth": 1},
+}
+
+
+EARLIER: dict[str, RunConfig] = {}  # what commands of the guide left, by folder
+
+
+def told(path: Path) -> list[list[str]]:
+    """The `vitrail train` commands in a recipe's head, in parts: a recipe and what follows."""
+    text = re.sub(r"\\\n# +", "", path.read_text("utf-8"))
+    lines = re.findall(r"^#   .*?\bvitrail train (\S+\.yaml.*)$", text, re.M)
+    return [shlex.split(line) for line in lines]
+
+
+def read_command(parts: list[str]) -> tuple[str, RunConfig]:
+    """The run that such a command starts, and its folder."""
+    recipe, *rest = parts
+    folder = f"runs/{Path(recipe).stem}"
+    if "--out" in rest:
+        place = rest.index("--out")
+        folder = rest[place + 1]
+        del rest[place : place + 2]
+    return folder, read_config(ROOT / recipe, rest)
+
+
+def leavers() -> dict[str, RunConfig]:
+    """Runs by the folders in which recipes say that they end."""
+    own = [(path, parts) for path in RECIPES for parts in told(path)]
+    mine = [read_command(parts) for path, parts in own if ROOT / parts[0] == path]
+    return dict(reversed(mine))
+
+
+class Photographs(FolderDataset):
+    """Images of no folder."""
+
+    def __init__(self, labels: int) -> None:
+        super().__init__(Path(), [Path("0.jpg")], [0], [str(i) for i in range(labels)])
+        self.captions = ["a caption"] * (labels == 0)
+
+    def read(self, index: int) -> Tensor:
+        return torch.zeros(3, 224, 224, dtype=torch.uint8)
+
+
+def stand_in(run: RunConfig) -> ImageDataset:
+    """Images like those that the recipe names: two of them."""
+    source = run.data.source
+    if source.startswith(("folder:", "images:", "captions:")):
+        return Photographs(1000 if source.startswith("folder:") else 0)
+    side = {"fashion-mnist": 28, "mnist5k": 28, "digits": 8}[source]
+    images = torch.zeros(2, 1, side, side, dtype=torch.uint8)
+    labels = [f"label {i}" for i in range(10)]
+    return InMemoryDataset(images, torch.zeros(2), labels, ((0.3,), (0.4,)), source)
+
+
+def shallow(run: RunConfig) -> RunConfig:
+    """The run with one block in each stage of its networks."""
+    model, method = run.model, run.method
+    if model.weights is None:
+        known = variants()[model.name].variant.keywords if model.name in variants() else {}
+        depth = {**known, **model.options}.get("depth", 1)
+        once = 1 if isinstance(depth, int) else [min(blocks, 1) for blocks in depth]
+        model = model.model_copy(update={"options": {**model.options, "depth": once}})
+    method = method_folder.model_copy(update=SHALLOW.get(method_folder.name, {}))
+    return run.model_copy(update={"model": model, "method": method})
+
+
+def make(run: RunConfig) -> Method:
+    """The recipe's model, method, views and groups of parameters."""
+    run, source = shallow(run), stand_in(run)
+    model = factory.build_model(run, source)
+    method = factory.build_method(run, model, source)
+    assert model.preprocess is not None
+    factory.build_transform(run, method, source, model.preprocess)
+    if run.method.name == "beit":  # a tokenizer's codes must lie where the patches do
+        asked = method_folder.tokenizer.asked  # type: ignore[attr-defined]
+        assert (
+            isinstance(asked, torch.nn.Identity) or asked.layout.grid == method_folder.layout.grid
+        )
+    assert parameter_groups(method, run.optim.lr, run.optim.weight_decay, run.optim.layer_decay)
+    return method
+
+
+def made_by(ref: str, *, weights: str | None = None, image_size: object = None) -> Backbone:
+    """What another recipe leaves in its run, or a model like that of a Hub id or a package."""
+    del image_size
+    if ref.startswith("runs/"):
+        model = whole(ref).result().requires_grad_(True)
+        model.labels = model.labels if model.num_classes else None  # as a run is kept
+        return model
+    if weights is None:
+        assert HUB_ID.fullmatch(ref), f"{ref} is neither a run nor a Hub id"
+        ref = "vit_tiny_patch16_224"
+    model = vitrail.create_model(ref, image_size=224, dim=24, heads=2, mlp_dim=24)
+    model.preprocess = Preprocess((224, 224), 256, "bicubic", IMAGENET_MEAN, IMAGENET_STD)
+    return model
+
+
+def whole(ref: str) -> Method:
+    """The method that another recipe's run keeps, or that of a command before."""
+    run = {**leavers(), **EARLIER}.get(ref)
+    assert run is not None, f"no recipe makes {ref}"
+    return make(run)
+
+
+def of_text(name: str, texts: list[str]) -> Tokenizer:
+    """A small vocabulary."""
+    assert name == "openai" or name.endswith(".json") or re.fullmatch(r"train:\d+", name), name
+    return Tokenizer.train(texts[:10], 300)
+
+
+@pytest.fixture(autouse=True)
+def stood_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What recipes name is not looked for."""
+    EARLIER.clear()
+    monkeypatch.setattr(build, "load", made_by)
+    monkeypatch.setattr(build, "open_tokenizer", of_text)
+    monkeypatch.setattr(build, "adapt", lambda *_: None)  # LoRA's library takes seconds to import
+    monkeypatch.setattr(build, "check_learns", lambda *_: None)
+    monkeypatch.setattr(teachers, "load", made_by)
+    monkeypatch.setattr(method_io, "load_method", whole)
+    for origin in ("timm", "transformers", "python"):
+        monkeypatch.setattr(teachers, f"_from_{origin}", lambda place: torch.nn.Identity())
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.relative_to(ROOT / "recipes").as_posix())
+def test_a_recipe_makes_a_model_and_a_method(path: Path) -> None:
+    if path.stem != "base":  # which others build on
+        make(read_config(path))
+    for parts in told(path):
+        if ROOT / parts[0] != path or "=" in "".join(parts):
+            make(read_command(parts)[1])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "model.options.dept=2", "model.options.heads=7", "method.mask_rato=0.5",
+        "method.mask_ratio=2", "data.views.flipp=1", "optim.beta=0.9", "schedule.epochs=0.5",
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_fails(change: str) -> None:
+    with pytest.raises(ConfigError):
+        make(read_config(ROOT / "recipes" / "papers" / "mae_pretrain.yaml", [change]))
+
+
+def test_a_run_that_no_recipe_makes_fails() -> None:
+    with pytest.raises(AssertionError, match="no recipe makes runs/mae_pretrained"):
+        path = ROOT / "recipes" / "papers" / "mae_finetune.yaml"
+        make(read_config(path, ["model.weights=runs/mae_pretrained"]))
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda p: p.stem)
+def test_a_papers_recipe_says_what_it_is(path: Path) -> None:
+    """Its source, its command, that it was not run; and its figures follow from those it quotes."""
+    text, run = path.read_text("utf-8"), read_config(path)
+    head = " ".join(re.sub(r"^# ?", "", text.partition("\nmodel:")[0], flags=re.M).split())
+    for words in ("https://arxiv.org/", f"recipes/papers/{path.name}", "not run it at this scale"):
+        assert words in head, f"{path.name} does not say {words!r}"
+    assert "Different here:" in head
+    if scaled := re.search(r"Learning rate: (\S+) · (\d+) / (\d+) = ([\d.e-]+\d)", head):
+        base, batch, per, rate = map(float, scaled.groups())
+        assert base * batch / per == pytest.approx(rate) == run.optim.lr
+        assert batch == run.data.batch_size * run.optim.accumulate
+    elif given := re.search(r"Learning rate: (\S+) as given", head):
+        assert float(given[1]) == run.optim.lr
+    else:
+        assert "this rate is ours" in head
+    if epochs := re.search(r"warmup: .*# (\d+) epochs?$", text, re.M):
+        assert run.schedule.warmup * run.schedule.epochs == pytest.approx(int(epochs[1]), rel=1e-4)
+    if floor := re.search(r"min_lr: .*# (\S+)$", text, re.M):
+        assert run.schedule.min_lr * run.optim.lr == pytest.approx(float(floor[1]), rel=1e-4)
+
+
+def commands(guide: str) -> list[list[str]]:
+    """The commands of a page's code blocks, in parts."""
+    text = (ROOT / guide).read_text("utf-8")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.M)
+    code = "\n".join(code for language, code in blocks if not language)
+    lines = code.replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("vitrail ")]
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_the_guides_commands_are_right(guide: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options exist; what is to be trained can be made. Nothing runs."""
+    monkeypatch.chdir(ROOT)
+    group = typer.main.get_command(app)
+    context = group.make_context("vitrail", [], resilient_parsing=True)
+    found = commands(guide)
+    assert len(found) > 15
+    for name, *arguments in found:
+        command = group.get_command(context, name)  # type: ignore[attr-defined]
+        assert command is not None, name
+        given = command.make_context(name, arguments, parent=context).params
+        if name == "eval":
+            assert given["model"] in EARLIER
+        if name == "train":
+            what, changes = given["what"], given["overrides"] or []
+            recipe = what.endswith(".yaml")
+            run = (
+                read_config(what, changes)
+                if recipe
+                else make_config({"data": {"source": what}}, changes)
+            )
+            make(run)
+            EARLIER[str(given["folder"])] = run
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_the_guides_method_learns(
+    guide: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a file beside the others, found by its name, on any tier."""
+    text = (ROOT / guide).read_text("utf-8")
+    code = next(c for c in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "class " in c)
+    (tmp_path / "rotation.py").write_text(code.partition("\n\n\nbackbone = ")[0], "utf-8")
+    monkeypatch.setattr(vitrail.methods, "__path__", [*vitrail.methods.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "vitrail.methods.rotation", raising=False)
+    registry.methods.cache_clear()
+    try:
+        with pytest.raises(ConfigError, match="has no setting 'hiden_dim'. Did you mean 'hidden_"):
+            registry.create_method("rotation", small("Swin"), hiden_dim=16)
+        method = registry.create_method("rotation", small("Swin"), hidden_dim=16)
+    finally:
+        registry.methods.cache_clear()
+        sys.modules.pop("vitrail.methods.rotation", None)
+    bright_above = torch.linspace(1, -1, 32).view(1, 1, 32, 1).expand(16, 3, 32, 32)
+    optimizer = torch.optim.AdamW(method_folder.parameters(), lr=3e-3)
+    for _ in range(30):
+        loss, metrics = method(bright_above, torch.zeros(16))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert metrics["right"] > 0.9
+
+
+def test_both_guides_have_the_same_code() -> None:
+    english, chinese = map(commands, GUIDES)
+    assert english == chinese
+    texts = [(ROOT / guide).read_text("utf-8") for guide in GUIDES]
+    python = [re.findall(r"```python\n(.*?)```", text, re.DOTALL) for text in texts]
+    strip = [[re.sub(r"\s*#.*|\"\"\".*?\"\"\"", "", code) for code in blocks] for blocks in python]
+    assert strip[0] == strip[1]
