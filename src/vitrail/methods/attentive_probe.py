@@ -18,6 +18,7 @@ from vitrail.layers.mlp import Mlp
 from vitrail.methods.base import Loss, Method
 from vitrail.methods.supervised import classify
 from vitrail.models.base import Backbone, initialise
+from vitrail.models.paper import Paper
 
 
 class AttentiveProbe(Method):
@@ -29,6 +30,13 @@ class AttentiveProbe(Method):
 
     What comes out is the backbone without a head; the probe is kept beside it.
     """
+
+    paper = Paper(
+        "Context Autoencoder for Self-Supervised Representation Learning",
+        "Chen et al.",
+        2022,
+        "https://arxiv.org/abs/2202.03026",
+    )
 
     def __init__(
         self,

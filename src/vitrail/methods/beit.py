@@ -26,6 +26,7 @@ from vitrail.methods.base import Loss, Masked
 from vitrail.methods.frozen import Frozen
 from vitrail.methods.masking import block_mask, embed_hidden, mark, random_mask, split
 from vitrail.models.base import Backbone, initialise
+from vitrail.models.paper import Paper
 
 
 class BEiTPretraining(Masked):
@@ -38,6 +39,13 @@ class BEiTPretraining(Masked):
         vocabulary: how many codes there are; None: `tokenizer.vocabulary`.
         mask_ratio: part of the cells that is hidden. mask: "block" or "random".
     """
+
+    paper = Paper(
+        "BEiT: BERT Pre-Training of Image Transformers",
+        "Bao et al.",
+        2021,
+        "https://arxiv.org/abs/2106.08254",
+    )
 
     def __init__(
         self,

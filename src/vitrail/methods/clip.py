@@ -32,9 +32,10 @@ from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import ACTIVATIONS, Mlp
-from vitrail.methods.distributed import gather, rank
 from vitrail.methods.base import Loss, Pretraining
+from vitrail.methods.distributed import gather, rank
 from vitrail.models.base import Backbone, initialise
+from vitrail.models.paper import Paper
 
 TEMPLATES = (
     "a photo of a {}.", "a photo of the {}.", "a picture of a {}.", "an image of a {}.",
@@ -62,6 +63,13 @@ class CLIP(Pretraining):
         templates: prompts with {} for a label. Captions are made from labels by these, and
             classifiers from captions.
     """
+
+    paper = Paper(
+        "Learning Transferable Visual Models From Natural Language Supervision",
+        "Radford et al.",
+        2021,
+        "https://arxiv.org/abs/2103.00020",
+    )
 
     reads = "pooled"
     views = "text"

@@ -34,10 +34,11 @@ from vitrail.errors import ConfigError, TierError, check_range
 from vitrail.layers.tokens import take
 from vitrail.methods import distributed
 from vitrail.methods.base import Loss, Pretraining
-from vitrail.methods.masking import embed_hidden, mark, random_mask, split
-from vitrail.methods.heads import ProjectionHead
 from vitrail.methods.ema_teacher import Teacher
+from vitrail.methods.heads import ProjectionHead
+from vitrail.methods.masking import embed_hidden, mark, random_mask, split
 from vitrail.models.base import Backbone, PyramidBackbone, SequenceBackbone
+from vitrail.models.paper import Paper
 
 GLOBAL = 2  # crops that the teacher sees
 
@@ -57,6 +58,13 @@ class DINO(Pretraining):
 
     `result` is the teacher's backbone. It is frozen: `requires_grad_()` before training it on.
     """
+
+    paper = Paper(
+        "Emerging Properties in Self-Supervised Vision Transformers",
+        "Caron et al.",
+        2021,
+        "https://arxiv.org/abs/2104.14294",
+    )
 
     views = "crops"
     passing = ("teacher", "head", "patch_head", "mask_token", "centre", "patch_centre")

@@ -36,6 +36,7 @@ from vitrail.methods.base import Loss, Method
 from vitrail.methods.frozen import Frozen
 from vitrail.methods.supervised import classify
 from vitrail.models.base import Backbone
+from vitrail.models.paper import Paper
 
 
 class Distill(Method):
@@ -53,6 +54,13 @@ class Distill(Method):
         temperature: what both logits are divided by; of soft answers only.
         label_smoothing: of labels only.
     """
+
+    paper = Paper(
+        "Distilling the Knowledge in a Neural Network",
+        "Hinton et al.",
+        2015,
+        "https://arxiv.org/abs/1503.02531",
+    )
 
     def __init__(
         self,

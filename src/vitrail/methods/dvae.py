@@ -31,6 +31,7 @@ from vitrail.layers.patch import unpatchify
 from vitrail.methods.base import Loss, Masked
 from vitrail.methods.masking import embed_hidden
 from vitrail.models.base import Backbone, initialise
+from vitrail.models.paper import Paper
 
 HOTTEST, COLDEST = 1.0, 1 / 16  # temperatures
 DEVIATION = 2.0  # of the first logits
@@ -47,6 +48,13 @@ class DVAE(Masked):
             numbers in a cell. 1 suits squared errors; larger blurs, smaller leaves codes unused.
         kl_warmup: part of all steps in which that weight grows from 0.
     """
+
+    paper = Paper(
+        "Zero-Shot Text-to-Image Generation",
+        "Ramesh et al.",
+        2021,
+        "https://arxiv.org/abs/2102.12092",
+    )
 
     def __init__(
         self,

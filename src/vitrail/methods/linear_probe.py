@@ -9,10 +9,18 @@ from vitrail.errors import ConfigError, check_range
 from vitrail.methods.base import Loss, Method
 from vitrail.methods.supervised import classify
 from vitrail.models.base import Backbone
+from vitrail.models.paper import Paper
 
 
 class LinearProbe(Method):
     """Trains the head only, on pooled features (B, D) that were computed once."""
+
+    paper = Paper(
+        "Understanding intermediate layers using linear classifier probes",
+        "Alain & Bengio",
+        2016,
+        "https://arxiv.org/abs/1610.01644",
+    )
 
     def __init__(self, backbone: Backbone, label_smoothing: float = 0.1) -> None:
         super().__init__(backbone)

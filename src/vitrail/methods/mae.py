@@ -29,6 +29,7 @@ from vitrail.layers.tokens import take
 from vitrail.methods.base import Loss, Masked
 from vitrail.methods.masking import embed_hidden, pictures, random_mask, split, tube_mask
 from vitrail.models.base import Backbone, Features, SequenceBackbone, initialise
+from vitrail.models.paper import Paper
 
 
 class MAE(Masked):
@@ -41,6 +42,13 @@ class MAE(Masked):
         mask: "random" patches, or "tube", the same in every frame of a video.
         norm_eps: of the decoder's LayerNorms. transformers' weights need 1e-12.
     """
+
+    paper = Paper(
+        "Masked Autoencoders Are Scalable Vision Learners",
+        "He et al.",
+        2021,
+        "https://arxiv.org/abs/2111.06377",
+    )
 
     tier = (SequenceBackbone,)
     reads = "tokens"
@@ -157,7 +165,9 @@ class Decoder(nn.Module):
         tokens = self.embed(torch.cat([features.prefix, features.patches], dim=1))
         prefix, seen = tokens.split([features.prefix.shape[1], features.patches.shape[1]], dim=1)
         table = self.position[0]
-        x = torch.cat([prefix, seen + table[features.keep_indices], self.mask_token + table[hidden]], dim=1)
+        x = torch.cat(
+            [prefix, seen + table[features.keep_indices], self.mask_token + table[hidden]], dim=1
+        )
         for block in self.blocks:
             x = block(x)
         return self.head(self.norm(x[:, -hidden.shape[1] :]))

@@ -20,6 +20,7 @@ from vitrail.layers.tokens import take
 from vitrail.methods.base import Loss, Masked
 from vitrail.methods.masking import embed_hidden, mark, random_mask, split
 from vitrail.models.base import Backbone, initialise
+from vitrail.models.paper import Paper
 
 MOST_COLOURS = 4096
 
@@ -36,6 +37,13 @@ class MPP(Masked):
             patch; the rest stay as they are.
         bits: of each channel of a colour.
     """
+
+    paper = Paper(
+        "An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale",
+        "Dosovitskiy et al.",
+        2020,
+        "https://arxiv.org/abs/2010.11929",
+    )
 
     def __init__(
         self,

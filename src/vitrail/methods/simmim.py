@@ -25,6 +25,7 @@ from vitrail.layers.tokens import take
 from vitrail.methods.base import Loss, Masked
 from vitrail.methods.masking import embed_hidden, mark, pictures, random_mask, split
 from vitrail.models.base import Backbone, initialise
+from vitrail.models.paper import Paper
 
 
 class SimMIM(Masked):
@@ -35,6 +36,13 @@ class SimMIM(Masked):
         mask_unit: cells along each axis that are hidden together. The paper's units have 32 pixels:
             2 of a ViT with patches of 16, 1 of most pyramids.
     """
+
+    paper = Paper(
+        "SimMIM: A Simple Framework for Masked Image Modeling",
+        "Xie et al.",
+        2021,
+        "https://arxiv.org/abs/2111.09886",
+    )
 
     def __init__(self, backbone: Backbone, mask_ratio: float = 0.6, mask_unit: int = 1) -> None:
         super().__init__(backbone)

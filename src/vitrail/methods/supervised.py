@@ -9,10 +9,18 @@ from torch import Tensor
 from vitrail.errors import check_range
 from vitrail.methods.base import Loss, Method
 from vitrail.models.base import Backbone
+from vitrail.models.paper import Paper
 
 
 class Supervised(Method):
     """Trains the whole backbone to name the class. Soft targets come from mixed images."""
+
+    paper = Paper(
+        "Rethinking the Inception Architecture for Computer Vision",
+        "Szegedy et al.",
+        2015,
+        "https://arxiv.org/abs/1512.00567",
+    )
 
     def __init__(self, backbone: Backbone, label_smoothing: float = 0.1) -> None:
         super().__init__(backbone)

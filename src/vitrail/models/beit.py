@@ -31,6 +31,7 @@ from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, Size, patch_grid, to_tuple
 from vitrail.layers.relative_position import relative_index
 from vitrail.models.base import Backbone, Features, SequenceBackbone, Variant
+from vitrail.models.paper import Paper
 from vitrail.ops.linear import linear
 
 Offsets = tuple[Tensor, tuple[int, ...]]  # which row of a table each pair of tokens uses; the grid
@@ -116,6 +117,13 @@ class BEiT(SequenceBackbone):
         position: "relative", or "relative+shared" for one table that serves all blocks, which is
             how BEiT is pretrained. The rest as in `ViT`.
     """
+
+    paper = Paper(
+        "BEiT: BERT Pre-Training of Image Transformers",
+        "Bao et al.",
+        2021,
+        "https://arxiv.org/abs/2106.08254",
+    )
 
     late = ("norm", "pool_norm", "head")
 

@@ -28,6 +28,7 @@ from vitrail.layers.block import Block
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import Size
 from vitrail.models.base import Features, TokenSequence, Variant
+from vitrail.models.paper import Paper
 from vitrail.models.vit_base import PlainViT
 
 
@@ -64,6 +65,13 @@ class CaiT(PlainViT):
             to 24, 1e-6 beyond.
         drop_path: of every block of patches alike. The rest as in `ViT`.
     """
+
+    paper = Paper(
+        "Going deeper with Image Transformers",
+        "Touvron et al.",
+        2021,
+        "https://arxiv.org/abs/2103.17239",
+    )
 
     late = ("class_token", "class_blocks", "norm", "head")
 
@@ -111,7 +119,9 @@ class CaiT(PlainViT):
 
     def to_sequence(self, features: Features) -> TokenSequence:
         """Features → the patches alone, which is all that `blocks` see, and the way back."""
-        return TokenSequence(features.patches, (), lambda patches: features._replace(patches=patches))
+        return TokenSequence(
+            features.patches, (), lambda patches: features._replace(patches=patches)
+        )
 
     def encode(self, features: Features) -> Features:
         """Features → Features of the same shapes, normalised; the class token has read patches."""

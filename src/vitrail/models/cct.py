@@ -26,6 +26,7 @@ from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images
 from vitrail.layers.position import resize_positions, sequence_positions
 from vitrail.models.base import Features, SequenceBackbone, Variant
+from vitrail.models.paper import Paper
 
 
 class CCTBlock(Block):
@@ -48,6 +49,13 @@ class CCT(SequenceBackbone):
             sequence; "none", which convolutions make up for.
         The rest as in `ViT`. Images of any size.
     """
+
+    paper = Paper(
+        "Escaping the Big Data Paradigm with Compact Transformers",
+        "Hassani et al.",
+        2021,
+        "https://arxiv.org/abs/2104.05704",
+    )
 
     late = ("norm", "sequence_pool", "head")
 

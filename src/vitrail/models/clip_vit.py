@@ -22,6 +22,7 @@ from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import ACTIVATIONS, Mlp
 from vitrail.layers.patch import PatchEmbed, Size, to_tuple
 from vitrail.models.base import Features, Variant
+from vitrail.models.paper import Paper
 from vitrail.models.vit_base import PlainViT
 
 
@@ -32,6 +33,13 @@ class CLIPViT(PlainViT):
         activation: "quick_gelu", OpenAI's; "gelu", that of most who trained CLIP after them; or
             "gelu_tanh". The rest as in `ViT`.
     """
+
+    paper = Paper(
+        "Learning Transferable Visual Models From Natural Language Supervision",
+        "Radford et al.",
+        2021,
+        "https://arxiv.org/abs/2103.00020",
+    )
 
     def __init__(
         self,

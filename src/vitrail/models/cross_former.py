@@ -30,6 +30,7 @@ from vitrail.layers.patch import check_images, patch_grid, to_tuple
 from vitrail.layers.relative_position import relative_index
 from vitrail.layers.window import Window, WindowAttention, pad_to
 from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
+from vitrail.models.paper import Paper
 
 
 class CrossScaleEmbed(nn.Module):
@@ -84,6 +85,13 @@ class CrossFormer(PyramidBackbone):
         merge_size: the same of the later stages, in places of the stage before; the stride is 2.
         window: of near and of far places alike.
     """
+
+    paper = Paper(
+        "CrossFormer: A Versatile Vision Transformer Hinging on Cross-scale Attention",
+        "Wang et al.",
+        2021,
+        "https://arxiv.org/abs/2108.00154",
+    )
 
     def __init__(
         self,

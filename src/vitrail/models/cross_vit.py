@@ -30,6 +30,7 @@ from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, Size, check_images, patch_grid
 from vitrail.layers.position import resize_positions
 from vitrail.models.base import Backbone, Features, Variant
+from vitrail.models.paper import Paper
 
 
 class ConvStem(nn.Sequential):
@@ -143,6 +144,13 @@ class CrossViT(Backbone):
         stem: "patch", or "conv", which is CrossViT†'s.
         mlp_ratio: hidden width of the MLPs over that of their scale. The rest as in `ViT`.
     """
+
+    paper = Paper(
+        "CrossViT: Cross-Attention Multi-Scale Vision Transformer for Image Classification",
+        "Chen et al.",
+        2021,
+        "https://arxiv.org/abs/2103.14899",
+    )
 
     def __init__(
         self,

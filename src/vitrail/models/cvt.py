@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from vitrail.layers.attention import Attend, divide
 from vitrail.layers.block import Block, drop_path_rates
-from vitrail.layers.conv import StridedConvNorm, ConvNorm
+from vitrail.layers.conv import ConvNorm, StridedConvNorm
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images
 from vitrail.models.base import Features, PyramidBackbone, Variant
+from vitrail.models.paper import Paper
 
 
 class ConvAttention(nn.Module):
@@ -91,6 +92,13 @@ class CvT(PyramidBackbone):
         The rest as in `ViT`. Images of any size.
     """
 
+    paper = Paper(
+        "CvT: Introducing Convolutions to Vision Transformers",
+        "Wu et al.",
+        2021,
+        "https://arxiv.org/abs/2103.15808",
+    )
+
     def __init__(
         self,
         image_size: int | tuple[int, int],
@@ -113,7 +121,9 @@ class CvT(PyramidBackbone):
         rates = iter(drop_path_rates(drop_path, sum(depth)))
         self.blocks = nn.ModuleList(
             CvTStage(
-                StridedConvNorm(dim[i - 1], dim[i], 3, 2, norm_eps=norm_eps) if i else nn.Identity(),
+                StridedConvNorm(dim[i - 1], dim[i], 3, 2, norm_eps=norm_eps)
+                if i
+                else nn.Identity(),
                 [
                     Block(
                         dim[i],

@@ -24,6 +24,7 @@ from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import Size
 from vitrail.models.base import Variant
+from vitrail.models.paper import Paper
 from vitrail.models.vit_base import PlainViT
 
 
@@ -62,6 +63,13 @@ class ReAttention(nn.Module):
 
 class DeepViT(PlainViT):
     """A Vision Transformer with re-attention. Keywords as those of `ViT`."""
+
+    paper = Paper(
+        "DeepViT: Towards Deeper Vision Transformer",
+        "Zhou et al.",
+        2021,
+        "https://arxiv.org/abs/2103.11886",
+    )
 
     def __init__(
         self,

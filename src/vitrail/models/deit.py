@@ -24,6 +24,7 @@ from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import LEARNED, resize_positions
 from vitrail.models.base import Features, SequenceBackbone, Variant
+from vitrail.models.paper import Paper
 
 
 class DeiT(SequenceBackbone):
@@ -32,6 +33,13 @@ class DeiT(SequenceBackbone):
     Keywords as those of `ViT`; `position` is learned either way. `pool`: "both" (the paper's)
     averages the logits of both tokens' heads; "cls" has a head on the class token alone.
     """
+
+    paper = Paper(
+        "Training data-efficient image transformers & distillation through attention",
+        "Touvron et al.",
+        2020,
+        "https://arxiv.org/abs/2012.12877",
+    )
 
     def __init__(
         self,

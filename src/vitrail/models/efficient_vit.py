@@ -21,10 +21,11 @@ from vitrail.errors import ConfigError, check_choice
 from vitrail.layers.attention import Attention, divide
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.linear_attention import Linformer, Nystrom, Performer
+from vitrail.layers.mamba import Mamba
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import Size
-from vitrail.layers.mamba import Mamba
 from vitrail.models.base import Backbone, Features, Variant
+from vitrail.models.paper import Paper
 from vitrail.models.vit_base import PlainViT
 
 MIXERS = ("linformer", "nystrom", "performer", "mamba", "attention")
@@ -38,6 +39,13 @@ class EfficientViT(PlainViT):
         head of Performer; the others have no use for it.
     The other keywords as those of `ViT`.
     """
+
+    paper = Paper(
+        "Vision Xformers: Efficient Attention for Image Classification",
+        "Jeevan & Sethi",
+        2021,
+        "https://arxiv.org/abs/2107.02239",
+    )
 
     def __init__(
         self,

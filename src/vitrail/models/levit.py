@@ -28,6 +28,7 @@ from vitrail.layers.conv import ConvNorm, LinearNorm
 from vitrail.layers.heads import DistillationHeads
 from vitrail.layers.patch import check_images
 from vitrail.models.base import Backbone, Features, PyramidBackbone, PyramidStage, Variant
+from vitrail.models.paper import Paper
 
 Grid = tuple[int, ...]
 
@@ -119,6 +120,13 @@ class LeViT(PyramidBackbone):
         key_dim: width of a head's queries and keys. Where the grid gets coarser, as many heads as
             fit the width. The rest as in `ViT`. Images of any size.
     """
+
+    paper = Paper(
+        "LeViT: a Vision Transformer in ConvNet's Clothing for Faster Inference",
+        "Graham et al.",
+        2021,
+        "https://arxiv.org/abs/2104.01136",
+    )
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ from vitrail.layers.patch import check_images, to_tuple
 from vitrail.layers.relative_position import RelativeBias
 from vitrail.layers.window import WindowAttention
 from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
+from vitrail.models.paper import Paper
 
 
 class MaxViT(PyramidBackbone):
@@ -46,6 +47,13 @@ class MaxViT(PyramidBackbone):
         dropout: on attention weights, projections and MLPs. norm_eps: of LayerNorms; batch_eps: of
             batch norms. The rest as in `ViT`. Images of any size.
     """
+
+    paper = Paper(
+        "MaxViT: Multi-Axis Vision Transformer",
+        "Tu et al.",
+        2022,
+        "https://arxiv.org/abs/2204.01697",
+    )
 
     late = ("norm", "neck", "head")
 

@@ -29,6 +29,7 @@ from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images, to_tuple
 from vitrail.layers.window import partition, unpartition
 from vitrail.models.base import Features, PyramidBackbone, Variant
+from vitrail.models.paper import Paper
 
 
 class InvertedResidual(nn.Sequential):
@@ -102,7 +103,9 @@ class ConvStage(nn.Sequential):
 
     def forward(self, features: Features) -> Features:
         """Features on a grid → Features on this stage's."""
-        return Features.from_map(super().forward(features.to_map(channels_first=True)).permute(0, 2, 3, 1))
+        return Features.from_map(
+            super().forward(features.to_map(channels_first=True)).permute(0, 2, 3, 1)
+        )
 
 
 class MobileViT(PyramidBackbone):
@@ -116,6 +119,13 @@ class MobileViT(PyramidBackbone):
         expand: hidden width of an inverted residual over the width of what it is given.
         The rest as in `ViT`. Images of any size.
     """
+
+    paper = Paper(
+        "MobileViT: Light-weight, General-purpose, and Mobile-friendly Vision Transformer",
+        "Mehta & Rastegari",
+        2021,
+        "https://arxiv.org/abs/2110.02178",
+    )
 
     late = ("last", "head")
 

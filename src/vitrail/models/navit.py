@@ -38,6 +38,7 @@ from vitrail.layers.packing import Pack, attend_within
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import resize_positions
 from vitrail.models.base import Backbone, Features, SequenceBackbone, Variant
+from vitrail.models.paper import Paper
 
 
 class HeadNorm(nn.RMSNorm):
@@ -114,6 +115,13 @@ class NaViT(SequenceBackbone):
         token_dropout: part of each image's patches left out in training; or two, of an image of
             few patches and of the largest: in between it grows with their number.
     """
+
+    paper = Paper(
+        "Patch n' Pack: NaViT, a Vision Transformer for any Aspect Ratio and Resolution",
+        "Dehghani et al.",
+        2023,
+        "https://arxiv.org/abs/2307.06304",
+    )
 
     late = ("norm", "attention_pool", "head")
 

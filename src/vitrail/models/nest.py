@@ -31,6 +31,7 @@ from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import resize_positions
 from vitrail.layers.window import partition, unpartition
 from vitrail.models.base import Backbone, Features, PyramidBackbone, PyramidStage, Variant
+from vitrail.models.paper import Paper
 
 
 class Aggregate(nn.Module):
@@ -82,6 +83,14 @@ class NesT(PyramidBackbone):
             of the map on each axis, which have to divide the image.
         padding: of the max pooling: "far", below and on the right, as the authors; or "both" sides.
     """
+
+    paper = Paper(
+        "Nested Hierarchical Transformer: Towards Accurate, Data-Efficient and Interpretable "
+        "Visual Understanding",
+        "Zhang et al.",
+        2021,
+        "https://arxiv.org/abs/2105.12723",
+    )
 
     def __init__(
         self,

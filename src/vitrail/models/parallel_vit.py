@@ -23,6 +23,7 @@ from vitrail.layers.block import DropPath, LayerScale, drop_path_rates
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import Size
 from vitrail.models.base import Variant
+from vitrail.models.paper import Paper
 from vitrail.models.vit_base import PlainViT
 
 
@@ -69,6 +70,13 @@ class ParallelViT(PlainViT):
 
     The other keywords as those of `ViT`; `layer_scale` is its initial factor, None for none.
     """
+
+    paper = Paper(
+        "Three things everyone should know about Vision Transformers",
+        "Touvron et al.",
+        2022,
+        "https://arxiv.org/abs/2203.09795",
+    )
 
     def __init__(
         self,

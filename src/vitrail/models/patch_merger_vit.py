@@ -27,6 +27,7 @@ from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, Size, patch_grid, to_tuple
 from vitrail.layers.position import resize_positions
 from vitrail.models.base import Backbone, Features, Variant
+from vitrail.models.paper import Paper
 
 
 class PatchMerger(nn.Module):
@@ -54,6 +55,13 @@ class PatchMergerViT(Backbone):
 
     `merge_after`: half of them if None. The other keywords as those of `ViT`.
     """
+
+    paper = Paper(
+        "Learning to Merge Tokens in Vision Transformers",
+        "Renggli et al.",
+        2022,
+        "https://arxiv.org/abs/2202.12015",
+    )
 
     def __init__(
         self,

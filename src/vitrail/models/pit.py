@@ -28,6 +28,7 @@ from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import resize_positions
 from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
+from vitrail.models.paper import Paper
 
 
 class Pooling(nn.Module):
@@ -64,6 +65,13 @@ class PiT(PyramidBackbone):
         pool: "cls" reads the class token; "both" has a distillation token too, and averages the
             logits of their two heads.
     """
+
+    paper = Paper(
+        "Rethinking Spatial Dimensions of Vision Transformers",
+        "Heo et al.",
+        2021,
+        "https://arxiv.org/abs/2103.16302",
+    )
 
     def __init__(
         self,

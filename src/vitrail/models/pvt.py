@@ -1,4 +1,4 @@
-"""PVT: "PyramidBackbone Vision Transformer: A Versatile Backbone for Dense Prediction without Convolutions"
+"""PVT: "Pyramid Vision Transformer: A Versatile Backbone for Dense Prediction without Convolutions"
 (Wang et al. 2021, https://arxiv.org/abs/2102.12122).
 
     image (B, C, H, W)
@@ -31,6 +31,7 @@ from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import resize_positions
 from vitrail.layers.spatial_reduction import ReducedAttention, spatial_reduction
 from vitrail.models.base import Backbone, Features, PyramidBackbone, PyramidStage, Variant
+from vitrail.models.paper import Paper
 
 
 class Positions(nn.Module):
@@ -68,7 +69,7 @@ class LastStage(PyramidStage):
 
 
 class PVT(PyramidBackbone):
-    """A PyramidBackbone Vision Transformer, version 1.
+    """A Pyramid Vision Transformer, version 1.
 
     Args:
         patch_size: of the first stage; later ones take 2 × 2 places of the stage before.
@@ -79,6 +80,14 @@ class PVT(PyramidBackbone):
             size that patches divide.
         reduce_eps: of the norms after patches and reductions. transformers' weights need 1e-6.
     """
+
+    paper = Paper(
+        "Pyramid Vision Transformer: A Versatile Backbone for Dense Prediction without "
+        "Convolutions",
+        "Wang et al.",
+        2021,
+        "https://arxiv.org/abs/2102.12122",
+    )
 
     def __init__(
         self,

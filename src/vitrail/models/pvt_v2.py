@@ -1,4 +1,4 @@
-"""PVT v2: "PVT v2: Improved Baselines with PyramidBackbone Vision Transformer" (Wang et al. 2021,
+"""PVT v2: "PVT v2: Improved Baselines with Pyramid Vision Transformer" (Wang et al. 2021,
 https://arxiv.org/abs/2106.13797).
 
     image (B, C, H, W)
@@ -20,11 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.layers.block import Block, drop_path_rates
-from vitrail.layers.conv import StridedConvNorm, DepthwiseConv
+from vitrail.layers.conv import DepthwiseConv, StridedConvNorm
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images
 from vitrail.layers.spatial_reduction import ReducedAttention, spatial_reduction
 from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
+from vitrail.models.paper import Paper
 
 
 class PooledReduction(StridedConvNorm):
@@ -66,7 +67,7 @@ class NormStage(PyramidStage):
 
 
 class PVTv2(PyramidBackbone):
-    """A PyramidBackbone Vision Transformer, version 2.
+    """A Pyramid Vision Transformer, version 2.
 
     Args:
         dim, depth, heads, reduction, mlp_ratio: width, blocks, attention heads, how much coarser
@@ -77,6 +78,13 @@ class PVTv2(PyramidBackbone):
             size.
         reduce_eps: of the norms after patches and reductions. transformers' weights need 1e-6.
     """
+
+    paper = Paper(
+        "PVT v2: Improved Baselines with Pyramid Vision Transformer",
+        "Wang et al.",
+        2021,
+        "https://arxiv.org/abs/2106.13797",
+    )
 
     def __init__(
         self,
@@ -118,7 +126,11 @@ class PVTv2(PyramidBackbone):
                 )
                 for _ in range(depth[i])
             ]
-            first = StridedConvNorm(dim[i - 1], width, 3, 2, norm_eps=reduce_eps) if i else nn.Identity()
+            first = (
+                StridedConvNorm(dim[i - 1], width, 3, 2, norm_eps=reduce_eps)
+                if i
+                else nn.Identity()
+            )
             last = i == len(dim) - 1  # its norm is the model's
             norm = nn.Identity() if last else nn.LayerNorm(width, eps=norm_eps)
             stages.append(NormStage(first, blocks, norm))

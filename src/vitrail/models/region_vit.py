@@ -27,12 +27,13 @@ from torch import Tensor, nn
 from vitrail.errors import ConfigError, check_choice
 from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
-from vitrail.layers.conv import StridedConvNorm, DepthwiseConv
+from vitrail.layers.conv import DepthwiseConv, StridedConvNorm
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, check_images, patch_grid
 from vitrail.layers.relative_position import RelativeBias
 from vitrail.layers.window import pad_to, partition, unpartition
 from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
+from vitrail.models.paper import Paper
 
 
 class RegionBlock(nn.Module):
@@ -90,6 +91,13 @@ class RegionViT(PyramidBackbone):
         patch_size, window: pixels of a local token, local tokens of a region, on each axis.
         stem: the local tokens' "3conv", which has patches of 4 pixels, or "1conv".
     """
+
+    paper = Paper(
+        "RegionViT: Regional-to-Local Attention for Vision Transformers",
+        "Chen et al.",
+        2021,
+        "https://arxiv.org/abs/2106.02689",
+    )
 
     def __init__(
         self,

@@ -26,13 +26,14 @@ from torch import Tensor, nn
 
 from vitrail.layers.attention import Attend, divide
 from vitrail.layers.block import Block, drop_path_rates
-from vitrail.layers.conv import StridedConvNorm, ConditionalPosition, DepthwiseConv
+from vitrail.layers.conv import ConditionalPosition, DepthwiseConv, StridedConvNorm
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images
 from vitrail.layers.spatial_reduction import ReducedAttention
 from vitrail.layers.window import pad_to, partition, unpartition
 from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
+from vitrail.models.paper import Paper
 
 
 class ScalableAttention(nn.Module):
@@ -101,6 +102,13 @@ class ScalableViT(PyramidBackbone):
         head_dim: hidden width of the head; 0 for a linear head.
     """
 
+    paper = Paper(
+        "ScalableViT: Rethinking the Context-oriented Generalization of Vision Transformer",
+        "Yang et al.",
+        2022,
+        "https://arxiv.org/abs/2203.10790",
+    )
+
     def __init__(
         self,
         image_size: int | tuple[int, int],
@@ -146,7 +154,9 @@ class ScalableViT(PyramidBackbone):
                 rate = next(rates)
                 blocks.append(Block(width, mixer(i, j), mlp, drop_path=rate, norm_eps=norm_eps))
             blocks.insert(1, ConditionalPosition(width))
-            first = StridedConvNorm(dim[i - 1], width, 3, 2, norm_eps=norm_eps) if i else nn.Identity()
+            first = (
+                StridedConvNorm(dim[i - 1], width, 3, 2, norm_eps=norm_eps) if i else nn.Identity()
+            )
             stages.append(PyramidStage(first, blocks))
         self.blocks = nn.ModuleList(stages)
         self.norm = nn.LayerNorm(dim[-1], eps=norm_eps)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from vitrail.layers.attention import Attend, divide
 from vitrail.layers.block import Block, drop_path_rates
-from vitrail.layers.conv import StridedConvNorm, ConditionalPosition
+from vitrail.layers.conv import ConditionalPosition, StridedConvNorm
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images
@@ -36,6 +36,7 @@ from vitrail.layers.position import resize_positions
 from vitrail.layers.spatial_reduction import ReducedAttention
 from vitrail.layers.window import Window, pad_to, partition, unpartition
 from vitrail.models.base import Backbone, Features, PyramidBackbone, PyramidStage, Variant
+from vitrail.models.paper import Paper
 
 
 class SeparableAttention(nn.Module):
@@ -98,6 +99,13 @@ class SepViT(PyramidBackbone):
             same for every second block; 0 for attention to the whole map.
     """
 
+    paper = Paper(
+        "SepViT: Separable Vision Transformer",
+        "Li et al.",
+        2022,
+        "https://arxiv.org/abs/2203.15380",
+    )
+
     def __init__(
         self,
         image_size: int | tuple[int, int],
@@ -141,7 +149,9 @@ class SepViT(PyramidBackbone):
                 rate = next(rates)
                 blocks.append(Block(width, attention, mlp, drop_path=rate, norm_eps=norm_eps))
             blocks.insert(1, ConditionalPosition(width))
-            first = StridedConvNorm(dim[i - 1], width, 3, 2, norm_eps=norm_eps) if i else nn.Identity()
+            first = (
+                StridedConvNorm(dim[i - 1], width, 3, 2, norm_eps=norm_eps) if i else nn.Identity()
+            )
             stages.append(PyramidStage(first, blocks))
         self.blocks = nn.ModuleList(stages)
         self.norm = nn.LayerNorm(dim[-1], eps=norm_eps)

@@ -22,6 +22,7 @@ from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import ACTIVATIONS, Mlp
 from vitrail.layers.patch import Size, to_tuple
 from vitrail.models.base import Features, Variant
+from vitrail.models.paper import Paper
 from vitrail.models.vit_base import PlainViT
 
 
@@ -45,6 +46,13 @@ class AttentionPool(nn.Module):
 
 class SigLIPViT(PlainViT):
     """A Vision Transformer without a class token, pooled by attention. Keywords as in `ViT`."""
+
+    paper = Paper(
+        "Sigmoid Loss for Language Image Pre-Training",
+        "Zhai et al.",
+        2023,
+        "https://arxiv.org/abs/2303.15343",
+    )
 
     late = ("norm", "attention_pool", "head")
 

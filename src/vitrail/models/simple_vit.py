@@ -21,10 +21,18 @@ from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import sincos_positions
 from vitrail.models.base import Features, SequenceBackbone, Variant
+from vitrail.models.paper import Paper
 
 
 class SimpleViT(SequenceBackbone):
     """A plain Vision Transformer. Keywords as those of `ViT`; any size that patches divide."""
+
+    paper = Paper(
+        "Better plain ViT baselines for ImageNet-1k",
+        "Beyer et al.",
+        2022,
+        "https://arxiv.org/abs/2205.01580",
+    )
 
     axes = (2, 1, 3)
 

@@ -26,6 +26,7 @@ from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import Size, check_images, patch_grid, to_tuple
 from vitrail.models.base import Features, Variant
+from vitrail.models.paper import Paper
 from vitrail.models.vit_base import PlainViT
 
 
@@ -89,6 +90,13 @@ class LocalityAttention(Attention):
 
 class SmallViT(PlainViT):
     """A Vision Transformer that learns from few images. Keywords as those of `ViT`."""
+
+    paper = Paper(
+        "Vision Transformer for Small-Size Datasets",
+        "Lee et al.",
+        2021,
+        "https://arxiv.org/abs/2112.13492",
+    )
 
     def __init__(
         self,

@@ -24,6 +24,7 @@ from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.relative_position import RelativeBias
 from vitrail.layers.window import Window, pad_to, partition, shift_mask, unpartition
 from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
+from vitrail.models.paper import Paper
 
 
 class WindowAttention(nn.Module):
@@ -81,6 +82,13 @@ class Swin(PyramidBackbone):
         dropout: on attention weights, projections and MLPs. The rest as in `ViT`. Images of any
             size that patches divide.
     """
+
+    paper = Paper(
+        "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows",
+        "Liu et al.",
+        2021,
+        "https://arxiv.org/abs/2103.14030",
+    )
 
     def __init__(
         self,

@@ -30,6 +30,7 @@ from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images
 from vitrail.layers.position import sequence_positions
 from vitrail.models.base import Features, SequenceBackbone, Variant
+from vitrail.models.paper import Paper
 
 
 class TokenTransformer(nn.Module):
@@ -84,6 +85,13 @@ class T2TViT(SequenceBackbone):
         token_dim: width of the tokens between soft splits. The rest as in `ViT`; images of any
             size from 3 pixels on.
     """
+
+    paper = Paper(
+        "Tokens-to-Token ViT: Training Vision Transformers from Scratch on ImageNet",
+        "Yuan et al.",
+        2021,
+        "https://arxiv.org/abs/2101.11986",
+    )
 
     def __init__(
         self,

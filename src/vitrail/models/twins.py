@@ -21,12 +21,13 @@ from torch import Tensor, nn
 
 from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
-from vitrail.layers.conv import StridedConvNorm, ConditionalPosition
+from vitrail.layers.conv import ConditionalPosition, StridedConvNorm
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.spatial_reduction import ReducedAttention, spatial_reduction
 from vitrail.layers.window import WindowAttention
 from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
+from vitrail.models.paper import Paper
 
 
 class Twins(PyramidBackbone):
@@ -41,6 +42,13 @@ class Twins(PyramidBackbone):
         dropout: on attention weights, projections and MLPs. emb_dropout: on the patches of every
             stage. The rest as in `ViT`. Images of any size that patches divide.
     """
+
+    paper = Paper(
+        "Twins: Revisiting the Design of Spatial Attention in Vision Transformers",
+        "Chu et al.",
+        2021,
+        "https://arxiv.org/abs/2104.13840",
+    )
 
     def __init__(
         self,
@@ -89,7 +97,9 @@ class Twins(PyramidBackbone):
                 for j in range(depth[i])
             ]
             blocks.insert(1, ConditionalPosition(width))
-            coarser = [StridedConvNorm(dim[i - 1], width, 2, 2), nn.Dropout(emb_dropout)] if i else []
+            coarser = (
+                [StridedConvNorm(dim[i - 1], width, 2, 2), nn.Dropout(emb_dropout)] if i else []
+            )
             stages.append(PyramidStage(nn.Sequential(*coarser), blocks))
         self.blocks = nn.ModuleList(stages)
         self.norm = nn.LayerNorm(dim[-1], eps=norm_eps)

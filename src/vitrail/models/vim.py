@@ -28,13 +28,14 @@ from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, check_choice
 from vitrail.layers.block import LayerScale, drop_path_rates
+from vitrail.layers.mamba import FUSIONS, KINDS, Mamba
+from vitrail.layers.mamba_block import MambaBlock, PairedBlocks
 from vitrail.layers.norm import LayerNorm, RMSNorm
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import Rotation, resize_positions, rotate, rotation
-from vitrail.layers.mamba import FUSIONS, KINDS, Mamba
-from vitrail.layers.mamba_block import MambaBlock, PairedBlocks
 from vitrail.models import vim_official
 from vitrail.models.base import Features, SequenceBackbone, TokenSequence, Variant
+from vitrail.models.paper import Paper
 
 POOLS = (
     "cls-middle", "cls-head", "cls-random", "cls-both", "mean", "max", "last", "all",
@@ -69,6 +70,14 @@ class VisionMamba(SequenceBackbone):
     Raises:
         ConfigError: a keyword is unknown or does not fit another. DataError: an image does not fit.
     """
+
+    paper = Paper(
+        "Vision Mamba: Efficient Visual Representation Learning with Bidirectional State "
+        "Space Model",
+        "Zhu et al.",
+        2024,
+        "https://arxiv.org/abs/2401.09417",
+    )
 
     def __init__(
         self,

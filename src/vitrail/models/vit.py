@@ -37,6 +37,7 @@ from vitrail.layers.position import (
     sincos_positions,
 )
 from vitrail.models.base import Features, SequenceBackbone, Variant
+from vitrail.models.paper import Paper
 
 
 class ViT(SequenceBackbone):
@@ -64,6 +65,13 @@ class ViT(SequenceBackbone):
     Raises:
         ConfigError: a keyword is unknown or does not fit another. DataError: an image does not fit.
     """
+
+    paper = Paper(
+        "An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale",
+        "Dosovitskiy et al.",
+        2020,
+        "https://arxiv.org/abs/2010.11929",
+    )
 
     axes = (2, 1, 3)
 

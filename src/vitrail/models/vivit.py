@@ -33,6 +33,7 @@ from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import Rotation, resize_positions
 from vitrail.models.base import Backbone, Features, Variant
+from vitrail.models.paper import Paper
 
 FORMS = ("joint", "factorised-encoder", "factorised-attention")
 
@@ -109,6 +110,13 @@ class ViViT(Backbone):
             in "factorised-encoder" over those of a frame, then over frames.
         form: "joint", "factorised-encoder" or "factorised-attention": models 1 to 3 of the paper.
     """
+
+    paper = Paper(
+        "ViViT: A Video Vision Transformer",
+        "Arnab et al.",
+        2021,
+        "https://arxiv.org/abs/2103.15691",
+    )
 
     axes = (3,)
 

@@ -34,6 +34,7 @@ from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import Size, check_images
 from vitrail.models.base import Backbone, Features, PyramidStage, Variant
+from vitrail.models.paper import Paper
 
 
 class CrossCovariance(nn.Module):
@@ -145,6 +146,13 @@ class XCiT(Backbone):
             weights but those of xcit_nano.
         drop_path: of every block of patches alike. The rest as in `ViT`.
     """
+
+    paper = Paper(
+        "XCiT: Cross-Covariance Image Transformers",
+        "El-Nouby et al.",
+        2021,
+        "https://arxiv.org/abs/2106.09681",
+    )
 
     late = ("class_token", "class_blocks", "norm", "head")
 
