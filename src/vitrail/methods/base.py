@@ -1,126 +1,367 @@
-"""The contract of every training method."""
+"""The contract of every training method: a batch goes in, a loss comes out."""
 
-from typing import Any, Literal, NamedTuple
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from vitrail.errors import ConfigError, TierError
-from vitrail.models.base import Backbone, PyramidBackbone, SequenceBackbone
+from vitrail.errors import ConfigError, DataError, TierError
+from vitrail.models.base import Backbone
+from vitrail.models.paper import Paper
+from vitrail.values import bind
+
+Input = Literal[
+    "images", "crops", "labels", "captions", "features", "masks", "boxes", "actions", "patch_mask"
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """What a method learns from in one step. What a method does not name in `inputs` is absent.
+
+    Args:
+        images: float (B, C, *size), normalized: images (H, W), clips and volumes (T, H, W), or
+            signals (L,).
+        crops: several crops of each image, each float (B, C, *size): global crops first.
+        labels: class indices (B,), or class probabilities (B, classes) where images were mixed.
+        captions: token ids (B, L) of a caption of each image.
+        features: pooled features (B, D) of a frozen backbone, computed in advance.
+        masks: class indices (B, *size) of each pixel.
+        boxes: corners (B, boxes, 4) as x0, y0, x1, y1 in pixels.
+        actions: (B, steps, A), what a demonstrator did after seeing the image.
+        patch_mask: bool (B, N), True where a patch is masked; None lets the method draw a mask.
+        indices: (B,), the position of each sample in its dataset.
+
+    Example:
+        >>> batch = Batch(images=torch.zeros(2, 3, 8, 8), labels=torch.tensor([0, 1]))
+        >>> len(batch), batch["labels"]
+        (2, tensor([0, 1]))
+    """
+
+    images: Tensor | None = None
+    crops: tuple[Tensor, ...] = ()
+    labels: Tensor | None = None
+    captions: Tensor | None = None
+    features: Tensor | None = None
+    masks: Tensor | None = None
+    boxes: Tensor | None = None
+    actions: Tensor | None = None
+    patch_mask: Tensor | None = None
+    indices: Tensor | None = None
+
+    def __getitem__(self, name: str) -> Tensor:
+        """A tensor by its name; `DataError` if the batch does not hold it."""
+        value = getattr(self, name, None)
+        if not isinstance(value, Tensor):
+            names = ", ".join(self.names()) or "nothing"
+            raise DataError(f"the batch holds {names}, no {name}: add {name} to it.")
+        return value
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        names = self.names()
+        if not names:
+            return 0
+        return len(self.crops[0] if names[0] == "crops" else self[names[0]])
+
+    def names(self) -> tuple[str, ...]:
+        """The names of the fields that hold something."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return tuple(name for name, value in fields.items() if value is not None and value != ())
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The batch with every tensor on `device`."""
+        moved: dict[str, Any] = {name: getattr(self, name) for name in self.names()}
+        for name, value in moved.items():
+            moved[name] = (
+                tuple(crop.to(device) for crop in value) if name == "crops" else value.to(device)
+            )
+        return Batch(**moved)
 
 
 class Loss(NamedTuple):
-    """What a method makes of a batch."""
+    """What a method computes from a batch.
 
-    loss: Tensor  # (), to go downhill on
-    metrics: dict[str, Tensor]  # (), to show
+    Args:
+        loss: (), to be minimized.
+        metrics: tensors () without a gradient, to be logged.
+
+    Example:
+        >>> Loss(torch.tensor(0.5), {"top1": torch.tensor(1.0)}).loss
+        tensor(0.5000)
+    """
+
+    loss: Tensor
+    metrics: dict[str, Tensor]
 
 
 class Method(nn.Module):
     """Wraps a backbone and turns a batch into a loss. The backbone is what comes out.
 
-    A method touches the contract of `Backbone` only, and names in `tier` whom it can train. Its
-    constructor takes the backbone and plain keywords, which are its settings in a recipe; what is
-    no plain value, such as a teacher, is annotated as a callable, and a recipe names it.
+    A method touches only the contract of `Backbone`. Its class attributes declare what it needs,
+    and the trainer builds the data accordingly. Its constructor takes the backbone and keywords,
+    which are its settings in a recipe and are checked against their annotations.
+
+    Args:
+        backbone: model to train.
+
+    Attributes:
+        paper: the paper that the method is from.
+        tier: classes of backbones that the method can train.
+        inputs: fields of `Batch` that `forward` reads. With "features" the backbone is frozen, and
+            its pooled features are computed once, before training. With "captions" the method has
+            the attributes `tokenizer` and `templates`.
+        held_out_loss: whether the loss of held-out batches, with masks from a fixed seed, measures
+            what the method learns.
+        batch_wide: whether the loss of a batch is more than a mean over its samples, because it
+            compares samples with each other or updates statistics of the batch. Accumulated
+            gradients then differ from those of a larger batch.
+        training_only: top-level submodules, parameters and buffers that the saved method lacks.
+        named: settings that are objects in Python and names in a recipe, with the kind of object:
+            "teacher", "image_tokenizer" or "text_tokenizer".
+        logs_attention: whether the attention of the backbone is drawn while the method learns.
+        settings: keywords of the constructor, the backbone left out.
+
+    Raises:
+        TierError: the backbone is of a tier that the method cannot train.
+
+    Example:
+        >>> class MeanIsOne(Method):
+        ...     inputs = ("images",)
+        ...     def __init__(self, backbone: Backbone, weight: float = 1.0) -> None:
+        ...         super().__init__(backbone)
+        ...         self.weight = weight
+        ...     def forward(self, batch: Batch) -> Loss:
+        ...         error = self.backbone(batch["images"]).mean() - 1
+        ...         return Loss(self.weight * error.square(), {})
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=2, dim=8,
+        ...                              depth=1, heads=1, mlp_dim=8)
+        >>> MeanIsOne(model)(Batch(images=torch.zeros(2, 3, 8, 8))).loss.shape
+        torch.Size([])
     """
 
-    tier: tuple[type[Backbone], ...] = (Backbone,)
-    # What a batch is: "one" view of each image, (B, C, *size); "crops", a list of several, the
-    # global ones first; "text", one view of each and the tokens (B, L) of its caption as targets.
-    views: Literal["one", "crops", "text"] = "one"
-    labelled: bool = True  # whether it learns from labels
-    passing: tuple[str, ...] = ()  # parts that serve training only, and are not kept with the rest
+    paper: ClassVar[Paper]
+    tier: ClassVar[tuple[type[Backbone], ...]] = (Backbone,)
+    inputs: ClassVar[tuple[Input, ...]] = ("images", "labels")
+    held_out_loss: ClassVar[bool] = False
+    batch_wide: ClassVar[bool] = False
+    training_only: ClassVar[tuple[str, ...]] = ()
+    named: ClassVar[Mapping[str, str]] = {}
+    logs_attention: ClassVar[bool] = False
+    backbone: Backbone
+    settings: dict[str, Any]  # the constructor's keywords, the backbone left out
+    tokenizer: Any  # texts → ids (B, L), of methods that read captions
+    templates: tuple[str, ...]  # prompts with {} for a label, of methods that read captions
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "__init__" in vars(cls):
+            cls.__init__ = _checked(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         if not isinstance(backbone, self.tier):
-            needed = " or ".join(tier.__name__ for tier in self.tier)
+            tiers = " or ".join(tier.__name__ for tier in self.tier)
             raise TierError(
-                f"{type(self).__name__} needs a {needed} model, and "
+                f"{type(self).__name__} needs a {tiers} model, and "
                 f"{type(backbone).__name__} is none: choose another method or model."
             )
         self.backbone = backbone
 
-    def forward(self, images: Any, targets: Tensor) -> Loss:
-        """images float (B, C, *size), or as `views` says; targets (B,) labels, or (B, classes)
-        where mixed."""
+    def forward(self, batch: Batch) -> Loss:
+        """Batch with the fields of `inputs` → Loss."""
         raise NotImplementedError
 
+    # Hooks of the trainer, in the order in which it calls them.
+
+    def fit_statistics(self, data: Batch) -> None:
+        """Called before training with all features and labels, if `inputs` names features.
+
+        Args:
+            data: `features` (N, D) and `labels` (N,) of the whole training set.
+        """
+
     def before_step(self, progress: float) -> None:
-        """Called before each step of the optimizer with the part of all steps that is done."""
+        """Called before each step of the optimizer, for what follows a schedule.
+
+        Args:
+            progress: fraction of all steps that are done, 0 <= progress < 1.
+        """
 
     def after_step(self) -> None:
-        """Called after every optimizer step, for what is not learned by gradient."""
+        """Called after each step of the optimizer, for what is not learned by gradient."""
 
     def result(self) -> Backbone:
-        """The backbone to keep and to judge."""
+        """The backbone to evaluate and to keep."""
         return self.backbone
 
+    def finish(self, backbone: Backbone) -> None:
+        """Called once after training, for what must be written into the weights to keep.
+
+        Args:
+            backbone: the backbone that will be saved: `result()` or the EMA of its weights.
+        """
+
+    # How the method is evaluated.
+
     def classifier(self, backbone: Backbone) -> nn.Module | None:
-        """images → logits of the labels that `backbone` knows; None: neighbours must judge it."""
+        """What names the classes of images.
+
+        Args:
+            backbone: the backbone to evaluate: `result()` or the EMA of its weights.
+
+        Returns:
+            A module that maps images (B, C, *size) to logits (B, classes). None if the method
+            learns no classes; the features are then evaluated by k-NN.
+        """
         return backbone
 
+    def predictor(self, backbone: Backbone) -> Callable[[Batch], Tensor] | None:
+        """What names the classes of held-out batches during training.
+
+        Args:
+            backbone: as in `classifier`.
+
+        Returns:
+            A function of a batch, with the fields of `inputs`, that returns logits (B, classes).
+            None if the method learns no classes.
+        """
+        classifier = self.classifier(backbone)
+        return None if classifier is None else lambda batch: classifier(batch["images"])
+
+    # What is drawn while the method learns.
+
     def reconstruct(self, images: Tensor) -> Tensor | None:
-        """images (B, C, *size) → (3, B, C, *size): given, masked, rebuilt. None: it builds none."""
+        """What the method makes of masked images.
+
+        Args:
+            images: float (B, C, *size).
+
+        Returns:
+            (3, B, C, *size): the images, the masked images, the reconstructions. None if the method
+            reconstructs nothing.
+        """
         return None
+
+    def similarity(self, images: Tensor, texts: Sequence[str]) -> Tensor | None:
+        """How well images and texts agree.
+
+        Args:
+            images: float (B, C, *size).
+            texts: T texts.
+
+        Returns:
+            Cosines (B, T). None if the method reads no texts.
+        """
+        return None
+
+    @property
+    def cell(self) -> tuple[int, ...]:
+        """Pixels along each axis that one patch of the output stands for; crops are whole cells."""
+        return (1,) * len(self.backbone.image_size)
+
+
+def _checked(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that checks its arguments, and records them in `settings`."""
+
+    @functools.wraps(init)
+    def checked(self: Method, *args: Any, **keywords: Any) -> None:
+        bound = bind(type(self), init, args, keywords)
+        init(self, *bound.args[1:], **bound.kwargs)
+        if type(self).__init__ is checked:  # the outermost constructor
+            self.settings = dict(list(bound.arguments.items())[2:])
+
+    return checked
 
 
 class Layout(NamedTuple):
-    """What a backbone makes of an image of its own size."""
+    """Shapes of what a backbone computes from an image of its own size.
 
-    embedded: tuple[int, ...]  # grid of the tokens that `embed` gives
-    embedded_dim: int  # width of these tokens
-    grid: tuple[int, ...]  # of the features; coarser in a pyramid
-    dim: int  # width of the features' patches
-    cell: tuple[int, ...]  # pixels that a place of `grid` stands for
+    Args:
+        embedded_grid: grid of the tokens that `embed` returns.
+        embedded_dim: width of these tokens.
+        grid: grid of the features; coarser in a pyramid.
+        dim: width of the features' patches.
+        cell: pixels along each axis that one patch of `grid` stands for.
+
+    Example:
+        >>> Layout((4, 4), 8, (2, 2), 16, (8, 8)).grid
+        (2, 2)
+    """
+
+    embedded_grid: tuple[int, ...]
+    embedded_dim: int
+    grid: tuple[int, ...]
+    dim: int
+    cell: tuple[int, ...]
 
 
 class Pretraining(Method):
-    """A method that needs no labels. The head goes, and what the loss cannot reach is frozen.
+    """Base class of methods that need no labels.
 
-    `reads`: what of the backbone the loss sees; "tokens" are patches and prefix. Blocks that only
-    summarise the patches, as CaiT's last ones do, learn nothing from a loss on patches; frozen,
-    they are no riddle to an optimizer or to data-parallel training.
+    The head is removed, and parameters that the loss cannot reach are frozen. The last blocks of
+    CaiT, for example, only summarize the patches, and a loss on patches gives them no gradient;
+    unless they are frozen, data-parallel training waits for it.
+
+    Args:
+        backbone: model to train.
+        reads: what the loss reads of the backbone: "patches", "tokens" (patches and prefix),
+            "pooled", or "all" of these.
+
+    Example:
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=2, dim=8,
+        ...                              depth=1, heads=1, mlp_dim=8)
+        >>> Pretraining(model).layout.grid
+        (2, 2)
     """
 
-    labelled = False
-    reads: Literal["patches", "tokens", "pooled", "all"] = "patches"
+    inputs = ("images",)
+    held_out_loss = True
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        reads: Literal["patches", "tokens", "pooled", "all"] = "patches",
+    ) -> None:
         super().__init__(backbone)
         backbone.reset_head(0)
-        self.layout = _read(backbone, self.reads)
+        self.reads = reads
+        self.layout = _probe_layout(backbone, reads)
 
     def needs_whole_cells(self) -> None:
-        """Raises `ConfigError` if places of the output grid stand for no whole pixels to hide."""
+        """Checks that each cell of the output grid covers whole pixels, so that it can be masked.
+
+        Raises:
+            ConfigError: the grid does not divide the image.
+        """
         size, grid = self.backbone.image_size, self.layout.grid
         if len(grid) != len(size) or any(s % g for s, g in zip(size, grid, strict=True)):
             raise ConfigError(
-                f"{type(self).__name__} hides whole cells, and {_times(size)} pixels do not divide "
-                f"into this {type(self.backbone).__name__}'s {_times(grid)}: change image_size."
+                f"{type(self).__name__} masks whole cells, and {_times(size)} pixels do not divide "
+                f"into the {_times(grid)} grid of this {type(self.backbone).__name__}: change "
+                "image_size."
             )
 
     def classifier(self, backbone: Backbone) -> nn.Module | None:
-        """None: it knows no labels."""
+        """backbone → None: the method learns no classes."""
         return None
 
-
-class Masked(Pretraining):
-    """A method that hides places of the grid and asks for them back."""
-
-    tier: tuple[type[Backbone], ...] = (SequenceBackbone, PyramidBackbone)
-
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__(backbone)
-        self.needs_whole_cells()
+    @property
+    def cell(self) -> tuple[int, ...]:
+        """Pixels along each axis that one patch of the output stands for."""
+        return self.layout.cell
 
 
 def _times(sizes: tuple[int, ...]) -> str:
     return " x ".join(map(str, sizes))
 
 
-def _read(backbone: Backbone, reads: str) -> Layout:
-    """Sends an image through; freezes the parameters that what is read does not depend on."""
+def _probe_layout(backbone: Backbone, reads: str) -> Layout:
+    """Runs one image through, and freezes the parameters that `reads` does not depend on."""
     was_training = backbone.training
     backbone.eval()
     like = next(backbone.parameters())
@@ -129,16 +370,17 @@ def _read(backbone: Backbone, reads: str) -> Layout:
         embedded = backbone.embed(image)
         features = backbone.encode(embedded)
         pooled = backbone.pool(features)
-        seen = {
+        outputs = {
             "patches": (features.patches,),
             "tokens": (features.prefix, features.patches),
             "pooled": (pooled,),
             "all": (pooled, features.prefix, features.patches),
         }[reads]
         parameters = [p for p in backbone.parameters() if p.requires_grad]
-        slopes = torch.autograd.grad([x.sum() for x in seen], parameters, allow_unused=True)
-    for parameter, slope in zip(parameters, slopes, strict=True):
-        parameter.requires_grad = slope is not None
+        sums = [output.sum() for output in outputs]
+        gradients = torch.autograd.grad(sums, parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.requires_grad = gradient is not None
     backbone.train(was_training)
     cell = tuple(s // g for s, g in zip(backbone.image_size, features.grid, strict=False))
     widths = embedded.patches.shape[-1], features.patches.shape[-1]

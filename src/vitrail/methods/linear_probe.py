@@ -1,19 +1,43 @@
-"""A linear classifier on what a frozen backbone sees (Alain & Bengio 2016,
+"""Linear probe: a linear classifier of the features of a frozen backbone (Alain & Bengio 2016,
 https://arxiv.org/abs/1610.01644).
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from vitrail.errors import ConfigError, check_range
-from vitrail.methods.base import Loss, Method
+from vitrail.errors import ConfigError
+from vitrail.methods.base import Batch, Loss, Method
 from vitrail.methods.supervised import classify
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
+from vitrail.values import Rate
 
 
 class LinearProbe(Method):
-    """Trains the head only, on pooled features (B, D) that were computed once."""
+    """Trains only the head, on pooled features that were computed once.
+
+    The features are standardized by the mean and standard deviation of the training set while the
+    head learns. `finish` then rewrites the head, so that it reads features as they are.
+
+    Args:
+        backbone: model with one linear head; everything else is frozen.
+        label_smoothing: probability that is taken from the label and spread evenly over all
+            classes.
+
+    Raises:
+        ConfigError: the head is not one linear layer.
+
+    Example:
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=2, dim=8,
+        ...                              depth=1, heads=1, mlp_dim=8)
+        >>> probe = LinearProbe(model)
+        >>> data = Batch(features=torch.randn(6, 8), labels=torch.arange(6) % 2)
+        >>> probe.fit_statistics(data)
+        >>> probe(data).loss.shape
+        torch.Size([])
+    """
 
     paper = Paper(
         "Understanding intermediate layers using linear classifier probes",
@@ -21,23 +45,56 @@ class LinearProbe(Method):
         2016,
         "https://arxiv.org/abs/1610.01644",
     )
+    inputs = ("features", "labels")
+    training_only = ("feature_mean", "feature_std")
 
-    def __init__(self, backbone: Backbone, label_smoothing: float = 0.1) -> None:
+    feature_mean: Tensor  # (D,)
+    feature_std: Tensor  # (D,)
+
+    def __init__(self, backbone: Backbone, label_smoothing: Rate = 0.1) -> None:
         super().__init__(backbone)
         if not isinstance(backbone.head, nn.Linear):
-            raise ConfigError("a linear probe needs a model with one linear head.")
-        check_range("label_smoothing", label_smoothing, 0, 0.999)
+            raise ConfigError(
+                f"LinearProbe needs a model with one linear head, and this "
+                f"{type(backbone).__name__} has another: choose another method or model."
+            )
         self.label_smoothing = label_smoothing
+        like = backbone.head.weight
+        self.register_buffer("feature_mean", like.new_zeros(backbone.pooled_dim))
+        self.register_buffer("feature_std", like.new_ones(backbone.pooled_dim))
         backbone.freeze()
 
-    def forward(self, images: Tensor, targets: Tensor) -> Loss:
-        """`images` are pooled features (B, D), standardised; targets (B,)."""
-        return classify(self.backbone.head(images), targets, self.label_smoothing)
+    @torch.no_grad()
+    def fit_statistics(self, data: Batch) -> None:
+        """Measures the mean and standard deviation that features are standardized by.
+
+        Args:
+            data: `features` (N, D) of the whole training set.
+        """
+        std, mean = torch.std_mean(data["features"], dim=0)
+        self.feature_mean.copy_(mean)
+        self.feature_std.copy_(std.clamp(min=1e-6))
+
+    def forward(self, batch: Batch) -> Loss:
+        """Batch with features (B, D) and labels (B,) → Loss."""
+        logits = self.backbone.head(self._standardize(batch["features"]))
+        return classify(logits, batch["labels"], self.label_smoothing)
+
+    def predictor(self, backbone: Backbone) -> Callable[[Batch], Tensor]:
+        """backbone → function of a batch with features (B, D) → logits (B, classes)."""
+        return lambda batch: backbone.head(self._standardize(batch["features"]))
 
     @torch.no_grad()
-    def unstandardise(self, mean: Tensor, std: Tensor) -> None:
-        """Rewrites a head that learned on (features − mean) / std into one on bare features."""
-        head = self.backbone.head
+    def finish(self, backbone: Backbone) -> None:
+        """Rewrites a head of standardized features into the same head of features as they are.
+
+        Args:
+            backbone: the backbone whose head is rewritten.
+        """
+        head = backbone.head
         assert isinstance(head, nn.Linear)
-        head.weight.div_(std)
-        head.bias.sub_(head.weight @ mean)
+        head.weight.div_(self.feature_std)
+        head.bias.sub_(head.weight @ self.feature_mean)
+
+    def _standardize(self, features: Tensor) -> Tensor:
+        return (features - self.feature_mean) / self.feature_std

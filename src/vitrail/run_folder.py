@@ -1,0 +1,255 @@
+"""The folder of a training run: where each file is, and how it is read and written."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vitrail.errors import ConfigError
+from vitrail.files import atomic_write
+
+
+class RunFolder:
+    """A run's folder. Reading what is not there gives an empty value, so that a run that stopped
+    early can be read too.
+
+    Args:
+        path: the folder; it need not exist.
+
+    Example:
+        >>> import tempfile
+        >>> run = RunFolder(tempfile.mkdtemp())
+        >>> run.write_command("vitrail train digits")
+        >>> run.command, run.evaluation, run.exists
+        ('vitrail train digits', {}, False)
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def settings_file(self) -> Path:
+        """The exact settings, YAML."""
+        return self.path / "run.yaml"
+
+    @property
+    def command_file(self) -> Path:
+        """The command that started the run."""
+        return self.path / "command.txt"
+
+    @property
+    def bad_images_file(self) -> Path:
+        """Images that were left out: a name, a tab and the reason in each line."""
+        return self.path / "bad_images.txt"
+
+    @property
+    def metrics_file(self) -> Path:
+        """Losses and accuracies, JSON lines. A rerun repeats them to the byte."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def timing_file(self) -> Path:
+        """Seconds and images per second, JSON lines."""
+        return self.path / "timing.jsonl"
+
+    @property
+    def evaluation_file(self) -> Path:
+        """The final evaluation, JSON."""
+        return self.path / "evaluation.json"
+
+    @property
+    def examples_file(self) -> Path:
+        """The images that the evaluation refers to by their index, safetensors."""
+        return self.path / "evaluation.safetensors"
+
+    @property
+    def images_folder(self) -> Path:
+        """Images that were drawn while the method learned, NAME-STEP.png."""
+        return self.path / "images"
+
+    @property
+    def model_folder(self) -> Path:
+        """The trained backbone."""
+        return self.path / "model"
+
+    @property
+    def method_folder(self) -> Path:
+        """What the method trained beside the backbone."""
+        return self.path / "method"
+
+    @property
+    def checkpoints_folder(self) -> Path:
+        """Checkpoints to resume from."""
+        return self.path / "checkpoints"
+
+    @property
+    def tensorboard_folder(self) -> Path:
+        """TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def report_file(self) -> Path:
+        """The report."""
+        return self.path / "report.html"
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder holds a run."""
+        files = (self.settings_file, self.metrics_file, self.evaluation_file)
+        return any(file.is_file() for file in files)
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the folder holds files but no run, so that nothing may be written into it."""
+        return self.path.is_dir() and any(self.path.iterdir()) and not self.exists
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings as nested dictionaries."""
+        import yaml
+
+        if not self.settings_file.is_file():
+            return {}
+        return yaml.safe_load(self.settings_file.read_text("utf-8")) or {}
+
+    @property
+    def command(self) -> str:
+        """The command that started the run."""
+        file = self.command_file
+        return file.read_text("utf-8").strip() if file.is_file() else ""
+
+    @property
+    def bad_images(self) -> list[tuple[str, str]]:
+        """(name, reason) of each image that was left out."""
+        if not self.bad_images_file.is_file():
+            return []
+        lines = self.bad_images_file.read_text("utf-8").splitlines()
+        return [(line.rpartition("\t")[0], line.rpartition("\t")[2]) for line in lines]
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of the metrics, each with step, split ("train" or "val") and values."""
+        return _read_lines(self.metrics_file)
+
+    @property
+    def timing(self) -> list[dict[str, Any]]:
+        """The lines of the timing, each with step, seconds and images_per_second."""
+        return _read_lines(self.timing_file)
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """The final evaluation."""
+        file = self.evaluation_file
+        return json.loads(file.read_text("utf-8")) if file.is_file() else {}
+
+    @property
+    def example_images(self) -> Tensor | None:
+        """uint8 (N, C, *size), the images that the evaluation refers to."""
+        import safetensors.torch
+
+        if not self.examples_file.is_file():
+            return None
+        return safetensors.torch.load_file(self.examples_file)["images"]
+
+    @property
+    def logged_images(self) -> dict[str, list[tuple[int, Path]]]:
+        """(step, file) of the images drawn during training, oldest first, by their kind."""
+        kinds: dict[str, list[tuple[int, Path]]] = {}
+        for file in sorted(self.images_folder.glob("*-*.png")):
+            kind, _, step = file.stem.rpartition("-")
+            kinds.setdefault(kind, []).append((int(step), file))
+        return kinds
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """Whole checkpoints, oldest first. A folder gets its name only when it is whole."""
+        folders = self.checkpoints_folder.glob("step-*")
+        return sorted(folder for folder in folders if folder.name[5:].isdigit())
+
+    def checkpoint(self, step: int) -> Path:
+        """Where the checkpoint of a step belongs.
+
+        Args:
+            step: number of steps done.
+
+        Returns:
+            A folder, which need not exist.
+        """
+        return self.checkpoints_folder / f"step-{step:08d}"
+
+    def logged_image(self, kind: str, step: int) -> Path:
+        """Where an image drawn during training belongs.
+
+        Args:
+            kind: what it shows, such as "reconstruction".
+            step: number of steps done.
+
+        Returns:
+            A PNG file, which need not exist.
+        """
+        return self.images_folder / f"{kind}-{step:08d}.png"
+
+    def check_ours(self) -> None:
+        """Checks that a new run may be written here.
+
+        Raises:
+            ConfigError: the folder holds files of something else.
+        """
+        if self.is_foreign:
+            raise ConfigError(
+                f"{self.path} holds files that are no run's: choose another folder, or empty it."
+            )
+
+    def write_settings(self, values: dict[str, Any]) -> None:
+        """Writes the settings.
+
+        Args:
+            values: nested dictionaries of plain values.
+        """
+        import yaml
+
+        atomic_write(self.settings_file, yaml.safe_dump(values, sort_keys=False))
+
+    def write_command(self, command: str) -> None:
+        """Writes the command that started the run.
+
+        Args:
+            command: one line of shell.
+        """
+        atomic_write(self.command_file, command + "\n")
+
+    def write_bad_images(self, bad_images: Sequence[tuple[str, str]]) -> None:
+        """Writes which images were left out.
+
+        Args:
+            bad_images: (name, reason) of each.
+        """
+        lines = "".join(f"{name}\t{reason}\n" for name, reason in bad_images)
+        atomic_write(self.bad_images_file, lines)
+
+    def write_evaluation(self, evaluation: dict[str, Any], images: Tensor | None = None) -> None:
+        """Writes the final evaluation.
+
+        Args:
+            evaluation: plain values for JSON.
+            images: uint8 (N, C, *size) that the evaluation refers to by index, or None.
+        """
+        import safetensors.torch
+
+        if images is not None:
+            data = safetensors.torch.save({"images": images.contiguous()})
+            atomic_write(self.examples_file, data)
+        atomic_write(self.evaluation_file, json.dumps(evaluation, indent=1))
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """Whole lines only, because the last may be half written."""
+    if not path.is_file():
+        return []
+    whole = path.read_text("utf-8").rpartition("\n")[0]
+    return [json.loads(line) for line in whole.splitlines()]
