@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitrail.data.images import to_tensor
 from vitrail.errors import ConfigError, DataError, check_choice
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -56,6 +55,13 @@ class Preprocess:
 
     def crop(self, image: Any) -> Tensor:
         """A path, Pillow image or uint8 (C, H, W) → uint8 (C, *size), not yet normalised."""
+        from vitrail.data.images import to_tensor  # needs Pillow, which models do not
+
+        if len(self.size) != 2:
+            raise DataError(
+                f"inputs of shape {self.size} are not flat images: give float tensors "
+                f"(batch, {self.channels}, {', '.join(map(str, self.size))}) to the model itself."
+            )
         pixels = to_tensor(image, self.channels)
         if self.resize is None:
             return resize(pixels, self.size, self.interpolation)
@@ -101,8 +107,24 @@ class Preprocess:
         return mean, std
 
     def to_dict(self) -> dict[str, Any]:
-        """PlainViT values for JSON."""
+        """The fields as plain values for JSON."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def for_size(cls, size: tuple[int, ...], channels: int) -> "Preprocess":
+        """Preprocessing for a new model.
+
+        Args:
+            size: pixels per axis. Other than two axes are for signals and videos, which are not
+                resized here.
+            channels: number of channels. ImageNet's statistics are for three, 0.5 for others.
+
+        Returns:
+            Resizing with a border of one eighth, which the centre crop cuts off.
+        """
+        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,) * channels,) * 2
+        resize = round(max(size) / 0.875) if len(size) == 2 else None
+        return cls(size, resize, "bicubic", mean, std)  # type: ignore[arg-type]
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocess":

@@ -1,26 +1,90 @@
-"""Where a token stands: learned tables, fixed sines and cosines, rotations."""
+"""Positions of tokens: learned tables, fixed sines and cosines, rotations (RoPE)."""
+
+import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
+from vitrail.layers.tokens import draw_or_zero
 
-Rotation = tuple[Tensor, Tensor]
+Rotation = tuple[Tensor, Tensor]  # cosines and sines
 Grid = tuple[int, ...]  # (L,), (H, W) or (T, H, W)
 
-# Kinds of learned positions: whether their table is antialiased when it is resampled.
-LEARNED = {"learned": False, "learned+antialias": True}
-RESAMPLING = {1: "linear", 2: "bicubic", 3: "trilinear"}  # by the axes of the grid
+RESAMPLING = {1: "linear", 2: "bicubic", 3: "trilinear"}  # by the number of axes of the grid
+
+
+class PositionTable(nn.Module):
+    """Learned absolute positions (Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929).
+
+    The parameter `weight` has shape (1, prefix + N, dim): rows of prefix tokens first, then one row
+    per patch of `grid`. Weight decay spares it. For another grid the rows of patches are resampled,
+    bicubically in 2-D; DINOv2 resamples without antialiasing, DINOv2 with registers and timm with.
+
+    Args:
+        grid: number of patches per axis, (L,), (H, W) or (T, H, W).
+        dim: width of a token.
+        prefix: number of prefix tokens that have a position.
+        antialias: whether to antialias when resampling, 2-D grids only.
+        std: standard deviation of the truncated normal distribution that the table starts from;
+            0 for zeros.
+
+    Example:
+        >>> table = PositionTable((4, 4), 8, prefix=1)
+        >>> table((4, 4)).shape, table((2, 6)).shape
+        (torch.Size([1, 17, 8]), torch.Size([1, 13, 8]))
+    """
+
+    undecayed = ("weight",)
+
+    def __init__(
+        self, grid: Grid, dim: int, *, prefix: int = 0, antialias: bool = False, std: float = 0.02
+    ) -> None:
+        super().__init__()
+        self.grid, self.prefix, self.antialias, self.std = grid, prefix, antialias, std
+        self.weight = nn.Parameter(torch.empty(1, prefix + math.prod(grid), dim))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws from a truncated normal distribution with standard deviation `std`."""
+        draw_or_zero(self.weight, self.std)
+
+    def forward(self, grid: Grid) -> Tensor:
+        """grid of N patches → positions (1, prefix + N, D), rows of prefix tokens first."""
+        if grid == self.grid:
+            return self.weight
+        prefix, patches = self.weight[:, : self.prefix], self.weight[:, self.prefix :]
+        return torch.cat([prefix, resize_positions(patches, self.grid, grid, self.antialias)], 1)
+
+    def resampled_to(self, other: "PositionTable") -> dict[str, Tensor]:
+        """The parameters of `other`, a table for another grid, from those of this one."""
+        return {"weight": self(other.grid)}
+
+    def extra_repr(self) -> str:
+        """Shows the sizes in the model's printout."""
+        return f"grid={self.grid}, prefix={self.prefix}, dim={self.weight.shape[2]}"
 
 
 def resize_positions(
     table: Tensor, old: Grid, new: Grid, antialias: bool = False, mode: str | None = None
 ) -> Tensor:
-    """Resamples a table of positions (1, N, D) from one grid to another: bicubically in 2-D.
+    """Resamples a table of positions from one grid to another.
 
-    DINOv2 resamples without antialiasing; DINOv2 with registers and timm with it, which is for 2-D.
-    `mode`: another one of `F.interpolate`.
+    Args:
+        table: (1, N, D), one row per patch of `old`.
+        old: grid of the table.
+        new: grid to resample to, with as many axes.
+        antialias: whether to antialias, 2-D grids only.
+        mode: a mode of `F.interpolate`; None for linear, bicubic or trilinear by the number of
+            axes.
+
+    Returns:
+        (1, N', D) for the patches of `new`, in the dtype of `table`.
+
+    Example:
+        >>> resize_positions(torch.ones(1, 4, 8), (2, 2), (3, 3)).shape
+        torch.Size([1, 9, 8])
     """
     if old == new:
         return table
@@ -31,22 +95,47 @@ def resize_positions(
 
 
 def sincos_positions(grid: Grid, dim: int, temperature: float = 10_000.0) -> Tensor:
-    """Fixed positions (1, N, D), float64: sines and cosines of the last axis, then of those before.
+    """Fixed sine and cosine positions of a grid (Beyer et al. 2022, https://arxiv.org/abs/2205.01580).
 
-    Beyer et al. 2022, https://arxiv.org/abs/2205.01580. In 3-D, where no power of two divides into
-    six, the channels that are left over stay 0.
+    Sines and cosines of the last axis come first, then those of the axes before it. In 3-D, where
+    no power of two divides into six, the remaining channels are 0.
+
+    Args:
+        grid: number of patches per axis.
+        dim: width of a token.
+        temperature: largest wavelength divided by 2 pi.
+
+    Returns:
+        (1, N, dim) in float64.
+
+    Raises:
+        ConfigError: `dim` does not divide into sines and cosines of all axes.
+
+    Example:
+        >>> sincos_positions((2, 3), 8).shape
+        torch.Size([1, 6, 8])
     """
     count = _frequencies(dim, len(grid), 2, f"dim={dim} cannot carry sine positions")
     frequencies = temperature ** -torch.linspace(0, 1, count, dtype=torch.double)
-    angles = [torch.outer(place, frequencies) for place in reversed(_places(grid))]
+    angles = [torch.outer(axis, frequencies) for axis in reversed(_coordinates(grid))]
     table = torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1)
     return F.pad(table, (0, dim - table.shape[1]))[None]
 
 
 def sequence_positions(length: int, dim: int) -> Tensor:
-    """Fixed positions (1, L, D), float64, along a sequence: sines and cosines in turn.
+    """Fixed sine and cosine positions of a sequence (Vaswani et al. 2017,
+    https://arxiv.org/abs/1706.03762).
 
-    Vaswani et al. 2017, https://arxiv.org/abs/1706.03762.
+    Args:
+        length: number of tokens L.
+        dim: width of a token.
+
+    Returns:
+        (1, L, dim) in float64, sines at even channels and cosines at odd ones.
+
+    Example:
+        >>> sequence_positions(2, 4)[0, 0].tolist()
+        [0.0, 1.0, 0.0, 1.0]
     """
     frequencies = 10_000.0 ** -(torch.arange(0, dim, 2, dtype=torch.double) / dim)
     angles = torch.outer(torch.arange(length).double(), frequencies)
@@ -61,51 +150,91 @@ def rotation(
     prefix: int = 0,
     theta: float = 100.0,
 ) -> Rotation:
-    """Axial rotary angles as (cos, sin), each (prefix + N, head_dim).
+    """Axial rotary position embedding (Heo et al. 2024, https://arxiv.org/abs/2403.13298).
 
-    Of each head, an equal part turns with each axis: in 2-D half with the row, half with the column
-    (Heo et al. 2024, https://arxiv.org/abs/2403.13298); in 3-D the channels that are left over do
-    not turn (Assran et al. 2025, https://arxiv.org/abs/2506.09985). Places are scaled to the
-    `reference` grid, the one trained on, so that another resolution stays within the angles seen in
-    training. Prefix tokens have no place and are not turned.
+    An equal share of each head's channels is rotated by each axis. In 3-D the remaining channels
+    are not rotated (Assran et al. 2025, https://arxiv.org/abs/2506.09985). Coordinates are scaled
+    to the `reference` grid, so that angles at another resolution stay within those of training.
+
+    Args:
+        grid: number of patches per axis.
+        reference: grid that the model was trained on.
+        head_dim: channels per head.
+        prefix: number of prefix tokens, which are not rotated.
+        theta: base of the frequencies.
+
+    Returns:
+        Cosines and sines, each (prefix + N, head_dim) in float32.
+
+    Raises:
+        ConfigError: `head_dim` does not divide into pairs of channels for all axes.
+
+    Example:
+        >>> cos, sin = rotation((2, 2), (2, 2), 8, prefix=1)
+        >>> cos.shape
+        torch.Size([5, 8])
     """
     count = _frequencies(head_dim, len(grid), 1, f"head dimension {head_dim} cannot be rotated")
     frequencies = theta ** -(torch.arange(0, 2 * count, 2, dtype=torch.double) / (2 * count))
     angles = [
-        torch.outer(place * r / g, frequencies)
-        for place, r, g in zip(_places(grid), reference, grid, strict=True)
+        torch.outer(axis * r / g, frequencies)
+        for axis, r, g in zip(_coordinates(grid), reference, grid, strict=True)
     ]
-    table = torch.cat(angles, dim=1).repeat_interleave(2, dim=1)  # neighbours form a pair
+    table = torch.cat(angles, dim=1).repeat_interleave(2, dim=1)  # adjacent channels form a pair
     table = F.pad(table, (0, head_dim - table.shape[1], prefix, 0))
     return table.cos().float(), table.sin().float()
 
 
-def keep_rotation(tables: Rotation, kept: Tensor, prefix: int) -> Rotation:
-    """Rotations of the prefix and of the kept patches (B, K) only: each (B, 1, prefix + K, d)."""
-    index = F.pad(kept + prefix, (prefix, 0))
-    index[:, :prefix] = torch.arange(prefix, device=kept.device)
-    cos, sin = (t.to(kept.device)[index][:, None] for t in tables)
+def select_rotation(tables: Rotation, keep_indices: Tensor, prefix: int) -> Rotation:
+    """Selects the rotations of prefix tokens and of the patches that were not dropped.
+
+    Args:
+        tables: cosines and sines, each (prefix + N, d).
+        keep_indices: (B, K), indices of the patches that remain.
+        prefix: number of prefix tokens.
+
+    Returns:
+        Cosines and sines, each (B, 1, prefix + K, d).
+
+    Example:
+        >>> tables = rotation((2, 2), (2, 2), 8, prefix=1)
+        >>> select_rotation(tables, torch.tensor([[0, 3]]), 1)[0].shape
+        torch.Size([1, 1, 3, 8])
+    """
+    index = F.pad(keep_indices + prefix, (prefix, 0))
+    index[:, :prefix] = torch.arange(prefix, device=keep_indices.device)
+    cos, sin = (t.to(keep_indices.device)[index][:, None] for t in tables)
     return cos, sin
 
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
-    """Turns each pair of neighbouring channels of x (B, H, N, d) by its token's angle.
+    """Rotates each pair of adjacent channels by its token's angle (RoFormer, Su et al. 2021,
+    https://arxiv.org/abs/2104.09864).
 
-    RoFormer, Su et al. 2021, https://arxiv.org/abs/2104.09864.
+    Args:
+        x: (B, H, N, d).
+        rotation: cosines and sines, each (N, d) or broadcastable to `x`.
+
+    Returns:
+        The rotated tensor (B, H, N, d).
+
+    Example:
+        >>> rotate(torch.ones(1, 1, 4, 8), rotation((2, 2), (2, 2), 8)).shape
+        torch.Size([1, 1, 4, 8])
     """
     cos, sin = (t.to(x.dtype) for t in rotation)
     quarter_turn = torch.stack([-x[..., 1::2], x[..., ::2]], dim=-1).flatten(-2)
     return x * cos + quarter_turn * sin
 
 
-def _places(grid: Grid) -> list[Tensor]:
-    """Where each of N places is on each axis: (N,) each."""
-    places = torch.meshgrid(*(torch.arange(side) for side in grid), indexing="ij")
-    return [place.flatten().double() for place in places]
+def _coordinates(grid: Grid) -> list[Tensor]:
+    """Coordinates of the N patches on each axis: (N,) each."""
+    axes = torch.meshgrid(*(torch.arange(side) for side in grid), indexing="ij")
+    return [axis.flatten().double() for axis in axes]
 
 
 def _frequencies(dim: int, axes: int, least: int, problem: str) -> int:
-    """How many frequencies each axis gets of `dim` channels; two channels carry one."""
+    """Number of frequencies per axis in `dim` channels; two channels carry one."""
     count, rest = divmod(dim, 2 * axes)
     if count < least or (rest and axes < 3):
         raise ConfigError(

@@ -1,43 +1,73 @@
-"""Relative positions: a learned bias for every offset between two places."""
+"""Relative positions: a learned attention bias per offset between query and key."""
 
 import torch
 from torch import Tensor, nn
 
+from vitrail.layers.tokens import draw_or_zero
+
 
 def relative_index(window: tuple[int, ...]) -> Tensor:
-    """Which row of a table of offsets each pair of places uses: (n, n) for n places.
+    """Rows of a table of offsets, for each pair of positions in a window.
 
-    Row (dy + h − 1) · (2 w − 1) + dx + w − 1 is for an offset (dy, dx) of the query from the key.
+    In 2-D, row (dy + h - 1) · (2 w - 1) + dx + w - 1 belongs to the offset (dy, dx) of the query
+    from the key.
+
+    Args:
+        window: sides of the window, (h, w) in 2-D.
+
+    Returns:
+        (n, n) int64 for the n positions of the window, query first, on the CPU.
+
+    Example:
+        >>> relative_index((2,))
+        tensor([[1, 0],
+                [2, 1]])
     """
-    places = torch.cartesian_prod(*map(torch.arange, window)).reshape(-1, len(window))
-    index = torch.zeros(len(places), len(places), dtype=torch.long)
+    # On the CPU even while parameters are built on another device, such as "meta": computed, it is
+    # never loaded.
+    axes = [torch.arange(side, device="cpu") for side in window]
+    coordinates = torch.cartesian_prod(*axes).reshape(-1, len(window))
+    index = coordinates.new_zeros(len(coordinates), len(coordinates))
     for axis, side in enumerate(window):
-        offset = places[:, None, axis] - places[None, :, axis]
+        offset = coordinates[:, None, axis] - coordinates[None, :, axis]
         index = index * (2 * side - 1) + offset + side - 1
     return index
 
 
 class RelativeBias(nn.Module):
-    """A bias on attention logits for each head and each offset within a window.
+    """Relative position bias: a number per head and offset, added to attention logits.
 
     Raffel et al. 2020 for sequences; in 2-D Bao et al. 2021 (BEiT), Liu et al. 2021 (Swin). The
-    table (offsets, H) has Π (2 side − 1) rows.
+    parameter `table` has shape (offsets, heads) with Π (2 side - 1) offsets. Weight decay spares
+    it.
+
+    Args:
+        window: sides of the window.
+        heads: number of attention heads.
+        std: standard deviation of the truncated normal distribution that the table starts from;
+            0 for zeros.
+
+    Example:
+        >>> RelativeBias((2, 2), heads=3)().shape
+        torch.Size([3, 4, 4])
     """
 
-    def __init__(self, window: tuple[int, ...], heads: int) -> None:
+    undecayed = ("table",)
+
+    def __init__(self, window: tuple[int, ...], heads: int, std: float = 0.02) -> None:
         super().__init__()
-        self.window = window
+        self.window, self.std = window, std
         offsets = torch.Size(2 * side - 1 for side in window).numel()
-        self.bias_table = nn.Parameter(torch.empty(offsets, heads))
+        self.table = nn.Parameter(torch.empty(offsets, heads))
         self.register_buffer("index", relative_index(window), persistent=False)
         self.index: Tensor
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Normal with std 0.02."""
-        nn.init.trunc_normal_(self.bias_table, std=0.02)
+        """Draws from a truncated normal distribution with standard deviation `std`."""
+        draw_or_zero(self.table, self.std)
 
     def forward(self) -> Tensor:
-        """The bias (H, n, n) for n places of the window, row by row."""
+        """Returns the bias (H, n, n) for the n positions of the window, row by row."""
         n = len(self.index)
-        return self.bias_table[self.index.flatten()].unflatten(0, (n, n)).permute(2, 0, 1)
+        return self.table[self.index.flatten()].unflatten(0, (n, n)).permute(2, 0, 1)

@@ -1,112 +1,171 @@
-"""The contract of every model, and all that can be said once for all of them.
+"""The contract of every model, and what all models share.
 
 image ─embed→ Features(patches, prefix, grid) ─encode→ Features ─pool→ (B, D) ─head→ logits
 """
 
-import inspect
+import functools
 from collections import abc
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vitrail.errors import ConfigError, TierError, suggest
+from vitrail.errors import ConfigError, TierError
 from vitrail.layers.patch import to_tuple
 from vitrail.layers.tokens import take
-
-# How the names of learned tokens, positions and biases of offsets end: no products' weights.
-TABLES = (
-    "position", "class_token", "distillation_token", "mask_token", "query", "registers",
-    "bias_table",
-)  # fmt: skip
+from vitrail.models.paper import Paper
+from vitrail.preprocess import Preprocess
+from vitrail.values import bind
 
 
 class Features(NamedTuple):
-    """Tokens between two stages of a model. Prefix tokens and patches never share an index."""
+    """Tokens between two stages of a model; prefix tokens and patches never share an index space.
 
-    patches: Tensor  # (B, N, D)
-    prefix: Tensor  # (B, P, D): class, distillation, register tokens; P may be 0
-    grid: tuple[int, ...]  # (H, W), (T, H, W) or (L,) of the whole image
-    keep_indices: Tensor | None = None  # (B, N): which places of the grid `patches` holds; None: all
-    extras: tuple[Any, ...] = ()  # what a model carries beside its patches, such as a second scale
+    Args:
+        patches: (B, N, D).
+        prefix: (B, P, D), class, distillation and register tokens; P may be 0.
+        grid: (H, W), (T, H, W) or (L,), patches per axis of the whole image.
+        keep_indices: (B, N), positions in the grid of the patches that were not dropped; None if
+            none was.
+        extras: what a model carries beside its patches, such as a second scale.
+
+    Example:
+        >>> features = Features.from_map(torch.zeros(2, 4, 6, 8))
+        >>> features.patches.shape, features.grid
+        (torch.Size([2, 24, 8]), (4, 6))
+    """
+
+    patches: Tensor
+    prefix: Tensor
+    grid: tuple[int, ...]
+    keep_indices: Tensor | None = None
+    extras: tuple[Any, ...] = ()
 
     @classmethod
     def from_map(cls, x: Tensor, prefix: Tensor | None = None) -> "Features":
-        """Features of a map (B, *grid, D), channels last: no copy."""
+        """Features of a feature map, without a copy.
+
+        Args:
+            x: (B, *grid, D), channels last.
+            prefix: (B, P, D); None for no prefix tokens.
+
+        Returns:
+            Features with N = prod(grid) patches.
+        """
         patches = x.flatten(1, -2)
         return cls(patches, patches[:, :0] if prefix is None else prefix, tuple(x.shape[1:-1]))
 
     def take(self, index: Tensor) -> "Features":
-        """Only the patches at index (B, K). Keep it sorted: order matters to scans."""
-        kept = index if self.keep_indices is None else self.keep_indices.gather(1, index)
-        return self._replace(patches=take(self.patches, index), keep_indices=kept)
+        """Keeps some of the patches.
 
-    def to_map(self) -> Tensor:
-        """Patches as a map (B, *grid, D), channels last: no copy."""
+        Args:
+            index: (B, K), indices into `patches`, sorted because order matters to scans.
+
+        Returns:
+            Features with K patches.
+        """
+        keep_indices = index if self.keep_indices is None else self.keep_indices.gather(1, index)
+        return self._replace(patches=take(self.patches, index), keep_indices=keep_indices)
+
+    def to_map(self, *, channels_first: bool = False) -> Tensor:
+        """The patches as a feature map, without a copy.
+
+        Args:
+            channels_first: gives (B, D, *grid) instead of (B, *grid, D).
+
+        Returns:
+            (B, *grid, D), or (B, D, *grid).
+
+        Raises:
+            TierError: patches were dropped, so they fill no grid.
+        """
         if self.keep_indices is not None:
-            raise TierError("patches were dropped: what is left is no full grid to draw as a map.")
-        return self.patches.unflatten(1, self.grid)
-
-    def image(self) -> Tensor:
-        """Patches as a map (B, D, *grid), channels first."""
-        return self.to_map().movedim(-1, 1)
+            raise TierError("patches were dropped, so the rest fills no grid: mask them instead.")
+        x = self.patches.unflatten(1, self.grid)
+        return x.movedim(-1, 1) if channels_first else x
 
 
 class TokenSequence(NamedTuple):
-    """Features as one sequence, for the blocks of a `SequenceBackbone`."""
+    """Features as the one sequence that the blocks of a `SequenceBackbone` see.
 
-    tokens: Tensor  # (B, P + N, D)
-    context: tuple[Any, ...]  # what each block takes beside the tokens
-    rolled: abc.Callable[[Tensor], Features]  # tokens of the same shape → Features
+    Args:
+        tokens: (B, P + N, D).
+        context: extra arguments that every block is called with, such as rotations.
+        to_features: function from tokens of the same shape back to Features.
+
+    Example:
+        >>> model = vitrail.ViT(32, 8, num_classes=5, dim=8, depth=1, heads=2, mlp_dim=16)
+        >>> model.to_sequence(model.embed(torch.zeros(1, 3, 32, 32))).tokens.shape
+        torch.Size([1, 17, 8])
+    """
+
+    tokens: Tensor
+    context: tuple[Any, ...]
+    to_features: abc.Callable[[Tensor], Features]
 
 
 class Variant(NamedTuple):
-    """A named set of constructor keywords."""
+    """A named set of constructor keywords.
 
-    keywords: abc.Mapping[str, Any]
-    parameters: int  # as published
-    absent: int = 0  # of these, how many Vitrail does not need; the model's file says which
+    Args:
+        keywords: constructor keywords by name.
+        parameters: number of parameters as published, which the model has exactly.
 
-
-class _Recorded(type):
-    """Makes the constructor the config: checks the keywords, and remembers them in `config`."""
-
-    def __call__(cls, *args: Any, **keywords: Any) -> Any:
-        signature = inspect.signature(cls.__init__)  # type: ignore[misc]
-        names = list(signature.parameters)[1:]
-        for name in keywords:
-            if name not in names:
-                raise ConfigError(
-                    f"{cls.__name__} has no keyword {name!r}.{suggest(name, names)} "
-                    f"It takes: {', '.join(names)}."
-                )
-        try:
-            bound = signature.bind(None, *args, **keywords)
-        except TypeError as problem:
-            raise ConfigError(f"{cls.__name__}: {problem}.") from None
-        model = super().__call__(*args, **keywords)
-        bound.apply_defaults()
-        model.config = dict(list(bound.arguments.items())[1:])
-        model.init_weights()
-        return model
-
-
-class Backbone(nn.Module, metaclass=_Recorded):
-    """What every model is: `embed`, `encode`, `pool`, `head`.
-
-    A model sets, before anything else, what `Backbone.__init__` takes, and then `blocks`, `norm`
-    and `head`. `config` holds the constructor's keywords and rebuilds the model. Blocks that take
-    something else than Features need an `intermediates` of their own.
+    Example:
+        >>> from vitrail.models.registry import variants
+        >>> variants()["vit_base_patch16_224"].variant.parameters
+        86567656
     """
 
-    axes: tuple[int, ...] = (2,)  # how many its images may have; an int as image_size: the first
-    late: tuple[str, ...] = ("norm", "head")  # parts behind the blocks, for `layer_of`
+    keywords: abc.Mapping[str, Any]
+    parameters: int
+
+
+class Backbone(nn.Module):
+    """Base class of all models: `embed`, `encode`, `pool`, `head`, and `forward` calls the four.
+
+    A subclass calls `super().__init__(image_size, channels, num_classes)` first, and then defines
+    `dim`, `grid`, `blocks`, `norm` and `head`. Keyword values are checked against the annotations
+    of its constructor and recorded in `config`, from which the model can be built again. After the
+    outermost constructor `init_weights` is called. A new model is in training mode.
+
+    Args:
+        image_size: pixels per axis; one number for all axes.
+        channels: number of channels of an image.
+        num_classes: width of the logits; 0 for no head.
+
+    Attributes:
+        axes: numbers of axes that an image may have; a single `image_size` is for the first.
+        after_blocks: submodules after the last block, which share its top layer in layer-wise
+            learning rate decay.
+        config: keywords of the constructor, as plain values.
+        preprocess: turns pictures into the input that the weights expect.
+        labels: class names in the order of the logits, or None.
+        origin: where the weights come from, or "".
+
+    Raises:
+        ConfigError: a keyword is unknown, or its value is not what it may be.
+
+    Example:
+        >>> model = vitrail.ViT(32, 8, num_classes=5, dim=8, depth=1, heads=2, mlp_dim=16)
+        >>> model(torch.zeros(2, 3, 32, 32)).shape, model.config["dim"]
+        (torch.Size([2, 5]), 8)
+    """
+
+    paper: ClassVar[Paper]
+    axes: ClassVar[tuple[int, ...]] = (2,)
+    after_blocks: ClassVar[tuple[str, ...]] = ("norm", "head")
     config: dict[str, Any]
-    dim: Any  # width of tokens; of a pyramid, one a stage
-    grid: tuple[int, ...]  # of patches, at image_size
+    dim: Any  # width of a token; in a pyramid, one per stage
+    grid: tuple[int, ...]  # patches per axis, at image_size
     blocks: nn.ModuleList
     head: nn.Module
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = _recording(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, image_size: int | tuple[int, ...], channels: int, num_classes: int) -> None:
         super().__init__()
@@ -114,8 +173,7 @@ class Backbone(nn.Module, metaclass=_Recorded):
         self.channels = channels
         self.num_classes = num_classes
         self.gradient_checkpointing = False
-        # Travels with the weights; set by loading and training.
-        self.preprocess: Any = None
+        self.preprocess = Preprocess.for_size(self.image_size, channels)
         self.labels: list[str] | None = None
         self.origin = ""
 
@@ -124,11 +182,11 @@ class Backbone(nn.Module, metaclass=_Recorded):
         raise NotImplementedError
 
     def encode(self, features: Features) -> Features:
-        """Features → Features of the same kind, through all blocks and the last norm."""
+        """Features → Features of the same kind, after all blocks and the last norm."""
         raise NotImplementedError
 
     def pool(self, features: Features) -> Tensor:
-        """Features → (B, D), what the head reads."""
+        """Features → (B, D), the input of the head."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
@@ -144,46 +202,106 @@ class Backbone(nn.Module, metaclass=_Recorded):
 
     @property
     def depth(self) -> int:
-        """How many blocks there are."""
-        return len(self.blocks)
+        """The number of blocks, in a pyramid over all stages."""
+        return len(self.block_modules())
 
     @property
     def pooled_dim(self) -> int:
-        """The width of what `pool` gives and the head reads."""
+        """The width of the head's input."""
         return self.dim if isinstance(self.dim, int) else self.dim[-1]
 
     def make_head(self, num_classes: int) -> nn.Module:
-        """A fresh head on pooled features; no classes, no head."""
+        """Builds a head on pooled features.
+
+        Args:
+            num_classes: width of the logits; 0 for none.
+
+        Returns:
+            A linear layer, or `nn.Identity` where there are no classes.
+        """
         return nn.Linear(self.pooled_dim, num_classes) if num_classes else nn.Identity()
 
     def reset_head(self, num_classes: int) -> None:
-        """Replaces the head by a freshly initialised one. 0 leaves the pooled features."""
+        """Replaces the head with a freshly initialized one.
+
+        Args:
+            num_classes: width of the new logits; 0 leaves the pooled features.
+        """
         like = next(self.parameters())
         self.head = self.make_head(num_classes).to(like.device, like.dtype)
-        initialise(self.head)
+        initialize(self.head)
         self.num_classes = self.config["num_classes"] = num_classes
 
     def cut(self, depth: int) -> None:
-        """Keeps only the first `depth` blocks: the features of a middle layer, normalised."""
-        if not isinstance(depth, int) or not 1 <= depth <= self.depth:
-            raise ConfigError(f"depth={depth!r} is not within 1 to {self.depth}.")
+        """Drops the last blocks, to use the normalized features of a middle layer.
+
+        Args:
+            depth: number of entries of `blocks` that remain.
+
+        Raises:
+            ConfigError: the model has no such number of blocks.
+        """
+        if not isinstance(depth, int) or not 1 <= depth <= len(self.blocks):
+            raise ConfigError(f"depth={depth!r} is not within 1 to {len(self.blocks)}.")
         self.blocks = self.blocks[:depth]
         self.config["depth"] = depth
 
     def intermediates(self, images: Tensor, layers: abc.Sequence[int]) -> list[Features]:
-        """Features after the given blocks, without the last norm. Negative indices count back."""
-        wanted, features, caught = self._block_indices(layers), self.embed(images), []
-        for block in self.blocks[: max(wanted) + 1]:
+        """Features after some of the blocks, without the last norm.
+
+        Args:
+            images: (B, C, *size).
+            layers: indices into `blocks`, in a pyramid of stages; negative ones count from the
+                end.
+
+        Returns:
+            One Features per index, in the order of `layers`.
+
+        Raises:
+            ConfigError: the model has no such block.
+        """
+        indices, features, outputs = self.block_indices(layers), self.embed(images), []
+        for block in self.blocks[: max(indices) + 1]:
             features = block(features)
-            caught.append(features)
-        return [caught[i] for i in wanted]
+            outputs.append(features)
+        return [outputs[i] for i in indices]
+
+    def block_indices(self, layers: abc.Sequence[int]) -> list[int]:
+        """Resolves indices into `blocks`.
+
+        Args:
+            layers: indices; negative ones count from the end.
+
+        Returns:
+            The indices, none of them negative.
+
+        Raises:
+            ConfigError: there are no indices, or the model has no such block.
+        """
+        count = len(self.blocks)
+        if not layers:
+            raise ConfigError(f"layers is empty: give indices within 0 to {count - 1}.")
+        for layer in layers:
+            if not -count <= layer < count:
+                raise ConfigError(
+                    f"layer {layer} is not in this model: it has blocks 0 to {count - 1}."
+                )
+        return [layer % count for layer in layers]
 
     def init_weights(self) -> None:
-        """Initialises every parameter, as `initialise` does."""
-        initialise(self)
+        """Initializes every parameter; a model whose paper differs from `initialize` overrides it."""
+        initialize(self)
 
     def run_blocks(self, x: Any, *context: Any) -> Any:
-        """x through all blocks; recomputes them in the backward pass if asked to."""
+        """Applies all blocks, with gradient checkpointing if it is on.
+
+        Args:
+            x: input of the first block.
+            context: extra arguments of every block.
+
+        Returns:
+            The output of the last block.
+        """
         for block in self.blocks:
             if self.gradient_checkpointing and self.training:
                 x = checkpoint(block, x, *context, use_reentrant=False)
@@ -191,91 +309,162 @@ class Backbone(nn.Module, metaclass=_Recorded):
                 x = block(x, *context)
         return x
 
-    def layer_of(self, parameter: str) -> int:
-        """0 for a parameter of the embedding, i + 1 of block i, depth + 1 of what comes after."""
-        part, _, rest = parameter.partition(".")
-        if part == "blocks":
-            return int(rest.partition(".")[0]) + 1
-        return self.depth + 1 if part in self.late else 0
+    def set_gradient_checkpointing(self, enable: bool = True) -> None:
+        """Recomputes the blocks' activations in the backward pass, which saves memory.
 
-    def positions_at(self, grid: tuple[int, ...]) -> Tensor | None:
-        """The table of learned positions resampled to another grid; None: the model has none."""
-        return None
-
-    def weights_for(self, other: "Backbone") -> dict[str, Tensor] | None:
-        """The weights for `other`, this model at another image_size: positions resampled.
-
-        None: no positions are learned, and this model serves any size as it is.
+        Args:
+            enable: whether to.
         """
-        table = self.positions_at(other.grid)
-        return None if table is None else {**self.state_dict(), "position": table}
+        self.gradient_checkpointing = enable
+
+    def block_modules(self) -> list[list[nn.Module]]:
+        """The modules of each layer for layer-wise learning rates: here one per block."""
+        return [[block] for block in self.blocks]
+
+    def layer_ids(self) -> dict[str, int]:
+        """The layer of every parameter, for layer-wise learning rate decay and for `freeze`.
+
+        Returns:
+            By parameter name: 0 for the embedding, i + 1 for block i, depth + 1 for what comes
+            after the blocks.
+        """
+        layers = {id(p): 0 for p in self.parameters()}
+        for index, modules in enumerate(self.block_modules()):
+            layers |= {id(p): index + 1 for m in modules for p in m.parameters()}
+        for name in self.after_blocks:
+            module = getattr(self, name, None)
+            if isinstance(module, nn.Module):
+                layers |= {id(p): self.depth + 1 for p in module.parameters()}
+        return {name: layers[id(p)] for name, p in self.named_parameters()}
 
     def freeze(self, layers: int | None = None) -> None:
-        """Freezes all below layer `layers`, as `layer_of` counts; None: all but the head."""
-        for name, parameter in self.named_parameters():
-            if layers is None:
-                parameter.requires_grad = name.startswith("head.")
-            else:
-                parameter.requires_grad = self.layer_of(name) >= layers
+        """Freezes the lower layers.
 
-    def needs_all(self, features: Features) -> None:
-        """Raises `TierError` if patches were dropped from what this model needs whole."""
+        Args:
+            layers: number of layers to freeze, counted as in `layer_ids`: 1 freezes the embedding,
+                depth + 1 all but what comes after the blocks. None freezes all but the head.
+
+        Raises:
+            ConfigError: the model has no such number of layers.
+        """
+        if layers is None:
+            for parameter in self.parameters():
+                parameter.requires_grad = False
+            for parameter in self.head.parameters():
+                parameter.requires_grad = True
+            return
+        if not 0 <= layers <= self.depth + 2:
+            raise ConfigError(
+                f"layers={layers} is not within 0 to {self.depth + 2}: this model has an "
+                f"embedding, {self.depth} blocks and a head."
+            )
+        ids = self.layer_ids()
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad = ids[name] >= layers
+
+    def weights_at(self, other: "Backbone") -> dict[str, Tensor] | None:
+        """The state dict for this model at another image size.
+
+        Args:
+            other: a model of the same class and keywords, but for `image_size`.
+
+        Returns:
+            The state dict with all tables of positions resampled; None if there are none, so that
+            the model serves any size as it is.
+        """
+        twins = dict(other.named_modules())
+        resampled = {
+            f"{path}.{name}".lstrip("."): tensor
+            for path, module in self.named_modules()
+            if (resample := getattr(module, "resampled_to", None)) is not None
+            for name, tensor in resample(twins[path]).items()
+        }
+        return {**self.state_dict(), **resampled} if resampled else None
+
+    def require_whole_grid(self, features: Features) -> None:
+        """Checks that no patches were dropped.
+
+        Args:
+            features: input of `encode`.
+
+        Raises:
+            TierError: patches were dropped.
+        """
         if features.keep_indices is not None:
             raise TierError(
                 f"{type(self).__name__} needs every patch of the grid: mask, do not drop."
             )
 
-    def _block_indices(self, layers: abc.Sequence[int]) -> list[int]:
-        """Resolves negative indices; raises `ConfigError` for a block that is not there."""
-        for layer in layers:
-            if not -self.depth <= layer < self.depth:
-                raise ConfigError(
-                    f"layer {layer} is not in this model: it has blocks 0 to {self.depth - 1}."
-                )
-        return [layer % self.depth for layer in layers]
+    def forward_features(self, images: Tensor) -> Features:
+        """images (B, C, *size) → Features after the last norm; timm's name for `features`."""
+        return self.features(images)
+
+    def forward_intermediates(self, images: Tensor, indices: abc.Sequence[int]) -> list[Features]:
+        """images (B, C, *size) → Features after some blocks; timm's name for `intermediates`."""
+        return self.intermediates(images, indices)
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Replaces the head with a freshly initialized one; timm's name for `reset_head`."""
+        self.reset_head(num_classes)
 
 
 class SequenceBackbone(Backbone):
-    """The tier of models whose patches may be dropped: every method can train them.
+    """The tier of models whose patches may be dropped, which every method can train.
 
-    Prefix tokens stand before the patches in the sequence that the blocks see; a model that puts
-    them elsewhere overrides `to_sequence`, and nobody else needs to know.
+    Prefix tokens come before the patches in the sequence that the blocks see. A model that inserts
+    them elsewhere overrides `to_sequence`.
+
+    Example:
+        >>> model = vitrail.ViT(32, 8, num_classes=5, dim=8, depth=1, heads=2, mlp_dim=16)
+        >>> half = model.embed(torch.zeros(1, 3, 32, 32)).take(torch.arange(8)[None])
+        >>> model.encode(half).patches.shape
+        torch.Size([1, 8, 8])
     """
 
     norm: nn.Module
 
-    def to_sequence(self, features: Features) -> "TokenSequence":
-        """Features → the sequence that the blocks see, and the way back."""
+    def to_sequence(self, features: Features) -> TokenSequence:
+        """Features → the sequence of prefix tokens and patches that the blocks see."""
         prefix = features.prefix.shape[1]
 
-        def rolled(tokens: Tensor) -> Features:
+        def to_features(tokens: Tensor) -> Features:
             return features._replace(prefix=tokens[:, :prefix], patches=tokens[:, prefix:])
 
         tokens = torch.cat([features.prefix, features.patches], dim=1)
-        return TokenSequence(tokens, self.context(features), rolled)
+        return TokenSequence(tokens, self.context(features), to_features)
 
     def context(self, features: Features) -> tuple[Any, ...]:
-        """What the blocks need beside the tokens, such as rotations."""
+        """Features → extra arguments of every block, such as rotations."""
         return ()
 
     def encode(self, features: Features) -> Features:
-        """Features → Features of the same shapes, normalised."""
-        tokens, context, rolled = self.to_sequence(features)
-        return rolled(self.norm(self.run_blocks(tokens, *context)))
+        """Features → Features of the same shapes, normalized."""
+        tokens, context, to_features = self.to_sequence(features)
+        return to_features(self.norm(self.run_blocks(tokens, *context)))
 
     def intermediates(self, images: Tensor, layers: abc.Sequence[int]) -> list[Features]:
-        """Features after the given blocks, without the last norm. Negative indices count back."""
-        wanted, caught = self._block_indices(layers), {}
-        tokens, context, rolled = self.to_sequence(self.embed(images))
-        for i, block in enumerate(self.blocks[: max(wanted) + 1]):
+        """images (B, C, *size), indices of blocks → Features after each, without the last norm."""
+        indices, outputs = self.block_indices(layers), {}
+        tokens, context, to_features = self.to_sequence(self.embed(images))
+        for i, block in enumerate(self.blocks[: max(indices) + 1]):
             tokens = block(tokens, *context)
-            if i in wanted:
-                caught[i] = rolled(tokens)
-        return [caught[i] for i in wanted]
+            if i in indices:
+                outputs[i] = to_features(tokens)
+        return [outputs[i] for i in indices]
 
 
 class PyramidStage(nn.Module):
-    """A stage of a pyramid: first a coarser grid, then blocks. Both see maps (B, H, W, D)."""
+    """A stage of a pyramid: a coarser grid first, and then blocks on it.
+
+    Args:
+        downsample: module from (B, H, W, C) to (B, H', W', D).
+        blocks: modules from (B, H', W', D) to the same shape.
+
+    Example:
+        >>> stage = PyramidStage(nn.Identity(), [nn.Linear(8, 8)])
+        >>> stage(Features.from_map(torch.zeros(1, 2, 2, 8))).grid
+        (2, 2)
+    """
 
     def __init__(self, downsample: nn.Module, blocks: abc.Iterable[nn.Module]) -> None:
         super().__init__()
@@ -291,19 +480,28 @@ class PyramidStage(nn.Module):
 
 
 class PyramidBackbone(Backbone):
-    """The tier of models that need the whole grid: patches may be masked, not dropped.
+    """The tier of models that need the whole grid: patches may be masked, but not dropped.
 
-    Its `blocks` are stages, each a module from Features to Features, most on a coarser grid than
-    the one before: `PyramidStage`, or one that does more. `strides` says how coarse.
+    The entries of `blocks` are stages, modules from Features to Features, most of them on a coarser
+    grid than the one before: `PyramidStage`, or another with its blocks in an attribute `blocks`.
+
+    Attributes:
+        dim: width of each stage.
+        strides: pixels per cell of each stage's grid, on each axis.
+
+    Example:
+        >>> model = vitrail.create_model("swin_tiny_patch4_window7_224", num_classes=0)
+        >>> model.dim, model.strides
+        ((96, 192, 384, 768), (4, 8, 16, 32))
     """
 
     norm: nn.Module
-    dim: tuple[int, ...]  # width of each stage
-    strides: tuple[int, ...]  # pixels a place of each stage's grid stands for
+    dim: tuple[int, ...]
+    strides: tuple[int, ...]
 
     def encode(self, features: Features) -> Features:
-        """Features on the finest grid → normalised Features on the coarsest."""
-        self.needs_all(features)
+        """Features on the finest grid → normalized Features on the coarsest."""
+        self.require_whole_grid(features)
         features = self.run_blocks(features)
         return features._replace(patches=self.norm(features.patches))
 
@@ -311,39 +509,87 @@ class PyramidBackbone(Backbone):
         """Features → the mean of the patches (B, D)."""
         return features.patches.mean(dim=1)
 
+    def block_modules(self) -> list[list[nn.Module]]:
+        """The modules of each layer: one per block, counted over the stages.
+
+        The rest of a stage, such as its downsampling, belongs to the last block before it, as in
+        Swin's layer-wise decay (SimMIM's code); the first stage's belongs to the embedding.
+        """
+        layers: list[list[nn.Module]] = []
+        for stage in self.blocks:
+            blocks = getattr(stage, "blocks", None)
+            if layers and blocks is not None:
+                layers[-1] += [child for child in stage.children() if child is not blocks]
+            layers += [[block] for block in ([stage] if blocks is None else blocks)]
+        return layers
+
     def cut(self, depth: int) -> None:
         """Raises `TierError`: the last norm fits the last stage only."""
         raise TierError(
-            f"{type(self).__name__} cannot be cut to depth={depth}: take `intermediates` instead."
+            f"{type(self).__name__} cannot be cut to depth={depth}: use `intermediates` instead."
         )
 
 
-def initialise(module: nn.Module) -> None:
-    """Initialises every parameter: linear layers truncated-normal (std 0.02), norms to 1.
+def initialize(module: nn.Module) -> None:
+    """Initializes every parameter of a module in place.
 
-    So are tokens and tables of positions, wherever they stand: their names end with TABLES.
+    Linear layers start from a truncated normal distribution with standard deviation 0.02 and biases
+    of 0; any other module from its `reset_parameters`. Children come before parents, so a module
+    that sets its children's values has the last word.
+
+    Args:
+        module: any module.
+
+    Example:
+        >>> layer = nn.Linear(64, 64)
+        >>> initialize(layer)
+        >>> layer.bias.abs().max().item(), round(layer.weight.std().item(), 2)
+        (0.0, 0.02)
     """
-    for part in module.modules():
-        if isinstance(part, nn.Linear):
-            nn.init.trunc_normal_(part.weight, std=0.02)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
-        elif callable(reset := getattr(part, "reset_parameters", None)):
+    for submodule in reversed(list(module.modules())):
+        if isinstance(submodule, nn.Linear):
+            nn.init.trunc_normal_(submodule.weight, std=0.02)
+            if submodule.bias is not None:
+                nn.init.zeros_(submodule.bias)
+        elif callable(reset := getattr(submodule, "reset_parameters", None)):
             reset()
-    for name, parameter in module.named_parameters():
-        if name.endswith(TABLES):
-            nn.init.trunc_normal_(parameter, std=0.02)
 
 
 def undecayed(module: nn.Module) -> set[str]:
-    """Parameters that weight decay must leave alone: all vectors, and tokens and positions.
+    """Names of the parameters that weight decay spares.
 
-    Beside them, what a module's `undecayed` names.
+    Args:
+        module: any module.
+
+    Returns:
+        All vectors and scalars, and what a submodule lists in its attribute `undecayed`.
+
+    Example:
+        >>> sorted(undecayed(nn.Linear(2, 2)))
+        ['bias']
     """
-    modules = module.named_modules()
-    own = {f"{path}.{n}".strip(".") for path, m in modules for n in getattr(m, "undecayed", ())}
-    return own | {
-        name
-        for name, parameter in module.named_parameters()
-        if parameter.ndim < 2 or name.endswith(TABLES)
-    }
+    names = {name for name, parameter in module.named_parameters() if parameter.ndim < 2}
+    for path, submodule in module.named_modules():
+        names |= {f"{path}.{name}".lstrip(".") for name in getattr(submodule, "undecayed", ())}
+    return names
+
+
+def _recording(init: abc.Callable[..., None]) -> abc.Callable[..., None]:
+    """Wraps a constructor so that its keywords are checked, and recorded in `config`."""
+
+    @functools.wraps(init)
+    def constructor(self: Backbone, *args: Any, **keywords: Any) -> None:
+        bound = bind(type(self), init, args, keywords)
+        init(self, *bound.args[1:], **bound.kwargs)
+        if type(self).__init__ is not constructor:
+            return  # called by the constructor of a subclass, which records
+        self.config = {}
+        for name, parameter in bound.signature.parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                self.config |= bound.arguments[name]
+            else:
+                self.config[name] = bound.arguments[name]
+        del self.config["self"]
+        self.init_weights()
+
+    return constructor

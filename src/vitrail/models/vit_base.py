@@ -1,23 +1,35 @@
-"""What models share that begin and end as ViT does, and differ in their blocks."""
+"""The base class of models that differ from ViT in their blocks only."""
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from vitrail.errors import check_choice
-from vitrail.layers.patch import PatchEmbed, Size, patch_grid, to_tuple
-from vitrail.layers.position import resize_positions
+from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
+from vitrail.layers.position import PositionTable
+from vitrail.layers.tokens import Token
 from vitrail.models.base import Features, SequenceBackbone
+from vitrail.values import PositiveInt, Rate, Size
 
 
 class PlainViT(SequenceBackbone):
-    """Patches with learned positions behind a class token: all of a ViT but blocks, norm and head.
+    """A ViT without its blocks, norm and head: patches, a class token and learned positions.
 
     Args:
-        image_size, patch_size: pixels (height, width), or one number for both. Positions are
-            learned at this size and resampled for any other that patches divide.
-        num_classes, dim, channels: of the logits, the tokens, the image.
-        pool: "cls" reads the class token; "mean" averages the patches, and there is none.
-        emb_dropout: on embedded tokens.
+        image_size: pixels (height, width), or one number for both. Positions are learned at this
+            size and resampled for any other that patches divide.
+        patch_size: pixels (height, width) of a patch, or one number for both.
+        num_classes: width of the logits; 0 for no head.
+        dim: width of a token.
+        channels: number of channels of an image.
+        pool: "cls" reads the class token; "mean" averages the patches, without a class token.
+        emb_dropout: dropout rate of the embedded tokens.
+
+    Example:
+        >>> model = vitrail.create_model("CaiT", image_size=32, patch_size=8, num_classes=5, dim=8,
+        ...     depth=2, heads=2, mlp_dim=16)
+        >>> isinstance(model, PlainViT)
+        False
     """
 
     def __init__(
@@ -25,33 +37,33 @@ class PlainViT(SequenceBackbone):
         image_size: Size,
         patch_size: Size,
         num_classes: int,
-        dim: int,
-        channels: int,
-        pool: str,
-        emb_dropout: float,
+        dim: PositiveInt,
+        channels: PositiveInt,
+        pool: Literal["cls", "mean"],
+        emb_dropout: Rate,
     ) -> None:
         super().__init__(image_size, channels, num_classes)
-        check_choice("pool", pool, ("cls", "mean"))
         patch = to_tuple(patch_size)
         self.dim, self.pool_kind = dim, pool
         self.grid = patch_grid(self.image_size, patch)
         self.patch_embed: nn.Module = PatchEmbed(patch, channels, dim)
-        self.class_token = nn.Parameter(torch.empty(1, 1, dim)) if pool == "cls" else None
-        self.position = nn.Parameter(torch.empty(1, self.grid[0] * self.grid[1], dim))
+        self.class_token = Token(1, dim) if pool == "cls" else None
+        self.position = PositionTable(self.grid, dim, prefix=1 if pool == "cls" else 0)
         self.emb_dropout = nn.Dropout(emb_dropout)
 
     def embed(self, images: Tensor) -> Features:
         """images (B, C, H, W) → patches (B, N, D) with positions, prefix (B, 1 or 0, D)."""
         patches, grid = self.patch_embed(images)
-        patches = self.emb_dropout(patches + self.positions_at(grid))
-        if self.class_token is None:
-            return Features(patches, patches[:, :0], grid)
-        class_token = self.class_token.expand(patches.shape[0], -1, -1)
-        return Features(patches, self.emb_dropout(class_token), grid)
+        return self.add_positions(patches, grid)
 
-    def positions_at(self, grid: tuple[int, ...]) -> Tensor:
-        """(1, N, D) for a grid of N patches."""
-        return resize_positions(self.position, self.grid, grid)
+    def add_positions(self, patches: Tensor, grid: tuple[int, ...]) -> Features:
+        """patches (B, N, D) of a grid → Features: the class token, positions and dropout added."""
+        tokens = patches
+        if self.class_token is not None:
+            tokens = torch.cat([self.class_token(len(patches)), patches], dim=1)
+        tokens = self.emb_dropout(tokens + self.position(grid))
+        prefix = self.position.prefix
+        return Features(tokens[:, prefix:], tokens[:, :prefix], grid)
 
     def pool(self, features: Features) -> Tensor:
         """Features → the class token, or the mean of the patches (B, D)."""

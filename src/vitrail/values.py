@@ -1,0 +1,278 @@
+"""Types of constructor keywords, and the check of what a caller gives for them.
+
+A constructor annotates each keyword with what it may be, `depth: PositiveInt` or
+`pool: Literal["cls", "mean"]`. Type checkers and `help()` read the annotation, and `bind` checks
+the values of a call against it, so that a constructor only checks what relates two keywords.
+"""
+
+import functools
+import inspect
+import math
+import numbers
+import operator
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Union
+
+from vitrail.errors import ConfigError, suggest
+
+
+class Range:
+    """The numbers that an annotation allows, as metadata of `Annotated`.
+
+    Args:
+        low: smallest number.
+        high: largest number; infinity for no limit.
+        low_included: whether `low` itself is allowed.
+        high_included: whether `high` itself is allowed.
+
+    Example:
+        >>> 0.5 in Range(0, 1), 1 in Range(0, 1, high_included=False)
+        (True, False)
+        >>> Range(1)
+        at least 1
+    """
+
+    def __init__(
+        self,
+        low: float,
+        high: float = math.inf,
+        *,
+        low_included: bool = True,
+        high_included: bool = True,
+    ) -> None:
+        self.low, self.high = low, high
+        self.low_included, self.high_included = low_included, high_included
+
+    def __contains__(self, value: float) -> bool:
+        above = value >= self.low if self.low_included else value > self.low
+        below = value <= self.high if self.high_included else value < self.high
+        return above and below
+
+    def __repr__(self) -> str:
+        low = f"at least {self.low:g}" if self.low_included else f"above {self.low:g}"
+        if self.high == math.inf:
+            return low
+        return f"{low} and {'at most' if self.high_included else 'below'} {self.high:g}"
+
+
+PositiveInt = Annotated[int, Range(1)]
+NonNegativeInt = Annotated[int, Range(0)]
+PositiveFloat = Annotated[float, Range(0, low_included=False)]
+NonNegativeFloat = Annotated[float, Range(0)]
+Fraction = Annotated[float, Range(0, 1)]
+Rate = Annotated[float, Range(0, 1, high_included=False)]  # of dropout and stochastic depth
+Size = PositiveInt | tuple[PositiveInt, ...]  # pixels: one number for all axes, or one per axis
+
+# What other libraries call a keyword: timm, transformers, vit-pytorch.
+OTHER_NAMES = {
+    "img_size": "image_size", "image_height": "image_size", "in_chans": "channels",
+    "num_channels": "channels", "in_channels": "channels", "embed_dim": "dim",
+    "hidden_size": "dim", "hidden_dim": "dim", "num_layers": "depth", "num_hidden_layers": "depth",
+    "num_heads": "heads", "num_attention_heads": "heads", "intermediate_size": "mlp_dim",
+    "drop_rate": "dropout", "attn_drop_rate": "dropout", "proj_drop_rate": "dropout",
+    "hidden_dropout_prob": "dropout", "attention_probs_dropout_prob": "dropout",
+    "pos_drop_rate": "emb_dropout", "drop_path_rate": "drop_path", "stochastic_depth": "drop_path",
+    "global_pool": "pool", "num_labels": "num_classes", "reg_tokens": "registers",
+    "num_register_tokens": "registers", "init_values": "layer_scale",
+    "layerscale_value": "layer_scale", "layer_norm_eps": "norm_eps", "frames": "image_size",
+    "d_state": "d_state", "ssm_d_state": "d_state",
+}  # fmt: skip
+
+
+def bind(
+    owner: type, init: Callable[..., None], args: tuple[Any, ...], keywords: Mapping[str, Any]
+) -> inspect.BoundArguments:
+    """Binds the arguments of a constructor call and checks them against its annotations.
+
+    Args:
+        owner: class whose constructor is called, for its name in errors.
+        init: the constructor, `self` its first parameter.
+        args: positional arguments of the call, without `self`.
+        keywords: keyword arguments of the call.
+
+    Returns:
+        The arguments with defaults applied and values converted: NumPy's numbers to Python's,
+        lists to tuples. The first argument, `self`, is None.
+
+    Raises:
+        ConfigError: a keyword is unknown or missing, or a value is not what its annotation allows.
+
+    Example:
+        >>> class Layer:
+        ...     def __init__(self, dim: PositiveInt, dropout: Rate = 0.0) -> None: ...
+        >>> dict(bind(Layer, Layer.__init__, (), {"dim": 8}).arguments)
+        {'self': None, 'dim': 8, 'dropout': 0.0}
+        >>> bind(Layer, Layer.__init__, (), {"dim": 0})
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: Layer: dim=0 is not a whole number of at least 1.
+    """
+    signature, hints = _signature(init)
+    names = [p.name for p in list(signature.parameters.values())[1:] if p.kind is not p.VAR_KEYWORD]
+    open_ended = len(names) < len(signature.parameters) - 1
+    for name in keywords:
+        if name not in names and not open_ended:
+            raise ConfigError(
+                f"{owner.__name__} has no keyword {name!r}.{_suggestion(name, names)} "
+                f"It takes: {', '.join(names)}."
+            )
+    try:
+        bound = signature.bind(None, *args, **keywords)
+    except TypeError as problem:
+        raise ConfigError(f"{owner.__name__}: {problem}.") from None
+    bound.apply_defaults()
+    for name in names:
+        if name in hints:
+            try:
+                bound.arguments[name] = convert(bound.arguments[name], hints[name])
+            except ValueError:
+                raise ConfigError(
+                    f"{owner.__name__}: {_problem(name, bound.arguments[name], hints[name])}"
+                ) from None
+    return bound
+
+
+def convert(value: Any, hint: Any) -> Any:
+    """Converts a value to what an annotation allows.
+
+    Args:
+        value: any value.
+        hint: an annotation of int, float, bool, str, None, `Literal`, tuples, unions of these, or
+            `Annotated` with a `Range`. A value with any other annotation is returned unchanged.
+
+    Returns:
+        The value as a plain Python value: NumPy's numbers become Python's, lists become tuples.
+
+    Raises:
+        ValueError: the annotation does not allow the value.
+
+    Example:
+        >>> convert([4, 8], tuple[PositiveInt, ...])
+        (4, 8)
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        value = convert(value, arguments[0])
+        if any(value not in limit for limit in arguments[1:] if isinstance(limit, Range)):
+            raise ValueError(value)
+        return value
+    if origin is Literal:
+        return _require(value, isinstance(value, str | int | None) and value in arguments)
+    if origin in (Union, types.UnionType):
+        return _first_that_fits(value, arguments)
+    if origin is tuple:
+        return _convert_tuple(value, arguments)
+    if hint in _PLAIN:
+        return _PLAIN[hint](value)
+    return value
+
+
+def describe(hint: Any) -> str:
+    """What an annotation allows, in words for an error message.
+
+    Args:
+        hint: an annotation, as in `convert`.
+
+    Returns:
+        A noun phrase.
+
+    Example:
+        >>> describe(Rate | None)
+        'a number of at least 0 and below 1, or None'
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        limits = [f" of {limit}" for limit in arguments[1:] if isinstance(limit, Range)]
+        return describe(arguments[0]) + "".join(limits)
+    if origin is Literal:
+        return f"one of {', '.join(map(repr, arguments))}"
+    if origin in (Union, types.UnionType):
+        return ", or ".join(map(describe, arguments))
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return f"a tuple with each entry {describe(arguments[0])}"
+    if origin is tuple:
+        return f"a tuple of {len(arguments)} entries ({'; '.join(map(describe, arguments))})"
+    nouns = {
+        int: "a whole number", float: "a number", bool: "True or False", str: "a string",
+        type(None): "None",
+    }  # fmt: skip
+    return nouns.get(hint, str(hint))
+
+
+@functools.cache
+def _signature(init: Callable[..., None]) -> tuple[inspect.Signature, dict[str, Any]]:
+    return inspect.signature(init), typing.get_type_hints(init, include_extras=True)
+
+
+def _suggestion(name: str, names: list[str]) -> str:
+    if (here := OTHER_NAMES.get(name)) in names:
+        return f" Here it is called {here!r}."
+    if name == "pretrained":
+        return " Published weights come by vitrail.load."
+    return suggest(name, names)
+
+
+def _problem(name: str, value: Any, hint: Any) -> str:
+    nearest = suggest(value, typing.get_args(hint)) if _is_choice(hint, value) else ""
+    return f"{name}={value!r} is not {describe(hint)}.{nearest}"
+
+
+def _is_choice(hint: Any, value: Any) -> bool:
+    choices = typing.get_args(hint)
+    literal = typing.get_origin(hint) is Literal and isinstance(value, str)
+    return literal and all(isinstance(choice, str) for choice in choices)
+
+
+def _require(value: Any, condition: bool) -> Any:
+    if not condition:
+        raise ValueError(value)
+    return value
+
+
+def _first_that_fits(value: Any, hints: tuple[Any, ...]) -> Any:
+    for hint in hints:
+        try:
+            return convert(value, hint)
+        except ValueError:
+            continue
+    raise ValueError(value)
+
+
+def _convert_tuple(value: Any, hints: tuple[Any, ...]) -> tuple[Any, ...]:
+    _require(value, isinstance(value, list | tuple))
+    if hints[-1] is Ellipsis:
+        return tuple(convert(entry, hints[0]) for entry in value)
+    _require(value, len(value) == len(hints))
+    return tuple(convert(entry, hint) for entry, hint in zip(value, hints, strict=True))
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool) or type(value).__name__ == "bool_"  # NumPy's is no bool
+
+
+def _to_int(value: Any) -> int:
+    _require(value, not _is_bool(value) and hasattr(value, "__index__"))
+    return operator.index(value)
+
+
+def _to_float(value: Any) -> float:
+    _require(value, isinstance(value, numbers.Real) and not _is_bool(value))
+    return float(_require(value, not math.isnan(value)))
+
+
+def _to_bool(value: Any) -> bool:
+    return bool(_require(value, _is_bool(value)))
+
+
+def _to_str(value: Any) -> str:
+    return str(_require(value, isinstance(value, str)))
+
+
+_PLAIN: dict[Any, Callable[[Any], Any]] = {
+    int: _to_int,
+    float: _to_float,
+    bool: _to_bool,
+    str: _to_str,
+    type(None): lambda value: _require(value, value is None),
+}
