@@ -1,6 +1,8 @@
 """Scaled dot-product attention (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762).
 
-`Attend` is the only softmax over tokens in Vitrail, so one tap sees every attention model.
+`Attend` computes the attention of nearly every model, so that one recorder reads them all.
+Attention that is no softmax of all tokens with all tokens, such as Performer's, is a
+`RecordedMixer` of its own.
 """
 
 import torch.nn.functional as F
@@ -13,15 +15,23 @@ from vitrail.layers.recording import RecordedMixer
 
 
 class Attend(RecordedMixer):
-    """softmax(q kᵀ · scale) v by a fused kernel, with a tap for those who want to look.
+    """The core of attention, softmax(scale · q kᵀ + bias) v, by PyTorch's fused kernel.
 
-    The fused kernel never shows its weights. When `tap` is set they are computed once more beside
-    it and handed over; the output still comes from the fused kernel, so looking changes nothing.
+    The fused kernel does not return its weights. If `recorder` is set, the weights are computed
+    once more beside it; the output still comes from the fused kernel, so that recording does not
+    change it. With `before` or `after`, or with values of another width than the keys, the fused
+    kernel cannot be used, and the weights are computed as one matrix product.
 
-    `scale` is 1 / √d if None. `before` and `after` are modules that map the logits and the weights,
-    both (B, H, N, M), to the same shape, as those who mix heads do; no fused kernel has a place for
-    them, nor on a CPU for values of another width than the keys, so weights are then computed one
-    by one. The tap sees what the softmax gives.
+    Args:
+        dropout: probability with which an attention weight is set to 0 in training.
+        scale: factor of the logits; None for 1 / √d.
+        before: module applied to the logits (B, heads, N, M) before the softmax; None for none.
+        after: module applied to the weights (B, heads, N, M) after the softmax; None for none. The
+            recorder is called with the output of the softmax, before `after`.
+
+    Example:
+        >>> Attend()(*torch.zeros(3, 1, 2, 5, 4)).shape
+        torch.Size([1, 2, 5, 4])
     """
 
     def __init__(
@@ -37,19 +47,19 @@ class Attend(RecordedMixer):
         self.before, self.after = before, after
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-        """q (B, H, N, d), k (B, H, M, d), v (B, H, M, e) → (B, H, N, e).
+        """q (B, H, N, d), k (B, H, M, d), v (B, H, M, e), logit bias (B, H, N, M) → (B, H, N, e).
 
-        bias: (B, H, N, M) or less, added to the logits.
+        The bias may lack leading axes, or have 1 in their place.
         """
         dropout = self.dropout if self.training else 0.0
         if bias is not None and bias.ndim == 3:
-            bias = bias[None]  # fused kernels know two axes, or four
-        mixes = self.before is not None or self.after is not None or k.shape[-1] != v.shape[-1]
-        if mixes or self.tap is not None:
+            bias = bias[None]  # fused kernels accept two axes, or four
+        fused = self.before is None and self.after is None and k.shape[-1] == v.shape[-1]
+        if not fused or self.recorder is not None:
             weights = self._weights(q, k, bias)
-            if self.tap is not None:
-                self.tap(weights)
-            if mixes:
+            if self.recorder is not None:
+                self.recorder(weights)
+            if not fused:
                 weights = weights if self.after is None else self.after(weights)
                 return F.dropout(weights, dropout) @ v
         return F.scaled_dot_product_attention(
@@ -65,11 +75,28 @@ class Attend(RecordedMixer):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention: one projection to q, k and v, `Attend`, one projection back.
+    """Multi-head self-attention.
 
-    `qk_norm` normalises each head's queries and keys, which keeps the logits of large models in
-    bounds (Dehghani et al. 2023, https://arxiv.org/abs/2302.05442). `bias`: of q, k and v.
-    `attend`: another than `Attend(dropout)`, or what stands in for it, from the same arguments.
+    One linear layer projects to queries, keys and values, `Attend` mixes the tokens, and another
+    linear layer projects back. `qk_norm` keeps the logits of large models bounded (Dehghani et al.
+    2023, https://arxiv.org/abs/2302.05442).
+
+    Args:
+        dim: width of a token.
+        heads: number of heads, a divisor of `dim`.
+        dropout: dropout rate of the attention weights and of the output.
+        qk_norm: whether a LayerNorm normalizes the queries and the keys of each head.
+        norm_eps: epsilon of these norms.
+        bias: whether the projection to queries, keys and values has a bias.
+        attend: module to use instead of `Attend(dropout)`; it is called as
+            `attend(q, k, v, bias)`.
+
+    Raises:
+        ConfigError: `heads` does not divide `dim`.
+
+    Example:
+        >>> Attention(8, heads=2)(torch.zeros(1, 5, 8)).shape
+        torch.Size([1, 5, 8])
     """
 
     def __init__(
@@ -93,14 +120,15 @@ class Attention(nn.Module):
         self.proj = Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
 
+    @property
+    def last_linear(self) -> nn.Linear:
+        """The linear layer whose output, after dropout, is the module's."""
+        return self.proj
+
     def forward(
         self, x: Tensor, rotation: Rotation | None = None, bias: Tensor | None = None
     ) -> Tensor:
-        """x (B, N, D) → (B, N, D).
-
-        `rotation` turns queries and keys by their place in the grid; `bias`, as (B, H, N, N) or
-        less, is added to the logits.
-        """
+        """x (B, N, D), rotation of q and k, logit bias (B, H, N, N) or less → (B, N, D)."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = self.q_norm(q), self.k_norm(k)
         if rotation is not None:
@@ -110,9 +138,23 @@ class Attention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention whose queries are of one sequence, keys and values of another.
+    """Multi-head attention with the queries of one sequence and the keys and values of another.
 
-    `context_dim`: width of the other; None: the same. The rest as in `Attention`.
+    Args:
+        dim: width of the tokens that queries come from, and of the output.
+        heads: number of heads, a divisor of `dim`.
+        context_dim: width of the tokens that keys and values come from; None for `dim`.
+        dropout: dropout rate of the attention weights and of the output.
+        bias: whether the projections to queries, keys and values have a bias.
+        attend: module to use instead of `Attend(dropout)`; it is called as
+            `attend(q, k, v, bias)`.
+
+    Raises:
+        ConfigError: `heads` does not divide `dim`.
+
+    Example:
+        >>> CrossAttention(8, heads=2)(torch.zeros(1, 5, 8), torch.zeros(1, 3, 8)).shape
+        torch.Size([1, 5, 8])
     """
 
     def __init__(
@@ -134,8 +176,13 @@ class CrossAttention(nn.Module):
         self.proj = Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
 
+    @property
+    def last_linear(self) -> nn.Linear:
+        """The linear layer whose output, after dropout, is the module's."""
+        return self.proj
+
     def forward(self, x: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
-        """x (B, N, D), context (B, M, C), bias as (B, H, N, M) or less → (B, N, D)."""
+        """x (B, N, D), context (B, M, C), logit bias (B, H, N, M) or less → (B, N, D)."""
         q = self.q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k, v = self.kv(context).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         x = self.attend(q, k, v, bias).transpose(1, 2).flatten(2)
@@ -143,7 +190,22 @@ class CrossAttention(nn.Module):
 
 
 def divide(dim: int, heads: int) -> int:
-    """Channels a head. Raises `ConfigError` if heads do not divide dim."""
+    """Divides the width of a token by the number of heads.
+
+    Args:
+        dim: width of a token.
+        heads: number of heads.
+
+    Returns:
+        The number of channels per head.
+
+    Raises:
+        ConfigError: `heads` is not at least 1, or does not divide `dim`.
+
+    Example:
+        >>> divide(384, 6)
+        64
+    """
     if heads < 1 or dim % heads:
         raise ConfigError(
             f"dim={dim} does not divide into heads={heads}: "

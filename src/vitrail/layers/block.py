@@ -1,15 +1,25 @@
-"""The pre-norm residual block, with LayerScale and stochastic depth."""
+"""The pre-norm residual block, LayerScale and stochastic depth."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
+from vitrail.layers.linear import scale_outputs
 
 
 class LayerScale(nn.Module):
-    """A learned factor for each channel of a residual branch, small at first.
+    """A learned factor per channel of a residual branch (CaiT, Touvron et al. 2021,
+    https://arxiv.org/abs/2103.17239).
 
-    Touvron et al. 2021 (CaiT), https://arxiv.org/abs/2103.17239.
+    Args:
+        dim: number of channels.
+        initial: value that every factor starts from.
+
+    Example:
+        >>> LayerScale(3, initial=0.1)(torch.ones(1, 3)).tolist()[0][0]
+        0.10000000149011612
     """
 
     def __init__(self, dim: int, initial: float) -> None:
@@ -19,33 +29,47 @@ class LayerScale(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Sets every factor to its initial value."""
+        """Sets every factor to `initial`."""
         nn.init.constant_(self.gamma, self.initial)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) → (..., D)."""
         return x * self.gamma
 
+    def extra_repr(self) -> str:
+        """Shows the sizes in the model's printout."""
+        return f"dim={len(self.gamma)}, initial={self.initial:g}"
+
 
 class DropPath(nn.Module):
     """Stochastic depth (Huang et al. 2016, https://arxiv.org/abs/1603.09382).
 
-    In training, drops the whole branch of a sample with probability `rate` and scales the
-    branches that remain by 1 / (1 − rate), so that the expectation stays.
+    During training the residual branch of a sample is dropped with probability `rate`, and the
+    branches that remain are scaled by 1 / (1 - rate), so that their expectation is unchanged.
+
+    Args:
+        rate: probability with which a branch is dropped, 0 <= rate < 1.
+
+    Raises:
+        ConfigError: `rate` is outside [0, 1).
+
+    Example:
+        >>> DropPath(0.5).eval()(torch.ones(2, 3)).sum()
+        tensor(6.)
     """
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         if not 0 <= rate < 1:
-            raise ConfigError(f"drop_path={rate:g} is not within 0 and 1: try 0.1.")
+            raise ConfigError(f"drop_path={rate:g} is not at least 0 and below 1: try 0.1.")
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, ...) → (B, ...)."""
         if not self.training or self.rate == 0.0:
             return x
-        keep = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(1.0 - self.rate)
-        return x * keep / (1.0 - self.rate)
+        mask = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(1.0 - self.rate)
+        return x * mask / (1.0 - self.rate)
 
     def extra_repr(self) -> str:
         """Shows the rate in the model's printout."""
@@ -53,12 +77,40 @@ class DropPath(nn.Module):
 
 
 def drop_path_rates(highest: float, depth: int) -> list[float]:
-    """Rates that grow linearly with depth: 0 at the first block, `highest` at the last."""
+    """Rates of stochastic depth that grow linearly from the first block to the last.
+
+    Args:
+        highest: rate of the last block.
+        depth: number of blocks.
+
+    Returns:
+        One rate per block, 0 for the first.
+
+    Example:
+        >>> drop_path_rates(0.5, 3)
+        [0.0, 0.25, 0.5]
+    """
     return [highest * i / max(depth - 1, 1) for i in range(depth)]
 
 
 class Block(nn.Module):
-    """x + mixer(norm(x)), then x + mlp(norm(x)). What mixes the tokens is the caller's module."""
+    """The pre-norm transformer block: x + mixer(norm(x)), then x + mlp(norm(x)).
+
+    Args:
+        dim: width of a token.
+        mixer: module that mixes the tokens, from (B, N, D) to the same shape.
+        mlp: module applied to each token, from (B, N, D) to the same shape.
+        drop_path: rate of stochastic depth of both branches.
+        layer_scale: initial value of a `LayerScale` on each branch; None for no LayerScale.
+        norm_eps: epsilon of the two LayerNorms.
+        norm: function from `dim` to a norm, called twice; None for LayerNorm with `norm_eps`.
+
+    Example:
+        >>> from vitrail.layers.attention import Attention
+        >>> from vitrail.layers.mlp import Mlp
+        >>> Block(8, Attention(8, heads=2), Mlp(8, 16))(torch.zeros(1, 5, 8)).shape
+        torch.Size([1, 5, 8])
+    """
 
     def __init__(
         self,
@@ -69,22 +121,33 @@ class Block(nn.Module):
         drop_path: float = 0.0,
         layer_scale: float | None = None,
         norm_eps: float = 1e-6,
-        norm_bias: bool = True,
+        norm: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
 
-        def scale() -> nn.Module:
+        def make_norm() -> nn.Module:
+            return nn.LayerNorm(dim, eps=norm_eps) if norm is None else norm(dim)
+
+        def make_scale() -> nn.Module:
             return nn.Identity() if layer_scale is None else LayerScale(dim, layer_scale)
 
-        self.norm1 = nn.LayerNorm(dim, eps=norm_eps, bias=norm_bias)
+        self.norm1 = make_norm()
         self.mixer = mixer
-        self.scale1 = scale()
-        self.norm2 = nn.LayerNorm(dim, eps=norm_eps, bias=norm_bias)
+        self.scale1 = make_scale()
+        self.norm2 = make_norm()
         self.mlp = mlp
-        self.scale2 = scale()
+        self.scale2 = make_scale()
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, *context: Tensor | tuple[Tensor, ...] | None) -> Tensor:
-        """x (B, N, D) → (B, N, D). `context` is handed to the mixer: rotations, masks."""
+        """x (B, N, D), extra arguments of the mixer such as rotations → (B, N, D)."""
         x = x + self.drop_path(self.scale1(self.mixer(self.norm1(x), *context)))
         return x + self.drop_path(self.scale2(self.mlp(self.norm2(x))))
+
+    def fuse_for_inference(self) -> None:
+        """Multiplies each LayerScale into the last linear layer of its branch, for evaluation."""
+        for name, branch in (("scale1", self.mixer), ("scale2", self.mlp)):
+            scale, linear = getattr(self, name), getattr(branch, "last_linear", None)
+            if isinstance(scale, LayerScale) and linear is not None:
+                scale_outputs(linear, scale.gamma)
+                setattr(self, name, nn.Identity())

@@ -1,22 +1,35 @@
-"""Convolutions on maps that lie with channels last, (B, H, W, D), as tokens do.
+"""Convolutions on feature maps with channels last, (B, H, W, D), as tokens have them.
 
-Seen as (B, D, H, W) such a map is what PyTorch calls channels_last: convolutions take it and give
-one like it, without a copy.
+Permuted to (B, D, H, W), such a map is in PyTorch's memory format `channels_last`: convolutions
+read it and return another one like it without a copy.
 """
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from vitrail.errors import ConfigError, DataError
 from vitrail.layers.block import DropPath
 from vitrail.layers.linear import Linear
-from vitrail.ops.linear import linear
 
 
 class DepthwiseConv(nn.Conv2d):
-    """One filter a channel, on a map (B, H, W, D); zeros beyond the edges.
+    """Depthwise convolution on a feature map (B, H, W, D), padded with zeros.
 
-    `dim_out`: a multiple of `dim`, for several filters a channel.
+    Args:
+        dim: number of input channels.
+        kernel: side of the filters.
+        stride: step of the filters.
+        dim_out: number of output channels, a multiple of `dim`; None for `dim`, one filter per
+            channel.
+        bias: whether a bias is added.
+
+    Raises:
+        ConfigError: `dim_out` is no multiple of `dim`.
+
+    Example:
+        >>> DepthwiseConv(8, stride=2)(torch.zeros(1, 4, 4, 8)).shape
+        torch.Size([1, 2, 2, 8])
     """
 
     def __init__(
@@ -30,7 +43,10 @@ class DepthwiseConv(nn.Conv2d):
     ) -> None:
         dim_out = dim_out or dim
         if dim_out % dim:
-            raise ConfigError(f"a width of {dim_out} is not a multiple of the one before, {dim}.")
+            raise ConfigError(
+                f"{dim_out} output channels of a depthwise convolution are no multiple of its "
+                f"{dim} input channels: give a multiple."
+            )
         super().__init__(dim, dim_out, kernel, stride, kernel // 2, groups=dim, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,9 +55,18 @@ class DepthwiseConv(nn.Conv2d):
 
 
 class ConditionalPosition(DepthwiseConv):
-    """x plus a depthwise convolution of x: each token is told of its neighbours, and of the edges.
+    """The position encoding generator of CPVT (Chu et al. 2021, https://arxiv.org/abs/2102.10882).
 
-    The position encoding generator of CPVT (Chu et al. 2021, https://arxiv.org/abs/2102.10882).
+    It adds a depthwise convolution of the feature map to the map. Its zero padding tells tokens
+    where the edges are.
+
+    Args:
+        dim: number of channels.
+        kernel: side of the filters.
+
+    Example:
+        >>> ConditionalPosition(8)(torch.zeros(1, 4, 4, 8)).shape
+        torch.Size([1, 4, 4, 8])
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,11 +75,22 @@ class ConditionalPosition(DepthwiseConv):
 
 
 class StridedConvNorm(nn.Module):
-    """A map on a coarser grid: a convolution with a stride, then a LayerNorm.
+    """Strided convolution and LayerNorm: embeds an image, or a feature map on a coarser grid.
 
-    Patches of `kernel` × `kernel` places: side by side where that is the stride too, and what is
-    left over at the far edges is not seen; else they overlap, with `padding` zeros beyond the
-    edges, `kernel // 2` if None.
+    If the stride equals the kernel, patches do not overlap and there is no padding; pixels that
+    remain at the bottom and on the right are not read. Otherwise patches overlap.
+
+    Args:
+        dim_in: number of input channels.
+        dim: number of output channels.
+        kernel: side of a patch.
+        stride: distance between patches.
+        padding: zeros beyond each edge; None for 0 without overlap and `kernel // 2` with it.
+        norm_eps: epsilon of the LayerNorm.
+
+    Example:
+        >>> StridedConvNorm(3, 8, kernel=3, stride=2)(torch.zeros(1, 6, 6, 3)).shape
+        torch.Size([1, 3, 3, 8])
     """
 
     def __init__(
@@ -74,33 +110,34 @@ class StridedConvNorm(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, H, W, C) → (B, H / stride, W / stride, D)."""
+        """x (B, H, W, C) → (B, H / stride, W / stride, D). Raises `DataError` for a small map."""
         kernel, padding = self.conv.kernel_size[0], int(self.conv.padding[0])
         if min(x.shape[1:3]) + 2 * padding < kernel:
             raise DataError(
-                f"a map of {x.shape[1]} x {x.shape[2]} places is smaller than the patch of "
+                f"a feature map of {x.shape[1]} x {x.shape[2]} cells is smaller than the patch of "
                 f"{kernel} x {kernel} that reads it: give a larger image."
             )
-        x = x.contiguous().permute(0, 3, 1, 2)  # an image seen as a map lies otherwise, and is slow
+        # An image with channels first, permuted, is not channels_last in memory, which is slow.
+        x = x.contiguous().permute(0, 3, 1, 2)
         return self.norm(self.conv(x).permute(0, 2, 3, 1))
 
 
-def folded(weight: Tensor, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """The weight and the bias of a layer that does what `weight` and then `norm` do in evaluation.
-
-    What no longer learns from its batch is linear: a pass over the map less.
-    """
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    factor = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    bias = norm.bias - norm.running_mean * factor
-    return weight * factor.view(-1, *[1] * (weight.ndim - 1)), bias
-
-
 class ConvNorm(nn.Sequential):
-    """Convolution, batch norm and an activation, on maps with channels first (B, C, H, W).
+    """Convolution without bias, batch norm and activation, with channels first (B, C, H, W).
 
-    `padding`: zeros beyond the edges, `kernel // 2` if None. No bias, for the norm takes it away.
+    Args:
+        dim_in: number of input channels.
+        dim: number of output channels.
+        kernel: side of the filters.
+        stride: step of the filters.
+        groups: number of groups of channels; `dim_in` for a depthwise convolution.
+        padding: zeros beyond each edge; None for `kernel // 2`.
+        activation: module after the norm; None for none.
+        norm_eps: epsilon of the batch norm.
+
+    Example:
+        >>> ConvNorm(3, 8, stride=2, activation=nn.ReLU())(torch.zeros(2, 3, 4, 4)).shape
+        torch.Size([2, 8, 2, 2])
     """
 
     def __init__(
@@ -118,22 +155,34 @@ class ConvNorm(nn.Sequential):
         super().__init__()
         padding = kernel // 2 if padding is None else padding
         self.conv = nn.Conv2d(dim_in, dim, kernel, stride, padding, groups=groups, bias=False)
-        self.norm = nn.BatchNorm2d(dim, eps=norm_eps)
+        self.norm: nn.Module = nn.BatchNorm2d(dim, eps=norm_eps)
         self.activation = nn.Identity() if activation is None else activation
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, H, W) → (B, D, H / stride, W / stride)."""
-        conv = self.conv
-        if self.training:
-            x = self.norm(conv(x))
-        else:
-            weight, bias = folded(conv.weight, self.norm)
-            x = F.conv2d(x, weight, bias, conv.stride, conv.padding, groups=conv.groups)
-        return self.activation(x)
+        return self.activation(self.norm(self.conv(x)))
+
+    def fuse_for_inference(self) -> None:
+        """Folds the batch norm, with its running statistics, into the convolution."""
+        if isinstance(self.norm, nn.BatchNorm2d):
+            self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
 
 
 class LinearNorm(nn.Module):
-    """`ConvNorm` of kernel 1 on tokens: linear layer, batch norm over all tokens, activation."""
+    """Linear layer without bias, batch norm over all tokens, and activation.
+
+    It does on tokens what a `ConvNorm` with a kernel of 1 does on maps.
+
+    Args:
+        dim_in: width of the input.
+        dim: width of the output.
+        activation: module after the norm; None for none.
+        norm_eps: epsilon of the batch norm.
+
+    Example:
+        >>> LinearNorm(4, 8)(torch.zeros(2, 5, 4)).shape
+        torch.Size([2, 5, 8])
+    """
 
     def __init__(
         self,
@@ -144,52 +193,91 @@ class LinearNorm(nn.Module):
         norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
-        self.linear = Linear(dim_in, dim, bias=False)
-        self.norm = nn.BatchNorm1d(dim, eps=norm_eps)
+        self.linear: nn.Linear = Linear(dim_in, dim, bias=False)
+        self.norm: nn.Module = nn.BatchNorm1d(dim, eps=norm_eps)
         self.activation = nn.Identity() if activation is None else activation
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., C) → (..., D)."""
-        if self.training:
-            x = self.linear(x)
-            x = self.norm(x.flatten(0, -2)).view_as(x)
-        else:
-            x = linear(x, *folded(self.linear.weight, self.norm))
+        x = self.linear(x)
+        x = self.norm(x.flatten(0, -2)).view_as(x)
         return self.activation(x)
+
+    def fuse_for_inference(self) -> None:
+        """Folds the batch norm, with its running statistics, into the linear layer."""
+        if isinstance(self.norm, nn.BatchNorm1d):
+            self.linear, self.norm = fuse_linear_bn_eval(self.linear, self.norm), nn.Identity()
 
 
 def pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
-    """x (B, C, H, W) with zeros beyond its edges, so that ⌈side / stride⌉ kernels fit on each axis.
+    """Pads a feature map so that ⌈side / stride⌉ kernels fit on each axis, as TensorFlow does.
 
-    As TensorFlow has it: an odd number puts the one more below or on the right.
+    Args:
+        x: (B, C, H, W).
+        kernel: side of the filters that come next.
+        stride: their step.
+
+    Returns:
+        The map with zeros beyond its edges; of an odd number of rows or columns, the additional
+        one is at the bottom or on the right.
+
+    Example:
+        >>> pad_same(torch.zeros(1, 8, 4, 4), kernel=3, stride=2).shape
+        torch.Size([1, 8, 5, 5])
     """
-    sides = [max(kernel - (s % stride or stride), 0) for s in x.shape[2:]]
-    (above, below), (left, right) = ((s // 2, s - s // 2) for s in sides)
-    return F.pad(x, (left, right, above, below))
+    totals = [max(kernel - (side % stride or stride), 0) for side in x.shape[2:]]
+    (top, bottom), (left, right) = ((total // 2, total - total // 2) for total in totals)
+    return F.pad(x, (left, right, top, bottom))
 
 
 class SqueezeExcite(nn.Module):
-    """Each channel times a gate that knows the means of all (Hu et al. 2017,
-    https://arxiv.org/abs/1709.01507).
+    """Squeeze-and-excitation (Hu et al. 2017, https://arxiv.org/abs/1709.01507).
+
+    Each channel is multiplied by a gate that two linear layers compute from the means of all
+    channels.
+
+    Args:
+        dim: number of channels.
+        hidden_dim: number of hidden units.
+
+    Example:
+        >>> SqueezeExcite(8, 2)(torch.zeros(1, 4, 4, 8)).shape
+        torch.Size([1, 4, 4, 8])
     """
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()
         self.fc1 = Linear(dim, hidden_dim)
+        self.activation = nn.SiLU()
         self.fc2 = Linear(hidden_dim, dim)
+        self.gate = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, H, W, D) → (B, H, W, D)."""
         mean = x.mean(dim=(1, 2), keepdim=True)
-        return x * self.fc2(F.silu(self.fc1(mean))).sigmoid()
+        return x * self.gate(self.fc2(self.activation(self.fc1(mean))))
 
 
 class MBConv(nn.Module):
-    """Widen, filter each channel, let the whole map excite channels, narrow; beside a shortcut.
+    """The inverted residual block of MobileNetV2 (Sandler et al. 2018,
+    https://arxiv.org/abs/1801.04381), in MaxViT's form.
 
-    MobileNetV2's (Sandler et al. 2018, https://arxiv.org/abs/1801.04381) as MaxViT has it: a norm
-    before, none after, four times `dim` within and a quarter of it for the excitation, and a
-    shortcut that is averaged and projected where the shape changes.
+    A linear layer widens the channels four times, a depthwise convolution filters them,
+    squeeze-and-excitation with `dim // 4` hidden units weights them, and a linear layer narrows
+    them. There is a batch norm before and none after. The shortcut is average-pooled if the stride
+    is above 1, and projected if the number of channels changes.
+
+    Args:
+        dim_in: number of input channels.
+        dim: number of output channels.
+        stride: step of the depthwise convolution.
+        activation: module after the widening layer and after the convolution.
+        drop_path: rate of stochastic depth.
+        norm_eps: epsilon of the batch norms.
+
+    Example:
+        >>> MBConv(4, 8, stride=2, activation=nn.GELU())(torch.zeros(2, 4, 4, 4)).shape
+        torch.Size([2, 2, 2, 8])
     """
 
     def __init__(
@@ -204,21 +292,21 @@ class MBConv(nn.Module):
     ) -> None:
         super().__init__()
         self.stride = stride
-        hidden = 4 * dim
+        hidden_dim = 4 * dim
         self.norm = nn.BatchNorm2d(dim_in, eps=norm_eps)
-        self.widen = LinearNorm(dim_in, hidden, activation=activation, norm_eps=norm_eps)
+        self.widen = LinearNorm(dim_in, hidden_dim, activation=activation, norm_eps=norm_eps)
         self.filter = ConvNorm(
-            hidden,
-            hidden,
+            hidden_dim,
+            hidden_dim,
             3,
             stride,
-            groups=hidden,
+            groups=hidden_dim,
             padding=None if stride == 1 else 0,
             activation=activation,
             norm_eps=norm_eps,
         )
-        self.excite = SqueezeExcite(hidden, dim // 4)
-        self.narrow = Linear(hidden, dim)
+        self.excite = SqueezeExcite(hidden_dim, dim // 4)
+        self.narrow = Linear(hidden_dim, dim)
         self.shortcut = nn.Identity() if dim_in == dim else Linear(dim_in, dim)
         self.drop_path = DropPath(drop_path)
 

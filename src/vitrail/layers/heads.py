@@ -4,22 +4,52 @@ from torch import Tensor, nn
 
 
 class DistillationHeads(nn.Module):
-    """Two heads, the second of which learns from a teacher; the logits are their mean.
+    """A classification head and a distillation head, whose logits are averaged (LeViT, Graham et
+    al. 2021, https://arxiv.org/abs/2104.01136).
 
-    Touvron et al. 2020 (DeiT), https://arxiv.org/abs/2012.12877. `apart`: each reads its own half
-    of the pooled features, which is one token of two; else both read all of them.
+    Both heads read the same features; the second learns from a distillation teacher.
+
+    Args:
+        cls: head that learns from the labels, (B, D) to logits.
+        dist: head that learns from the teacher, (B, D) to logits.
+
+    Example:
+        >>> heads = DistillationHeads(nn.Linear(4, 2), nn.Linear(4, 2))
+        >>> heads(torch.zeros(3, 4)).shape
+        torch.Size([3, 2])
     """
 
-    def __init__(self, cls: nn.Module, dist: nn.Module, *, apart: bool) -> None:
+    def __init__(self, cls: nn.Module, dist: nn.Module) -> None:
         super().__init__()
-        self.cls, self.dist, self.apart = cls, dist, apart
+        self.cls, self.dist = cls, dist
 
     def each(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """pooled (B, D), or (B, 2 D) if apart → both heads' logits, for distillation."""
-        first, second = pooled.chunk(2, dim=-1) if self.apart else (pooled, pooled)
-        return self.cls(first), self.dist(second)
+        """pooled (B, D) → logits of `cls` and of `dist`, each (B, classes)."""
+        return self.cls(pooled), self.dist(pooled)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """pooled (B, D), or (B, 2 D) if apart → logits (B, classes)."""
+        """pooled (B, D) → the mean of both heads' logits (B, classes)."""
         class_logits, distillation_logits = self.each(pooled)
         return (class_logits + distillation_logits) / 2
+
+
+class TokenDistillationHeads(DistillationHeads):
+    """Distillation heads of which each reads a token of its own (DeiT, Touvron et al. 2020,
+    https://arxiv.org/abs/2012.12877).
+
+    The pooled features are the class token and the distillation token, concatenated.
+
+    Args:
+        cls: head that learns from the labels, (B, D) to logits.
+        dist: head that learns from the teacher, (B, D) to logits.
+
+    Example:
+        >>> heads = TokenDistillationHeads(nn.Linear(4, 2), nn.Linear(4, 2))
+        >>> heads(torch.zeros(3, 8)).shape
+        torch.Size([3, 2])
+    """
+
+    def each(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """pooled (B, 2 D) → logits of `cls` and of `dist`, each (B, classes)."""
+        class_token, distillation_token = pooled.chunk(2, dim=-1)
+        return self.cls(class_token), self.dist(distillation_token)

@@ -1,4 +1,4 @@
-"""Attention whose cost grows linearly with the tokens, because it never compares all with all."""
+"""Attention with a cost linear in the number of tokens: Linformer, Nyströmformer, Performer."""
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +13,29 @@ from vitrail.layers.tokens import take
 
 
 class Linformer(nn.Module):
-    """Every token attends to `rank` weighted sums of all tokens (Wang et al. 2020).
+    """Linformer's attention (Wang et al. 2020, https://arxiv.org/abs/2006.04768).
 
-    softmax(x W_q (Eᵀ x W_k)ᵀ / √d) Fᵀ x W_v, https://arxiv.org/abs/2006.04768. E and F are shared
-    by the heads and have a row for each prefix token and each place of the grid. On another grid
-    they are resampled, as positions are. Where patches were dropped, those that were kept take the
-    rows of their own places. Either way the patches' rows are scaled such that a sum over fewer or
-    more of them is as large as it was learned to be.
+    softmax(x W_q (Eᵀ x W_k)ᵀ / √d) Fᵀ x W_v. The projections E and F reduce the tokens to `rank`
+    weighted sums; they are shared by the heads, and have one row per prefix token and per patch.
+    On another grid the patches' rows are resampled, as positions are. If patches were dropped, the
+    rows of the visible ones are used. In both cases the patches' rows are scaled so that a sum over
+    fewer or more patches has the magnitude that was learned.
+
+    Args:
+        dim: width of a token.
+        heads: number of heads, a divisor of `dim`.
+        grid: number of patches per axis.
+        prefix: number of prefix tokens.
+        rank: number of weighted sums, the paper's k.
+        dropout: dropout rate of the attention weights and of the output.
+
+    Raises:
+        ConfigError: `heads` does not divide `dim`.
+
+    Example:
+        >>> mixer = Linformer(8, 2, (4, 4), prefix=1, rank=3)
+        >>> mixer(torch.zeros(1, 17, 8), (4, 4)).shape
+        torch.Size([1, 17, 8])
     """
 
     def __init__(
@@ -32,32 +48,39 @@ class Linformer(nn.Module):
         self.k = Linear(dim, dim, bias=False)
         self.v = Linear(dim, dim, bias=False)
         tokens = prefix + torch.Size(grid).numel()
-        self.sums = nn.Parameter(torch.empty(tokens, 2 * rank))  # E and F side by side
+        self.sums = nn.Parameter(torch.empty(tokens, 2 * rank))  # E and F, side by side
         self.attend = Attend(dropout)
         self.proj = Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Normal with variance 1 / rank, as in the paper's proof."""
+        """Draws E and F from a normal distribution with variance 1 / rank, as the paper's proof."""
         nn.init.normal_(self.sums, std=self.rank**-0.5)
 
     def sums_at(self, grid: Grid) -> Tensor:
-        """(P + N, 2 · rank) for a grid of N patches."""
+        """grid of N patches → E and F side by side (P + N, 2 · rank)."""
         if grid == self.grid:
             return self.sums
         prefix, patches = self.sums.split([self.prefix, len(self.sums) - self.prefix])
-        resized = resize_positions(patches[None], self.grid, grid)[0]
-        return torch.cat([prefix, resized * (len(patches) / len(resized))])
+        resampled = resize_positions(patches[None], self.grid, grid)[0]
+        return torch.cat([prefix, resampled * (len(patches) / len(resampled))])
 
-    def forward(self, x: Tensor, grid: Grid, kept: Tensor | None = None) -> Tensor:
-        """x (B, P + N, D), or P + K where patches `kept` (B, K) are left → the same shape."""
+    def resampled_to(self, other: "Linformer") -> dict[str, Tensor]:
+        """other, the same mixer for another grid → its parameters by name, from those of this one."""
+        return {"sums": self.sums_at(other.grid)}
+
+    def forward(self, x: Tensor, grid: Grid, keep_indices: Tensor | None = None) -> Tensor:
+        """x (B, P + N, D), grid of N patches, visible patches (B, K) or None → the shape of x.
+
+        With `keep_indices`, x has K patches, those of the grid that these indices name.
+        """
         sums = self.sums_at(grid).expand(x.shape[0], -1, -1)
-        if kept is not None:
+        if keep_indices is not None:
             prefix, patches = sums[:, : self.prefix], sums[:, self.prefix :]
-            patches = take(patches, kept) * (patches.shape[1] / kept.shape[1])
+            patches = take(patches, keep_indices) * (patches.shape[1] / keep_indices.shape[1])
             sums = torch.cat([prefix, patches], dim=1)
-        # First the sums, then the projections, of `rank` tokens and not of all.
+        # Sums before W_k and W_v: these are then applied to `rank` tokens instead of all.
         keys, values = (sums.transpose(1, 2) @ x).chunk(2, dim=1)
         q, k, v = (
             t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -67,13 +90,24 @@ class Linformer(nn.Module):
 
 
 class Nystrom(RecordedMixer):
-    """softmax(q k̃ᵀ) softmax(q̃ k̃ᵀ)⁺ softmax(q̃ kᵀ) v, by landmarks q̃ and k̃ (Xiong et al. 2021).
+    """Nyströmformer's attention (Xiong et al. 2021, https://arxiv.org/abs/2102.03902).
 
-    https://arxiv.org/abs/2102.03902. In place of `Attend`. A landmark is the mean of a run of
-    tokens, as many for each as can be: where their number does not divide, the first runs have one
-    more. With as many landmarks as tokens, or more, this is attention itself. A convolution of
-    the values along the sequence is added, as the authors do. The tap sees the product of the
-    three, rows scaled to sum to 1: an approximation, so a weight may be negative.
+    softmax(q k̃ᵀ) softmax(q̃ k̃ᵀ)⁺ softmax(q̃ kᵀ) v, in the place of `Attend`. The landmarks q̃ and k̃
+    are means of consecutive tokens, segments of equal length if `landmarks` divides the number of
+    tokens; else the first segments have one token more. With no more tokens than landmarks this is
+    exact attention. A convolution of the values along the sequence is added, as in the authors'
+    code. The recorder is called with the product of the three matrices, rows scaled to sum to 1:
+    an approximation, whose weights may be negative.
+
+    Args:
+        heads: number of heads.
+        landmarks: number of landmarks.
+        iterations: iterations of the pseudoinverse.
+        kernel: width of the convolution, in tokens.
+
+    Example:
+        >>> Nystrom(heads=2, landmarks=4)(*torch.zeros(3, 1, 2, 9, 8)).shape
+        torch.Size([1, 2, 9, 8])
     """
 
     def __init__(
@@ -86,31 +120,35 @@ class Nystrom(RecordedMixer):
         )
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-        """q, k and v (B, H, N, d) → (B, H, N, d)."""
-        _no_bias(self, bias)
+        """q, k and v (B, H, N, d), no bias → (B, H, N, d). Raises `ConfigError` for a bias."""
+        _refuse_bias(self, bias)
         if q.shape[2] <= self.landmarks:
-            if self.tap is not None:
-                self.tap(_softmax(q, k))
+            if self.recorder is not None:
+                self.recorder(_softmax(q, k))
             return F.scaled_dot_product_attention(q, k, v) + self.conv(v)
         q_marks, k_marks = self._means(q), self._means(k)
         inverse = self._inverse(_softmax(q_marks, k_marks))
-        if self.tap is not None:
+        if self.recorder is not None:
             weights = _softmax(q, k_marks) @ inverse @ _softmax(q_marks, k)
-            self.tap(weights / weights.sum(dim=-1, keepdim=True))
-        gathered = inverse @ F.scaled_dot_product_attention(q_marks, k, v)
-        return F.scaled_dot_product_attention(q, k_marks, gathered) + self.conv(v)
+            self.recorder(weights / weights.sum(dim=-1, keepdim=True))
+        mixed = inverse @ F.scaled_dot_product_attention(q_marks, k, v)
+        return F.scaled_dot_product_attention(q, k_marks, mixed) + self.conv(v)
 
     def _means(self, x: Tensor) -> Tensor:
         """x (B, H, N, d) → landmarks (B, H, m, d)."""
-        length, more = divmod(x.shape[2], self.landmarks)
-        longer, rest = x.split([more * (length + 1), x.shape[2] - more * (length + 1)], dim=2)
-        runs = longer.unflatten(2, (more, length + 1)), rest.unflatten(2, (-1, length))
-        return torch.cat([run.mean(dim=3) for run in runs], dim=2)
+        length, longer_count = divmod(x.shape[2], self.landmarks)
+        boundary = longer_count * (length + 1)
+        longer, rest = x.split([boundary, x.shape[2] - boundary], dim=2)
+        segments = (
+            longer.unflatten(2, (longer_count, length + 1)),
+            rest.unflatten(2, (-1, length)),
+        )
+        return torch.cat([segment.mean(dim=3) for segment in segments], dim=2)
 
     def _inverse(self, a: Tensor) -> Tensor:
-        """The pseudoinverse of a (B, H, m, m), whose rows sum to 1, by iteration.
+        """a (B, H, m, m), whose rows sum to 1 → its pseudoinverse, by iteration.
 
-        z ← z (13 − az (15 − az (7 − az))) / 4, from z = aᵀ / (‖a‖₁ ‖a‖∞).
+        z ← z (13 - az (15 - az (7 - az))) / 4, from z = aᵀ / (‖a‖₁ ‖a‖∞).
         """
         shape = a.shape
         a = a.flatten(0, 1)
@@ -124,13 +162,23 @@ class Nystrom(RecordedMixer):
 
 
 class Performer(RecordedMixer):
-    """φ(q) (φ(k)ᵀ v) / (φ(q) φ(k)ᵀ 1), with E[φ(q) φ(k)ᵀ] = exp(q kᵀ / √d): FAVOR+.
+    """Performer's attention, FAVOR+ (Choromanski et al. 2020, https://arxiv.org/abs/2009.14794).
 
-    Choromanski et al. 2020, https://arxiv.org/abs/2009.14794. In place of `Attend`. φ(x) =
-    exp(ω x − ‖x‖² / 2) for random directions ω, orthogonal so that the estimate varies less, the
-    same for all heads, drawn from `seed` and kept with the weights. What all features of a query,
-    or of all keys, have in common cancels; it is taken out of the exponents to keep them small.
-    The authors' ε keeps every weight positive.
+    φ(q) (φ(k)ᵀ v) / (φ(q) φ(k)ᵀ 1) with E[φ(q) φ(k)ᵀ] = exp(q kᵀ / √d), in the place of `Attend`.
+    φ(x) = exp(ω x - ‖x‖² / 2) + ε for random directions ω. They are orthogonal, which lowers the
+    variance of the estimate, the same for all heads, drawn from `seed`, and saved with the
+    weights. For numerical stability the maximum of the exponents is subtracted (per query; over
+    all keys); it cancels in the ratio, but for the authors' ε.
+
+    Args:
+        head_dim: number of channels per head.
+        features: number of random features.
+        seed: seed of the directions.
+        epsilon: added to every feature, which keeps the weights positive.
+
+    Example:
+        >>> Performer(head_dim=8, features=16, seed=0)(*torch.zeros(3, 1, 2, 9, 8)).shape
+        torch.Size([1, 2, 9, 8])
     """
 
     omega: Tensor
@@ -142,7 +190,7 @@ class Performer(RecordedMixer):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Rows orthogonal in blocks of d, each as long as a normal vector of its own."""
+        """Draws rows that are orthogonal in blocks of d, with the lengths of normal vectors."""
         count, dim = self.omega.shape
         generator = torch.Generator().manual_seed(self.seed)
 
@@ -156,28 +204,34 @@ class Performer(RecordedMixer):
             self.omega.copy_(rows * lengths[:, None])
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-        """q (B, H, N, d), k and v (B, H, M, d) → (B, H, N, d)."""
-        _no_bias(self, bias)
+        """q (B, H, N, d), k and v (B, H, M, d), no bias → (B, H, N, d).
+
+        Raises `ConfigError` for a bias.
+        """
+        _refuse_bias(self, bias)
         q, k = self._features(q, (-1,)), self._features(k, (-2, -1))
-        if self.tap is not None:
+        if self.recorder is not None:
             weights = q @ k.transpose(-2, -1)
-            self.tap(weights / weights.sum(dim=-1, keepdim=True))
+            self.recorder(weights / weights.sum(dim=-1, keepdim=True))
         total = q @ k.sum(dim=2)[..., None]
         return (q @ (k.transpose(-2, -1) @ v)) / total
 
-    def _features(self, x: Tensor, common: tuple[int, ...]) -> Tensor:
-        """x (B, H, N, d) → φ(x) (B, H, N, m), less what `common` axes have in common."""
+    def _features(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
+        """x (B, H, N, d) → φ(x) (B, H, N, m), divided by its maximum over `axes`."""
         x = x * x.shape[-1] ** -0.25
-        along = x @ self.omega.T.to(x.dtype)
-        less = x.square().sum(dim=-1, keepdim=True) / 2
-        less = less + along.detach().amax(dim=common, keepdim=True)
-        return (along - less).exp() + self.epsilon
+        projected = x @ self.omega.T.to(x.dtype)
+        shift = x.square().sum(dim=-1, keepdim=True) / 2
+        shift = shift + projected.detach().amax(dim=axes, keepdim=True)
+        return (projected - shift).exp() + self.epsilon
 
 
 def _softmax(q: Tensor, k: Tensor) -> Tensor:
     return (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(dim=-1)
 
 
-def _no_bias(mixer: nn.Module, bias: Tensor | None) -> None:
+def _refuse_bias(mixer: nn.Module, bias: Tensor | None) -> None:
     if bias is not None:
-        raise ConfigError(f"{type(mixer).__name__} has no logits of all tokens to add a bias to.")
+        raise ConfigError(
+            f"{type(mixer).__name__} has no logits of all pairs of tokens to add a bias to: "
+            "use Attend."
+        )

@@ -1,6 +1,6 @@
-"""Norms that compute in the precision of what they are given, and give that of their weights.
+"""Norms that compute in the dtype of their input and return the dtype of their weights.
 
-A residual stream kept in float32 beside layers in half precision passes through them exactly.
+A residual stream in float32 beside layers in half precision passes through them without rounding.
 """
 
 import torch.nn.functional as F
@@ -8,7 +8,17 @@ from torch import Tensor, nn
 
 
 class RMSNorm(nn.RMSNorm):
-    """x / √mean(x²) · weight (Zhang & Sennrich 2019, https://arxiv.org/abs/1910.07467)."""
+    """Root mean square norm, x / √mean(x²) · weight (Zhang & Sennrich 2019,
+    https://arxiv.org/abs/1910.07467).
+
+    Args:
+        normalized_shape: width of the last axis.
+        eps: added to the mean square.
+
+    Example:
+        >>> RMSNorm(2, eps=0.0)(torch.tensor([[3.0, 4.0]])).square().mean().round()
+        tensor(1., grad_fn=<RoundBackward0>)
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) → (..., D)."""
@@ -17,7 +27,17 @@ class RMSNorm(nn.RMSNorm):
 
 
 class LayerNorm(nn.LayerNorm):
-    """(x − mean) / deviation · weight + bias (Ba et al. 2016, https://arxiv.org/abs/1607.06450)."""
+    """Layer norm, (x - mean) / std · weight + bias (Ba et al. 2016,
+    https://arxiv.org/abs/1607.06450).
+
+    Args:
+        normalized_shape: width of the last axis.
+        eps: added to the variance.
+
+    Example:
+        >>> LayerNorm(2, eps=0.0)(torch.tensor([[3.0, 5.0]])).tolist()
+        [[-1.0, 1.0]]
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) → (..., D)."""

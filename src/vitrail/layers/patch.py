@@ -1,4 +1,4 @@
-"""Cutting images into patches and projecting each to a token."""
+"""Patches: cutting images into them and projecting each to a token."""
 
 import math
 
@@ -8,16 +8,30 @@ from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, DataError
 from vitrail.ops.linear import linear
+from vitrail.values import Size as Size  # models import it from here
 
-Size = int | tuple[int, ...]
-
-
-# What the axes of signals, of images, and of videos and volumes are called.
+# Names of the axes of signals, of images, and of videos and volumes.
 AXES = {1: ("length",), 2: ("height", "width"), 3: ("frames", "height", "width")}
 
 
 def to_tuple(value: Size, axes: int | tuple[int, ...] = 2) -> tuple[int, ...]:
-    """16 → (16, 16); (16, 8) stays. `axes`: how many numbers; an int takes the first."""
+    """One number per axis, from a number or from a tuple.
+
+    Args:
+        value: a number for all axes, or a number per axis.
+        axes: number of axes, or the numbers of axes that are allowed; a single value is repeated
+            for the first.
+
+    Returns:
+        A tuple with one number per axis.
+
+    Raises:
+        ConfigError: the tuple has another length, or a number is below 1.
+
+    Example:
+        >>> to_tuple(16), to_tuple((16, 8))
+        ((16, 16), (16, 8))
+    """
     axes = (axes,) if isinstance(axes, int) else axes
     values = (value,) * axes[0] if isinstance(value, int) else tuple(value)
     if len(values) not in axes or any(v < 1 for v in values):
@@ -31,14 +45,29 @@ def to_tuple(value: Size, axes: int | tuple[int, ...] = 2) -> tuple[int, ...]:
 def patch_grid(
     size: tuple[int, ...], patch: tuple[int, ...], stride: tuple[int, ...] | None = None
 ) -> tuple[int, ...]:
-    """How many patches fit on each axis. Raises `DataError` where they do not fit exactly.
+    """Number of patches per axis.
 
-    Patches that overlap, because their stride is smaller, fit any size of at least one patch; what
-    is left over at the far edges, less than a stride, is not seen.
+    Args:
+        size: pixels of the image per axis.
+        patch: pixels of a patch per axis.
+        stride: distance between patches; None for `patch`. With a smaller stride patches overlap
+            and fit any size of at least one patch; less than a stride of pixels remains unread.
+
+    Returns:
+        The grid.
+
+    Raises:
+        DataError: patches that do not overlap do not divide the image.
+
+    Example:
+        >>> patch_grid((224, 112), (16, 16))
+        (14, 7)
+        >>> patch_grid((8, 8), (4, 4), stride=(2, 2))
+        (3, 3)
     """
     if stride not in (None, patch) and all(s >= p for s, p in zip(size, patch, strict=True)):
-        every = zip(size, patch, stride, strict=True)
-        return tuple((s - p) // step + 1 for s, p, step in every)
+        axes = zip(size, patch, stride, strict=True)
+        return tuple((s - p) // step + 1 for s, p, step in axes)
     if any(s < p or s % p for s, p in zip(size, patch, strict=True)):
         nearest = " x ".join(
             str(max(p, round(s / p) * p)) for s, p in zip(size, patch, strict=True)
@@ -51,7 +80,19 @@ def patch_grid(
 
 
 def check_images(images: Tensor, channels: int, axes: int = 2) -> None:
-    """Raises `DataError` unless images are (B, channels, *size), with so many axes."""
+    """Checks the shape of a batch of images.
+
+    Args:
+        images: the batch.
+        channels: number of channels that the model takes.
+        axes: number of axes of an image, 2 for height and width.
+
+    Raises:
+        DataError: the batch is not (B, channels, *size).
+
+    Example:
+        >>> check_images(torch.zeros(1, 3, 8, 8), channels=3)
+    """
     if images.ndim != 2 + axes or images.shape[1] != channels:
         raise DataError(
             f"input of shape {tuple(images.shape)} does not fit a model for "
@@ -60,18 +101,47 @@ def check_images(images: Tensor, channels: int, axes: int = 2) -> None:
 
 
 def patchify(images: Tensor, patch: tuple[int, ...]) -> Tensor:
-    """(B, C, *size) → (B, N, C · prod(patch)): pixels of a patch in the order (C, *patch)."""
+    """Cuts images into patches that do not overlap.
+
+    Args:
+        images: (B, C, *size).
+        patch: pixels of a patch per axis.
+
+    Returns:
+        (B, N, C · prod(patch)), the pixels of a patch in the order (C, *patch).
+
+    Raises:
+        DataError: patches do not divide the images.
+
+    Example:
+        >>> patchify(torch.arange(16).view(1, 1, 4, 4), (2, 2))[0, 1]
+        tensor([2, 3, 6, 7])
+    """
     grid = patch_grid(tuple(images.shape[2:]), patch)
     dims = len(patch)
     split = [n for pair in zip(grid, patch, strict=True) for n in pair]  # gh, ph, gw, pw, ...
     x = images.reshape(*images.shape[:2], *split)
-    places = [2 + 2 * i for i in range(dims)]
+    cells = [2 + 2 * i for i in range(dims)]
     pixels = [3 + 2 * i for i in range(dims)]
-    return x.permute(0, *places, 1, *pixels).reshape(x.shape[0], math.prod(grid), -1)
+    return x.permute(0, *cells, 1, *pixels).reshape(x.shape[0], math.prod(grid), -1)
 
 
 def unpatchify(patches: Tensor, patch: tuple[int, ...], grid: tuple[int, ...]) -> Tensor:
-    """(B, N, C · prod(patch)) → (B, C, *size): the inverse of `patchify`."""
+    """Puts patches together, the inverse of `patchify`.
+
+    Args:
+        patches: (B, N, C · prod(patch)).
+        patch: pixels of a patch per axis.
+        grid: number of patches per axis.
+
+    Returns:
+        Images (B, C, *size).
+
+    Example:
+        >>> images = torch.randn(1, 3, 4, 6)
+        >>> torch.equal(unpatchify(patchify(images, (2, 2)), (2, 2), (2, 3)), images)
+        True
+    """
     dims = len(patch)
     x = patches.reshape(patches.shape[0], *grid, -1, *patch)
     order = [n for i in range(dims) for n in (1 + i, 2 + dims + i)]
@@ -80,11 +150,28 @@ def unpatchify(patches: Tensor, patch: tuple[int, ...], grid: tuple[int, ...]) -
 
 
 class PatchEmbed(nn.Module):
-    """One token for each patch (Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929).
+    """Patch embedding: one token per patch (ViT, Dosovitskiy et al. 2020,
+    https://arxiv.org/abs/2010.11929).
 
-    A convolution whose stride is its kernel and a linear layer on flattened patches are the same
-    map. The weights, (D, C, *patch), are kept once; `backend` says which of the two computes it.
-    A stride smaller than the patch makes patches overlap, and takes the convolution.
+    A convolution whose stride equals its kernel and a linear layer on flattened patches compute
+    the same. The weight has the convolution's shape (D, C, *patch); the attribute `backend`,
+    "linear" or "conv", says which of the two computes the tokens. Patches that overlap take the
+    convolution.
+
+    Args:
+        patch: pixels of a patch per axis.
+        channels: number of channels of an image.
+        dim: width of a token.
+        stride: distance between patches, at most `patch`; None for `patch`.
+        bias: whether a bias is added.
+
+    Raises:
+        ConfigError: the stride is larger than the patch.
+
+    Example:
+        >>> tokens, grid = PatchEmbed((4, 4), channels=3, dim=8)(torch.zeros(1, 3, 8, 12))
+        >>> tokens.shape, grid
+        (torch.Size([1, 6, 8]), (2, 3))
     """
 
     def __init__(
@@ -100,7 +187,10 @@ class PatchEmbed(nn.Module):
         self.patch = patch
         self.stride = stride or patch
         if any(s > p for s, p in zip(self.stride, patch, strict=True)):
-            raise ConfigError(f"stride={self.stride} skips pixels between patches of {patch}.")
+            raise ConfigError(
+                f"stride={self.stride} leaves pixels between patches of {patch} unread: "
+                "give a stride of at most the patch."
+            )
         self.channels = channels
         self.backend = "linear" if self.stride == patch else "conv"
         self.weight = nn.Parameter(torch.empty(dim, channels, *patch))
@@ -108,7 +198,7 @@ class PatchEmbed(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """LeCun normal: outputs have the inputs' variance."""
+        """Draws from LeCun's normal distribution: outputs have the variance of the inputs."""
         fan_in = self.channels * math.prod(self.patch)
         nn.init.trunc_normal_(self.weight, std=fan_in**-0.5)
         if self.bias is not None:

@@ -1,4 +1,4 @@
-"""Where those who want to look may listen."""
+"""The hook through which attention weights are recorded."""
 
 from collections.abc import Callable
 
@@ -6,14 +6,27 @@ from torch import Tensor, nn
 
 
 class RecordedMixer(nn.Module):
-    """A mixer of tokens that shows its weights when asked to.
+    """Base class of token mixers whose attention weights can be recorded.
 
-    `tap`, when set, is called in every forward with (B, heads, N, N): row i is how much token i
-    takes from each token, summing to 1, prefix tokens first. Listening never changes the output.
+    A mixer calls `recorder` in every forward, if it is set, with the weights (B, heads, N, N). Row
+    i says how much token i takes from each token; a row sums to 1, and prefix tokens come first.
+    Recording never changes the output.
+
+    Attributes:
+        recorder: function of the weights, or None.
+        head_names: names of the heads where they have names; else empty, and heads are counted.
+
+    Example:
+        >>> from vitrail.layers.attention import Attend
+        >>> mixer, shapes = Attend(), []
+        >>> mixer.recorder = lambda weights: shapes.append(weights.shape)
+        >>> _ = mixer(*torch.zeros(3, 1, 2, 5, 4))
+        >>> shapes
+        [torch.Size([1, 2, 5, 5])]
     """
 
-    head_names: tuple[str, ...] = ()  # where heads have names; else they are counted
+    head_names: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         super().__init__()
-        self.tap: Callable[[Tensor], None] | None = None
+        self.recorder: Callable[[Tensor], None] | None = None

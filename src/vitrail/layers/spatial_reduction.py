@@ -1,7 +1,4 @@
-"""Attention to a coarser map: as many queries as there are places, but fewer keys and values.
-
-Spatial reduction is PVT's (Wang et al. 2021, https://arxiv.org/abs/2102.12122).
-"""
+"""Spatial-reduction attention (PVT, Wang et al. 2021, https://arxiv.org/abs/2102.12122)."""
 
 from torch import Tensor, nn
 
@@ -10,16 +7,33 @@ from vitrail.layers.conv import StridedConvNorm
 
 
 class ReducedAttention(nn.Module):
-    """Every place of a map asks, the places of a coarser map answer.
+    """Attention with queries from a full feature map, and keys and values from a reduced one.
 
-    `reduce` makes the coarser map, (B, H, W, D) → (B, h, w, D), of the same width; a module that
-    changes nothing makes this plain self-attention, which then takes sequences too.
+    Args:
+        dim: number of channels.
+        heads: number of heads, a divisor of `dim`.
+        reduce: module from the map (B, H, W, D) to a coarser one (B, h, w, D). With `nn.Identity`
+            this is self-attention, which takes sequences (B, N, D) too.
+        dropout: dropout rate of the attention weights and of the output.
+
+    Raises:
+        ConfigError: `heads` does not divide `dim`.
+
+    Example:
+        >>> mixer = ReducedAttention(8, heads=2, reduce=spatial_reduction(8, 2))
+        >>> mixer(torch.zeros(1, 4, 4, 8)).shape
+        torch.Size([1, 4, 4, 8])
     """
 
     def __init__(self, dim: int, heads: int, reduce: nn.Module, dropout: float = 0.0) -> None:
         super().__init__()
         self.reduce = reduce
         self.attention = CrossAttention(dim, heads, dropout=dropout)
+
+    @property
+    def last_linear(self) -> nn.Linear:
+        """The linear layer whose output, after dropout, is the module's."""
+        return self.attention.last_linear
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, H, W, D) → (B, H, W, D)."""
@@ -29,5 +43,20 @@ class ReducedAttention(nn.Module):
 
 
 def spatial_reduction(dim: int, ratio: int, norm_eps: float = 1e-5) -> nn.Module:
-    """Patches of `ratio` × `ratio` places, each projected to one; of ratio 1, the map as it is."""
-    return StridedConvNorm(dim, dim, ratio, ratio, norm_eps=norm_eps) if ratio > 1 else nn.Identity()
+    """PVT's reduction of a feature map: a strided convolution and a LayerNorm.
+
+    Args:
+        dim: number of channels.
+        ratio: side of the patches, ratio × ratio cells, that are projected to one cell each.
+        norm_eps: epsilon of the LayerNorm.
+
+    Returns:
+        A module from (B, H, W, D) to (B, H / ratio, W / ratio, D); `nn.Identity` for a ratio of 1.
+
+    Example:
+        >>> spatial_reduction(8, 2)(torch.zeros(1, 4, 4, 8)).shape
+        torch.Size([1, 2, 2, 8])
+    """
+    if ratio == 1:
+        return nn.Identity()
+    return StridedConvNorm(dim, dim, ratio, ratio, norm_eps=norm_eps)

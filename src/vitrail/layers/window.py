@@ -1,7 +1,7 @@
-"""Windows of a map: cutting it into them, putting them together, shifting them.
+"""Windows of a feature map: partitioning, merging, shifting.
 
-Windows that lie side by side are Swin's (Liu et al. 2021, https://arxiv.org/abs/2103.14030);
-windows whose places are spread evenly over the map are MaxViT's grids (Tu et al. 2022,
+Windows of neighboring cells are Swin's (Liu et al. 2021, https://arxiv.org/abs/2103.14030);
+windows whose cells are spread evenly over the map are MaxViT's grid attention (Tu et al. 2022,
 https://arxiv.org/abs/2204.01697).
 """
 
@@ -13,10 +13,22 @@ Window = tuple[int, ...]  # (rows, columns)
 
 
 def partition(x: Tensor, window: Window, *, spread: bool = False) -> Tensor:
-    """A map (B, H, W, D) → its windows (B · windows, h · w, D), row by row.
+    """Partitions a feature map into windows.
 
-    `window` (h, w) divides (H, W). `spread`: a window takes every (H / h)-th row and (W / w)-th
-    column instead of neighbours.
+    Args:
+        x: (B, H, W, D).
+        window: (h, w), rows and columns of a window, divisors of H and W.
+        spread: whether a window holds every (H / h)-th row and (W / w)-th column, instead of
+            neighboring cells.
+
+    Returns:
+        (B · windows, h · w, D), windows and their cells row by row.
+
+    Example:
+        >>> partition(torch.arange(16).view(1, 4, 4, 1), (2, 2))[0].flatten()
+        tensor([0, 1, 4, 5])
+        >>> partition(torch.arange(16).view(1, 4, 4, 1), (2, 2), spread=True)[0].flatten()
+        tensor([ 0,  2,  8, 10])
     """
     h, w = window
     if spread:
@@ -29,7 +41,22 @@ def partition(x: Tensor, window: Window, *, spread: bool = False) -> Tensor:
 def unpartition(
     windows: Tensor, window: Window, size: tuple[int, ...], *, spread: bool = False
 ) -> Tensor:
-    """Windows (B · windows, h · w, D) → the map (B, *size, D): the inverse of `partition`."""
+    """Merges windows into the feature map that `partition` cut them from.
+
+    Args:
+        windows: (B · windows, h · w, D).
+        window: (h, w).
+        size: (H, W) of the map.
+        spread: as in `partition`.
+
+    Returns:
+        (B, H, W, D).
+
+    Example:
+        >>> x = torch.randn(2, 4, 6, 8)
+        >>> torch.equal(unpartition(partition(x, (2, 3)), (2, 3), (4, 6)), x)
+        True
+    """
     rows, columns = size[0] // window[0], size[1] // window[1]
     x = windows.unflatten(1, window).unflatten(0, (-1, rows, columns))
     x = x.permute(0, 3, 1, 4, 2, 5) if spread else x.transpose(2, 3)
@@ -37,16 +64,39 @@ def unpartition(
 
 
 def pad_to(x: Tensor, multiple: Window) -> Tensor:
-    """A map (B, H, W, D) with zeros below and on the right, up to multiples of `multiple`."""
-    below, right = (-side % m for side, m in zip(x.shape[1:3], multiple, strict=True))
-    return F.pad(x, (0, 0, 0, right, 0, below)) if below or right else x
+    """Pads a feature map with zeros at the bottom and on the right.
+
+    Args:
+        x: (B, H, W, D).
+        multiple: (h, w), of which the padded height and width are multiples.
+
+    Returns:
+        The smallest such map; `x` itself if its size is a multiple already.
+
+    Example:
+        >>> pad_to(torch.zeros(1, 5, 6, 8), (4, 3)).shape
+        torch.Size([1, 8, 6, 8])
+    """
+    bottom, right = (-side % m for side, m in zip(x.shape[1:3], multiple, strict=True))
+    return F.pad(x, (0, 0, 0, right, 0, bottom)) if bottom or right else x
 
 
 class WindowAttention(nn.Module):
-    """Attention within each window of a map, or of one padded with zeros where they do not fit.
+    """Attention within each window of a feature map.
 
-    `attention` takes windows (B · windows, h · w, D), and `bias`, if it is there, is a module whose
-    output is added to the logits. `spread` is `partition`'s.
+    A map that windows do not divide is padded with zeros, and cropped again.
+
+    Args:
+        attention: module from windows (B · windows, h · w, D) to the same shape.
+        window: (h, w).
+        spread: as in `partition`.
+        bias: module called without arguments, whose output (heads, h · w, h · w) `attention`
+            receives as `bias`; None for no bias.
+
+    Example:
+        >>> from vitrail.layers.attention import Attention
+        >>> WindowAttention(Attention(8, heads=2), (2, 2))(torch.zeros(1, 5, 4, 8)).shape
+        torch.Size([1, 5, 4, 8])
     """
 
     def __init__(
@@ -61,6 +111,11 @@ class WindowAttention(nn.Module):
         self.attention, self.bias = attention, bias
         self.window, self.spread = window, spread
 
+    @property
+    def last_linear(self) -> nn.Linear | None:
+        """The linear layer whose output, after dropout, is the module's; None if unknown."""
+        return getattr(self.attention, "last_linear", None)
+
     def forward(self, x: Tensor) -> Tensor:
         """x (B, H, W, D) → (B, H, W, D)."""
         height, width = x.shape[1:3]
@@ -73,16 +128,26 @@ class WindowAttention(nn.Module):
 
 
 def shift_mask(size: tuple[int, ...], window: Window, shift: Window) -> Tensor:
-    """Which places of a shifted window were neighbours before: (windows, h · w, h · w).
+    """Mask of Swin's shifted windows, for a map that was rolled by `-shift`.
 
-    0 for those, -inf for those that a map of `size`, rolled by -shift, brought together from
-    opposite edges. To be added to logits.
+    Args:
+        size: (H, W) of the map.
+        window: (h, w), divisors of H and W.
+        shift: rows and columns by which the map was rolled.
+
+    Returns:
+        (windows, h · w, h · w), to be added to the logits: 0 for two cells that were neighbors
+        before, -inf for two that rolling brought together from opposite edges.
+
+    Example:
+        >>> shift_mask((2, 2), (2, 2), (1, 0))[0, 0].tolist()
+        [0.0, 0.0, -inf, -inf]
     """
-    parts = []
+    regions = []
     for side, w, s in zip(size, window, shift, strict=True):
-        place = torch.arange(side)
-        parts.append((place >= side - w).int() + (place >= side - s).int())
-    regions = (3 * parts[0][:, None] + parts[1])[None, :, :, None]
-    labels = partition(regions, window).squeeze(-1)
-    apart = labels[:, :, None] != labels[:, None, :]
-    return torch.zeros(apart.shape).masked_fill(apart, -torch.inf)
+        index = torch.arange(side)
+        regions.append((index >= side - w).int() + (index >= side - s).int())
+    region = (3 * regions[0][:, None] + regions[1])[None, :, :, None]
+    labels = partition(region, window).squeeze(-1)
+    separate = labels[:, :, None] != labels[:, None, :]
+    return torch.zeros(separate.shape).masked_fill(separate, -torch.inf)

@@ -181,7 +181,7 @@ class LeViT(PyramidBackbone):
         cls, dist = (
             nn.Sequential(nn.BatchNorm1d(width), nn.Linear(width, num_classes)) for _ in range(2)
         )
-        return DistillationHeads(cls, dist, apart=False)
+        return DistillationHeads(cls, dist)
 
     def weights_for(self, other: Backbone) -> dict[str, Tensor]:
         """The weights for `other`, this model at another image_size: tables resampled."""

@@ -21,6 +21,7 @@ by √d, as the paper's source does (ViT-22B, https://arxiv.org/abs/2302.05442).
 the query is added to what it finds, and no MLP follows.
 """
 
+import functools
 import itertools
 import math
 from collections import abc
@@ -77,7 +78,7 @@ class PackedAttention(nn.Module):
         else:
             own = pack if context is None else pack.single()
             parts = ((own, q[0]), (pack, k[0]), (pack, v[0]))
-            seen = attend_within(self.attend, parts, q.is_cuda and self.attend.tap is None)[None]
+            seen = attend_within(self.attend, parts, q.is_cuda and self.attend.recorder is None)[None]
         return self.dropout(self.proj(seen.flatten(2)))
 
 
@@ -159,8 +160,7 @@ class NaViT(SequenceBackbone):
                 dim,
                 PackedAttention(dim, heads, dropout),
                 Mlp(dim, mlp_dim, dropout),
-                norm_eps=norm_eps,
-                norm_bias=False,
+                norm=functools.partial(nn.LayerNorm, eps=norm_eps, bias=False),
             )
             for _ in range(depth)
         )

@@ -23,7 +23,7 @@ from vitrail.errors import check_choice
 from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.conv import DepthwiseConv
-from vitrail.layers.heads import DistillationHeads
+from vitrail.layers.heads import TokenDistillationHeads
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import resize_positions
@@ -147,7 +147,7 @@ class PiT(PyramidBackbone):
         """A linear head, or two for "both"; no classes, no head."""
         if num_classes and self.pool_kind == "both":
             cls, dist = (nn.Linear(self.dim[-1], num_classes) for _ in range(2))
-            return DistillationHeads(cls, dist, apart=True)
+            return TokenDistillationHeads(cls, dist)
         return super().make_head(num_classes)
 
 
