@@ -13,9 +13,9 @@ from tests.train.tiny import tiny
 from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.hub.load import at_size
 from vitrail.layers.position import resize_positions, rotate, rotation, sincos_positions
-from vitrail.lens.features import pca_colours
+from vitrail.lens.features import pca_colors
 from vitrail.lens.plots import panels
-from vitrail.lens.record import AttentionTrace
+from vitrail.lens.record import trace_attention
 from vitrail.lens.shapes import shapes
 from vitrail.train.factory import build_model, open_datasets
 
@@ -119,10 +119,10 @@ def test_rotations_make_attention_relative(grid: tuple[int, ...], head_dim: int)
 def test_lens_sees_every_grid_and_draws_the_flat(keywords: dict[str, Any]) -> None:
     model = small("ViT", **keywords)
     images = torch.randn(2, 3, *model.image_size)
-    look = AttentionTrace(model, images)
+    look = trace_attention(model, images)
     assert look.attention[0].shape == (2, 2, *model.grid)
     assert look.rollout.shape == (2, *model.grid)
-    assert pca_colours(look.features).shape == (2, *model.grid, 3)
+    assert pca_colors(look.features).shape == (2, *model.grid, 3)
     assert shapes(model)[0].shape == " x ".join(map(str, images.shape[1:]))
     with pytest.raises(TierError, match="only flat images are drawn"):
         panels(torch.zeros(3, 16, 16, dtype=torch.uint8), look)
@@ -134,9 +134,9 @@ def test_what_looks_at_frames_one_by_one_gives_no_map_of_all() -> None:
         videos = torch.randn(2, 3, *model.image_size)
         with vitrail.record(model) as maps:
             model(videos)
-        assert maps[0].shape[0] == 2 * 2  # a frame each
-        with pytest.raises(TierError, match="at a time, not at all of the grid 2 x 2 x 2"):
-            AttentionTrace(model, videos)
+        assert next(iter(maps.values())).shape[0] == 2 * 2  # one sequence per frame
+        with pytest.raises(TierError, match="not to all tokens of the grid 2 x 2 x 2"):
+            trace_attention(model, videos)
 
 
 @pytest.mark.parametrize(

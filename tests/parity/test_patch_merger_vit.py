@@ -6,7 +6,7 @@ from vit_pytorch.vit_with_patch_merger import ViT as TheirPatchMergerViT
 
 from tests.models.small import small
 from vitrail.errors import ConfigError, TierError
-from vitrail.lens.record import AttentionTrace
+from vitrail.lens.record import trace_attention
 from vitrail.models.patch_merger_vit import PatchMergerViT
 
 SIZES = {
@@ -45,8 +45,8 @@ def test_merged_tokens_are_no_map() -> None:
     assert model.features(images).to_map().shape == (2, 5, 32)
     with pytest.raises(TierError, match="needs every patch"):
         model.encode(model.embed(images).take(torch.zeros(2, 3, dtype=torch.long)))
-    with pytest.raises(TierError, match="in one, 5 look at 24 others"):
-        AttentionTrace(model, images)
+    with pytest.raises(TierError, match="5 queries attend to 24 keys"):
+        trace_attention(model, images)
     for wrong in ({"merge_after": 0}, {"merge_after": 5}, {"tokens": 0}):
         with pytest.raises(ConfigError, match="at least 1 of both"):
             small("PatchMergerViT", depth=4, **wrong)

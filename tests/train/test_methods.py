@@ -14,7 +14,7 @@ from tests.train.tiny import tiny
 from vitrail.data.registry import open_dataset
 from vitrail.errors import ConfigError, LoadError
 from vitrail.hub.method_folder import load_method
-from vitrail.lens.report import write_report
+from vitrail.lens.report_page import write_report
 from vitrail.train import trainer
 from vitrail.train.config import RunConfig, make_config
 from vitrail.train.factory import open_datasets

@@ -1,1 +1,1 @@
-"""Looking inside: attention, features, shapes, and pages that show them."""
+"""Looking inside a model: attention, rollout, features as colors, shapes, figures, reports."""

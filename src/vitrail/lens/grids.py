@@ -1,4 +1,4 @@
-"""Pictures of what a method has learned so far, each one array for a board or a page."""
+"""Figures of what a method has learned so far, each one array for a board or a page."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,64 +8,97 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vitrail.lens.theme import LIGHT
-from vitrail.lens.plots import as_picture, enlarge, heat
+from vitrail.lens.pictures import enlarge, heat_map, tiles, to_picture
 from vitrail.lens.record import AttentionTrace
+from vitrail.lens.theme import LIGHT
 
-SIDE, GAP = 112, 4  # pixels: of a small image enlarged, between two
-CELL = 0.55  # inches: of a number in a matrix
-LONGEST = 28  # characters of a caption that are shown
-
-
-def tiles(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """Rows of equal pictures (H, W, 3) within 0..1 as one, uint8, on white."""
-    lines = []
-    for row in rows:
-        framed = [np.pad(p, ((0, GAP), (0, GAP), (0, 0)), constant_values=1.0) for p in row]
-        lines.append(np.concatenate(framed, axis=1))
-    whole = np.concatenate(lines, axis=0)[:-GAP, :-GAP]
-    return (whole * 255).round().astype(np.uint8)
+IMAGE_SIZE = 112  # pixels that an image has at least
+CELL = 0.55  # inches of a matrix cell with a number
+CAPTION_LENGTH = 28  # characters of a caption that are drawn
 
 
-def reconstructions(pictures: Tensor) -> np.ndarray:
-    """uint8 (3, B, C, H, W), given, masked and rebuilt, in three rows."""
-    return tiles([[as_picture(enlarge(image, SIDE)) for image in row] for row in pictures.cpu()])
+def reconstruction_grid(images: Tensor) -> np.ndarray:
+    """Rows of images, such as the original, what is visible of it, and its reconstruction.
+
+    Args:
+        images: uint8 (rows, B, C, H, W).
+
+    Returns:
+        uint8 (height, width, 3).
+
+    Example:
+        >>> reconstruction_grid(torch.zeros(3, 2, 1, 8, 8, dtype=torch.uint8)).shape
+        (344, 228, 3)
+    """
+    return tiles([[to_picture(enlarge(i, IMAGE_SIZE)) for i in row] for row in images.cpu()])
 
 
-def attention(images: Tensor, look: AttentionTrace) -> np.ndarray:
-    """Images uint8 (B, C, H, W), and below each where the last layer looks, mean of heads."""
-    shown = [enlarge(image, SIDE) for image in images.cpu()]
-    maps = look.attention[-1].mean(1)
-    glowing = [heat(image, weights) for image, weights in zip(shown, maps, strict=True)]
-    return tiles([[as_picture(image) for image in shown], glowing])
+def attention_grid(images: Tensor, trace: AttentionTrace) -> np.ndarray:
+    """A row of images, and below each the last layer's attention, the mean of its heads.
+
+    Args:
+        images: uint8 (B, C, H, W).
+        trace: attention of the same images.
+
+    Returns:
+        uint8 (height, width, 3).
+
+    Example:
+        >>> from vitrail.lens.record import trace_attention
+        >>> model = vitrail.ViT(image_size=8, patch_size=4, dim=8, depth=1, heads=2, num_classes=2)
+        >>> images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+        >>> attention_grid(images, trace_attention(model, images.float())).shape
+        (228, 228, 3)
+    """
+    enlarged = [enlarge(image, IMAGE_SIZE) for image in images.cpu()]
+    weights = trace.attention[-1].mean(1)
+    heat = [heat_map(image, row) for image, row in zip(enlarged, weights, strict=True)]
+    return tiles([[to_picture(image) for image in enlarged], heat])
 
 
-def similarity(images: Tensor, captions: Sequence[str], cosines: Tensor) -> np.ndarray:
-    """Images uint8 (B, C, H, W) down, captions (T) across, cosines (B, T) between them."""
+def similarity_matrix(images: Tensor, captions: Sequence[str], cosines: Tensor) -> np.ndarray:
+    """A matrix of cosine similarities, images down and captions across.
+
+    Args:
+        images: uint8 (B, C, H, W).
+        captions: one per column, T of them; long ones are cut.
+        cosines: (B, T).
+
+    Returns:
+        uint8 (height, width, 3).
+
+    Example:
+        >>> images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+        >>> similarity_matrix(images, ["a cat", "a dog"], torch.eye(2)).shape[2]
+        3
+    """
     values = cosines.detach().float().cpu().numpy()
-    told = [c if len(c) <= LONGEST else f"{c[: LONGEST - 1]}…" for c in captions]
-    head = 0.35 + 0.06 * max(map(len, told))  # inches, for captions that lean
+    limit = CAPTION_LENGTH
+    labels = [c if len(c) <= limit else f"{c[: limit - 1]}…" for c in captions]
+    head = 0.35 + 0.06 * max(map(len, labels))  # inches, for captions at an angle
     height = head + CELL * len(images)
     figure = Figure(figsize=(2.2 + CELL * len(captions), height), dpi=110)
     canvas = FigureCanvasAgg(figure)
     axis = figure.add_axes((0.12, 0.02, 0.8, 0.98 - head / height))
     axis.imshow(values, cmap="Blues", aspect="auto")
     middle = (values.max() + values.min()) / 2
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
     for row, column in np.ndindex(*values.shape):
         value = values[row, column]
-        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
         ink = "white" if value > middle else LIGHT["ink"]
         axis.text(column, row, f"{value:.2f}", color=ink, **style)
     axis.xaxis.tick_top()
-    axis.set_xticks(range(len(told)), told, rotation=40, ha="left", fontsize=9, parse_math=False)
+    axis.set_xticks(
+        range(len(labels)), labels, rotation=40, ha="left", fontsize=9, parse_math=False
+    )
     axis.set_yticks([])
     axis.spines[:].set_visible(False)
     box = axis.get_position()
-    each = box.height / len(images)
+    row_height = box.height / len(images)
     for number, image in enumerate(images.cpu()):
-        place = (0.01, box.y1 - (number + 0.95) * each, 0.1, 0.9 * each)
-        thumb = figure.add_axes(place)
-        thumb.imshow(as_picture(image))
-        thumb.axis("off")
+        bounds = (0.01, box.y1 - (number + 0.95) * row_height, 0.1, 0.9 * row_height)
+        thumbnail = figure.add_axes(bounds)
+        thumbnail.imshow(to_picture(image))
+        thumbnail.axis("off")
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

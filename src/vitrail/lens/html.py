@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 
 from vitrail import __version__
 from vitrail.files import atomic_write
-from vitrail.lens.theme import DARK, LIGHT, themed, variables
-from vitrail.lens.plots import Panel, columns
+from vitrail.lens.plots import Panel, columns_per_row
+from vitrail.lens.theme import DARK, LIGHT, css_variables, with_variables
+from vitrail.messages import _
 
 THEMES = f"""
-:root {{ {variables(LIGHT)} }}
-@media (prefers-color-scheme: dark) {{ :root {{ color-scheme: dark; {variables(DARK)} }} }}
+:root {{ {css_variables(LIGHT)} }}
+@media (prefers-color-scheme: dark) {{ :root {{ color-scheme: dark; {css_variables(DARK)} }} }}
 """
 STYLE = """
 * { box-sizing: border-box; }
@@ -43,7 +44,7 @@ a { color: var(--glass); }
   gap: 10px; }
 .plot { border: 1px solid var(--line); border-radius: 8px; padding: 10px; background: var(--card); }
 .plot svg { width: 100%; height: auto; display: block; } .plot text { font-family: inherit; }
-.sides { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(470px, 100%), 1fr));
+.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(470px, 100%), 1fr));
   gap: 0 44px; align-items: start; }
 .strip { display: grid; grid-template-columns: repeat(var(--across), minmax(0, 1fr)); gap: 8px;
   margin-bottom: 10px; }
@@ -61,10 +62,10 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 .list th { font-weight: 400; color: var(--quiet); text-align: left; padding: 0 14px 4px 0; }
 .list .number { text-align: right; white-space: nowrap; }
 .bar { display: block; width: 100%; min-width: 70px; height: 9px; border-radius: 2px;
-  background: linear-gradient(90deg, var(--glass) var(--part), var(--line) var(--part)); }
+  background: linear-gradient(90deg, var(--glass) var(--fraction), var(--line) var(--fraction)); }
 .matrix { font-size: 12px; } .matrix td { min-width: var(--cell); height: var(--cell);
   text-align: center; padding: 0 2px; border: 1px solid var(--card);
-  background: color-mix(in srgb, var(--tone, var(--line)) var(--part, 35%), var(--card)); }
+  background: color-mix(in srgb, var(--tone, var(--line)) var(--fraction, 35%), var(--card)); }
 .matrix th { font-weight: 400; text-align: right; padding: 0 8px 0 0; white-space: nowrap; }
 .matrix thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left;
   padding: 8px 0 0; vertical-align: middle; }
@@ -75,61 +76,168 @@ footer { margin: 48px 0 30px; color: var(--quiet); font-size: 13px; }
 """
 
 
-def text(value: Any) -> str:
-    """Escaped for HTML."""
+def escape(value: Any) -> str:
+    """Text in which the characters that mean something in HTML are escaped.
+
+    Args:
+        value: anything, as `str` writes it.
+
+    Returns:
+        HTML.
+
+    Example:
+        >>> escape("a < b")
+        'a &lt; b'
+    """
     return html.escape(str(value))
 
 
-def paragraph(words: str, kind: str = "") -> str:
-    """A paragraph of plain text; kind: "quiet" or "note"."""
-    return f'<p class="{kind}">{text(words)}</p>' if kind else f"<p>{text(words)}</p>"
+def paragraph(text: str, style: str = "") -> str:
+    """A paragraph of plain text.
+
+    Args:
+        text: plain text, which is escaped.
+        style: "quiet" for grey, "note" for a marked one, "" for neither.
+
+    Returns:
+        HTML.
+
+    Example:
+        >>> paragraph("a < b", "quiet")
+        '<p class="quiet">a &lt; b</p>'
+    """
+    return f'<p class="{style}">{escape(text)}</p>' if style else f"<p>{escape(text)}</p>"
 
 
 def section(title: str, *parts: str, level: int = 2) -> str:
-    """A heading and what stands under it."""
-    return f"<h{level}>{text(title)}</h{level}>\n" + "\n".join(parts)
+    """A heading and the parts below it.
+
+    Args:
+        title: plain text of the heading.
+        parts: HTML below the heading.
+        level: 1 for the largest heading.
+
+    Returns:
+        HTML.
+
+    Example:
+        >>> section("Curves", "<p>x</p>")
+        '<h2>Curves</h2>\\n<p>x</p>'
+    """
+    return f"<h{level}>{escape(title)}</h{level}>\n" + "\n".join(parts)
 
 
-def sides(*parts: str) -> str:
-    """Parts side by side, or under each other on narrow screens."""
-    return f'<div class="sides">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
+def side_by_side(*parts: str) -> str:
+    """Parts in columns, or one below the other on narrow screens.
+
+    Args:
+        parts: HTML of each column.
+
+    Returns:
+        HTML.
+
+    Example:
+        >>> side_by_side("a", "b")
+        '<div class="columns"><div>a</div><div>b</div></div>'
+    """
+    return f'<div class="columns">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
 
 
-def figures(pairs: Sequence[tuple[str, str]]) -> str:
-    """Headline figures: (value, what it is)."""
-    cells = (f'<div class="figure"><b>{text(v)}</b><span>{text(k)}</span></div>' for v, k in pairs)
+def headline(figures: Sequence[tuple[str, str]]) -> str:
+    """The most important numbers, large.
+
+    Args:
+        figures: (value, what it is) of each.
+
+    Returns:
+        HTML.
+
+    Example:
+        >>> "<b>98 %</b><span>accuracy</span>" in headline([("98 %", "accuracy")])
+        True
+    """
+    cells = (
+        f'<div class="figure"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
+        for value, name in figures
+    )
     return f'<div class="figures">{"".join(cells)}</div>'
 
 
-def charts(drawn: Sequence[Figure]) -> str:
-    """Charts side by side."""
-    return f'<div class="charts">{"".join(map(svg, drawn))}</div>'
+def charts(figures: Sequence[Figure]) -> str:
+    """Charts side by side.
+
+    Args:
+        figures: matplotlib figures in `LIGHT` colors.
+
+    Returns:
+        HTML.
+
+    Example:
+        >>> charts([Figure(figsize=(1, 1))]).count("<svg")
+        1
+    """
+    return f'<div class="charts">{"".join(map(inline_svg, figures))}</div>'
 
 
-def svg(figure: Figure) -> str:
-    """A matplotlib figure in `LIGHT` colours as inline SVG: crisp at any size, in both themes."""
+def inline_svg(figure: Figure) -> str:
+    """A matplotlib figure as inline SVG, which is crisp at any size and follows the theme.
+
+    Args:
+        figure: a figure in `LIGHT` colors.
+
+    Returns:
+        HTML.
+
+    Example:
+        >>> inline_svg(Figure(figsize=(1, 1))).startswith('<div class="plot"><svg')
+        True
+    """
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "vitrail"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     drawing = buffer.getvalue()
-    return f'<div class="plot">{themed(drawing[drawing.index("<svg") :])}</div>'
+    return f'<div class="plot">{with_variables(drawing[drawing.index("<svg") :])}</div>'
 
 
-def strip(panels: Sequence[Panel], least: int = 4) -> str:
-    """Pictures with captions side by side, in even rows; `least` keeps a few from growing huge."""
+def panel_row(panels: Sequence[Panel], minimum: int = 4) -> str:
+    """Pictures with captions in rows of about equal length.
+
+    Args:
+        panels: the pictures, at least one.
+        minimum: columns at least, so that a few pictures do not become huge.
+
+    Returns:
+        HTML.
+
+    Example:
+        >>> panel_row([Panel("black", np.zeros((4, 4, 3)))]).count("<figcaption>black")
+        1
+    """
     cells = (
-        f"<figure>{picture(panel.pixels, panel.caption)}"
-        f"<figcaption>{text(panel.caption)}</figcaption></figure>"
+        f"<figure>{image_tag(panel.pixels, panel.caption)}"
+        f"<figcaption>{escape(panel.caption)}</figcaption></figure>"
         for panel in panels
     )
-    across = columns(len(panels), least)
+    across = columns_per_row(len(panels), minimum)
     return f'<div class="strip" style="--across:{across}">{"".join(cells)}</div>'
 
 
-def picture(pixels: Any, words: str, most: int = 448) -> str:
-    """(H, W, 3) or (H, W) within 0..1, or uint8, as an inline image; small ones keep their pixels.
+def image_tag(pixels: Any, alt: str, max_size: int = 448) -> str:
+    """An image whose data is in the page.
 
-    words: what it shows, for those who cannot see it.
+    Images of at most 64 pixels are stored without loss and drawn with sharp pixels.
+
+    Args:
+        pixels: (H, W, 3) or (H, W), floats within 0..1 or uint8.
+        alt: what the image shows, for those who cannot see it.
+        max_size: pixels of the longer side; larger images are reduced.
+
+    Returns:
+        HTML.
+
+    Example:
+        >>> image_tag(np.zeros((4, 4, 3)), "black")[:39]
+        '<img class="small" alt="black" src="dat'
     """
     from PIL import Image
 
@@ -138,23 +246,40 @@ def picture(pixels: Any, words: str, most: int = 448) -> str:
         pixels = (pixels * 255).round().astype(np.uint8)
     image = Image.fromarray(pixels)
     small = max(image.size) <= 64
-    image.thumbnail((most, most))
+    image.thumbnail((max_size, max_size))
     codes = [_webp(image, lossless=small)]
     if not small and max(image.size) <= 256:  # enlarged pixels are often smaller when exact
         codes.append(_webp(image, lossless=True))
     data = base64.b64encode(min(codes, key=len)).decode()
-    kind = ' class="small"' if small else ""
-    return f'<img{kind} alt="{text(words)}" src="data:image/webp;base64,{data}">'
+    style = ' class="small"' if small else ""
+    return f'<img{style} alt="{escape(alt)}" src="data:image/webp;base64,{data}">'
 
 
-def write(path: Path, title: str, subtitle: str, body: Sequence[str]) -> Path:
-    """Writes a page, whole or not at all."""
+def write_page(path: Path, title: str, subtitle: str, body: Sequence[str]) -> Path:
+    """Writes a page, so that the file is whole or not there.
+
+    Args:
+        path: the file to write.
+        title: plain text.
+        subtitle: plain text.
+        body: HTML of the parts.
+
+    Returns:
+        The path.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_page(folder / "x.html", "Title", "Subtitle", []).name
+        'x.html'
+    """
+    footer = _("Made by Vitrail {version}.").format(version=__version__)
     page = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<!doctype html>\n<html lang="{_("en")}"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{text(title)}</title><style>{THEMES}{STYLE}</style></head>\n<body>"
-        f'<header><div><h1>{text(title)}</h1><p class="quiet">{text(subtitle)}</p></div></header>'
-        f"<main>\n{chr(10).join(body)}\n<footer>Made by Vitrail {__version__}.</footer></main>"
+        f"<title>{escape(title)}</title><style>{THEMES}{STYLE}</style></head>\n<body>"
+        f'<header><div><h1>{escape(title)}</h1><p class="quiet">{escape(subtitle)}</p></div>'
+        f"</header><main>\n{chr(10).join(body)}\n<footer>{escape(footer)}</footer></main>"
         "</body></html>\n"
     )
     atomic_write(path, page)

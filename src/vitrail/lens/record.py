@@ -1,120 +1,286 @@
-"""Recording where the tokens of a model look: attention, or what a scan carries over."""
+"""Recording attention weights, and the contribution of each token to a scan's output."""
 
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.recording import RecordedMixer
-from vitrail.lens.rollout import follow
+from vitrail.lens.rollout import extend_rollout
 from vitrail.models.base import Backbone, Features
 
-SHOWN = 5  # stages side by side
-Maps = dict[int, Tensor]  # layer → weights (B, heads, N, N): row i is where token i looks
+MAX_STAGES = 5  # more blocks than this are represented by four of them
+
+LayerKey = int | str  # index of a block, or path of a module
+Maps = dict[LayerKey, Tensor]  # attention weights (B, heads, N, N); row i belongs to query i
+Recorder = Callable[[Tensor], None]
 
 
-def taps(model: nn.Module) -> list[RecordedMixer]:
-    """The mixers that show where tokens look, in order. Raises `TierError` if there are none."""
-    found = [module for module in model.modules() if isinstance(module, RecordedMixer)]
-    if not found:
+def recorded_mixers(model: nn.Module) -> dict[LayerKey, RecordedMixer]:
+    """The token mixers of a model whose weights can be recorded, in the order of its modules.
+
+    Args:
+        model: any module.
+
+    Returns:
+        The mixers by key. Where each of the model's `blocks` holds at most one mixer, the key is
+        the index of the block. Otherwise, and for mixers outside `blocks`, it is the path of the
+        module, such as "blocks.0.blocks.1.attention".
+
+    Raises:
+        TierError: there are none.
+
+    Example:
+        >>> model = vitrail.ViT(image_size=8, patch_size=4, dim=8, depth=2, heads=2, num_classes=2)
+        >>> list(recorded_mixers(model))
+        [0, 1]
+    """
+    paths = {path: m for path, m in model.named_modules() if isinstance(m, RecordedMixer)}
+    if not paths:
         raise TierError(f"{type(model).__name__} has no attention to record.")
-    return found
+    blocks = [path.split(".")[1] for path in paths if path.startswith("blocks.")]
+    if len(set(blocks)) < len(blocks):
+        return dict(paths)
+    return {
+        int(path.split(".")[1]) if path.startswith("blocks.") else path: mixer
+        for path, mixer in paths.items()
+    }
+
+
+class _Recorders:
+    """Several recorders of one mixer, called one after the other."""
+
+    def __init__(self, recorders: Sequence[Recorder]) -> None:
+        self.recorders = tuple(recorders)
+
+    def __call__(self, weights: Tensor) -> None:
+        for recorder in self.recorders:
+            recorder(weights)
+
+
+def _recorders(mixer: RecordedMixer) -> tuple[Recorder, ...]:
+    """The recorders that are attached to a mixer."""
+    if mixer.recorder is None:
+        return ()
+    return mixer.recorder.recorders if isinstance(mixer.recorder, _Recorders) else (mixer.recorder,)
+
+
+def _attach(mixer: RecordedMixer, recorders: Sequence[Recorder]) -> None:
+    """Makes these the recorders of a mixer."""
+    mixer.recorder = (
+        (recorders[0] if recorders else None) if len(recorders) < 2 else _Recorders(recorders)
+    )
 
 
 @contextlib.contextmanager
-def tapped(
-    model: nn.Module, see: Callable[[int, Tensor], None], layers: Sequence[int] | None = None
+def recording(
+    model: nn.Module,
+    recorder: Callable[[LayerKey, Tensor], None],
+    layers: Sequence[LayerKey] | None = None,
 ) -> Iterator[None]:
-    """While inside, every attention layer of a forward calls see(layer, weights (B, heads, N, N)).
+    """Within the context, every attention layer of a forward calls `recorder(key, weights)`.
 
-    Nothing is kept, so memory holds one layer's weights at a time; `record` keeps them. Earlier
-    taps come back at the end, after an exception too. Raises `TierError` for a model that has no
-    mixer with a tap, `ConfigError` for a layer that is not there.
+    Nothing is kept, so memory holds one layer's weights at a time; `record` keeps them. Contexts
+    nest, and may end in any order, also by an exception: each removes its own recorder only.
+
+    Args:
+        model: the model whose layers are recorded.
+        recorder: function of the layer's key (see `recorded_mixers`) and its weights (B, heads, N,
+            N), which are detached.
+        layers: layers to record: their positions in `recorded_mixers`, negative ones count from
+            the end, or their paths. None: all.
+
+    Returns:
+        A context manager.
+
+    Raises:
+        TierError: the model has no layer that can be recorded.
+        ConfigError: a layer does not exist.
+
+    Example:
+        >>> model = vitrail.ViT(image_size=8, patch_size=4, dim=8, depth=2, heads=2, num_classes=2)
+        >>> shapes = {}
+        >>> with recording(model, lambda key, weights: shapes.update({key: tuple(weights.shape)})):
+        ...     logits = model(torch.zeros(1, 3, 8, 8))
+        >>> shapes
+        {0: (1, 2, 5, 5), 1: (1, 2, 5, 5)}
     """
-    mixers = taps(model)
-    chosen = range(len(mixers)) if layers is None else pick(layers, len(mixers), "attention layer")
-    before = [mixer.tap for mixer in mixers]
+    mixers = recorded_mixers(model)
+    own: dict[RecordedMixer, Recorder] = {}
+    for key in mixers if layers is None else _layer_keys(layers, list(mixers)):
+        own[mixers[key]] = lambda weights, key=key: recorder(key, weights.detach())
+    for mixer, call in own.items():
+        _attach(mixer, [*_recorders(mixer), call])
     try:
-        for layer in chosen:
-            mixers[layer].tap = lambda weights, layer=layer: see(layer, weights.detach())
         yield
     finally:
-        for mixer, old in zip(mixers, before, strict=True):
-            mixer.tap = old
+        for mixer, call in own.items():
+            _attach(mixer, [other for other in _recorders(mixer) if other is not call])
 
 
 @contextlib.contextmanager
 def record(
-    model: nn.Module, layers: Sequence[int] | None = None, heads: Sequence[int] | None = None
+    model: nn.Module,
+    layers: Sequence[LayerKey] | None = None,
+    heads: Sequence[int] | None = None,
 ) -> Iterator[Maps]:
-    """Records attention while inside, without changing the model's output.
+    """Records the attention weights of a model's layers, without changing its output.
 
-        with record(model) as maps:
-            model(images)
-        maps[11]  # (B, heads, N, N); tokens are prefix first, then patches row by row
+    Args:
+        model: the model to record.
+        layers: layers to record: their positions, negative ones count from the end, or their
+            paths. None: all.
+        heads: indices of the heads to keep; negative ones count from the end. None: all.
 
-    layers, heads: counted from 0; negative ones count back; None records all. The last forward
-    counts. Raises what `tapped` raises.
+    Returns:
+        A context manager that gives a dict, which every forward within the context fills: the index of the block, or where a
+        block has several attention layers the path of the module, → weights (B, heads, N, N). Row
+        i belongs to query i; tokens are the prefix, then patches row by row. The last forward
+        replaces what earlier ones recorded.
+
+    Raises:
+        TierError: the model has no layer that can be recorded.
+        ConfigError: a layer or a head does not exist.
+
+    Example:
+        >>> model = vitrail.ViT(image_size=8, patch_size=4, dim=8, depth=2, heads=2, num_classes=2)
+        >>> with record(model, heads=[0]) as maps:
+        ...     logits = model(torch.zeros(1, 3, 8, 8))
+        >>> maps[1].shape
+        torch.Size([1, 1, 5, 5])
     """
     maps: Maps = {}
 
-    def keep(layer: int, weights: Tensor) -> None:
-        chosen = heads if heads is None else pick(heads, weights.shape[1], "head")
-        maps[layer] = weights if chosen is None else weights[:, chosen]
+    def keep(key: LayerKey, weights: Tensor) -> None:
+        if heads is not None:
+            weights = weights[:, resolve_indices(heads, weights.shape[1], "head")]
+        maps[key] = weights
 
-    with tapped(model, keep, layers):
+    with recording(model, keep, layers):
         yield maps
 
 
+@dataclass
 class AttentionTrace:
-    """One forward pass, looked at: where each head looks, rollout, last features, logits.
+    """Attention of one forward pass, as maps over the patches: what `trace_attention` returns.
 
-    Weights are followed as they come, not kept: a large image costs one layer's (N, N), not all.
+    Args:
+        keys: key of each layer, as in `recorded_mixers`.
+        attention: per layer, attention of the summary query to each patch, (B, heads, *grid).
+        head_names: per layer, the names of its heads, or () where heads have no names.
+        rollout: attention rollout of the summary query through all layers, (B, *grid).
+        features: features after the last norm.
+        logits: what the model returns, (B, classes).
+
+    Example:
+        >>> model = vitrail.ViT(image_size=8, patch_size=4, dim=8, depth=2, heads=2, num_classes=2)
+        >>> trace = trace_attention(model, torch.zeros(1, 3, 8, 8))
+        >>> trace.attention[0].shape, trace.rollout.shape
+        (torch.Size([1, 2, 2, 2]), torch.Size([1, 2, 2]))
     """
 
-    def __init__(self, model: Backbone, images: Tensor) -> None:
-        """images float (B, C, *size), normalised."""
-        self.attention: list[Tensor] = []  # (B, heads, *grid) a layer: where its summary looks
-        self.names: list[tuple[str, ...]] = []  # a layer each: of its heads, where they have names
-        mixers = taps(model)
-        with torch.inference_mode():
-            embedded = model.embed(images)
-            grid, prefix = embedded.grid, embedded.prefix.shape[1]
-            flow: Tensor | None = None
-
-            def see(layer: int, weights: Tensor) -> None:
-                nonlocal flow
-                self.names.append(mixers[layer].head_names)
-                self.attention.append(patch_maps(weights, grid, prefix))
-                flow = follow(flow, weights)
-
-            with tapped(model, see):
-                self.features = model.encode(embedded)
-            self.logits = model.head(model.pool(self.features))
-        assert flow is not None
-        self.rollout = patch_maps(flow, grid, prefix)  # (B, *grid), through all layers
+    keys: list[LayerKey]
+    attention: list[Tensor]
+    head_names: list[tuple[str, ...]]
+    rollout: Tensor
+    features: Features
+    logits: Tensor
 
     @property
     def depth(self) -> int:
-        """How many attention layers there are."""
+        """The number of attention layers."""
         return len(self.attention)
 
 
-def observe(model: Backbone, images: Tensor) -> AttentionTrace | list[Features]:
-    """A `AttentionTrace`; of a model whose layers see windows or a changing grid, features of its stages.
+def trace_attention(model: Backbone, images: Tensor) -> AttentionTrace:
+    """The attention of one forward pass, of a model whose layers all attend over all tokens.
 
-    images float (B, C, *size), normalised. Stages are a pyramid's, or four blocks spread evenly.
+    Weights are reduced to maps as they are computed, so memory holds one layer's (N, N) weights
+    at a time. The summary query is the class token, or the mean over patches where there is none.
+
+    Args:
+        model: the model, in evaluation mode.
+        images: normalized images (B, C, *size).
+
+    Returns:
+        Maps of each layer, their rollout, the features and the logits.
+
+    Raises:
+        TierError: the model has no attention, or a layer attends within windows, to a coarser
+            grid, or to some of the tokens only.
+
+    Example:
+        >>> model = vitrail.ViT(image_size=8, patch_size=4, dim=8, depth=2, heads=2, num_classes=2)
+        >>> trace_attention(model, torch.zeros(1, 3, 8, 8)).depth
+        2
     """
-    try:
-        return AttentionTrace(model, images)
-    except TierError:
-        depth = model.depth
-        chosen = range(depth) if depth <= SHOWN else [depth * (i + 1) // 4 - 1 for i in range(4)]
-        with torch.inference_mode():
-            return model.intermediates(images, chosen)
+    trace = _trace(model, images)
+    if isinstance(trace, str):
+        raise TierError(trace)
+    return trace
+
+
+def _trace(model: Backbone, images: Tensor) -> AttentionTrace | str:
+    """The trace of a forward pass, or why the layers of this model have none."""
+    mixers = recorded_mixers(model)
+    keys: list[LayerKey] = []
+    maps: list[Tensor] = []
+    flow: Tensor | None = None
+    mismatch = ""
+    with torch.inference_mode():
+        embedded = model.embed(images)
+        prefix, grid = embedded.prefix.shape[1], embedded.grid
+        tokens = prefix + math.prod(grid)
+
+        def follow(key: LayerKey, weights: Tensor) -> None:
+            nonlocal flow, mismatch
+            if mismatch:
+                return
+            if tuple(weights.shape[-2:]) != (tokens, tokens):
+                mismatch = _not_all_tokens(weights, grid)
+                return
+            keys.append(key)
+            maps.append(patch_maps(weights, grid, prefix))
+            flow = extend_rollout(flow, weights)
+
+        with recording(model, follow):
+            features = model.encode(embedded)
+        logits = model.head(model.pool(features))
+    if mismatch or flow is None:
+        return mismatch or f"{type(model).__name__} ran no attention layer."
+    names = [mixers[key].head_names for key in keys]
+    return AttentionTrace(keys, maps, names, patch_maps(flow, grid, prefix), features, logits)
+
+
+def observe(model: Backbone, images: Tensor) -> AttentionTrace | list[Features]:
+    """The attention of a forward pass, or features of some stages where attention has no map.
+
+    Args:
+        model: the model, in evaluation mode.
+        images: normalized images (B, C, *size).
+
+    Returns:
+        `trace_attention` where every layer attends over all tokens. Otherwise the features after
+        each stage of a pyramid, or after four blocks spread evenly.
+
+    Example:
+        >>> model = vitrail.ViT(image_size=8, patch_size=4, dim=8, depth=2, heads=2, num_classes=2)
+        >>> type(observe(model, torch.zeros(1, 3, 8, 8))).__name__
+        'AttentionTrace'
+    """
+    if any(isinstance(module, RecordedMixer) for module in model.modules()):
+        trace = _trace(model, images)
+        if isinstance(trace, AttentionTrace):
+            return trace
+    depth = len(model.blocks)
+    few = depth <= MAX_STAGES
+    indices = range(depth) if few else [depth * (i + 1) // 4 - 1 for i in range(4)]
+    with torch.inference_mode():
+        return model.intermediates(images, indices)
 
 
 def patch_maps(
@@ -123,18 +289,32 @@ def patch_maps(
     prefix: int,
     query: str | tuple[int, ...] | None = None,
 ) -> Tensor:
-    """Who looks at each patch: weights (..., N, N) → (..., *grid).
+    """The attention of one query to each patch, as a map.
 
-    query: "class", the first prefix token; "mean", the patches' average; a place in the grid, such
-    as (row, column). None takes the class token where there is a prefix, else the mean.
+    Args:
+        weights: attention weights (..., N, N), prefix tokens first.
+        grid: number of patches along each axis.
+        prefix: number of prefix tokens.
+        query: "class", the first prefix token; "mean", the mean over the patches' queries; or the
+            position of a patch in the grid, such as (row, column), negative ones counting from the
+            end. None: "class" where there is a prefix, else "mean".
 
-    Raises `TierError` for weights of a layer that looks at windows, or frames one by one.
+    Returns:
+        (..., *grid).
+
+    Raises:
+        TierError: the weights are not over all tokens of the grid, as in a layer that attends
+            within windows.
+        ConfigError: `query` does not exist.
+
+    Example:
+        >>> weights = torch.eye(5)
+        >>> patch_maps(weights, (2, 2), prefix=1, query=(0, 1))
+        tensor([[0., 1.],
+                [0., 0.]])
     """
     if weights.shape[-1] != prefix + math.prod(grid):
-        raise TierError(
-            f"this layer looks at {weights.shape[-1]} tokens at a time, not at all of the grid "
-            f"{' x '.join(map(str, grid))}: `record` gives what it sees."
-        )
+        raise TierError(_not_all_tokens(weights, grid))
     if query is None:
         query = "class" if prefix else "mean"
     if query == "class":
@@ -145,17 +325,55 @@ def patch_maps(
         rows = weights[..., prefix:, :].mean(dim=-2)
     elif isinstance(query, tuple) and len(query) == len(grid):
         token = 0
-        for place, size in zip(query, grid, strict=True):
-            token = token * size + pick([place], size, "row or column")[0]
+        for position, size in zip(query, grid, strict=True):
+            token = token * size + resolve_indices([position], size, "row or column")[0]
         rows = weights[..., prefix + token, :]
     else:
-        raise ConfigError(f'query={query!r} is not "class", "mean" or a place in the grid {grid}.')
+        raise ConfigError(
+            f'query={query!r} is not "class", "mean" or a position in the grid {grid}.'
+        )
     return rows[..., prefix:].unflatten(-1, grid)
 
 
-def pick(wanted: Sequence[int], count: int, what: str) -> list[int]:
-    """Numbers from 0, sorted, each once; negative ones count back."""
-    for number in wanted:
-        if not -count <= number < count:
-            raise ConfigError(f"{what} {number} is not there: there are 0 to {count - 1}.")
-    return sorted({number % count for number in wanted})
+def resolve_indices(indices: Sequence[int], count: int, what: str) -> list[int]:
+    """Indices from 0, sorted and each once, where negative ones count from the end.
+
+    Args:
+        indices: the indices to resolve.
+        count: the number of items.
+        what: what an item is, for the error message.
+
+    Returns:
+        Indices within 0 to count - 1.
+
+    Raises:
+        ConfigError: an item does not exist.
+
+    Example:
+        >>> resolve_indices([-1, 0, 3], 4, "layer")
+        [0, 3]
+    """
+    for index in indices:
+        if not -count <= index < count:
+            raise ConfigError(f"{what} {index} does not exist: there are 0 to {count - 1}.")
+    return sorted({index % count for index in indices})
+
+
+def _layer_keys(layers: Sequence[LayerKey], keys: list[LayerKey]) -> list[LayerKey]:
+    """The keys of layers that are chosen by position or by path."""
+    for layer in layers:
+        if isinstance(layer, str) and layer not in keys:
+            raise ConfigError(
+                f"attention layer {layer!r} does not exist: there are {', '.join(map(str, keys))}."
+            )
+    positions = [keys.index(la) if isinstance(la, str) else la for la in layers]
+    return [keys[i] for i in resolve_indices(positions, len(keys), "attention layer")]
+
+
+def _not_all_tokens(weights: Tensor, grid: tuple[int, ...]) -> str:
+    """Why weights are no map over the grid."""
+    queries, count = weights.shape[-2:]
+    return (
+        f"a layer's {queries} queries attend to {count} keys, not to all tokens of the grid "
+        f"{' x '.join(map(str, grid))}: `record` gives its weights."
+    )

@@ -1,44 +1,87 @@
 """Attention rollout (Abnar & Zuidema 2020, https://arxiv.org/abs/2005.00928)."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from vitrail.errors import TierError, check_choice
 
+Fusion = Literal["mean", "max", "min"]
 
-def rollout(maps: Sequence[Tensor], *, fusion: str = "mean", residual: float = 0.5) -> Tensor:
-    """Attention followed through all layers: which inputs reach each output token.
 
-    maps: one (B, heads, N, N) a layer, first layer first. Heads are fused by "mean", "max" or
-    "min"; `residual` is the part that skips each layer. Returns (B, N, N), rows summing to 1.
+def rollout(maps: Sequence[Tensor], *, fusion: Fusion = "mean", residual: float = 0.5) -> Tensor:
+    """Attention rollout (Abnar & Zuidema 2020): attention multiplied through all layers.
+
+    The weights of layer l are fused over heads and mixed with the identity, which stands for the
+    residual connection: Ã = residual · I + (1 - residual) · fused. The result is Ã_L ⋯ Ã_2 Ã_1.
+
+    Args:
+        maps: attention weights (B, heads, N, N) of each layer, the first layer first.
+        fusion: how heads are fused: "mean" (the paper's), "max" or "min". Rows are normalized to
+            sum to 1 afterwards.
+        residual: fraction (0 to 1) that the residual connection carries; the paper's is 0.5.
+
+    Returns:
+        (B, N, N); entry (i, j) is how much output token i takes from input token j. Rows sum to 1.
+
+    Raises:
+        ConfigError: `fusion` is unknown.
+        TierError: layers see different numbers of tokens.
+
+    Example:
+        >>> maps = [torch.full((1, 2, 3, 3), 1 / 3)] * 2
+        >>> rollout(maps)[0, 0]
+        tensor([0.5000, 0.2500, 0.2500])
     """
-    flow = follow(None, maps[0], fusion, residual)
+    flow = extend_rollout(None, maps[0], fusion, residual)
     for weights in maps[1:]:
-        flow = follow(flow, weights, fusion, residual)
+        flow = extend_rollout(flow, weights, fusion, residual)
     return flow
 
 
-def follow(
-    flow: Tensor | None, weights: Tensor, fusion: str = "mean", residual: float = 0.5
+def extend_rollout(
+    flow: Tensor | None, weights: Tensor, fusion: Fusion = "mean", residual: float = 0.5
 ) -> Tensor:
-    """One more layer, (B, heads, N, N), on top of the flow (B, N, N) so far; None: the first."""
+    """The rollout of the layers so far, extended by one layer.
+
+    Args:
+        flow: rollout (B, N, N) of the layers before; None for the first layer.
+        weights: attention weights (B, heads, N, N) of this layer.
+        fusion: how heads are fused, as in `rollout`.
+        residual: fraction that the residual connection carries, as in `rollout`.
+
+    Returns:
+        (B, N, N), rows summing to 1.
+
+    Raises:
+        ConfigError: `fusion` is unknown.
+        TierError: the weights are not square, or of another size than the flow.
+
+    Example:
+        >>> extend_rollout(None, torch.eye(2)[None, None])[0]
+        tensor([[1., 0.],
+                [0., 1.]])
+    """
     check_choice("fusion", fusion, ("mean", "max", "min"))
     if weights.shape[-2] != weights.shape[-1]:
         raise TierError(
-            f"rollout needs the same tokens in every layer; in one, {weights.shape[-2]} look at "
-            f"{weights.shape[-1]} others."
+            f"rollout needs the same tokens in every layer; in one, {weights.shape[-2]} queries "
+            f"attend to {weights.shape[-1]} keys."
         )
-    fused = weights.mean(1) if fusion == "mean" else getattr(weights, f"a{fusion}")(1)
+    if fusion == "mean":
+        fused = weights.mean(1)
+    else:
+        fused = weights.amax(1) if fusion == "max" else weights.amin(1)
     fused = fused / fused.sum(-1, keepdim=True)
     identity = torch.eye(fused.shape[-1], dtype=fused.dtype, device=fused.device)
-    step = residual * identity + (1 - residual) * fused
+    layer = residual * identity + (1 - residual) * fused
     if flow is None:
-        return step
-    if flow.shape != step.shape:
+        return layer
+    if flow.shape != layer.shape:
         raise TierError(
-            f"rollout needs the same tokens in every layer; one has {step.shape[-1]} "
+            f"rollout needs the same tokens in every layer; one has {layer.shape[-1]} "
             f"after {flow.shape[-1]}."
         )
-    return step @ flow
+    return layer @ flow

@@ -1,6 +1,6 @@
-"""The colours of every figure and page, on light and on dark paper."""
+"""The colors of every figure and page, for a light and a dark background."""
 
-# Stained glass: told apart by the colour-blind too (after Okabe & Ito), each 4.5:1 on its paper.
+# Told apart by the color-blind too (after Okabe & Ito), each with a contrast of 4.5:1 or more.
 LIGHT = {
     "ink": "#1b2430", "quiet": "#5d6776", "lead": "#8a96a6", "line": "#e3e7ee",
     "paper": "#fbfbfd", "card": "#ffffff",
@@ -13,13 +13,35 @@ DARK = {
 }  # fmt: skip
 
 
-def variables(colours: dict[str, str]) -> str:
-    """As CSS variables."""
-    return " ".join(f"--{name}: {colour};" for name, colour in colours.items())
+def css_variables(colors: dict[str, str]) -> str:
+    """The declarations of CSS variables for a theme.
+
+    Args:
+        colors: color by name, such as `LIGHT`.
+
+    Returns:
+        One declaration per color, separated by spaces.
+
+    Example:
+        >>> css_variables({"ink": "#1b2430"})
+        '--ink: #1b2430;'
+    """
+    return " ".join(f"--{name}: {color};" for name, color in colors.items())
 
 
-def themed(svg: str) -> str:
-    """A drawing in `LIGHT` colours that follows the page's theme."""
-    for name, colour in LIGHT.items():
-        svg = svg.replace(colour, f"var(--{name})")
+def with_variables(svg: str) -> str:
+    """An SVG drawn in `LIGHT` colors whose colors are CSS variables, so that it follows the theme.
+
+    Args:
+        svg: the drawing.
+
+    Returns:
+        The drawing, each color of `LIGHT` replaced by the variable of its name.
+
+    Example:
+        >>> with_variables('<path fill="#1f5fa8"/>')
+        '<path fill="var(--glass)"/>'
+    """
+    for name, color in LIGHT.items():
+        svg = svg.replace(color, f"var(--{name})")
     return svg

@@ -41,12 +41,12 @@ class Pictures:
         with torch.inference_mode(), torch.random.fork_rng([device] * (device.type == "cuda")):
             torch.manual_seed(0)  # the same places are hidden each time
             if (rebuilt := method.reconstruct(images)) is not None:
-                drawn["reconstruction"] = grids.reconstructions(self._pixels(rebuilt))
+                drawn["reconstruction"] = grids.reconstruction_grid(self._pixels(rebuilt))
             if method.views == "crops" and isinstance(look := observe(backbone, images), AttentionTrace):
-                drawn["attention"] = grids.attention(self.images, look)
+                drawn["attention"] = grids.attention_grid(self.images, look)
             if isinstance(method, CLIP) and self.captions:
                 cosines = method.similarity(images, self.captions)
-                drawn["similarity"] = grids.similarity(self.images, self.captions, cosines)
+                drawn["similarity"] = grids.similarity_matrix(self.images, self.captions, cosines)
         method.train(was_training)
         return drawn
 

@@ -1,0 +1,371 @@
+"""The report of a run: one HTML page with its curves, mistakes and attention."""
+
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vitrail.errors import VitrailError
+from vitrail.lens import html
+from vitrail.lens.curves import training_curves
+from vitrail.lens.pictures import to_picture
+from vitrail.lens.plots import panels
+from vitrail.lens.record import observe
+from vitrail.lens.report_data import (
+    ReportData,
+    class_results,
+    error_rates,
+    images_per_second,
+    percent,
+    read_report,
+    training_seconds,
+)
+from vitrail.messages import _
+from vitrail.models.base import Backbone
+from vitrail.run_folder import RunFolder
+
+EXAMPLES = 4  # examples whose attention is drawn
+CLASSES_LISTED, CLASSES_CROSSED, CLASSES_NUMBERED = 40, 60, 20  # in the list, the matrix, its cells
+
+
+def how_to_read() -> str:
+    """The explanation of attention pictures.
+
+    Returns:
+        Plain text.
+
+    Example:
+        >>> how_to_read()[:34]
+        'Bright patches get high attention '
+    """
+    return _(
+        "Bright patches get high attention from the class token, or from the mean over patches "
+        "where there is none. Each picture has its own scale, from its lowest to its highest "
+        "weight. Rollout multiplies the attention of all layers. A Mamba has no attention: for it, "
+        "brightness is how much of each patch its scans still carry when they reach the token. "
+        "The last picture of the first row shows the first three principal components of the patch "
+        "features as red, green and blue: patches of similar color have similar features."
+    )
+
+
+def write_report(run: RunFolder | str | Path) -> Path:
+    """Writes the report of a run from the files of its folder.
+
+    A run that stopped early gets a report of what there is, which says what is missing.
+
+    Args:
+        run: the folder of the run.
+
+    Returns:
+        The page, report.html in that folder.
+
+    Raises:
+        ConfigError: the folder holds no run.
+
+    Example:
+        >>> import tempfile
+        >>> run = RunFolder(tempfile.mkdtemp())
+        >>> run.write_settings({"data": {"source": "digits"}})
+        >>> write_report(run).name
+        'report.html'
+    """
+    run = run if isinstance(run, RunFolder) else RunFolder(run)
+    data = read_report(run)
+    body = [_headline(data), *_notes(data)]
+    if data.metrics:
+        body.append(html.section(_("Training curves"), html.charts(training_curves(data.metrics))))
+    body += _logged_images(data)
+    if data.has_accuracy:
+        body += _mistakes(data)
+        if data.model is not None and data.images is not None:
+            body += _attention(data.model, data)
+    body += _reproduction(data)
+    name = type(data.model).__name__ if data.model is not None else _("A model")
+    title = _("{model} trained on {dataset}") if data.dataset else _("{model} trained by Vitrail")
+    title = title.format(model=name, dataset=data.dataset)
+    subtitle = _("Run {name}").format(name=run.path.resolve().name)
+    return html.write_page(run.report_file, title, subtitle, body)
+
+
+def attention_section(
+    model: Backbone,
+    image: Tensor,
+    name: str,
+    layers: Sequence[int],
+    heads: Sequence[int] | None = None,
+) -> str:
+    """A section of a page on what a model attends to in an image.
+
+    Args:
+        model: the model, in evaluation mode.
+        image: uint8 (C, H, W), cropped by the model's preprocess.
+        name: title of the section.
+        layers: attention layers to draw, by position; negative ones count from the end.
+        heads: heads to draw; None: all.
+
+    Returns:
+        HTML.
+
+    Raises:
+        ConfigError: a layer or a head does not exist.
+
+    Example:
+        >>> model = vitrail.ViT(image_size=8, patch_size=4, dim=8, depth=1, heads=2, num_classes=2)
+        >>> image = torch.zeros(3, 8, 8, dtype=torch.uint8)
+        >>> attention_section(model, image, "Cat", [0])[:12]
+        '<h2>Cat</h2>'
+    """
+    (rows,) = _picture_rows(model, image[None], layers, heads)
+    origin = [html.paragraph(model.origin, "quiet")] if model.origin else []
+    return html.section(name, *rows, *origin)
+
+
+def example_sections(run: RunFolder, count: int = 2) -> list[str]:
+    """Sections on what a run's model attends to in its first examples.
+
+    Args:
+        run: the folder of a run that has finished.
+        count: number of examples.
+
+    Returns:
+        HTML of each section; none where the run kept no images.
+
+    Example:
+        >>> example_sections(RunFolder("nowhere"))
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: nowhere holds no run: there is neither run.yaml nor metrics.jsonl.
+    """
+    data = read_report(run)
+    if data.images is None or data.model is None:
+        return []
+    return _examples(data.model, data, count)
+
+
+def _notes(data: ReportData) -> list[str]:
+    """What is missing, and how the run was evaluated."""
+    missing = []
+    if data.model is None:
+        missing.append(data.model_problem or _("no model yet: continue the run with --resume"))
+    if not data.evaluation:
+        missing.append(_("no evaluation"))
+    elif data.images is None and data.has_accuracy:
+        missing.append(_("no images of the evaluation"))
+    if not data.metrics:
+        missing.append(_("no curves"))
+    notes = []
+    if missing:
+        text = _("Parts of this run are missing: {parts}.").format(parts="; ".join(missing))
+        notes.append(html.paragraph(text, "note"))
+    if weights := data.evaluation.get("weights"):
+        text = _("The weights that were evaluated and saved: {weights}.").format(weights=weights)
+        notes.append(html.paragraph(text, "quiet"))
+    if evaluator := data.evaluation.get("evaluated_by"):
+        text = _("The method learns no labels. Accuracy is that of {evaluator} on its features.")
+        notes.append(html.paragraph(text.format(evaluator=evaluator), "quiet"))
+    if data.model is not None and data.model.origin:
+        text = _("Training started from these weights: {origin}.").format(origin=data.model.origin)
+        notes.append(html.paragraph(text))
+    return notes
+
+
+def _headline(data: ReportData) -> str:
+    evaluation = data.evaluation
+    figures: list[tuple[str, str]] = []
+    if data.has_accuracy:
+        name = _("accuracy on {split}").format(split=evaluation["split"])
+        figures.append((percent(evaluation["top1"]), name))
+        if len(evaluation["labels"]) > 5:
+            figures.append((percent(evaluation["top5"]), _("top-5 accuracy")))
+        if "evaluated_by" not in evaluation:
+            figures.append((f"{evaluation['loss']:.3f}", _("loss")))
+        figures.append((f"{evaluation['count']:,}", _("evaluated images")))
+    elif (line := data.last_validation) is not None:
+        name = _("validation accuracy at step {step}").format(step=line["step"])
+        figures.append((percent(line["top1"]), name))
+    if data.model is not None:
+        count = sum(p.numel() for p in data.model.parameters())
+        figures.append((f"{count:,}", _("parameters")))
+    if data.timing:
+        minutes = training_seconds(data.timing) / 60
+        figures.append((_("{n:.1f} min").format(n=minutes), _("training time")))
+        figures.append((f"{images_per_second(data.timing):,.0f}", _("images per second")))
+    return html.headline(figures)
+
+
+def _logged_images(data: ReportData) -> list[str]:
+    """The first and the last of each kind of image that was drawn during training."""
+    explanations = {
+        "reconstruction": _("The image, the visible part of it, and its reconstruction."),
+        "attention": _("Attention of the teacher's last layer, the mean of its heads."),
+        "similarity": _(
+            "Cosine similarity of images and captions; an image's own caption is on the diagonal."
+        ),
+    }
+    titles = {
+        "reconstruction": _("Reconstruction"),
+        "attention": _("Attention"),
+        "similarity": _("Similarity"),
+    }
+    sections = []
+    for kind, files in data.run.logged_images.items():
+        parts = [html.paragraph(explanations.get(kind, ""), "quiet")]
+        for step, file in dict.fromkeys([files[0], files[-1]]):
+            caption = _("Step {step:,}").format(step=step)
+            parts += [html.paragraph(caption), _embedded(file, f"{titles.get(kind, kind)}, {step}")]
+        sections.append(html.section(titles.get(kind, kind.capitalize()), *parts))
+    return sections
+
+
+def _embedded(file: Path, alt: str) -> str:
+    from PIL import Image
+
+    with Image.open(file) as image:
+        return html.image_tag(image.convert("RGB"), alt, max_size=1400)
+
+
+def _mistakes(data: ReportData) -> list[str]:
+    evaluation = data.evaluation
+    labels = evaluation["labels"]
+    rest = len(labels) - CLASSES_LISTED
+    more = [html.paragraph(_("and {n} easier ones").format(n=rest), "quiet")] if rest > 0 else []
+    title = _("Accuracy of each class, hardest first")
+    classes = html.section(title, _class_table(evaluation), *more)
+    parts = [classes]
+    if len(labels) <= CLASSES_CROSSED:
+        legend = _("Rows are the true class, columns the predicted one.")
+        matrix = _confusion_table(evaluation)
+        crossed = html.section(_("Confusion matrix"), html.paragraph(legend, "quiet"), matrix)
+        few = len(labels) <= CLASSES_NUMBERED
+        parts = [html.side_by_side(classes, crossed)] if few else [classes, crossed]
+    if data.images is not None and evaluation["mistakes"]:
+        legend = _("Wrong predictions of the highest confidence. Wrong labels show up here, too.")
+        tags = [_mistake(entry, labels, data.images) for entry in evaluation["mistakes"]]
+        gallery = f'<div class="gallery">{"".join(tags)}</div>'
+        title = _("Most confident mistakes")
+        parts.append(html.section(title, html.paragraph(legend, "quiet"), gallery))
+    return parts
+
+
+def _class_table(evaluation: dict[str, Any]) -> str:
+    """One row per class: its accuracy, and the class it is most often taken for."""
+    rows = [
+        f'<tr><th>{_("class")}</th><th colspan="2">{_("accuracy")}</th>'
+        f"<th>{_('most often taken for')}</th></tr>"
+    ]
+    for result in class_results(evaluation["labels"], evaluation["confusion"])[:CLASSES_LISTED]:
+        other = f"{result.confused_with} ({result.times})" if result.times else ""
+        value = percent(result.accuracy) if result.count else _("no images")
+        rows.append(
+            f'<tr><td>{html.escape(result.label)}</td><td width="28%"><span class="bar" '
+            f'style="--fraction:{100 * result.accuracy:.1f}%"></span></td>'
+            f'<td class="number">{value}</td><td class="quiet">{html.escape(other)}</td></tr>'
+        )
+    return f'<table class="list">{"".join(rows)}</table>'
+
+
+def _confusion_table(evaluation: dict[str, Any]) -> str:
+    """The confusion matrix: recall on the diagonal in blue, error rates in amber.
+
+    Errors are shaded relative to the highest error rate, which counts as 5 % at least, so that a
+    few errors do not look like many.
+    """
+    labels, confusion = evaluation["labels"], evaluation["confusion"]
+    rates = error_rates(confusion)
+    errors = [rate for i, row in enumerate(rates) for j, rate in enumerate(row) if i != j]
+    highest = max([*errors, 0.05])
+    names = [label if len(label) <= 24 else f"{label[:23]}…" for label in labels]
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in names)
+    few = len(labels) <= CLASSES_NUMBERED
+    rows = []
+    for i, row in enumerate(confusion):
+        cells = []
+        for j, count in enumerate(row):
+            shade = rates[i][j] if i == j else rates[i][j] / highest
+            title = _("{truth}, predicted as {prediction}: {count}")
+            title = title.format(truth=labels[i], prediction=labels[j], count=count)
+            style = ("right" if i == j else "missed") + (" deep" if shade > 0.6 else "")
+            shaded = f' class="{style}" style="--fraction:{100 * shade:.0f}%"' if count else ""
+            number = str(count) if count and few else ""
+            cells.append(f'<td{shaded} title="{html.escape(title)}">{number}</td>')
+        rows.append(f'<tr><th scope="row">{html.escape(names[i])}</th>{"".join(cells)}</tr>')
+    cell = min(34, (440 if few else 900) // len(labels))
+    return (
+        f'<div class="scroll"><table class="matrix" style="--cell:{cell}px">'
+        f"<thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _mistake(entry: dict[str, Any], labels: Sequence[str], images: Tensor) -> str:
+    truth = labels[entry["truth"]]
+    tag = html.image_tag(to_picture(images[entry["image"]]), truth, 224)
+    text = _("taken for {label}, {confidence:.0%}")
+    text = text.format(label=labels[entry["predicted"]], confidence=entry["confidence"])
+    return (
+        f'<figure title="{html.escape(entry["name"])}">{tag}{html.escape(truth)}<br>'
+        f'<span class="wrong">{html.escape(text)}</span></figure>'
+    )
+
+
+def _attention(model: Backbone, data: ReportData) -> list[str]:
+    title = _("What it attends to")
+    scope = _("Colors mean the same in all examples.")
+    try:
+        examples = _examples(model, data, EXAMPLES)
+    except VitrailError as problem:
+        return [html.section(title, html.paragraph(str(problem), "note"))]
+    return [html.section(title, html.paragraph(f"{how_to_read()} {scope}", "quiet")), *examples]
+
+
+def _examples(model: Backbone, data: ReportData, count: int) -> list[str]:
+    """Sections on the first examples, which go through the model as one batch."""
+    assert data.images is not None
+    labels, entries = data.evaluation["labels"], data.evaluation["examples"][:count]
+    if not entries:
+        return []
+    images = data.images[[entry["image"] for entry in entries]]
+    sections = []
+    for entry, rows in zip(entries, _picture_rows(model, images, (-1,)), strict=True):
+        truth, prediction = labels[entry["truth"]], labels[entry["predicted"]]
+        right = _("{truth}, recognized ({confidence:.0%})")
+        wrong = _("{truth}, taken for {prediction} ({confidence:.0%})")
+        name = (right if prediction == truth else wrong).format(
+            truth=truth, prediction=prediction, confidence=entry["confidence"]
+        )
+        sections.append(html.section(name, *rows, level=3))
+    return sections
+
+
+def _picture_rows(
+    model: Backbone, images: Tensor, layers: Sequence[int], heads: Sequence[int] | None = None
+) -> list[list[str]]:
+    """Cropped images uint8 (B, C, H, W) → for each its rows of pictures."""
+    device = next(model.parameters()).device
+    trace = observe(model, model.preprocess.normalise(images.to(device)))
+    return [
+        [
+            html.panel_row(row)
+            for row in panels(image, trace, index=index, layers=layers, heads=heads)
+        ]
+        for index, image in enumerate(images)
+    ]
+
+
+def _reproduction(data: ReportData) -> list[str]:
+    run = data.run
+    parts = []
+    for file, title in (
+        (run.command_file, _("The command")),
+        (run.settings_file, _("The exact settings")),
+        (run.bad_images_file, _("Images that were left out")),
+    ):
+        if file.is_file():
+            text = html.escape(file.read_text("utf-8").strip())
+            parts.append(html.section(title, f"<pre>{text}</pre>"))
+    packages = ("vitrail", "torch", "accelerate", "kornia")
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in packages]
+    text = _("With Python {python}, {packages}.")
+    text = text.format(python=platform.python_version(), packages=", ".join(versions))
+    return [*parts, html.paragraph(text, "quiet")]
