@@ -5,16 +5,19 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 FASHION := /usr/share/datasets/fashion-mnist
 
-.PHONY: demo test test-all lint bench docs clean data
+# Two processes, one thread each: the models of the tests are small.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+
+.PHONY: demo test test-all lint bench docs evidence mutate clean data
 
 demo: $(VENV)/.demo data
 	$(BIN)/vitrail demo
 
 test: $(VENV)/.test data
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: $(VENV)/.test data
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -22,10 +25,19 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.test data
-	for script in startup linear vit selective_scan vim_resolution navit zoo; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for name in startup linear vit selective_scan vim_resolution navit methods zoo; do \
+	  $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+# What takes hours. It can be stopped at any time and goes on where it stopped.
+evidence: $(VENV)/.test data
+	$(BIN)/python -m tools.evidence
+
+# Which one-line errors the tests do not notice. Hours, unless ONLY=M3,M7 names a few.
+mutate: $(VENV)/.test data
+	$(BIN)/python -m tools.mutate $(if $(ONLY),--only $(ONLY))
 
 docs: $(VENV)/.docs
-	$(BIN)/python docs/build.py
+	$(BIN)/python -m docs.build
 
 clean:
 	rm -rf $(VENV) build dist docs/site .mypy_cache .pytest_cache .ruff_cache

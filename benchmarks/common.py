@@ -14,16 +14,17 @@ from typing import Any
 
 import torch
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def compare(
     rivals: dict[str, Callable[[], Any]], rounds: int, warmup: int = 2
 ) -> dict[str, dict[str, float]]:
-    """Seconds of each rival, called in turn so that the machine's moods hit all alike.
+    """Seconds of each rival, called in turn so that a busy moment of the machine hits all alike.
 
-    `ratio` is the median over rounds of the first rival's peers' time divided by its own: above 1
-    the first is the faster.
+    `ratio` is the median over the rounds of the rival's time divided by the first rival's: above 1
+    the first is faster.
     """
     for _ in range(warmup):
         for call in rivals.values():
@@ -58,9 +59,9 @@ def show(title: str, table: dict[str, dict[str, float]], images: int) -> None:
 
 
 def run_command(command: list[str]) -> float:
-    """Runs `vitrail ...` or `python ...` on one thread → seconds of the processor.
+    """Runs `vitrail ...` or `python ...` in the repository, one thread → seconds of the processor.
 
-    Raises `RuntimeError` with its last words if it fails.
+    Raises `RuntimeError` with the end of its output if it fails.
     """
     rest = command[1:] if command[0] == "python" else ["-m", *command]
     with tempfile.TemporaryFile() as log:
@@ -68,17 +69,19 @@ def run_command(command: list[str]) -> float:
             [sys.executable, *rest],
             stdout=log,
             stderr=log,
+            cwd=ROOT,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         _, status, used = os.wait4(child.pid, 0)
-        if status:
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
             log.seek(0)
             raise RuntimeError(f"{' '.join(command)}: {log.read()[-300:].decode()}")
     return used.ru_utime + used.ru_stime
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were taken on."""
+    """The machine that the figures are from."""
     model = platform.processor() or platform.machine()
     if (info := Path("/proc/cpuinfo")).is_file():
         names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
@@ -92,15 +95,15 @@ def machine() -> dict[str, Any]:
 
 
 def read(name: str) -> dict[str, Any]:
-    """What benchmarks/results/NAME.json holds; nothing, if it is not there."""
+    """The content of benchmarks/results/NAME.json; nothing, if there is no such file."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def write(name: str, results: dict[str, Any], told: bool = True) -> None:
+def write(name: str, results: dict[str, Any], report: bool = True) -> None:
     """Writes benchmarks/results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), **results}, indent=1) + "\n")
-    if told:
-        print(f"written: {path.relative_to(RESULTS.parent.parent)}")
+    if report:
+        print(f"written: {path.relative_to(ROOT)}")

@@ -10,9 +10,7 @@ install --no-deps lightly` for lightly; what is not installed, or fails, is told
 
 import argparse
 import os
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch

@@ -17,11 +17,9 @@ them (see `ops/linear.py`), and nothing else. "bf16" is ours by `vitrail.deploy`
 import argparse
 import os
 import random
-import sys
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch

@@ -9,7 +9,6 @@ only helps it. It has no biases in attention; ours and timm's are zero.
 
 import os
 import sys
-from pathlib import Path
 
 import timm
 import torch

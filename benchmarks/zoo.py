@@ -9,7 +9,6 @@ ours: above 1 ours is faster. NaViT's packs of mixed sizes have a script of thei
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -96,7 +95,7 @@ def main() -> None:
             f"{row['training step']:8.2f}x  {bar}"
         )
         if not quick:
-            write("zoo", {"rows": [rows[key] for key in sorted(rows)]}, told=False)
+            write("zoo", {"rows": [rows[key] for key in sorted(rows)]}, report=False)
     if not quick:
         print(f"written: {RESULTS.name}/zoo.json")
     if failed:

@@ -190,7 +190,7 @@ def told(row: dict[str, Any]) -> None:
 def keep(new: list[dict[str, Any]]) -> None:
     """Writes rows beside those that are known."""
     rows = {(r["model"], r["data"]): r for r in [*read("zoo_training").get("rows", []), *new]}
-    write("zoo_training", {"rows": [rows[key] for key in sorted(rows)]}, told=False)
+    write("zoo_training", {"rows": [rows[key] for key in sorted(rows)]}, report=False)
 
 
 def main() -> None:

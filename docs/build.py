@@ -9,12 +9,14 @@ import inspect
 import json
 import math
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
 import markdown
 import pydantic
 
+from tools import evidence
 from vitrail.data.transforms import AugmentConfig
 from vitrail.models import catalog
 from vitrail.train.config import METHODS, MethodConfig, RunConfig
@@ -123,7 +125,7 @@ Made by `make docs` from `benchmarks/results`; do not edit.
 
 Models of about equal size, on one thread of a CPU ({processor}): accuracy on the test images, the
 loss of the first and the last batches logged, and what a batch of 64 keeps in memory for its
-backward pass. Made by `python benchmarks/zoo_training.py`. The figures show that a model learns
+backward pass. Made by `python -m benchmarks.zoo_training`. The figures show that a model learns
 within minutes, not what it can reach: one seed, and the same settings for all but the number of
 epochs, which was raised for CaiT, CrossViT, DeepViT, SepViT and Twins, at first just below the
 linear classifier. That has the time of the slower models beside it. What is NaViT's own, images of
@@ -137,7 +139,7 @@ models on one and three axes.
 ## Fast ones
 
 Time of the original over ours, the same weights in both, in turn in one run, {threads} threads,
-float32: above 1 ours is faster. Made by `python benchmarks/zoo.py`; the input is (batch, channels,
+float32: above 1 ours is faster. Made by `python -m benchmarks.zoo`; the input is (batch, channels,
 size).
 
 | model | original | input | forward | training step | bar |
@@ -173,14 +175,14 @@ def zoo_page() -> str:
 HELPS = """# What pretraining, a teacher and captions are worth
 
 Made by `make docs` from `benchmarks/results`; do not edit. Fashion-MNIST, a ViT of 307,000
-parameters with 16 patches of 7 pixels, one thread of a CPU ({processor}). Fine-tuning is 800 steps
-of 50 on 1,000 labels, 100 of each class, the same recipe with and without pretraining; accuracy is
-on the 10,000 test images, its mean over seeds, ± one standard error. Methods without labels saw the
-60,000 training images. Seconds are of the processor, of each command in turn. Made by
-`python benchmarks/it_helps.py`.
+parameters with 16 patches of 7 pixels, one thread of a CPU. Fine-tuning is 800 steps of 50 on 1,000
+labels, 100 of each class, the same recipe with and without pretraining; accuracy is on the 10,000
+test images, its mean over seeds, ± half of its 95 % interval. Methods without labels are trained on
+the 60,000 training images. Seconds are of the processor, of each command in turn. Made by
+`make evidence`; [the page of all evidence](evidence.md) has the commands.
 
-| | accuracy | gain over scratch | seeds | seconds | commands |
-| --- | ---: | ---: | --- | ---: | --- |
+| | accuracy | gain over scratch | seeds | seconds |
+| --- | ---: | ---: | --- | ---: |
 {rows}
 
 `mae`, `simmim` and the fine-tuning were tuned, a little, on 6,000 training images held out; `dino`
@@ -192,7 +194,7 @@ compared with nothing here; the teacher of `distill` learned all labels, too.
 ## A training step beside others
 
 Time of others over ours, and the most memory that a step allocates: ViT-Ti/16, 224 pixels, batch 8
-(`dino` 4), {threads} threads, float32. Made by `python benchmarks/methods.py`.
+(`dino` 4), {threads} threads, float32. Made by `python -m benchmarks.methods`.
 
 | method | library | ms | their time over ours | peak MiB |
 | --- | --- | ---: | ---: | ---: |
@@ -202,16 +204,14 @@ Time of others over ours, and the most memory that a step allocates: ViT-Ti/16, 
 
 def helps_page() -> str:
     """docs/it_helps.md."""
-    helps, speed = (
-        json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
-        for name in ("it_helps", "methods")
-    )
-    rows = [
-        f"| {row['name'].replace('_', ', ')} | {_points(row['mean'], row['error'])} | "
-        f"{_points(row['gain'], row['gain_error'], '+') if 'gain' in row else ''} | "
-        f"{', '.join(map(str, row['seeds']))} | {' + '.join(f'{s:.0f}' for s in row['seconds'])} | "
-        f"{'<br>'.join(f'`{c}`' for c in row['commands'])} |"
-        for row in helps["rows"]
+    speed = json.loads((RESULTS / "methods.json").read_text("utf-8"))
+    table = next(iter(evidence.read_rows())).table
+    rows = [row for row in evidence.read_rows() if row.table == table]
+    results = {row.id: evidence.read_result(row, evidence.RESULTS) for row in rows}
+    measured = [
+        evidence_line(row, results[row.id]["runs"], results.get(row.beside, {}).get("runs", []))
+        for row in rows
+        if results[row.id]
     ]
     told = []
     for case, found in speed["cases"].items():
@@ -222,16 +222,34 @@ def helps_page() -> str:
         ]
         told += [f"| {case} | {name} | fails: {why} | | |" for name, why in found["failed"].items()]
     return HELPS.format(
-        processor=helps["machine"]["processor"],
         threads=speed["machine"]["threads"],
-        rows="\n".join(rows),
+        rows="\n".join(measured),
         speed="\n".join(told),
     )
 
 
-def _points(part: float, error: float, sign: str = "") -> str:
-    """0.7406 → "74.06 ± 0.30", or without the error where one seed tells none."""
-    return f"{100 * part:{sign}.2f}" + ("" if math.isnan(error) else f" ± {100 * error:.2f}")
+def evidence_line(
+    row: evidence.Row, runs: list[dict[str, Any]], others: list[dict[str, Any]]
+) -> str:
+    """A row of the table: accuracy, gain over the row beside it, seeds, seconds by command."""
+    mean, half = evidence.mean_and_interval([r["figures"]["accuracy"] for r in runs])
+    gain = ""
+    if others:
+        base, base_half = evidence.mean_and_interval([r["figures"]["accuracy"] for r in others])
+        both = None if half is None or base_half is None else math.hypot(half, base_half)
+        gain = _points(mean - base, both, "+")
+    seconds = zip(*(r["seconds"] for r in runs), strict=True)
+    cells = (
+        row.id.replace("_", ", "), _points(mean, half), gain,
+        ", ".join(str(r["seed"]) for r in runs),
+        " + ".join(f"{statistics.mean(s):.0f}" for s in seconds),
+    )  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def _points(fraction: float, half: float | None, sign: str = "") -> str:
+    """0.7406 → "74.06 ± 0.30"; without the interval for one seed."""
+    return f"{100 * fraction:{sign}.2f}" + ("" if half is None else f" ± {100 * half:.2f}")
 
 
 def _args(field: Any) -> bool:
@@ -247,6 +265,7 @@ def main() -> None:
     (DOCS / "models.md").write_text(models_page(counted), "utf-8")
     (DOCS / "zoo.md").write_text(zoo_page(), "utf-8")
     (DOCS / "it_helps.md").write_text(helps_page(), "utf-8")
+    evidence.PAGE.write_text(evidence.page(evidence.read_rows(), evidence.RESULTS), "utf-8")
     site = DOCS / "site"
     site.mkdir(exist_ok=True)
     sources = [*(ROOT / name for name in PAGES), *sorted(DOCS.glob("*.md"))]

@@ -1,240 +1,279 @@
-"""The house rules, as a test. To change one, change it here; an exception gives its reason."""
+"""The house rules of `tools/house_rules.py` hold. An exception is listed here with its reason."""
 
 import ast
+import functools
+import importlib
 import re
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tools import documentation, house_rules
+from tools.house_rules import private_chain
+from tools.source import Source, Violation, sources
+
 ROOT = Path(__file__).parents[1]
-SOURCE = ROOT / "src" / "vitrail"
 
-ARGUMENTS, MODEL_ARGUMENTS, FUNCTION_LINES, FILE_LINES = 12, 16, 80, 400
-
-# What each room may import, besides itself and the two files everybody may: errors and files.
-LAYERS = {
-    "ops": set(),
-    "layers": {"ops"},
-    "models": {"layers", "ops"},
-    "methods": {"models", "layers"},
-    "data": set(),
-    "hub": {"methods", "models", "layers", "data"},
-    "lens": {"models", "layers", "ops", "data", "hub"},
-    "deploy": {"models", "layers", "ops", "data", "hub"},
-    "train": {"methods", "models", "layers", "data", "hub", "lens"},
-    "cli": {"train", "methods", "models", "layers", "data", "hub", "lens", "deploy"},
-}
-OPEN_TO_ALL = {"errors", "files"}
-
-# Every exception, with its reason. One that is no longer needed fails the test.
+# Patterns of `RULE FILE WHAT`, with the reason. One that is no longer needed fails the test.
 EXCEPTIONS = {
-    "arguments models/vit.py ViT.__init__": "norm_eps, the 17th: transformers' ViT needs 1e-12",
-    "unread models/base.py Sequence.context features": "a contract, read by those who keep it",
-    "unread models/base.py Backbone.positions_at grid": "a contract, read by those who keep it",
-    "unread methods/base.py Method.reconstruct images": "a contract, as above",
-    "unread methods/base.py Pretraining.classifier backbone": "a contract, as above",
-    "unread ops/causal_conv/op.py _keep output": "called by name, by PyTorch",
+    r"same-name .* (run|command): cli/.*": "every file of cli/ has its command under this name",
+    r"same-name .* (convert|recognises|recognizes): hub/converters/.*": "what a converter offers",
+    r"same-name ops/.* (forward|backward|step): ops/.*": "an operator's reference and its backends",
+    r"unread models/base.py SequenceBackbone.context features": "declared for models to override",
+    r"unread methods/base.py Method.reconstruct images": "declared for methods to override",
+    r"unread methods/base.py Pretraining.classifier backbone": "declared for methods to override",
+    r"unread ops/causal_conv/op.py _keep output": "called by position, by PyTorch",
 }
 
-Function = ast.FunctionDef | ast.AsyncFunctionDef
-CODE = re.compile(
-    r"^#\s*(import \w|from \w+ import|return\b|def \w+\(|class \w+|\w+(\.\w+)* = \w|\w+\(.*\)$)"
-)
 WORKPLACE = re.compile(
     r"(?<![\w/.])/(work|root|home)/\w|pypi\.org|files\.pythonhosted|deb\.debian\.org"
 )
 
 
-def functions(tree: ast.AST, path: str = "") -> Iterator[tuple[str, Function]]:
-    """Every function with its dotted name."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.ClassDef | Function):
-            name = f"{path}.{node.name}".strip(".")
-            if isinstance(node, Function):
-                yield name, node
-            yield from functions(node, name)
+@functools.cache
+def broken() -> list[Violation]:
+    return house_rules.violations()
 
 
-def parameters(function: Function) -> list[ast.arg]:
-    """All parameters but self and cls."""
-    every = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
-    return [a for a in every if a.arg not in ("self", "cls")]
-
-
-def is_model_constructor(file: str, name: str) -> bool:
-    return file.startswith("models/") and name.endswith(".__init__") and "base.py" not in file
-
-
-def is_kernel(function: Function) -> bool:
-    """Whether a compiler, not a caller, reads its arguments: addresses, strides, sizes.
-
-    A function called "_" repeats an operator's signature for its registration.
-    """
-    decorators = " ".join(map(ast.unparse, function.decorator_list))
-    return function.name == "_" or bool(re.search(r"jit|kernel_function|custom_op", decorators))
-
-
-def too_many_arguments(file: str, tree: ast.AST) -> Iterator[str]:
-    for name, function in functions(tree):
-        limit = MODEL_ARGUMENTS if is_model_constructor(file, name) else ARGUMENTS
-        # A command's arguments are its options: each is one line of its help.
-        if file.startswith("cli/") or is_kernel(function):
-            continue
-        if len(parameters(function)) > limit:
-            yield f"arguments {file} {name}"
-
-
-def open_ended_models(file: str, tree: ast.AST) -> Iterator[str]:
-    for name, function in functions(tree):
-        if is_model_constructor(file, name) and (function.args.kwarg or function.args.vararg):
-            yield f"open-ended {file} {name}"
-
-
-def too_long(file: str, tree: ast.AST) -> Iterator[str]:
-    for name, function in functions(tree):
-        if (function.end_lineno or 0) - function.lineno + 1 > FUNCTION_LINES:
-            yield f"long {file} {name}"
-
-
-def is_declared_only(function: Function) -> bool:
-    """Whether it only says what others must do: no body, or one that raises NotImplementedError."""
-    body = function.body[1:] if ast.get_docstring(function) else function.body
-    raised = body[0].exc if len(body) == 1 and isinstance(body[0], ast.Raise) else None
-    empty = all(isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant) for n in body)
-    return empty or (isinstance(raised, ast.Name) and raised.id == "NotImplementedError")
-
-
-def unread_arguments(file: str, tree: ast.AST) -> Iterator[str]:
-    for name, function in functions(tree):
-        if is_declared_only(function) or function.name == "_":
-            continue
-        read = {n.id for n in ast.walk(function) if isinstance(n, ast.Name)}
-        every = [*parameters(function), function.args.vararg, function.args.kwarg]
-        for argument in every:
-            if argument and argument.arg not in read and not argument.arg.startswith("_"):
-                yield f"unread {file} {name} {argument.arg}"
-
-
-def prints(file: str, tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Name)
-            and node.func.id == "print"
-        ):
-            yield f"print {file} line {node.lineno}"
-
-
-def wrong_way_imports(file: str, tree: ast.AST) -> Iterator[str]:
-    room = file.split("/")[0]
-    if room not in LAYERS:
-        return
-    for node in ast.walk(tree):
-        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "vitrail" and len(parts) > 1:
-                other = parts[1]
-                if other not in {room} | LAYERS[room] | OPEN_TO_ALL:
-                    yield f"import {file} {other}"
-
-
-def undocumented(file: str, tree: ast.AST) -> Iterator[str]:
-    if not ast.get_docstring(tree):  # type: ignore[arg-type]
-        yield f"docstring {file}"
-    public = [n for n in ast.iter_child_nodes(tree) if isinstance(n, ast.ClassDef | Function)]
-    methods = [
-        m
-        for n in public
-        if isinstance(n, ast.ClassDef) and not n.name.startswith("_")
-        for m in n.body
-    ]
-    for node in [*public, *methods]:
-        if isinstance(node, ast.ClassDef | Function) and not node.name.startswith("_"):
-            if not ast.get_docstring(node):
-                yield f"docstring {file} {node.name}"
-
-
-def commented_out(file: str, text: str) -> Iterator[str]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if CODE.match(line.strip()) and "noqa" not in line:
-            yield f"commented-out {file} line {number}"
-
-
-PER_TREE = (
-    too_many_arguments, open_ended_models, too_long, unread_arguments, prints, wrong_way_imports,
-    undocumented,
+RULES = (
+    "args", "arguments", "commented-out", "copy", "docstring", "example", "import", "isinstance",
+    "long", "open-ended", "parameter-name", "parsed", "participle", "print", "private", "raises",
+    "returns", "room", "same-name", "two-meanings", "unread", "word",
 )  # fmt: skip
 
 
-def copies(trees: dict[str, ast.AST]) -> Iterator[str]:
-    """Definitions of more than three lines with the same body under any name."""
-    places = defaultdict(list)
-    for file, tree in trees.items():
-        for name, function in functions(tree):
-            body = function.body[1:] if ast.get_docstring(function) else function.body
-            if body and (body[-1].end_lineno or 0) - body[0].lineno >= 3:
-                key = "".join(map(ast.dump, body))
-                places[key].append(f"{file} {name}")
-    for same in places.values():
-        if len(same) > 1:
-            yield f"copy {' = '.join(sorted(same))}"
+@pytest.mark.parametrize("rule", RULES)
+def test_the_rule_holds(rule: str) -> None:
+    offences = [v for v in broken() if v.rule == rule and not excepted(v)]
+    assert not offences, "\n" + "\n".join(map(str, offences))
 
 
-def findings() -> set[str]:
-    files = {p.relative_to(SOURCE).as_posix(): p.read_text("utf-8") for p in SOURCE.rglob("*.py")}
-    trees = {file: ast.parse(text) for file, text in files.items()}
-    found = {f for file, tree in trees.items() for rule in PER_TREE for f in rule(file, tree)}
-    for file, text in files.items():
-        found |= set(commented_out(file, text))
-        if text.count("\n") > FILE_LINES:
-            found.add(f"long {file}")
-    return found | set(copies(trees))
+def test_every_rule_is_listed() -> None:
+    assert {v.rule for v in broken()} <= set(RULES)
 
 
-def test_the_rules_hold() -> None:
-    broken = findings()
-    assert sorted(broken - EXCEPTIONS.keys()) == []
-    assert sorted(EXCEPTIONS.keys() - broken) == [], "exceptions that are no longer needed"
+def test_every_exception_is_needed() -> None:
+    unused = [e for e in EXCEPTIONS if not any(re.fullmatch(e, v.key) for v in broken())]
+    assert not unused
+
+
+def excepted(violation: Violation) -> bool:
+    return any(re.fullmatch(pattern, violation.key) for pattern in EXCEPTIONS)
 
 
 def test_nothing_speaks_of_the_workplace() -> None:
-    spoken = []
+    sentences = []
     for pattern in ("*.md", "*.py", "*.toml", "*.txt", "*.yaml", "Makefile", "*.json"):
         for path in ROOT.rglob(pattern):
             inside = path.relative_to(ROOT)
             if path != Path(__file__) and not {".venv", "runs", "site", ".git"} & set(inside.parts):
                 if match := WORKPLACE.search(path.read_text("utf-8", errors="ignore")):
-                    spoken.append(f"{inside}: {match[0]}")
-    assert not spoken
+                    sentences.append(f"{inside}: {match[0]}")
+    assert not sentences
+    assert WORKPLACE.search("see /" + "work/main")
+
+
+def private_uses() -> Iterator[tuple[str, str]]:
+    """(File, dotted name) of every private name of torch and its relatives in the package."""
+    for source in sources():
+        roots = house_rules.imported_names(source.tree)
+        for node in ast.walk(source.tree):
+            chain = private_chain(node, set(roots))
+            if chain:
+                first, _, rest = chain.partition(".")
+                yield source.file, f"{roots.get(first, first)}.{rest}"
+
+
+@pytest.mark.parametrize(("file", "name"), sorted(set(private_uses())))
+def test_private_names_are_still_there(file: str, name: str) -> None:
+    """The reason stands at the place of use; this says at once when the name goes."""
+    parts = name.split(".")
+    if parts[0] in ("self", "module", "model") or parts[-1] in house_rules.MODULE_PRIVATES:
+        owner: Any = __import__("torch").nn.Linear(1, 1)
+        accelerate = importlib.import_module("accelerate.state").AcceleratorState
+        assert hasattr(owner, parts[-1]) or hasattr(accelerate, parts[-1])
+        return
+    for length in range(len(parts), 0, -1):
+        try:
+            value: Any = importlib.import_module(".".join(parts[:length]))
+        except ImportError:
+            continue
+        for part in parts[length:]:
+            value = getattr(value, part)
+        return
+    pytest.fail(f"nothing of {name} can be imported, which {file} uses")
+
+
+PER_FILE = [
+    (house_rules.too_many_arguments, "x.py", "def f(a, b, c, d, e, f, g, h, i, j, k, l, m): ..."),
+    (house_rules.open_ended_models, "models/m.py", "class M:\n def __init__(self, **kwargs): ..."),
+    (house_rules.too_long, "x.py", "def f():\n" + " x = 1\n" * 81),
+    (house_rules.too_long, "x.py", "x = 1\n" * 401),
+    (house_rules.unread_arguments, "x.py", "def f(a, b): return a"),
+    (house_rules.prints, "x.py", "print(1)"),
+    (house_rules.commented_out, "x.py", "def f():\n    # return model(x)\n    pass"),
+    (house_rules.wrong_way_imports, "layers/x.py", "from vitrail.models.vit import ViT"),
+    (house_rules.wrong_way_imports, "data/x.py", "import vitrail.models"),
+    (house_rules.wrong_way_imports, "data/x.py", "from vitrail import models"),
+    (house_rules.wrong_way_imports, "lens/x.py", "def f():\n from vitrail.train import trainer"),
+    (house_rules.wrong_way_imports, "learn/x.py", "from vitrail.train import trainer"),
+    (house_rules.wrong_way_imports, "ops/x.py", "import_module('vitrail.models.vit')"),
+    (house_rules.wrong_way_imports, "attic/x.py", ""),
+    (house_rules.wrong_way_imports, "errors.py", "from vitrail.models import vit"),
+    (house_rules.wrong_way_imports, "helpers.py", ""),
+    (house_rules.names_that_say_nothing, "x.py", "told = 1"),
+    (house_rules.names_that_say_nothing, "x.py", "def f(wanted): ..."),
+    (house_rules.names_that_say_nothing, "x.py", "def is_known(): ..."),
+    (house_rules.names_that_say_nothing, "x.py", "self.asked = 1"),
+    (house_rules.names_that_say_nothing, "x.py", "[seen for seen in x]"),
+    (house_rules.names_that_say_nothing, "x.py", "with f() as held: ..."),
+    (house_rules.names_that_say_nothing, "x.py", "def f(taps=4): ..."),
+    (house_rules.names_that_say_nothing, "x.py", "class ClassBlock: ..."),
+    (house_rules.names_that_say_nothing, "ops/pool.py", ""),
+    (
+        house_rules.names_from_parameters, "models/x.py",
+        "def f(m):\n for n, p in m.named_parameters():\n  if n.endswith('bias'): p.zero_()",
+    ),
+    (
+        house_rules.names_from_parameters, "methods/x.py",
+        "def f(m):\n return [k for k in m.state_dict() if 'head' in k]",
+    ),
+    (house_rules.parsed_keywords, "models/x.py", "def f(mixer='v2'):\n return mixer.split('+')"),
+    (house_rules.parsed_keywords, "models/x.py", "def f(pool: str):\n return 'cls' in pool"),
+    (house_rules.parsed_keywords, "train/x.py", "def f(a, *, mode='a'):\n mode.partition('+')"),
+    (house_rules.private_names, "x.py", "import torch\ntorch._weight_norm(v, g)"),
+    (house_rules.private_names, "x.py", "from torch._dynamo import reset"),
+    (house_rules.private_names, "x.py", "import torch.nn.functional as F\nF._x"),
+    (house_rules.private_names, "x.py", "import torch\ngetattr(torch, '_foreach_lerp_')"),
+    (house_rules.private_names, "x.py", "def f(m): return m.fc1._forward_hooks"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "file", "code"), PER_FILE)
+def test_each_rule_can_fail(
+    rule: Callable[[Source], Iterator[Violation]], file: str, code: str
+) -> None:
+    assert list(rule(Source(file, code)))
 
 
 @pytest.mark.parametrize(
     ("rule", "file", "code"),
     [
-        (too_many_arguments, "x.py", f"def f({', '.join(f'a{i}' for i in range(13))}): ..."),
-        (open_ended_models, "models/m.py", "class M:\n def __init__(self, **kwargs): ..."),
-        (too_long, "x.py", "def f():\n" + " x = 1\n" * 81),
-        (unread_arguments, "x.py", "def f(a, b): return a"),
-        (prints, "x.py", "print(1)"),
-        (wrong_way_imports, "layers/x.py", "from vitrail.models.vit import ViT"),
-        (wrong_way_imports, "data/x.py", "import vitrail.models"),
-        (wrong_way_imports, "lens/x.py", "def f():\n from vitrail.train import loop"),
-        (undocumented, "x.py", "'''x'''\ndef f(): ..."),
+        (house_rules.commented_out, "x.py", "    # returns what the model gives"),
+        (house_rules.wrong_way_imports, "cli/x.py", "from vitrail.train import trainer"),
+        (house_rules.wrong_way_imports, "data/x.py", "from vitrail.preprocess import Preprocess"),
+        (house_rules.names_that_say_nothing, "x.py", "unknown_keyword = 0"),
+        (house_rules.parsed_keywords, "hub/x.py", "def f(source: str):\n source.split(':')"),
+        (house_rules.private_names, "x.py", "import torch\n# private: only speed\ntorch._foo(1)"),
+        (house_rules.private_names, "x.py", "import torch\ntorch.foo(self._x)"),
     ],
 )
-def test_each_rule_can_fail(rule: object, file: str, code: str) -> None:
-    assert list(rule(file, ast.parse(code)))  # type: ignore[operator]
+def test_what_is_allowed(
+    rule: Callable[[Source], Iterator[Violation]], file: str, code: str
+) -> None:
+    assert not list(rule(Source(file, code)))
 
 
-def test_the_rules_on_text_can_fail() -> None:
-    assert list(commented_out("x.py", "    # return model(x)"))
-    assert not list(commented_out("x.py", "    # returns what the model gives"))
-    body = "\n a = 1\n b = 2\n c = a + b\n return c"
-    assert list(
-        copies({"x.py": ast.parse(f"def f():{body}"), "y.py": ast.parse(f"def g():{body}")})
-    )
-    assert WORKPLACE.search("see /" + "work/main")
+METHOD = "class Method: ...\nclass DINO(Method): ...\n"
+
+
+@pytest.mark.parametrize(
+    ("rule", "files"),
+    [
+        (house_rules.type_questions, {"m/d.py": METHOD, "x.py": "isinstance(m, (int, DINO))"}),
+        (house_rules.type_questions, {"m/d.py": METHOD, "x.py": "issubclass(m, d.DINO)"}),
+        (house_rules.type_questions, {"m/d.py": METHOD, "x.py": "type(m) is DINO"}),
+        (
+            house_rules.type_questions,
+            {"data/d.py": "class StreamedDataset: ...", "x.py": "isinstance(m, StreamedDataset)"},
+        ),
+        (
+            house_rules.shared_names,
+            {"x.py": "class Stage: ...", "y.py": "class Stage: ..."},
+        ),
+        (
+            house_rules.copies,
+            {n: f"def {n[0]}():\n a = 1\n b = 2\n c = a + b\n return c" for n in ("x.py", "y.py")},
+        ),
+    ],
+)  # fmt: skip
+def test_each_rule_about_many_files_can_fail(
+    rule: Callable[[list[Source]], Iterator[Violation]], files: dict[str, str]
+) -> None:
+    assert list(rule([Source(file, code) for file, code in files.items()]))
+
+
+def test_a_class_may_ask_about_itself_in_its_own_file() -> None:
+    source = Source("methods/d.py", METHOD + "isinstance(m, DINO)")
+    assert not list(house_rules.type_questions([source]))
+
+
+COMPLETE = '''"""A file."""
+def double(x: int, *, twice: bool = False) -> int:
+    """Doubles a number.
+
+    Args:
+        x: the number.
+        twice: whether to double it again (default: no).
+
+    Returns:
+        The product.
+
+    Raises:
+        ConfigError: `x` is 0.
+
+    Example:
+        >>> double(2)
+        4
+    """
+    if x == 0:
+        raise ConfigError("x is 0.")
+    return x * (4 if twice else 2)
+'''
+
+
+def test_a_complete_docstring_is_complete() -> None:
+    assert not list(documentation.incomplete([Source("x.py", COMPLETE)]))
+
+
+@pytest.mark.parametrize(
+    ("removed", "rule"),
+    [
+        ("        x: the number.\n", "args"),
+        ("        twice: whether to double it again (default: no).\n", "args"),
+        ("    Returns:\n", "returns"),
+        ("    Raises:\n", "raises"),
+        (">>> ", "example"),
+        ('"""A file."""', "docstring"),
+    ],
+)
+def test_an_incomplete_docstring_is_reported(removed: str, rule: str) -> None:
+    source = Source("x.py", COMPLETE.replace(removed, ""))
+    assert [v.rule for v in documentation.incomplete([source])] == [rule]
+
+
+CLASS = 'class A:\n  """A.\n\n  Example:\n    >>> 1\n  """\n'
+
+
+@pytest.mark.parametrize(
+    ("code", "rule"),
+    [
+        (CLASS + "  def __init__(self, dim): ...", "args"),
+        ("@dataclass\n" + CLASS + "  dim: int", "args"),
+        (CLASS.replace("A:", "A(NamedTuple):", 1) + "  dim: int", "args"),
+        (CLASS + '  def f(self, x):\n    """F."""', "args"),
+        (CLASS + "  def f(self): ...", "docstring"),
+        ('class A:\n  """A."""', "example"),
+        ("class A: ...", "docstring"),
+    ],
+)
+def test_an_incomplete_class_is_reported(code: str, rule: str) -> None:
+    source = Source("x.py", f'"""A file."""\n{code}')
+    assert [v.rule for v in documentation.incomplete([source])] == [rule]
+
+
+def test_one_line_with_shapes_is_enough_for_a_method() -> None:
+    line = '  def take(self, x, index):\n    """x (B, N), index (B, K) → (B, K)."""'
+    assert not list(documentation.incomplete([Source("x.py", f'"""A file."""\n{CLASS}{line}')]))

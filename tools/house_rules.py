@@ -44,7 +44,7 @@ LAYERS = {
     "learn": _MODELS | {"methods"},
     "cli": _TRAIN | {"explorer", "serve", "policy", "learn"},
 }
-OPEN_TO_ALL = {"errors", "files", "preprocess", "values", "messages"}
+OPEN_TO_ALL = {"errors", "files", "messages", "preprocess", "prompts", "run_folder", "values"}
 FRONT_DOOR = {"__init__", "__main__"}
 
 # They say that something was computed, never what it is (STYLE.md).
@@ -269,7 +269,7 @@ def _text_keywords(function: Function, *, every: bool) -> set[str]:
 
 def private_names(source: Source) -> Iterator[Violation]:
     """Private names of torch, accelerate and others without a comment that begins `private:`."""
-    roots = _imported_names(source.tree)
+    roots = set(imported_names(source.tree))
     for node in ast.walk(source.tree):
         chain = private_chain(node, roots)
         if chain and not _has_reason(source, node.lineno):  # type: ignore[attr-defined]
@@ -303,15 +303,18 @@ def _is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__")
 
 
-def _imported_names(tree: ast.AST) -> set[str]:
-    """Names that stand for modules and objects of other packages."""
-    names = set()
+def imported_names(tree: ast.AST) -> dict[str, str]:
+    """Names that stand for modules and objects of other packages → what they stand for."""
+    names = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names |= {(a.asname or a.name).split(".")[0] for a in node.names}
+            for alias in node.names:
+                root = alias.name.split(".")[0]
+                names[alias.asname or root] = alias.name if alias.asname else root
         elif isinstance(node, ast.ImportFrom) and not (node.module or "").startswith("vitrail"):
-            names |= {a.asname or a.name for a in node.names}
-    return names - {"vitrail"}
+            for alias in node.names:
+                names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    return {name: target for name, target in names.items() if name != "vitrail"}
 
 
 def _has_reason(source: Source, line: int) -> bool:

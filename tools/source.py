@@ -62,7 +62,12 @@ class Source:
 
     @cached_property
     def public(self) -> list[ast.ClassDef | Function]:
-        """Classes and functions of the module whose names have no leading underscore."""
+        """Classes and functions of the module whose names have no leading underscore.
+
+        A file whose own name has one, such as the kernels of a backend, has none.
+        """
+        if re.search(r"/_[a-z]", f"/{self.file}"):
+            return []
         nodes = [n for n in self.tree.body if isinstance(n, ast.ClassDef | Function)]
         return [n for n in nodes if not n.name.startswith("_")]
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from tools import evidence
 from vitrail.cli.commands import app
 from vitrail.models.catalog import catalogue, count_multiply_adds, multiply_adds, paper_of
 from vitrail.models.registry import variants
@@ -54,6 +55,8 @@ def test_the_pages_are_up_to_date() -> None:
     assert page == build().zoo_page(), "run `make docs`"
     page = (DOCS / "it_helps.md").read_text("utf-8")
     assert page == build().helps_page(), "run `make docs`"
+    page = evidence.page(evidence.read_rows(), evidence.RESULTS)
+    assert page == evidence.PAGE.read_text("utf-8"), "run `make docs`"
     page = (DOCS / "config.md").read_text("utf-8")
     assert page == build().config_page(), "run `make docs`"
 
