@@ -1,6 +1,7 @@
 """Patches: cutting images into them and projecting each to a token."""
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -164,6 +165,9 @@ class PatchEmbed(nn.Module):
         dim: width of a token.
         stride: distance between patches, at most `patch`; None for `patch`.
         bias: whether a bias is added.
+        init: initial values: "lecun", a normal distribution with variance 1 / fan_in and biases of
+            0, as in the ViT paper's code; "torch", those of `nn.Conv2d`, uniform within
+            ±1 / √fan_in, as in the code of DeiT and its descendants.
 
     Raises:
         ConfigError: the stride is larger than the patch.
@@ -182,9 +186,11 @@ class PatchEmbed(nn.Module):
         stride: tuple[int, ...] | None = None,
         *,
         bias: bool = True,
+        init: Literal["lecun", "torch"] = "lecun",
     ) -> None:
         super().__init__()
         self.patch = patch
+        self.init = init
         self.stride = stride or patch
         if any(s > p for s, p in zip(self.stride, patch, strict=True)):
             raise ConfigError(
@@ -198,11 +204,18 @@ class PatchEmbed(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draws from LeCun's normal distribution: outputs have the variance of the inputs."""
-        fan_in = self.channels * math.prod(self.patch)
-        nn.init.trunc_normal_(self.weight, std=fan_in**-0.5)
-        if self.bias is not None:
+        """Draws from the distribution that `init` names."""
+        bound = (self.channels * math.prod(self.patch)) ** -0.5
+        if self.init == "lecun":
+            nn.init.trunc_normal_(self.weight, std=bound)
+        else:
+            nn.init.uniform_(self.weight, -bound, bound)
+        if self.bias is None:
+            return
+        if self.init == "lecun":
             nn.init.zeros_(self.bias)
+        else:
+            nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """images (B, C, *size) → tokens (B, N, D) and their grid."""

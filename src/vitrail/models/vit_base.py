@@ -24,12 +24,14 @@ class PlainViT(SequenceBackbone):
         channels: number of channels of an image.
         pool: "cls" reads the class token; "mean" averages the patches, without a class token.
         emb_dropout: dropout rate of the embedded tokens.
+        patch_embed: module from images to tokens (B, N, D) and their grid; None for a `PatchEmbed`
+            with the initial values of PyTorch's convolutions, as in DeiT's code.
 
     Example:
-        >>> model = vitrail.create_model("CaiT", image_size=32, patch_size=8, num_classes=5, dim=8,
-        ...     depth=2, heads=2, mlp_dim=16)
-        >>> isinstance(model, PlainViT)
-        False
+        >>> model = vitrail.create_model("DeepViT", image_size=32, patch_size=8, num_classes=5,
+        ...     dim=8, depth=2, heads=2, mlp_dim=16)
+        >>> isinstance(model, PlainViT), model.position.prefix
+        (True, 1)
     """
 
     def __init__(
@@ -41,12 +43,13 @@ class PlainViT(SequenceBackbone):
         channels: PositiveInt,
         pool: Literal["cls", "mean"],
         emb_dropout: Rate,
+        patch_embed: nn.Module | None = None,
     ) -> None:
         super().__init__(image_size, channels, num_classes)
         patch = to_tuple(patch_size)
         self.dim, self.pool_kind = dim, pool
         self.grid = patch_grid(self.image_size, patch)
-        self.patch_embed: nn.Module = PatchEmbed(patch, channels, dim)
+        self.patch_embed = patch_embed or PatchEmbed(patch, channels, dim, init="torch")
         self.class_token = Token(1, dim) if pool == "cls" else None
         self.position = PositionTable(self.grid, dim, prefix=1 if pool == "cls" else 0)
         self.emb_dropout = nn.Dropout(emb_dropout)
