@@ -18,6 +18,8 @@ import pydantic
 
 from tools import evidence
 from vitrail.data.transforms import AugmentConfig
+from vitrail.hub.converters import published_weights
+from vitrail.lens.shapes import count_multiply_adds
 from vitrail.models import catalog
 from vitrail.train.config import METHODS, MethodConfig, RunConfig
 
@@ -102,8 +104,9 @@ whole grid, and gives maps at several strides; a *backbone* has a forward pass a
 def models_page(counted: dict[str, int]) -> str:
     """docs/models.md, with multiply-adds by variant."""
     parts = [MODELS]
-    for entry in catalog.catalogue():
-        paper, weights = entry.paper, ", ".join(entry.weights) or "none published, or not read"
+    for entry in catalog.model_infos():
+        paper, origins = entry.paper, published_weights().get(entry.model, ())
+        weights = ", ".join(origins) or "none published, or not read"
         parts.append(
             f"## {entry.model.__name__}\n\n[{paper.title}]({paper.url}), {paper.year}. "
             f"Tier: {entry.tier}. Weights: {weights}.\n\n"
@@ -259,9 +262,9 @@ def _args(field: Any) -> bool:
 def main() -> None:
     """Writes config.md and the site."""
     (DOCS / "config.md").write_text(config_page(), "utf-8")
-    names = [name for entry in catalog.catalogue() for name in entry.variants]
-    counted = {name: catalog.count_multiply_adds(name) for name in sorted(names)}
-    catalog.COUNTED.write_text(json.dumps(counted, indent=1) + "\n", "utf-8")
+    names = [name for entry in catalog.model_infos() for name in entry.variants]
+    counted = {name: count_multiply_adds(name) for name in sorted(names)}
+    catalog.MULTIPLY_ADDS.write_text(json.dumps(counted, indent=1) + "\n", "utf-8")
     (DOCS / "models.md").write_text(models_page(counted), "utf-8")
     (DOCS / "zoo.md").write_text(zoo_page(), "utf-8")
     (DOCS / "it_helps.md").write_text(helps_page(), "utf-8")

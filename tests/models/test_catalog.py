@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tools import evidence
-from vitrail.cli.commands import app
+from vitrail.cli.main import build_app
 from vitrail.models.catalog import catalogue, count_multiply_adds, multiply_adds, paper_of
 from vitrail.models.registry import variants
 from vitrail.models.swin import Swin
@@ -62,7 +62,7 @@ def test_the_pages_are_up_to_date() -> None:
 
 
 def test_the_command_line_lists_it() -> None:
-    told = CliRunner().invoke(app, ["models", "swin_tiny*"]).output
+    told = CliRunner().invoke(build_app(), ["models", "swin_tiny*"]).output
     assert "Swin  2021, https://arxiv.org/abs/2103.14030, pyramid" in told
     assert "28.3 M" in told
     assert "4.49 G" in told

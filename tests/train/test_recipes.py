@@ -19,7 +19,7 @@ from torch import Tensor
 import vitrail
 import vitrail.methods
 from tests.models.small import small
-from vitrail.cli.commands import app
+from vitrail.cli.main import build_app
 from vitrail.data.dataset import FolderDataset, ImageDataset, InMemoryDataset
 from vitrail.data.text import Tokenizer
 from vitrail.errors import ConfigError
@@ -227,7 +227,7 @@ def commands(guide: str) -> list[list[str]]:
 def test_the_guides_commands_are_right(guide: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Options exist; what is to be trained can be made. Nothing runs."""
     monkeypatch.chdir(ROOT)
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(build_app())
     context = group.make_context("vitrail", [], resilient_parsing=True)
     found = commands(guide)
     assert len(found) > 15

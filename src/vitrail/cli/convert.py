@@ -1,4 +1,4 @@
-"""`vitrail convert`: other people's weights as a Vitrail folder."""
+"""`vitrail convert`: weights of other libraries as a Vitrail folder."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,15 +6,20 @@ from typing import Annotated
 import typer
 
 from vitrail.cli.common import out
+from vitrail.messages import _
+
+HELP = _("Rewrite a model as config.json and model.safetensors; .bin and .pth are read safely.")
 
 
 def run(
     source: Annotated[
-        str, typer.Argument(help="A folder or Hub id of transformers or timm, or a Vim .pth.")
+        str,
+        typer.Argument(help=_("A folder or Hub id of transformers or timm, or a Vim .pth file.")),
     ],
-    destination: Annotated[Path, typer.Argument(help="The folder to make.")],
+    destination: Annotated[Path, typer.Argument(help=_("The folder to write."))],
 ) -> None:
-    """Rewrites a model as config.json and model.safetensors; reads .bin and .pth safely."""
+    """Converts a model's weights and settings."""
     from vitrail.hub.load import convert
 
-    out.print(f"written: {convert(source, destination)}", highlight=False)
+    folder = convert(source, destination)
+    out.print(_("written: {path}").format(path=folder), highlight=False)

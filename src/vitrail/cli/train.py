@@ -9,27 +9,34 @@ import typer
 
 from vitrail.cli.common import out
 from vitrail.errors import ConfigError
+from vitrail.messages import _
+
+HELP = _("Train a model and write a report. docs/config.md lists all settings.")
 
 
 def run(
     what: Annotated[
         str | None,
         typer.Argument(
-            help="A recipe (.yaml) or images: folder:PATH, hub:NAME, fashion-mnist, ..."
+            help=_("A recipe (.yaml) or images: folder:PATH, hub:NAME, fashion-mnist, ...")
         ),
     ] = None,
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Settings that differ, such as optim.lr=0.001.")
+        list[str] | None, typer.Argument(help=_("Settings that differ, such as optim.lr=0.001."))
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The run's folder. Default: runs/NAME.")
+        Path | None, typer.Option("--out", "-o", help=_("The run's folder. Default: runs/NAME."))
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help=_("Continue a run where it stopped."))
+    ] = False,
 ) -> None:
-    """Trains a model and writes a report. Docs: docs/config.md lists all settings."""
-    from vitrail.lens.report import percent, write_report
-    from vitrail.train.trainer import train
+    """Trains a model."""
+    from vitrail.lens.report_data import percent
+    from vitrail.lens.report_page import write_report
+    from vitrail.run_folder import RunFolder
     from vitrail.train.config import make_config, read_config
+    from vitrail.train.trainer import train
 
     changes = list(overrides or ())
     if what is not None and "=" in what.split(":")[0]:
@@ -40,20 +47,27 @@ def run(
             raise ConfigError(
                 "nothing to train on: give a recipe or images, as in `vitrail train folder:PHOTOS`."
             )
-        settings, name = read_config(folder / "run.yaml", changes), folder.name
+        config, name = read_config(RunFolder(folder).settings_file, changes), folder.name
     elif what.endswith((".yaml", ".yml")):
-        settings, name = read_config(what, changes), Path(what).stem
+        config, name = read_config(what, changes), Path(what).stem
     else:
-        settings = make_config({"data": {"source": what}}, changes)
+        config = make_config({"data": {"source": what}}, changes)
         name = Path(what.partition(":")[2] or what).name
-    folder = folder or Path("runs") / name
+    run_folder = RunFolder(folder or Path("runs") / name)
     command = shlex.join(["vitrail", *sys.argv[1:]])
-    figures = train(settings, folder, resume=resume, command=command)
+    figures = train(config, run_folder.path, resume=resume, command=command)
     if not figures:  # one of several processes, and not the first
         return
-    report = write_report(folder)
+    report = write_report(run_folder)
     if "top1" in figures:
-        judge = f" by {figures['judge']}" if "judge" in figures else ""
-        told = f"accuracy {percent(figures['top1'])}{judge} on {figures['split']}"
-        out.print(told, highlight=False)
-    out.print(f"model:  {folder / 'model'}\nreport: {report}", highlight=False)
+        text = _("accuracy {accuracy} on {split}")
+        if "evaluated_by" in figures:
+            text = _("accuracy {accuracy} by {evaluator} on {split}")
+        text = text.format(
+            accuracy=percent(figures["top1"]),
+            evaluator=figures.get("evaluated_by"),
+            split=figures["split"],
+        )
+        out.print(text, highlight=False, markup=False)
+    out.print(_("model:  {path}").format(path=run_folder.model_folder), highlight=False)
+    out.print(_("report: {path}").format(path=report), highlight=False)

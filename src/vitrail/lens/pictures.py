@@ -84,14 +84,14 @@ def repeat_cells(cells: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 
 def outline_patches(picture: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
-    """A picture with dark lines between its patches, if there are fewer than `FEW_PATCHES` per side.
+    """A picture with dark lines between its patches, where there are few of them.
 
     Args:
         picture: (H, W, 3) within 0..1.
         grid: number of patches along height and width.
 
     Returns:
-        (H, W, 3); the picture itself where there are many patches.
+        (H, W, 3); the picture itself from `FEW_PATCHES` per side on.
 
     Example:
         >>> outline_patches(np.ones((2, 4, 3)), (1, 2))[0, :, 0].tolist()

@@ -137,10 +137,11 @@ def record(
         heads: indices of the heads to keep; negative ones count from the end. None: all.
 
     Returns:
-        A context manager that gives a dict, which every forward within the context fills: the index of the block, or where a
-        block has several attention layers the path of the module, → weights (B, heads, N, N). Row
-        i belongs to query i; tokens are the prefix, then patches row by row. The last forward
-        replaces what earlier ones recorded.
+        A context manager that gives a dict, which every forward within the context fills with
+        weights (B, heads, N, N). Row i belongs to query i; tokens are the prefix, then patches row
+        by row. Its keys are those of `recorded_mixers`: the index of the block, or the path of the
+        module where a block has several attention layers. The last forward replaces what earlier
+        ones recorded.
 
     Raises:
         TierError: the model has no layer that can be recorded.

@@ -133,10 +133,15 @@ def example_sections(run: RunFolder, count: int = 2) -> list[str]:
     Returns:
         HTML of each section; none where the run kept no images.
 
+    Raises:
+        ConfigError: the folder holds no run.
+
     Example:
-        >>> example_sections(RunFolder("nowhere"))
-        Traceback (most recent call last):
-        vitrail.errors.ConfigError: nowhere holds no run: there is neither run.yaml nor metrics.jsonl.
+        >>> import tempfile
+        >>> run = RunFolder(tempfile.mkdtemp())
+        >>> run.write_settings({"data": {"source": "digits"}})
+        >>> example_sections(run)
+        []
     """
     data = read_report(run)
     if data.images is None or data.model is None:

