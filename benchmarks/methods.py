@@ -2,10 +2,11 @@
 
 python -m benchmarks.methods [--quick] [--only MAE,SimMIM,DINO]
 
-The same networks, as many places hidden and crops of the same sizes: forward, backward, AdamW, and
-for DINO the teacher's update. Ratios are the peer's time over ours: above 1 ours is faster. Memory
-is the most that a step allocates beyond what stood before it, as the profiler counts it. `pip
-install --no-deps lightly` for lightly; what is not installed, or fails, is told and left out.
+The networks are the same, with as many masked patches and crops of the same sizes. A step is
+forward, backward, AdamW, and for DINO the update of the EMA teacher. Ratios are the time of the
+peer over ours: above 1 ours is faster. Memory is the peak that a step allocates beyond what was
+allocated before it, as the profiler counts it. lightly is installed by `pip install --no-deps
+lightly`; what is not installed, or fails, is printed and left out.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from torch.profiler import profile
 
 import parity  # noqa: F401, before anything asks for torchvision
 from benchmarks.common import compare, read, show, write
+from vitrail.methods.base import Batch
 from vitrail.methods.dino import DINO
 from vitrail.methods.mae import MAE
 from vitrail.methods.simmim import SimMIM
@@ -76,8 +78,8 @@ def lucidrains_vit() -> nn.Module:
 def mae_ours() -> Rival:
     """Vitrail."""
     method = MAE(vit(), MAE_RATIO, DECODER_DIM, DECODER_DEPTH, DECODER_HEADS).train()
-    x = images()
-    return method, lambda: method(x).loss, nothing
+    batch = Batch(images=images())
+    return method, lambda: method(batch).loss, nothing
 
 
 def mae_transformers() -> Rival:
@@ -123,13 +125,13 @@ def mae_lightly() -> Rival:
     x, length = images(), encoder.sequence_length
 
     def loss() -> Tensor:
-        keep, hidden = utils.random_token_mask((BATCH, length), mask_ratio=MAE_RATIO)
-        seen = decoder.embed(encoder.encode(images=x, idx_keep=keep))
+        keep, masked = utils.random_token_mask((BATCH, length), mask_ratio=MAE_RATIO)
+        visible = decoder.embed(encoder.encode(images=x, idx_keep=keep))
         tokens = utils.repeat_token(decoder.mask_token, (BATCH, length))
-        tokens = decoder.decode(utils.set_at_index(tokens, keep, seen.type_as(tokens)))
-        predicted = decoder.predict(utils.get_at_index(tokens, hidden))
-        wanted = utils.get_at_index(utils.patchify(x, PATCH), hidden - 1)
-        return F.mse_loss(predicted, utils.normalize_mean_var(wanted))
+        tokens = decoder.decode(utils.set_at_index(tokens, keep, visible.type_as(tokens)))
+        predicted = decoder.predict(utils.get_at_index(tokens, masked))
+        pixels = utils.get_at_index(utils.patchify(x, PATCH), masked - 1)
+        return F.mse_loss(predicted, utils.normalize_mean_var(pixels))
 
     return nn.ModuleList([encoder, decoder]).train(), loss, nothing
 
@@ -137,8 +139,8 @@ def mae_lightly() -> Rival:
 def simmim_ours() -> Rival:
     """Vitrail."""
     method = SimMIM(vit(), SIMMIM_RATIO).train()
-    x = images()
-    return method, lambda: method(x).loss, nothing
+    batch = Batch(images=images())
+    return method, lambda: method(batch).loss, nothing
 
 
 def simmim_transformers() -> Rival:
@@ -152,10 +154,10 @@ def simmim_transformers() -> Rival:
         )
     ).train()  # fmt: skip
     x = images()
-    hidden = PATCHES - int(PATCHES * (1 - SIMMIM_RATIO))
+    masked = PATCHES - int(PATCHES * (1 - SIMMIM_RATIO))
 
     def loss() -> Tensor:
-        mask = torch.rand(BATCH, PATCHES).argsort(1) < hidden
+        mask = torch.rand(BATCH, PATCHES).argsort(1) < masked
         return model(x, bool_masked_pos=mask).loss
 
     return model, loss, nothing
@@ -180,11 +182,11 @@ def simmim_lightly() -> Rival:
     x, length = images(), encoder.sequence_length
 
     def loss() -> Tensor:
-        _, hidden = utils.random_token_mask((BATCH, length), mask_ratio=SIMMIM_RATIO)
-        seen = encoder.encode(images=x, idx_mask=hidden)
-        predicted = head(utils.get_at_index(seen, hidden))
-        wanted = utils.get_at_index(utils.patchify(x, PATCH), hidden - 1)
-        return F.l1_loss(predicted, wanted)
+        _, masked = utils.random_token_mask((BATCH, length), mask_ratio=SIMMIM_RATIO)
+        tokens = encoder.encode(images=x, idx_mask=masked)
+        predicted = head(utils.get_at_index(tokens, masked))
+        pixels = utils.get_at_index(utils.patchify(x, PATCH), masked - 1)
+        return F.l1_loss(predicted, pixels)
 
     return nn.ModuleList([encoder, head]).train(), loss, nothing
 
@@ -201,8 +203,8 @@ def dino_ours() -> Rival:
     """Vitrail."""
     method = DINO(vit(), PROTOTYPES, (HIDDEN, BOTTLENECK), freeze_last=0.0).train()
     method.before_step(0.5)
-    x = crops()
-    return method, lambda: method(x).loss, method.after_step
+    batch = Batch(crops=tuple(crops()))
+    return method, lambda: method(batch).loss, method.after_step
 
 
 def dino_lightly() -> Rival:
@@ -222,9 +224,11 @@ def dino_lightly() -> Rival:
     def loss() -> Tensor:
         whole = torch.cat(x[:2])
         with torch.no_grad():
-            told = teacher[1](teacher[0](whole)).chunk(2)
+            teacher_logits = teacher[1](teacher[0](whole)).chunk(2)
         pooled = torch.cat([student[0](whole), student[0](torch.cat(x[2:]))])
-        return criterion(list(told), list(student[1](pooled).chunk(len(x))), teacher_temp=0.07)
+        return criterion(
+            list(teacher_logits), list(student[1](pooled).chunk(len(x))), teacher_temp=0.07
+        )
 
     return student, loss, lambda: update_momentum(student, teacher, 0.996)
 
@@ -246,8 +250,8 @@ def dino_ours_two() -> Rival:
     """Vitrail with two crops only, as vit-pytorch has them, and its wider bottleneck."""
     method = DINO(vit(), PROTOTYPES, (HIDDEN, BOTTLENECK), freeze_last=0.0).train()
     method.before_step(0.5)
-    x = crops()[:2]
-    return method, lambda: method(x).loss, method.after_step
+    batch = Batch(crops=tuple(crops()[:2]))
+    return method, lambda: method(batch).loss, method.after_step
 
 
 CASES: dict[str, dict[str, Callable[[], Rival]]] = {
@@ -284,10 +288,10 @@ def step(rival: Rival) -> Callable[[], None]:
 
 
 def peak(call: Callable[[], None]) -> float:
-    """MiB that a step allocates at most beyond what stood before it. The optimizer has run."""
-    with profile(profile_memory=True) as seen:
+    """Peak MiB that a step allocates beyond what was allocated before it. The optimizer has run."""
+    with profile(profile_memory=True) as profiler:
         call()
-    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
     standing, most = 0, 0
     for event in sorted(events, key=lambda e: e.start_ns()):
         standing += event.nbytes()
@@ -319,14 +323,14 @@ def measure(case: str, rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measures what is asked for, and writes it beside what is known."""
+    """Measures the cases of --only and writes them beside the others."""
     arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     arguments.add_argument("--quick", action="store_true", help="few rounds")
     arguments.add_argument("--only", help="cases, such as MAE,DINO")
     options = arguments.parse_args()
     cases = options.only.split(",") if options.only else list(CASES)
-    found = {case: measure(case, 3 if options.quick else 12) for case in cases}
-    write("methods", {"cases": {**read("methods").get("cases", {}), **found}})
+    results = {case: measure(case, 3 if options.quick else 12) for case in cases}
+    write("methods", {"cases": {**read("methods").get("cases", {}), **results}})
 
 
 if __name__ == "__main__":

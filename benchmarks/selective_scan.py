@@ -61,7 +61,7 @@ class Rival(NamedTuple):
             return self.output()
 
     def train(self, grad: Tensor) -> tuple[Tensor, ...]:
-        """Forward and backward, given the gradient of the output."""
+        """Forward and backward, from the gradient of the output."""
         return torch.autograd.grad(self.output(), self.leaves, grad)
 
 
@@ -127,11 +127,11 @@ def loop(
         tokens = zip(decay.unbind(2), enter.unbind(2), C.unbind(2), strict=True)
     else:
         tokens = ((decay[:, :, i], enter[:, :, i], C[:, :, i]) for i in range(u.shape[2]))
-    found = []
+    outputs = []
     for decay_i, enter_i, read_i in tokens:
         state = decay_i * state + enter_i
-        found.append(torch.einsum("bdn,bn->bd", state, read_i))
-    y = torch.stack(found, dim=2) + u * D[:, None]
+        outputs.append(torch.einsum("bdn,bn->bd", state, read_i))
+    y = torch.stack(outputs, dim=2) + u * D[:, None]
     return y * F.silu(z)
 
 
@@ -155,8 +155,8 @@ def official(scan: Scan, unbind: bool) -> Rival:
     """The loop over both directions."""
     names = Scan._fields[:-1]
     first, second = ({name: getattr(scan, name)[k] for name in names} for k in range(2))
-    given = *transposed(first).values(), *transposed(turned(second)).values()
-    leaves = own([*given, scan.z.transpose(1, 2)])
+    tensors = *transposed(first).values(), *transposed(turned(second)).values()
+    leaves = own([*tensors, scan.z.transpose(1, 2)])
     ahead, back, z = leaves[:7], leaves[7:14], leaves[14]
 
     def output() -> Tensor:
@@ -238,8 +238,8 @@ def in_c(scan: Scan, code: ctypes.CDLL) -> Rival:
     class Differentiable(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, *_: Tensor) -> Tensor:
-            out, *kept = forward(save=True)
-            ctx.save_for_backward(*kept)
+            out, *saved = forward(save=True)
+            ctx.save_for_backward(*saved)
             return out
 
         @staticmethod
@@ -256,8 +256,8 @@ def in_c(scan: Scan, code: ctypes.CDLL) -> Rival:
             }
             grads = {name: torch.empty(shape) for name, shape in shapes.items()}
             total, saved = (t.data_ptr() for t in ctx.saved_tensors)
-            found = _Gradients(**{name: t.data_ptr() for name, t in grads.items()})
-            code.scan_backward(call, grad.contiguous().data_ptr(), total, saved, found)
+            addresses = _Gradients(**{name: t.data_ptr() for name, t in grads.items()})
+            code.scan_backward(call, grad.contiguous().data_ptr(), total, saved, addresses)
             parts = {"A": 1, "B": 2, "C": 2, "D": 1, "bias": 1}
             return tuple(t.sum(parts[n]) if n in parts else t for n, t in grads.items())
 
@@ -279,29 +279,29 @@ def backends() -> list[str]:
 def rivals(task: Task, code: ctypes.CDLL | str, quick: bool) -> dict[str, Rival]:
     """All that take part in a task. The first is the one that the others are held to."""
     scan, train = task.scan, task.grad is not None
-    found = {}
+    by_name = {}
     if train:
-        found["loop with unbind"] = official(scan, unbind=True)
+        by_name["loop with unbind"] = official(scan, unbind=True)
     if not train or not (quick or scan.u.shape[2] > QUADRATIC):
-        found["official loop"] = official(scan, unbind=False)
+        by_name["official loop"] = official(scan, unbind=False)
     if not isinstance(code, str):
-        found["C"] = in_c(scan, code)
+        by_name["C"] = in_c(scan, code)
     for backend in backends():
-        found[f"vitrail, {backend}"] = vitrail(scan, backend)
-    return found
+        by_name[f"vitrail, {backend}"] = vitrail(scan, backend)
+    return by_name
 
 
-def check(task: Task, found: dict[str, Rival]) -> float:
+def check(task: Task, by_name: dict[str, Rival]) -> float:
     """That all compute the same: the largest difference of a tensor, relative to its largest."""
     worst, expected = 0.0, None
-    for name, rival in found.items():
+    for name, rival in by_name.items():
         answer = task.answer(rival)
         if expected is None:
             expected = answer
         for a, e in zip(answer, expected, strict=True):
             assert a.shape == e.shape, f"{name}: {tuple(a.shape)}, not {tuple(e.shape)}"
             error = ((a - e).abs().max() / e.abs().max()).item()
-            assert error <= TOLERANCE, f"{name} is {error:.1e} from {next(iter(found))}"
+            assert error <= TOLERANCE, f"{name} is {error:.1e} from {next(iter(by_name))}"
             worst = max(worst, error)
     return worst
 
@@ -316,24 +316,26 @@ def clock(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
     return cpu / repeats, wall / repeats
 
 
-def measure(task: Task, found: dict[str, Rival], rounds: int) -> dict[str, dict[str, Any]]:
+def measure(task: Task, by_name: dict[str, Rival], rounds: int) -> dict[str, dict[str, Any]]:
     """The least of the rounds, each rival in turn; the quadratic one has its turn only once.
 
     A measurement is many calls if they are short, as layers follow each other in a network: threads
     are awake and memory is at hand.
     """
-    quadratic = {name for name, rival in found.items() if rival.quadratic and task.grad is not None}
-    calls = {name: task.call(rival) for name, rival in found.items()}
+    quadratic = {
+        name for name, rival in by_name.items() if rival.quadratic and task.grad is not None
+    }
+    calls = {name: task.call(rival) for name, rival in by_name.items()}
     repeats = dict.fromkeys(calls, 1)
     for name in calls.keys() - quadratic:
         repeats[name] = max(1, math.ceil(SPAN / clock(calls[name], 1)[1]))
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    seconds_by_name: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
     for i in range(rounds):
         for name, call in calls.items():
             if i == 0 or name not in quadratic:
-                taken[name].append(clock(call, repeats[name]))
+                seconds_by_name[name].append(clock(call, repeats[name]))
     table: dict[str, dict[str, Any]] = {}
-    for name, rows in taken.items():
+    for name, rows in seconds_by_name.items():
         cpu, wall = map(min, zip(*rows, strict=True))
         table[name] = {"cpu": cpu, "wall": wall, "rounds": len(rows)}
     ours = [name for name in table if name.startswith("vitrail")]
@@ -357,7 +359,7 @@ def show(title: str, table: dict[str, dict[str, Any]], error: float) -> None:
 
 
 def first_use() -> None:
-    """Prints seconds until numba, new to this process, has given its first results."""
+    """Prints seconds until numba, new to this process, has computed its first results."""
     rival = vitrail(inputs(1, 197, 384), "torch")
     grad = torch.ones(1, 197, 384)
     rival.infer(), rival.train(grad)  # all that is not numba's
@@ -415,9 +417,9 @@ def main() -> None:
         for title, grad in (("forward", None), ("forward and backward", torch.randn_like(scan.z))):
             title = f"{title}, B {batch}, L {length}, D {dim}, N {N}"
             task = Task(scan, grad)
-            found = rivals(task, code, args.quick)
-            error = check(task, found)
-            table = measure(task, found, rounds=3 if args.quick else 12)
+            by_name = rivals(task, code, args.quick)
+            error = check(task, by_name)
+            table = measure(task, by_name, rounds=3 if args.quick else 12)
             show(title, table, error)
             results[title] = {"agreement": error, "seconds": table}
     if "numba" in backends():

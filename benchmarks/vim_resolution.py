@@ -65,7 +65,7 @@ def vim(backend: str) -> nn.Module:
 
 
 def timms(fused: bool) -> nn.Module:
-    """timm's DeiT, which takes images of any size if told so when it is built."""
+    """timm's DeiT, which takes images of any size if its constructor is asked to."""
     model = timm.create_model("deit_tiny_patch16_224", dynamic_img_size=True)
     for block in model.blocks:
         block.attn.fused_attn = fused
@@ -138,7 +138,13 @@ def added(name: str, batch: int, size: int) -> None:
 
 def memory(name: str, batch: int, size: int) -> int:
     """As `added`, from a process of its own."""
-    command = [sys.executable, __file__, "--threads", str(torch.get_num_threads())]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.vim_resolution",
+        "--threads",
+        str(torch.get_num_threads()),
+    ]
     process = subprocess.run(
         [*command, "--added", name, str(batch), str(size)],
         text=True, check=True, stdout=subprocess.PIPE,
@@ -170,12 +176,12 @@ def measure(
         calls = {name: (lambda m=m: m(images)) for name, m in models.items()}
         # The clock of CPU time lags by milliseconds: short forwards are timed several at once.
         repeats = {n: max(1, math.ceil(SPAN / clock(call, 1)[1])) for n, call in calls.items()}
-        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+        seconds_by_name: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
         for _ in range(rounds):
             for name, call in calls.items():
-                taken[name].append(clock(call, repeats[name]))
+                seconds_by_name[name].append(clock(call, repeats[name]))
     table = {}
-    for name, rows in taken.items():
+    for name, rows in seconds_by_name.items():
         cpu, wall = map(min, zip(*rows, strict=True))
         table[name] = {"wall": wall, "cpu": cpu, "images a second": batch / wall}
     return table
@@ -183,7 +189,7 @@ def measure(
 
 def run(shapes: Iterable[tuple[int, int]], rounds: int) -> dict[str, Any]:
     """All rivals at all shapes (batch, size): {"1 x 224": {name: row}}, printed as they come."""
-    groups, found = names(), {}
+    groups, figures = names(), {}
     built = {precision: {n: build(n) for n in group} for precision, group in groups.items()}
     for batch, size in shapes:
         table: dict[str, dict[str, float]] = {}
@@ -192,8 +198,8 @@ def run(shapes: Iterable[tuple[int, int]], rounds: int) -> dict[str, Any]:
         for name, row in table.items():
             row["memory"] = memory(name, batch, size)
         show(f"{size} pixels, {size // 16 * (size // 16) + 1} tokens, batch {batch}", table)
-        found[f"{batch} x {size}"] = table
-    return found
+        figures[f"{batch} x {size}"] = table
+    return figures
 
 
 # -------------------------------------------------------------------------------------- ratios
@@ -203,11 +209,11 @@ def pairs() -> dict[str, tuple[str, str]]:
     """What is compared: a title, and the names of a Vim and of a DeiT in the same precision."""
     groups = names()
     best = groups["fp32"][0]
-    found = {f"{best} / {deit}": (best, deit) for deit in (DEIT, TIMM, WRITTEN_OUT)}
+    figures = {f"{best} / {deit}": (best, deit) for deit in (DEIT, TIMM, WRITTEN_OUT)}
     if best != VIM_TORCH:
-        found[f"{VIM_TORCH} / {DEIT}"] = (VIM_TORCH, DEIT)
+        figures[f"{VIM_TORCH} / {DEIT}"] = (VIM_TORCH, DEIT)
     halved = groups["bf16"][0]
-    return found | {f"{best} / {DEIT}, both bf16": (halved, DEIT + HALVED)}
+    return figures | {f"{best} / {DEIT}, both bf16": (halved, DEIT + HALVED)}
 
 
 def ratio(table: dict[str, dict[str, float]], pair: tuple[str, str], kind: str) -> float:
@@ -232,9 +238,9 @@ def crossover(sizes: list[int], ratios: list[float]) -> float | None:
     return math.exp(x0 - y0 * (x1 - x0) / (y1 - y0))
 
 
-def summarise(found: dict[str, Any]) -> dict[str, Any]:
+def summarise(figures: dict[str, Any]) -> dict[str, Any]:
     """Ratios of every pair at every size, where they cross 1, and what they are at the largest."""
-    single = {int(k.split(" x ")[1]): t for k, t in found.items() if k.startswith("1 x ")}
+    single = {int(k.split(" x ")[1]): t for k, t in figures.items() if k.startswith("1 x ")}
     sizes, results = sorted(single), {}
     for title, pair in pairs().items():
         lines = {
@@ -304,7 +310,7 @@ def panel(axes: Axes, title: str, label: str, sizes: list[int]) -> None:
     axes.tick_params(colors=LIGHT["quiet"])
 
 
-def draw(found: dict[str, Any], results: dict[str, Any], path: Path) -> None:
+def draw(figures: dict[str, Any], results: dict[str, Any], path: Path) -> None:
     """Speed ratio, memory saved and memory over image sizes, with the paper's figures."""
     sizes = next(iter(results.values()))["sizes"]
     figure = Figure(figsize=(16, 5.6), layout="constrained", facecolor=LIGHT["paper"])
@@ -323,9 +329,9 @@ def draw(found: dict[str, Any], results: dict[str, Any], path: Path) -> None:
     speed.axhline(1, color=LIGHT["quiet"], linewidth=1)
     saved.axhline(0, color=LIGHT["quiet"], linewidth=1)
     saved.set_ylim(max(-100, saved.get_ylim()[0]), 100)  # twice DeiT's memory: no worse is drawn
-    fp32 = [n for n in found[f"1 x {sizes[0]}"] if not n.endswith(HALVED)]
+    fp32 = [n for n in figures[f"1 x {sizes[0]}"] if not n.endswith(HALVED)]
     for i, name in enumerate(fp32):
-        used = [found[f"1 x {s}"][name]["memory"] / 2**20 for s in sizes]
+        used = [figures[f"1 x {s}"][name]["memory"] / 2**20 for s in sizes]
         memory_of.plot(sizes, used, color=LIGHT[COLOURS[i]], marker=MARKS[i], label=name)
     memory_of.set_yscale("log")
     for axes in (speed, saved, memory_of):
@@ -355,15 +361,15 @@ def main() -> None:
     if args.sizes:
         sizes = sorted({int(s) for s in args.sizes.split(",")})
     shapes = [(1, s) for s in sizes] + ([] if args.sizes else list(SHAPES_BESIDE))
-    found = run(shapes, rounds=2 if args.quick else 10)
-    results = summarise(found)
+    figures = run(shapes, rounds=2 if args.quick else 10)
+    results = summarise(figures)
     show_ratios(results)
     path = args.json or (None if args.quick or args.sizes else RESULTS / "vim_resolution.json")
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        everything = {"machine": machine(), "paper": PAPER, "rivals": found, "ratios": results}
+        everything = {"machine": machine(), "paper": PAPER, "rivals": figures, "ratios": results}
         path.write_text(json.dumps(everything, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        draw(found, results, path.with_suffix(".png"))
+        draw(figures, results, path.with_suffix(".png"))
         print(f"written: {path.name}, {path.with_suffix('.png').name}")
 
 

@@ -2,9 +2,9 @@
 
 python -m benchmarks.vit [--quick]
 
-The same weights in all three, equal threads, one run, in turn. vit-pytorch normalises before and
-after its patch projection, which no weights can undo: the two layers are taken out of it, which
-only helps it. It has no biases in attention; ours and timm's are zero.
+All three have the same weights and equal threads and run in turn in one process. vit-pytorch
+normalizes before and after its patch projection, which no weights can undo: the two layers are
+removed from it, which only helps it. It has no biases in attention; ours and timm's are zero.
 """
 
 import os
@@ -19,7 +19,7 @@ from vit_pytorch import ViT as TheirViT
 import parity  # noqa: F401, before anything asks for torchvision
 import vitrail
 from benchmarks.common import compare, show, write
-from parity.from_vit_pytorch import rearranged
+from parity.from_vit_pytorch import fill_positions, rearranged
 from vitrail.data.registry import open_dataset
 from vitrail.deploy.precision import fastest
 from vitrail.preprocess import Preprocess
@@ -28,6 +28,10 @@ torch.set_num_threads(os.cpu_count() or 1)
 
 SIZE, CLASSES = 224, 1000
 AGREEMENT_IMAGES = 1000
+TIMM_NAMES = {
+    "mixer": "attn", "class_token.weight": "cls_token", "position.weight": "pos_embed",
+    "patch_embed.": "patch_embed.proj.",
+}  # fmt: skip
 
 
 def rivals() -> dict[str, nn.Module]:
@@ -50,18 +54,12 @@ def rivals() -> dict[str, nn.Module]:
         for block in ours.blocks:
             block.mixer.qkv.bias.zero_()
         rearranged(ours, theirs)
-        theirs.cls_token.copy_(ours.class_token.reshape(theirs.cls_token.shape))
-        places = torch.cat([torch.zeros(1, 384), ours.position[0]])
-        theirs.pos_embedding.copy_(places.reshape(theirs.pos_embedding.shape))
+        fill_positions(theirs, ours)
         theirs.mlp_head.load_state_dict(ours.head.state_dict())
-        renamed = {
-            k.replace("mixer", "attn").replace("class_token", "cls_token"): v
-            for k, v in ours.state_dict().items()
-        }
-        renamed["pos_embed"] = places[None]
-        renamed.pop("position")
-        renamed = {k.replace("patch_embed.", "patch_embed.proj."): v for k, v in renamed.items()}
-        timms.load_state_dict(renamed)
+        tensors = ours.state_dict()
+        for old, new in TIMM_NAMES.items():
+            tensors = {name.replace(old, new): tensor for name, tensor in tensors.items()}
+        timms.load_state_dict(tensors)
     return {"vitrail": ours, "timm": timms, "vit-pytorch": theirs}
 
 

@@ -74,14 +74,14 @@ def measure(pair: Pair, rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Times all pairs, or those of --only, and writes what it found beside what was known."""
+    """Times all pairs, or those of --only, and writes the figures beside the others."""
     quick = "--quick" in sys.argv
     only = sys.argv[sys.argv.index("--only") + 1].split(",") if "--only" in sys.argv else None
-    chosen = [p for p in pairs() if p.full and (only is None or p.model in only)]
+    timed = [p for p in pairs() if p.full and (only is None or p.model in only)]
     rows = {} if quick else {(r["model"], r["original"]): r for r in read("zoo").get("rows", [])}
     print(f"{'model':<16} {'original':<42} {'forward':>8} {'training':>9}   bar")
     failed = []
-    for pair in chosen:
+    for pair in timed:
         try:
             row = measure(pair, 3 if quick else 5)
         except Exception as problem:  # the others are worth knowing all the same

@@ -5,7 +5,7 @@ python -m benchmarks.zoo_training [--only swin,vit] [--jobs 2]
 Models of equal size, a few minutes each on one thread. Beside them a linear classifier on the
 pixels, trained for as long as the slowest of them. Prints accuracy on the test images, the loss at
 the start and at the end, seconds of the processor (data, training and the report together), and the
-memory that one batch of 64 keeps for its backward pass.
+memory that one batch of 64 saves for its backward pass.
 
 Spectra and volumes are Indian Pines (145 x 145 pixels, 200 bands, 16 kinds of land use), which the
 package tensorly carries: `pip install --no-deps tensorly`; without it they are left out. Half of
@@ -45,21 +45,21 @@ SPECTRA: dict[str, list[tuple[str, dict[str, Any]]]] = {
 }
 
 
-def kept_for_backward(model: nn.Module, images: Tensor) -> float:
-    """MiB of tensors, beside the weights, that a forward pass keeps for the backward pass."""
+def saved_for_backward(model: nn.Module, images: Tensor) -> float:
+    """MiB of tensors, beside the weights, that a forward pass saves for the backward pass."""
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept: dict[int, int] = {}
+    saved: dict[int, int] = {}
 
-    def see(tensor: Tensor) -> Tensor:
+    def save(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
+            saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(see, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
         loss = model.train()(images).sum()
     del loss
-    return sum(kept.values()) / 2**20
+    return sum(saved.values()) / 2**20
 
 
 def recipe(path: Path) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def recipe(path: Path) -> dict[str, Any]:
         "seconds": seconds,
         "epochs": run.schedule.epochs,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "MiB": kept_for_backward(model, images),
+        "MiB": saved_for_backward(model, images),
         "command": f"vitrail train recipes/zoo/{path.name}",
     }
 
@@ -97,9 +97,9 @@ def learn(model: nn.Module, train: Split, test: Split, stop: float, lr: float) -
     optimizer = torch.optim.AdamW(model.train().parameters(), lr=lr, fused=True)
     torch.manual_seed(0)
     begin = time.process_time()
-    while (gone := (time.process_time() - begin) / stop) < 1:
+    while (progress := (time.process_time() - begin) / stop) < 1:
         optimizer.param_groups[0]["lr"] = lr * min(
-            gone / 0.05, 0.5 + 0.5 * math.cos(math.pi * gone)
+            progress / 0.05, 0.5 + 0.5 * math.cos(math.pi * progress)
         )
         some = torch.randint(len(images), (BATCH,))
         loss = F.cross_entropy(model(images[some]), targets[some])
@@ -120,7 +120,7 @@ def learn(model: nn.Module, train: Split, test: Split, stop: float, lr: float) -
         "seconds": stop,
         "epochs": len(losses) * BATCH / len(images),
         "parameters": sum(p.numel() for p in model.parameters()),
-        "MiB": kept_for_backward(model, images[:BATCH].clone()),
+        "MiB": saved_for_backward(model, images[:BATCH].clone()),
     }
 
 
@@ -169,14 +169,14 @@ def spectra(seconds: float) -> list[dict[str, Any]]:
             model = create_model(name, num_classes=16, channels=1, **keywords)
             row = learn(model, train, test, seconds, 1e-3)
             rows.append({"model": name, "data": f"Indian Pines, {kind}", **row})
-            told(rows[-1])
+            show_row(rows[-1])
         linear = linear_classifier(train, test, seconds)
         rows.append({"data": f"Indian Pines, {kind}", **linear})
-        told(rows[-1])
+        show_row(rows[-1])
     return rows
 
 
-def told(row: dict[str, Any]) -> None:
+def show_row(row: dict[str, Any]) -> None:
     """Prints a row."""
     print(
         f"{row['model']:<18} {row['data']:<24} {row['accuracy']:7.2%}  "
@@ -187,8 +187,8 @@ def told(row: dict[str, Any]) -> None:
     )
 
 
-def keep(new: list[dict[str, Any]]) -> None:
-    """Writes rows beside those that are known."""
+def write_rows(new: list[dict[str, Any]]) -> None:
+    """Writes rows beside the others."""
     rows = {(r["model"], r["data"]): r for r in [*read("zoo_training").get("rows", []), *new]}
     write("zoo_training", {"rows": [rows[key] for key in sorted(rows)]}, report=False)
 
@@ -207,15 +207,15 @@ def main() -> None:
     with ThreadPoolExecutor(options.jobs) as pool:
         for task in as_completed([pool.submit(recipe, path) for path in paths]):
             new.append(task.result())
-            told(new[-1])
-            keep(new)
+            show_row(new[-1])
+            write_rows(new)
     if only is None:
         slowest = max(row["seconds"] for row in new)
         new.append({"data": "Fashion-MNIST", **linear_classifier(*fashion(), slowest)})
-        told(new[-1])
+        show_row(new[-1])
     if find_spec("tensorly") and (only is None or "spectra" in only):
         new += spectra(SECONDS)
-    keep(new)
+    write_rows(new)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Our weights in vit-pytorch's models: the parts that its many ViTs have in common.
 
-vit-pytorch normalises before and after its patch projection, where most papers do not. No weights
-make those two layers neutral, so they are taken out of it. It has no biases in attention, so ours
-are made zero where we have them. All else is as it comes.
+vit-pytorch normalizes before and after its patch projection, where most papers do not. No weights
+make those two layers neutral, so they are removed from it. It has no biases in attention, so ours
+are set to zero. Nothing else is changed.
 """
 
 import torch
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 def fill_patches(theirs: nn.Sequential, ours: nn.Module) -> None:
-    """Copies the patch projection; takes the norms beside theirs out."""
-    for place, layer in enumerate(theirs):
+    """Copies the patch projection; removes the norms before and after theirs."""
+    for index, layer in enumerate(theirs):
         if isinstance(layer, nn.LayerNorm):
-            theirs[place] = nn.Identity()
+            theirs[index] = nn.Identity()
         elif isinstance(layer, nn.Linear):
             layer.weight.copy_(channels_last(ours.weight).flatten(1))
             layer.bias.copy_(ours.bias)
@@ -54,16 +54,14 @@ def fill_blocks(theirs: nn.Module, ours: nn.ModuleList) -> None:
 
 
 def fill_positions(theirs: nn.Module, ours: nn.Module) -> None:
-    """Copies the class token, where there is one, and the positions."""
-    table = ours.position[0]
+    """Copies the class token, if there is one, and the positions."""
     if ours.class_token is not None:
-        theirs.cls_token.copy_(ours.class_token.reshape(theirs.cls_token.shape))
-        table = torch.cat([torch.zeros_like(table[:1]), table])
-    theirs.pos_embedding.copy_(table.reshape(theirs.pos_embedding.shape))
+        theirs.cls_token.copy_(ours.class_token.weight.reshape(theirs.cls_token.shape))
+    theirs.pos_embedding.copy_(ours.position.weight.reshape(theirs.pos_embedding.shape))
 
 
 def fill_head(theirs: nn.Sequential, ours: nn.Module) -> None:
-    """Copies the last norm and the head, where theirs is both."""
+    """Copies the last norm and the head, which are one module of theirs."""
     theirs[0].load_state_dict(ours.norm.state_dict())
     theirs[1].load_state_dict(ours.head.state_dict())
 
@@ -78,7 +76,7 @@ def rearranged(ours: nn.Module, theirs: nn.Module) -> None:
 
 @torch.no_grad()
 def fill_plain(theirs: nn.Module, ours: nn.Module) -> None:
-    """Copies all of a ViT but its blocks, of those whose last norm is in the head."""
+    """Copies all of a ViT but its blocks, for a model whose last norm is in its head."""
     fill_patches(theirs.to_patch_embedding, ours.patch_embed)
     fill_positions(theirs, ours)
     fill_head(theirs.mlp_head, ours)

@@ -10,6 +10,8 @@ import pytest
 pytest.importorskip("basedpyright", reason="basedpyright comes with `make lint`")
 
 SNIPPET = """
+from typing import Any
+
 import vitrail
 
 model = vitrail.ViT(image_size=32, patch_size=16, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8)
@@ -20,7 +22,7 @@ vitrail.ViT(imagesize=32, patch_size=16, num_classes=2, dim=8, depth=1, heads=2,
 
 
 class Mine(vitrail.ViT):
-    def __init__(self, extra: int = 1, **keywords: int) -> None:
+    def __init__(self, extra: int = 1, **keywords: Any) -> None:
         super().__init__(**keywords)
         self.extra = extra
 

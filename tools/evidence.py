@@ -181,10 +181,10 @@ def line(row: Row, rows: list[Row], results: Path) -> str:
     minutes = statistics.mean(sum(r["seconds"]) for r in result["runs"]) / 60
     commits = ", ".join(dict.fromkeys(r["commit"] for r in result["runs"]))
     commands = [*row.once.values(), *row.commands]
-    shown = "<br>".join(f"`{c.format(run=f'runs/{row.id}', seed=0)}`" for c in commands)
+    cell = "<br>".join(f"`{c.format(run=f'runs/{row.id}', seed=0)}`" for c in commands)
     seeds = ", ".join(str(r["seed"]) for r in result["runs"])
     cells = (f"{row.id}. {row.note}".strip(". "), "; ".join(figures), "; ".join(gains), seeds)
-    return f"| {' | '.join(cells)} | {minutes:.1f} | {commits} | {shown} |"
+    return f"| {' | '.join(cells)} | {minutes:.1f} | {commits} | {cell} |"
 
 
 def run(rows: list[Row], results: Path, jobs: int = 1, runs: Path = RUNS) -> int:

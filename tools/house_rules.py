@@ -363,11 +363,11 @@ def _types_in_question(node: ast.AST) -> Iterator[str]:
 
 def shared_names(files: list[Source]) -> Iterator[Violation]:
     """Public classes and functions that have their name in common with another file's."""
-    places = defaultdict(list)
+    by_key = defaultdict(list)
     for source in files:
         for node in source.public:
-            places[node.name].append((source, node))
-    for name, same in places.items():
+            by_key[node.name].append((source, node))
+    for name, same in by_key.items():
         if len(same) > 1:
             others = " ".join(source.file for source, _ in same)
             yield same[-1][0].breaks("same-name", f"{name}: {others}", same[-1][1])
@@ -375,13 +375,13 @@ def shared_names(files: list[Source]) -> Iterator[Violation]:
 
 def copies(files: list[Source]) -> Iterator[Violation]:
     """Definitions of more than three lines with the same body under any name."""
-    places = defaultdict(list)
+    by_key = defaultdict(list)
     for source in files:
         for name, function in source.functions:
             statements = body(function)
             if statements and (statements[-1].end_lineno or 0) - statements[0].lineno >= 3:
-                places["".join(map(ast.dump, statements))].append((source, name, function))
-    for same in places.values():
+                by_key["".join(map(ast.dump, statements))].append((source, name, function))
+    for same in by_key.values():
         if len(same) > 1:
             text = " = ".join(sorted(f"{source.file} {name}" for source, name, _ in same))
             yield same[0][0].breaks("copy", text, same[0][2])

@@ -120,12 +120,17 @@ def is_kernel(function: Function) -> bool:
 
 
 def is_declared_only(function: Function) -> bool:
-    """Whether it only says what others must do: no body, or one that raises NotImplementedError."""
+    """Whether it only says what others must do.
+
+    It has no body, raises NotImplementedError, or returns a constant: the default of a contract.
+    """
     statements = body(function)
     first = statements[0] if len(statements) == 1 else None
-    exception = first.exc if isinstance(first, ast.Raise) else None
-    empty = all(isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant) for n in statements)
-    return empty or (isinstance(exception, ast.Name) and exception.id == "NotImplementedError")
+    if isinstance(first, ast.Raise) and first.exc is not None:
+        return ast.unparse(first.exc).startswith("NotImplementedError")
+    if isinstance(first, ast.Return) and first.value is not None:
+        return ast.unparse(first.value) in ("None", "()", "[]", "{}", "True", "False")
+    return all(isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant) for n in statements)
 
 
 def base_names(node: ast.ClassDef) -> list[str]:

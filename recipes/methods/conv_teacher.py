@@ -18,8 +18,8 @@ from torch import nn
 
 from vitrail.data.loader import Loader
 from vitrail.data.registry import open_dataset
-from vitrail.preprocess import Preprocess
 from vitrail.data.transforms import flip
+from vitrail.preprocess import Preprocess
 from vitrail.train.metrics import evaluate
 
 FILE = Path("runs/conv_teacher.safetensors")
@@ -29,9 +29,9 @@ EPOCHS, BATCH, RATE = 6, 128, 4e-3
 def network() -> nn.Sequential:
     """93,000 weights: three convolutions, each halving the map, and a linear layer."""
     layers: list[nn.Module] = []
-    for given, made in ((1, 24), (24, 48), (48, 96)):
-        convolution = nn.Conv2d(given, made, 3, padding=1, bias=False)
-        layers += [convolution, nn.BatchNorm2d(made), nn.ReLU(), nn.MaxPool2d(2)]
+    for channels, filters in ((1, 24), (24, 48), (48, 96)):
+        convolution = nn.Conv2d(channels, filters, 3, padding=1, bias=False)
+        layers += [convolution, nn.BatchNorm2d(filters), nn.ReLU(), nn.MaxPool2d(2)]
     model = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.3), nn.Linear(96 * 9, 10))
     model.preprocess = Preprocess((28, 28), None, "bilinear", (0.2860,), (0.3530,))
     return model
