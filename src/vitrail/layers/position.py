@@ -19,7 +19,7 @@ class PositionTable(nn.Module):
     """Learned absolute positions (Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929).
 
     The parameter `weight` has shape (1, prefix + N, dim): rows of prefix tokens first, then one row
-    per patch of `grid`. Weight decay spares it. For another grid the rows of patches are resampled,
+    per patch of `grid`. For another grid the rows of patches are resampled,
     bicubically in 2-D; DINOv2 resamples without antialiasing, DINOv2 with registers and timm with.
 
     Args:
@@ -29,6 +29,7 @@ class PositionTable(nn.Module):
         antialias: whether to antialias when resampling, 2-D grids only.
         std: standard deviation of the truncated normal distribution that the table starts from;
             0 for zeros.
+        decayed: whether weight decay applies; most papers spare their positions.
 
     Example:
         >>> table = PositionTable((4, 4), 8, prefix=1)
@@ -36,12 +37,18 @@ class PositionTable(nn.Module):
         (torch.Size([1, 17, 8]), torch.Size([1, 13, 8]))
     """
 
-    undecayed = ("weight",)
-
     def __init__(
-        self, grid: Grid, dim: int, *, prefix: int = 0, antialias: bool = False, std: float = 0.02
+        self,
+        grid: Grid,
+        dim: int,
+        *,
+        prefix: int = 0,
+        antialias: bool = False,
+        std: float = 0.02,
+        decayed: bool = False,
     ) -> None:
         super().__init__()
+        self.undecayed = () if decayed else ("weight",)
         self.grid, self.prefix, self.antialias, self.std = grid, prefix, antialias, std
         self.weight = nn.Parameter(torch.empty(1, prefix + math.prod(grid), dim))
         self.reset_parameters()

@@ -7,13 +7,14 @@ from torch import Tensor, nn
 class Token(nn.Module):
     """Learned tokens that are the same for every image: class, register and mask tokens.
 
-    The parameter `weight` has shape (1, count, dim). Weight decay spares it.
+    The parameter `weight` has shape (1, count, dim).
 
     Args:
         count: number of tokens.
         dim: width of a token.
         std: standard deviation of the truncated normal distribution that they start from; 0 for
             zeros.
+        decayed: whether weight decay applies; most papers spare their tokens.
 
     Example:
         >>> class_token = Token(1, 8)
@@ -21,10 +22,9 @@ class Token(nn.Module):
         torch.Size([4, 1, 8])
     """
 
-    undecayed = ("weight",)
-
-    def __init__(self, count: int, dim: int, std: float = 0.02) -> None:
+    def __init__(self, count: int, dim: int, std: float = 0.02, *, decayed: bool = False) -> None:
         super().__init__()
+        self.undecayed = () if decayed else ("weight",)
         self.std = std
         self.weight = nn.Parameter(torch.empty(1, count, dim))
         self.reset_parameters()

@@ -1,34 +1,48 @@
-"""A classifier that looks for itself at what a frozen backbone makes of each patch: a learned query
-attends over them (CAE, Chen et al. 2022, https://arxiv.org/abs/2202.03026; V-JEPA, Bardes et al.
-2024, https://arxiv.org/abs/2404.08471, adds the MLP).
+"""Attentive probe: a classifier that attends over a frozen backbone's patches (CAE, Chen et al.
+2022, https://arxiv.org/abs/2202.03026; V-JEPA, Bardes et al. 2024,
+https://arxiv.org/abs/2404.08471, adds the MLP).
 
     patches (B, N, D) ─ norm ─┐
     query (1, 1, D) ──────── cross-attention ─ + query ─ MLP ─ norm ─ linear ─ logits (B, classes)
 
-A mean of patches, or a class token that no label ever trained, shows a linear classifier little of
-what masked pretraining learned; this probe can pick what it needs.
+A mean of patches, or a class token that was never trained with labels, gives a linear classifier
+little of what masked pretraining learned. This probe learns where to look.
 """
 
 import torch
 from torch import Tensor, nn
 
-from vitrail.errors import ConfigError, check_range
+from vitrail.errors import ConfigError
 from vitrail.layers.attention import CrossAttention
 from vitrail.layers.mlp import Mlp
-from vitrail.methods.base import Loss, Method
+from vitrail.layers.tokens import Token
+from vitrail.methods.base import Batch, Loss, Method
 from vitrail.methods.supervised import classify
-from vitrail.models.base import Backbone, initialise
+from vitrail.models.base import Backbone, initialize
 from vitrail.models.paper import Paper
+from vitrail.values import NonNegativeFloat, PositiveInt, Rate
 
 
 class AttentiveProbe(Method):
     """Trains one attention pooling and one linear layer on frozen patches.
 
-    Args:
-        heads: of the attention. mlp_ratio: hidden width of the MLP, in parts of the patches'; 0
-            leaves it out.
+    The backbone that comes out has no head; the probe is saved beside it.
 
-    What comes out is the backbone without a head; the probe is kept beside it.
+    Args:
+        backbone: model with classes; it is frozen.
+        heads: number of attention heads.
+        mlp_ratio: hidden width of the MLP, relative to the patches' width; 0 for no MLP.
+        label_smoothing: probability that is spread evenly over all classes.
+
+    Raises:
+        ConfigError: the model has no classes.
+
+    Example:
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=2, dim=8,
+        ...                              depth=1, heads=1, mlp_dim=8)
+        >>> probe = AttentiveProbe(model, heads=2)
+        >>> probe(Batch(images=torch.zeros(2, 3, 8, 8), labels=torch.tensor([0, 1]))).loss.shape
+        torch.Size([])
     """
 
     paper = Paper(
@@ -41,49 +55,58 @@ class AttentiveProbe(Method):
     def __init__(
         self,
         backbone: Backbone,
-        heads: int = 8,
-        mlp_ratio: float = 4.0,
-        label_smoothing: float = 0.1,
+        heads: PositiveInt = 8,
+        mlp_ratio: NonNegativeFloat = 4.0,
+        label_smoothing: Rate = 0.1,
     ) -> None:
         super().__init__(backbone)
-        check_range("mlp_ratio", mlp_ratio, 0)
-        check_range("label_smoothing", label_smoothing, 0, 0.999)
         self.label_smoothing = label_smoothing
         classes = backbone.num_classes or len(backbone.labels or ())
         if not classes:
-            raise ConfigError("an attentive probe needs classes: give the model num_classes.")
+            raise ConfigError("AttentiveProbe needs classes: give the model num_classes.")
         backbone.reset_head(0)
         backbone.requires_grad_(False).eval()
         like = next(backbone.parameters())
         with torch.no_grad():
             image = like.new_zeros(1, backbone.channels, *backbone.image_size)
             dim = backbone.features(image).patches.shape[-1]
-        self.probe = AttentivePool(dim, heads, round(dim * mlp_ratio), classes)
-        initialise(self.probe.to(like))
+        self.probe = AttentiveClassifier(dim, heads, round(dim * mlp_ratio), classes)
+        initialize(self.probe.to(like))
 
     def train(self, mode: bool = True) -> "AttentiveProbe":
-        """Sets the mode of the probe; the backbone, which nothing teaches, stays in eval mode."""
+        """Sets the mode of the probe; the frozen backbone stays in evaluation mode."""
         super().train(mode)
         self.backbone.eval()
         return self
 
-    def forward(self, images: Tensor, targets: Tensor) -> Loss:
-        """images float (B, C, *size); targets (B,) or (B, classes)."""
+    def forward(self, batch: Batch) -> Loss:
+        """Batch with images (B, C, *size) and labels (B,) or (B, classes) → Loss."""
         with torch.no_grad():
-            patches = self.backbone.features(images).patches
-        return classify(self.probe(patches), targets, self.label_smoothing)
+            patches = self.backbone.features(batch["images"]).patches
+        return classify(self.probe(patches), batch["labels"], self.label_smoothing)
 
     def classifier(self, backbone: Backbone) -> nn.Module:
-        """images → logits, by the probe on this backbone's patches."""
-        return Probed(backbone, self.probe)
+        """backbone → images (B, C, *size) → logits, by the probe on this backbone's patches."""
+        return ProbedBackbone(backbone, self.probe)
 
 
-class AttentivePool(nn.Module):
-    """A learned query that pools patches by attention, and a linear classifier of what it finds."""
+class AttentiveClassifier(nn.Module):
+    """A learned query that pools patches by cross-attention, and a linear classifier.
+
+    Args:
+        dim: width D of the patches.
+        heads: number of attention heads.
+        hidden_dim: hidden width of the MLP; 0 for no MLP.
+        classes: width of the logits.
+
+    Example:
+        >>> AttentiveClassifier(8, 2, 16, classes=3)(torch.zeros(2, 4, 8)).shape
+        torch.Size([2, 3])
+    """
 
     def __init__(self, dim: int, heads: int, hidden_dim: int, classes: int) -> None:
         super().__init__()
-        self.query = nn.Parameter(torch.empty(1, 1, dim))
+        self.query = Token(1, dim)
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.attention = CrossAttention(dim, heads)
         self.mlp_norm = nn.LayerNorm(dim) if hidden_dim else None
@@ -92,17 +115,29 @@ class AttentivePool(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         """patches (B, N, D) → logits (B, classes)."""
-        query = self.query.expand(len(patches), -1, -1)
+        query = self.query(len(patches))
         x = query + self.attention(query, self.norm1(patches))
         if self.mlp is not None and self.mlp_norm is not None:
             x = x + self.mlp(self.mlp_norm(x))
         return self.head(self.norm2(x)[:, 0])
 
 
-class Probed(nn.Module):
-    """A backbone and the probe that reads its patches."""
+class ProbedBackbone(nn.Module):
+    """A backbone with a classifier of its patches.
 
-    def __init__(self, backbone: Backbone, probe: AttentivePool) -> None:
+    Args:
+        backbone: model whose patches are classified.
+        probe: module from patches (B, N, D) to logits (B, classes).
+
+    Example:
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=0, dim=8,
+        ...                              depth=1, heads=1, mlp_dim=8)
+        >>> probe = AttentiveClassifier(8, 2, 0, classes=3)
+        >>> ProbedBackbone(model, probe)(torch.zeros(2, 3, 8, 8)).shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(self, backbone: Backbone, probe: AttentiveClassifier) -> None:
         super().__init__()
         self.backbone, self.probe = backbone, probe
 

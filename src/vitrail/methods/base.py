@@ -114,8 +114,8 @@ class Method(nn.Module):
         inputs: fields of `Batch` that `forward` reads. With "features" the backbone is frozen, and
             its pooled features are computed once, before training. With "captions" the method has
             the attributes `tokenizer` and `templates`.
-        held_out_loss: whether the loss of held-out batches, with masks from a fixed seed, measures
-            what the method learns.
+        has_validation_loss: whether the loss of validation batches, with masks from a fixed seed,
+            measures what the method learns.
         batch_wide: whether the loss of a batch is more than a mean over its samples, because it
             compares samples with each other or updates statistics of the batch. Accumulated
             gradients then differ from those of a larger batch.
@@ -146,7 +146,7 @@ class Method(nn.Module):
     paper: ClassVar[Paper]
     tier: ClassVar[tuple[type[Backbone], ...]] = (Backbone,)
     inputs: ClassVar[tuple[Input, ...]] = ("images", "labels")
-    held_out_loss: ClassVar[bool] = False
+    has_validation_loss: ClassVar[bool] = False
     batch_wide: ClassVar[bool] = False
     training_only: ClassVar[tuple[str, ...]] = ()
     named: ClassVar[Mapping[str, str]] = {}
@@ -170,6 +170,10 @@ class Method(nn.Module):
                 f"{type(backbone).__name__} is none: choose another method or model."
             )
         self.backbone = backbone
+
+    def resolved_settings(self) -> dict[str, Any]:
+        """The settings to save: `settings`, with what the constructor read off its arguments."""
+        return dict(self.settings)
 
     def forward(self, batch: Batch) -> Loss:
         """Batch with the fields of `inputs` → Loss."""
@@ -319,7 +323,7 @@ class Pretraining(Method):
     """
 
     inputs = ("images",)
-    held_out_loss = True
+    has_validation_loss = True
 
     def __init__(
         self,

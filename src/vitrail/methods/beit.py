@@ -1,43 +1,62 @@
 """BEiT: masked image modelling of visual tokens (Bao et al. 2021,
 https://arxiv.org/abs/2106.08254).
 
-    image ─ hide blocks ─ embed ─ + mask token where hidden ─ encode ─ linear ─ one of the codes
-      └ tokenizer ─ a code of each cell, seen whole ─────────────── cross-entropy where hidden
+    image ─ mask blocks ─ embed ─ + mask token where masked ─ encode ─ linear ─ logits of the codes
+      └ tokenizer ─ the code of each cell ──────────────── cross-entropy where masked
 
-The paper's tokenizer is DALL-E's, of 8,192 codes. Here it is a `dvae` that was trained before, or
-any function. As in SimMIM, pixels are zeroed and the mask token added, which gives the paper's
-output on any stem: `mask_token` is the paper's less the bias of the patches.
+The paper's tokenizer is DALL-E's, with 8,192 codes. Here it is a `dvae` that was trained before, or
+any function; it sees the whole image. As in SimMIM, masked pixels are set to 0 and the mask token
+is added, which gives the paper's output on any stem: `mask_token` is the paper's minus the bias of
+the patch embedding.
 
-The model named BEiT wants `pool: cls` for this: with "mean" its last norm belongs to the pooled
-features, and the linear layer would read tokens that are not normalised.
+The model class BEiT needs `pool="cls"` for this method: with "mean" its last norm belongs to the
+pooled features, and the linear layer would read tokens that are not normalized.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from vitrail.errors import ConfigError, DataError, check_choice, check_range
+from vitrail.errors import ConfigError, DataError
+from vitrail.layers.dtypes import at_least_float32
 from vitrail.layers.linear import Linear
 from vitrail.layers.tokens import take
-from vitrail.methods.base import Loss, Masked
+from vitrail.methods.base import Batch, Loss
 from vitrail.methods.frozen import Frozen
-from vitrail.methods.masking import block_mask, embed_hidden, mark, random_mask, split
-from vitrail.models.base import Backbone, initialise
+from vitrail.methods.masked import Masked
+from vitrail.methods.masking import block_mask, random_mask, split_mask
+from vitrail.models.base import Backbone, initialize
 from vitrail.models.paper import Paper
+from vitrail.values import Fraction, Range
 
 
 class BEiTPretraining(Masked):
-    """Encodes all patches, the hidden ones as mask tokens; a linear layer names their codes.
+    """Encodes all patches, masked ones as mask tokens; a linear layer predicts their codes.
 
     Args:
-        tokenizer: images (B, C, *size) as the backbone sees them → codes, whole numbers (B, N), of
-            the cells of the backbone's output grid; or what has such a method `tokens`, as `dvae`
-            has. In a recipe: a run of `dvae`, or python:FILE_OR_MODULE:FUNCTION.
-        vocabulary: how many codes there are; None: `tokenizer.vocabulary`.
-        mask_ratio: part of the cells that is hidden. mask: "block" or "random".
+        backbone: a sequence or a pyramid.
+        tokenizer: function from images (B, C, *size), as the backbone sees them, to the codes of
+            the cells of its output grid, int64 (B, N); or an object with such a method `tokens`,
+            as `DVAE` is. In a recipe: a run of `dvae`, or python:FILE_OR_MODULE:FUNCTION.
+        vocabulary: number of codes; None for `tokenizer.vocabulary`.
+        mask_ratio: fraction of the cells that is masked.
+        mask: "block" or "random".
+
+    Raises:
+        TierError: the backbone is neither a sequence nor a pyramid.
+        ConfigError: the number of codes is unknown, or the mask does not fit the grid.
+
+    Example:
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=2, num_classes=2, dim=8,
+        ...                              depth=1, heads=1, mlp_dim=8)
+        >>> codes = lambda images: torch.zeros(len(images), 16, dtype=torch.long)
+        >>> beit = BEiTPretraining(model, codes, vocabulary=4)
+        >>> beit(Batch(images=torch.zeros(2, 3, 8, 8))).loss.shape
+        torch.Size([])
     """
 
     paper = Paper(
@@ -46,63 +65,57 @@ class BEiTPretraining(Masked):
         2021,
         "https://arxiv.org/abs/2106.08254",
     )
+    named: ClassVar[Mapping[str, str]] = {"tokenizer": "image_tokenizer"}
 
     def __init__(
         self,
         backbone: Backbone,
         tokenizer: Callable[[Tensor], Tensor],
-        vocabulary: int | None = None,
-        mask_ratio: float = 0.4,
-        mask: str = "block",
+        vocabulary: Annotated[int, Range(2)] | None = None,
+        mask_ratio: Fraction = 0.4,
+        mask: Literal["block", "random"] = "block",
     ) -> None:
         super().__init__(backbone)
-        check_range("mask_ratio", mask_ratio, 0, 1)
-        check_choice("mask", mask, ("block", "random"))
         vocabulary = vocabulary or getattr(tokenizer, "vocabulary", None)
         if vocabulary is None:
             raise ConfigError("this tokenizer does not say how many codes it has: set vocabulary.")
-        check_range("vocabulary", vocabulary, 2)
         self.tokenizer = Frozen(tokenizer, "tokens")
-        self.tokenizer.vocabulary = vocabulary  # is kept with the method, where the rest is not
-        self.mask_ratio, self.mask = mask_ratio, mask
-        self.keep_indices = int((~self.draw(1)).sum())
+        self.vocabulary = vocabulary
+        self.mask_ratio = mask_ratio
+        self.mask_function = block_mask if mask == "block" else random_mask
+        _ = self.visible_count  # raises where the mask does not fit the grid
+        self.mask_token = self.new_mask_token()
         like = next(backbone.parameters())
-        self.mask_token = nn.Parameter(like.new_empty(1, 1, self.layout.embedded_dim))
-        nn.init.trunc_normal_(self.mask_token, std=0.02)
         self.head = Linear(self.layout.dim, vocabulary).to(like.device, like.dtype)
-        initialise(self.head)
+        initialize(self.head)
 
-    def draw(self, batch: int, device: torch.device | None = None) -> Tensor:
-        """A new mask: bool (batch, N), True where hidden."""
-        drawn = block_mask if self.mask == "block" else random_mask
-        return drawn(batch, self.layout.grid, self.mask_ratio, device=device)
+    def resolved_settings(self) -> dict[str, Any]:
+        """The settings with the number of codes, which need no tokenizer."""
+        return {**self.settings, "vocabulary": self.vocabulary}
 
-    def forward(
-        self, images: Tensor, _targets: Tensor | None = None, mask: Tensor | None = None
-    ) -> Loss:
-        """images float (B, C, *size).
+    def sample_mask(self, batch: int, device: torch.device | None = None) -> Tensor:
+        """batch size B, device → a new mask, bool (B, N), True where masked."""
+        return self.mask_function(batch, self.layout.grid, self.mask_ratio, device=device)
 
-        mask: bool (B, N), True where hidden, as many in each row; None draws one.
-        """
-        known = None if mask is not None else self.keep_indices
-        mask = self.draw(len(images), images.device) if mask is None else mask
-        _, hidden = split(mask, known)
-        codes = self._codes(images).gather(1, hidden).flatten()
-        grid = self.layout.grid
-        features = embed_hidden(self.backbone, images, mask, grid)
-        features = self.backbone.encode(mark(features, mask, grid, self.mask_token))
-        logits = self.head(take(features.patches, hidden)).flatten(0, 1)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        right = (logits.detach().argmax(1) == codes).float().mean()
-        return Loss(F.cross_entropy(logits, codes), {"accuracy": right})
+    def forward(self, batch: Batch) -> Loss:
+        """Batch with images (B, C, *size), and maybe patch_mask (B, N) → Loss."""
+        images = batch["images"]
+        mask, visible = self.mask_of(batch, len(images), images.device)
+        _, masked_index = split_mask(mask, visible)
+        codes = self._codes(images).gather(1, masked_index).flatten()
+        features = self.backbone.encode(self.embed_masked(images, mask, self.mask_token))
+        logits = self.head(take(features.patches, masked_index)).flatten(0, 1)
+        logits = at_least_float32(logits)
+        accuracy = (logits.detach().argmax(1) == codes).float().mean()
+        return Loss(F.cross_entropy(logits, codes), {"accuracy": accuracy})
 
     def _codes(self, images: Tensor) -> Tensor:
         codes = self.tokenizer(images, self.backbone.preprocess)
-        wanted = len(images), math.prod(self.layout.grid)
-        if tuple(codes.shape) != wanted:
+        shape = len(images), math.prod(self.layout.grid)
+        if tuple(codes.shape) != shape:
             raise DataError(
                 f"the tokenizer gives codes of shape {tuple(codes.shape)}, and the grid of this "
-                f"{type(self.backbone).__name__}'s features, {self.layout.grid}, needs {wanted}: "
+                f"{type(self.backbone).__name__}'s features, {self.layout.grid}, needs {shape}: "
                 "train one on the same grid."
             )
         return codes

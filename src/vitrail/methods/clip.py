@@ -1,67 +1,85 @@
-"""CLIP: images and their captions in one space (Radford et al. 2021,
+"""CLIP: images and their captions in one embedding space (Radford et al. 2021,
 https://arxiv.org/abs/2103.00020), and SigLIP (Zhai et al. 2023, https://arxiv.org/abs/2303.15343).
 
-    image ─ backbone ─ pool ─ projection ─ length 1 ─ (B, E) ┐
-                                                             ├ · scale ─ (B, B) ─ loss
-    text ─ words + position ─ depth × Block ─ norm ─ one token ─ projection ─ length 1 ─ (B, E) ┘
+    image ─ backbone ─ pool ─ projection ─ normalize ─ (B, E) ┐
+                                                              ├ · scale ─ (B, B) ─ loss
+    text ─ words + position ─ depth × Block ─ norm ─ one token ─ projection ─ normalize ─ (B, E) ┘
 
-Each image must find its caption among the batch's and each caption its image: two softmaxes; or
-every pair is judged for itself, right or not: a sigmoid. What comes out names images by any words.
+With the softmax loss each image must find its caption among the batch's, and each caption its
+image. With the sigmoid loss every pair is classified by itself, as matching or not. The result
+classifies images by any words.
 
-Common mistakes: the text's feature taken from the first token, which under a causal mask has read
-nothing, or from padding (CLIP's is the end-of-text token's; SigLIP reads the last place whatever
-stands there, and so needs captions padded as in training, and no mask); features that are not
-brought to length 1; one of the two softmaxes alone; a temperature learned as it is and not as its
-logarithm, or left to grow without bounds; no causal mask where the weights were trained with one;
-logits in half precision, where a scale of 100 leaves them two digits. And captions that say the
-same in one batch are wrong answers that are right. Of equal ones the softmax asks that their images
-share them, which only puts a floor under the loss; the sigmoid pushes each away from its twin's
-images (see `share`); those in other words are pushed away by both.
+Common mistakes:
+- The feature of the text is read from the first token, which under a causal mask has attended to
+  nothing, or from padding. CLIP reads the end-of-text token. SigLIP reads the last position
+  whatever stands there, and needs captions padded as in training, without a mask.
+- Embeddings are not normalized, or only one of the two softmaxes is computed.
+- The temperature itself is learned and not its logarithm, or it has no upper limit.
+- The causal mask is missing where the weights were trained with one.
+- Logits are in half precision, where a scale of 100 leaves two digits.
+- Captions that say the same in one batch are false negatives. Equal ones only raise the floor of
+  the softmax loss, for their images share them. The sigmoid loss pushes each away from its twin's
+  images (see `share`). Captions that say the same in other words are pushed away by both.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrail.errors import ConfigError, check_choice, check_range
-from vitrail.layers.attention import Attention
-from vitrail.layers.block import Block
+from vitrail.errors import ConfigError
+from vitrail.layers.dtypes import at_least_float32
 from vitrail.layers.linear import Linear
-from vitrail.layers.mlp import ACTIVATIONS, Mlp
-from vitrail.methods.base import Loss, Pretraining
+from vitrail.layers.mlp import ACTIVATIONS
+from vitrail.methods.base import Batch, Loss, Pretraining
 from vitrail.methods.distributed import gather, rank
-from vitrail.models.base import Backbone, initialise
+from vitrail.methods.text_tower import TextTower
+from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
+from vitrail.prompts import TEMPLATES, check_templates, fill_template
+from vitrail.values import NonNegativeInt, PositiveInt
 
-TEMPLATES = (
-    "a photo of a {}.", "a photo of the {}.", "a picture of a {}.", "an image of a {}.",
-    "a good photo of a {}.", "a close-up photo of a {}.", "a photo of a small {}.", "a {}.",
-)  # fmt: skip
-HIGHEST = math.log(100)  # of the scale's logarithm, with the softmax
+MAX_LOG_SCALE = math.log(100)  # with the softmax loss
 
 
 class CLIP(Pretraining):
-    """Trains a backbone beside a text tower, so that images and their captions come to agree.
+    """Trains a backbone and a text tower so that images and their captions have equal embeddings.
 
     Args:
-        tokenizer: texts → ids (B, L), which knows its `vocabulary`, `context` and `end`, as
-            `vitrail.data.text.Tokenizer` does. In a recipe "openai", a tokenizer.json, or
+        backbone: model to train, the image tower.
+        tokenizer: function from texts to ids (B, L) with the attributes `vocabulary`, `context` and
+            `end`, as `vitrail.data.text.Tokenizer` has. In a recipe: "openai", a tokenizer.json, or
             "train:SIZE".
-        loss: "softmax", CLIP's; "sigmoid", SigLIP's, which has a bias, too.
-        embed_dim: width of the common space; 0: of the backbone's pooled features as they are.
-        text_dim, text_depth, text_heads, text_mlp_dim: of the text tower; None: 4 · text_dim.
-        text_pool: "end", CLIP's: tokens look back only, and the end-of-text token is read; "last",
-            SigLIP's: tokens look both ways, and the last is read, padding or not.
-        text_activation: "gelu"; "quick_gelu", OpenAI's; "gelu_tanh", SigLIP's.
-        share: the sigmoid takes equal captions for right of each other's images, as captions made
-            from labels recur in every batch. False: an image's own only, as in the paper. To the
-            softmax it is the same: twins have one embedding, and what one gains the other loses.
-        templates: prompts with {} for a label. Captions are made from labels by these, and
-            classifiers from captions.
+        loss: "softmax" is CLIP's; "sigmoid" is SigLIP's, which also learns a bias.
+        embed_dim: width E of the embedding space; 0 for the backbone's pooled features unprojected.
+        text_dim: width of the text tower's tokens.
+        text_depth: number of the text tower's blocks.
+        text_heads: number of attention heads per block of the text tower.
+        text_mlp_dim: hidden width of the text tower's MLPs; None for 4 · text_dim.
+        text_pool: "end" is CLIP's: attention is causal and the end-of-text token is read. "last" is
+            SigLIP's: attention is bidirectional and the last token is read, padding or not.
+        text_activation: "gelu"; "quick_gelu" is OpenAI's; "gelu_tanh" is SigLIP's.
+        share: whether the sigmoid loss takes equal captions as matching each other's images, for
+            captions made from labels recur in every batch. False is the paper's. It does not change
+            the softmax loss.
+        templates: prompts with {} for a label. Captions of labels are made with them, and
+            classifiers of captions.
+
+    Raises:
+        ConfigError: a template has no {}, or the tokenizer lacks an attribute.
+
+    Example:
+        >>> def tokenizer(texts):
+        ...     return torch.tensor([[len(text) % 10, 15] for text in texts])
+        >>> tokenizer.vocabulary, tokenizer.context, tokenizer.end = 16, 2, 15
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=0, dim=8,
+        ...                              depth=1, heads=1, mlp_dim=8)
+        >>> clip = CLIP(model, tokenizer, embed_dim=4, text_dim=8, text_depth=1, text_heads=2)
+        >>> clip.similarity(torch.zeros(3, 3, 8, 8), ["a cat", "a dog"]).shape
+        torch.Size([3, 2])
     """
 
     paper = Paper(
@@ -70,45 +88,36 @@ class CLIP(Pretraining):
         2021,
         "https://arxiv.org/abs/2103.00020",
     )
-
-    reads = "pooled"
-    views = "text"
+    inputs = ("images", "captions")
+    batch_wide = True
+    named: ClassVar[Mapping[str, str]] = {"tokenizer": "text_tokenizer"}
 
     def __init__(
         self,
         backbone: Backbone,
         tokenizer: Callable[[list[str]], Tensor],
-        loss: str = "softmax",
-        embed_dim: int = 512,
-        text_dim: int = 512,
-        text_depth: int = 12,
-        text_heads: int = 8,
-        text_mlp_dim: int | None = None,
-        text_pool: str = "end",
-        text_activation: str = "gelu",
+        loss: Literal["softmax", "sigmoid"] = "softmax",
+        embed_dim: NonNegativeInt = 512,
+        text_dim: PositiveInt = 512,
+        text_depth: PositiveInt = 12,
+        text_heads: PositiveInt = 8,
+        text_mlp_dim: PositiveInt | None = None,
+        text_pool: Literal["end", "last"] = "end",
+        text_activation: Literal["gelu", "quick_gelu", "gelu_tanh"] = "gelu",
         share: bool = True,
         templates: tuple[str, ...] = TEMPLATES,
     ) -> None:
-        super().__init__(backbone)
-        check_choice("loss", loss, ("softmax", "sigmoid"))
-        check_choice("text_pool", text_pool, ("end", "last"))
-        check_choice("text_activation", text_activation, tuple(ACTIVATIONS))
-        check_range("embed_dim", embed_dim, 0)
-        check_range("text_depth", text_depth, 1)
-        if bad := [t for t in templates if "{}" not in t]:
-            raise ConfigError(f"template {bad[0]!r} has no place for a label: write {{}} there.")
-        if not templates:
-            raise ConfigError("templates=() make no caption: give one, such as 'a photo of a {}.'")
-        self.tokenizer, self.loss_kind = tokenizer, loss
-        self.share, self.templates = share, tuple(templates)
+        super().__init__(backbone, reads="pooled")
+        check_templates(templates)
+        self.tokenizer, self.share, self.templates = tokenizer, share, templates
         self.image_proj: nn.Module = nn.Identity()
         if embed_dim:
             self.image_proj = Linear(backbone.pooled_dim, embed_dim, bias=False)
             nn.init.normal_(self.image_proj.weight, std=backbone.pooled_dim**-0.5)
         self.text = TextTower(
-            _known(tokenizer, "vocabulary"),
-            _known(tokenizer, "context"),
-            _known(tokenizer, "end") if text_pool == "end" else None,
+            _size_of(tokenizer, "vocabulary"),
+            _size_of(tokenizer, "context"),
+            _size_of(tokenizer, "end") if text_pool == "end" else None,
             text_dim,
             text_depth,
             text_heads,
@@ -118,82 +127,112 @@ class CLIP(Pretraining):
         )
         sigmoid = loss == "sigmoid"
         self.log_scale = nn.Parameter(torch.tensor(math.log(10 if sigmoid else 1 / 0.07)))
-        # Most pairs are wrong: at first the sigmoid says no to all, and the loss is small.
+        # Most pairs do not match: a first bias that says so to all keeps the sigmoid loss small.
         self.bias = nn.Parameter(torch.tensor(-10.0)) if sigmoid else None
         like = next(backbone.parameters())
         self.to(like.device, like.dtype)
 
-    def forward(self, images: Tensor, targets: Tensor) -> Loss:
-        """images float (B, C, *size); targets, their captions' ids (B, L).
+    def forward(self, batch: Batch) -> Loss:
+        """Batch with images (B, C, *size) and captions, ids (B, L) → Loss.
 
-        Compares this process's with those of all: their losses' mean is that of the whole batch.
+        The images of this process are compared with the captions of all, and the mean of the
+        processes' losses is that of the whole batch.
         """
-        image, text = self.encode_image(images), self.encode_text(targets)
-        every = gather(targets)
+        image = self.encode_image(batch["images"])
+        text = self.encode_text(batch["captions"])
+        captions = gather(batch["captions"])
         own = torch.arange(len(image), device=image.device) + rank() * len(image)
-        # Equal captions have one number.
-        which = every.unique(dim=0, return_inverse=True)[1]
+        caption_id = captions.unique(dim=0, return_inverse=True)[1]  # equal captions have one id
         with torch.autocast(image.device.type, enabled=False):
             logits = self._logits(image, gather(text))
             if self.bias is None:
-                down = self._logits(text, gather(image))
-                loss = (F.cross_entropy(logits, own) + F.cross_entropy(down, own)) / 2
+                text_logits = self._logits(text, gather(image))
+                loss = (F.cross_entropy(logits, own) + F.cross_entropy(text_logits, own)) / 2
             else:
-                number = which if self.share else torch.arange(len(every), device=own.device)
-                right = number[own, None] == number
-                loss = -F.logsigmoid(torch.where(right, logits, -logits)).sum() / len(own)
-        found = (which[own] == which[logits.argmax(dim=1)]).float().mean()
-        return Loss(loss, {"top1": found, "scale": self.log_scale.detach().exp()})
+                pair_id = caption_id if self.share else torch.arange(len(captions)).to(own)
+                matches = pair_id[own, None] == pair_id
+                loss = -F.logsigmoid(torch.where(matches, logits, -logits)).sum() / len(own)
+        accuracy = (caption_id[own] == caption_id[logits.argmax(dim=1)]).float().mean()
+        return Loss(loss, {"top1": accuracy, "scale": self.log_scale.detach().exp()})
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Keeps the softmax's scale below 100."""
+        """Keeps the scale of the softmax loss at 100 or less."""
         if self.bias is None:
-            self.log_scale.clamp_(max=HIGHEST)
+            self.log_scale.clamp_(max=MAX_LOG_SCALE)
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """images (B, C, *size) → (B, E) of length 1."""
-        return embed(self.backbone, self.image_proj, images)
+        """images (B, C, *size) → embeddings (B, E) of length 1."""
+        return embed_images(self.backbone, self.image_proj, images)
 
     def encode_text(self, texts: Tensor | Sequence[str]) -> Tensor:
-        """Ids (B, L), or B texts → (B, E) of length 1."""
+        """Embeddings of texts.
+
+        Args:
+            texts: ids (B, L), B texts, or one text.
+
+        Returns:
+            (B, E), each of length 1.
+        """
         if not isinstance(texts, Tensor):
-            texts = self.tokenizer(list(texts)).to(self.log_scale.device)
-        each, which = texts.unique(dim=0, return_inverse=True)  # those that recur, once
-        return F.normalize(_exact(self.text(each)), dim=-1)[which]
+            texts = [texts] if isinstance(texts, str) else list(texts)
+            texts = self.tokenizer(texts).to(self.log_scale.device)
+        distinct, index = texts.unique(dim=0, return_inverse=True)  # each is encoded once
+        return F.normalize(at_least_float32(self.text(distinct)), dim=-1)[index]
 
     def logits(self, images: Tensor, texts: Tensor | Sequence[str]) -> Tensor:
-        """images (B, C, *size), and ids (T, L) or T texts → logits (B, T)."""
+        """Logits of images and texts.
+
+        Args:
+            images: (B, C, *size).
+            texts: ids (T, L), or T texts.
+
+        Returns:
+            (B, T).
+        """
         image, text = self.encode_image(images), self.encode_text(texts)
         with torch.autocast(image.device.type, enabled=False):
             return self._logits(image, text)
 
     @torch.no_grad()
     def similarity(self, images: Tensor, texts: Tensor | Sequence[str]) -> Tensor:
-        """images (B, C, *size), and ids (T, L) or T texts → cosines (B, T), for a picture."""
+        """images (B, C, *size), ids (T, L) or T texts → cosines (B, T)."""
         return self.encode_image(images) @ self.encode_text(texts).T
 
     @torch.no_grad()
     def zero_shot(
         self, labels: Sequence[str], templates: Sequence[str] | None = None
-    ) -> "ZeroShot":
-        """A classifier of images by the names of labels: images → logits (B, labels).
+    ) -> "ZeroShotClassifier":
+        """A classifier of images by the names of labels.
 
-        A label's direction is the mean of its prompts' embeddings. These have length 1, so that
-        each prompt counts alike; so has the mean, or labels whose prompts agree more would get
-        larger logits for nothing.
+        The direction of a label is the normalized mean of its prompts' embeddings. These have
+        length 1, so that each prompt has the same weight. Without normalizing the mean, labels
+        whose prompts agree more would get larger logits.
+
+        Args:
+            labels: names of the classes.
+            templates: prompts with {} for a label; None for the method's own.
+
+        Returns:
+            A module from images to logits (B, labels).
+
+        Raises:
+            ConfigError: there are no labels, or a template has no {}.
         """
-        rows = []
-        for label in labels:
-            prompts = [
-                t.replace("{}", label.replace("_", " ")) for t in templates or self.templates
-            ]
-            rows.append(self.encode_text(prompts).mean(dim=0))
-        directions = F.normalize(torch.stack(rows), dim=-1)
-        return ZeroShot(self.backbone, self.image_proj, directions * self.log_scale.exp())
+        labels = [labels] if isinstance(labels, str) else list(labels)
+        templates = [templates] if isinstance(templates, str) else templates or self.templates
+        check_templates(templates)
+        if not labels:
+            raise ConfigError("labels is empty: give the names of the classes.")
+        rows = [
+            self.encode_text([fill_template(template, label) for template in templates]).mean(dim=0)
+            for label in labels
+        ]
+        directions = F.normalize(torch.stack(rows), dim=-1) * self.log_scale.exp()
+        return ZeroShotClassifier(self.backbone, self.image_proj, directions)
 
     def classifier(self, backbone: Backbone) -> nn.Module | None:
-        """`zero_shot` of the labels that `backbone` knows; None where it knows none."""
+        """backbone → the zero-shot classifier of its labels; None where it has none."""
         if not backbone.labels:
             return None
         classifier = self.zero_shot(backbone.labels)
@@ -205,8 +244,21 @@ class CLIP(Pretraining):
         return logits if self.bias is None else logits + self.bias
 
 
-class ZeroShot(nn.Module):
-    """Logits of images by directions (labels, E) in the common space, scale and all."""
+class ZeroShotClassifier(nn.Module):
+    """Logits of images by fixed directions in the embedding space.
+
+    Args:
+        backbone: the image tower.
+        projection: module from pooled features to the embedding space.
+        directions: (labels, E), multiplied by the scale of the logits.
+
+    Example:
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=0, dim=8,
+        ...                              depth=1, heads=1, mlp_dim=8)
+        >>> classifier = ZeroShotClassifier(model, nn.Identity(), torch.eye(8)[:3])
+        >>> classifier(torch.zeros(2, 3, 8, 8)).shape
+        torch.Size([2, 3])
+    """
 
     def __init__(self, backbone: Backbone, projection: nn.Module, directions: Tensor) -> None:
         super().__init__()
@@ -216,96 +268,35 @@ class ZeroShot(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """images (B, C, *size) → logits (B, labels)."""
-        return embed(self.backbone, self.projection, images) @ self.directions.T
+        return embed_images(self.backbone, self.projection, images) @ self.directions.T
 
 
-class TextTower(nn.Module):
-    """A Transformer over tokens, of which one is read.
+def embed_images(backbone: Backbone, projection: nn.Module, images: Tensor) -> Tensor:
+    """Embeddings of images, in float32 or better.
 
-    end: the id to read at, where tokens look back only; None: the last place, both ways.
-    dim_out: width of the embedding. As in the papers, the projection has a bias in the latter case
-    only, and ε of the LayerNorms is 1e-5 or 1e-6.
+    Args:
+        backbone: the image tower.
+        projection: module from pooled features to the embedding space.
+        images: (B, C, *size).
+
+    Returns:
+        (B, E), each of length 1.
+
+    Example:
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=0, dim=8,
+        ...                              depth=1, heads=1, mlp_dim=8)
+        >>> embed_images(model, nn.Identity(), torch.zeros(2, 3, 8, 8)).norm(dim=1)
+        tensor([1., 1.])
     """
-
-    def __init__(
-        self,
-        vocabulary: int,
-        context: int,
-        end: int | None,
-        dim: int,
-        depth: int,
-        heads: int,
-        mlp_dim: int,
-        dim_out: int,
-        activation: Callable[[], nn.Module],
-    ) -> None:
-        super().__init__()
-        self.context, self.end = context, end
-        norm_eps = 1e-6 if end is None else 1e-5
-        self.words = nn.Parameter(torch.empty(vocabulary, dim))
-        self.position = nn.Parameter(torch.empty(context, dim))
-        self.blocks = nn.ModuleList(
-            Block(
-                dim,
-                Attention(dim, heads),
-                Mlp(dim, mlp_dim, activation=activation()),
-                norm_eps=norm_eps,
-            )
-            for _ in range(depth)
-        )
-        self.norm = nn.LayerNorm(dim, eps=norm_eps)
-        self.proj = Linear(dim, dim_out, bias=end is None)
-        self.init_weights()
-
-    def init_weights(self) -> None:
-        """As CLIP's authors: what enters the residual stream is the smaller, the deeper it is."""
-        initialise(self)
-        dim, added = self.words.shape[1], (2 * len(self.blocks)) ** -0.5
-        stds = [(self.words, 0.02), (self.position, 0.01), (self.proj.weight, dim**-0.5)]
-        for part in self.blocks:
-            block: Any = part
-            mixer, mlp = block.mixer, block.mlp
-            stds += [(mixer.qkv.weight, dim**-0.5), (mixer.proj.weight, dim**-0.5 * added)]
-            stds += [(mlp.fc1.weight, (2 * dim) ** -0.5), (mlp.fc2.weight, dim**-0.5 * added)]
-        for weight, std in stds:
-            nn.init.normal_(weight, std=std)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """ids (B, L), L at most `context` → (B, E), of any length."""
-        if ids.shape[1] > self.context:
-            raise ConfigError(
-                f"captions of {ids.shape[1]} tokens are longer than the context, {self.context}: "
-                "cut them."
-            )
-        mask = None
-        if self.end is None:
-            read = ids.new_full((len(ids),), ids.shape[1] - 1)
-        else:
-            read = (ids == self.end).int().argmax(dim=1)  # the first one, if padding is the same
-            ids = ids[:, : int(read.max()) + 1]  # nobody looks at what stands behind
-            length = ids.shape[1]
-            mask = self.position.new_full((length, length), -torch.inf).triu(1)
-        x = F.embedding(ids, self.words) + self.position[: ids.shape[1]]
-        for block in self.blocks:
-            x = block(x, None, mask)
-        return self.proj(self.norm(x[torch.arange(len(x), device=x.device), read]))
-
-
-def embed(backbone: Backbone, projection: nn.Module, images: Tensor) -> Tensor:
-    """images (B, C, *size) → (B, E) of length 1, in single precision at least."""
     pooled = backbone.pool(backbone.features(images))
-    return F.normalize(_exact(projection(pooled)), dim=-1)
+    return F.normalize(at_least_float32(projection(pooled)), dim=-1)
 
 
-def _exact(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _known(tokenizer: Any, name: str) -> int:
+def _size_of(tokenizer: Any, name: str) -> int:
     value = getattr(tokenizer, name, None)
     if not isinstance(value, int) or value < 0:
         raise ConfigError(
-            f"tokenizer={tokenizer!r} knows no {name}: give a vitrail.data.text.Tokenizer, or a "
-            "callable with whole numbers vocabulary, context and end."
+            f"tokenizer={tokenizer!r} has no {name}: give a vitrail.data.text.Tokenizer, or a "
+            "function with whole numbers vocabulary, context and end."
         )
     return value

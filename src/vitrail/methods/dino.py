@@ -2,61 +2,87 @@
 iBOT's loss on patches beside it (Zhou et al. 2021, https://arxiv.org/abs/2111.07832).
 
     all crops ────── student ─ head ─ / 0.1 ──────────────────── log-softmax ─┐
-                        ╎ moving average of the weights                       ├ cross-entropy
-    2 global crops ─ teacher ─ head ─ − centre ─ / 0.04 to 0.07 ─── softmax ──┘
+                        ╎ EMA of the weights                                  ├ cross-entropy
+    2 global crops ─ teacher ─ head ─ - center ─ / 0.04 to 0.07 ─── softmax ──┘
 
-of every pair of different crops. What easily goes wrong, most of it without an error:
+over all pairs of different crops. Common mistakes, most of which raise no error:
 
-- *Views swapped.* The student sees all crops and the teacher only the large ones, so that a part
-  has to tell of the whole.
-- *A crop compared with itself.* That pair is left out.
-- *A gradient through the teacher.* It learns by averaging only; else both agree on a constant.
-- *No centre, or one that stays 0.* Then one prototype takes all. The centre is the mean of the
-  teacher's logits over all processes, and a batch is centred before the centre moves towards it.
-- *Temperatures on the wrong side.* The teacher's is the lower one. A centre without sharp answers
-  makes all of them uniform.
-- *A last layer whose rows differ in length.* The longest wins. It also rests at the beginning.
-- *A teacher that drops.* Dropout and stochastic depth are the student's only.
-- *Momentum that stays.* It rises to 1, by half a cosine.
+    wrong                                          right
+    the teacher sees local crops too               the teacher sees the global crops only
+    a crop is compared with itself                 that pair is left out
+    a gradient flows through the teacher           the teacher learns by EMA only
+    no center, or one that stays 0                 the center is the EMA of the mean of the
+                                                   teacher's logits over all processes; a batch is
+                                                   centered before the center moves
+    the student's temperature is the lower one     the teacher's is lower; centering without
+                                                   sharpening makes its output uniform
+    rows of the last layer differ in length        they have length 1, and the layer is frozen at
+                                                   the beginning of training
+    dropout in the teacher                         dropout and stochastic depth in the student only
+    a constant momentum                            it rises to 1 by half a cosine
 
-The metrics show both ways to collapse. `teacher_entropy` at log K: every answer is uniform.
-`mean_entropy`, that of the batch's mean answer, near `teacher_entropy`: every answer is the same.
+The metrics show both kinds of collapse. `teacher_entropy` at log K: every output is uniform.
+`mean_entropy`, the entropy of the batch's mean output, near `teacher_entropy`: every output is the
+same.
 """
 
 import itertools
 import math
-from typing import cast
+from typing import Annotated, cast
 
 import torch
 from torch import Tensor, nn
 
-from vitrail.errors import ConfigError, TierError, check_range
-from vitrail.layers.tokens import take
+from vitrail.errors import ConfigError, TierError
+from vitrail.layers.dtypes import at_least_float32
+from vitrail.layers.tokens import Token, take
 from vitrail.methods import distributed
-from vitrail.methods.base import Loss, Pretraining
-from vitrail.methods.ema_teacher import Teacher
+from vitrail.methods.base import Batch, Loss, Pretraining
+from vitrail.methods.ema_teacher import EMATeacher
 from vitrail.methods.heads import ProjectionHead
-from vitrail.methods.masking import embed_hidden, mark, random_mask, split
-from vitrail.models.base import Backbone, PyramidBackbone, SequenceBackbone
+from vitrail.methods.masking import add_mask_token, embed_masked, random_mask, split_mask
+from vitrail.models.base import Backbone, Features, PyramidBackbone, SequenceBackbone
 from vitrail.models.paper import Paper
+from vitrail.values import Fraction, NonNegativeFloat, PositiveInt, Range
 
-GLOBAL = 2  # crops that the teacher sees
+GLOBAL_CROPS = 2
+
+Temperature = Annotated[float, Range(1e-3)]
 
 
 class DINO(Pretraining):
-    """A student learns to say of every crop what its teacher, its own average, says of another.
+    """The student predicts for every crop the output of the EMA teacher for another crop.
+
+    `result` is the teacher's backbone. It is frozen: call `requires_grad_()` before training it.
 
     Args:
-        out_dim: K, how many prototypes. head_dims: widths of the head's hidden layers and its end.
-        student_temperature: of its softmax. teacher_temperature: at the start, and from
-            `warmup_temperature`, a part of training, on; linear in between.
-        momentum: of the teacher at the start; it rises to 1. centre_momentum: of the centre.
-        freeze_last: part of training in which the prototypes rest; the authors' one epoch of 100.
-        patch_weight: of iBOT's loss; 0 for none. Then `mask_ratio` of the places of the student's
-            global crops is hidden, and it predicts what the teacher, which sees all, says there.
-        shared_head: patches go through the head of the pooled features, else through their own.
+        backbone: model to train, the student.
+        out_dim: number K of prototypes.
+        head_dims: widths of the head's hidden layers and of its bottleneck.
+        student_temperature: temperature of the student's softmax.
+        teacher_temperature: temperature of the teacher's softmax at the start and after its
+            warm-up, linear in between.
+        warmup_temperature: fraction of all steps in which the teacher's temperature changes.
+        momentum: momentum of the teacher at the start; it rises to 1.
+        center_momentum: momentum of the center.
+        freeze_last: fraction of all steps in which the prototypes are frozen; the authors freeze
+            them for one epoch of 100.
+        patch_weight: weight of iBOT's loss; 0 for none. With it, `mask_ratio` of the patches of the
+            student's global crops is masked, and the student predicts the teacher's output there.
+        mask_ratio: fraction of the patches that is masked.
+        shared_head: whether patches and pooled features share a head.
 
-    `result` is the teacher's backbone. It is frozen: `requires_grad_()` before training it on.
+    Raises:
+        TierError: with `patch_weight`, the backbone is neither a sequence nor a pyramid.
+        ConfigError: the head or the mask does not fit the backbone.
+
+    Example:
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=0, dim=8,
+        ...                              depth=1, heads=1, mlp_dim=8)
+        >>> dino = DINO(model, out_dim=32, head_dims=(16, 8))
+        >>> crops = (torch.randn(2, 3, 8, 8), torch.randn(2, 3, 8, 8), torch.randn(2, 3, 4, 4))
+        >>> sorted(dino(Batch(crops=crops)).metrics)
+        ['agreement', 'center_norm', 'mean_entropy', 'teacher_entropy']
     """
 
     paper = Paper(
@@ -65,41 +91,33 @@ class DINO(Pretraining):
         2021,
         "https://arxiv.org/abs/2104.14294",
     )
-
-    views = "crops"
-    passing = ("teacher", "head", "patch_head", "mask_token", "centre", "patch_centre")
+    inputs = ("crops",)
+    has_validation_loss = False
+    batch_wide = True
+    logs_attention = True
+    training_only = ("teacher", "head", "patch_head", "mask_token", "center", "patch_center")
 
     def __init__(
         self,
         backbone: Backbone,
-        out_dim: int = 65536,
-        head_dims: tuple[int, int] = (2048, 256),
-        student_temperature: float = 0.1,
-        teacher_temperature: tuple[float, float] = (0.04, 0.07),
-        warmup_temperature: float = 0.3,
-        momentum: float = 0.996,
-        centre_momentum: float = 0.9,
-        freeze_last: float = 0.01,
-        patch_weight: float = 0.0,
-        mask_ratio: float = 0.3,
+        out_dim: Annotated[int, Range(2)] = 65536,
+        head_dims: tuple[PositiveInt, PositiveInt] = (2048, 256),
+        student_temperature: Temperature = 0.1,
+        teacher_temperature: tuple[Temperature, Temperature] = (0.04, 0.07),
+        warmup_temperature: Fraction = 0.3,
+        momentum: Fraction = 0.996,
+        center_momentum: Fraction = 0.9,
+        freeze_last: Fraction = 0.01,
+        patch_weight: NonNegativeFloat = 0.0,
+        mask_ratio: Fraction = 0.3,
         shared_head: bool = True,
     ) -> None:
-        check_range("patch_weight", patch_weight, 0)
         if patch_weight and not isinstance(backbone, SequenceBackbone | PyramidBackbone):
             raise TierError(
-                f"a loss on hidden patches needs a SequenceBackbone or PyramidBackbone model, and "
-                f"{type(backbone).__name__} is none: set patch_weight to 0."
+                f"patch_weight={patch_weight:g} needs a SequenceBackbone or PyramidBackbone model, "
+                f"and {type(backbone).__name__} is none: set patch_weight=0."
             )
-        self.reads = "all" if patch_weight else "pooled"
-        super().__init__(backbone)
-        check_range("out_dim", out_dim, 2)
-        for width in head_dims:
-            check_range("head_dims", width, 1)
-        for temperature in (student_temperature, *teacher_temperature):
-            check_range("temperature", temperature, 1e-3)
-        check_range("warmup_temperature", warmup_temperature, 0, 1)
-        check_range("momentum", momentum, 0, 1)
-        check_range("freeze_last", freeze_last, 0, 1)
+        super().__init__(backbone, reads="all" if patch_weight else "pooled")
         self.student_temperature = student_temperature
         self.teacher_temperature = teacher_temperature
         self.warmup_temperature, self.freeze_last = warmup_temperature, freeze_last
@@ -107,157 +125,186 @@ class DINO(Pretraining):
         self.progress = 0.0
 
         self.head = ProjectionHead(backbone.pooled_dim, *head_dims, out_dim)
-        self.centre = Centre(out_dim, centre_momentum)
+        self.center = Center(out_dim, center_momentum)
+        self.patch_head: ProjectionHead | None = None
         if patch_weight:
-            self._add_patches(head_dims, out_dim, centre_momentum, shared_head)
+            self._add_patch_loss(head_dims, out_dim, center_momentum, shared_head)
         like = next(backbone.parameters())
         self.to(like.device, like.dtype)
-        self.teacher = Teacher(self.parts)
+        self.teacher = EMATeacher(self.student_modules)
 
-    def _add_patches(
-        self, head_dims: tuple[int, int], out_dim: int, centre_momentum: float, shared_head: bool
+    def _add_patch_loss(
+        self, head_dims: tuple[int, int], out_dim: int, center_momentum: float, shared_head: bool
     ) -> None:
-        """What the loss on patches needs."""
         self.needs_whole_cells()
         dim, pooled_dim = self.layout.dim, self.backbone.pooled_dim
         if shared_head and dim != pooled_dim:
             raise ConfigError(
-                f"patches of width {dim} do not fit a head for {pooled_dim} pooled features: "
-                "set shared_head to False."
+                f"shared_head=True needs patches as wide as the pooled features, and {dim} is not "
+                f"{pooled_dim}: set shared_head=False."
             )
         if not shared_head:
             self.patch_head = ProjectionHead(dim, *head_dims, out_dim)
-        self.patch_centre = Centre(out_dim, centre_momentum)
-        self.mask_token = nn.Parameter(torch.empty(1, 1, self.layout.embedded_dim))
-        nn.init.trunc_normal_(self.mask_token, std=0.02)
-        self.keep_indices = int((~self.draw(1)).sum())
+        self.patch_center = Center(out_dim, center_momentum)
+        self.mask_token = Token(1, self.layout.embedded_dim)
+        with torch.random.fork_rng(devices=()):
+            self.visible_count = int((~self.sample_mask(1)).sum())
 
     @property
-    def parts(self) -> dict[str, nn.Module]:
-        """What the teacher is a copy of."""
-        named = self.named_children()
-        return {name: part for name, part in named if name in ("backbone", "head", "patch_head")}
+    def student_modules(self) -> dict[str, nn.Module]:
+        """The modules that the teacher is a copy of, by name."""
+        modules = {"backbone": self.backbone, "head": self.head}
+        return modules if self.patch_head is None else {**modules, "patch_head": self.patch_head}
 
-    def draw(self, batch: int, device: torch.device | None = None) -> Tensor:
-        """A new mask: bool (batch, N), True where hidden."""
+    def sample_mask(self, batch: int, device: torch.device | None = None) -> Tensor:
+        """batch size B, device → a new mask, bool (B, N), True where masked."""
         return random_mask(batch, self.layout.grid, self.mask_ratio, device=device)
 
-    def forward(
-        self, images: list[Tensor], targets: Tensor | None = None, mask: Tensor | None = None
-    ) -> Loss:
-        """images: crops (B, C, *size) of the same images, two global ones first, then any number of
-        local ones. `targets` are not read.
+    def forward(self, batch: Batch) -> Loss:
+        """Batch with crops (B, C, *size), two global ones first and then local ones → Loss.
 
-        mask: bool (2 B, N), True where hidden, as many in each row; None draws one.
+        With iBOT's loss, `patch_mask` may be bool (2 B, N); else masks are drawn.
         """
-        del targets
-        if isinstance(images, Tensor) or len(images) < GLOBAL:
-            raise ConfigError("DINO compares crops: give it a list of them, two global ones first.")
-        whole = torch.cat(images[:GLOBAL])
+        if len(batch.crops) < GLOBAL_CROPS:
+            raise ConfigError(
+                f"DINO compares crops and got {len(batch.crops)}: give two global ones first."
+            )
+        images = torch.cat(batch.crops[:GLOBAL_CROPS])
         teacher = self.result()
         with torch.no_grad():
-            known = teacher.features(whole)
-            logits = _exact(self.teacher.get_submodule("head")(teacher.pool(known)))
-            told = self.centre(logits, self.temperature).unflatten(0, (GLOBAL, -1))
+            teacher_features = teacher.features(images)
+            pooled = teacher.pool(teacher_features)
+            logits = at_least_float32(self.teacher.get_submodule("head")(pooled))
+            teacher_probs = self.center(logits, self.temperature).unflatten(0, (GLOBAL_CROPS, -1))
+        masked_index = None
         if self.patch_weight:
-            mask = self.draw(len(whole), whole.device) if mask is None else mask
-            hidden = split(mask, self.keep_indices)[1]
-            embedded = embed_hidden(self.backbone, whole, mask, self.layout.grid)
-            embedded = mark(embedded, mask, self.layout.grid, self.mask_token)
+            embedded, masked_index = self._mask(images, batch.patch_mask)
         else:
-            embedded = self.backbone.embed(whole)
-        seen = self.backbone.encode(embedded)
-        pooled = [self.backbone.pool(seen)]
-        for _, crops in itertools.groupby(images[GLOBAL:], key=lambda crop: crop.shape):
-            pooled.append(self.backbone.pool(self.backbone.features(torch.cat(list(crops)))))
-        logits = _exact(self.head(torch.cat(pooled), self.student_temperature))
-        logits = logits.unflatten(0, (len(images), -1))
-        loss, metrics = cross_entropy(logits, told), self._metrics(logits, told)
-        if not self.patch_weight:
+            embedded = self.backbone.embed(images)
+        features = self.backbone.encode(embedded)
+        student_pooled = [self.backbone.pool(features)]
+        for _, crops in itertools.groupby(batch.crops[GLOBAL_CROPS:], key=lambda crop: crop.shape):
+            local_features = self.backbone.features(torch.cat(list(crops)))
+            student_pooled.append(self.backbone.pool(local_features))
+        logits = at_least_float32(self.head(torch.cat(student_pooled), self.student_temperature))
+        logits = logits.unflatten(0, (len(batch.crops), -1))
+        loss = crop_cross_entropy(logits, teacher_probs)
+        metrics = self._metrics(logits, teacher_probs)
+        if masked_index is None:
             return Loss(loss, metrics)
-        patch_loss = self._patch_loss(take(seen.patches, hidden), take(known.patches, hidden))
-        metrics |= {"view_loss": loss.detach(), "patch_loss": patch_loss.detach()}
+        patch_loss = self._patch_loss(
+            take(features.patches, masked_index), take(teacher_features.patches, masked_index)
+        )
+        metrics |= {"crop_loss": loss.detach(), "patch_loss": patch_loss.detach()}
         return Loss(loss + self.patch_weight * patch_loss, metrics)
 
-    def _patch_loss(self, seen: Tensor, known: Tensor) -> Tensor:
-        """Cross-entropy at hidden places: seen by the student, known to the teacher (2 B, M, D)."""
-        name = "patch_head" if "patch_head" in self.parts else "head"
+    def _mask(self, images: Tensor, mask: Tensor | None) -> tuple[Features, Tensor]:
+        """Embedded images with mask tokens, and the masked indices (2 B, M)."""
+        grid, visible = self.layout.grid, self.visible_count
+        mask = self.sample_mask(len(images), images.device) if mask is None else mask
+        embedded = embed_masked(self.backbone, images, mask, grid)
+        embedded = add_mask_token(embedded, mask, grid, self.mask_token(1))
+        return embedded, split_mask(mask, visible)[1]
+
+    def _patch_loss(self, student_patches: Tensor, teacher_patches: Tensor) -> Tensor:
+        """Cross-entropy at masked patches, both (2 B, M, D)."""
+        name = "head" if self.patch_head is None else "patch_head"
         with torch.no_grad():
-            logits = _exact(self.teacher.get_submodule(name)(known))
-            told = self.patch_centre(logits, self.temperature)
-        logits = _exact(getattr(self, name)(seen, self.student_temperature))
-        return -(told * logits.log_softmax(-1)).sum(-1).mean()
+            logits = at_least_float32(self.teacher.get_submodule(name)(teacher_patches))
+            teacher_probs = self.patch_center(logits, self.temperature)
+        head = self.head if self.patch_head is None else self.patch_head
+        logits = at_least_float32(head(student_patches, self.student_temperature))
+        return -(teacher_probs * logits.log_softmax(-1)).sum(-1).mean()
 
     @torch.no_grad()
-    def _metrics(self, logits: Tensor, told: Tensor) -> dict[str, Tensor]:
-        same = logits[:GLOBAL].argmax(-1).flip(0) == told.argmax(-1)
+    def _metrics(self, logits: Tensor, teacher_probs: Tensor) -> dict[str, Tensor]:
+        student_prototype = logits[:GLOBAL_CROPS].argmax(-1).flip(0)
+        agreement = student_prototype == teacher_probs.argmax(-1)
         return {
-            "teacher_entropy": _entropy(told).mean(),
-            "mean_entropy": _entropy(told.mean((0, 1))),
-            "agreement": same.to(told.dtype).mean(),  # on the prototype, of two global crops
-            "centre_norm": self.centre.value.norm(),
+            "teacher_entropy": _entropy(teacher_probs).mean(),
+            "mean_entropy": _entropy(teacher_probs.mean((0, 1))),
+            "agreement": agreement.to(teacher_probs.dtype).mean(),  # of the two global crops
+            "center_norm": self.center.value.norm(),
         }
 
     @property
     def temperature(self) -> float:
-        """The teacher's, now."""
+        """The teacher's temperature at this step."""
         start, end = self.teacher_temperature
         warm = min(self.progress / self.warmup_temperature, 1) if self.warmup_temperature else 1
         return start + (end - start) * warm
 
     def before_step(self, progress: float) -> None:
-        """Sets what depends on the part of training that is done."""
+        """Sets the teacher's temperature and momentum, and whether the prototypes are frozen.
+
+        Args:
+            progress: fraction of all steps that are done.
+        """
         self.progress = progress
-        for part in self.parts.values():
-            if isinstance(part, ProjectionHead):
-                part.last.frozen = progress < self.freeze_last
+        for head in (self.head, self.patch_head):
+            if head is not None:
+                head.last.frozen = progress < self.freeze_last
 
     def after_step(self) -> None:
-        """The teacher follows."""
-        left = (1 + math.cos(math.pi * self.progress)) / 2
-        self.teacher.update(self.parts, 1 - (1 - self.momentum) * left)
+        """Moves the teacher towards the student."""
+        cosine = (1 + math.cos(math.pi * self.progress)) / 2
+        self.teacher.update(self.student_modules, 1 - (1 - self.momentum) * cosine)
 
     def result(self) -> Backbone:
         """The teacher's backbone, which is better than the student's throughout training."""
         return cast(Backbone, self.teacher.backbone)
 
 
-class Centre(nn.Module):
-    """The moving average of logits over all processes, and what it leaves of them."""
+class Center(nn.Module):
+    """DINO's centering: subtracts the EMA of the mean logits over all processes.
+
+    Args:
+        dim: number K of prototypes.
+        momentum: momentum of the EMA.
+
+    Example:
+        >>> center = Center(2, momentum=0.5)
+        >>> center(torch.tensor([[0.0, 4.0]]), temperature=1.0).shape, center.value
+        (torch.Size([1, 2]), tensor([0., 2.]))
+    """
 
     value: Tensor
 
     def __init__(self, dim: int, momentum: float) -> None:
         super().__init__()
-        check_range("centre_momentum", momentum, 0, 1)
         self.momentum = momentum
         self.register_buffer("value", torch.zeros(dim))
 
     @torch.no_grad()
     def forward(self, logits: Tensor, temperature: float) -> Tensor:
-        """logits (..., K) → probabilities (..., K). In training the centre moves, afterwards."""
-        told = (logits - self.value).div_(temperature).softmax(-1)
+        """logits (..., K), temperature → probabilities (..., K). In training, the center moves."""
+        probs = (logits - self.value).div_(temperature).softmax(-1)
         if self.training:
             mean = distributed.mean(logits.flatten(0, -2).mean(0))
             self.value.lerp_(mean.to(self.value), 1 - self.momentum)
-        return told
+        return probs
 
 
-def cross_entropy(logits: Tensor, told: Tensor) -> Tensor:
-    """logits (V, B, K) and probabilities told (G, B, K) of the first G views → the mean, ().
+def crop_cross_entropy(logits: Tensor, teacher_probs: Tensor) -> Tensor:
+    """DINO's loss over all pairs of a teacher's crop and another crop of the student.
 
-    Over images and pairs of a view told of and another one.
+    Args:
+        logits: (V, B, K), the student's for all V crops, global ones first.
+        teacher_probs: (G, B, K), the teacher's for the first G crops.
+
+    Returns:
+        The mean over images and pairs, ().
+
+    Example:
+        >>> crop_cross_entropy(torch.zeros(3, 2, 4), torch.full((2, 2, 4), 0.25))
+        tensor(1.3863)
     """
-    views, batch = logits.shape[:2]
-    log_probabilities = logits.log_softmax(-1).flatten(1)
+    crops, batch = logits.shape[:2]
+    log_probs = logits.log_softmax(-1).flatten(1)
     with torch.autocast(logits.device.type, enabled=False):
-        pairs = told.flatten(1) @ log_probabilities.T  # (G, V)
-    return -(pairs.sum() - pairs.trace()) / (len(told) * (views - 1) * batch)
+        pairs = teacher_probs.flatten(1) @ log_probs.T  # (G, V)
+    return -(pairs.sum() - pairs.trace()) / (len(teacher_probs) * (crops - 1) * batch)
 
 
 def _entropy(probabilities: Tensor) -> Tensor:
     return torch.special.entr(probabilities).sum(-1)
-
-
-def _exact(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,58 +1,70 @@
-"""Distillation: learning from a teacher's answers (Hinton et al. 2015,
+"""Knowledge distillation: learning from the logits of a teacher (Hinton et al. 2015,
 https://arxiv.org/abs/1503.02531; DeiT, Touvron et al. 2020, https://arxiv.org/abs/2012.12877).
 
-    image ─┬ student ─ logits ──────┬ cross-entropy with the labels      · (1 − alpha)
-           └ teacher ─ its logits ──┴ soft or hard, by the teacher alone · alpha
+    image ─┬ student ─ logits ──────┬ cross-entropy with the labels           · (1 - alpha)
+           └ teacher ─ its logits ──┴ soft or hard loss, by the teacher alone · alpha
 
     hard: cross-entropy with the class that the teacher finds most likely
     soft: T² · KL(softmax(teacher / T) ‖ softmax(student / T)), the mean over the batch
 
 A model with two heads, as DeiT's, LeViT's and PiT's distilled variants have, learns labels with the
-first and the teacher with the second, and predicts with the mean of both. Any other learns both
-with its one head.
+first and the teacher with the second, and predicts with the mean of both. Any other model learns
+both with its one head.
 
 Common mistakes:
-- The teacher is held as a part of the method: then training wakes its dropout, its batch norms
-  follow the student's batches, and its weights are saved and handed to the optimizer.
-- The teacher sees images normalised for the student, or another crop than the student does (Beyer
+- The teacher is a submodule of the method. Training then turns on its dropout, its batch norms
+  follow the student's batches, and its weights are saved and given to the optimizer.
+- The teacher sees images normalized for the student, or another crop than the student does (Beyer
   et al. 2021, https://arxiv.org/abs/2106.05237).
 - The temperature divides one side only, or T² is forgotten: gradients shrink with 1 / T².
-- The divergence is averaged over classes too. PyTorch's reduction "mean" does, and so does DeiT's
-  code, by `numel`, for the sake of older runs: with 1,000 classes the teacher all but falls silent
-  at the same alpha. To follow a recipe made for that code, see `alpha` below.
-- One head alone predicts, and what the other learned is lost.
+- The divergence is averaged over classes too. PyTorch's reduction "mean" does so, and so does
+  DeiT's code, by `numel`. With 1,000 classes the distillation term is then negligible at the same
+  alpha. To follow a recipe made for that code, see `alpha` below.
+- One head alone predicts, and what the other one learned is lost.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitrail.errors import ConfigError, check_choice, check_range
-from vitrail.layers.heads import DistillationHeads
-from vitrail.methods.base import Loss, Method
+from vitrail.errors import ConfigError
+from vitrail.layers.dtypes import at_least_float32
+from vitrail.methods.base import Batch, Loss, Method
 from vitrail.methods.frozen import Frozen
 from vitrail.methods.supervised import classify
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
+from vitrail.values import Fraction, Range, Rate
 
 
 class Distill(Method):
-    """Trains the whole backbone by labels and by a teacher, who stays as it is.
+    """Trains the whole backbone on labels and on the logits of a frozen teacher.
 
     Args:
-        teacher: images (B, C, *size) → logits (B, classes), or an object that has them as
-            `logits`, as transformers' models give it; kept frozen, in evaluation mode, and no part
-            of the method. `teacher.preprocess`, if there, says how it wants its images. In a
-            recipe: a run, a model folder or a Hub id; timm:NAME; transformers:ID;
+        backbone: model to train, the student.
+        teacher: function from images (B, C, *size) to logits (B, classes), or to an object with the
+            attribute `logits`, as transformers' models return. It is frozen, in evaluation mode,
+            and not a submodule. Its attribute `preprocess`, if there is one, says how it expects
+            images. In a recipe: a run, a model folder or a Hub id; timm:NAME; transformers:ID;
             python:FILE_OR_MODULE:FUNCTION.
-        kind: "hard" or "soft".
-        alpha: weight of the teacher; that of labels is 1 − alpha. DeiT's code with soft answers and
-            an alpha of a means, of K classes, alpha = a / (a + K · (1 − a)) here.
-        temperature: what both logits are divided by; of soft answers only.
-        label_smoothing: of labels only.
+        kind: "hard" learns the teacher's most likely class, "soft" its distribution.
+        alpha: weight of the teacher's loss; the labels' loss has weight 1 - alpha. For DeiT's code
+            with soft targets and its own alpha a, use alpha = a / (a + K · (1 - a)) with K classes.
+        temperature: both logits are divided by it; "soft" only.
+        label_smoothing: probability that is spread evenly over all classes; labels only.
+
+    Raises:
+        ConfigError: teacher and student have different numbers of classes.
+
+    Example:
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=2, dim=8,
+        ...                              depth=1, heads=1, mlp_dim=8)
+        >>> distill = Distill(model, teacher=lambda images: images.flatten(1)[:, :2], kind="soft")
+        >>> batch = Batch(images=torch.zeros(2, 3, 8, 8), labels=torch.tensor([0, 1]))
+        >>> sorted(distill(batch).metrics)
+        ['agreement', 'distillation', 'top1']
     """
 
     paper = Paper(
@@ -61,66 +73,81 @@ class Distill(Method):
         2015,
         "https://arxiv.org/abs/1503.02531",
     )
+    named: ClassVar[Mapping[str, str]] = {"teacher": "teacher"}
 
     def __init__(
         self,
         backbone: Backbone,
         teacher: Callable[[Tensor], Any],
-        kind: str = "hard",
-        alpha: float = 0.5,
-        temperature: float = 3.0,
-        label_smoothing: float = 0.1,
+        kind: Literal["hard", "soft"] = "hard",
+        alpha: Fraction = 0.5,
+        temperature: Annotated[float, Range(1e-3)] = 3.0,
+        label_smoothing: Rate = 0.1,
     ) -> None:
         super().__init__(backbone)
-        check_choice("kind", kind, ("hard", "soft"))
-        check_range("alpha", alpha, 0, 1)
-        check_range("temperature", temperature, 1e-3)
-        check_range("label_smoothing", label_smoothing, 0, 0.999)
         config = getattr(teacher, "config", None)
-        told = getattr(teacher, "num_classes", getattr(config, "num_labels", None))
-        if told is not None and told != backbone.num_classes:
+        classes = getattr(teacher, "num_classes", getattr(config, "num_labels", None))
+        if classes is not None and classes != backbone.num_classes:
             raise ConfigError(
-                f"the teacher knows {told} classes and the student {backbone.num_classes}: give a "
+                f"the teacher has {classes} classes and the student {backbone.num_classes}: give a "
                 "teacher that was trained on the same ones."
             )
         self.teacher = Frozen(teacher)
         self.kind, self.alpha, self.temperature = kind, alpha, temperature
         self.label_smoothing = label_smoothing
 
-    def forward(self, images: Tensor, targets: Tensor) -> Loss:
-        """images float (B, C, *size); targets (B,), or (B, classes) where images were mixed.
+    def forward(self, batch: Batch) -> Loss:
+        """Batch with images (B, C, *size) and labels (B,) or (B, classes) → Loss.
 
-        Of the metrics, `agreement` is how often the student says what the teacher says.
+        The metric "agreement" is the fraction of images on which student and teacher predict the
+        same class.
         """
-        head = self.backbone.head
+        images, head = batch["images"], self.backbone.head
         pooled = self.backbone.pool(self.backbone.features(images))
-        if isinstance(head, DistillationHeads):
-            named, taught = head.each(pooled)
+        if (each := getattr(head, "each", None)) is not None:  # the head of a distilled model
+            class_logits, student_logits = each(pooled)
         else:
-            named = taught = head(pooled)
-        answer = self.teacher(images, self.backbone.preprocess)
-        answer = getattr(answer, "logits", answer)
-        if not isinstance(answer, Tensor) or answer.shape != taught.shape:
+            class_logits = student_logits = head(pooled)
+        output = self.teacher(images, self.backbone.preprocess)
+        teacher_logits = getattr(output, "logits", output)
+        if not isinstance(teacher_logits, Tensor) or teacher_logits.shape != student_logits.shape:
+            shape = getattr(teacher_logits, "shape", type(teacher_logits).__name__)
             raise ConfigError(
-                f"the teacher gives {getattr(answer, 'shape', type(answer).__name__)} and the "
-                f"student {taught.shape}: both must give logits of the same classes."
+                f"the teacher gives {shape} and the student {student_logits.shape}: both must give "
+                "logits of the same classes."
             )
-        base = classify(named, targets, self.label_smoothing)
-        loss = distillation(taught, answer, self.kind, self.temperature)
-        agreement = (taught.detach().argmax(1) == answer.argmax(1)).float().mean()
-        metrics = {**base.metrics, "distillation": loss.detach(), "agreement": agreement}
-        return Loss((1 - self.alpha) * base.loss + self.alpha * loss, metrics)
+        supervised = classify(class_logits, batch["labels"], self.label_smoothing)
+        loss = distillation_loss(student_logits, teacher_logits, self.kind, self.temperature)
+        agreement = (student_logits.detach().argmax(1) == teacher_logits.argmax(1)).float().mean()
+        metrics = {**supervised.metrics, "distillation": loss.detach(), "agreement": agreement}
+        return Loss((1 - self.alpha) * supervised.loss + self.alpha * loss, metrics)
 
 
-def distillation(student: Tensor, teacher: Tensor, kind: str, temperature: float) -> Tensor:
-    """Logits (B, classes) of both → what it costs the student to answer otherwise, a number.
+def distillation_loss(
+    student: Tensor, teacher: Tensor, kind: Literal["hard", "soft"], temperature: float
+) -> Tensor:
+    """The teacher's part of the loss, computed in float32 or better.
 
-    kind: "hard" or "soft". Computed in float32 or better.
+    Args:
+        student: logits (B, classes).
+        teacher: logits (B, classes), without a gradient.
+        kind: "hard", cross-entropy with the teacher's class; "soft", KL divergence from its
+            distribution, times the square of the temperature.
+        temperature: both logits are divided by it; "soft" only.
+
+    Returns:
+        The mean over the batch, ().
+
+    Example:
+        >>> logits = torch.tensor([[2.0, 0.0]])
+        >>> distillation_loss(logits, logits, "soft", 3.0)
+        tensor(0.)
     """
-    student = student.to(torch.promote_types(student.dtype, torch.float32))
+    student = at_least_float32(student)
     if kind == "hard":
         return F.cross_entropy(student, teacher.argmax(1))
-    ours, theirs = (
+    student_log, teacher_log = (
         (logits / temperature).log_softmax(1) for logits in (student, teacher.to(student))
     )
-    return temperature**2 * F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
+    divergence = F.kl_div(student_log, teacher_log, reduction="batchmean", log_target=True)
+    return temperature**2 * divergence

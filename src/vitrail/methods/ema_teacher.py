@@ -1,5 +1,5 @@
-"""The mean teacher: a copy of the student that follows it slowly (Tarvainen & Valpola 2017,
-https://arxiv.org/abs/1703.01780).
+"""The EMA teacher, or mean teacher: a copy of the student that follows it slowly (Tarvainen &
+Valpola 2017, https://arxiv.org/abs/1703.01780).
 """
 
 import copy
@@ -7,37 +7,54 @@ from collections.abc import Mapping
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 
-class Teacher(nn.Module):
-    """A frozen copy of the student's parts, by the same names.
+class EMATeacher(nn.Module):
+    """A frozen copy of the student's modules, by the same names.
 
-    It drops nothing: dropout and stochastic depth stay off, and are the student's only. Batch
-    norms are the exception that DINO's code makes too: in training they use the statistics of the
-    images the teacher sees, and keep running ones of their own, which fit its own weights.
+    Dropout and stochastic depth are off, for they are the student's only. Batch norms are the
+    exception that DINO's code makes too: during training they normalize by the statistics of the
+    teacher's own batch and keep running statistics of their own, which fit its weights.
+
+    Args:
+        modules: the student's modules by name. What they share, their copies share.
+
+    Example:
+        >>> student = {"head": nn.Linear(2, 2)}
+        >>> teacher = EMATeacher(student)
+        >>> student["head"].weight.data.add_(1.0).shape
+        torch.Size([2, 2])
+        >>> before = teacher.head.weight.clone()
+        >>> teacher.update(student, momentum=0.75)
+        >>> torch.allclose(teacher.head.weight - before, torch.full((2, 2), 0.25))
+        True
     """
 
-    def __init__(self, parts: Mapping[str, nn.Module]) -> None:
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
         super().__init__()
-        for name, part in copy.deepcopy(dict(parts)).items():  # at once: what is shared stays so
-            self.add_module(name, part)
+        for name, module in copy.deepcopy(dict(modules)).items():  # at once, to keep what is shared
+            self.add_module(name, module)
         self.requires_grad_(False)
         self.train()
 
-    def train(self, mode: bool = True) -> "Teacher":
-        """Sets the mode of batch norms; the rest stays in evaluation."""
+    def train(self, mode: bool = True) -> "EMATeacher":
+        """Sets the mode of batch norms; everything else stays in evaluation mode."""
         super().train(False)
         for module in self.modules():
-            if isinstance(module, _BatchNorm):
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
                 module.train(mode)
         self.training = mode
         return self
 
     @torch.no_grad()
-    def update(self, parts: Mapping[str, nn.Module], momentum: float) -> None:
-        """Weights ← momentum · weights + (1 − momentum) · the student's. Call it after a step."""
-        for name, part in parts.items():
-            torch._foreach_lerp_(
-                list(self.get_submodule(name).parameters()), list(part.parameters()), 1 - momentum
-            )
+    def update(self, modules: Mapping[str, nn.Module], momentum: float) -> None:
+        """Moves the weights towards the student's. Call it after each step of the optimizer.
+
+        Args:
+            modules: the student's modules by name.
+            momentum: weights become momentum · weights + (1 - momentum) · student's weights.
+        """
+        for name, module in modules.items():
+            pairs = zip(self.get_submodule(name).parameters(), module.parameters(), strict=True)
+            for weight, student in pairs:
+                weight.lerp_(student, 1 - momentum)

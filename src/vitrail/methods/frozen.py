@@ -1,4 +1,4 @@
-"""What a method asks and does not train: a teacher, a tokenizer."""
+"""What a method queries and does not train: a distillation teacher, a tokenizer of images."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,62 +11,90 @@ from vitrail.errors import DataError
 
 
 class Frozen(nn.Module):
-    """Asks a network, or any callable, and keeps it out of training.
+    """Calls a network, or any function, and keeps it out of training.
 
-    A network is put in evaluation mode and frozen, and goes where the method goes; yet it is no
-    part of it: neither its weights nor its statistics are among the method's parameters or in its
-    state_dict. A mistake that is easy to make instead: held as a plain attribute, a teacher is a
-    part, and each `train()` of the method wakes its dropout and moves its batch norms.
+    A network is put in evaluation mode and frozen, and moves with the method to other devices. It
+    is not a submodule: neither its weights nor its statistics are among the method's parameters or
+    in its state_dict. Held as a plain attribute, a teacher would be a submodule, and each `train()`
+    of the method would turn on its dropout and update its batch norms.
 
     Args:
-        asked: what is asked. `asked.preprocess`, if it has one, says how it wants its images.
-        call: the name of the method of `asked` to call, if it has it; else it is called itself.
+        function: network or function to call. Its attribute `preprocess`, if there is one, says how
+            it expects images.
+        call: name of the method of `function` to call, if it has that method; otherwise `function`
+            itself is called.
+
+    Example:
+        >>> teacher = Frozen(nn.Linear(2, 3))
+        >>> len(list(teacher.parameters())), teacher(torch.zeros(1, 2)).requires_grad
+        (0, False)
     """
 
-    asked: Callable[..., Any]
-    vocabulary: int  # of a tokenizer
+    function: Callable[..., Any]
 
-    def __init__(self, asked: Callable[..., Any], call: str = "__call__") -> None:
+    def __init__(self, function: Callable[..., Any], call: str = "__call__") -> None:
         super().__init__()
-        if isinstance(asked, nn.Module):
-            asked.eval().requires_grad_(False)
-        self.__dict__["asked"] = asked  # past what would make it a part
+        if isinstance(function, nn.Module):
+            function.eval().requires_grad_(False)
+        self.__dict__["function"] = function  # assigned so, it does not become a submodule
         self.call = call
 
     @torch.no_grad()
     def forward(self, images: Tensor, preprocess: Any = None) -> Any:
-        """images (B, C, *size), normalised as `preprocess` says → what the network answers."""
-        ask = getattr(self.asked, self.call, self.asked)
-        return ask(as_seen(images, preprocess, getattr(self.asked, "preprocess", None)))
+        """images (B, C, *size), normalized as `preprocess` says → the output of the function."""
+        function = getattr(self.function, self.call, self.function)
+        return function(
+            convert_images(images, preprocess, getattr(self.function, "preprocess", None))
+        )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Frozen":
-        """What `to` and its like call."""
-        if isinstance(self.asked, nn.Module):
-            self.asked._apply(fn, recurse)
+        if isinstance(self.function, nn.Module):
+            # private: nothing public moves the network along with the method to another device
+            self.function._apply(fn, recurse)
         super()._apply(fn, recurse)
         return self
 
 
-def as_seen(images: Tensor, ours: Any, theirs: Any) -> Tensor:
-    """Images (B, C, *size) prepared as `ours` says → as `theirs` says.
+def convert_images(images: Tensor, source: Any, target: Any) -> Tensor:
+    """Images prepared by one preprocessing, as another one would have prepared them.
 
-    Both have a mean and a std of each channel, and a size (height, width); where one is None, the
-    images stay. Grey images become three channels alike, colours their mean. No border is cut off:
-    what one network sees, all of it, the other sees too.
+    Grey images become three equal channels, colors their mean. No border is cut off: both networks
+    see the whole image.
+
+    Args:
+        images: (B, C, *size), prepared as `source` says.
+        source: has `mean` and `std` per channel, and a `size` (height, width); None for unknown.
+        target: the same, for the result; None for unknown.
+
+    Returns:
+        (B, C', *size') as `target` says; `images` where either is None.
+
+    Raises:
+        DataError: the numbers of channels differ and neither is 1.
+
+    Example:
+        >>> from vitrail.preprocess import Preprocess
+        >>> zero_one = Preprocess(size=(4, 4), mean=(0.0,) * 3, std=(1.0,) * 3)
+        >>> centered = Preprocess(size=(8, 8), mean=(0.5,) * 3, std=(0.5,) * 3)
+        >>> convert_images(torch.ones(1, 3, 4, 4), zero_one, centered).unique()
+        tensor([1.])
     """
-    if ours is None or theirs is None:
+    if source is None or target is None:
         return images
-    have, want = len(ours.mean), len(theirs.mean)
-    if have != want and 1 not in (have, want):
-        raise DataError(f"images of {have} channels, and what is asked of them sees {want}.")
-    if (ours.mean, ours.std) != (theirs.mean, theirs.std):
-        mean, std, mean_there, std_there = (
-            images.new_tensor(values).view(-1, *[1] * (images.ndim - 2))
-            for values in (ours.mean, ours.std, theirs.mean, theirs.std)
+    channels, target_channels = len(source.mean), len(target.mean)
+    if channels != target_channels and 1 not in (channels, target_channels):
+        raise DataError(
+            f"images of {channels} channels do not fit a network for {target_channels}: give a "
+            "teacher or tokenizer of as many channels."
         )
-        images = (images * std + (mean - mean_there)) / std_there
-        images = images.mean(dim=1, keepdim=True) if want == 1 else images
-    if images.ndim == 4 and tuple(images.shape[2:]) != tuple(theirs.size):
-        mode = getattr(theirs, "interpolation", "bicubic")
-        images = F.interpolate(images, theirs.size, mode=mode, antialias=mode != "nearest")
+    if (source.mean, source.std) != (target.mean, target.std):
+        mean, std, target_mean, target_std = (
+            images.new_tensor(values).view(-1, *[1] * (images.ndim - 2))
+            for values in (source.mean, source.std, target.mean, target.std)
+        )
+        images = (images * std + (mean - target_mean)) / target_std
+        images = images.mean(dim=1, keepdim=True) if target_channels == 1 else images
+    if images.ndim == 4 and tuple(images.shape[2:]) != tuple(target.size):
+        mode = getattr(target, "interpolation", "bicubic")
+        images = F.interpolate(images, target.size, mode=mode, antialias=mode != "nearest")
     return images

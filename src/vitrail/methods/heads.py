@@ -4,15 +4,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitrail.layers.dtypes import at_least_float32
 from vitrail.layers.linear import Linear, linear
-from vitrail.models.base import initialise
+from vitrail.models.base import initialize
 
 
 class Prototypes(nn.Module):
-    """Cosine similarity with K learned directions: a linear layer whose rows have length 1.
+    """Cosine similarity with K learned directions: a linear layer with rows of length 1.
 
-    Weight normalisation (Salimans & Kingma 2016, https://arxiv.org/abs/1602.07868) with its gain
-    fixed at 1, which DINO's authors advise for stability.
+    It is weight normalization (Salimans & Kingma 2016, https://arxiv.org/abs/1602.07868) with a
+    gain of 1, which DINO's authors advise for stability. While the attribute `frozen` is True, the
+    gradient of the weight is 0. It is not None, because data-parallel training waits for the
+    gradient of every parameter that required one at the start.
+
+    Args:
+        dim: width D of the input.
+        out_dim: number K of prototypes.
+
+    Example:
+        >>> similarity = Prototypes(4, 6)(nn.functional.normalize(torch.randn(3, 4), dim=-1))
+        >>> similarity.shape, bool(similarity.abs().max() <= 1.00001)
+        (torch.Size([3, 6]), True)
     """
 
     gain: Tensor
@@ -22,38 +34,47 @@ class Prototypes(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_dim, dim))
         self.register_buffer("gain", torch.ones(out_dim, 1), persistent=False)
         self.frozen = False
+        self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """As `nn.Linear` does. Of the lengths, only how fast directions turn depends on it."""
+        """Initializes as `nn.Linear` does; the scale only sets how fast directions turn."""
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (..., D) → (..., K), in −1 to 1 where x has length 1.
-
-        While `frozen`, the gradient of the weight is 0. It is not absent, because data-parallel
-        training waits for the gradients of all that required one at its start.
-        """
+        """x (..., D) → (..., K), within -1 to 1 where x has length 1."""
         weight = self.weight.detach() + 0 * self.weight if self.frozen else self.weight
+        # private: the fused kernel holds one copy of the weight less than `F.normalize`, which
+        # would compute the same; with 65,536 prototypes that is 64 MiB.
         return linear(x, torch._weight_norm(weight, self.gain, 0))
 
 
 class ProjectionHead(nn.Module):
-    """DINO's head: three layers with GELU, whose output has length 1, then prototypes."""
+    """DINO's projection head: three layers with GELU, a normalization to length 1, and prototypes.
 
-    def __init__(self, dim: int, hidden_dim: int, bottleneck: int, out_dim: int) -> None:
+    Args:
+        dim: width D of the input.
+        hidden_dim: width of the two hidden layers.
+        bottleneck_dim: width of the normalized output of the MLP.
+        out_dim: number K of prototypes.
+
+    Example:
+        >>> ProjectionHead(8, 16, 4, 32)(torch.zeros(2, 8)).shape
+        torch.Size([2, 32])
+    """
+
+    def __init__(self, dim: int, hidden_dim: int, bottleneck_dim: int, out_dim: int) -> None:
         super().__init__()
         self.mlp = nn.Sequential(
             Linear(dim, hidden_dim),
             nn.GELU(),
             Linear(hidden_dim, hidden_dim),
             nn.GELU(),
-            Linear(hidden_dim, bottleneck),
+            Linear(hidden_dim, bottleneck_dim),
         )
-        self.last = Prototypes(bottleneck, out_dim)
-        initialise(self)
+        self.last = Prototypes(bottleneck_dim, out_dim)
+        initialize(self)
 
     def forward(self, x: Tensor, temperature: float = 1.0) -> Tensor:
-        """x (..., D) → (..., K), divided by the temperature where that is cheap: before K."""
-        hidden = self.mlp(x)
-        hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
-        return self.last(F.normalize(hidden, dim=-1) / temperature)
+        """x (..., D) → logits (..., K), divided by the temperature before K, where it is cheap."""
+        x = at_least_float32(self.mlp(x))
+        return self.last(F.normalize(x, dim=-1) / temperature)

@@ -1,46 +1,71 @@
 """Masked autoencoders (He et al. 2021, https://arxiv.org/abs/2111.06377), and of videos by tubes
 (VideoMAE, Tong et al. 2022, https://arxiv.org/abs/2203.12602).
 
-    image ─ hide 75 % ─ embed ─ take what is in view ─ encode ─ (B, P + K, D)
-      └ linear ─ put mask tokens in ─ + position ─ depth × Block ─ norm ─ linear ─ the rest
+    image ─ mask 75 % ─ embed ─ drop masked patches ─ encode ─ (B, P + K, D)
+      └ linear ─ insert mask tokens ─ + position ─ depth × Block ─ norm ─ linear ─ masked pixels
 
-The encoder never sees a hidden patch, and the loss never asks for one in view. Attention does not
-care for the order of tokens once they carry positions, so the decoder has the hidden ones last and
-predicts only them: the same numbers, with nothing to shuffle back.
+The encoder never sees a masked patch, and the loss never reads a visible one. Attention does not
+depend on the order of tokens once they carry positions, so the decoder has the masked ones last and
+predicts only them: the numbers are the authors', without shuffling tokens back.
 
-Common mistakes: a loss over all patches, which makes copying pay; mask tokens in the encoder; a
-decoder without positions, in which all mask tokens are one.
+Common mistakes: a loss over all patches, which rewards copying; mask tokens in the encoder; a
+decoder without positions, where all mask tokens are the same.
 """
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrail.errors import ConfigError, check_choice, check_range
+from vitrail.errors import ConfigError
 from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block
+from vitrail.layers.dtypes import at_least_float32
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
-from vitrail.layers.patch import patchify
 from vitrail.layers.position import Grid, sincos_positions
-from vitrail.layers.tokens import take
-from vitrail.methods.base import Loss, Masked
-from vitrail.methods.masking import embed_hidden, pictures, random_mask, split, tube_mask
-from vitrail.models.base import Backbone, Features, SequenceBackbone, initialise
+from vitrail.layers.tokens import Token
+from vitrail.methods.base import Batch, Loss
+from vitrail.methods.masked import Masked
+from vitrail.methods.masking import (
+    masked_pixels,
+    random_mask,
+    reconstruction_rows,
+    split_mask,
+    tube_mask,
+)
+from vitrail.models.base import Backbone, Features, SequenceBackbone, initialize
 from vitrail.models.paper import Paper
+from vitrail.values import Fraction, PositiveFloat, PositiveInt
 
 
 class MAE(Masked):
-    """Encodes the patches in view; a light decoder predicts the pixels of those that are hidden.
+    """Encodes the visible patches; a small decoder predicts the pixels of the masked ones.
 
     Args:
-        mask_ratio: part of the patches that is hidden; 0.9 and "tube" for videos.
-        decoder_dim, decoder_depth, decoder_heads, decoder_mlp_ratio: of the decoder.
-        norm_pixels: pixels to predict are normalised by the mean and deviation of their patch.
-        mask: "random" patches, or "tube", the same in every frame of a video.
-        norm_eps: of the decoder's LayerNorms. transformers' weights need 1e-12.
+        backbone: a sequence.
+        mask_ratio: fraction of the patches that is masked; 0.9 with "tube" for videos.
+        decoder_dim: width of the decoder's tokens.
+        decoder_depth: number of the decoder's blocks.
+        decoder_heads: number of attention heads per block of the decoder.
+        decoder_mlp_ratio: hidden width of the decoder's MLPs, relative to `decoder_dim`.
+        norm_pixels: whether target pixels are normalized by the mean and standard deviation of
+            their patch.
+        mask: "random" patches, or "tube", the same patches in every frame of a video.
+        norm_eps: epsilon of the decoder's LayerNorms. transformers' weights need 1e-12.
+
+    Raises:
+        TierError: the backbone is no sequence.
+        ConfigError: a keyword has a wrong value, or the mask does not fit the grid.
+
+    Example:
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=2, num_classes=2, dim=8,
+        ...                              depth=1, heads=1, mlp_dim=8)
+        >>> mae = MAE(model, decoder_dim=16, decoder_depth=1, decoder_heads=2)
+        >>> mae.reconstruct(torch.zeros(2, 3, 8, 8)).shape
+        torch.Size([3, 2, 3, 8, 8])
     """
 
     paper = Paper(
@@ -49,31 +74,31 @@ class MAE(Masked):
         2021,
         "https://arxiv.org/abs/2111.06377",
     )
-
     tier = (SequenceBackbone,)
-    reads = "tokens"
 
     def __init__(
         self,
         backbone: Backbone,
-        mask_ratio: float = 0.75,
-        decoder_dim: int = 512,
-        decoder_depth: int = 8,
-        decoder_heads: int = 16,
-        decoder_mlp_ratio: float = 4.0,
+        mask_ratio: Fraction = 0.75,
+        decoder_dim: PositiveInt = 512,
+        decoder_depth: PositiveInt = 8,
+        decoder_heads: PositiveInt = 16,
+        decoder_mlp_ratio: PositiveFloat = 4.0,
         norm_pixels: bool = True,
-        mask: str = "random",
-        norm_eps: float = 1e-6,
+        mask: Literal["random", "tube"] = "random",
+        norm_eps: PositiveFloat = 1e-6,
     ) -> None:
-        super().__init__(backbone)
-        check_choice("mask", mask, ("random", "tube"))
-        check_range("mask_ratio", mask_ratio, 0, 1)
-        check_range("decoder_depth", decoder_depth, 1)
+        super().__init__(backbone, reads="tokens")
         pixels = backbone.channels * math.prod(self.layout.cell)
         if norm_pixels and pixels == 1:
-            raise ConfigError("one pixel has no deviation to normalise by: set norm_pixels=False.")
-        self.mask_ratio, self.norm_pixels, self.mask_kind = mask_ratio, norm_pixels, mask
-        self.keep_indices = int((~self.draw(1)).sum())
+            raise ConfigError(
+                "norm_pixels=True divides by the standard deviation of a patch, and patches have "
+                "one pixel: set norm_pixels=False."
+            )
+        self.mask_ratio, self.norm_pixels = mask_ratio, norm_pixels
+        self.mask_function = tube_mask if mask == "tube" else random_mask
+        _ = self.visible_count  # raises where the mask does not fit the grid
+        like = next(backbone.parameters())
         self.decoder = Decoder(
             self.layout.dim,
             decoder_dim,
@@ -83,55 +108,67 @@ class MAE(Masked):
             self.layout.grid,
             pixels,
             norm_eps,
-        )
-        like = next(backbone.parameters())
-        initialise(self.decoder.to(like.device, like.dtype))
+        ).to(like.device, like.dtype)
 
-    def draw(self, batch: int, device: torch.device | None = None) -> Tensor:
-        """A new mask: bool (batch, N), True where hidden."""
-        make = tube_mask if self.mask_kind == "tube" else random_mask
-        return make(batch, self.layout.grid, self.mask_ratio, device=device)
+    def sample_mask(self, batch: int, device: torch.device | None = None) -> Tensor:
+        """batch size B, device → a new mask, bool (B, N), True where masked."""
+        return self.mask_function(batch, self.layout.grid, self.mask_ratio, device=device)
 
-    def forward(
-        self, images: Tensor, _targets: Tensor | None = None, mask: Tensor | None = None
-    ) -> Loss:
-        """images float (B, C, *size).
-
-        mask: bool (B, N), True where hidden, as many in each row; None draws one.
-        """
-        _, hidden, predicted = self._predict(images, mask)
-        wanted = take(patchify(images, self.layout.cell), hidden)
+    def forward(self, batch: Batch) -> Loss:
+        """Batch with images (B, C, *size), and maybe patch_mask (B, N) → Loss."""
+        _, masked_index, predictions = self._predict(batch)
+        targets = masked_pixels(batch["images"], self.layout.cell, masked_index)
         if self.norm_pixels:
-            mean, deviation = _statistics(wanted)
-            wanted = (wanted - mean) / deviation
-        predicted = predicted.to(torch.promote_types(predicted.dtype, torch.float32))
-        return Loss(F.mse_loss(predicted, wanted.to(predicted)), {})
+            mean, std = _statistics(targets)
+            targets = (targets - mean) / std
+        predictions = at_least_float32(predictions)
+        return Loss(F.mse_loss(predictions, targets.to(predictions)), {})
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor) -> Tensor:
-        """images (B, C, *size) → (3, B, C, *size): given, masked, rebuilt.
+        """images (B, C, *size) → (3, B, C, *size): images, masked images, reconstructions.
 
-        Patches in view are as given. Normalised predictions get their patch's own mean and
-        deviation back, as in the authors' pictures: what is judged is the pattern.
+        Visible patches are copied. Normalized predictions are rescaled by the mean and standard
+        deviation of the true patch, as in the authors' figures.
         """
-        mask, hidden, predicted = self._predict(images, None)
+        mask, masked_index, predictions = self._predict(Batch(images=images))
         if self.norm_pixels:
-            mean, deviation = _statistics(take(patchify(images, self.layout.cell), hidden))
-            predicted = predicted * deviation + mean
-        return pictures(images, mask, self.layout.grid, hidden, predicted)
+            mean, std = _statistics(masked_pixels(images, self.layout.cell, masked_index))
+            predictions = predictions * std + mean
+        return reconstruction_rows(images, mask, self.layout.grid, masked_index, predictions)
 
-    def _predict(self, images: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """The mask, the hidden places (B, M) and what is predicted there (B, M, C · prod(cell))."""
-        known = None if mask is not None else self.keep_indices
-        mask = self.draw(len(images), images.device) if mask is None else mask
-        kept, hidden = split(mask, known)
-        features = embed_hidden(self.backbone, images, mask, self.layout.grid)
-        seen = self.backbone.encode(features.take(kept))
-        return mask, hidden, self.decoder(seen, hidden)
+    def _predict(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """The mask, masked indices (B, M) and predictions (B, M, C · prod(cell))."""
+        images = batch["images"]
+        mask, visible = self.mask_of(batch, len(images), images.device)
+        visible_index, masked_index = split_mask(mask, visible)
+        features = self.embed_masked(images, mask, None).take(visible_index)
+        return mask, masked_index, self.decoder(self.backbone.encode(features), masked_index)
 
 
 class Decoder(nn.Module):
-    """From tokens in view to pixels of hidden patches. `pixels`: numbers in a patch."""
+    """MAE's decoder, a small ViT from visible tokens to pixels of masked patches.
+
+    Linear layers start from Xavier's uniform distribution and the mask token from a standard
+    deviation of 0.02, as in the authors' models_mae.py.
+
+    Args:
+        dim_in: width of the encoder's tokens.
+        dim: width of the decoder's tokens.
+        depth: number of blocks.
+        heads: number of attention heads.
+        mlp_dim: hidden width of the MLPs.
+        grid: patches per axis.
+        pixels: numbers per patch.
+        norm_eps: epsilon of the LayerNorms.
+
+    Example:
+        >>> decoder = Decoder(8, 16, 1, 2, 32, (2, 2), pixels=12, norm_eps=1e-6)
+        >>> index = torch.tensor([[1, 3]])
+        >>> visible = Features.from_map(torch.zeros(1, 2, 2, 8)).take(torch.tensor([[0, 2]]))
+        >>> decoder(visible, index).shape
+        torch.Size([1, 2, 12])
+    """
 
     def __init__(
         self,
@@ -146,11 +183,11 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.embed = Linear(dim_in, dim)
-        self.mask_token = nn.Parameter(torch.empty(1, 1, dim))
+        self.mask_token = Token(1, dim, decayed=True)
         # The authors' lowest frequency is one step above that of `sincos_positions`.
         steps = max(dim // (2 * len(grid)), 1)
         table = sincos_positions(grid, dim, 10_000 ** (1 - 1 / steps))
-        self.register_buffer("position", table.to(self.mask_token.dtype))
+        self.register_buffer("position", table.to(self.mask_token.weight.dtype))
         self.position: Tensor
         self.blocks = nn.ModuleList(
             Block(dim, Attention(dim, heads), Mlp(dim, mlp_dim), norm_eps=norm_eps)
@@ -158,22 +195,29 @@ class Decoder(nn.Module):
         )
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
         self.head = Linear(dim, pixels)
+        self.init_weights()
 
-    def forward(self, features: Features, hidden: Tensor) -> Tensor:
-        """Features of the patches in view and hidden places (B, M) → (B, M, pixels)."""
+    def init_weights(self) -> None:
+        """Initializes as the authors' models_mae.py does."""
+        initialize(self)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+
+    def forward(self, features: Features, masked_index: Tensor) -> Tensor:
+        """Features of the visible patches, masked indices (B, M) → pixels (B, M, pixels)."""
         assert features.keep_indices is not None
         tokens = self.embed(torch.cat([features.prefix, features.patches], dim=1))
-        prefix, seen = tokens.split([features.prefix.shape[1], features.patches.shape[1]], dim=1)
+        prefix, visible = tokens.split([features.prefix.shape[1], features.patches.shape[1]], dim=1)
         table = self.position[0]
-        x = torch.cat(
-            [prefix, seen + table[features.keep_indices], self.mask_token + table[hidden]], dim=1
-        )
+        masked = self.mask_token(1) + table[masked_index]
+        x = torch.cat([prefix, visible + table[features.keep_indices], masked], dim=1)
         for block in self.blocks:
             x = block(x)
-        return self.head(self.norm(x[:, -hidden.shape[1] :]))
+        return self.head(self.norm(x[:, -masked_index.shape[1] :]))
 
 
 def _statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each patch (B, M, pixels), both (B, M, 1), as the authors take them."""
+    """patches (B, M, pixels) → mean and standard deviation (B, M, 1), epsilon as the authors'."""
     variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
     return mean, (variance + 1e-6).sqrt()

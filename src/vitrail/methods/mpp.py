@@ -1,41 +1,57 @@
 """Masked patch prediction: appendix B.1.2 of "An Image is Worth 16x16 Words" (Dosovitskiy et al.
 2020, https://arxiv.org/abs/2010.11929), after BERT (Devlin et al. 2018).
 
-    image ─ corrupt 50 % ─ embed ─ encode ─ linear ─ which mean colour, of 512, each of these had
+    image ─ corrupt 50 % ─ embed ─ encode ─ linear ─ the mean color of each corrupted patch, of 512
 
-Of the corrupted patches 80 % become the mask token, 10 % another patch of the image and 10 % stay.
-The paper does not say where other patches come from. BERT's random words come from outside the
-sentence; here they are patches of the same image that are not corrupted, so that what is to be
-guessed stands nowhere else. Patches are exchanged as pixels, before the stem sees them.
+Of the corrupted patches 80 % become the mask token, 10 % become another patch and 10 % stay. The
+paper does not say where other patches come from. BERT's random words come from outside the
+sentence; here they are patches of the same image that are not corrupted, so that a color to predict
+is never visible elsewhere. Patches are exchanged as pixels, before the stem reads them.
 """
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from vitrail.errors import ConfigError, check_range
+from vitrail.errors import ConfigError
+from vitrail.layers.dtypes import at_least_float32
 from vitrail.layers.linear import Linear
 from vitrail.layers.patch import patchify, unpatchify
 from vitrail.layers.tokens import take
-from vitrail.methods.base import Loss, Masked
-from vitrail.methods.masking import embed_hidden, mark, random_mask, split
-from vitrail.models.base import Backbone, initialise
+from vitrail.methods.base import Batch, Loss
+from vitrail.methods.masked import Masked
+from vitrail.methods.masking import random_mask, split_mask
+from vitrail.models.base import Backbone, initialize
 from vitrail.models.paper import Paper
+from vitrail.values import Fraction, PositiveInt
 
-MOST_COLOURS = 4096
+MAX_COLORS = 4096
 
 
 class MPP(Masked):
-    """Predicts the mean colour of corrupted patches, as one of (2^bits)^channels classes.
+    """Predicts the mean color of corrupted patches, as one of (2^bits)^channels classes.
 
-    Colours are on 0..1: the model's `preprocess`, if it carries one, says how images were
-    normalised. Without one, images are taken as they are.
+    Colors are measured on pixels from 0 to 1: the model's `preprocess` says how images were
+    normalized.
 
     Args:
-        mask_ratio: part of the patches that is corrupted.
-        token_ratio, swap_ratio: of these, how many become the mask token, and how many another
-            patch; the rest stay as they are.
-        bits: of each channel of a colour.
+        backbone: a sequence or a pyramid.
+        mask_ratio: fraction of the patches that is corrupted.
+        token_ratio: fraction of the corrupted patches that become the mask token.
+        swap_ratio: fraction of the corrupted patches that become another patch of the image. The
+            remaining corrupted patches stay as they are.
+        bits: bits per channel of a color.
+
+    Raises:
+        TierError: the backbone is neither a sequence nor a pyramid.
+        ConfigError: the fractions exceed 1, there are too many colors, or the mask does not fit the
+            grid.
+
+    Example:
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=2, num_classes=2, dim=8,
+        ...                              depth=1, heads=1, mlp_dim=8)
+        >>> sorted(MPP(model)(Batch(images=torch.zeros(2, 3, 8, 8))).metrics)
+        ['color_accuracy']
     """
 
     paper = Paper(
@@ -48,74 +64,76 @@ class MPP(Masked):
     def __init__(
         self,
         backbone: Backbone,
-        mask_ratio: float = 0.5,
-        token_ratio: float = 0.8,
-        swap_ratio: float = 0.1,
-        bits: int = 3,
+        mask_ratio: Fraction = 0.5,
+        token_ratio: Fraction = 0.8,
+        swap_ratio: Fraction = 0.1,
+        bits: PositiveInt = 3,
     ) -> None:
         super().__init__(backbone)
-        check_range("mask_ratio", mask_ratio, 0, 1)
-        check_range("token_ratio", token_ratio, 0, 1)
-        check_range("swap_ratio", swap_ratio, 0, 1)
-        check_range("token_ratio + swap_ratio", round(token_ratio + swap_ratio, 9), 0, 1)
-        check_range("bits", bits, 1)
-        colours = 2 ** (bits * backbone.channels)
-        if colours > MOST_COLOURS:
+        if round(token_ratio + swap_ratio, 9) > 1:
             raise ConfigError(
-                f"bits={bits} in {backbone.channels} channels are {colours} colours, more than "
-                f"{MOST_COLOURS}: use fewer bits or channels."
+                f"token_ratio={token_ratio} and swap_ratio={swap_ratio} add up to more than 1."
+            )
+        colors = 2 ** (bits * backbone.channels)
+        if colors > MAX_COLORS:
+            raise ConfigError(
+                f"bits={bits} in {backbone.channels} channels are {colors} colors, more than "
+                f"{MAX_COLORS}: use fewer bits or channels."
             )
         self.mask_ratio, self.token_ratio, self.swap_ratio = mask_ratio, token_ratio, swap_ratio
         self.bits = bits
-        self.keep_indices = int((~random_mask(1, self.layout.grid, mask_ratio)).sum())
+        _ = self.visible_count  # raises where the mask does not fit the grid
+        self.mask_token = self.new_mask_token()
         like = next(backbone.parameters())
-        self.mask_token = nn.Parameter(like.new_empty(1, 1, self.layout.embedded_dim))
-        nn.init.trunc_normal_(self.mask_token, std=0.02)
-        self.head = Linear(self.layout.dim, colours).to(like.device, like.dtype)
-        initialise(self.head)
+        self.head = Linear(self.layout.dim, colors).to(like.device, like.dtype)
+        initialize(self.head)
 
-    def forward(
-        self, images: Tensor, _targets: Tensor | None = None, mask: Tensor | None = None
-    ) -> Loss:
-        """images float (B, C, *size).
+    def sample_mask(self, batch: int, device: torch.device | None = None) -> Tensor:
+        """batch size B, device → a new mask, bool (B, N), True where corrupted."""
+        return random_mask(batch, self.layout.grid, self.mask_ratio, device=device)
 
-        mask: bool (B, N), True where corrupted, as many in each row; None draws one.
-        """
-        layout, known = self.layout, None if mask is not None else self.keep_indices
-        if mask is None:
-            mask = random_mask(len(images), layout.grid, self.mask_ratio, device=images.device)
-        kept, corrupted = split(mask, known)
+    def forward(self, batch: Batch) -> Loss:
+        """Batch with images (B, C, *size), and maybe patch_mask (B, N) → Loss."""
+        images, layout = batch["images"], self.layout
+        mask, visible = self.mask_of(batch, len(images), images.device)
+        visible_index, corrupted_index = split_mask(mask, visible)
         patches = patchify(images, layout.cell)
-        changed, hidden = self.corrupt(patches, mask, kept)
-        changed = unpatchify(changed, layout.cell, layout.grid)
-        features = embed_hidden(self.backbone, changed, hidden, layout.grid)
-        features = mark(features, hidden, layout.grid, self.mask_token)
-        logits = self.head(take(self.backbone.encode(features).patches, corrupted))
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        wanted = self.colours(take(patches, corrupted))
-        right = (logits.argmax(-1) == wanted).to(logits.dtype).mean()
-        return Loss(F.cross_entropy(logits.flatten(0, 1), wanted.flatten()), {"colours": right})
+        corrupted, masked = self.corrupt(patches, mask, visible_index)
+        corrupted = unpatchify(corrupted, layout.cell, layout.grid)
+        features = self.backbone.encode(self.embed_masked(corrupted, masked, self.mask_token))
+        logits = at_least_float32(self.head(take(features.patches, corrupted_index)))
+        targets = self.color_classes(take(patches, corrupted_index))
+        accuracy = (logits.argmax(-1) == targets).to(logits.dtype).mean()
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        return Loss(loss, {"color_accuracy": accuracy})
 
-    def corrupt(self, patches: Tensor, mask: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-        """Draws what becomes of each masked patch; kept (B, K) are the places of the others.
+    def corrupt(
+        self, patches: Tensor, mask: Tensor, visible_index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Draws what each corrupted patch becomes.
 
-        patches (B, N, C · prod(cell)) → patches, some replaced by others of their image, and where
-        the mask token goes, bool (B, N).
+        Args:
+            patches: (B, N, C · prod(cell)).
+            mask: bool (B, N), True where corrupted.
+            visible_index: (B, K), indices of the other patches.
+
+        Returns:
+            The patches, some replaced by others of their image, and bool (B, N), True where the
+            mask token goes.
         """
-        fate = torch.rand(mask.shape, device=mask.device)
-        hidden = mask & (fate < self.token_ratio)
-        swapped = mask & ~hidden & (fate < self.token_ratio + self.swap_ratio)
-        other = torch.randint(kept.shape[1], mask.shape, device=mask.device)
-        others = take(patches, kept.gather(1, other))
-        return torch.where(swapped[..., None], others, patches), hidden
+        draw = torch.rand(mask.shape, device=mask.device)
+        masked = mask & (draw < self.token_ratio)
+        swapped = mask & ~masked & (draw < self.token_ratio + self.swap_ratio)
+        source = torch.randint(visible_index.shape[1], mask.shape, device=mask.device)
+        others = take(patches, visible_index.gather(1, source))
+        return torch.where(swapped[..., None], others, patches), masked
 
-    def colours(self, patches: Tensor) -> Tensor:
-        """patches (B, M, C · prod(cell)) → the class of each one's mean colour, long (B, M)."""
-        colour = patches.unflatten(-1, (self.backbone.channels, -1)).mean(dim=-1)
-        if self.backbone.preprocess is not None:
-            mean, std = self.backbone.preprocess.mean, self.backbone.preprocess.std
-            colour = colour * colour.new_tensor(std) + colour.new_tensor(mean)
+    def color_classes(self, patches: Tensor) -> Tensor:
+        """patches (B, M, C · prod(cell)) → the class of each patch's mean color, int64 (B, M)."""
+        color = patches.unflatten(-1, (self.backbone.channels, -1)).mean(dim=-1)
+        mean, std = self.backbone.preprocess.mean, self.backbone.preprocess.std
+        color = color * color.new_tensor(std) + color.new_tensor(mean)
         levels = 2**self.bits
-        level = (colour * levels).long().clamp(0, levels - 1)
-        places = levels ** torch.arange(level.shape[-1], device=level.device)
-        return (level * places).sum(dim=-1)
+        level = (color * levels).long().clamp(0, levels - 1)
+        digits = levels ** torch.arange(level.shape[-1], device=level.device)
+        return (level * digits).sum(dim=-1)

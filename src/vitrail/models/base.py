@@ -289,7 +289,7 @@ class Backbone(nn.Module):
         return [layer % count for layer in layers]
 
     def init_weights(self) -> None:
-        """Initializes every parameter; a model whose paper differs from `initialize` overrides it."""
+        """Initializes every parameter; a model whose paper does it otherwise overrides this."""
         initialize(self)
 
     def run_blocks(self, x: Any, *context: Any) -> Any:
