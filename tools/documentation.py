@@ -14,7 +14,6 @@ from tools.source import (
     ancestors,
     base_names,
     decorators,
-    is_declared_only,
     is_kernel,
 )
 
@@ -80,7 +79,9 @@ def _function(source: Source, node: Function, name: str) -> Iterator[Violation]:
 
 
 def _is_command(node: Function) -> bool:
-    return any("Option" in ast.unparse(a) or "Argument" in ast.unparse(a) for a in node.args.args)
+    return node.name == "run" or any(
+        "Option" in ast.unparse(a) or "Argument" in ast.unparse(a) for a in node.args.args
+    )
 
 
 def _signature(source: Source, node: Function, name: str, docstring: str) -> Iterator[Violation]:
@@ -93,7 +94,7 @@ def _signature(source: Source, node: Function, name: str, docstring: str) -> Ite
     returns = ast.unparse(node.returns) if node.returns else "None"
     if returns not in ("None", "NoReturn", "Never") and not parts.keys() & {"Returns", "Yields"}:
         yield source.breaks("returns", name, node)
-    if _raises(node) and "Raises" not in parts and not is_declared_only(node):
+    if _raises(node) and "Raises" not in parts:
         yield source.breaks("raises", name, node)
 
 
