@@ -1,41 +1,102 @@
-"""Errors that name the value, the limit and the cure, in one line."""
+"""Errors. Each message is one line that names the value, the limit and the cure."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class VitrailError(ValueError):
-    """Something Vitrail was given cannot work. The command line prints it and exits with 2."""
+    """Base class of all errors about something that was given to Vitrail.
+
+    The command line prints the message and exits with code 2.
+
+    Example:
+        >>> issubclass(VitrailError, ValueError)
+        True
+    """
 
 
 class ConfigError(VitrailError):
-    """A setting is unknown, out of range or contradicts another."""
+    """A keyword or a setting is unknown, out of range, or contradicts another.
+
+    Example:
+        >>> vitrail.create_model("vit_tiny")
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: no model 'vit_tiny'...
+    """
 
 
 class DataError(VitrailError):
-    """Images, labels or a source of them cannot be used."""
+    """Images or labels cannot be read or used.
+
+    Example:
+        >>> raise DataError("cat.jpg cannot be read: the file is empty.")
+        Traceback (most recent call last):
+        vitrail.errors.DataError: cat.jpg cannot be read: the file is empty.
+    """
 
 
 class LoadError(VitrailError):
-    """Weights cannot be found or do not fit."""
+    """Weights cannot be found, or do not fit the model.
+
+    Example:
+        >>> vitrail.load("nowhere")
+        Traceback (most recent call last):
+        vitrail.errors.LoadError: no folder 'nowhere'...
+    """
 
 
 class TierError(VitrailError):
-    """A method asks of a model what its tier cannot give."""
+    """A model cannot do what a method or a tool needs, such as dropping patches.
+
+    Example:
+        >>> issubclass(TierError, VitrailError)
+        True
+    """
 
 
 class TrainingError(VitrailError):
-    """Training cannot go on; the message says what was kept."""
+    """Training cannot continue; the message says which checkpoint there is.
+
+    Example:
+        >>> issubclass(TrainingError, VitrailError)
+        True
+    """
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:
-    """ " Did you mean 'x'?" for the choice nearest to `name`, or "" where none is near."""
+    """A question that suggests the choice most similar to a name.
+
+    Args:
+        name: what was given.
+        choices: what may be given.
+
+    Returns:
+        " Did you mean ...?" with a leading space, or "" if no choice is similar.
+
+    Example:
+        >>> suggest("dropuot", ["dim", "dropout"])
+        " Did you mean 'dropout'?"
+    """
     nearest = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
     return f" Did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def check_choice(keyword: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raises `ConfigError` unless `value` is among the choices."""
+    """Checks that a value is one of some choices.
+
+    Args:
+        keyword: name of the keyword or option, for the message.
+        value: its value.
+        choices: the values that it may have.
+
+    Raises:
+        ConfigError: the value is another.
+
+    Example:
+        >>> check_choice("pool", "clas", ("class", "mean"))
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: pool='clas' is not one of 'class', 'mean'. Did you mean 'class'?
+    """
     if value not in choices:
         raise ConfigError(
             f"{keyword}={value!r} is not one of {', '.join(map(repr, choices))}."
@@ -44,7 +105,22 @@ def check_choice(keyword: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def check_range(keyword: str, value: float, low: float, high: float = float("inf")) -> None:
-    """Raises `ConfigError` unless `value` is a number within low to high, both included."""
+    """Checks that a value is a number within a range.
+
+    Args:
+        keyword: name of the keyword or option, for the message.
+        value: its value.
+        low: smallest value.
+        high: largest value; infinity for no limit.
+
+    Raises:
+        ConfigError: the value is outside.
+
+    Example:
+        >>> check_range("k", 0, 1)
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: k=0 is not at least 1.
+    """
     if isinstance(value, bool) or not low <= value <= high:
         limit = f"within {low:g} to {high:g}" if high < float("inf") else f"at least {low:g}"
         raise ConfigError(f"{keyword}={value!r} is not {limit}.")

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written under a temporary name, synced, renamed."""
+"""Atomic writing: a file is written under a temporary name, synced to disk and then renamed."""
 
 import contextlib
 import os
@@ -10,7 +10,19 @@ TEMPORARY = ".writing"
 
 
 def atomic_write(path: str | Path, data: bytes | str) -> None:
-    """Writes a file so that a crash at any moment leaves the old one or the new one."""
+    """Writes a file so that a crash at any moment leaves the old content or the new.
+
+    Args:
+        path: the file; its folder is created.
+        data: the content; text is encoded as UTF-8.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "a.txt"
+        >>> atomic_write(path, "text")
+        >>> path.read_text()
+        'text'
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + TEMPORARY)
@@ -28,10 +40,24 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
 
 @contextlib.contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Gives a temporary folder to fill; on success it is synced and takes `path`'s place.
+    """A context to fill a temporary folder, which becomes `path` if no exception is raised.
 
-    An older folder there is moved aside first and deleted last, so one whole folder always exists
+    An existing folder is renamed first and deleted last, so a whole folder exists at any moment,
     under `path` or beside it.
+
+    Args:
+        path: the folder to write or to replace.
+
+    Returns:
+        A context manager that gives the temporary folder.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "folder"
+        >>> with atomic_folder(path) as temporary:
+        ...     _ = (temporary / "a.txt").write_text("text")
+        >>> [file.name for file in path.iterdir()]
+        ['a.txt']
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

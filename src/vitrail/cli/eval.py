@@ -65,7 +65,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help=_("Print JSON."))] = False,
 ) -> None:
     """Evaluates a model on labeled images."""
-    from vitrail.train.monitor import bar
+    from vitrail.train.monitor import progress_bar
 
     check_options(probe, split, bad_images, train_limit, layer)
     data = data or own_dataset(model)
@@ -86,14 +86,15 @@ def run(
         train_loader = open_loader("train", train_limit)
         result, details = _evaluate_probe(module, probe, train_loader, loader)
     else:
-        from vitrail.train.metrics import evaluate
+        from vitrail.train.metrics import evaluate_classifier
 
         # Where the model has no head, its run may have saved a classifier beside it.
         method = None if backbone.num_classes else load_classifying_method(model)
         check_labels(model, backbone, data, labels)
         module = prepare(backbone, precision, next(loader.epoch()).images)
-        with bar(_("evaluation")) as progress:
-            result = evaluate(classifier(module, method), loader, backbone.preprocess, progress)
+        with progress_bar(_("evaluation")) as progress:
+            module = classifier(module, method)
+            result = evaluate_classifier(module, loader, backbone.preprocess, progress)
     print_result(result, labels, {"data": data, "split": split, **details}, as_json)
 
 
@@ -226,10 +227,10 @@ def _open_loader(
     """Batches of a dataset as the model sees them; lists the images that are left out."""
     from vitrail.data.loader import Loader
     from vitrail.data.registry import open_dataset
-    from vitrail.train.monitor import bar
+    from vitrail.train.monitor import progress_bar
 
     try:
-        with bar(_("reading images")) as progress:
+        with progress_bar(_("reading images")) as progress:
             dataset = open_dataset(
                 data, split, bad_images=bad_images, limit=limit, progress=progress
             )
@@ -247,7 +248,7 @@ def _evaluate_probe(
 ) -> tuple["Evaluation", dict[str, Any]]:
     """Evaluates features by labeled training images; says with what."""
     from vitrail.train.evaluator import evaluate_probe
-    from vitrail.train.monitor import bar
+    from vitrail.train.monitor import progress_bar
 
     labels = validation.dataset.labels
     if train.dataset.labels != labels:
@@ -255,5 +256,4 @@ def _evaluate_probe(
             f"the training images have the classes {', '.join(train.dataset.labels[:5])}..., and "
             f"the test images {', '.join(labels[:5])}...: they must be the same."
         )
-    with bar(_("features of training images")) as first, bar(_("features of test images")) as last:
-        return evaluate_probe(module, kind, train, validation, (first, last))
+    return evaluate_probe(module, kind, train, validation, progress_bar)

@@ -36,7 +36,7 @@ def run(
     from vitrail.lens.report_page import write_report
     from vitrail.run_folder import RunFolder
     from vitrail.train.config import make_config, read_config
-    from vitrail.train.trainer import train
+    from vitrail.train.factory import fit
 
     changes = list(overrides or ())
     if what is not None and "=" in what.split(":")[0]:
@@ -55,7 +55,7 @@ def run(
         name = Path(what.partition(":")[2] or what).name
     run_folder = RunFolder(folder or Path("runs") / name)
     command = shlex.join(["vitrail", *sys.argv[1:]])
-    figures = train(config, run_folder.path, resume=resume, command=command)
+    figures = fit(config, run_folder.path, resume=resume, command=command)
     if not figures:  # one of several processes, and not the first
         return
     report = write_report(run_folder)
