@@ -26,7 +26,7 @@ def timm_beit(full: bool) -> Two:
 def transformers_beit(full: bool, settings: dict[str, Any]) -> Two:
     size = {"num_labels": 1000} if full else SMALL
     config = transformers.BeitConfig(**size, **settings)
-    # It keeps indices of the first forward, which inference mode would make unfit for training.
+    # It stores indices of the first forward; those of inference mode would be unfit for training.
     BeitRelativePositionBias.generate_relative_position_index((14, 14))
     return from_transformers(transformers.BeitForImageClassification(config))
 

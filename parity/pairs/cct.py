@@ -44,7 +44,7 @@ def fill(theirs: cct.CCT, ours: nn.Module, position: str) -> None:
         layer[0].weight.copy_(ours.tokenizer[3 * i].weight)
     last = theirs.classifier
     if position == "learned":
-        last.positional_emb.copy_(ours.position)
+        last.positional_emb.copy_(ours.position.weight)
     for mine, block in zip(ours.blocks, last.blocks, strict=True):
         for name, layer in (
             ("pre_norm", mine.norm1),

@@ -24,7 +24,7 @@ def clip(full: bool) -> Two:
 
 
 def pooled(model: nn.Module, images: Tensor) -> Tensor:
-    """What the image tower makes of images of any size, before the projection."""
+    """images (B, C, H, W) of any size → output of the image tower before the projection (B, D)."""
     return model.vision_model(images, interpolate_pos_encoding=True).pooler_output
 
 

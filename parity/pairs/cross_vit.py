@@ -19,7 +19,7 @@ SMALL = {
 }  # fmt: skip
 MENDED = (
     "theirs mended: no norms around patches and after the blocks of a scale, the token projected "
-    "and added as in the paper, patches normalised before they are asked; no biases of q, k and v"
+    "and added as in the paper, patches normalized before attention; no biases of q, k and v"
 )
 
 
@@ -28,7 +28,7 @@ def from_timm_named(full: bool, name: str) -> Two:
 
 
 class Mended(cross_vit.ProjectInOut):
-    """Adds what the token found to the token in the other width; the caller adds the token."""
+    """Adds the output of attention to the token in the other width; the caller adds the token."""
 
     def forward(self, x: Tensor, **context: object) -> Tensor:
         token = self.project_in(x)
@@ -47,7 +47,9 @@ def mended(fusion: Fusion) -> Mended:
     mixer = fusion.mixer
     dim = mixer.proj.weight.shape[0]
     theirs = Mended(1, 1, cross_vit.Attention(dim, mixer.heads, dim // mixer.heads))
-    theirs.project_in, theirs.project_out = map(copy.deepcopy, (fusion.there, fusion.back))
+    theirs.project_in, theirs.project_out = map(
+        copy.deepcopy, (fusion.project_in, fusion.project_out)
+    )
     fn = theirs.fn
     fill(fn, fusion.norm, mixer, mixer.q.weight, mixer.kv.weight)
     fn.to_q, fn.to_kv = nn.Sequential(fn.norm, fn.to_q), nn.Sequential(fn.norm, fn.to_kv)
@@ -69,9 +71,9 @@ def vit_pytorch(full: bool) -> Two:
         dropout=0.0,
         emb_dropout=0.0,
         **{
-            f"{name}_enc_{part}": value
+            f"{name}_enc_{keyword}": value
             for name, dim, depth in zip(names, ours.dim, (1, 4), strict=True)
-            for part, value in {
+            for keyword, value in {
                 "depth": depth,
                 "heads": keywords["heads"],
                 "dim_head": dim // keywords["heads"],
@@ -83,9 +85,8 @@ def vit_pytorch(full: bool) -> Two:
     for i, (name, start) in enumerate(zip(names, starts, strict=True)):
         embedder, mine = getattr(theirs, f"{name}_image_embedder"), ours.scales[i]
         fill_patches(embedder.to_patch_embedding, mine.patch_embed)
-        embedder.cls_token.copy_(mine.class_token)
-        embedder.pos_embedding[:, 1:].copy_(mine.position)
-        embedder.pos_embedding[:, 0] = 0
+        embedder.cls_token.copy_(mine.class_token.weight)
+        embedder.pos_embedding.copy_(mine.position.weight)
         norm, head = getattr(theirs, f"{name}_mlp_head")
         norm.load_state_dict(ours.norm[i].state_dict())
         head.weight.copy_(ours.head.weight[:, start : start + ours.dim[i]])

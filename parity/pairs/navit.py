@@ -34,8 +34,9 @@ def nested(full: bool, **more: Any) -> Two:
         **keywords, dim_head=keywords["dim"] // keywords["heads"], token_dropout_prob=0.0
     )
     two = shared(randomise(NaViT(**keywords, norm_eps=1e-5)), theirs, to_nested)
-    # It forgets to add the query to what the query finds.
-    theirs.attn_pool.to_out.bias = nn.Parameter(two[0].attention_pool.query.detach().clone())
+    # It does not add the query to the output of its attention.
+    query = two[0].attention_pool.query.weight.detach().flatten()
+    theirs.attn_pool.to_out.bias = nn.Parameter(query.clone())
     return two
 
 
@@ -52,9 +53,8 @@ def shared(
     patch[0], patch[2] = nn.Identity(), nn.Identity()
     patch[1].weight.copy_(ours.patch_embed.weight.flatten(1))
     patch[1].bias.copy_(ours.patch_embed.bias)
-    rows, columns = ours.position.split(ours.grid)
-    theirs.pos_embed_height.copy_(rows)
-    theirs.pos_embed_width.copy_(columns)
+    theirs.pos_embed_height.copy_(ours.position.rows)
+    theirs.pos_embed_width.copy_(ours.position.columns)
     for block, (attention, mlp) in zip(ours.blocks, theirs.transformer.layers, strict=True):
         norm(block.norm1, attention.norm)
         copy(block.mixer, attention)
@@ -62,7 +62,7 @@ def shared(
         mlp[1].load_state_dict(block.mlp.fc1.state_dict())
         mlp[4].load_state_dict(block.mlp.fc2.state_dict())
     norm(ours.norm, theirs.transformer.norm)
-    theirs.attn_pool_queries.copy_(pool.query)
+    theirs.attn_pool_queries.copy_(pool.query.weight.flatten())
     norm(pool.norm1, theirs.attn_pool.norm)
     copy(pool.mixer, theirs.attn_pool)
     norm(pool.norm2, theirs.mlp_head[0])
@@ -71,7 +71,7 @@ def shared(
 
 
 def to_masked(mine: PackedAttention, other: nn.Module) -> None:
-    """Its logits are not divided by √d: the gain of its queries is."""
+    """Its logits are not divided by √d, so the gain of its queries is."""
     q, k = (norm.weight.unflatten(0, mine.split)[:, None] for norm in (mine.q_norm, mine.k_norm))
     other.q_norm.gamma.copy_(q / mine.split[1] ** 0.5)
     other.k_norm.gamma.copy_(k)
@@ -81,7 +81,7 @@ def to_masked(mine: PackedAttention, other: nn.Module) -> None:
 
 
 def to_nested(mine: PackedAttention, other: nn.Module) -> None:
-    """It centres each head's queries and keys, which are centred here, and has a gain for all."""
+    """It centers each head's queries and keys, which are centered here; one gain for all."""
     keys, values = mine.kv.weight.chunk(2)
     pairs = ((mine.q_norm, other.query_norm), (mine.k_norm, other.key_norm))
     for weight, (norm, their_norm) in zip((mine.q.weight, keys), pairs, strict=True):
@@ -98,7 +98,7 @@ def to_nested(mine: PackedAttention, other: nn.Module) -> None:
 
 
 def run_nested(model: nn.Module, images: abc.Sequence[Tensor]) -> Tensor:
-    """Its `nested_tensor` cuts the gradient to patches, positions and the query: one that does not.
+    """With a `nested_tensor` that does not cut the gradient to patches, positions and the query.
 
     On a CPU, PyTorch takes nested tensors apart, and warns that their kind may change.
     """
@@ -129,7 +129,7 @@ PAIRS = [
         nested,
         ((64, 64), (40, 24)),
         (224, 224),
-        note=f"{NORMS}; it centres queries and keys, ours have mean 0; it does not add the query "
+        note=f"{NORMS}; it centers queries and keys, ours have mean 0; it does not add the query "
         "to what is pooled, a bias does; it cuts the gradient before the blocks, which is mended",
         run=run_nested,
     ),

@@ -22,7 +22,7 @@ def build(full: bool) -> Two:
     named = {NAMES.get(name, name): value for name, value in keywords.items()}
     theirs = TheirPatchMergerViT(**named, dim_head=named["dim"] // named["heads"])
     fill_patches(theirs.to_patch_embedding, ours.patch_embed)
-    theirs.pos_embedding[:, :-1] = ours.position  # the last is for a class token it has not
+    theirs.pos_embedding[:, :-1] = ours.position.weight  # the last row: for a class token
     transformer = theirs.transformer
     for mine, (attention, mlp) in zip(ours.blocks, transformer.layers, strict=True):
         if isinstance(mine, torch.nn.Sequential):
@@ -42,6 +42,6 @@ PAIRS = [
         build,
         ((32, 32),),
         (224, 224),
-        "their norms around the patch projection taken out; no biases of q, k and v",
+        "its norms around the patch projection taken out; no biases of q, k and v",
     )
 ]

@@ -46,7 +46,7 @@ def build(full: bool) -> Two:
         fill_positions(theirs, ours)
         fill_blocks(theirs.transformer, ours.blocks)
         for mine, (attention, _) in zip(ours.blocks, theirs.transformer.layers, strict=True):
-            mine.mixer.q_norm.scale.fill_(1.0)
+            mine.mixer.attend.temperature.fill_(1.0)
             attention.temperature.zero_()
         fill_head(theirs.mlp_head, ours)
     return ours, theirs.eval()

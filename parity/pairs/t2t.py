@@ -49,7 +49,7 @@ def build(full: bool) -> Two:
         patches[7].load_state_dict(ours.patch_embed.transformer2.state_dict())
         patches[12].weight.copy_(ours.patch_embed.project.weight.flatten(1))
         patches[12].bias.copy_(ours.patch_embed.project.bias)
-        theirs.cls_token.copy_(ours.class_token)
+        theirs.cls_token.copy_(ours.class_token.weight)
         fill_blocks(theirs.transformer, ours.blocks)
         theirs.transformer.norm.load_state_dict(ours.norm.state_dict())
         theirs.mlp_head.load_state_dict(ours.head.state_dict())
@@ -58,11 +58,9 @@ def build(full: bool) -> Two:
 
 
 def run(theirs: nn.Module, images: Tensor) -> Tensor:
-    """Theirs with the paper's positions, but of the class token, in the precision of the images."""
-    positions = sequence_positions(*theirs.pos_embedding.shape[1:])
-    positions[:, 0] = 0
+    """Theirs with the paper's positions, in the precision of the images."""
     with torch.no_grad():
-        theirs.pos_embedding.copy_(positions)
+        theirs.pos_embedding.copy_(sequence_positions(*theirs.pos_embedding.shape[1:]))
     return theirs(images)
 
 

@@ -74,7 +74,9 @@ def fill(theirs: nn.Module, ours: nn.Module) -> None:
             module.approximate = "tanh"
     fill_patches(theirs.to_patch_embedding, ours.patch_embed)
     theirs.mlp_head.load_state_dict(ours.head.state_dict())
-    theirs.pos_embedding.copy_(ours.position.unflatten(1, (-1, theirs.pos_embedding.shape[2])))
+    prefix, positions = ours.position.weight.tensor_split([ours.position.prefix], dim=1)
+    prefix.zero_()  # their class tokens have no positions
+    theirs.pos_embedding.copy_(positions.unflatten(1, (-1, theirs.pos_embedding.shape[2])))
     last = theirs.factorized_transformer if ours.form == "factorised-attention" else None
     if last is not None:
         for mine, (space, time, mlp) in zip(ours.blocks, last.layers, strict=True):
@@ -87,10 +89,10 @@ def fill(theirs: nn.Module, ours: nn.Module) -> None:
         fill_blocks(theirs.spatial_transformer, ours.blocks[:depth])
         theirs.spatial_transformer.norm.load_state_dict(frames.norm.state_dict())
         fill_blocks(last, [first, *ours.blocks[depth + 1 :]])
-        frames.position.zero_()
+        frames.position.weight.zero_()
         if ours.class_token is not None:
-            theirs.spatial_cls_token.copy_(ours.class_token)
-            theirs.temporal_cls_token.copy_(frames.class_token)
+            theirs.spatial_cls_token.copy_(ours.class_token.weight.flatten())
+            theirs.temporal_cls_token.copy_(frames.class_token.weight.flatten())
     last.norm.load_state_dict(ours.norm.state_dict())
 
 

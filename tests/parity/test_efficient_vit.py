@@ -9,8 +9,8 @@ from torch import Tensor
 
 from tests.models.small import small
 from vitrail.errors import ConfigError
-from vitrail.hub.load import at_size
 from vitrail.layers.linear_attention import Linformer, Nystrom, Performer
+from vitrail.models.surgery import resized
 
 
 def qkv(tokens: int, head_dim: int = 16, batch: int = 2) -> list[Tensor]:
@@ -138,6 +138,6 @@ def test_linformers_sums_are_resampled_as_large_as_they_were() -> None:
 def test_a_linformer_made_for_another_size_computes_the_same_there() -> None:
     model = small("EfficientViT", mixer="linformer")
     images = torch.randn(2, 3, 48, 24)
-    other = at_size(model, (48, 24))
+    other = resized(model, (48, 24))
     assert other.blocks[0].mixer.sums.shape == (1 + 6 * 3, 8)
     torch.testing.assert_close(other(images), model(images))

@@ -63,18 +63,17 @@ def test_a_list_gives_what_the_original_gives(
     for image, twin in zip(images, twins, strict=True):
         assert (image.grad - twin.grad).abs().max() <= limit
     tables = torch.cat([theirs.pos_embed_height.grad, theirs.pos_embed_width.grad])
-    torch.testing.assert_close(ours.position.grad, tables, rtol=0, atol=limit * len(SIZES))
+    mine = torch.cat([ours.position.rows.grad, ours.position.columns.grad])
+    torch.testing.assert_close(mine, tables, rtol=0, atol=limit * len(SIZES))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_parameters_are_the_originals(name: str) -> None:
-    keywords, published, absent = VARIANTS[name]
     with torch.device("meta"):
-        theirs = na_vit.NaViT(**keywords)
-    assert sum(p.numel() for p in theirs.parameters()) == published
-    # A gain each: their biases of norms are buffers.
-    norms = (theirs.to_patch_embedding[0], theirs.to_patch_embedding[2])
-    assert sum(p.numel() for norm in norms for p in norm.parameters()) == absent
+        theirs = na_vit.NaViT(**VARIANTS[name].keywords)
+    # Without its norms around the patch projection, which have a gain and no bias.
+    theirs.to_patch_embedding[0] = theirs.to_patch_embedding[2] = nn.Identity()
+    assert sum(p.numel() for p in theirs.parameters()) == VARIANTS[name].parameters
 
 
 # ------------------------------------------------------------------------------ against itself
@@ -97,7 +96,7 @@ def test_a_list_of_one_size_is_a_batch() -> None:
     assert torch.equal(packed.patches, batch.patches.reshape(1, 45, -1))
 
 
-def test_a_pack_says_whose_patches_stand_where() -> None:
+def test_a_pack_lists_which_patches_belong_to_which_image() -> None:
     features = navit().embed(mixed())
     pack: Pack = features.extras[0]
     assert features.patches.shape == (1, 117, 48)
@@ -113,8 +112,8 @@ def test_nested_tensors_give_what_groups_give(pools: bool) -> None:
     pack = Pack.of([2, 3, 3, 7], (0, 1, 2, 3), torch.device("cpu"))
     own = pack.single() if pools else pack
     attend = vitrail.layers.attention.Attend()
-    found = []
-    for way in (False, True):
+    outputs = []
+    for at_once in (False, True):
         torch.manual_seed(0)
         parts = [
             (p, torch.randn(sum(p.lengths), 2, 8, dtype=torch.double, requires_grad=True))
@@ -123,38 +122,39 @@ def test_nested_tensors_give_what_groups_give(pools: bool) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The PyTorch API of nested tensors")
             try:
-                seen = attend_within(attend, parts, way)
+                output = attend_within(attend, parts, at_once)
             except (NotImplementedError, RuntimeError) as problem:
                 pytest.skip(f"this torch has no nested attention on a CPU: {problem}")
-        seen.square().sum().backward()
-        found.append([seen, *[x.grad for _, x in parts]])
-    for grouped, at_once in zip(*found, strict=True):
-        torch.testing.assert_close(grouped, at_once, rtol=0, atol=1e-12)
+        output.square().sum().backward()
+        outputs.append([output, *[x.grad for _, x in parts]])
+    for grouped, nested_output in zip(*outputs, strict=True):
+        torch.testing.assert_close(grouped, nested_output, rtol=0, atol=1e-12)
 
 
-def test_dropping_takes_the_same_part_of_every_image_in_training_only() -> None:
+def test_the_same_fraction_of_every_image_is_dropped_in_training_only() -> None:
     torch.manual_seed(0)
     model, images = navit(token_dropout=0.5), mixed()
     whole = model.embed(images)
     fewer = model.train().embed(images)
     assert fewer.extras[0].groups == ((1, 1), (4, 3), (1, 4), (1, 10), (1, 32))
-    # What is left of an image is what the model gives for it with these patches alone.
+    # The logits of an image are those for its remaining patches alone.
     logits = model.eval().head(model.pool(model.encode(fewer)))
     ends, begins = itertools.pairwise(fewer.extras[0].offsets), whole.extras[0].offsets
-    for place, (start, end) in enumerate(ends):
-        image = fewer.extras[0].order[place]
-        places = fewer.keep_indices[:, start:end] - begins[place]
-        assert (places.diff() > 0).all()
-        alone = model.encode(model.embed(images[image][None]).take(places))
+    for position, (start, end) in enumerate(ends):
+        image = fewer.extras[0].order[position]
+        patches = fewer.keep_indices[:, start:end] - begins[position]
+        assert (patches.diff() > 0).all()
+        alone = model.encode(model.embed(images[image][None]).take(patches))
         torch.testing.assert_close(logits[image], model.head(model.pool(alone))[0])
     assert model.train().embed(torch.stack(images[:1] * 3)).patches.shape == (3, 32, 48)
 
 
 def test_large_images_may_drop_more() -> None:
-    model = navit(token_dropout=(0.0, 0.5))
+    model = navit(token_dropout_largest=0.5)
     fewer = model.drop(model.embed(mixed((64, 64), (32, 64), (8, 8))))
     assert fewer.extras[0].lengths == [1, 24, 32]
-    with pytest.raises(ConfigError, match=r"token_dropout=1.0 is not one or two parts"):
+    assert all(model.train().embed(mixed((64, 64))).extras[0].lengths == [32] for _ in range(2))
+    with pytest.raises(ConfigError, match=r"token_dropout=1.0 is not a number of at least 0"):
         navit(token_dropout=1.0)
 
 
@@ -168,7 +168,10 @@ def test_what_a_pack_cannot_do_is_said() -> None:
         model([torch.zeros(3, 12, 8)])
     with pytest.raises(TierError, match=r"use NaViT\.drop"):
         model.encode(model.embed(images).take(torch.arange(9)[None]))
-    with pytest.raises(TierError, match="record them one size at a time"), vitrail.record(model):
+    with (
+        pytest.raises(TierError, match="record images of one size at a time"),
+        vitrail.record(model),
+    ):
         model(images)
     with vitrail.record(model) as maps:
         model(mixed((8, 16), (16, 8)))
@@ -177,8 +180,11 @@ def test_what_a_pack_cannot_do_is_said() -> None:
 
 def test_a_larger_image_stretches_positions_along_its_larger_side(tmp_path: Path) -> None:
     model, (image,) = navit(), mixed((96, 40))
-    rows, columns = model.positions_of((12, 5))
-    assert torch.equal(columns, model.position[8:13])
+    table = model.position((12, 5)).unflatten(1, (12, 5))[0]
+    torch.testing.assert_close(
+        table[0] - table[0, :1], (columns := model.position.columns[:5]) - columns[:1]
+    )
+    rows = model.position((12, 8)).unflatten(1, (12, 8))[0, :, 0]
     assert rows.shape == (12, 48)
     vitrail.save(model.float(), tmp_path / "navit")
     larger = vitrail.load(tmp_path / "navit", image_size=(96, 64))
@@ -242,7 +248,7 @@ def test_the_nested_original_keeps_norms_that_were_declined() -> None:
 
 
 def test_the_originals_groups_exceed_their_limit() -> None:
-    """It counts an image of one patch, half of them dropped, as none, and then keeps that patch."""
+    """It counts an image of one patch, half of them dropped, as none, and does not drop it."""
     images = [torch.zeros(3, 8, 8)] * 50
     groups = na_vit.group_images_by_max_seq_len(images, 8, 0.5, max_seq_len=16)
     assert [len(group) for group in groups] == [50]

@@ -34,7 +34,7 @@ def test_every_position_is_read() -> None:
     assert not theirs.pos_embedding.grad[0, -1].any()
     ours = PatchMergerViT(**SIZES)
     unreached(ours)
-    assert ours.position.grad.abs().sum(-1).all()
+    assert ours.position.weight.grad.abs().sum(-1).all()
 
 
 def test_merged_tokens_are_no_map() -> None:
@@ -47,8 +47,10 @@ def test_merged_tokens_are_no_map() -> None:
         model.encode(model.embed(images).take(torch.zeros(2, 3, dtype=torch.long)))
     with pytest.raises(TierError, match="5 queries attend to 24 keys"):
         trace_attention(model, images)
-    for wrong in ({"merge_after": 0}, {"merge_after": 5}, {"tokens": 0}):
-        with pytest.raises(ConfigError, match="at least 1 of both"):
+    with pytest.raises(ConfigError, match="merge_after=5 is more than depth=4"):
+        small("PatchMergerViT", depth=4, merge_after=5)
+    for wrong in ({"merge_after": 0}, {"tokens": 0}):
+        with pytest.raises(ConfigError, match="=0 is not a whole number of at least 1"):
             small("PatchMergerViT", depth=4, **wrong)
 
 

@@ -8,7 +8,7 @@ from vit_pytorch.vit_for_small_dataset import ViT as TheirSmallViT
 
 import vitrail
 from tests.models.small import small
-from vitrail.models.small_vit import LocalityAttention, ShiftedPatchEmbed
+from vitrail.models.small_vit import LocalityAttend, ShiftedPatchEmbed
 
 
 def test_shifts_are_half_a_patch_and_diagonal() -> None:
@@ -16,8 +16,8 @@ def test_shifts_are_half_a_patch_and_diagonal() -> None:
     image = torch.arange(1.0, 65).reshape(1, 1, 8, 8)  # one patch, every pixel another number
     theirs = SPT(dim=5 * 64, patch_size=8, channels=1)
     theirs.to_patch_tokens = theirs.to_patch_tokens[:1]
-    found = theirs(image).reshape(8, 8, 5).permute(2, 0, 1)
-    assert torch.equal(found[1, :, 1:], image[0, 0, :, :-1])
+    shifts = theirs(image).reshape(8, 8, 5).permute(2, 0, 1)
+    assert torch.equal(shifts[1, :, 1:], image[0, 0, :, :-1])
 
     ours = ShiftedPatchEmbed((8, 8), 1, 5 * 64)
     ours.norm = ours.proj = nn.Identity()
@@ -25,11 +25,11 @@ def test_shifts_are_half_a_patch_and_diagonal() -> None:
     itself, *shifted = tokens.reshape(5, 8, 8)
     assert grid == (1, 1)
     assert torch.equal(itself, image[0, 0])
-    far, near = slice(4, 8), slice(0, 4)
+    last, first = slice(4, 8), slice(0, 4)
     for copy, (to, start) in zip(
         shifted,
-        [((far, far), (near, near)), ((far, near), (near, far)),
-         ((near, far), (far, near)), ((near, near), (far, far))],
+        [((last, last), (first, first)), ((last, first), (first, last)),
+         ((first, last), (last, first)), ((first, first), (last, last))],
         strict=True,
     ):  # fmt: skip
         assert torch.equal(copy[to], image[0, 0][start])
@@ -49,12 +49,12 @@ def test_each_head_has_its_temperature_and_no_token_sees_itself() -> None:
     """One number for all heads in theirs; the authors' code has one a head."""
     model = small("SmallViT")
     mixer = model.blocks[0].mixer
-    assert isinstance(mixer, LocalityAttention)
+    assert isinstance(mixer.attend, LocalityAttend)
     with torch.no_grad():
-        mixer.q_norm.scale.copy_(torch.tensor([0.3, 1.7]))
+        mixer.attend.temperature.copy_(torch.tensor([0.3, 1.7]))
     x = torch.randn(2, 6, 32)
     q, k, v = (t.unflatten(-1, (2, -1)).transpose(1, 2) for t in mixer.qkv(x).chunk(3, dim=-1))
-    logits = q @ k.mT * mixer.q_norm.scale[:, None, None]
+    logits = q @ k.mT * mixer.attend.temperature[:, None, None]
     weights = logits.masked_fill(torch.eye(6, dtype=torch.bool), -torch.inf).softmax(-1)
     expected = mixer.proj((weights @ v).transpose(1, 2).flatten(2))
     features = model.embed(torch.randn(2, 3, 16, 24))._replace(patches=x[:, 1:], prefix=x[:, :1])

@@ -5,17 +5,20 @@ https://arxiv.org/abs/2103.17239).
       └ patch_embed ─ (B, N, D) + position
           └ depth × Block(Attention with talking heads, Mlp)
               └ [class token, patches] ─ (B, 1 + N, D)
-                  └ class_depth × ClassBlock(class attention, Mlp)
+                  └ class_depth × ClassAttentionBlock(class attention, Mlp)
                       └ norm ─ class token ─ (B, D) ─ head ─ (B, classes)
 
-Differs from ViT: every residual branch is scaled by a learned factor a channel, so that deep models
-train; the heads of a layer exchange logits and weights; and the class token enters late. Until then
-patches attend to each other undisturbed, then they stay as they are and the class token reads them.
+CaiT differs from ViT in three points. LayerScale scales every residual branch, so that deep models
+train. The heads of a block exchange logits before the softmax and weights after it. The class token
+enters after the blocks of the patches: from then on the patches stay as they are, and the class
+token attends to them.
 
-A bias of the mixed logits would be one number for all keys, which no softmax shows: depth · heads
-published parameters are absent. vit-pytorch sets LayerScale by the block's place instead of the
-network's depth, hands the class token patches that were not normalised, mixes heads there too, and
-drops layers at inference as well.
+A published file also has a bias of the mixed logits, depth · heads parameters. It adds the same
+number to the logits of all keys, which a softmax ignores, so this model has none.
+
+vit-pytorch's CaiT differs from the paper: its LayerScale starts from a value that depends on the
+block's index instead of the depth, its class token attends to patches that are not normalized, its
+class attention mixes heads too, and it drops layers at inference.
 """
 
 from typing import Any
@@ -26,16 +29,22 @@ from torch import Tensor, nn
 from vitrail.layers.attention import Attend, Attention, CrossAttention, divide
 from vitrail.layers.block import Block
 from vitrail.layers.mlp import Mlp
-from vitrail.layers.patch import Size
-from vitrail.models.base import Features, TokenSequence, Variant
+from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
+from vitrail.layers.position import PositionTable
+from vitrail.layers.tokens import Token
+from vitrail.models.base import Features, SequenceBackbone, TokenSequence, Variant
 from vitrail.models.paper import Paper
-from vitrail.models.vit_base import PlainViT
+from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 
 class TalkingHeads(nn.Linear):
-    """New maps of attention, each a mixture of those of all heads.
+    """Mixes attention maps over the heads (Shazeer et al. 2020, https://arxiv.org/abs/2003.02436).
 
-    Shazeer et al. 2020, https://arxiv.org/abs/2003.02436.
+    Each map of the output is a linear combination of the maps of all heads.
+
+    Example:
+        >>> TalkingHeads(3, 3)(torch.zeros(1, 3, 5, 5)).shape
+        torch.Size([1, 3, 5, 5])
     """
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -46,24 +55,51 @@ class TalkingHeads(nn.Linear):
         return torch.baddbmm(self.bias[:, None], mixture, flat).view_as(maps)
 
 
-class ClassBlock(Block):
-    """A block that changes the class token alone: it looks at itself and at all patches."""
+class ClassAttentionBlock(Block):
+    """A block that changes the class token only, which attends to itself and to all patches.
+
+    Example:
+        >>> block = ClassAttentionBlock(8, CrossAttention(8, heads=2), Mlp(8, 16))
+        >>> block(torch.zeros(1, 1, 8), torch.zeros(1, 4, 8)).shape
+        torch.Size([1, 1, 8])
+    """
 
     def forward(self, x: Tensor, *patches: Any) -> Tensor:
-        """x (B, 1, D), the class token, and patches (B, N, D) → the class token (B, 1, D)."""
+        """x (B, 1, D), the class token, and patches (B, N, D) → class token (B, 1, D)."""
         tokens = self.norm1(torch.cat([x, *patches], dim=1))
         x = x + self.drop_path(self.scale1(self.mixer(tokens[:, :1], tokens)))
         return x + self.drop_path(self.scale2(self.mlp(self.norm2(x))))
 
 
-class CaiT(PlainViT):
-    """A Vision Transformer with LayerScale, talking heads and class attention.
+class CaiT(SequenceBackbone):
+    """Vision Transformer with LayerScale, talking heads and class attention (Touvron et al. 2021).
 
     Args:
-        depth, class_depth: blocks of the patches, and of the class token after them.
-        layer_scale: initial factor of residual branches; in the paper 0.1 up to 18 blocks, 1e-5 up
-            to 24, 1e-6 beyond.
-        drop_path: of every block of patches alike. The rest as in `ViT`.
+        image_size: pixels (height, width), or one number for both. Positions are learned for this
+            size and resampled for any other that patches divide.
+        patch_size: pixels (height, width) of a patch, or one number for both.
+        num_classes: width of the logits; 0 for no head.
+        dim: width of a token.
+        depth: number of blocks of the patches.
+        heads: number of attention heads, a divisor of `dim`.
+        mlp_dim: hidden width of the MLP.
+        class_depth: number of blocks of the class token, after those of the patches.
+        channels: number of channels of an image.
+        dropout: dropout rate of attention weights, projections and MLPs.
+        emb_dropout: dropout rate of the embedded patches.
+        drop_path: stochastic depth rate of every block of the patches.
+        layer_scale: initial factor of LayerScale; in the paper 0.1 up to 18 blocks, 1e-5 up to 24,
+            1e-6 beyond.
+        norm_eps: epsilon of every LayerNorm.
+
+    Raises:
+        ConfigError: a keyword is unknown, has a wrong value or contradicts another.
+        DataError: `image_size` does not divide into patches.
+
+    Example:
+        >>> model = CaiT(32, 8, num_classes=5, dim=16, depth=2, heads=2, mlp_dim=32)
+        >>> model(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 5])
     """
 
     paper = Paper(
@@ -72,41 +108,47 @@ class CaiT(PlainViT):
         2021,
         "https://arxiv.org/abs/2103.17239",
     )
-
-    late = ("class_token", "class_blocks", "norm", "head")
+    after_blocks = ("class_token", "class_blocks", "norm", "head")
 
     def __init__(
         self,
         image_size: Size,
         patch_size: Size,
-        num_classes: int,
-        dim: int,
-        depth: int,
-        heads: int,
-        mlp_dim: int,
-        class_depth: int = 2,
-        channels: int = 3,
-        dropout: float = 0.0,
-        emb_dropout: float = 0.0,
-        drop_path: float = 0.0,
+        num_classes: NonNegativeInt,
+        dim: PositiveInt,
+        depth: PositiveInt,
+        heads: PositiveInt,
+        mlp_dim: PositiveInt,
+        class_depth: PositiveInt = 2,
+        channels: PositiveInt = 3,
+        dropout: Rate = 0.0,
+        emb_dropout: Rate = 0.0,
+        drop_path: Rate = 0.0,
         layer_scale: float = 1e-5,
-        norm_eps: float = 1e-6,
+        norm_eps: PositiveFloat = 1e-6,
     ) -> None:
-        super().__init__(image_size, patch_size, num_classes, dim, channels, "cls", emb_dropout)
+        super().__init__(image_size, channels, num_classes)
         divide(dim, heads)  # before heads are mixed
+        patch = to_tuple(patch_size)
+        self.dim = dim
+        self.grid = patch_grid(self.image_size, patch)
 
         def talking() -> Attention:
             before, after = TalkingHeads(heads, heads, bias=False), TalkingHeads(heads, heads)
             attend = Attend(dropout, before=before, after=after)
             return Attention(dim, heads, dropout=dropout, attend=attend)
 
+        self.patch_embed = PatchEmbed(patch, channels, dim, init="torch")
+        self.position = PositionTable(self.grid, dim)
+        self.emb_dropout = nn.Dropout(emb_dropout)
         scaled: dict[str, Any] = {"layer_scale": layer_scale, "norm_eps": norm_eps}
         self.blocks = nn.ModuleList(
             Block(dim, talking(), Mlp(dim, mlp_dim, dropout), drop_path=drop_path, **scaled)
             for _ in range(depth)
         )
+        self.class_token = Token(1, dim)
         self.class_blocks = nn.ModuleList(
-            ClassBlock(
+            ClassAttentionBlock(
                 dim,
                 CrossAttention(dim, heads, dropout=dropout),
                 Mlp(dim, mlp_dim, dropout),
@@ -117,29 +159,37 @@ class CaiT(PlainViT):
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
         self.head = self.make_head(num_classes)
 
+    def embed(self, images: Tensor) -> Features:
+        """images (B, C, H, W) → patches (B, N, D) with positions, prefix (B, 1, D)."""
+        patches, grid = self.patch_embed(images)
+        patches = self.emb_dropout(patches + self.position(grid))
+        return Features(patches, self.class_token(len(patches)), grid)
+
     def to_sequence(self, features: Features) -> TokenSequence:
-        """Features → the patches alone, which is all that `blocks` see, and the way back."""
+        """Features → the patches alone, which are all that `blocks` see."""
         return TokenSequence(
             features.patches, (), lambda patches: features._replace(patches=patches)
         )
 
     def encode(self, features: Features) -> Features:
-        """Features → Features of the same shapes, normalised; the class token has read patches."""
+        """Features → Features of the same shapes, normalized."""
         patches, token = self.run_blocks(features.patches), features.prefix
         for block in self.class_blocks:
             token = block(token, patches)
         return features._replace(patches=self.norm(patches), prefix=self.norm(token))
 
+    def pool(self, features: Features) -> Tensor:
+        """Features → the class token (B, D)."""
+        return features.prefix[:, 0]
 
-def _variant(
-    parameters: int, size: int, dim: int, depth: int, layer_scale: float = 1e-5
-) -> Variant:
+
+def _variant(published: int, size: int, dim: int, depth: int, layer_scale: float = 1e-5) -> Variant:
     heads = dim // 48
     keywords = {
         "image_size": size, "patch_size": 16, "num_classes": 1000,
         "dim": dim, "depth": depth, "heads": heads, "mlp_dim": 4 * dim, "layer_scale": layer_scale,
     }  # fmt: skip
-    return Variant(keywords, parameters, absent=depth * heads)
+    return Variant(keywords, published - depth * heads)  # without the bias of the mixed logits
 
 
 VARIANTS = {

@@ -6,31 +6,39 @@ https://arxiv.org/abs/2104.05704).
           └ depth × CCTBlock(Attention, Mlp)
               └ norm ─ sequence pooling, a mean with learned weights ─ (B, D) ─ head ─ (B, classes)
 
-Differs from ViT: convolutions make the tokens, so neighbours know of each other before the first
-block; the summary is a weighted mean of all patches instead of a class token; queries, keys and
-values have no bias. In the authors' blocks, which their weights need, the second norm normalises
-the stream itself, not what is given to the MLP. The pooling's logits have no bias here, one
-parameter less: a softmax does not see what is added to all of them.
+CCT differs from ViT in three points. Convolutions make the tokens, so that each token depends on
+its neighborhood before the first block. A weighted mean of all patches takes the place of the class
+token. Queries, keys and values have no bias. In the authors' blocks, which their weights need, the
+second norm normalizes the residual stream itself, not only the input of the MLP.
+
+The authors' sequence pooling also has a bias, one parameter. It adds the same number to all logits
+of a softmax, which ignores it, so this model has none.
 """
 
 import itertools
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from vitrail.errors import check_choice
+from vitrail.errors import ConfigError
 from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images
-from vitrail.layers.position import resize_positions, sequence_positions
+from vitrail.layers.position import PositionTable, sequence_positions
 from vitrail.models.base import Features, SequenceBackbone, Variant
 from vitrail.models.paper import Paper
+from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 
 class CCTBlock(Block):
-    """x + attention(norm(x)), then norm(x) + mlp(norm(x))."""
+    """CCT's block: x + mixer(norm(x)), then norm(x) + mlp(norm(x)).
+
+    Example:
+        >>> CCTBlock(8, Attention(8, heads=2), Mlp(8, 16))(torch.zeros(1, 5, 8)).shape
+        torch.Size([1, 5, 8])
+    """
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """x (B, N, D) → (B, N, D)."""
@@ -39,15 +47,33 @@ class CCTBlock(Block):
 
 
 class CCT(SequenceBackbone):
-    """A compact convolutional transformer.
+    """Compact convolutional transformer for images of any size (Hassani et al. 2021).
 
     Args:
-        patch_size, stride: of each convolution of the tokenizer, an odd number of pixels; after
-            each, the largest of 3 × 3 is taken with stride 2.
-        convolutions: how many the tokenizer has; all but the last are 64 wide.
-        position: "learned" table, resampled for other sizes; "sincos" of the place in the
-            sequence; "none", which convolutions make up for.
-        The rest as in `ViT`. Images of any size.
+        image_size: pixels (height, width), or one number for both. Learned positions are for this
+            size and resampled for any other.
+        num_classes: width of the logits; 0 for no head.
+        dim: width of a token.
+        depth: number of blocks.
+        heads: number of attention heads, a divisor of `dim`.
+        mlp_dim: hidden width of the MLP.
+        patch_size: pixels of the tokenizer's kernels on both axes, an odd number.
+        stride: stride of the tokenizer's convolutions; max pooling after each halves the grid.
+        convolutions: number of convolutions of the tokenizer; all but the last are 64 wide.
+        channels: number of channels of an image.
+        dropout: dropout rate of attention weights, projections and MLPs.
+        emb_dropout: dropout rate of the embedded tokens.
+        drop_path: stochastic depth rate of the last block; it grows linearly from 0 at the first.
+        position: "learned", a table; "sincos", fixed, of the index in the sequence; "none".
+        norm_eps: epsilon of every LayerNorm.
+
+    Raises:
+        ConfigError: a keyword is unknown, has a wrong value or contradicts another.
+
+    Example:
+        >>> model = CCT(16, num_classes=5, dim=16, depth=2, heads=2, mlp_dim=32)
+        >>> model(torch.zeros(2, 3, 16, 16)).shape
+        torch.Size([2, 5])
     """
 
     paper = Paper(
@@ -56,29 +82,29 @@ class CCT(SequenceBackbone):
         2021,
         "https://arxiv.org/abs/2104.05704",
     )
-
-    late = ("norm", "sequence_pool", "head")
+    after_blocks = ("norm", "sequence_pool", "head")
 
     def __init__(
         self,
-        image_size: int | tuple[int, int],
-        num_classes: int,
-        dim: int,
-        depth: int,
-        heads: int,
-        mlp_dim: int,
-        patch_size: int = 3,
-        stride: int = 1,
-        convolutions: int = 1,
-        channels: int = 3,
-        dropout: float = 0.0,
-        emb_dropout: float = 0.0,
-        drop_path: float = 0.0,
-        position: str = "learned",
-        norm_eps: float = 1e-5,
+        image_size: Size,
+        num_classes: NonNegativeInt,
+        dim: PositiveInt,
+        depth: PositiveInt,
+        heads: PositiveInt,
+        mlp_dim: PositiveInt,
+        patch_size: PositiveInt = 3,
+        stride: PositiveInt = 1,
+        convolutions: PositiveInt = 1,
+        channels: PositiveInt = 3,
+        dropout: Rate = 0.0,
+        emb_dropout: Rate = 0.0,
+        drop_path: Rate = 0.0,
+        position: Literal["learned", "sincos", "none"] = "learned",
+        norm_eps: PositiveFloat = 1e-5,
     ) -> None:
         super().__init__(image_size, channels, num_classes)
-        check_choice("position", position, ("learned", "sincos", "none"))
+        if patch_size % 2 == 0:
+            raise ConfigError(f"patch_size={patch_size} is not odd: use {patch_size + 1}.")
         self.dim, self.position_kind = dim, position
         widths = (channels, *[64] * (convolutions - 1), dim)
         self.tokenizer = nn.Sequential()
@@ -91,7 +117,7 @@ class CCT(SequenceBackbone):
         for step in (stride, 2) * convolutions:
             self.grid = tuple(-(-side // step) for side in self.grid)
         if position == "learned":
-            self.position = nn.Parameter(torch.empty(1, self.grid[0] * self.grid[1], dim))
+            self.position = PositionTable(self.grid, dim, std=0.2)
         self.emb_dropout = nn.Dropout(emb_dropout)
         self.blocks = nn.ModuleList(
             CCTBlock(
@@ -112,38 +138,37 @@ class CCT(SequenceBackbone):
         check_images(images, self.channels)
         x = self.tokenizer(images.contiguous(memory_format=torch.channels_last))
         features = Features.from_map(x.permute(0, 2, 3, 1))
-        patches, table = features.patches, self.positions_at(features.grid)
-        if self.position_kind == "sincos":
-            table = sequence_positions(patches.shape[1], self.dim).to(patches)
-        patches = self.emb_dropout(patches if table is None else patches + table)
-        return features._replace(patches=patches)
-
-    def positions_at(self, grid: tuple[int, ...]) -> Tensor | None:
-        """(1, N, D) for a grid of N patches; None where positions are not learned."""
-        if self.position_kind != "learned":
-            return None
-        return resize_positions(self.position, self.grid, grid)
+        patches = features.patches
+        if self.position_kind == "learned":
+            patches = patches + self.position(features.grid)
+        elif self.position_kind == "sincos":
+            patches = patches + sequence_positions(patches.shape[1], self.dim).to(patches)
+        return features._replace(patches=self.emb_dropout(patches))
 
     def pool(self, features: Features) -> Tensor:
-        """Features → the mean of the patches (B, D), weighted by what they say of themselves."""
+        """Features → the mean of the patches (B, D), weighted by a softmax of learned logits."""
         weights = self.sequence_pool(features.patches).softmax(dim=1)
         return (weights.transpose(1, 2) @ features.patches).squeeze(1)
 
     def init_weights(self) -> None:
-        """As every model; positions normal with std 0.2, as the authors'."""
+        """Initializes every parameter as in the authors' code.
+
+        As `initialize` does, but convolutions start from Kaiming's normal distribution, and
+        positions from a standard deviation of 0.2.
+        """
         super().init_weights()
-        if self.position_kind == "learned":
-            nn.init.trunc_normal_(self.position, std=0.2)
+        for parameter in self.tokenizer.parameters():
+            nn.init.kaiming_normal_(parameter)
 
 
 def _variant(
-    parameters: int, dim: int, depth: int, heads: int, mlp_ratio: int, **more: Any
+    published: int, dim: int, depth: int, heads: int, mlp_ratio: int, **more: Any
 ) -> Variant:
     keywords = {
         "image_size": 32, "num_classes": 10,
         "dim": dim, "depth": depth, "heads": heads, "mlp_dim": mlp_ratio * dim,
     }  # fmt: skip
-    return Variant({**keywords, **more}, parameters, absent=1)
+    return Variant({**keywords, **more}, published - 1)  # without the bias of sequence pooling
 
 
 # Patches of 7 × 7 with stride 2, twice.

@@ -2,36 +2,61 @@
 2021, https://arxiv.org/abs/2103.00020).
 
     image (B, C, H, W)
-      └ patch_embed, no bias ─ (B, N, D) + position
-          └ [class token, patches] ─ pre_norm ─ (B, 1 + N, D)
+      └ patch_embed, no bias ─ (B, N, D)
+          └ [class token, patches] + position ─ pre_norm ─ (B, 1 + N, D)
               └ depth × Block(Attention, Mlp with quick GELU)
                   └ norm ─ class token ─ (B, D) ─ head ─ (B, classes)
 
-CLIP's image tower; `methods/clip.py` trains it, or any other, beside a text tower. Differs from
-ViT: the embedded tokens are normalised, patches are projected without a bias, and the activation is
-an approximation of GELU. `norm` is applied to all tokens, where the original leaves the patches,
-which its loss never sees, as they are. The class token has no position of its own (see `vit.py`): D
-of the published parameters is absent. `VARIANTS` are image towers without a projection.
+This is CLIP's image tower. `methods/clip.py` trains it, or any other model, beside a text tower.
+It differs from ViT in three points: the embedded tokens are normalized, patches are projected
+without a bias, and the activation is an approximation of GELU. `norm` is applied to all tokens; the
+original does not normalize the patches, which its loss does not read. `VARIANTS` are image towers
+without CLIP's projection to the common space.
 """
+
+from typing import Literal
 
 from torch import Tensor, nn
 
-from vitrail.errors import check_choice
 from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import ACTIVATIONS, Mlp
-from vitrail.layers.patch import PatchEmbed, Size, to_tuple
+from vitrail.layers.patch import PatchEmbed, to_tuple
 from vitrail.models.base import Features, Variant
 from vitrail.models.paper import Paper
 from vitrail.models.vit_base import PlainViT
+from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 
 class CLIPViT(PlainViT):
-    """A Vision Transformer whose embedded tokens are normalised before the first block.
+    """CLIP's image tower, a ViT with a norm before the first block (Radford et al. 2021).
 
     Args:
-        activation: "quick_gelu", OpenAI's; "gelu", that of most who trained CLIP after them; or
-            "gelu_tanh". The rest as in `ViT`.
+        image_size: pixels (height, width), or one number for both. Positions are learned for this
+            size and resampled for any other that patches divide.
+        patch_size: pixels (height, width) of a patch, or one number for both.
+        num_classes: width of the logits; 0 for no head.
+        dim: width of a token.
+        depth: number of blocks.
+        heads: number of attention heads, a divisor of `dim`.
+        mlp_dim: hidden width of the MLP.
+        channels: number of channels of an image.
+        pool: "cls" reads the class token; "mean" averages the patches, without a class token.
+        dropout: dropout rate of attention weights, projections and MLPs.
+        emb_dropout: dropout rate of the embedded tokens.
+        drop_path: stochastic depth rate of the last block; it grows linearly from 0 at the first.
+        activation: "quick_gelu", OpenAI's; "gelu", that of most CLIP models after theirs; or
+            "gelu_tanh", the tanh approximation.
+        norm_eps: epsilon of every LayerNorm.
+
+    Raises:
+        ConfigError: a keyword is unknown, has a wrong value or contradicts another.
+        DataError: `image_size` does not divide into patches.
+
+    Example:
+        >>> model = CLIPViT(32, 8, num_classes=5, dim=16, depth=2, heads=2, mlp_dim=32)
+        >>> model(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 5])
     """
 
     paper = Paper(
@@ -45,22 +70,23 @@ class CLIPViT(PlainViT):
         self,
         image_size: Size,
         patch_size: Size,
-        num_classes: int,
-        dim: int,
-        depth: int,
-        heads: int,
-        mlp_dim: int,
-        channels: int = 3,
-        pool: str = "cls",
-        dropout: float = 0.0,
-        emb_dropout: float = 0.0,
-        drop_path: float = 0.0,
-        activation: str = "quick_gelu",
-        norm_eps: float = 1e-5,
+        num_classes: NonNegativeInt,
+        dim: PositiveInt,
+        depth: PositiveInt,
+        heads: PositiveInt,
+        mlp_dim: PositiveInt,
+        channels: PositiveInt = 3,
+        pool: Literal["cls", "mean"] = "cls",
+        dropout: Rate = 0.0,
+        emb_dropout: Rate = 0.0,
+        drop_path: Rate = 0.0,
+        activation: Literal["quick_gelu", "gelu", "gelu_tanh"] = "quick_gelu",
+        norm_eps: PositiveFloat = 1e-5,
     ) -> None:
-        super().__init__(image_size, patch_size, num_classes, dim, channels, pool, emb_dropout)
-        check_choice("activation", activation, tuple(ACTIVATIONS))
-        self.patch_embed = PatchEmbed(to_tuple(patch_size), channels, dim, bias=False)
+        patch_embed = PatchEmbed(to_tuple(patch_size), channels, dim, bias=False, init="torch")
+        super().__init__(
+            image_size, patch_size, num_classes, dim, channels, pool, emb_dropout, patch_embed
+        )
         self.pre_norm = nn.LayerNorm(dim, eps=norm_eps)
         self.blocks = nn.ModuleList(
             Block(
@@ -81,6 +107,25 @@ class CLIPViT(PlainViT):
         patches, prefix = self.pre_norm(features.patches), self.pre_norm(features.prefix)
         return features._replace(patches=patches, prefix=prefix)
 
+    def init_weights(self) -> None:
+        """Initializes every parameter as OpenAI's code (clip/model.py) does in its image tower.
+
+        The class token and positions start from a normal distribution with standard deviation
+        1 / √D. Projections to queries, keys and values start from Xavier's uniform distribution as
+        one matrix, with biases of 0, as in `nn.MultiheadAttention`. MLPs and the projection after
+        attention start as `nn.Linear` does, the latter with a bias of 0. The head, which OpenAI's
+        tower has not, starts as `initialize` has it.
+        """
+        super().init_weights()
+        nn.init.normal_(self.position.weight, std=self.dim**-0.5)
+        if self.class_token is not None:
+            nn.init.normal_(self.class_token.weight, std=self.dim**-0.5)
+        for block in self.blocks:
+            nn.init.xavier_uniform_(block.mixer.qkv.weight)
+            for linear in (block.mixer.proj, block.mlp.fc1, block.mlp.fc2):
+                linear.reset_parameters()
+            nn.init.zeros_(block.mixer.proj.bias)
+
 
 def _variant(parameters: int, patch: int, dim: int, size: int = 224) -> Variant:
     large = dim == 1024
@@ -88,7 +133,7 @@ def _variant(parameters: int, patch: int, dim: int, size: int = 224) -> Variant:
         "image_size": size, "patch_size": patch, "num_classes": 0,
         "dim": dim, "depth": 24 if large else 12, "heads": dim // 64, "mlp_dim": 4 * dim,
     }  # fmt: skip
-    return Variant(keywords, parameters, absent=dim)
+    return Variant(keywords, parameters)
 
 
 VARIANTS = {

@@ -2,19 +2,22 @@
 https://arxiv.org/abs/2103.11886).
 
     image (B, C, H, W)
-      └ patch_embed ─ (B, N, D) + position
-          └ [class token, patches] ─ (B, 1 + N, D)
-              └ depth × Block(ReAttention, Mlp)
+      └ patch_embed ─ (B, N, D)
+          └ [class token, patches] + position ─ (B, 1 + N, D)
+              └ depth × Block(Attention with re-attention, Mlp)
                   └ norm ─ class token ─ (B, D) ─ head ─ (B, classes)
 
-Differs from ViT: deep in a ViT the maps of attention become the same from block to block, and more
-blocks learn nothing more. Heads of one block still differ, so re-attention makes new maps out of
-them: Norm(Θᵀ softmax(q kᵀ / √d)) v, with Θ (H, H) learned. The paper leaves the norm open. The
-authors' code takes a batch norm, which lets the samples of a batch see each other; here each
-pair of tokens is normalised over its heads, as in vit-pytorch. Θ needs no bias before a norm, and
-the class token no position of its own (see `vit.py`): depth · H and D of the published parameters
-are absent.
+DeepViT differs from ViT in its attention maps. In a deep ViT the maps of later blocks become the
+same, and further blocks learn nothing more, while the heads of one block still differ. Re-attention
+mixes the maps of the heads: Norm(Θᵀ softmax(q kᵀ / √d)) v, with a learned Θ (H, H).
+
+The paper does not say which norm. The authors' code has a batch norm, by which the samples of a
+batch depend on each other; here each pair of tokens is normalized over the heads, as in
+vit-pytorch. The authors' Θ also has a bias, depth · H of the published parameters, which their
+batch norm cancels; this model has none.
 """
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,17 +25,25 @@ from torch import Tensor, nn
 from vitrail.layers.attention import Attend, Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import Mlp
-from vitrail.layers.patch import Size
 from vitrail.models.base import Variant
 from vitrail.models.paper import Paper
 from vitrail.models.vit_base import PlainViT
+from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 
 class ReAttention(nn.Module):
-    """Norm(Θᵀ A): new weights out of those of all heads, normalised over the heads.
+    """Re-attention, Norm(Θᵀ A): mixes attention maps over the heads and normalizes over them.
 
-    Heads stay where they are, before the tokens, so that their mixture is one matrix product. A
-    mean over heads is linear: it is taken out of Θ once, not out of every pair of tokens.
+    Heads stay before the tokens, so that the mixture is one matrix product. The mean over heads,
+    which the norm subtracts, is linear: it is subtracted from Θ once, not from every pair.
+
+    Args:
+        heads: number of heads.
+        eps: epsilon of the norm.
+
+    Example:
+        >>> ReAttention(3)(torch.zeros(1, 3, 5, 5)).shape
+        torch.Size([1, 3, 5, 5])
     """
 
     def __init__(self, heads: int, eps: float = 1e-5) -> None:
@@ -44,7 +55,7 @@ class ReAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Θ normal, the norm neutral."""
+        """Draws Θ from a standard normal distribution; the norm starts from weight 1, bias 0."""
         nn.init.normal_(self.theta)
         nn.init.ones_(self.weight)
         nn.init.zeros_(self.bias)
@@ -62,7 +73,33 @@ class ReAttention(nn.Module):
 
 
 class DeepViT(PlainViT):
-    """A Vision Transformer with re-attention. Keywords as those of `ViT`."""
+    """Vision Transformer with re-attention (Zhou et al. 2021).
+
+    Args:
+        image_size: pixels (height, width), or one number for both. Positions are learned for this
+            size and resampled for any other that patches divide.
+        patch_size: pixels (height, width) of a patch, or one number for both.
+        num_classes: width of the logits; 0 for no head.
+        dim: width of a token.
+        depth: number of blocks.
+        heads: number of attention heads, a divisor of `dim`.
+        mlp_dim: hidden width of the MLP.
+        channels: number of channels of an image.
+        pool: "cls" reads the class token; "mean" averages the patches, without a class token.
+        dropout: dropout rate of attention weights, projections and MLPs.
+        emb_dropout: dropout rate of the embedded tokens.
+        drop_path: stochastic depth rate of the last block; it grows linearly from 0 at the first.
+        norm_eps: epsilon of every LayerNorm.
+
+    Raises:
+        ConfigError: a keyword is unknown, has a wrong value or contradicts another.
+        DataError: `image_size` does not divide into patches.
+
+    Example:
+        >>> model = DeepViT(32, 8, num_classes=5, dim=16, depth=2, heads=2, mlp_dim=32)
+        >>> model(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 5])
+    """
 
     paper = Paper(
         "DeepViT: Towards Deeper Vision Transformer",
@@ -75,17 +112,17 @@ class DeepViT(PlainViT):
         self,
         image_size: Size,
         patch_size: Size,
-        num_classes: int,
-        dim: int,
-        depth: int,
-        heads: int,
-        mlp_dim: int,
-        channels: int = 3,
-        pool: str = "cls",
-        dropout: float = 0.0,
-        emb_dropout: float = 0.0,
-        drop_path: float = 0.0,
-        norm_eps: float = 1e-6,
+        num_classes: NonNegativeInt,
+        dim: PositiveInt,
+        depth: PositiveInt,
+        heads: PositiveInt,
+        mlp_dim: PositiveInt,
+        channels: PositiveInt = 3,
+        pool: Literal["cls", "mean"] = "cls",
+        dropout: Rate = 0.0,
+        emb_dropout: Rate = 0.0,
+        drop_path: Rate = 0.0,
+        norm_eps: PositiveFloat = 1e-6,
     ) -> None:
         super().__init__(image_size, patch_size, num_classes, dim, channels, pool, emb_dropout)
 
@@ -103,12 +140,12 @@ class DeepViT(PlainViT):
         self.head = self.make_head(num_classes)
 
 
-def _variant(parameters: int, depth: int) -> Variant:
+def _variant(published: int, depth: int) -> Variant:
     keywords = {
         "image_size": 224, "patch_size": 16, "num_classes": 1000,
         "dim": 384, "depth": depth, "heads": 12, "mlp_dim": 3 * 384,
     }  # fmt: skip
-    return Variant(keywords, parameters, absent=depth * 12 + 384)
+    return Variant(keywords, published - depth * 12)  # without the bias of Θ
 
 
 VARIANTS = {

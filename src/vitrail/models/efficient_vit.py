@@ -2,42 +2,66 @@
 https://arxiv.org/abs/2107.02239).
 
     image (B, C, H, W)
-      └ patch_embed ─ (B, N, D) + position
-          └ [class token, patches] ─ (B, 1 + N, D)
+      └ patch_embed ─ (B, N, D)
+          └ [class token, patches] + position ─ (B, 1 + N, D)
               └ depth × Block(Linformer | Nystrom | Performer | Mamba | Attention, Mlp)
                   └ norm ─ class token ─ (B, D) ─ head ─ (B, classes)
 
-Differs from ViT in what mixes the tokens: at a cost that grows linearly with their number, so that
-patches may be small or images large. The mixers are Linformer's and Performer's, Nyströmformer's,
-and Mamba in both directions; each is described where it stands, in `layers/`. Two later papers call
-other networks EfficientViT (https://arxiv.org/abs/2205.14756, https://arxiv.org/abs/2305.07027).
+ViX differs from ViT in the token mixer, whose cost grows linearly with the number of tokens, so
+that patches may be small or images large. The mixers are Linformer, Performer, Nyströmformer and
+Mamba in both directions; `layers/linear_attention.py` and `layers/mamba.py` describe them. Two
+later papers call other networks EfficientViT (https://arxiv.org/abs/2205.14756,
+https://arxiv.org/abs/2305.07027).
 """
 
-from typing import Any
+from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import nn
 
-from vitrail.errors import ConfigError, check_choice
 from vitrail.layers.attention import Attention, divide
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.linear_attention import Linformer, Nystrom, Performer
 from vitrail.layers.mamba import Mamba
 from vitrail.layers.mlp import Mlp
-from vitrail.layers.patch import Size
-from vitrail.models.base import Backbone, Features, Variant
+from vitrail.models.base import Features, Variant
 from vitrail.models.paper import Paper
 from vitrail.models.vit_base import PlainViT
-
-MIXERS = ("linformer", "nystrom", "performer", "mamba", "attention")
+from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 
 class EfficientViT(PlainViT):
-    """A Vision Transformer with another mixer in place of attention.
+    """Vision Transformer whose mixer has a cost linear in the tokens (Jeevan & Sethi 2021).
 
-    mixer: "linformer", "nystrom", "performer", "mamba" (which has no heads), or "attention".
-    rank: how many sums Linformer attends to, landmarks Nyströmformer has, or random features a
-        head of Performer; the others have no use for it.
-    The other keywords as those of `ViT`.
+    Args:
+        image_size: pixels (height, width), or one number for both. Positions are learned for this
+            size and resampled for any other that patches divide.
+        patch_size: pixels (height, width) of a patch, or one number for both.
+        num_classes: width of the logits; 0 for no head.
+        dim: width of a token.
+        depth: number of blocks.
+        heads: number of attention heads, a divisor of `dim`; Mamba has no heads.
+        mlp_dim: hidden width of the MLP.
+        mixer: "linformer", "nystrom", "performer", "mamba", or "attention" for comparison.
+        rank: rank of the approximation of attention: Linformer's number of keys, Nyströmformer's
+            number of landmarks, Performer's number of random features per head. The other mixers
+            ignore it.
+        channels: number of channels of an image.
+        pool: "cls" reads the class token; "mean" averages the patches, without a class token.
+        dropout: dropout rate of attention weights, projections and MLPs. Nyströmformer's and
+            Performer's weights are never computed, and Mamba has none: of these only the
+            projections after attention and the MLPs are dropped.
+        emb_dropout: dropout rate of the embedded tokens.
+        drop_path: stochastic depth rate of the last block; it grows linearly from 0 at the first.
+        norm_eps: epsilon of every LayerNorm.
+
+    Raises:
+        ConfigError: a keyword is unknown, has a wrong value or contradicts another.
+        DataError: `image_size` does not divide into patches.
+
+    Example:
+        >>> model = EfficientViT(32, 8, num_classes=5, dim=16, depth=2, heads=2, mlp_dim=32, rank=4)
+        >>> model(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 5])
     """
 
     paper = Paper(
@@ -51,27 +75,24 @@ class EfficientViT(PlainViT):
         self,
         image_size: Size,
         patch_size: Size,
-        num_classes: int,
-        dim: int,
-        depth: int,
-        heads: int,
-        mlp_dim: int,
-        mixer: str = "nystrom",
-        rank: int = 64,
-        channels: int = 3,
-        pool: str = "cls",
-        dropout: float = 0.0,
-        emb_dropout: float = 0.0,
-        drop_path: float = 0.0,
-        norm_eps: float = 1e-6,
+        num_classes: NonNegativeInt,
+        dim: PositiveInt,
+        depth: PositiveInt,
+        heads: PositiveInt,
+        mlp_dim: PositiveInt,
+        mixer: Literal["nystrom", "performer", "linformer", "mamba", "attention"] = "nystrom",
+        rank: PositiveInt = 64,
+        channels: PositiveInt = 3,
+        pool: Literal["cls", "mean"] = "cls",
+        dropout: Rate = 0.0,
+        emb_dropout: Rate = 0.0,
+        drop_path: Rate = 0.0,
+        norm_eps: PositiveFloat = 1e-6,
     ) -> None:
         super().__init__(image_size, patch_size, num_classes, dim, channels, pool, emb_dropout)
-        check_choice("mixer", mixer, MIXERS)
-        if rank < 1:
-            raise ConfigError(f"rank={rank} is not at least 1.")
         self.mixer_kind, head_dim = mixer, divide(dim, heads)
 
-        def mixing(layer: int) -> nn.Module:
+        def make_mixer(layer: int) -> nn.Module:
             if mixer == "linformer":
                 prefix = 1 if pool == "cls" else 0
                 return Linformer(dim, heads, self.grid, prefix=prefix, rank=rank, dropout=dropout)
@@ -85,23 +106,16 @@ class EfficientViT(PlainViT):
             return Attention(dim, heads, dropout=dropout, attend=attend)
 
         self.blocks = nn.ModuleList(
-            Block(dim, mixing(i), Mlp(dim, mlp_dim, dropout), drop_path=rate, norm_eps=norm_eps)
+            Block(dim, make_mixer(i), Mlp(dim, mlp_dim, dropout), drop_path=rate, norm_eps=norm_eps)
             for i, rate in enumerate(drop_path_rates(drop_path, depth))
         )
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
         self.head = self.make_head(num_classes)
 
     def context(self, features: Features) -> tuple[Any, ...]:
-        """Linformer weighs tokens by their places; the others need to know nothing."""
+        """Features → (grid, indices of the patches that remain) for Linformer, whose weights depend
+        on positions; () for the others."""
         return (features.grid, features.keep_indices) if self.mixer_kind == "linformer" else ()
-
-    def weights_for(self, other: Backbone) -> dict[str, Tensor]:
-        """With positions, Linformer's sums are resampled too."""
-        weights = {**self.state_dict(), "position": self.positions_at(other.grid)}
-        for name, module in self.named_modules():
-            if isinstance(module, Linformer):
-                weights[f"{name}.sums"] = module.sums_at(other.grid)
-        return weights
 
 
 def _variant(mixer: str, rank: int, parameters: int) -> Variant:
@@ -112,14 +126,14 @@ def _variant(mixer: str, rank: int, parameters: int) -> Variant:
     return Variant(keywords, parameters)
 
 
-# ViT-S/16 less its class token's position, with 12 other mixers. Performer's m is its authors'
-# d log d. None of these was published.
-VIT = 22_050_664 - 384
+# ViT-S/16 with 12 other mixers; Performer's number of features is its authors' d log d. None of
+# these was published.
+VIT = 22_050_664
 VARIANTS = {
     "vit_nystrom_small_patch16_224": _variant("nystrom", 64, VIT + 12 * 6 * 33),
     "vit_performer_small_patch16_224": _variant("performer", 266, VIT),
     "vit_linformer_small_patch16_224": _variant(
         "linformer", 64, VIT + 12 * (2 * 197 * 64 - 3 * 384)
     ),
-    "vit_mamba_small_patch16_224": _variant("mamba", 64, 27_469_288),
+    "vit_mamba_small_patch16_224": _variant("mamba", 64, 27_469_672),
 }

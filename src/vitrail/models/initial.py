@@ -1,9 +1,12 @@
-"""Initial values that the code of several papers shares, beside those of `models.base.initialize`."""
+"""Initial values that the code of several papers has, beside `models.base.initialize`."""
+
+import math
 
 from torch import nn
 
 from vitrail.layers.attention import Attention, CrossAttention
 from vitrail.layers.mlp import Mlp
+from vitrail.layers.patch import PatchEmbed
 
 
 def xavier_uniform_blocks(module: nn.Module) -> None:
@@ -33,6 +36,31 @@ def xavier_uniform_blocks(module: nn.Module) -> None:
         elif isinstance(submodule, CrossAttention):
             _attention(submodule.q, 1, submodule.proj)
             _attention(submodule.kv, 2, submodule.proj)
+
+
+def fan_out_convolutions(module: nn.Module) -> None:
+    """Initializes 2-D convolutions in place: He's normal distribution by fan-out, biases 0.
+
+    The standard deviation is √(2 / fan_out) with fan_out = kernel area · outputs / groups, as in
+    the code of PVT v2, Twins, ScalableViT and SepViT (He et al. 2015,
+    https://arxiv.org/abs/1502.01852).
+
+    Args:
+        module: a model, or a part of one; only its convolutions and patch embeddings change.
+
+    Example:
+        >>> conv = nn.Conv2d(4, 32, 1)
+        >>> fan_out_convolutions(conv)
+        >>> conv.bias.abs().sum().item(), bool(conv.weight.std() > 0.15)
+        (0.0, True)
+    """
+    for conv in module.modules():
+        if isinstance(conv, nn.Conv2d | PatchEmbed):
+            groups = conv.groups if isinstance(conv, nn.Conv2d) else 1
+            fan_out = len(conv.weight) * conv.weight[0, 0].numel() // groups
+            nn.init.normal_(conv.weight, std=math.sqrt(2 / fan_out))
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
 
 
 def _attention(projection: nn.Linear, matrices: int, out: nn.Linear) -> None:

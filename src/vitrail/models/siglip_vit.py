@@ -7,45 +7,84 @@ https://arxiv.org/abs/2303.15343).
               └ norm ─ (B, N, D)
                   └ attention_pool: one query, then x + mlp(norm(x)) ─ (B, D) ─ head ─ (B, classes)
 
-SigLIP's image tower; `methods/clip.py` trains it, or any other, beside a text tower. Differs from
-ViT: no class token, but a learned query that looks at all patches once, behind the last block, and
-an MLP on what it found (multi-head attention pooling, Zhai et al. 2021,
-https://arxiv.org/abs/2106.04560). Pixels at the far edges that fill no patch are not seen: the
+This is SigLIP's image tower. `methods/clip.py` trains it, or any other model, beside a text tower.
+It differs from ViT in pooling: there is no class token; after the last block a learned query
+attends to all patches once, and an MLP follows (multi-head attention pooling, Zhai et al. 2021,
+https://arxiv.org/abs/2106.04560). Pixels at the far edges that fill no patch are not read: the
 published tower of 384 pixels has patches of 14.
 """
 
-import torch
 from torch import Tensor, nn
 
 from vitrail.layers.attention import Attention, CrossAttention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import ACTIVATIONS, Mlp
-from vitrail.layers.patch import Size, to_tuple
-from vitrail.models.base import Features, Variant
+from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
+from vitrail.layers.position import PositionTable
+from vitrail.layers.tokens import Token
+from vitrail.models.base import Features, SequenceBackbone, Variant
+from vitrail.models.initial import xavier_uniform_blocks
 from vitrail.models.paper import Paper
-from vitrail.models.vit_base import PlainViT
+from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 
-class AttentionPool(nn.Module):
-    """A learned query that looks at all tokens of an image, and an MLP on what it found."""
+class MAPHead(nn.Module):
+    """Multi-head attention pooling (MAP): a learned query attends to all tokens; then an MLP.
+
+    Args:
+        dim: width of a token.
+        heads: number of attention heads, a divisor of `dim`.
+        mlp_dim: hidden width of the MLP.
+        dropout: dropout rate of attention weights, projections and the MLP.
+        norm_eps: epsilon of the LayerNorm.
+
+    Example:
+        >>> MAPHead(8, heads=2, mlp_dim=16)(torch.zeros(1, 5, 8)).shape
+        torch.Size([1, 8])
+    """
 
     def __init__(
         self, dim: int, heads: int, mlp_dim: int, dropout: float = 0.0, norm_eps: float = 1e-6
     ) -> None:
         super().__init__()
-        self.query = nn.Parameter(torch.empty(dim))
+        self.query = Token(1, dim)
         self.mixer = CrossAttention(dim, heads, dropout=dropout)
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
         self.mlp = Mlp(dim, mlp_dim, dropout, activation=ACTIVATIONS["gelu_tanh"]())
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, N, D) → (B, D)."""
-        found = self.mixer(self.query.expand(x.shape[0], 1, -1), x)
-        return (found + self.mlp(self.norm(found)))[:, 0]
+        x = self.mixer(self.query(len(x)), x)
+        return (x + self.mlp(self.norm(x)))[:, 0]
 
 
-class SigLIPViT(PlainViT):
-    """A Vision Transformer without a class token, pooled by attention. Keywords as in `ViT`."""
+class SigLIPViT(SequenceBackbone):
+    """SigLIP's image tower, a ViT pooled by attention (Zhai et al. 2023).
+
+    Args:
+        image_size: pixels (height, width), or one number for both. Positions are learned for this
+            size and resampled for any other of at least one patch.
+        patch_size: pixels (height, width) of a patch, or one number for both.
+        num_classes: width of the logits; 0 for no head.
+        dim: width of a token.
+        depth: number of blocks.
+        heads: number of attention heads, a divisor of `dim`.
+        mlp_dim: hidden width of the MLP.
+        channels: number of channels of an image.
+        dropout: dropout rate of attention weights, projections and MLPs.
+        emb_dropout: dropout rate of the embedded tokens.
+        drop_path: stochastic depth rate of the last block; it grows linearly from 0 at the first.
+        norm_eps: epsilon of every LayerNorm.
+
+    Raises:
+        ConfigError: a keyword is unknown, has a wrong value or contradicts another.
+        DataError: `image_size` is smaller than a patch.
+
+    Example:
+        >>> model = SigLIPViT(32, 8, num_classes=5, dim=16, depth=2, heads=2, mlp_dim=32)
+        >>> model(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 5])
+    """
 
     paper = Paper(
         "Sigmoid Loss for Language Image Pre-Training",
@@ -53,28 +92,30 @@ class SigLIPViT(PlainViT):
         2023,
         "https://arxiv.org/abs/2303.15343",
     )
-
-    late = ("norm", "attention_pool", "head")
+    after_blocks = ("norm", "attention_pool", "head")
 
     def __init__(
         self,
         image_size: Size,
         patch_size: Size,
-        num_classes: int,
-        dim: int,
-        depth: int,
-        heads: int,
-        mlp_dim: int,
-        channels: int = 3,
-        dropout: float = 0.0,
-        emb_dropout: float = 0.0,
-        drop_path: float = 0.0,
-        norm_eps: float = 1e-6,
+        num_classes: NonNegativeInt,
+        dim: PositiveInt,
+        depth: PositiveInt,
+        heads: PositiveInt,
+        mlp_dim: PositiveInt,
+        channels: PositiveInt = 3,
+        dropout: Rate = 0.0,
+        emb_dropout: Rate = 0.0,
+        drop_path: Rate = 0.0,
+        norm_eps: PositiveFloat = 1e-6,
     ) -> None:
-        size, patch = to_tuple(image_size), to_tuple(patch_size)
-        seen = whole_patches(size, patch)
-        super().__init__(seen, patch, num_classes, dim, channels, "mean", emb_dropout)
-        self.image_size, self.patch = size, patch
+        super().__init__(image_size, channels, num_classes)
+        self.dim, self.patch = dim, to_tuple(patch_size)
+        self.grid = patch_grid(whole_patches(self.image_size, self.patch), self.patch)
+
+        self.patch_embed = PatchEmbed(self.patch, channels, dim)
+        self.position = PositionTable(self.grid, dim)
+        self.emb_dropout = nn.Dropout(emb_dropout)
         self.blocks = nn.ModuleList(
             Block(
                 dim,
@@ -86,21 +127,47 @@ class SigLIPViT(PlainViT):
             for rate in drop_path_rates(drop_path, depth)
         )
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
-        self.attention_pool = AttentionPool(dim, heads, mlp_dim, dropout, norm_eps)
+        self.attention_pool = MAPHead(dim, heads, mlp_dim, dropout, norm_eps)
         self.head = self.make_head(num_classes)
 
     def embed(self, images: Tensor) -> Features:
         """images (B, C, H, W) → patches (B, N, D) with positions; no prefix."""
         height, width = whole_patches(tuple(images.shape[-2:]), self.patch)
-        return super().embed(images[..., :height, :width])
+        patches, grid = self.patch_embed(images[..., :height, :width])
+        patches = self.emb_dropout(patches + self.position(grid))
+        return Features(patches, patches[:, :0], grid)
 
     def pool(self, features: Features) -> Tensor:
-        """Features → what the query finds (B, D)."""
+        """Features → the output of the query's attention and the MLP (B, D)."""
         return self.attention_pool(features.patches)
+
+    def init_weights(self) -> None:
+        """Initializes every parameter as big_vision's code (models/vit.py) does.
+
+        Patches start from LeCun's normal distribution, positions from a normal distribution with
+        standard deviation 1 / √D, the pooling's query and the blocks from Xavier's uniform
+        distribution. The head, which SigLIP's tower has not, starts as `initialize` has it.
+        """
+        super().init_weights()
+        xavier_uniform_blocks(self)
+        nn.init.normal_(self.position.weight, std=self.dim**-0.5)
+        nn.init.xavier_uniform_(self.attention_pool.query.weight[0])  # fans of D and 1
 
 
 def whole_patches(size: tuple[int, ...], patch: tuple[int, ...]) -> tuple[int, ...]:
-    """The pixels of `size` that fill patches; all of an axis that is too short for one."""
+    """The largest size that patches fill.
+
+    Args:
+        size: pixels per axis.
+        patch: pixels of a patch per axis.
+
+    Returns:
+        Pixels per axis; those of `size` on an axis that is too short for one patch.
+
+    Example:
+        >>> whole_patches((30, 43), (8, 8))
+        (24, 40)
+    """
     return tuple(s - s % p if s > p else s for s, p in zip(size, patch, strict=True))
 
 

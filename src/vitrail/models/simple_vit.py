@@ -6,9 +6,9 @@ https://arxiv.org/abs/2205.01580).
           └ depth × Block(Attention, Mlp)
               └ norm ─ mean over patches ─ (B, D) ─ head ─ (B, classes)
 
-Differs from ViT: no class token, positions that are not learned, no dropout anywhere, one linear
-layer as the head. vit-pytorch's file of this name also normalises before and after the patch
-projection and has no biases in attention; the paper does neither of the first, and keeps biases.
+Simple ViT differs from ViT in four points: it has no class token, positions are not learned, there
+is no dropout, and one linear layer is the head. vit-pytorch's file of this name also normalizes
+before and after the patch projection and has no biases in attention, which the paper does not do.
 """
 
 from typing import Any
@@ -21,11 +21,36 @@ from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import sincos_positions
 from vitrail.models.base import Features, SequenceBackbone, Variant
+from vitrail.models.initial import xavier_uniform_blocks
 from vitrail.models.paper import Paper
+from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Size
 
 
 class SimpleViT(SequenceBackbone):
-    """A plain Vision Transformer. Keywords as those of `ViT`; any size that patches divide."""
+    """The plain Vision Transformer of Beyer et al. (2022).
+
+    Args:
+        image_size: pixels (height, width), or one number for both; (length,) for signals and
+            spectra, (frames, height, width) for videos and volumes. Any other size that patches
+            divide works, too.
+        patch_size: pixels of a patch on the same axes; one number for all.
+        num_classes: width of the logits; 0 for no head.
+        dim: width of a token, a multiple of 4 for images.
+        depth: number of blocks.
+        heads: number of attention heads, a divisor of `dim`.
+        mlp_dim: hidden width of the MLP.
+        channels: number of channels of an image.
+        norm_eps: epsilon of every LayerNorm.
+
+    Raises:
+        ConfigError: a keyword is unknown, has a wrong value or contradicts another.
+        DataError: `image_size` does not divide into patches.
+
+    Example:
+        >>> model = SimpleViT(32, 8, num_classes=5, dim=16, depth=2, heads=2, mlp_dim=32)
+        >>> model(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 5])
+    """
 
     paper = Paper(
         "Better plain ViT baselines for ImageNet-1k",
@@ -33,20 +58,19 @@ class SimpleViT(SequenceBackbone):
         2022,
         "https://arxiv.org/abs/2205.01580",
     )
-
     axes = (2, 1, 3)
 
     def __init__(
         self,
-        image_size: int | tuple[int, ...],
-        patch_size: int | tuple[int, ...],
-        num_classes: int,
-        dim: int,
-        depth: int,
-        heads: int,
-        mlp_dim: int,
-        channels: int = 3,
-        norm_eps: float = 1e-6,
+        image_size: Size,
+        patch_size: Size,
+        num_classes: NonNegativeInt,
+        dim: PositiveInt,
+        depth: PositiveInt,
+        heads: PositiveInt,
+        mlp_dim: PositiveInt,
+        channels: PositiveInt = 3,
+        norm_eps: PositiveFloat = 1e-6,
     ) -> None:
         super().__init__(image_size, channels, num_classes)
         patch = to_tuple(patch_size, len(self.image_size))
@@ -73,6 +97,16 @@ class SimpleViT(SequenceBackbone):
         """Features → the mean of the patches (B, D)."""
         return features.patches.mean(dim=1)
 
+    def init_weights(self) -> None:
+        """Initializes every parameter as the authors' big_vision (models/vit.py) does.
+
+        Patches start from LeCun's normal distribution and blocks from Xavier's uniform
+        distribution. The head is an exception: it starts from zeros there, but as `initialize` has
+        it here, so that what explains a model has something to explain in a fresh one.
+        """
+        super().init_weights()
+        xavier_uniform_blocks(self)
+
 
 def _variant(parameters: int, dim: int, heads: int) -> Variant:
     keywords: dict[str, Any] = {
@@ -82,7 +116,7 @@ def _variant(parameters: int, dim: int, heads: int) -> Variant:
     return Variant(keywords, parameters)
 
 
-# ViT's published counts less the class token and the learned table, which this model has not.
+# ViT's published counts without the class token and the learned table, which this model has not.
 VARIANTS = {
     "simple_vit_tiny_patch16_224": _variant(5_679_400, 192, 3),
     "simple_vit_small_patch16_224": _variant(21_974_632, 384, 6),

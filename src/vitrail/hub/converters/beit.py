@@ -5,22 +5,23 @@ from typing import Any
 import torch
 
 from vitrail.errors import LoadError
-from vitrail.hub.model_folder import fill
-from vitrail.hub.converters import Timm, Transformers, Whole
+from vitrail.hub.converters import Config, MethodConverter, Timm, Transformers
+from vitrail.hub.converters.from_transformers import shape_keywords
+from vitrail.hub.model_folder import load_weights
 from vitrail.hub.rename import Tensors
 from vitrail.methods.beit import BEiTPretraining
 from vitrail.models.base import Backbone
 from vitrail.models.beit import BEiT
 
 BLOCK, OURS = r"blocks\.(\d+)\.", r"blocks.\1."
-ATTENTION = OURS + "mixer.attention."
+ATTENTION = OURS + "mixer."
 TIMM = Timm(
     BEiT,
     rules=[
-        (r"cls_token", "class_token"),
+        (r"cls_token", "class_token.weight"),
         (r"patch_embed\.proj\.(weight|bias)", r"patch_embed.\1"),
-        (r"rel_pos_bias\.relative_position_bias_table", "bias.bias_table"),
-        (BLOCK + r"attn\.relative_position_bias_table", OURS + "mixer.bias.bias_table"),
+        (r"rel_pos_bias\.relative_position_bias_table", "bias.table"),
+        (BLOCK + r"attn\.relative_position_bias_table", OURS + "mixer.bias.table"),
         (BLOCK + r"attn\.([qv]_bias)", ATTENTION + r"qkv.\2"),
         (BLOCK + r"attn\.(qkv|proj)\.(weight|bias)", ATTENTION + r"\2.\3"),
         (BLOCK + r"gamma_([12])", OURS + r"scale\2.gamma"),
@@ -29,12 +30,8 @@ TIMM = Timm(
         (r"(norm|head)\.(weight|bias)", r"\1.\2"),
     ],
     arguments={
-        "patch_size": "patch_size",
-        "embed_dim": lambda dim: {"dim": dim, "mlp_dim": 4 * dim},
-        "depth": "depth",
-        "num_heads": "heads",
         "init_values": "layer_scale",
-        "use_rel_pos_bias": lambda each: {"position": "relative" if each else "relative+shared"},
+        "use_rel_pos_bias": lambda per_block: {"shared_bias": not per_block},
         "use_shared_rel_pos_bias": lambda _: {},
     },
 )
@@ -43,36 +40,29 @@ BASE = r"(?:beit\.)?"
 LAYER = BASE + r"encoder\.layer\.(\d+)\."
 
 
-def _keywords(config: dict[str, Any]) -> dict[str, Any]:
-    each, shared = (
+def _keywords(config: Config) -> dict[str, Any]:
+    per_block, shared = (
         config.get(f"use_{kind}relative_position_bias", False) for kind in ("", "shared_")
     )
-    if each == shared:
+    if per_block == shared:
         raise LoadError(
-            f"use_relative_position_bias={each} with use_shared_relative_position_bias={shared} "
-            "of this checkpoint is not supported: one of them."
+            f"use_relative_position_bias={per_block} with "
+            f"use_shared_relative_position_bias={shared} of this checkpoint is not supported: "
+            "exactly one of them must be true."
         )
-    # What predicts visual tokens normalises every token, and has no pooler.
+    # A model that predicts visual tokens normalizes every token and has no pooler.
     pretraining = "BeitForMaskedImageModeling" in config.get("architectures", ())
     mean = config.get("use_mean_pooling", True) and not pretraining
-    size = config.get("image_size", 224)
     return {
-        "image_size": tuple(size) if isinstance(size, list) else size,
-        "patch_size": config.get("patch_size", 16),
-        "dim": config.get("hidden_size", 768),
-        "depth": config.get("num_hidden_layers", 12),
-        "heads": config.get("num_attention_heads", 12),
-        "mlp_dim": config.get("intermediate_size", 3072),
-        "channels": config.get("num_channels", 3),
+        **shape_keywords(config),
         "pool": "mean" if mean else "cls",
-        "position": "relative+shared" if shared else "relative",
+        "shared_bias": shared,
         "layer_scale": config.get("layer_scale_init_value", 0.1),
-        "norm_eps": config.get("layer_norm_eps", 1e-12),
     }
 
 
-def _finish(tensors: Tensors, _model: Backbone) -> Tensors:
-    """Joins weights of q, k and v; their biases stay apart."""
+def _fuse_weights(tensors: Tensors, _model: Backbone) -> Tensors:
+    """Joins the weights of queries, keys and values; their biases stay apart."""
     weights = dict(tensors)
     for name in tensors:
         if name.endswith(".q.weight"):
@@ -86,12 +76,12 @@ TRANSFORMERS = Transformers(
     "beit",
     BEiT,
     rules=[
-        (BASE + r"embeddings\.cls_token", "class_token"),
+        (BASE + r"embeddings\.cls_token", "class_token.weight"),
         (BASE + r"embeddings\.patch_embeddings\.projection\.(weight|bias)", r"patch_embed.\1"),
-        (BASE + r"encoder\.relative_position_bias\..*_table", "bias.bias_table"),
+        (BASE + r"encoder\.relative_position_bias\..*_table", "bias.table"),
         (
             LAYER + r"attention\.attention\.relative_position_bias\..*_table",
-            OURS + "mixer.bias.bias_table",
+            OURS + "mixer.bias.table",
         ),
         *(
             rule
@@ -113,25 +103,25 @@ TRANSFORMERS = Transformers(
     ],
     keywords=_keywords,
     expected={"hidden_act": "gelu", "use_absolute_position_embeddings": False},
-    # the mask and what tells visual tokens serve pretraining only
+    # The mask token and the head of visual tokens serve pretraining only.
     ignored=[BASE + r"embeddings\.mask_token", r"lm_head\..*", r".*relative_position_index"],
-    finish=_finish,
+    finish=[_fuse_weights],
 )
 
 
-def _convert(_config: dict[str, Any], tensors: Tensors, backbone: Backbone) -> BEiTPretraining:
-    """The encoder, its mask token and what names visual tokens, without their tokenizer."""
-    from vitrail.hub.method_folder import Absent  # which asks this folder what there is
+def _convert(_config: Config, tensors: Tensors, backbone: Backbone) -> BEiTPretraining:
+    """The encoder, its mask token and the head of visual tokens, without their tokenizer."""
+    from vitrail.hub.method_folder import MissingPart  # it imports this package
 
     head = {n.removeprefix("lm_head."): t for n, t in tensors.items() if n.startswith("lm_head.")}
     ends = {n.rpartition("embeddings.")[2]: t for n, t in tensors.items()}
     if not head or "mask_token" not in ends:
         raise LoadError("these weights predict no visual tokens: use load.")
-    method = BEiTPretraining(backbone, Absent("tokenizer", {}), vocabulary=len(head["weight"]))
-    fill(method.head, head, "the head")
-    with torch.no_grad():  # they put the token in place of a patch, whose bias stays here
-        method.mask_token.copy_(ends["mask_token"] - ends["projection.bias"])
+    method = BEiTPretraining(backbone, MissingPart("tokenizer"), vocabulary=len(head["weight"]))
+    load_weights(method.head, head, "the head")
+    with torch.no_grad():  # theirs replaces a patch; ours is added to a patch of bias alone
+        method.mask_token.weight.copy_(ends["mask_token"] - ends["projection.bias"])
     return method
 
 
-METHOD = Whole("beit", _convert)
+METHOD = MethodConverter("beit", _convert)

@@ -1,23 +1,17 @@
 """CaiT's weights in timm."""
 
 from vitrail.hub.converters import Timm
-from vitrail.hub.rename import Tensors, fuse
-from vitrail.models.base import Backbone
+from vitrail.hub.rename import fuse_kv
 from vitrail.models.cait import CaiT
 
 BLOCK, OURS = r"blocks\.(\d+)\.", r"blocks.\1."
 CLASS, OUR_CLASS = r"blocks_token_only\.(\d+)\.", r"class_blocks.\1."
 
-
-def _finish(tensors: Tensors, _model: Backbone) -> Tensors:
-    return fuse(tensors, "kv")
-
-
 TIMM = Timm(
     CaiT,
     rules=[
-        (r"cls_token", "class_token"),
-        (r"pos_embed", "position"),
+        (r"cls_token", "class_token.weight"),
+        (r"pos_embed", "position.weight"),
         (r"patch_embed\.proj\.(weight|bias)", r"patch_embed.\1"),
         (BLOCK + r"attn\.proj_l\.weight", OURS + "mixer.attend.before.weight"),
         (BLOCK + r"attn\.proj_w\.(weight|bias)", OURS + r"mixer.attend.after.\2"),
@@ -33,14 +27,7 @@ TIMM = Timm(
         ),
         (r"(norm|head)\.(weight|bias)", r"\1.\2"),
     ],
-    arguments={
-        "patch_size": "patch_size",
-        "embed_dim": lambda dim: {"dim": dim, "mlp_dim": 4 * dim},
-        "depth": "depth",
-        "num_heads": "heads",
-        "depth_token_only": "class_depth",
-        "init_values": "layer_scale",
-    },
-    ignored=[BLOCK + r"attn\.proj_l\.bias"],  # the same for all keys: no softmax shows it
-    finish=_finish,
+    arguments={"depth_token_only": "class_depth", "init_values": "layer_scale"},
+    ignored=[BLOCK + r"attn\.proj_l\.bias"],  # a softmax ignores it
+    finish=[fuse_kv],
 )

@@ -6,7 +6,7 @@ import torch
 
 from vitrail.errors import LoadError
 from vitrail.hub.converters import Timm
-from vitrail.hub.rename import Tensors, fuse
+from vitrail.hub.rename import Tensors, fuse_kv
 from vitrail.models.base import Backbone
 from vitrail.models.cross_vit import CrossViT
 
@@ -14,13 +14,9 @@ BLOCK = r"blocks\.(\d+)\."
 FUSION = r"blocks.\1.fusions.\2."
 
 
-def _finish(tensors: Tensors, _model: Backbone) -> Tensors:
-    """Folds the class tokens' positions into them, and the mean of two heads into one head."""
-    weights = fuse(tensors, "kv")
-    for scale in ("scales.0.", "scales.1."):
-        table = weights[scale + "position"]
-        weights[scale + "class_token"] = weights[scale + "class_token"] + table[:, :1]
-        weights[scale + "position"] = table[:, 1:].contiguous()
+def _join_heads(tensors: Tensors, _model: Backbone) -> Tensors:
+    """Replaces the mean of two heads by one head."""
+    weights = dict(tensors)
     if "head.0.weight" in weights:
         matrices, (first, second) = (
             [weights.pop(f"head.{i}.{kind}") / 2 for i in (0, 1)] for kind in ("weight", "bias")
@@ -30,7 +26,7 @@ def _finish(tensors: Tensors, _model: Backbone) -> Tensors:
 
 
 def _same(name: str, values: Any) -> Any:
-    """What all values of one of timm's tuples are; raises `LoadError` if they differ."""
+    """The value that all entries of one of timm's tuples have."""
     if len(set(values)) != 1:
         raise LoadError(f"timm's crossvit with {name}={values} is not supported: one for all.")
     return values[0]
@@ -46,20 +42,19 @@ def _depth(depth: Any) -> dict[str, Any]:
 TIMM = Timm(
     CrossViT,
     rules=[
-        (r"cls_token_([01])", r"scales.\1.class_token"),
-        (r"pos_embed_([01])", r"scales.\1.position"),
+        (r"cls_token_([01])", r"scales.\1.class_token.weight"),
+        (r"pos_embed_([01])", r"scales.\1.position.weight"),
         (r"patch_embed\.([01])\.proj\.(weight|bias)", r"scales.\1.patch_embed.\2"),
         (r"patch_embed\.([01])\.proj\.(\d\.(?:weight|bias))", r"scales.\1.patch_embed.\2"),
         (BLOCK + r"blocks\.([01])\.(\d+)\.attn\.(.*)", r"blocks.\1.branches.\2.\3.mixer.\4"),
         (BLOCK + r"blocks\.([01])\.(\d+)\.(.*)", r"blocks.\1.branches.\2.\3.\4"),
-        (BLOCK + r"projs\.([01])\.(.*)", FUSION + r"there.\3"),
-        (BLOCK + r"revert_projs\.([01])\.(.*)", FUSION + r"back.\3"),
+        (BLOCK + r"projs\.([01])\.(.*)", FUSION + r"project_in.\3"),
+        (BLOCK + r"revert_projs\.([01])\.(.*)", FUSION + r"project_out.\3"),
         (BLOCK + r"fusion\.([01])\.norm1\.(.*)", FUSION + r"norm.\3"),
         (BLOCK + r"fusion\.([01])\.attn\.w?(.*)", FUSION + r"mixer.\3"),
         (r"((?:norm|head)\.[01])\.(weight|bias)", r"\1.\2"),
     ],
     arguments={
-        "patch_size": "patch_size",
         "img_scale": lambda scales: {"scale": scales[1]},
         "embed_dim": "dim",
         "depth": _depth,
@@ -67,5 +62,5 @@ TIMM = Timm(
         "mlp_ratio": lambda ratios: {"mlp_ratio": _same("mlp_ratio", ratios[:2])},
         "multi_conv": lambda conv: {"stem": "conv" if conv else "patch"},
     },
-    finish=_finish,
+    finish=[fuse_kv, _join_heads],
 )

@@ -1,11 +1,18 @@
-"""SigLIP in transformers: the image tower, and the whole with its text tower."""
+"""SigLIP in transformers: the image tower, and the method with both towers."""
 
 from typing import Any
 
 from vitrail.errors import LoadError
-from vitrail.hub.converters import Transformers, Whole
-from vitrail.hub.converters.clip import IGNORED, IMAGE, IMAGE_RULES, activation, image_keywords, whole
-from vitrail.hub.rename import Tensors, fold_prefix_positions, fuse
+from vitrail.hub.converters import Config, MethodConverter, Transformers
+from vitrail.hub.converters.clip import (
+    IGNORED,
+    IMAGE,
+    IMAGE_RULES,
+    activation,
+    build_clip,
+)
+from vitrail.hub.converters.from_transformers import shape_keywords
+from vitrail.hub.rename import Tensors, batch_positions, fuse_qkv
 from vitrail.methods.clip import CLIP
 from vitrail.models.base import Backbone
 from vitrail.models.siglip_vit import SigLIPViT
@@ -14,16 +21,16 @@ TANH = "gelu_pytorch_tanh"
 POOL = IMAGE + r"head\."
 
 
-def _keywords(config: dict[str, Any]) -> dict[str, Any]:
+def _keywords(config: Config) -> dict[str, Any]:
     vision = config.get("vision_config") or {}
     if activation(vision, TANH) != "gelu_tanh":
         raise LoadError(f"hidden_act={vision['hidden_act']!r} is not supported, only {TANH!r}.")
-    return image_keywords(vision, 16, 1e-6)
+    return shape_keywords(vision, patch_size=16, norm_eps=1e-6)
 
 
-def _finish(tensors: Tensors, _model: Backbone) -> Tensors:
-    weights = fold_prefix_positions(fuse(tensors), [], len(tensors["position"]))
-    weights["attention_pool.query"] = weights["attention_pool.query"].flatten()
+def _split_pooling(tensors: Tensors, _model: Backbone) -> Tensors:
+    """Splits the pooling's joint projection into those to queries and to keys and values."""
+    weights = dict(tensors)
     for kind in ("weight", "bias"):
         joined = weights.pop(f"attention_pool.mixer.in_proj_{kind}")
         dim = len(joined) // 3
@@ -33,28 +40,29 @@ def _finish(tensors: Tensors, _model: Backbone) -> Tensors:
     return weights
 
 
-def _convert(config: dict[str, Any], tensors: Tensors, backbone: Backbone) -> CLIP:
+def _convert(config: Config, tensors: Tensors, backbone: Backbone) -> CLIP:
     text = config.get("text_config") or {}
-    return whole(
+    return build_clip(
         config,
         tensors,
         backbone,
         heads=12,
         norm_eps=1e-6,
-        marks=(text.get("pad_token_id", 1), 1),
+        pad=text.get("pad_token_id", 1),
+        end=1,
         loss="sigmoid",
         text_pool="last",
         text_activation=activation(text, TANH),
     )
 
 
-METHOD = Whole("siglip", _convert)
+METHOD = MethodConverter("siglip", _convert)
 TRANSFORMERS = Transformers(
     "siglip",
     SigLIPViT,
     rules=[
         *IMAGE_RULES,
-        (POOL + "probe", "attention_pool.query"),
+        (POOL + "probe", "attention_pool.query.weight"),
         (POOL + r"attention\.(in_proj_(?:weight|bias))", r"attention_pool.mixer.\1"),
         (POOL + r"attention\.out_proj\.(weight|bias)", r"attention_pool.mixer.proj.\1"),
         (POOL + r"layernorm\.(weight|bias)", r"attention_pool.norm.\1"),
@@ -62,5 +70,5 @@ TRANSFORMERS = Transformers(
     ],
     keywords=_keywords,
     ignored=IGNORED,
-    finish=_finish,
+    finish=[fuse_qkv, batch_positions, _split_pooling],
 )
