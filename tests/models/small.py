@@ -1,10 +1,13 @@
 """Small instances of every model, made from its variants by shrinking the keywords it has."""
 
+import contextlib
 import inspect
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vitrail.models.base import Backbone
 from vitrail.models.registry import get_model_class, model_classes, variants
@@ -19,7 +22,7 @@ SHRINK = {
     "mlp_dim": 48,
 }
 
-# What a class needs to be small, where the above is not it. Keep them fast: they run 20 tests each.
+# What a class needs to be small, where the above does not serve. Keep them fast: they run 30 tests.
 SMALL: dict[str, dict[str, Any]] = {
     "MobileViT": {
         "image_size": 64,
@@ -173,7 +176,7 @@ MORE: dict[str, list[dict[str, Any]]] = {
     "ScalableViT": [{"head_dim": 0, "window": 7, "channels": 1, "image_size": (36, 20)}],
     "ViT": [
         {"pool": "mean", "position": "rope", "qk_norm": True},
-        {"pool": "cls+mean", "position": "sincos", "registers": 3, "layer_scale": 0.5},
+        {"pool": "cls_mean", "position": "sincos", "registers": 3, "layer_scale": 0.5},
         {"registers": 2, "position": "rope", "channels": 1, "patch_size": (4, 8)},
         {"image_size": (64,), "channels": 2},
         {"image_size": (64,), "position": "rope"},
@@ -182,12 +185,31 @@ MORE: dict[str, list[dict[str, Any]]] = {
     ],
     "SimpleViT": [{"image_size": (64,)}, {"image_size": (4, 16, 16), "patch_size": (2, 8, 8)}],
     "VisionMamba": [
-        {"pool": "cls-head", "position": "learned+rope+residual", "mixer": "v2+sum"},
-        {"pool": "cls-both", "position": "rope", "mixer": "v1", "layer_scale": 0.5},
-        {"pool": "mean", "mixer": "forward+paired+alpha", "depth": 6, "position": "none"},
-        {"pool": "cls-random", "mixer": "v1+paired+shared", "depth": 6, "norm": "layer"},
-        {"pool": "last", "mixer": "forward+bias", "channels": 1, "ssm": (5, 3, 3, 7)},
-        {"mixer": "v2+gate+paired+doubled", "depth": 6, "stride": 4, "position": "learned+rope"},
+        {"pool": "cls_head", "rope": "residual", "fusion": "sum"},
+        {
+            "pool": "cls_both",
+            "position": "none",
+            "rope": "branch",
+            "scan": "v1",
+            "layer_scale": 0.5,
+        },
+        {"pool": "mean", "scan": "forward", "pairs": "gate", "depth": 6, "position": "none"},
+        {"scan": "v1", "pairs": "sum", "share_pairs": True, "depth": 6, "norm": "layer"},
+        {
+            "pool": "last",
+            "scan": "forward",
+            "bias": True,
+            "channels": 1,
+            "d_state": 5,
+            "d_conv": 3,
+            "expand": 3,
+            "dt_rank": 7,
+        },
+        {"fusion": "gate", "pairs": "sum", "depth": 6, "stride": 4, "rope": "branch"},
+    ],
+    "OfficialVisionMamba": [
+        {"pool": "cls_random", "scan": "v1", "fusion": "sum", "flip": 0.5, "shuffle": 1.0},
+        {"pairs": True, "depth": 6, "rope": "branch", "flip": 1.0},
     ],
     "ViViT": [
         {"pool": "mean", "form": "joint", "channels": 1},
@@ -195,19 +217,26 @@ MORE: dict[str, list[dict[str, Any]]] = {
         {"form": "factorised-encoder", "depth": (1, 2), "pool": "mean", "patch_size": (1, 8, 4)},
         {"form": "factorised-attention", "pool": "mean", "drop_path": 0.1},
     ],
-    "DeiT": [{"pool": "cls", "position": "learned+antialias"}],
+    "DeiT": [{"pool": "cls", "antialias": True}],
     "CLIPViT": [{"pool": "mean", "activation": "gelu", "channels": 1, "patch_size": (4, 8)}],
     "SigLIPViT": [{"channels": 1, "patch_size": (4, 8), "image_size": (30, 43)}],
-    "BEiT": [{"pool": "cls", "position": "relative+shared", "channels": 1, "patch_size": (4, 8)}],
+    "BEiT": [{"pool": "cls", "shared_bias": True, "channels": 1, "patch_size": (4, 8)}],
     "CrossViT": [
         {"stem": "conv", "patch_size": (12, 16), "image_size": (48, 36), "drop_path": 0.1},
         {"scale": 0.7, "channels": 1},
     ],
     "XCiT": [{"norm_all": False, "patch_size": 4, "channels": 1, "drop_path": 0.1}],
-    "PVTv2": [{"linear": True, "channels": 1}],
+    "PVTv2": [{"linear_attention": True, "channels": 1}],
     "MaxViT": [{"window": 3, "channels": 1, "image_size": (35, 50), "stem_dim": 16}],
     "Twins": [{"window": 3, "channels": 1}],
-    "NaViT": [{"token_dropout": (0.1, 0.5), "channels": 1, "patch_size": (4, 8)}],
+    "NaViT": [
+        {
+            "token_dropout": 0.1,
+            "token_dropout_largest": 0.5,
+            "channels": 1,
+            "patch_size": (4, 8),
+        }
+    ],
     "DeepViT": [{"pool": "mean", "heads": 4, "channels": 1, "patch_size": (4, 8)}],
     "SmallViT": [{"pool": "mean", "channels": 1, "patch_size": (4, 8)}],
     "EfficientViT": [
@@ -226,17 +255,23 @@ CASES = [(name, more) for name in model_classes() for more in [{}, *MORE.get(nam
 IDS = ["-".join([name, *map(str, more.values())]) for name, more in CASES]
 
 
-def small(name: str, **more: Any) -> Backbone:
-    """A small model of class `name`, in eval mode: its first variant, shrunk."""
+def fresh(name: str, **more: Any) -> Backbone:
+    """A small model of class `name` with its initial values: its first variant, shrunk."""
     model = get_model_class(name)
-    variant = next(entry.variant for entry in variants().values() if entry.model is model)
+    entries = [entry for entry in variants().values() if entry.model is model]
+    keywords = entries[0].variant.keywords if entries else {}
     shrunk = {k: v for k, v in SHRINK.items() if k in inspect.signature(model.__init__).parameters}
     shrunk |= SMALL.get(name, {})
-    made = model(**{**variant.keywords, **shrunk, **more})
-    for name, parameter in made.named_parameters():
+    return model(**{**keywords, **shrunk, **more})
+
+
+def small(name: str, **more: Any) -> Backbone:
+    """A small model of class `name`, in eval mode, all of whose branches are in its output."""
+    instance = fresh(name, **more)
+    for name, parameter in instance.named_parameters():
         if name.endswith("norm.weight") and not parameter.any():
             nn.init.ones_(parameter)  # a branch that begins silent would hide what is in it
-    return settle(made).eval()
+    return settle(instance).eval()
 
 
 @torch.no_grad()
@@ -251,3 +286,21 @@ def settle(model: Backbone) -> Backbone:
     for norm in norms:
         norm.momentum = 0.1
     return model
+
+
+def images_for(model: Backbone, batch: int = 2) -> Tensor:
+    """Random images of the model's size, the same every time."""
+    torch.manual_seed(0)
+    return torch.randn(batch, model.channels, *model.image_size)
+
+
+@contextlib.contextmanager
+def count_calls(modules: Iterable[nn.Module]) -> Iterator[Counter[nn.Module]]:
+    """Counts the calls of modules, by forward hooks."""
+    calls: Counter[nn.Module] = Counter()
+    handles = [m.register_forward_hook(lambda m, *_: calls.update([m])) for m in modules]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -10,12 +10,24 @@ import pytest
 import torch
 from beartype import beartype
 from jaxtyping import Float, Int, jaxtyped
-from torch import Tensor
+from torch import Tensor, nn
 
 import vitrail
-from tests.models.small import CASES, IDS, ODD, RECTANGLES, REFUSED, SECOND, small
+from tests.models.small import (
+    CASES,
+    IDS,
+    ODD,
+    RECTANGLES,
+    REFUSED,
+    SECOND,
+    count_calls,
+    images_for,
+    small,
+)  # fmt: skip
 from vitrail.errors import ConfigError, DataError, TierError
+from vitrail.layers.position import PositionTable
 from vitrail.layers.recording import RecordedMixer
+from vitrail.layers.relative_position import RelativeBias
 from vitrail.models.base import Backbone, Features, PyramidBackbone, SequenceBackbone, undecayed
 from vitrail.models.registry import get_model_class, variants
 
@@ -23,9 +35,8 @@ every_model = pytest.mark.parametrize(("name", "more"), CASES, ids=IDS)
 every_class = pytest.mark.parametrize("name", sorted({name for name, _ in CASES}))
 
 
-def images_for(model: Backbone, batch: int = 2) -> Tensor:
-    torch.manual_seed(0)
-    return torch.randn(batch, model.channels, *model.image_size)
+PYRAMIDS = [case for case in CASES if issubclass(get_model_class(case[0]), PyramidBackbone)]
+PYRAMID_IDS = [i for i, case in zip(IDS, CASES, strict=True) if case in PYRAMIDS]
 
 
 @every_model
@@ -130,25 +141,23 @@ def test_export_without_drift_at_any_batch_size(name: str, more: dict[str, Any])
 @every_model
 def test_recorded_attention_rows_sum_to_one(name: str, more: dict[str, Any]) -> None:
     model = small(name, **more)
-    taps = [m for m in model.modules() if isinstance(m, RecordedMixer)]
-    if not taps:
-        pytest.skip("no attention in this model")
+    mixers = [m for m in model.modules() if isinstance(m, RecordedMixer)]
     images = images_for(model)
     plain = model(images)
     with vitrail.record(model) as maps:
-        looked = model(images)
-    assert torch.equal(plain, looked), "looking changed the output"
-    assert len(maps) == len(taps)
+        recorded = model(images)
+    assert torch.equal(plain, recorded), "recording changed the output"
+    assert len(maps) == len(mixers)
     for weights in maps.values():
         torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
 
 
 @pytest.mark.parametrize("variant", sorted(variants()))
 def test_parameters_are_as_published(variant: str) -> None:
-    model, (keywords, published, absent) = variants()[variant]
+    model, (keywords, published) = variants()[variant]
     with torch.device("meta"):
         count = sum(p.numel() for p in model(**keywords).parameters())
-    assert count == published - absent
+    assert count == published
 
 
 @every_model
@@ -159,20 +168,18 @@ def test_intermediates_are_what_encode_passes_through(name: str, more: dict[str,
     if isinstance(model, SequenceBackbone | PyramidBackbone):
         torch.testing.assert_close(model.norm(last.patches), model.features(images).patches)
     assert not torch.equal(first.patches, last.patches)
-    end = model.depth - 1
+    end = len(model.blocks) - 1
     with pytest.raises(
         ConfigError, match=f"layer 7 is not in this model: it has blocks 0 to {end}"
     ):
         model.intermediates(images, [7])
 
 
-@every_model
+@pytest.mark.parametrize(("name", "more"), PYRAMIDS, ids=PYRAMID_IDS)
 def test_a_pyramid_gives_its_stages_at_its_strides(name: str, more: dict[str, Any]) -> None:
     model = small(name, **more)
-    if not isinstance(model, PyramidBackbone):
-        pytest.skip("no pyramid")
-    stages = model.intermediates(images_for(model), range(model.depth))
-    assert len(model.strides) == model.depth
+    stages = model.intermediates(images_for(model), range(len(model.blocks)))
+    assert len(model.strides) == len(model.blocks)
     # patches that overlap lose their overlap at the far edges
     overlap = model.config["patch_size"] - model.config["stride"] if "stride" in model.config else 0
     for stage, stride in zip(stages, model.strides, strict=True):
@@ -181,18 +188,26 @@ def test_a_pyramid_gives_its_stages_at_its_strides(name: str, more: dict[str, An
 
 
 @every_model
-def test_gradient_checkpointing_changes_nothing(name: str, more: dict[str, Any]) -> None:
+def test_gradient_checkpointing_recomputes_and_changes_nothing(
+    name: str, more: dict[str, Any]
+) -> None:
     model = small(name, **more).train()
     images = images_for(model)
-    gradients = []
-    for model.gradient_checkpointing in (False, True):
+    leaves = [m for m in model.blocks.modules() if not list(m.children())]
+    gradients, counts = [], []
+    for enable in (False, True):
+        model.set_gradient_checkpointing(enable)
         model.zero_grad()
         torch.manual_seed(0)  # for what a model draws in training
         random.seed(0)
-        model(images).square().sum().backward()
+        with count_calls(leaves) as calls:
+            model(images).square().sum().backward()
         gradients.append([p.grad.clone() for p in model.parameters()])
+        counts.append(calls)
     for plain, again in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, again)
+    # A block's last modules need not run again: their outputs are not needed in the backward pass.
+    assert sum(counts[1].values()) > 1.5 * sum(counts[0].values()), "nothing is computed again"
 
 
 @every_model
@@ -210,19 +225,44 @@ def test_reset_head_gives_new_classes(name: str, more: dict[str, Any]) -> None:
 @every_model
 def test_layers_for_decay_and_freezing(name: str, more: dict[str, Any]) -> None:
     model = small(name, **more)
-    layers = {n: model.layer_of(n) for n, _ in model.named_parameters()}
+    layers, names = model.layer_ids(), [n for n, _ in model.named_parameters()]
+    assert list(layers) == names
     assert set(layers.values()) == set(range(model.depth + 2))
     assert {layer for n, layer in layers.items() if n.startswith("head.")} == {model.depth + 1}
-    no_decay = undecayed(model)
-    alone = {"position", "registers", "A_log", "D", "conv_bias", "dt_bias", "bias_table"}
-    for n, p in model.named_parameters():
-        last = n.rpartition(".")[2]
-        assert (n in no_decay) == (p.ndim < 2 or last.endswith("_token") or last in alone), n
     model.freeze()
     assert {n.split(".")[0] for n, p in model.named_parameters() if p.requires_grad} == {"head"}
     model.freeze(2)
     learning = {layers[n] for n, p in model.named_parameters() if p.requires_grad}
     assert learning == set(range(2, model.depth + 2))
+    with pytest.raises(ConfigError, match="layers=99 is not within 0 to"):
+        model.freeze(99)
+
+
+@pytest.mark.parametrize(("name", "more"), PYRAMIDS, ids=PYRAMID_IDS)
+def test_a_pyramid_has_a_layer_per_block(name: str, more: dict[str, Any]) -> None:
+    """Numbered through all stages; a downsampling counts with the block before it, as SimMIM's."""
+    model, layers, number = small(name, **more), {}, 0
+    for stage in model.blocks:
+        layers |= {id(p): number for p in stage.downsample.parameters()}
+        for block in stage.blocks:
+            number += 1
+            layers |= {id(p): number for p in block.parameters()}
+    assert number == model.depth
+    for parameter_name, parameter in model.named_parameters():
+        if id(parameter) in layers:
+            assert model.layer_ids()[parameter_name] == layers[id(parameter)], parameter_name
+
+
+@every_model
+def test_weight_decay_spares_vectors_tokens_and_positions(name: str, more: dict[str, Any]) -> None:
+    model = small(name, **more)
+    spared, modules = undecayed(model), dict(model.named_modules())
+    for parameter_name, parameter in model.named_parameters():
+        owner = modules[parameter_name.rpartition(".")[0]]
+        if parameter.ndim < 2 or isinstance(owner, PositionTable | RelativeBias):
+            assert parameter_name in spared
+        elif isinstance(owner, nn.Linear):
+            assert parameter_name not in spared
 
 
 @every_model
@@ -247,21 +287,21 @@ def test_patches_may_be_dropped_as_the_tier_says(name: str, more: dict[str, Any]
     count = features.patches.shape[1]
     if isinstance(model, SequenceBackbone):
         everything = torch.arange(count).expand(2, -1)
-        whole, taken = model.encode(features), model.encode(features.take(everything))
-        torch.testing.assert_close(whole.patches, taken.patches)
-        kept = torch.stack([torch.randperm(count)[:4].sort().values for _ in range(2)])
-        assert model.encode(features.take(kept)).patches.shape[1] == 4
-        # A patch that was dropped leaves no trace; its neighbours keep their own places.
-        poisoned = features.patches.scatter(1, _others(kept, count, features), torch.nan)
-        fewer = model.encode(features._replace(patches=poisoned).take(kept))
-        torch.testing.assert_close(fewer.patches, model.encode(features.take(kept)).patches)
+        whole, same = model.encode(features), model.encode(features.take(everything))
+        torch.testing.assert_close(whole.patches, same.patches)
+        visible = torch.stack([torch.randperm(count)[:4].sort().values for _ in range(2)])
+        assert model.encode(features.take(visible)).patches.shape[1] == 4
+        # A patch that was dropped leaves no trace; the others keep their own positions.
+        poisoned = features.patches.scatter(1, _others(visible, count, features), torch.nan)
+        fewer = model.encode(features._replace(patches=poisoned).take(visible))
+        torch.testing.assert_close(fewer.patches, model.encode(features.take(visible)).patches)
     else:
         with pytest.raises(TierError, match="needs every patch of the grid"):
             model.encode(features.take(torch.zeros(2, 1, dtype=torch.long)))
 
 
-def _others(kept: Int[Tensor, "b k"], count: int, features: Features) -> Int[Tensor, "b m d"]:
-    others = [sorted(set(range(count)) - set(row.tolist())) for row in kept]
+def _others(visible: Int[Tensor, "b k"], count: int, features: Features) -> Int[Tensor, "b m d"]:
+    others = [sorted(set(range(count)) - set(row.tolist())) for row in visible]
     return torch.tensor(others)[..., None].expand(-1, -1, features.patches.shape[2])
 
 

@@ -124,7 +124,8 @@ def patchify(images: Tensor, patch: tuple[int, ...]) -> Tensor:
     x = images.reshape(*images.shape[:2], *split)
     cells = [2 + 2 * i for i in range(dims)]
     pixels = [3 + 2 * i for i in range(dims)]
-    return x.permute(0, *cells, 1, *pixels).reshape(x.shape[0], math.prod(grid), -1)
+    width = images.shape[1] * math.prod(patch)
+    return x.permute(0, *cells, 1, *pixels).reshape(x.shape[0], math.prod(grid), width)
 
 
 def unpatchify(patches: Tensor, patch: tuple[int, ...], grid: tuple[int, ...]) -> Tensor:
