@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from tools import evidence
 from vitrail.cli.main import build_app
-from vitrail.models.catalog import catalogue, count_multiply_adds, multiply_adds, paper_of
-from vitrail.models.registry import variants
-from vitrail.models.swin import Swin
+from vitrail.lens.shapes import count_multiply_adds, shapes
+from vitrail.methods.registry import get_method, list_methods
+from vitrail.models.catalog import model_infos, multiply_adds
+from vitrail.models.registry import create_model, model_classes, variants
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -28,14 +30,34 @@ def build() -> Any:
 
 
 def test_every_variant_is_in_it_once() -> None:
-    names = [name for entry in catalogue() for name in entry.variants]
+    names = [name for info in model_infos() for name in info.variants]
     assert sorted(names) == sorted(variants())
-    assert paper_of(Swin).year == 2021
+
+
+def test_every_model_and_method_states_its_own_paper() -> None:
+    """Inherited ones would be another's: each class has the attribute itself."""
+    for owner in (*model_classes().values(), *map(get_method, list_methods())):
+        paper = vars(owner)["paper"]
+        assert paper.url.startswith("https://arxiv.org/abs/"), owner
+        # The first version's year is that of the number of arXiv, or of the year before.
+        year = 2000 + int(paper.url.rpartition("/")[2][:2])
+        assert paper.year == year, owner
+        assert paper.title and paper.authors
+    assert str(model_classes()["Swin"].paper) == "Liu et al. 2021"
 
 
 @pytest.mark.parametrize("variant", sorted(variants()))
-def test_multiply_adds_are_counted_as_written(variant: str) -> None:
-    assert multiply_adds()[variant] == count_multiply_adds(variant), "run `make docs`"
+def test_multiply_adds_are_counted_as_written_and_rows_add_up(variant: str) -> None:
+    with torch.device("meta"):
+        model = create_model(variant)
+    *rows, total = shapes(model)
+    assert total.parameters == sum(row.parameters for row in rows)
+    assert total.multiply_adds == sum(row.multiply_adds for row in rows)
+    assert multiply_adds()[variant] == total.multiply_adds, "run `make docs`"
+
+
+def test_multiply_adds_of_a_variant() -> None:
+    assert count_multiply_adds("deit_tiny_distilled_patch16_224") / 1e9 == pytest.approx(1.26, 0.01)
 
 
 def test_multiply_adds_are_about_as_published() -> None:
@@ -62,7 +84,7 @@ def test_the_pages_are_up_to_date() -> None:
 
 
 def test_the_command_line_lists_it() -> None:
-    told = CliRunner().invoke(build_app(), ["models", "swin_tiny*"]).output
-    assert "Swin  2021, https://arxiv.org/abs/2103.14030, pyramid" in told
-    assert "28.3 M" in told
-    assert "4.49 G" in told
+    output = CliRunner().invoke(build_app(), ["models", "swin_tiny*"]).output
+    assert "Swin  2021, https://arxiv.org/abs/2103.14030, pyramid, weights: timm" in output
+    assert "28.3 M" in output
+    assert "4.49 G" in output

@@ -45,7 +45,7 @@ def attention_grid(images: Tensor, trace: AttentionTrace) -> np.ndarray:
 
     Example:
         >>> from vitrail.lens.record import trace_attention
-        >>> model = vitrail.ViT(image_size=8, patch_size=4, dim=8, depth=1, heads=2, num_classes=2)
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8)
         >>> images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
         >>> attention_grid(images, trace_attention(model, images.float())).shape
         (228, 228, 3)

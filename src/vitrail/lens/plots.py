@@ -71,7 +71,7 @@ def panels(
 
     Example:
         >>> from vitrail.lens.record import observe
-        >>> model = vitrail.ViT(image_size=8, patch_size=4, dim=8, depth=1, heads=2, num_classes=2)
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8)
         >>> image = torch.zeros(3, 8, 8, dtype=torch.uint8)
         >>> rows = panels(image, observe(model, image[None].float()))
         >>> [panel.caption for panel in rows[1]]
@@ -178,7 +178,7 @@ def attention_figure(
 
     Example:
         >>> from vitrail.lens.record import observe
-        >>> model = vitrail.ViT(image_size=8, patch_size=4, dim=8, depth=1, heads=2, num_classes=2)
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8)
         >>> image = torch.zeros(3, 8, 8, dtype=torch.uint8)
         >>> len(attention_figure(image, observe(model, image[None].float())).axes)
         6

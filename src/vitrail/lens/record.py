@@ -35,7 +35,7 @@ def recorded_mixers(model: nn.Module) -> dict[LayerKey, RecordedMixer]:
         TierError: there are none.
 
     Example:
-        >>> model = vitrail.ViT(image_size=8, patch_size=4, dim=8, depth=2, heads=2, num_classes=2)
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=2, heads=2, mlp_dim=8)
         >>> list(recorded_mixers(model))
         [0, 1]
     """
@@ -102,7 +102,7 @@ def recording(
         ConfigError: a layer does not exist.
 
     Example:
-        >>> model = vitrail.ViT(image_size=8, patch_size=4, dim=8, depth=2, heads=2, num_classes=2)
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=2, heads=2, mlp_dim=8)
         >>> shapes = {}
         >>> with recording(model, lambda key, weights: shapes.update({key: tuple(weights.shape)})):
         ...     logits = model(torch.zeros(1, 3, 8, 8))
@@ -148,7 +148,7 @@ def record(
         ConfigError: a layer or a head does not exist.
 
     Example:
-        >>> model = vitrail.ViT(image_size=8, patch_size=4, dim=8, depth=2, heads=2, num_classes=2)
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=2, heads=2, mlp_dim=8)
         >>> with record(model, heads=[0]) as maps:
         ...     logits = model(torch.zeros(1, 3, 8, 8))
         >>> maps[1].shape
@@ -178,7 +178,7 @@ class AttentionTrace:
         logits: what the model returns, (B, classes).
 
     Example:
-        >>> model = vitrail.ViT(image_size=8, patch_size=4, dim=8, depth=2, heads=2, num_classes=2)
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=2, heads=2, mlp_dim=8)
         >>> trace = trace_attention(model, torch.zeros(1, 3, 8, 8))
         >>> trace.attention[0].shape, trace.rollout.shape
         (torch.Size([1, 2, 2, 2]), torch.Size([1, 2, 2]))
@@ -215,7 +215,7 @@ def trace_attention(model: Backbone, images: Tensor) -> AttentionTrace:
             grid, or to some of the tokens only.
 
     Example:
-        >>> model = vitrail.ViT(image_size=8, patch_size=4, dim=8, depth=2, heads=2, num_classes=2)
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=2, heads=2, mlp_dim=8)
         >>> trace_attention(model, torch.zeros(1, 3, 8, 8)).depth
         2
     """
@@ -269,7 +269,7 @@ def observe(model: Backbone, images: Tensor) -> AttentionTrace | list[Features]:
         each stage of a pyramid, or after four blocks spread evenly.
 
     Example:
-        >>> model = vitrail.ViT(image_size=8, patch_size=4, dim=8, depth=2, heads=2, num_classes=2)
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=2, heads=2, mlp_dim=8)
         >>> type(observe(model, torch.zeros(1, 3, 8, 8))).__name__
         'AttentionTrace'
     """

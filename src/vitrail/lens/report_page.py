@@ -113,7 +113,7 @@ def attention_section(
         ConfigError: a layer or a head does not exist.
 
     Example:
-        >>> model = vitrail.ViT(image_size=8, patch_size=4, dim=8, depth=1, heads=2, num_classes=2)
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8)
         >>> image = torch.zeros(3, 8, 8, dtype=torch.uint8)
         >>> attention_section(model, image, "Cat", [0])[:12]
         '<h2>Cat</h2>'

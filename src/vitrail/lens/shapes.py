@@ -73,12 +73,13 @@ def shapes(model: Backbone, image_size: tuple[int, ...] | None = None) -> list[S
         One row per stage in the order of the forward pass, and the total last.
 
     Example:
-        >>> model = vitrail.ViT(image_size=8, patch_size=4, dim=8, depth=1, heads=2, num_classes=3)
+        >>> model = vitrail.ViT(8, 4, num_classes=3, dim=8, depth=1, heads=2, mlp_dim=8)
         >>> [(row.name, row.parameters) for row in shapes(model)][-2:]
-        [('head', 27), ('total', 1363)]
+        [('head', 27), ('total', 947)]
     """
     with torch.device("meta"):
         twin = type(model)(**model.config).eval().requires_grad_(False)
+    twin.to("meta")  # index buffers are built on the CPU wherever the parameters are
     image = torch.empty(1, model.channels, *(image_size or model.image_size), device="meta")
     kind = "stage" if isinstance(model, PyramidBackbone) else "block"
     blocks = {f"{kind} {i}": block for i, block in enumerate(twin.blocks)}

@@ -1,8 +1,8 @@
 """A report holds everything there is to see of a run, and says what is missing."""
 
-import html.parser
 import json
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ import vitrail
 from tests.models.small import small
 from vitrail.errors import ConfigError
 from vitrail.lens import html
-from vitrail.lens.report import example_sections, look_section, write_report
+from vitrail.lens.report_data import class_results
+from vitrail.lens.report_page import attention_section, example_sections, write_report
 from vitrail.lens.theme import DARK, LIGHT
 from vitrail.preprocess import Preprocess
+from vitrail.run_folder import RunFolder
 
 METRICS = [
     {"step": 1, "epoch": 0.5, "split": "train", "loss": 1.0, "lr": 0.1},
@@ -55,7 +57,7 @@ def change(folder: Path, **values: Any) -> Path:
     return folder
 
 
-class Balanced(html.parser.HTMLParser):
+class Balanced(HTMLParser):
     """Fails on tags that do not match."""
 
     def __init__(self, page: str) -> None:
@@ -75,14 +77,15 @@ class Balanced(html.parser.HTMLParser):
 def test_a_report_holds_everything(tmp_path: Path) -> None:
     page = write_report(finished_run(tmp_path)).read_text()
     for words in (
-        "ViT trained on the folder pets", "75.00 %", "accuracy on folder test", "1.0 min",
-        "weights of the last step", "cat/1.jpg", "taken for dog, 90%", "vitrail train folder:pets",
-        "a test", "dog (3)", "layer 2, head 1", "rollout, all layers", "recognised (90%)",
+        "ViT trained on folder pets", "75.00 %", "accuracy on folder test", "1.0 min",
+        "evaluated and saved: last step", "cat/1.jpg", "taken for dog, 90%",
+        "vitrail train folder:pets",
+        "a test", "dog (3)", "layer 2, head 1", "rollout, all layers", "recognized (90%)",
         "source: &#x27;folder:/photos/pets&#x27;", "the file is empty", "torch 2.",
     ):  # fmt: skip
         assert words in page, words
     assert "missing" not in page
-    assert html.count("<svg") == 3
+    assert page.count("<svg") == 3
     assert "&lt;b&gt;cat&lt;/b&gt;" in page, "labels must be escaped"
     assert "<b>cat</b>" not in page
     Balanced(page)
@@ -131,8 +134,8 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path: Path) -> None:
         '{"step": 1, "epoch": 0.5, "split": "train", "loss": 1.0, "lr": 0.1}\n{"step": 2, "ep'
     )
     page = write_report(tmp_path).read_text()
-    assert "no model yet: let it finish, with --resume; no evaluation" in page
-    assert html.count("<svg") == 2
+    assert "no model yet: continue the run with --resume; no evaluation" in page
+    assert page.count("<svg") == 2
     Balanced(page)
 
 
@@ -143,7 +146,7 @@ def test_an_early_run_shows_its_last_validation(tmp_path: Path) -> None:
     page = write_report(tmp_path).read_text()
     assert "validation accuracy at step 2" in page
     assert "missing: no evaluation." in page
-    assert example_sections(tmp_path) == []
+    assert example_sections(RunFolder(tmp_path)) == []
 
 
 def test_a_stream_keeps_no_images_and_the_report_says_so(tmp_path: Path) -> None:
@@ -151,10 +154,10 @@ def test_a_stream_keeps_no_images_and_the_report_says_so(tmp_path: Path) -> None
     (tmp_path / "evaluation.safetensors").unlink()
     page = write_report(tmp_path).read_text()
     assert "no images of the evaluation" in page
-    assert "What is taken for what" in page
+    assert "Confusion matrix" in page
 
 
-def test_a_damaged_model_is_told_and_the_rest_shown(tmp_path: Path) -> None:
+def test_a_damaged_model_is_reported_and_the_rest_drawn(tmp_path: Path) -> None:
     (finished_run(tmp_path) / "model" / "model.safetensors").write_bytes(b"no")
     page = write_report(tmp_path).read_text()
     assert "Parts of this run are missing" in page
@@ -172,18 +175,49 @@ def test_a_model_is_never_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     Path("run").mkdir()
     Path("run/run.yaml").write_text(SETTINGS)
-    monkeypatch.setattr("vitrail.lens.report.load", lambda _: pytest.fail("reached out"))
+    monkeypatch.setattr(
+        "vitrail.lens.report_data.load", lambda _folder: pytest.fail("the Hub was asked")
+    )
     assert "no model yet" in write_report("run").read_text()
 
 
-def test_a_model_that_does_not_say_how_images_are_prepared(tmp_path: Path) -> None:
-    finished_run(tmp_path)
+def test_a_section_needs_no_run() -> None:
     model = small("ViT", num_classes=2)
-    vitrail.save(model, tmp_path / "model")
+    section = attention_section(model, torch.zeros(3, 32, 32, dtype=torch.uint8), "a <cat>", (-1,))
+    assert section.startswith("<h2>a &lt;cat&gt;</h2>")
+    assert section.count("<img") == 4 + 2
+    Balanced(section)
+
+
+def test_classes_are_sorted_by_accuracy_and_those_without_images_come_last() -> None:
+    confusion = [[9, 1, 0], [0, 0, 0], [1, 3, 6]]
+    results = class_results(["cat", "dog", "owl"], confusion)
+    assert [r.label for r in results] == ["owl", "cat", "dog"]
+    assert [r.accuracy for r in results] == [0.6, 0.9, 0.0]
+    assert [(r.confused_with, r.times) for r in results] == [("dog", 3), ("dog", 1), ("", 0)]
+    assert [r.count for r in results] == [10, 10, 0]
+
+
+def test_a_run_evaluated_by_its_features_says_so(tmp_path: Path) -> None:
+    change(finished_run(tmp_path), evaluated_by="20-nearest neighbors", method_loss=1.5)
     page = write_report(tmp_path).read_text()
-    assert "this model does not say how images are prepared" in page
-    with pytest.raises(ConfigError, match="it has no preprocess"):
-        look_section(model, torch.zeros(3, 32, 32, dtype=torch.uint8), "x", (-1,))
+    assert "Accuracy is that of 20-nearest neighbors on its features" in page
+    assert "<span>loss</span>" not in page
+
+
+def test_images_of_the_training_are_shown_first_and_last(tmp_path: Path) -> None:
+    from PIL import Image
+
+    run = RunFolder(finished_run(tmp_path))
+    for step in (10, 20, 30):
+        file = run.logged_image("reconstruction", step)
+        file.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (40, 40), (step, 0, 0)).save(file)
+    page = write_report(run).read_text()
+    assert "<h2>Reconstruction</h2>" in page
+    assert "Step 10" in page
+    assert "Step 30" in page
+    assert "Step 20" not in page
 
 
 def test_many_classes_with_any_names(tmp_path: Path) -> None:
@@ -196,7 +230,7 @@ def test_many_classes_with_any_names(tmp_path: Path) -> None:
         confusion[2] = [0] * count
         page = write_report(change(run, confusion=confusion)).read_text()
         assert "猫" in page
-        assert html.count("no images</td>") == 1 if count <= 40 else "no images</td>" not in page
+        assert page.count("no images</td>") == 1 if count <= 40 else "no images</td>" not in page
         assert ('<table class="matrix"' in page) == (count <= 60)
         assert ("and 30 easier ones" in page) == (count == 70)
         assert (">2</td>" in page) == numbers
@@ -217,15 +251,15 @@ def test_small_pictures_keep_their_pixels() -> None:
 
     from PIL import Image
 
-    for side, kept in ((28, True), (600, False)):
+    for side, small_image in ((28, True), (600, False)):
         pixels = torch.randint(0, 256, (side, side, 3), dtype=torch.uint8).numpy()
-        drawn = html.picture(pixels, 'a "quoted" name')
-        assert "a &quot;quoted&quot; name" in drawn
-        assert ('class="small"' in drawn) == kept
-        data = base64.b64decode(drawn.partition("base64,")[2].rstrip('">'))
+        tag = html.image_tag(pixels, 'a "quoted" name')
+        assert "a &quot;quoted&quot; name" in tag
+        assert ('class="small"' in tag) == small_image
+        data = base64.b64decode(tag.partition("base64,")[2].rstrip('">'))
         image = Image.open(io.BytesIO(data))
-        assert image.size == ((28, 28) if kept else (448, 448))
-        if kept:
+        assert image.size == ((28, 28) if small_image else (448, 448))
+        if small_image:
             assert (
                 torch.tensor(list(image.convert("RGB").tobytes())).numpy() == pixels.ravel()
             ).all()

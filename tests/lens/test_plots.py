@@ -9,13 +9,14 @@ import torch
 
 from tests.models.small import small
 from vitrail.errors import ConfigError, TierError
-from vitrail.lens import plots
-from vitrail.lens.record import AttentionTrace
+from vitrail.lens import pictures, plots
+from vitrail.lens.curves import training_curves
+from vitrail.lens.record import AttentionTrace, observe, trace_attention
 
 
-def look_at(name: str, channels: int = 3) -> tuple[torch.Tensor, AttentionTrace]:
+def traced(name: str, channels: int = 3) -> tuple[torch.Tensor, AttentionTrace]:
     image = torch.randint(0, 256, (channels, 32, 32), dtype=torch.uint8)
-    return image, AttentionTrace(small(name, channels=channels), image[None].float() / 255)
+    return image, trace_attention(small(name, channels=channels), image[None].float() / 255)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
@@ -23,9 +24,9 @@ def test_a_look_is_drawn_for_every_model(channels: int, tmp_path: Path) -> None:
     heads = {"VisionMamba": "scan from the end"}
     for name in ("ViT", "SimpleViT", "DeiT", "VisionMamba"):
         head = heads.get(name, "head 1")
-        image, look = look_at(name, channels)
-        figure = plots.look_figure(
-            image, look, layers=[0, 2], heads=[1], title="costs_$5 and $6.jpg", origin="nowhere"
+        image, trace = traced(name, channels)
+        figure = plots.attention_figure(
+            image, trace, layers=[0, 2], heads=[1], title="costs_$5 and $6.jpg", origin="nowhere"
         )
         titles = [axis.get_title(loc="left") for axis in figure.axes]
         assert titles == [
@@ -39,9 +40,9 @@ def test_a_look_is_drawn_for_every_model(channels: int, tmp_path: Path) -> None:
 
 
 def test_pictures_of_a_figure_do_not_overlap() -> None:
-    image, look = look_at("ViT")
-    look.attention = [maps.repeat(1, 8, 1, 1) for maps in look.attention]  # 16 heads
-    figure = plots.look_figure(image[:, :16], look, layers=[0, 1], title="t", origin="o")
+    image, trace = traced("ViT")
+    trace.attention = [maps.repeat(1, 8, 1, 1) for maps in trace.attention]  # 16 heads
+    figure = plots.attention_figure(image[:, :16], trace, layers=[0, 1], title="t", origin="o")
     boxes = [axis.get_position() for axis in figure.axes]
     assert len(boxes) == 4 + 2 * 16
     assert len({round(box.y0, 4) for box in boxes[4:]}) == 4, "16 heads stand in two rows of 8"
@@ -53,21 +54,21 @@ def test_pictures_of_a_figure_do_not_overlap() -> None:
 
 
 def test_unknown_heads_and_layers_are_named() -> None:
-    image, look = look_at("ViT")
-    with pytest.raises(ConfigError, match="head 2 is not there: there are 0 to 1"):
-        plots.panels(image, look, heads=[2])
-    with pytest.raises(ConfigError, match="attention layer 3 is not there"):
-        plots.panels(image, look, layers=[3])
-    look.features = look.features._replace(grid=(1, 4, 4))
+    image, trace = traced("ViT")
+    with pytest.raises(ConfigError, match="head 2 does not exist: there are 0 to 1"):
+        plots.panels(image, trace, heads=[2])
+    with pytest.raises(ConfigError, match="attention layer 3 does not exist"):
+        plots.panels(image, trace, layers=[3])
+    trace.features = trace.features._replace(grid=(1, 4, 4))
     with pytest.raises(TierError, match=r"patches is \(1, 4, 4\)"):
-        plots.panels(image, look)
+        plots.panels(image, trace)
 
 
 def test_heat_glows_where_the_weight_is() -> None:
     image = torch.full((3, 64, 32), 128, dtype=torch.uint8)
     weights = torch.full((4, 2), 0.01)
     weights[2, 1] = 1.0
-    drawn = plots.heat(image, weights)
+    drawn = pictures.heat_map(image, weights)
     assert drawn.shape == (64, 32, 3)
     assert drawn.min() >= 0
     assert drawn.max() <= 1
@@ -76,10 +77,10 @@ def test_heat_glows_where_the_weight_is() -> None:
 
 def test_few_patches_are_drawn_one_by_one_and_many_smoothly() -> None:
     image = torch.full((1, 96, 96), 128, dtype=torch.uint8)
-    coarse = plots.heat(image, torch.rand(4, 4))
+    coarse = pictures.heat_map(image, torch.rand(4, 4))
     assert np.ptp(coarse[25:48, 25:48], axis=(0, 1)).max() < 1e-6, "one colour a patch"
     assert coarse[24, 30].sum() < 0.8 * coarse[25, 30].sum(), "patches are outlined"
-    fine = plots.heat(torch.full((1, 320, 320), 128, dtype=torch.uint8), torch.rand(16, 16))
+    fine = pictures.heat_map(torch.full((1, 320, 320), 128, dtype=torch.uint8), torch.rand(16, 16))
     steps = np.abs(np.diff(fine, axis=0)).max()
     assert steps < 0.3 * np.ptp(fine), "no edges between patches"
 
@@ -87,26 +88,27 @@ def test_few_patches_are_drawn_one_by_one_and_many_smoothly() -> None:
 def test_one_outlier_does_not_hide_the_rest() -> None:
     weights = torch.linspace(0, 1, 400).reshape(20, 20)
     weights[0, 0] = 1000.0
-    drawn = plots.heat(torch.zeros(3, 80, 80, dtype=torch.uint8), weights)
+    drawn = pictures.heat_map(torch.zeros(3, 80, 80, dtype=torch.uint8), weights)
     assert drawn[78, 40].sum() > 10 * drawn[20, 40].sum() > 0
 
 
 def test_a_uniform_map_is_drawn_dark() -> None:
-    drawn = plots.heat(torch.full((3, 32, 32), 128, dtype=torch.uint8), torch.full((4, 4), 0.0625))
+    image = torch.full((3, 32, 32), 128, dtype=torch.uint8)
+    drawn = pictures.heat_map(image, torch.full((4, 4), 0.0625))
     assert np.ptp(drawn[1:8, 1:8]) == 0
     assert drawn.max() < 0.3
 
 
 def test_small_images_are_enlarged_by_whole_pixels() -> None:
     image = torch.randint(0, 256, (1, 28, 28), dtype=torch.uint8)
-    large = plots.enlarge(image)
+    large = pictures.enlarge(image)
     assert large.shape == (1, 224, 224)
     assert torch.equal(large[:, ::8, ::8], image)
-    assert plots.enlarge(large) is large
+    assert pictures.enlarge(large) is large
 
 
 def test_heads_stand_in_even_rows() -> None:
-    assert [plots.columns(n, 4) for n in (1, 3, 6, 8, 12, 16, 20)] == [4, 4, 6, 8, 6, 8, 7]
+    assert [plots.columns_per_row(n, 4) for n in (1, 3, 6, 8, 12, 16, 20)] == [4, 4, 6, 8, 6, 8, 7]
 
 
 def lines(count: int) -> list[dict[str, float | str]]:
@@ -117,22 +119,36 @@ def lines(count: int) -> list[dict[str, float | str]]:
 
 
 def test_curves_draw_what_there_is() -> None:
-    held = {"split": "val", "epoch": 1.0, "loss": 0.5, "top1": 0.75}
-    loss, accuracy, rate = plots.curves([*lines(10), held])
+    validation = {"split": "val", "epoch": 1.0, "loss": 0.5, "top1": 0.75}
+    loss, accuracy, rate = training_curves([*lines(10), validation])
     assert [a.get_title(loc="left") for f in (loss, accuracy, rate) for a in f.axes] == [
         "loss", "accuracy, %", "learning rate",
     ]  # fmt: skip
     assert [t.get_text() for t in loss.axes[0].texts] == ["0.500"]
     assert [t.get_text() for t in accuracy.axes[0].texts] == ["75.0"]
     assert rate.axes[0].get_lines()[0].get_ydata()[-1] == pytest.approx(0.009)
-    assert len(plots.curves(lines(1))) == 2
-    assert plots.curves([]) == []
+    assert len(training_curves(lines(1))) == 2
+    assert training_curves([]) == []
 
 
-def test_a_noisy_curve_gets_a_running_mean_and_nan_no_place() -> None:
+def test_a_noisy_curve_gets_a_running_mean_and_nan_is_left_out() -> None:
     broken = {"split": "train", "epoch": 99.0, "loss": math.nan, "lr": 0.1}
-    loss, _ = plots.curves([*lines(100), broken])
+    loss, _ = training_curves([*lines(100), broken])
     raw, mean = loss.axes[0].get_lines()
     assert len(raw.get_xdata()) == len(mean.get_xdata()) == 100
     assert np.ptp(raw.get_ydata()) == 2
     assert np.ptp(mean.get_ydata()[10:]) < 0.5
+
+
+def test_a_trace_in_half_precision_is_drawn(tmp_path: Path) -> None:
+    images = torch.rand(2, 3, 32, 32).bfloat16()
+    trace = trace_attention(small("ViT").bfloat16(), images)
+    figure = plots.attention_figure(torch.zeros(3, 32, 32, dtype=torch.uint8), trace)
+    figure.savefig(tmp_path / "x.png", dpi=20)
+
+
+def test_stages_are_drawn_where_there_are_no_attention_maps() -> None:
+    stages = observe(small("Swin"), torch.rand(2, 3, 32, 32))
+    rows = plots.panels(torch.zeros(3, 32, 32, dtype=torch.uint8), stages, index=1)
+    captions = ["image", *(f"stage {i}, {n} × {n} (PCA)" for i, n in ((1, 16), (2, 8), (3, 4)))]
+    assert [panel.caption for panel in rows[0]] == captions
