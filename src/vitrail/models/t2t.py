@@ -4,22 +4,20 @@
     image (B, C, H, W)
       └ soft split, 7 × 7 pixels every 4 ─ (B, H/4 · W/4, 49 C) ─ TokenTransformer ─ (…, T)
           └ soft split, 3 × 3 tokens every 2 ─ (B, H/8 · W/8, 9 T) ─ TokenTransformer ─ (…, T)
-              └ soft split, 3 × 3 every 2, projected ─ (B, H/16 · W/16, D) + fixed sines
-                  └ [class token, patches] ─ depth × Block(Attention, Mlp)
+              └ soft split, 3 × 3 every 2, projected ─ (B, H/16 · W/16, D)
+                  └ [class token, patches] + fixed sines ─ depth × Block(Attention, Mlp)
                       └ norm ─ class token (B, D) ─ head ─ (B, classes)
 
-Differs from ViT: tokens are joined to longer ones three times, with overlap, and see each other in
-between, so edges and lines have been found before the backbone begins, which is deep and narrow.
-Positions are fixed, and so is the class token's, which is folded into it (see `vit.py`). Queries,
-keys and values have no bias. The last soft split and projection are one convolution.
+T2T-ViT differs from ViT in its embedding: overlapping windows of tokens are joined to longer tokens
+three times, with attention in between. The backbone after it is deep and narrow. Positions are
+fixed sines, and queries, keys and values have no bias. The last soft split and its projection are
+one convolution here.
 
-The token transformers have full attention ("T2T-ViT_t"; the paper's smaller variants have a
-Performer's). They scale logits by the width of what they are given, as the authors do.
-vit-pytorch's keep the width of the soft split, 1323 channels where the paper has 64, and its
-positions are learned.
+The token transformers have full attention ("T2T-ViT_t"; the smaller variants of the paper have a
+Performer's). They scale logits by the width of their input, as in the authors' code. vit-pytorch's
+keep the width of the soft split, 1323 channels where the paper has 64, and learn positions.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -29,12 +27,27 @@ from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images
 from vitrail.layers.position import sequence_positions
+from vitrail.layers.tokens import Token
 from vitrail.models.base import Features, SequenceBackbone, Variant
 from vitrail.models.paper import Paper
+from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 
 class TokenTransformer(nn.Module):
-    """A block of one head that narrows: values, not tokens, pass by the attention."""
+    """A transformer block with one head that changes the width of the tokens.
+
+    The residual connection around the attention adds the values, not the input.
+
+    Args:
+        dim_in: width of the input tokens.
+        dim: width of the output tokens.
+        dropout: dropout rate of attention weights, projection and MLP.
+        norm_eps: epsilon of the LayerNorms.
+
+    Example:
+        >>> TokenTransformer(27, 8, dropout=0.0, norm_eps=1e-5)(torch.zeros(2, 4, 27)).shape
+        torch.Size([2, 4, 8])
+    """
 
     def __init__(self, dim_in: int, dim: int, dropout: float, norm_eps: float) -> None:
         super().__init__()
@@ -53,8 +66,42 @@ class TokenTransformer(nn.Module):
         return (x + self.mlp(self.norm2(x))).squeeze(1)
 
 
+class SoftSplitProjection(nn.Conv2d):
+    """The last soft split, 3 × 3 tokens every 2, and the linear projection after it.
+
+    Args:
+        dim_in: width of the input tokens.
+        dim: width of the output tokens.
+
+    Example:
+        >>> SoftSplitProjection(4, 8)(torch.zeros(2, 4, 6, 6)).shape
+        torch.Size([2, 8, 3, 3])
+    """
+
+    def __init__(self, dim_in: int, dim: int) -> None:
+        super().__init__(dim_in, dim, kernel_size=3, stride=2, padding=1)
+
+    def reset_parameters(self) -> None:
+        """Starts as the linear layer that it is in the authors' code."""
+        nn.init.trunc_normal_(self.weight, std=0.02)
+        assert self.bias is not None
+        nn.init.zeros_(self.bias)
+
+
 class TokensToToken(nn.Module):
-    """Soft splits with a transformer after each but the last, which is projected."""
+    """The tokens-to-token module: three soft splits, with a token transformer after the first two.
+
+    Args:
+        channels: number of channels of an image.
+        token_dim: width of the tokens between the soft splits.
+        dim: width of the output tokens.
+        dropout: dropout rate of the token transformers.
+        norm_eps: epsilon of their LayerNorms.
+
+    Example:
+        >>> TokensToToken(3, 4, 8, dropout=0.0, norm_eps=1e-5)(torch.zeros(2, 3, 32, 48)).shape
+        torch.Size([2, 2, 3, 8])
+    """
 
     def __init__(
         self, channels: int, token_dim: int, dim: int, dropout: float, norm_eps: float
@@ -62,28 +109,59 @@ class TokensToToken(nn.Module):
         super().__init__()
         self.transformer1 = TokenTransformer(49 * channels, token_dim, dropout, norm_eps)
         self.transformer2 = TokenTransformer(9 * token_dim, token_dim, dropout, norm_eps)
-        self.project = nn.Conv2d(token_dim, dim, 3, 2, 1)
+        self.project = SoftSplitProjection(token_dim, dim)
 
     def forward(self, images: Tensor) -> Tensor:
-        """images (B, C, H, W) → map (B, H / 16, W / 16, D)."""
+        """images (B, C, H, W) → feature map (B, H / 16, W / 16, D)."""
         x = self.transformer1(F.unfold(images, 7, padding=2, stride=4).transpose(1, 2))
-        x = x.transpose(1, 2).unflatten(2, split(images.shape[2:], 7, 4))
-        grid = split(x.shape[2:], 3, 2)
+        x = x.transpose(1, 2).unflatten(2, soft_split_grid(images.shape[2:], 7, 4))
+        grid = soft_split_grid(x.shape[2:], 3, 2)
         x = self.transformer2(F.unfold(x, 3, padding=1, stride=2).transpose(1, 2))
         return self.project(x.transpose(1, 2).unflatten(2, grid)).permute(0, 2, 3, 1)
 
 
-def split(size: tuple[int, ...], kernel: int, stride: int) -> tuple[int, ...]:
-    """The grid that a soft split makes of a grid of `size`."""
+def soft_split_grid(size: tuple[int, ...], kernel: int, stride: int) -> tuple[int, ...]:
+    """The grid of the tokens after a soft split.
+
+    Args:
+        size: pixels or tokens per axis before it.
+        kernel: side of the windows that are joined.
+        stride: distance between them.
+
+    Returns:
+        Tokens per axis.
+
+    Example:
+        >>> soft_split_grid((224, 224), 7, 4)
+        (56, 56)
+    """
     return tuple((side + 2 * (stride // 2) - kernel) // stride + 1 for side in size)
 
 
 class T2TViT(SequenceBackbone):
-    """A T2T-ViT.
+    """Tokens-to-token ViT (Yuan et al. 2021).
 
     Args:
-        token_dim: width of the tokens between soft splits. The rest as in `ViT`; images of any
-            size from 3 pixels on.
+        image_size: pixels (height, width), or one number for both. Any size from 3 pixels on works.
+        num_classes: width of the logits; 0 for no head, so that `forward` gives pooled features.
+        dim: width of a token.
+        depth: number of blocks after the tokens-to-token module.
+        heads: number of attention heads, a divisor of `dim`.
+        mlp_dim: hidden width of the MLP.
+        token_dim: width of the tokens between the soft splits.
+        channels: number of channels of an image.
+        dropout: dropout rate of attention weights, projections and MLPs.
+        emb_dropout: dropout rate of the embedded tokens.
+        drop_path: stochastic depth rate of the last block; it grows linearly from 0 at the first.
+        norm_eps: epsilon of every LayerNorm.
+
+    Raises:
+        ConfigError: a keyword is unknown, has a wrong value or contradicts another.
+
+    Example:
+        >>> model = T2TViT(32, num_classes=5, dim=16, depth=1, heads=2, mlp_dim=32, token_dim=8)
+        >>> model(torch.zeros(2, 3, 32, 32)).shape, model.grid
+        (torch.Size([2, 5]), (2, 2))
     """
 
     paper = Paper(
@@ -95,24 +173,25 @@ class T2TViT(SequenceBackbone):
 
     def __init__(
         self,
-        image_size: int | tuple[int, int],
-        num_classes: int,
-        dim: int,
-        depth: int,
-        heads: int,
-        mlp_dim: int,
-        token_dim: int = 64,
-        channels: int = 3,
-        dropout: float = 0.0,
-        emb_dropout: float = 0.0,
-        drop_path: float = 0.0,
-        norm_eps: float = 1e-5,
+        image_size: Size,
+        num_classes: NonNegativeInt,
+        dim: PositiveInt,
+        depth: PositiveInt,
+        heads: PositiveInt,
+        mlp_dim: PositiveInt,
+        token_dim: PositiveInt = 64,
+        channels: PositiveInt = 3,
+        dropout: Rate = 0.0,
+        emb_dropout: Rate = 0.0,
+        drop_path: Rate = 0.0,
+        norm_eps: PositiveFloat = 1e-5,
     ) -> None:
         super().__init__(image_size, channels, num_classes)
         self.dim = dim
-        self.grid = split(split(split(self.image_size, 7, 4), 3, 2), 3, 2)
+        grid = soft_split_grid(soft_split_grid(self.image_size, 7, 4), 3, 2)
+        self.grid = soft_split_grid(grid, 3, 2)
         self.patch_embed = TokensToToken(channels, token_dim, dim, dropout, norm_eps)
-        self.class_token = nn.Parameter(torch.empty(1, 1, dim))
+        self.class_token = Token(1, dim)
         self.emb_dropout = nn.Dropout(emb_dropout)
         self.blocks = nn.ModuleList(
             Block(
@@ -132,9 +211,9 @@ class T2TViT(SequenceBackbone):
         check_images(images, self.channels)
         features = Features.from_map(self.patch_embed(images))
         patches = features.patches
-        positions = sequence_positions(1 + patches.shape[1], self.dim)[:, 1:]
-        patches = self.emb_dropout(patches + positions.to(patches))
-        prefix = self.emb_dropout(self.class_token.expand(patches.shape[0], -1, -1))
+        positions = sequence_positions(1 + patches.shape[1], self.dim).to(patches)
+        prefix = self.emb_dropout(self.class_token(patches.shape[0]) + positions[:, :1])
+        patches = self.emb_dropout(patches + positions[:, 1:])
         return features._replace(patches=patches, prefix=prefix)
 
     def pool(self, features: Features) -> Tensor:
@@ -150,7 +229,8 @@ def _variant(parameters: int, dim: int, depth: int) -> Variant:
     return Variant(keywords, parameters)
 
 
-# Of the authors' code, without its table of fixed positions.
+# Parameters that learn in the authors' code, dim, depth. Their files also hold the fixed sines:
+# 197 · dim numbers, which are computed here.
 VARIANTS = {
     "t2t_vit_t_14": _variant(21_465_422, 384, 14),
     "t2t_vit_t_19": _variant(39_084_686, 448, 19),

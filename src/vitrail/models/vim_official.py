@@ -1,292 +1,259 @@
-"""The official Vision Mamba code's keywords and weights, as those of `vim.py`.
+"""Vision Mamba as its official code computes it (github.com/hustvl/Vim at dd0358a), beyond the
+paper (Zhu et al. 2024, https://arxiv.org/abs/2401.09417).
 
-Read off github.com/hustvl/Vim at dd0358a (February 2025). Its quirks that change results:
+    patches (B, N, D) ─ class token at a random slot ─ + position of the slot
+      └ shuffled, flipped ─ (B, N + 1, D)
+          └ depth / 2 × 2 x + Mamba(norm(x)) + Mamba(norm(reversed x))
+              └ in the order of [class token, patches] again
 
-- `if_bidirectional` counts the residual twice in each pair of layers ("+doubled"), and leaves the
-  last layer of an odd depth unused: it is left out here.
-- Stochastic depth drops what enters a layer, and once more what enters the last norm: the same
-  rates here, counted from the layer they come out of.
-- `if_divide_out` (until June 2024 `if_devide_out`; both are read) halves the sum of two directions,
-  of v2 only ("+mean"); without it, "+sum".
-- v1 lets the second direction scan the first one's convolution, and shares all but A with it.
-- v1's backward pass computes the gate's gradient for both directions and returns the first one's
-  ("+firstgate"): `dz` is rebound to the sum, where the buffer of `dxz` was meant.
-- The first release (January 2024) has a class token at the head, rotary positions that turn the
-  residual too, and no division. Its constructor's defaults were other ones: bimamba_type "none",
-  no class token, no position table, no division, LayerNorm. Give every flag.
-- Rotary positions beside a class token in the middle take the first patch for it and turn every
-  patch by its neighbour's place. That is not kept: `keywords` warns.
-- Flips happen in evaluation too; here in training only. Orders are drawn from Python's and torch's
-  global generators there, from the model's here.
+Differs from `vim.py`:
+
+- The sequence may be shuffled and flipped in training, and the class token put at a random slot.
+  The official code flips in evaluation too.
+- A pair of layers (`if_bidirectional`) counts its residual twice.
+- The gate of a "v1" mixer learns from the first direction only. The backward pass of the official
+  code computes the gate's gradient for both, and returns the first: `dz` is rebound to the sum,
+  where the buffer of `dxz` was meant.
+- The scan from the end of a "v2" mixer starts with step sizes of 0.7: its bias is initialized as
+  that of any other linear layer.
+
+`vitrail.hub.converters.vision_mamba.from_official` reads the official keywords and weights.
 """
 
 import math
-import warnings
-from collections.abc import Iterator, Mapping
-from typing import Any
+import random
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vitrail.errors import ConfigError, LoadError, check_choice, suggest
-from vitrail.layers.mamba_block import MambaBlock, PairedBlocks
-
-# The constructor's keywords with today's defaults, and two flags of its forward.
-DEFAULTS: dict[str, Any] = {
-    "img_size": 224, "patch_size": 16, "stride": 16, "depth": 24, "embed_dim": 192, "d_state": 16,
-    "channels": 3, "num_classes": 1000, "ssm_cfg": None, "drop_rate": 0.0, "drop_path_rate": 0.1,
-    "norm_epsilon": 1e-5, "rms_norm": True, "initializer_cfg": None, "fused_add_norm": True,
-    "residual_in_fp32": True, "device": None, "dtype": None, "ft_seq_len": None,
-    "pt_hw_seq_len": 14, "if_bidirectional": False, "final_pool_type": "none",
-    "if_abs_pos_embed": True, "if_rope": False, "if_rope_residual": False,
-    "flip_img_sequences_ratio": -1.0, "if_bimamba": False, "bimamba_type": "v2",
-    "if_cls_token": True, "if_divide_out": True, "init_layer_scale": None,
-    "use_double_cls_token": False, "use_middle_cls_token": True,
-    "if_random_cls_token_position": False, "if_random_token_rank": False,
-}  # fmt: skip
-SSM_DEFAULTS = {"d_conv": 4, "expand": 2, "dt_rank": "auto", "bias": False}
-# Of the mixer's keywords, those that only say how to start, or how to store.
-SSM_IGNORED = {
-    "conv_bias", "dt_min", "dt_max", "dt_init", "dt_scale", "dt_init_floor", "layer_idx",
-    "device", "dtype",
-}  # fmt: skip
+from vitrail.errors import ConfigError
+from vitrail.layers.mamba import Mamba
+from vitrail.layers.mamba_block import MambaPair
+from vitrail.layers.position import Rotation
+from vitrail.models.base import Features, TokenSequence, Variant
+from vitrail.models.paper import Paper
+from vitrail.models.vim import VisionMamba, order_with_class_token
+from vitrail.ops import selective_scan as ssm
+from vitrail.values import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 
-def keywords(official: Mapping[str, Any]) -> dict[str, Any]:
-    """The official constructor's keywords as `VisionMamba`'s.
+class OfficialMamba(Mamba):
+    """The official code's mixer: a wrong gradient of v1's gate, large first steps of v2.
 
-    Raises `ConfigError` for an unknown one, and for those that contradict each other.
+    Its outputs and arguments are those of `Mamba`.
+
+    Example:
+        >>> OfficialMamba(8, "v1", fusion="sum")(torch.zeros(1, 5, 8)).shape
+        torch.Size([1, 5, 8])
     """
-    flags = _flags(official)
-    ssm = _ssm(flags["ssm_cfg"])
-    kind = {"none": "forward", None: "forward"}.get(flags["bimamba_type"], flags["bimamba_type"])
-    kind = "v1" if flags["if_bimamba"] else kind
-    check_choice("bimamba_type", kind, ("forward", "v1", "v2"))
-    mixer = kind
-    if kind == "v2":
-        mixer += "+mean" if flags["if_divide_out"] else "+sum"
-    elif kind == "v1":
-        mixer += "+sum+firstgate"
-    depth, drop_path = flags["depth"], flags["drop_path_rate"]
-    if flags["if_bidirectional"]:
-        mixer += "+paired+doubled"
-        if depth % 2:  # the last layer is never used; the rates of the others stay
-            drop_path *= max(depth - 2, 0) / max(depth - 1, 1)
-            depth -= 1
-    return {
-        "image_size": flags["img_size"],
-        "patch_size": flags["patch_size"],
-        "num_classes": flags["num_classes"],
-        "dim": flags["embed_dim"],
-        "depth": depth,
-        "channels": flags["channels"],
-        "pool": _pool(flags),
-        "emb_dropout": flags["drop_rate"] if flags["if_abs_pos_embed"] else 0.0,
-        "drop_path": drop_path,
-        "position": _position(flags),
-        "stride": None if flags["stride"] == flags["patch_size"] else flags["stride"],
-        "mixer": mixer + ("+bias" if ssm["bias"] else ""),
-        "norm": "rms" if flags["rms_norm"] else "layer",
-        "layer_scale": flags["init_layer_scale"],
-        "ssm": (
-            flags["d_state"],
-            ssm["d_conv"],
-            ssm["expand"],
-            0 if ssm["dt_rank"] == "auto" else ssm["dt_rank"],
-        ),
-        "augment": (
-            max(flags["flip_img_sequences_ratio"], 0.0),
-            float(flags["if_random_token_rank"]),
-        ),
-    }
+
+    def reset_parameters(self) -> None:
+        """Initializes as `Mamba`, but for Δ of the scan from the end of "v2", which is 0.7."""
+        super().reset_parameters()
+        with torch.no_grad():
+            self.dt_bias[1:] = 0
+
+    def run_scan(self, inputs: ssm.Scan, backwards: Sequence[bool]) -> Tensor:
+        """inputs of K directions, backwards (K,) → (B, N, E)."""
+        if self.scan_kind != "v1" or inputs.z is None or not torch.is_grad_enabled():
+            return super().run_scan(inputs, backwards)
+        ungated = inputs._replace(z=None)
+        first = ungated.map(lambda t: t[:1])._replace(z=inputs.z)
+        second = ungated.map(lambda t: t[1:])._replace(z=inputs.z.detach())
+        y = ssm.selective_scan(first, backwards[:1], self.backend)
+        return y + ssm.selective_scan(second, backwards[1:], self.backend)
 
 
-def _flags(official: Mapping[str, Any]) -> dict[str, Any]:
-    given = dict(official)
-    if "if_devide_out" in given:
-        old = given.pop("if_devide_out")
-        if given.setdefault("if_divide_out", old) != old:
-            raise ConfigError("if_divide_out and if_devide_out, its old spelling, disagree.")
-    for name in given:
-        if name not in DEFAULTS:
+class OfficialMambaPair(MambaPair):
+    """The official code's pair of layers: 2 x + first(x) + second(reversed x).
+
+    Its arguments are those of `MambaPair`.
+
+    Example:
+        >>> from vitrail.layers.mamba_block import MambaBranch
+        >>> pair = OfficialMambaPair(MambaBranch(nn.LayerNorm(8), Mamba(8), nn.Identity()))
+        >>> pair.residual(torch.ones(1, 1, 2), None)
+        tensor([[[2., 2.]]])
+    """
+
+    def residual(self, x: Tensor, rotation: Rotation | None) -> Tensor:
+        """x (B, L, D), rotation as in `MambaBranch` → (B, L, D)."""
+        return 2 * super().residual(x, rotation)
+
+
+class OfficialVisionMamba(VisionMamba):
+    """Vision Mamba as its official code computes and trains it.
+
+    Args:
+        image_size: as all up to `channels`, in `VisionMamba`.
+        patch_size: pixels (height, width) of a patch, or one number for both.
+        num_classes: width of the logits; 0 for no head.
+        dim: width of a token.
+        depth: number of Mamba layers.
+        channels: number of channels of an image.
+        pool: as in `VisionMamba`, or "cls_random": the class token stands at a random slot of the
+            sequence in training, the same for the whole batch, and at the head in evaluation.
+            Positions belong to slots then.
+        emb_dropout: dropout rate of the embedded tokens.
+        drop_path: stochastic depth rate of the last layer.
+        position: "learned", a table with a row per token; "none".
+        rope: what is rotated by position before every layer, as in `VisionMamba`.
+        stride: pixels from patch to patch; None for `patch_size`.
+        scan: directions of the mixer, "v2", "v1" or "forward".
+        fusion: how the two directions are joined, "mean" or "sum".
+        pairs: whether layers stand side by side in pairs, the second on the reversed sequence.
+        bias: whether the mixer's projections in and out have biases.
+        d_state: number of states per channel of the scan.
+        d_conv: width of the convolution before the scan.
+        expand: inner width of the mixer divided by `dim`.
+        dt_rank: rank of the projection to step sizes; None for dim / 16, rounded up.
+        norm: "rms" for RMSNorm, "layer" for LayerNorm.
+        layer_scale: initial factor of LayerScale; None for no LayerScale.
+        flip: probability that the whole sequence is reversed, in training.
+        shuffle: probability that the whole sequence is shuffled, in training.
+
+    Attributes:
+        generator: source of random slots, flips and shuffles. None for those of the official code:
+            Python's generator for slots and probabilities, PyTorch's for the shuffled order.
+
+    Raises:
+        ConfigError: a keyword is unknown, has a wrong value or contradicts another.
+        DataError: `image_size` does not divide into patches.
+
+    Example:
+        >>> model = OfficialVisionMamba(32, 8, 5, dim=16, depth=2, pool="cls_random", flip=0.5)
+        >>> model(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 5])
+    """
+
+    paper = Paper(
+        "Vision Mamba: Efficient Visual Representation Learning with Bidirectional State "
+        "Space Model",
+        "Zhu et al.",
+        2024,
+        "https://arxiv.org/abs/2401.09417",
+    )
+    mixer_class = OfficialMamba
+    pair_class = OfficialMambaPair
+
+    def __init__(
+        self,
+        image_size: Size,
+        patch_size: Size,
+        num_classes: NonNegativeInt,
+        dim: PositiveInt,
+        depth: PositiveInt,
+        channels: PositiveInt = 3,
+        pool: Literal[
+            "cls_middle", "cls_head", "cls_random", "cls_both", "mean", "max", "last", "all"
+        ] = "cls_middle",
+        emb_dropout: Rate = 0.0,
+        drop_path: Rate = 0.0,
+        position: Literal["learned", "none"] = "learned",
+        rope: Literal["none", "branch", "residual"] = "none",
+        stride: Size | None = None,
+        scan: Literal["forward", "v1", "v2"] = "v2",
+        fusion: Literal["mean", "sum"] = "mean",
+        pairs: bool = False,
+        bias: bool = False,
+        d_state: PositiveInt = 16,
+        d_conv: PositiveInt = 4,
+        expand: PositiveInt = 2,
+        dt_rank: PositiveInt | None = None,
+        norm: Literal["rms", "layer"] = "rms",
+        layer_scale: PositiveFloat | None = None,
+        flip: Fraction = 0.0,
+        shuffle: Fraction = 0.0,
+    ) -> None:
+        if pool == "last" and (flip or shuffle):
             raise ConfigError(
-                f"the official VisionMamba has no keyword {name!r}.{suggest(name, DEFAULTS)}"
+                'pool="last" reads the last patch, which flip and shuffle move: use "mean".'
             )
-    flags = {**DEFAULTS, **given}
-    contradictions = {
-        "if_rope_residual needs if_rope": flags["if_rope_residual"] and not flags["if_rope"],
-        "use_double_cls_token needs if_cls_token": (
-            flags["use_double_cls_token"] and not flags["if_cls_token"]
-        ),
-        "if_random_cls_token_position needs use_middle_cls_token=False, which wins over it": (
-            flags["if_random_cls_token_position"] and flags["use_middle_cls_token"]
-        ),
-        "if_bimamba means bimamba_type='v1'": (
-            flags["if_bimamba"] and given.get("bimamba_type", "v1") != "v1"
-        ),
-        "final_pool_type='max' needs if_cls_token=False": (
-            flags["final_pool_type"] == "max" and flags["if_cls_token"]
-        ),
-        "norm_epsilon other than 1e-5 is not supported": flags["norm_epsilon"] != 1e-5,
-        "pt_hw_seq_len other than 14 is not supported": (
-            flags["if_rope"] and flags["pt_hw_seq_len"] != 14
-        ),
-    }
-    for problem, there in contradictions.items():
-        if there:
-            raise ConfigError(f"{problem}.")
-    return flags
+        super().__init__(
+            image_size, patch_size, num_classes, dim, depth, channels,
+            pool="cls_head" if pool == "cls_random" else pool,
+            emb_dropout=emb_dropout, drop_path=drop_path, position=position, rope=rope,
+            stride=stride, scan=scan, fusion=fusion, pairs="sum" if pairs else "none", bias=bias,
+            d_state=d_state, d_conv=d_conv, expand=expand, dt_rank=dt_rank, norm=norm,
+            layer_scale=layer_scale,
+        )  # fmt: skip
+        self.random_slot = pool == "cls_random"
+        self.flip, self.shuffle = flip, shuffle
+        self.generator: torch.Generator | None = None
+
+    def embed(self, images: Tensor) -> Features:
+        """images (B, C, H, W) → Features; for "cls_random" without positions and dropout.
+
+        They are added in `to_sequence`, where the slot of the class token is drawn.
+        """
+        if not self.random_slot or self.class_token is None:
+            return super().embed(images)
+        patches, grid = self.patch_embed(images)
+        return Features(patches, self.class_token(patches.shape[0]), grid)
+
+    def to_sequence(self, features: Features) -> TokenSequence:
+        """Features → the sequence, in training with a random slot, shuffled and flipped."""
+        count = features.patches.shape[1]
+        tokens = torch.cat([features.prefix, features.patches], dim=1)
+        order = self.order(count)
+        if self.random_slot:
+            slot = self.draw_slot(count)
+            order = order_with_class_token(count, slot)
+            if self.position is not None:
+                tokens = tokens + self._slot_positions(features, slot, self.position(features.grid))
+            tokens = self.emb_dropout(tokens)
+        return self.arrange(features, tokens, self.augment(order))
+
+    def draw_slot(self, patches: int) -> int:
+        """Draws the slot of the class token.
+
+        Args:
+            patches: number of patches N.
+
+        Returns:
+            The number of patches before it, 0 to N in training, 0 in evaluation.
+        """
+        if not self.training:
+            return 0
+        if self.generator is None:
+            return random.randint(0, patches)
+        return int(torch.randint(patches + 1, (), generator=self.generator))
+
+    def augment(self, order: Tensor) -> Tensor:
+        """Shuffles and flips an order with the probabilities `shuffle` and `flip`.
+
+        Args:
+            order: (L,), indices of tokens.
+
+        Returns:
+            (L,), as it was in evaluation.
+        """
+        if not self.training:
+            return order
+        if self.shuffle and (self.shuffle == 1 or self._uniform() < self.shuffle):
+            order = order[torch.randperm(len(order), generator=self.generator)]
+        if self.flip and self._uniform() < self.flip:
+            order = order.flip(0)
+        return order
+
+    def _uniform(self) -> float:
+        if self.generator is None:
+            return random.random()
+        return float(torch.rand((), generator=self.generator))
+
+    def _slot_positions(self, features: Features, slot: int, table: Tensor) -> Tensor:
+        """table (1, 1 + N, D), a row per slot → rows of [class token, patches], (1 or B, 1 + K, D).
+
+        A patch keeps the row of its slot in the whole grid where others were dropped.
+        """
+        rows = order_with_class_token(math.prod(features.grid), slot).argsort().to(table.device)
+        if features.keep_indices is None:
+            return table[:, rows]
+        first = rows[:1].expand(len(features.keep_indices), -1)
+        return table[0, torch.cat([first, rows[1:][features.keep_indices]], dim=1)]
 
 
-def _ssm(given: Mapping[str, Any] | None) -> dict[str, Any]:
-    given = dict(given or {})
-    if given.pop("use_fast_path", True) is False:
-        raise ConfigError(
-            "use_fast_path=False silently drops the backward direction in the official code: "
-            'use the mixer "forward" if you want that.'
-        )
-    for name in given.keys() - SSM_DEFAULTS.keys() - SSM_IGNORED:
-        raise ConfigError(f"the official mixer's {name!r} in ssm_cfg is not supported.")
-    return {**SSM_DEFAULTS, **given}
-
-
-def _pool(flags: Mapping[str, Any]) -> str:
-    kind = flags["final_pool_type"]
-    check_choice("final_pool_type", kind, ("none", "mean", "max", "all"))
-    if not flags["if_cls_token"]:
-        return {"none": "last"}.get(kind, kind)
-    if flags["use_double_cls_token"]:
-        return "cls-both"
-    if flags["use_middle_cls_token"]:
-        return "cls-middle"
-    return "cls-random" if flags["if_random_cls_token_position"] else "cls-head"
-
-
-def _position(flags: Mapping[str, Any]) -> str:
-    parts = ["learned"] if flags["if_abs_pos_embed"] else []
-    parts += ["rope"] if flags["if_rope"] else []
-    parts += ["residual"] if flags["if_rope_residual"] else []
-    if flags["if_rope"] and _pool(flags) == "cls-middle":
-        warnings.warn(
-            "the official code turns patches by their neighbours' places where the class token "
-            "stands in the middle; here each turns by its own, so such weights give other results."
-        )
-    return "+".join(parts) or "none"
-
-
-# Ours, stacked by direction, and the official names of the parts.
-STACKED = {
-    "conv_weight": ("conv1d.weight", "conv1d_b.weight"),
-    "conv_bias": ("conv1d.bias", "conv1d_b.bias"),
-    "x_proj": ("x_proj.weight", "x_proj_b.weight"),
-    "dt_weight": ("dt_proj.weight", "dt_proj_b.weight"),
-    "dt_bias": ("dt_proj.bias", "dt_proj_b.bias"),
-    "A_log": ("A_log", "A_b_log"),
-    "D": ("D", "D_b"),
-}
-
-
-_TWO = ["cls_token_head", "cls_token_tail"]
-_CONV = ("conv1d.weight", "conv1d_b.weight")
-
-
-def _places(model: nn.Module) -> Iterator[tuple[nn.Parameter, list[str]]]:
-    """Every parameter and the official names of its parts, in their order."""
-    for name, parameter in model.named_parameters():
-        head = {
-            "class_token": ["cls_token"] if parameter.shape[1:2] == (1,) else _TWO,
-            "position": ["pos_embed"],
-            "patch_embed.weight": ["patch_embed.proj.weight"],
-            "patch_embed.bias": ["patch_embed.proj.bias"],
-        }
-        if not name.startswith("blocks."):
-            yield parameter, head.get(name, [name.replace("norm.", "norm_f.")])
-    for i, layer in enumerate(_layers(model)):
-        for name, parameter in layer.named_parameters():
-            part = name.removeprefix("mixer.")
-            names = [name.replace("scale.gamma", "mixer.gamma")]
-            if part in STACKED:
-                names = [f"mixer.{n}" for n in STACKED[part][: len(parameter)]]
-            yield parameter, [f"layers.{i}.{n}" for n in names]
-
-
-def _layers(model: nn.Module) -> list[MambaBlock]:
-    layers: list[MambaBlock] = []
-    for block in model.blocks:  # type: ignore[union-attr]
-        pair = [block.ahead, block.back] if isinstance(block, PairedBlocks) else [block]
-        layers += [layer for layer in pair if layer is not None]
-    return layers
-
-
-def state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """A Vision Mamba's weights under the official names, to go back."""
-    found: dict[str, Tensor] = {}
-    for parameter, names in _places(model):
-        value = parameter.detach()
-        if names[0].rpartition("mixer.")[2] in {first for first, _ in STACKED.values()}:
-            parts = list(value.unbind())
-        else:
-            parts = list(value.split(1, dim=1)) if names == _TWO else [value]
-        for name, part in zip(names, parts, strict=True):
-            found[name] = part.unsqueeze(1) if name.endswith(_CONV) else part
-    return found
-
-
-def fill(model: nn.Module, weights: Mapping[str, Tensor], official: Mapping[str, Any]) -> None:
-    """Puts an official state dict into a model. Raises `LoadError` for what does not fit."""
-    left = {n: t for n, t in weights.items() if not n.startswith("rope.")}
-    if _flags(official)["if_bidirectional"]:
-        unused = f"layers.{len(_layers(model))}."
-        left = {n: t for n, t in left.items() if not n.startswith(unused)}
-    with torch.no_grad():
-        for name, target in state_dict(model).items():
-            tensor = left.pop(name, None)
-            if tensor is None and name.endswith(("conv1d.bias", "conv1d_b.bias")):
-                target.zero_()  # conv_bias=False
-                continue
-            if tensor is None or tensor.shape != target.shape:
-                found = "is missing" if tensor is None else f"has shape {tuple(tensor.shape)}"
-                raise LoadError(
-                    f"the state dict does not fit the keywords: {name} {found}, where "
-                    f"{tuple(target.shape)} is expected."
-                )
-            target.copy_(tensor)
-    if left:
-        raise LoadError(f"the state dict does not fit the keywords: {min(left)} has no place.")
-
-
-def guess(weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The keywords of a published checkpoint, from its weights' names and shapes.
-
-    There are two families: since February 2024 a class token in the middle and half the sum of both
-    directions; before, one at the head, rotary positions, and the sum. Only images of 224 pixels.
-    """
-    try:
-        dim, channels, patch, _ = weights["patch_embed.proj.weight"].shape
-        side = math.isqrt(weights["pos_embed"].shape[1] - 1)
-        inner, states = weights["layers.0.mixer.A_log"].shape
-        weights["layers.0.mixer.conv1d_b.weight"]
-    except KeyError as missing:
-        raise LoadError(
-            f"no {missing.args[0]} among the weights: this is no published Vision Mamba. "
-            "VisionMamba.from_official takes any, with its keywords."
-        ) from None
-    first = any(name.startswith("rope.") for name in weights)
-    depth = 1 + max(int(n.split(".")[1]) for n in weights if n.startswith("layers."))
-    return {
-        "img_size": 224,
-        "patch_size": patch,
-        "stride": (224 - patch) // (side - 1),
-        "depth": depth,
-        "embed_dim": dim,
-        "d_state": states,
-        "channels": channels,
-        "num_classes": len(weights["head.bias"]) if "head.bias" in weights else 0,
-        "ssm_cfg": {"expand": inner // dim},
-        "drop_path_rate": 0.0,
-        "rms_norm": "norm_f.bias" not in weights,
-        "if_rope": first,
-        "if_rope_residual": first,
-        "use_middle_cls_token": not first,
-        "if_divide_out": not first,
-    }
+# The published sizes do without what this file adds: they are in `vim.py`.
+VARIANTS: dict[str, Variant] = {}

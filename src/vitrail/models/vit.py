@@ -63,6 +63,8 @@ class ViT(SequenceBackbone):
         qk_norm: whether queries and keys are normalized.
         layer_scale: initial factor of LayerScale; None for no LayerScale.
         norm_eps: epsilon of every LayerNorm. transformers' ViT weights need 1e-12.
+        reference_size: image size to whose grid rotations are scaled, so that their angles stay
+            those of training at another `image_size`; None for `image_size`. "rope" only.
 
     Raises:
         ConfigError: a keyword is unknown, has a wrong value or contradicts another.
@@ -103,6 +105,7 @@ class ViT(SequenceBackbone):
         qk_norm: bool = False,
         layer_scale: float | None = None,
         norm_eps: PositiveFloat = 1e-6,
+        reference_size: Size | None = None,
     ) -> None:
         super().__init__(image_size, channels, num_classes)
         if antialias and len(self.image_size) != 2:
@@ -113,6 +116,8 @@ class ViT(SequenceBackbone):
         patch = to_tuple(patch_size, len(self.image_size))
         self.dim, self.heads, self.pool_kind, self.position_kind = dim, heads, pool, position
         self.grid = patch_grid(self.image_size, patch)
+        reference = to_tuple(reference_size or self.image_size, len(self.image_size))
+        self.reference_grid = patch_grid(reference, patch)
 
         self.patch_embed = PatchEmbed(patch, channels, dim)
         self.class_token = Token(1, dim) if pool != "mean" else None
@@ -138,7 +143,7 @@ class ViT(SequenceBackbone):
     def embed(self, images: Tensor) -> Features:
         """images (B, C, *size) → patches (B, N, D) with positions, prefix (B, P, D)."""
         patches, grid = self.patch_embed(images)
-        batch, prefix = len(patches), []
+        batch, prefix = patches.shape[0], []
         if self.class_token is not None:
             prefix.append(self.class_token(batch))
         if self.position_kind == "learned":
@@ -158,7 +163,7 @@ class ViT(SequenceBackbone):
         if self.position_kind != "rope":
             return ()
         prefix = features.prefix.shape[1]
-        tables = rotation(features.grid, self.grid, self.dim // self.heads, prefix=prefix)
+        tables = rotation(features.grid, self.reference_grid, self.dim // self.heads, prefix=prefix)
         if features.keep_indices is not None:
             tables = select_rotation(tables, features.keep_indices, prefix)
         cos, sin = (t.to(features.patches) for t in tables)
@@ -177,9 +182,7 @@ class ViT(SequenceBackbone):
         return 2 * self.dim if self.pool_kind == "cls_mean" else self.dim
 
 
-def _variant(
-    parameters: int, patch: int, dim: int, depth: int, heads: int, **more: Any
-) -> Variant:
+def _variant(parameters: int, patch: int, dim: int, depth: int, heads: int, **more: Any) -> Variant:
     keywords = {
         "image_size": 224, "patch_size": patch, "num_classes": 1000,
         "dim": dim, "depth": depth, "heads": heads, "mlp_dim": 4 * dim,

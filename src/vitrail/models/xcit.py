@@ -5,17 +5,18 @@ https://arxiv.org/abs/2106.09681).
       └ convolutions with stride 2, 4 for patches of 16 ─ map (B, H/16, W/16, D) + position
           └ depth × [CrossCovariance, LocalPatchInteraction, Mlp], each a residual branch
               └ [class token, patches] ─ (B, 1 + N, D)
-                  └ class_depth × ClassBlock(class attention, Mlp)
+                  └ class_depth × XCiTClassBlock(class attention, Mlp)
                       └ norm ─ class token ─ (B, D) ─ head ─ (B, classes)
 
-Differs from ViT: channels attend to channels. A head's map is (d, d), however many tokens there
-are, so cost grows linearly with the image; its softmax is not over tokens, and there is nothing to
-record. Two depthwise convolutions let neighbours meet. Positions are sines of the place relative to
-the image's size, projected. The class token enters at the end, as in CaiT.
+XCiT differs from ViT in its attention, which is between channels. The attention map of a head is
+(d, d) for any number of tokens, so the cost grows linearly with the image. Its softmax is not over
+tokens, so there is no map to record. Two depthwise convolutions mix neighboring patches. Positions
+are sines of the coordinates relative to the image's size, projected. The class token enters at the
+end, as in CaiT.
 
-The class stage is the authors' code, which public weights need, and not CaiT's: it normalises the
-residual stream itself and changes patches on the way. What it makes of them is seen by the class
-token alone; the patches given to others are those of the last block, normalised.
+The class blocks follow the authors' code, which public weights need, and differ from CaiT's: they
+normalize the residual stream itself and change the patches. Only the class token reads these
+changes. The patches in `Features` are those of the last block, normalized.
 """
 
 import itertools
@@ -32,26 +33,44 @@ from vitrail.layers.block import Block, DropPath, LayerScale
 from vitrail.layers.conv import ConvNorm, DepthwiseConv
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
-from vitrail.layers.patch import Size, check_images
+from vitrail.layers.patch import check_images
+from vitrail.layers.tokens import Token
 from vitrail.models.base import Backbone, Features, PyramidStage, Variant
 from vitrail.models.paper import Paper
+from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 
 class CrossCovariance(nn.Module):
-    """softmax(k̂ᵀ q̂ / τ) over the channels of each head, with k̂ and q̂ of length 1 over tokens."""
+    """Cross-covariance attention (XCA): softmax(t · k̂ᵀ q̂) over the channels of each head.
+
+    k̂ and q̂ are keys and queries, scaled to length 1 over the tokens. t is a learned factor per
+    head, the inverse of the paper's temperature τ.
+
+    Args:
+        dim: width of a token.
+        heads: number of heads, a divisor of `dim`.
+        dropout: dropout rate of the attention weights and of the output.
+
+    Raises:
+        ConfigError: `heads` does not divide `dim`.
+
+    Example:
+        >>> CrossCovariance(8, heads=2)(torch.zeros(1, 4, 4, 8)).shape
+        torch.Size([1, 4, 4, 8])
+    """
 
     def __init__(self, dim: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         divide(dim, heads)
         self.heads = heads
         self.qkv = Linear(dim, 3 * dim)
-        self.temperature = nn.Parameter(torch.empty(heads))  # 1 / τ
+        self.temperature = nn.Parameter(torch.empty(heads))  # the authors' name for 1 / τ
         self.proj = Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """τ = 1."""
+        """Sets every temperature to 1."""
         nn.init.ones_(self.temperature)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,7 +84,15 @@ class CrossCovariance(nn.Module):
 
 
 class LocalPatchInteraction(nn.Module):
-    """Two depthwise 3 × 3 convolutions, GELU and batch norm between."""
+    """Local patch interaction (LPI): two depthwise 3 × 3 convolutions, GELU and batch norm between.
+
+    Args:
+        dim: width of a token.
+
+    Example:
+        >>> LocalPatchInteraction(8)(torch.zeros(1, 4, 4, 8)).shape
+        torch.Size([1, 4, 4, 8])
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -80,7 +107,19 @@ class LocalPatchInteraction(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + scale · branch(norm(x))."""
+    """A residual branch: x + scale · branch(norm(x)).
+
+    Args:
+        dim: width of a token.
+        branch: module from (B, H, W, D) to the same shape.
+        drop_path: rate of stochastic depth.
+        layer_scale: initial value of the learned factor per channel.
+        norm_eps: epsilon of the LayerNorm.
+
+    Example:
+        >>> Residual(8, nn.Identity(), 0.0, 1.0, 1e-6)(torch.zeros(1, 4, 4, 8)).shape
+        torch.Size([1, 4, 4, 8])
+    """
 
     def __init__(
         self, dim: int, branch: nn.Module, drop_path: float, layer_scale: float, norm_eps: float
@@ -92,59 +131,118 @@ class Residual(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (..., D) → (..., D)."""
+        """x (B, H, W, D) → (B, H, W, D)."""
         return x + self.drop_path(self.scale(self.branch(self.norm(x))))
 
 
-class ClassBlock(Block):
-    """Class attention as the authors wrote it. `norm_all`: `norm2` normalises patches too."""
+class XCiTClassBlock(Block):
+    """Class attention as in the authors' code.
 
-    norm_all = True
+    Args:
+        dim: width of a token.
+        mixer: module called with the class token (B, 1, D) and all tokens (B, 1 + N, D).
+        mlp: module applied to the class token.
+        norm_all: whether the second norm is applied to the patches, too.
+        layer_scale: initial value of a learned factor per channel on each branch.
+        norm_eps: epsilon of the LayerNorms.
+
+    Example:
+        >>> mixer, mlp = CrossAttention(8, heads=2), Mlp(8, 16)
+        >>> block = XCiTClassBlock(8, mixer, mlp, norm_all=True, layer_scale=1.0, norm_eps=1e-6)
+        >>> block(torch.zeros(1, 5, 8)).shape
+        torch.Size([1, 5, 8])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        mixer: nn.Module,
+        mlp: nn.Module,
+        *,
+        norm_all: bool,
+        layer_scale: float,
+        norm_eps: float,
+    ) -> None:
+        super().__init__(dim, mixer, mlp, layer_scale=layer_scale, norm_eps=norm_eps)
+        self.norm_all = norm_all
 
     def forward(self, x: Tensor, *_: Any) -> Tensor:
         """x (B, 1 + N, D), class token first → (B, 1 + N, D)."""
         normed = self.norm1(x)
-        x = x + self.scale1(torch.cat([self.mixer(normed[:, :1], normed), normed[:, 1:]], dim=1))
+        mixed = torch.cat([self.mixer(normed[:, :1], normed), normed[:, 1:]], dim=1)
+        x = x + self.drop_path(self.scale1(mixed))
         token, patches = self.norm2(x[:, :1]), x[:, 1:]
         patches = self.norm2(patches) if self.norm_all else patches
-        return torch.cat([token + self.scale2(self.mlp(token)), 2 * patches], dim=1)
+        token = token + self.drop_path(self.scale2(self.mlp(token)))
+        return torch.cat([token, 2 * patches], dim=1)  # the authors add the patches to themselves
 
 
 class FourierPositions(nn.Module):
-    """Sines and cosines of each place, rows from 1 / H to 1 and columns alike, projected to D.
+    """Sines and cosines of each patch's row and column, projected to the width of a token.
 
-    Any grid covers one turn of the slowest frequency, so a finer grid is the same picture.
+    Rows go from 1 / H to 1 and columns alike, so a finer grid covers the same angles.
+
+    Args:
+        dim: width of a token.
+        frequencies: number of frequencies per axis; each has a sine and a cosine.
+
+    Example:
+        >>> FourierPositions(8)((2, 3)).shape
+        torch.Size([2, 3, 8])
     """
 
-    def __init__(self, dim: int, waves: int = 16) -> None:
+    def __init__(self, dim: int, frequencies: int = 16) -> None:
         super().__init__()
-        self.waves = waves  # of each axis, and of each a sine and a cosine
-        self.proj = nn.Linear(4 * waves, dim)
+        self.frequencies = frequencies
+        self.proj = nn.Linear(4 * frequencies, dim)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Starts the projection as PyTorch does, as the authors' 1 × 1 convolution."""
+        self.proj.reset_parameters()
 
     def forward(self, grid: tuple[int, ...]) -> Tensor:
-        """(H, W) → (H, W, D)."""
-        # In float32, as the authors' code, also where the model is more or less precise.
+        """grid (H, W) → positions (H, W, D)."""
+        # In float32 for any dtype of the model, as in the authors' code.
         device = self.proj.weight.device
-        periods = 10_000.0 ** (torch.arange(self.waves, device=device) / self.waves)
+        periods = 10_000.0 ** (torch.arange(self.frequencies, device=device) / self.frequencies)
         axes = []
         for side in grid:
-            turns = torch.arange(1, side + 1, device=device) / (side + 1e-6)
-            angles = (turns * (2 * math.pi))[:, None] / periods
+            coordinates = torch.arange(1, side + 1, device=device) / (side + 1e-6)
+            angles = (coordinates * (2 * math.pi))[:, None] / periods
             axes.append(torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1))
         rows, columns = axes[0][:, None].expand(-1, grid[1], -1), axes[1].expand(grid[0], -1, -1)
         return self.proj(torch.cat([rows, columns], dim=-1).to(self.proj.weight))
 
 
 class XCiT(Backbone):
-    """A Cross-Covariance Image Transformer.
+    """Cross-Covariance Image Transformer (El-Nouby et al. 2021).
 
     Args:
-        patch_size: pixels (square) a token stands for, a power of two. Images of any size.
-        depth, class_depth: blocks of the patches, and of the class token after them.
-        layer_scale: initial factor of residual branches: 1 for 12 blocks, 1e-5 for 24.
-        norm_all: whether the second norm of the class stage is for patches too; in all public
-            weights but those of xcit_nano.
-        drop_path: of every block of patches alike. The rest as in `ViT`.
+        image_size: pixels (height, width), or one number for both. Any size works.
+        patch_size: side of the square of pixels that a token stands for, a power of two.
+        num_classes: width of the logits; 0 for no head, so that `forward` gives pooled features.
+        dim: width of a token; 2 · dim is a multiple of `patch_size`.
+        depth: number of blocks on the patches.
+        heads: number of attention heads, a divisor of `dim`.
+        mlp_dim: hidden width of the MLP.
+        class_depth: number of class blocks after them.
+        channels: number of channels of an image.
+        norm_all: whether the second norm of the class blocks is for the patches, too. It is in all
+            public weights but those of xcit_nano.
+        dropout: dropout rate of attention weights, projections and MLPs.
+        emb_dropout: dropout rate of the embedded patches.
+        drop_path: stochastic depth rate, the same for all blocks on the patches.
+        layer_scale: initial factor of the residual branches: 1 for 12 blocks, 1e-5 for 24.
+        norm_eps: epsilon of every LayerNorm.
+
+    Raises:
+        ConfigError: a keyword is unknown, has a wrong value or contradicts another.
+
+    Example:
+        >>> model = XCiT(32, 8, num_classes=5, dim=16, depth=1, heads=2, mlp_dim=32)
+        >>> model(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 5])
     """
 
     paper = Paper(
@@ -153,26 +251,25 @@ class XCiT(Backbone):
         2021,
         "https://arxiv.org/abs/2106.09681",
     )
-
-    late = ("class_token", "class_blocks", "norm", "head")
+    after_blocks = ("class_token", "class_blocks", "norm", "head")
 
     def __init__(
         self,
         image_size: Size,
-        patch_size: int,
-        num_classes: int,
-        dim: int,
-        depth: int,
-        heads: int,
-        mlp_dim: int,
-        class_depth: int = 2,
-        channels: int = 3,
+        patch_size: PositiveInt,
+        num_classes: NonNegativeInt,
+        dim: PositiveInt,
+        depth: PositiveInt,
+        heads: PositiveInt,
+        mlp_dim: PositiveInt,
+        class_depth: PositiveInt = 2,
+        channels: PositiveInt = 3,
         norm_all: bool = True,
-        dropout: float = 0.0,
-        emb_dropout: float = 0.0,
-        drop_path: float = 0.0,
+        dropout: Rate = 0.0,
+        emb_dropout: Rate = 0.0,
+        drop_path: Rate = 0.0,
         layer_scale: float = 1.0,
-        norm_eps: float = 1e-6,
+        norm_eps: PositiveFloat = 1e-6,
     ) -> None:
         super().__init__(image_size, channels, num_classes)
         halvings = patch_size.bit_length() - 1
@@ -194,42 +291,46 @@ class XCiT(Backbone):
         self.positions = FourierPositions(dim)
         self.emb_dropout = nn.Dropout(emb_dropout)
 
-        def mlp() -> Mlp:
-            return Mlp(dim, mlp_dim, dropout)
-
-        def stage() -> PyramidStage:
-            branches = (CrossCovariance(dim, heads, dropout), LocalPatchInteraction(dim), mlp())
-            return PyramidStage(
-                nn.Identity(),
-                (Residual(dim, branch, drop_path, layer_scale, norm_eps) for branch in branches),
+        def block() -> PyramidStage:
+            branches = (
+                CrossCovariance(dim, heads, dropout),
+                LocalPatchInteraction(dim),
+                Mlp(dim, mlp_dim, dropout),
             )
+            residuals = [
+                Residual(dim, branch, drop_path, layer_scale, norm_eps) for branch in branches
+            ]
+            return PyramidStage(nn.Identity(), residuals)
 
-        self.blocks = nn.ModuleList(stage() for _ in range(depth))
-        self.class_token = nn.Parameter(torch.empty(1, 1, dim))
-        scaled: dict[str, Any] = {"layer_scale": layer_scale, "norm_eps": norm_eps}
-        class_blocks = [
-            ClassBlock(dim, CrossAttention(dim, heads, dropout=dropout), mlp(), **scaled)
+        self.blocks = nn.ModuleList(block() for _ in range(depth))
+        self.class_token = Token(1, dim)
+        self.class_blocks = nn.ModuleList(
+            XCiTClassBlock(
+                dim,
+                CrossAttention(dim, heads, dropout=dropout),
+                Mlp(dim, mlp_dim, dropout),
+                norm_all=norm_all,
+                layer_scale=layer_scale,
+                norm_eps=norm_eps,
+            )
             for _ in range(class_depth)
-        ]
-        for block in class_blocks:
-            block.norm_all = norm_all
-        self.class_blocks = nn.ModuleList(class_blocks)
+        )
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
         self.head = self.make_head(num_classes)
 
     def embed(self, images: Tensor) -> Features:
         """images (B, C, H, W) → patches (B, N, D) with positions, no prefix."""
         check_images(images, self.channels)
-        images = images.contiguous(memory_format=torch.channels_last)  # so is what follows
+        # Channels last is then the layout of every map.
+        images = images.contiguous(memory_format=torch.channels_last)
         x = self.patch_embed(images).permute(0, 2, 3, 1)
         return Features.from_map(self.emb_dropout(x + self.positions(x.shape[1:3])))
 
     def encode(self, features: Features) -> Features:
-        """Features → normalised Features, with a class token that has read the patches."""
-        self.needs_all(features)
+        """Features → normalized Features, with a class token that has read the patches."""
+        self.require_whole_grid(features)
         features = self.run_blocks(features)
-        token = self.class_token.expand(features.patches.shape[0], -1, -1)
-        tokens = torch.cat([token, features.patches], dim=1)
+        tokens = torch.cat([self.class_token(features.patches.shape[0]), features.patches], dim=1)
         for block in self.class_blocks:
             tokens = block(tokens)
         patches, prefix = self.norm(features.patches), self.norm(tokens[:, :1])
