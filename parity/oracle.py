@@ -1,21 +1,30 @@
 """What all parity tests share."""
 
+import re
 import zlib
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
 
-def randomise(model: nn.Module, seed: int = 0, *, by_name: bool = False) -> nn.Module:
+def randomise(
+    model: nn.Module,
+    seed: int = 0,
+    *,
+    by_name: bool = False,
+    old_name: Callable[[str], str] = str,
+) -> nn.Module:
     """Gives every parameter a value that a mistake could not hide behind: no zeros, no ones.
 
     by_name: it depends on the parameter's name alone, and outlasts a change of their order.
+    old_name: the name that a parameter had when the original's outputs were recorded.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if by_name:
-                generator.manual_seed(zlib.crc32(name.encode()))
+                generator.manual_seed(zlib.crc32(old_name(name).encode()))
             noise = torch.randn(parameter.shape, generator=generator)
             if parameter.ndim < 2 and "weight" in name:  # norms
                 parameter.copy_(1 + 0.2 * noise)
@@ -32,6 +41,16 @@ def randomise(model: nn.Module, seed: int = 0, *, by_name: bool = False) -> nn.M
             elif name.endswith("running_var"):
                 buffer.uniform_(0.5, 1.5, generator=generator)
     return model.eval()
+
+
+def position_as_block(name: str) -> str:
+    """The old name of a parameter, when a stage's positions were the second entry of its blocks."""
+
+    def next_index(match: re.Match[str]) -> str:
+        return f"{match[1]}{int(match[2]) + 1}."
+
+    name = re.sub(r"(blocks\.\d+\.blocks\.)([1-9]\d*)\.", next_index, name)
+    return re.sub(r"(blocks\.\d+)\.position\.", r"\1.blocks.1.", name)
 
 
 def images(*size: int, channels: int = 3, batch: int = 2) -> torch.Tensor:

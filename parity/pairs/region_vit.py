@@ -36,11 +36,11 @@ def fill_stage(theirs: nn.Module, ours: nn.Module, dim: int, heads: int) -> None
     """Copies the blocks. Theirs have one bias a stage, and one norm for both attentions."""
     first = ours.blocks[0]
     side = 2 * ours.window - 1
-    table = first.bias.bias_table.unflatten(0, (side, side)).transpose(0, 1)  # column by column
+    table = first.bias.table.unflatten(0, (side, side)).transpose(0, 1)  # column by column
     theirs.local_rel_pos_bias = nn.Embedding.from_pretrained(table.flatten(0, 1))
     for layer, mine in zip(theirs.layers, ours.blocks, strict=True):
         block = mine.block
-        mine.bias.bias_table.copy_(first.bias.bias_table)
+        mine.bias.table.copy_(first.bias.table)
         mine.norm.load_state_dict(block.norm1.state_dict())
         attention = Attention(dim, heads=heads, dim_head=dim // heads)
         attention.norm.load_state_dict(block.norm1.state_dict())

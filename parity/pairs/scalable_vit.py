@@ -91,11 +91,10 @@ def build(full: bool) -> Two:
     theirs.to_patches = embedding(theirs.to_patches, ours.patch_embed)
     for i, (transformer, _) in enumerate(theirs.layers):
         transformer.norm = nn.Identity()
-        blocks = list(ours.blocks[i].blocks)
-        peg = blocks.pop(1)
+        blocks, peg = ours.blocks[i].blocks, ours.blocks[i].position
         for j, modules in enumerate(transformer.layers):
             scalable, mlp, position, other_mlp, windowed = modules
-            first, second = blocks[2 * j : 2 * j + 2]
+            first, second = blocks[2 * j], blocks[2 * j + 1]
             fill_windowed(windowed, first.norm1, first.mixer)
             fill_mlp(mlp, first.norm2, first.mlp)
             if position is not None:

@@ -36,10 +36,11 @@ def fill_attention(theirs: nn.Module, norm: nn.Module, ours: nn.Module, map_size
     """Copies a norm and the attention after it, with one token for all windows, as theirs."""
     fill_norm(theirs.norm, norm)
     theirs.scale = (len(norm.weight) // theirs.heads) ** -0.5
-    if hasattr(ours, "window_token"):
+    if hasattr(ours, "window_tokens"):
         theirs.window_size = ours.window[0]
-        theirs.window_tokens.copy_(ours.window_token[0, 0])
-        ours.window_token.copy_(theirs.window_tokens.expand_as(ours.window_token))
+        tokens = ours.window_tokens.weight
+        theirs.window_tokens.copy_(tokens[0, 0])
+        tokens.copy_(theirs.window_tokens.expand_as(tokens))
         heads, qk = theirs.heads, nn.Linear(ours.token_qk.in_features, ours.token_qk.out_features)
         qk.load_state_dict(ours.token_qk.state_dict())
         theirs.window_tokens_to_qk = nn.Sequential(
@@ -75,9 +76,9 @@ def build(full: bool) -> Two:
         coarsen = ours.blocks[i].downsample if i else ours.patch_embed
         embed.conv.load_state_dict(coarsen.conv.state_dict())
         norm = fill_norm(ChanLayerNorm(config["dim"][i]), coarsen.norm)
-        blocks = list(ours.blocks[i].blocks)
-        position.proj.load_state_dict(blocks.pop(1).state_dict())
-        for block, (attention, mlp) in zip(blocks, transformer.layers, strict=True):
+        stage = ours.blocks[i]
+        position.proj.load_state_dict(stage.position.state_dict())
+        for block, (attention, mlp) in zip(stage.blocks, transformer.layers, strict=True):
             fill_attention(attention, block.norm1, block.mixer, ours.grid[0] // 2**i)
             fill_mlp(mlp, block.norm2, block.mlp)
         # the authors' positions stand after the first block

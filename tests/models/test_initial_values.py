@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 import tests.models.initial_values as tables
-from tests.models.initial_values import normal
-from tests.models.small import small
+from tests.models.initial_values import Start, normal
+from tests.models.small import fresh
 from vitrail.models.registry import model_classes
 
 MODULES = [
@@ -29,23 +29,31 @@ def test_every_model_has_a_table() -> None:
 @pytest.mark.parametrize("name", sorted(INITIAL))
 def test_parameters_start_as_in_the_paper_s_code(name: str) -> None:
     torch.manual_seed(0)
-    model = small(name, **KEYWORDS.get(name, {}))
+    model = fresh(name, **KEYWORDS.get(name, {}))
+    parameters = dict(model.named_parameters())
     groups: dict[str, list[Tensor]] = {pattern: [] for pattern, _ in INITIAL[name]}
-    for parameter_name, parameter in model.named_parameters():
+    starts = dict(INITIAL[name])
+    for parameter_name, parameter in parameters.items():
         pattern = next((p for p in groups if re.fullmatch(p, parameter_name)), None)
         assert pattern is not None, f"{parameter_name} is in no row"
-        groups[pattern].append(parameter.flatten())
-    problems = {
-        pattern: problem
-        for pattern, start in INITIAL[name]
-        if (problem := start.mismatch(torch.cat(groups[pattern])) if groups[pattern] else "unused")
-    }
+        start = starts[pattern]
+        std = 1.0 if isinstance(start, Start) else start(parameters, parameter_name)
+        groups[pattern].append(parameter.flatten() / std)
+    problems = {}
+    for pattern, values in groups.items():
+        start = starts[pattern] if isinstance(starts[pattern], Start) else normal(1.0)
+        problems[pattern] = start.mismatch(torch.cat(values)) if values else "unused"
+    problems = {pattern: problem for pattern, problem in problems.items() if problem}
     assert not problems
 
 
 @pytest.mark.parametrize(
     ("values", "matches"),
-    [(torch.randn(4000) * 0.02, True), (torch.randn(4000) * 0.2, False), (torch.zeros(4000), False)],
+    [
+        (torch.randn(4000) * 0.02, True),
+        (torch.randn(4000) * 0.2, False),
+        (torch.zeros(4000), False),
+    ],
 )
 def test_a_wrong_start_is_noticed(values: Any, matches: bool) -> None:
     assert (normal(0.02).mismatch(values) == "") is matches

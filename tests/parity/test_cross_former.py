@@ -32,7 +32,7 @@ def test_vit_pytorch_attends_to_nothing_far_in_its_last_stage() -> None:
     changed = x.clone()
     changed[..., 0, 0] = 1.0
     before, after = far(x), far(changed)
-    assert torch.equal(before[..., 1:, :], after[..., 1:, :])  # nobody has seen the change
+    assert torch.equal(before[..., 1:, :], after[..., 1:, :])  # the change has no effect
     ours = vitrail.create_model("crossformer_tiny").blocks[-1].blocks[1].mixer.eval()
     x, changed = (t.permute(0, 2, 3, 1) for t in (x, changed))
     assert (ours(x) - ours(changed)).abs().amin(-1).gt(0).all()
@@ -41,10 +41,10 @@ def test_vit_pytorch_attends_to_nothing_far_in_its_last_stage() -> None:
 @torch.inference_mode()
 def test_vit_pytorch_computes_its_bias_from_wrong_offsets() -> None:
     attention = theirs.Attention(64, attn_type="short", window_size=7)
-    seen: list[torch.Tensor] = []
-    attention.dpb.register_forward_pre_hook(lambda _module, given: seen.append(given[0]))
+    offsets: list[torch.Tensor] = []
+    attention.dpb.register_forward_pre_hook(lambda _module, inputs: offsets.append(inputs[0]))
     attention(torch.randn(1, 64, 7, 7))
-    itself = attention.rel_pos_indices[0, 0]  # of a place from itself
-    assert seen[0][itself].tolist() == [-2, 2]
+    itself = attention.rel_pos_indices[0, 0]  # of a position from itself
+    assert offsets[0][itself].tolist() == [-2, 2]
     ours = vitrail.create_model("crossformer_tiny").blocks[0].blocks[0].mixer.bias
     assert ours.offsets[ours.index[0, 0]].tolist() == [0, 0]

@@ -5,17 +5,17 @@ from vit_pytorch.levit import LeViT as TheirLeViT
 
 from parity.oracle import images, randomise
 from tests.models.small import small
-from vitrail.hub.load import at_size
+from vitrail.models.surgery import resized
 
 
 def test_tables_are_resampled_for_another_size() -> None:
     model = randomise(small("LeViT"))
     larger = images(112, 160)
     expected = model(larger)
-    other = at_size(model, (112, 160))
+    other = resized(model, (112, 160))
     assert other.grid == (7, 10)
     torch.testing.assert_close(other(larger), expected)
-    tables = [(m.blocks[1].downsample.attention.bias.bias_table) for m in (model, other)]
+    tables = [(m.blocks[1].downsample.attention.bias.table) for m in (model, other)]
     # no distance, and the largest: the corners of both tables
     torch.testing.assert_close(tables[0][:, [0, -1]], tables[1][:, [0, -1]])
 

@@ -14,12 +14,12 @@ THEIRS: dict[str, Any] = {
 
 def test_vit_pytorch_has_one_number_for_a_position() -> None:
     theirs = TheirNesT(**THEIRS)
-    places = 4 * 4  # of a block, and all blocks of a level share them
-    assert [level[0].pos_emb.shape for level in theirs.layers] == [(places,)] * 2
+    positions = 4 * 4  # of a block, and all blocks of a level share them
+    assert [level[0].pos_emb.shape for level in theirs.layers] == [(positions,)] * 2
     ours = vitrail.create_model(
         "nest_tiny", image_size=32, dim=(16, 32), depth=(1, 1), heads=(2, 4), num_classes=7
     )
-    assert [level.position.shape for level in ours.blocks] == [(1, 64, 16), (1, 16, 32)]
+    assert [level.position.weight.shape for level in ours.blocks] == [(1, 64, 16), (1, 16, 32)]
 
 
 def test_vit_pytorch_does_not_read_dim_head() -> None:

@@ -1,5 +1,8 @@
 """RegionViT against its authors' code, and what vit-pytorch's file has wrong."""
 
+import functools
+import re
+
 import einops
 import pytest
 import torch
@@ -19,34 +22,40 @@ AUTHORS = [
 ]  # fmt: skip
 
 
+def randomised() -> torch.nn.Module:
+    model = vitrail.create_model("regionvit_tiny_224", **SMALL)
+    names = functools.partial(re.sub, r"bias\.table$", "bias.bias_table")
+    return randomise(model, by_name=True, old_name=names).double()
+
+
 @torch.inference_mode()
 def test_equals_the_authors_code() -> None:
-    ours = randomise(vitrail.create_model("regionvit_tiny_224", **SMALL), by_name=True).double()
+    ours = randomised()
     logits = ours(images(96, 96, batch=1).double())
     close(logits[0], torch.tensor(AUTHORS, dtype=torch.double), 1e-9)
 
 
 @torch.inference_mode()
-def test_places_beyond_the_image_are_not_seen() -> None:
+def test_padding_is_masked() -> None:
     """The authors' mask forgets the last region; ours is the same on all sides."""
-    ours = randomise(vitrail.create_model("regionvit_tiny_224", **SMALL), by_name=True).double()
+    ours = randomised()
     odd = images(60, 84, batch=1).double()  # 5 × 7 regions, then 3 × 4, then 2 × 2
-    turned = ours.blocks[0](ours.embed(odd))
-    poisoned = [block.register_forward_pre_hook(poison) for block in ours.blocks[1].blocks]
-    again = ours.blocks[1](turned)
-    for hook in poisoned:
+    features = ours.blocks[0](ours.embed(odd))
+    hooks = [block.register_forward_pre_hook(poison) for block in ours.blocks[1].blocks]
+    poisoned = ours.blocks[1](features)
+    for hook in hooks:
         hook.remove()
-    torch.testing.assert_close(again.extras[0], ours.blocks[1](turned).extras[0])
+    torch.testing.assert_close(poisoned.extras[0], ours.blocks[1](features).extras[0])
 
 
 def poison(
-    _block: torch.nn.Module, given: tuple[torch.Tensor, int, torch.Tensor]
+    _block: torch.nn.Module, arguments: tuple[torch.Tensor, int, torch.Tensor]
 ) -> tuple[torch.Tensor, int, torch.Tensor]:
-    """Local tokens that the mask hides, made large."""
-    tokens, regions, mask = given
-    hidden = mask[:, 0, 0, :, None].isinf()
-    assert hidden.any()
-    return tokens.masked_fill(hidden, 9.0), regions, mask
+    """Makes the local tokens large that are masked."""
+    tokens, regions, mask = arguments
+    masked = mask[:, 0, 0, :, None].isinf()
+    assert masked.any()
+    return tokens.masked_fill(masked, 9.0), regions, mask
 
 
 def test_vit_pytorch_fails_where_regions_do_not_halve() -> None:

@@ -5,7 +5,7 @@ from vit_pytorch.sep_vit import DSSA
 from vit_pytorch.sep_vit import SepViT as TheirSepViT
 
 import vitrail
-from parity.oracle import close, images, randomise
+from parity.oracle import close, images, position_as_block, randomise
 
 SMALL = {
     "image_size": 224, "num_classes": 7, "dim": (16, 32, 64), "depth": (1, 2, 2),
@@ -21,10 +21,11 @@ AUTHORS = [
 
 @torch.inference_mode()
 def test_equals_the_authors_code() -> None:
-    ours = randomise(vitrail.create_model("sepvit_tiny", **SMALL), by_name=True).double()
+    ours = vitrail.create_model("sepvit_tiny", **SMALL)
+    ours = randomise(ours, by_name=True, old_name=position_as_block).double()
     for block in (block for stage in ours.blocks for block in stage.blocks):
-        if hasattr(block, "mixer") and hasattr(block.mixer, "window_token"):
-            token = block.mixer.window_token
+        if hasattr(block.mixer, "window_tokens"):
+            token = block.mixer.window_tokens.weight
             token.copy_(block.norm1.bias.expand_as(token))  # theirs, zero, normalised
     logits = ours(images(224, 224, batch=1).double())
     close(logits[0], torch.tensor(AUTHORS, dtype=torch.double), 1e-9)
@@ -45,11 +46,11 @@ def test_vit_pytorch_has_one_token_for_all_windows() -> None:
     theirs = attentions(TheirSepViT(num_classes=7, dim=16, depth=(1,), heads=(2,)))
     assert theirs[0].window_tokens.shape == (16,)
     ours = vitrail.create_model("sepvit_tiny", **SMALL).blocks[0].blocks[0].mixer
-    assert ours.window_token.shape == (1, 8 * 8, 16)
+    assert ours.window_tokens.weight.shape == (1, 8 * 8, 16)
 
 
 def test_another_size_resamples_the_windows_tokens() -> None:
     ours = vitrail.create_model("sepvit_tiny", **SMALL)
     other = vitrail.create_model("sepvit_tiny", **{**SMALL, "image_size": (112, 224)})
-    other.load_state_dict(ours.weights_for(other))
-    assert other.blocks[0].blocks[0].mixer.window_token.shape == (1, 4 * 8, 16)
+    other.load_state_dict(ours.weights_at(other))
+    assert other.blocks[0].blocks[0].mixer.window_tokens.weight.shape == (1, 4 * 8, 16)

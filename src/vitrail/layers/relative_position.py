@@ -52,7 +52,7 @@ class RelativeBias(nn.Module):
         torch.Size([3, 4, 4])
     """
 
-    undecayed = ("table",)
+    undecayed: tuple[str, ...] = ("table",)
 
     def __init__(self, window: tuple[int, ...], heads: int, std: float = 0.02) -> None:
         super().__init__()

@@ -3,19 +3,20 @@
 
     image (B, C, H, W)
       └ CrossScaleEmbed: patches of 4, 8, 16 and 32 pixels ─ norm ─ map (B, H/4, W/4, D)
-          └ stage 1: depth × Block(WindowAttention, Mlp), of near and of far places in turn
-              └ stages 2 to 4: norm ─ CrossScaleEmbed of 2 and 4 places ─ (B, H/8, W/8, 2D) ─ blocks
-                  └ norm ─ mean over places ─ (B, 8D) ─ head ─ (B, classes)
+          └ stage 1: depth × Block(WindowAttention, Mlp), short and long distance in turn
+              └ stages 2 to 4: norm ─ CrossScaleEmbed of 2 and 4 cells ─ (B, H/8, W/8, 2D) ─ ...
+                  └ norm ─ mean over positions ─ (B, 8D) ─ head ─ (B, classes)
 
-Differs from ViT: a token is made of patches of several sizes around one place, the larger the fewer
-channels. Tokens attend within groups, by turns of 7 × 7 neighbours and of 7 × 7 places spread
-evenly over the map. The bias of an offset is not learned but computed from the offset, by an MLP.
+Differs from ViT in three points. A token is made of patches of several sizes around one position;
+the larger the patch, the fewer channels it gets. Tokens attend within groups: in turn groups of
+7 × 7 adjacent positions and groups of 7 × 7 positions at a constant interval over the whole map.
+The relative position bias is not learned but computed from the offset by an MLP.
 
 The MLP is as narrow as in the authors' code, which has the published parameters, D / 16; the paper
-says D / 4. Its last layer has no bias, which a softmax would take away again: one number a head and
-block is absent. A map that groups do not divide is padded with zeros, where the authors refuse it.
-vit-pytorch's file of this name takes the paper's intervals between distant places for the size of
-their groups, so that its last stage attends to nothing, and gives the MLP wrong offsets.
+says D / 4. Its last bias changes no output, because a softmax takes it away, but it is counted. A
+map that groups do not divide is padded with zeros, where the authors refuse it. vit-pytorch's file
+of this name takes the paper's intervals of the long distance for the size of its groups, so that
+its last stage attends to nothing, and gives the MLP wrong offsets.
 """
 
 from typing import Any
@@ -27,26 +28,38 @@ from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images, patch_grid, to_tuple
+from vitrail.layers.pyramid import check_stages
 from vitrail.layers.relative_position import relative_index
 from vitrail.layers.window import Window, WindowAttention, pad_to
 from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
 from vitrail.models.paper import Paper
+from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 
 class CrossScaleEmbed(nn.Module):
-    """Tokens of patches of several sizes around one place, side by side in one vector.
+    """Cross-scale embedding: patches of several sizes around one position, concatenated.
 
-    Half of the channels are for the smallest kernel, a quarter for the next, and so on; the largest
-    gets as many as the one before it.
+    Half of the channels belong to the smallest kernel, a quarter to the next, and so on; the
+    largest kernel has as many as the one before it.
+
+    Args:
+        dim_in: number of input channels.
+        dim: number of output channels, of all kernels together.
+        kernels: sides of the patches, ascending, each `stride` plus an even number.
+        stride: distance between positions.
+
+    Example:
+        >>> CrossScaleEmbed(3, 8, (2, 4), 2)(torch.zeros(1, 6, 4, 3)).shape
+        torch.Size([1, 3, 2, 8])
     """
 
     def __init__(self, dim_in: int, dim: int, kernels: tuple[int, ...], stride: int) -> None:
         super().__init__()
         self.stride = (stride, stride)
-        shares = [dim // 2 ** (i + 1) for i in range(len(kernels) - 1)]
+        widths = [dim // 2 ** (i + 1) for i in range(len(kernels) - 1)]
         self.convs = nn.ModuleList(
-            nn.Conv2d(dim_in, share, kernel, stride, (kernel - stride) // 2)
-            for share, kernel in zip([*shares, dim - sum(shares)], kernels, strict=True)
+            nn.Conv2d(dim_in, width, kernel, stride, (kernel - stride) // 2)
+            for width, kernel in zip([*widths, dim - sum(widths)], kernels, strict=True)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,7 +69,18 @@ class CrossScaleEmbed(nn.Module):
 
 
 class DynamicBias(nn.Module):
-    """A bias for each head and each offset within a group, by an MLP of the offset."""
+    """Dynamic position bias: a bias per head and offset within a group, by an MLP of the offset.
+
+    Args:
+        window: sides of a group.
+        heads: number of attention heads.
+        hidden_dim: width of the MLP.
+        norm_eps: epsilon of the LayerNorms in the MLP.
+
+    Example:
+        >>> DynamicBias((2, 3), heads=4, hidden_dim=8, norm_eps=1e-5)().shape
+        torch.Size([4, 6, 6])
+    """
 
     def __init__(self, window: Window, heads: int, hidden_dim: int, norm_eps: float) -> None:
         super().__init__()
@@ -64,26 +88,51 @@ class DynamicBias(nn.Module):
         for dim_in in (2, hidden_dim, hidden_dim):
             norm = nn.LayerNorm(hidden_dim, eps=norm_eps)
             layers += [nn.Linear(dim_in, hidden_dim), norm, nn.ReLU()]
-        self.mlp = nn.Sequential(*layers, nn.Linear(hidden_dim, heads, bias=False))
-        offsets = torch.cartesian_prod(*(torch.arange(1.0 - side, side) for side in window))
-        self.register_buffer("offsets", offsets, persistent=False)
+        self.mlp = nn.Sequential(*layers, nn.Linear(hidden_dim, heads))
+        # On the CPU even where parameters are built on "meta": computed, they are never loaded.
+        axes = [torch.arange(1.0 - side, side, device="cpu") for side in window]
+        self.register_buffer("offsets", torch.cartesian_prod(*axes), persistent=False)
         self.register_buffer("index", relative_index(window), persistent=False)
         self.offsets: Tensor
         self.index: Tensor
 
     def forward(self) -> Tensor:
-        """The bias (H, n, n) for n places of the group, row by row."""
+        """Returns the bias (H, n, n) for the n positions of a group, row by row."""
         n = len(self.index)
         return self.mlp(self.offsets)[self.index.flatten()].unflatten(0, (n, n)).permute(2, 0, 1)
 
 
 class CrossFormer(PyramidBackbone):
-    """A CrossFormer. Keywords as those of `Swin`, but:
+    """CrossFormer (Wang et al. 2021).
 
     Args:
-        patch_size: all of those around one place, in pixels; the smallest is the stride.
-        merge_size: the same of the later stages, in places of the stage before; the stride is 2.
-        window: of near and of far places alike.
+        image_size: pixels (height, width), or one number for both. Any size works that the smallest
+            patch divides.
+        patch_size: sides of the patches around one position, in pixels, ascending; the smallest is
+            the stride.
+        num_classes: width of the logits; 0 for no head.
+        dim: width of a token, per stage.
+        depth: number of blocks, per stage.
+        heads: number of attention heads, per stage.
+        window: side of a group, of short and long distance alike; a stage whose grid, at
+            `image_size`, is smaller has groups as large as that grid.
+        merge_size: sides of the patches of stages 2 and on, in positions of the stage before; the
+            stride is 2.
+        mlp_ratio: hidden width of an MLP divided by the width of its stage.
+        channels: number of channels of an image.
+        dropout: dropout rate of attention weights, projections and MLPs.
+        emb_dropout: dropout rate of the embedded tokens.
+        drop_path: stochastic depth rate of the last block; it grows linearly from 0 at the first.
+        norm_eps: epsilon of every LayerNorm.
+
+    Raises:
+        ConfigError: a keyword is unknown, has a wrong value or contradicts another.
+        DataError: `image_size` does not divide into patches.
+
+    Example:
+        >>> model = CrossFormer(16, (2, 4), num_classes=5, dim=(16, 32), depth=(1, 2), heads=(2, 2))
+        >>> model(torch.zeros(2, 3, 16, 16)).shape
+        torch.Size([2, 5])
     """
 
     paper = Paper(
@@ -95,24 +144,25 @@ class CrossFormer(PyramidBackbone):
 
     def __init__(
         self,
-        image_size: int | tuple[int, int],
-        patch_size: tuple[int, ...],
-        num_classes: int,
-        dim: tuple[int, ...],
-        depth: tuple[int, ...],
-        heads: tuple[int, ...],
-        window: int = 7,
-        merge_size: tuple[int, ...] = (2, 4),
-        mlp_ratio: float = 4.0,
-        channels: int = 3,
-        dropout: float = 0.0,
-        emb_dropout: float = 0.0,
-        drop_path: float = 0.0,
-        norm_eps: float = 1e-5,
+        image_size: Size,
+        patch_size: tuple[PositiveInt, ...],
+        num_classes: NonNegativeInt,
+        dim: tuple[PositiveInt, ...],
+        depth: tuple[PositiveInt, ...],
+        heads: tuple[PositiveInt, ...],
+        window: PositiveInt = 7,
+        merge_size: tuple[PositiveInt, ...] = (2, 4),
+        mlp_ratio: PositiveFloat = 4.0,
+        channels: PositiveInt = 3,
+        dropout: Rate = 0.0,
+        emb_dropout: Rate = 0.0,
+        drop_path: Rate = 0.0,
+        norm_eps: PositiveFloat = 1e-5,
     ) -> None:
         super().__init__(image_size, channels, num_classes)
+        check_stages(dim=dim, depth=depth, heads=heads)
         self.patch = to_tuple(patch_size[0])
-        self.dim, self.grid = tuple(dim), patch_grid(self.image_size, self.patch)
+        self.dim, self.grid = dim, patch_grid(self.image_size, self.patch)
         self.strides = tuple(patch_size[0] * 2**i for i in range(len(depth)))
 
         self.patch_embed = CrossScaleEmbed(channels, dim[0], patch_size, patch_size[0])
@@ -120,23 +170,23 @@ class CrossFormer(PyramidBackbone):
         self.emb_dropout = nn.Dropout(emb_dropout)
         rates = iter(drop_path_rates(drop_path, sum(depth)))
 
-        def block(stage: int, fitted: Window, spread: bool) -> Block:
-            width, count = dim[stage], heads[stage]
-            bias = DynamicBias(fitted, count, width // 16, norm_eps)
-            attention = Attention(width, count, dropout=dropout)
-            mixer = WindowAttention(attention, fitted, spread=spread, bias=bias)
+        def make_block(stage: int, group: Window, spread: bool) -> Block:
+            width, head_count = dim[stage], heads[stage]
+            bias = DynamicBias(group, head_count, max(width // 16, 1), norm_eps)
+            attention = Attention(width, head_count, dropout=dropout)
+            mixer = WindowAttention(attention, group, spread=spread, bias=bias)
             mlp = Mlp(width, int(mlp_ratio * width), dropout)
             return Block(width, mixer, mlp, drop_path=next(rates), norm_eps=norm_eps)
 
         stages = []
         for i, width in enumerate(dim):
-            first: list[nn.Module] = []
+            downsample: list[nn.Module] = []
             if i:
                 norm = nn.LayerNorm(dim[i - 1], eps=norm_eps)
-                first = [norm, CrossScaleEmbed(dim[i - 1], width, merge_size, 2)]
-            fitted = tuple(min(window, -(-side // 2**i)) for side in self.grid)
-            blocks = [block(i, fitted, spread=j % 2 == 1) for j in range(depth[i])]
-            stages.append(PyramidStage(nn.Sequential(*first), blocks))
+                downsample = [norm, CrossScaleEmbed(dim[i - 1], width, merge_size, 2)]
+            group = tuple(min(window, -(-side // 2**i)) for side in self.grid)
+            blocks = [make_block(i, group, spread=j % 2 == 1) for j in range(depth[i])]
+            stages.append(PyramidStage(nn.Sequential(*downsample), blocks))
         self.blocks = nn.ModuleList(stages)
         self.norm = nn.LayerNorm(dim[-1], eps=norm_eps)
         self.head = self.make_head(num_classes)
@@ -150,14 +200,12 @@ class CrossFormer(PyramidBackbone):
 
 
 def _variant(parameters: int, dim: int, depth: tuple[int, ...]) -> Variant:
-    dims = tuple(dim * 2**i for i in range(4))
-    heads = tuple(width // 32 for width in dims)
+    widths = tuple(dim * 2**i for i in range(4))
     keywords: dict[str, Any] = {
         "image_size": 224, "patch_size": (4, 8, 16, 32), "num_classes": 1000,
-        "dim": dims, "depth": depth, "heads": heads,
+        "dim": widths, "depth": depth, "heads": tuple(width // 32 for width in widths),
     }  # fmt: skip
-    absent = sum(count * blocks for count, blocks in zip(heads, depth, strict=True))
-    return Variant(keywords, parameters, absent)
+    return Variant(keywords, parameters)
 
 
 VARIANTS = {

@@ -6,17 +6,17 @@
           └ stage 1: Block(InteractiveWindowAttention, Mlp), positions,
           │          Block(ScalableAttention, Mlp), and so on in turn
               └ stages 2 to 4: 3 × 3 convolution + norm ─ (B, H/8, W/8, 2D) ─ blocks, and so on
-                  └ norm ─ mean over places ─ (B, 8D) ─ head ─ (B, classes)
+                  └ norm ─ mean over positions ─ (B, 8D) ─ head ─ (B, classes)
 
-Differs from ViT: every second block looks at the whole map, but at a coarser copy of it, and with
-queries and keys of their own width; the blocks between look at windows, which a convolution of the
-values joins. A convolution after the first block of a stage says where a token stands (CPVT's).
-The head has a hidden layer, which the published parameter counts include.
+Differs from ViT: every second block attends to the whole map, but to a coarser copy of it, and with
+queries and keys of their own width. The blocks between attend within windows, and a convolution of
+the values connects the windows. A convolution after the first block of a stage encodes positions
+(CPVT's). The head has a hidden layer, which the published parameter counts include.
 
-All is as in the authors' code, but that a map that windows or reductions do not divide is padded
-with zeros. vit-pytorch's file of this name has dense convolutions where the authors have one filter
-a channel, runs an MLP where the windowed attention belongs and the other way round, and reads keys
-and values straight off the strided convolution.
+The model follows the authors' code, except that a map that windows or reductions do not divide is
+padded with zeros. vit-pytorch's file of this name has dense convolutions where the authors have one
+filter per channel, runs an MLP where the windowed attention belongs and the other way round, and
+projects keys and values directly from the strided convolution.
 """
 
 from typing import Any
@@ -25,19 +25,37 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.layers.attention import Attend, divide
-from vitrail.layers.block import Block, drop_path_rates
-from vitrail.layers.conv import ConditionalPosition, DepthwiseConv, StridedConvNorm
+from vitrail.layers.conv import DepthwiseConv, StridedConvNorm
 from vitrail.layers.linear import Linear
-from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images
+from vitrail.layers.pyramid import check_stages
 from vitrail.layers.spatial_reduction import ReducedAttention
 from vitrail.layers.window import pad_to, partition, unpartition
-from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
+from vitrail.models.base import Features, Variant
+from vitrail.models.conditional_pyramid import ConditionalPyramid
 from vitrail.models.paper import Paper
+from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 
 class ScalableAttention(nn.Module):
-    """SSA: keys and values of a coarser map; queries and keys have their own width, `key_dim`."""
+    """Scalable self-attention (SSA): keys and values of a coarser map, keys of their own width.
+
+    Args:
+        dim: width of a token.
+        heads: number of heads, a divisor of `dim` and of `key_dim`.
+        reduction: how much coarser the map of keys and values is on each axis.
+        key_dim: width of queries and keys, of all heads together.
+        dropout: dropout rate of the attention weights and of the output.
+        norm_eps: epsilon of the LayerNorm.
+
+    Raises:
+        ConfigError: `heads` does not divide `dim` or `key_dim`.
+
+    Example:
+        >>> attention = ScalableAttention(8, 2, 2, key_dim=12, dropout=0.0, norm_eps=1e-6)
+        >>> attention(torch.zeros(1, 3, 4, 8)).shape
+        torch.Size([1, 3, 4, 8])
+    """
 
     def __init__(
         self, dim: int, heads: int, reduction: int, key_dim: int, dropout: float, norm_eps: float
@@ -66,7 +84,21 @@ class ScalableAttention(nn.Module):
 
 
 class InteractiveWindowAttention(nn.Module):
-    """IWSA: self-attention within windows, plus a convolution of the values across them."""
+    """Interactive windowed self-attention (IWSA), with a convolution of the values.
+
+    Args:
+        dim: width of a token.
+        heads: number of heads, a divisor of `dim`.
+        window: side of a window; a smaller map is one window.
+        dropout: dropout rate of the attention weights and of the output.
+
+    Raises:
+        ConfigError: `heads` does not divide `dim`.
+
+    Example:
+        >>> InteractiveWindowAttention(8, 2, 2, dropout=0.0)(torch.zeros(1, 3, 4, 8)).shape
+        torch.Size([1, 3, 4, 8])
+    """
 
     def __init__(self, dim: int, heads: int, window: int, dropout: float) -> None:
         super().__init__()
@@ -93,13 +125,37 @@ class InteractiveWindowAttention(nn.Module):
         return self.dropout(self.proj(attended + self.local(values)))
 
 
-class ScalableViT(PyramidBackbone):
-    """A ScalableViT, for images of any size. Keywords as those of `Swin`, and:
+class ScalableViT(ConditionalPyramid):
+    """ScalableViT (Yang et al. 2022).
 
     Args:
-        reduction: of the map that a stage's scalable attention looks at; 1 for none.
-        key_ratio: width of its queries and keys over that of the stage, where there is a reduction.
+        image_size: pixels (height, width), or one number for both. Any size works.
+        patch_size: distance between patches, in pixels; the kernel is 2 · patch_size - 1.
+        num_classes: width of the logits; 0 for no head.
+        dim: width of a token, per stage.
+        depth: number of blocks, per stage.
+        heads: number of attention heads, per stage.
+        reduction: per stage, how much coarser the map of keys and values of scalable attention is
+            on each axis; 1 for plain self-attention.
+        key_ratio: per stage, width of the queries and keys of scalable attention divided by the
+            width of the stage; not used where the reduction is 1.
+        window: side of the windows.
+        mlp_ratio: hidden width of an MLP divided by the width of its stage.
         head_dim: hidden width of the head; 0 for a linear head.
+        channels: number of channels of an image.
+        dropout: dropout rate of attention weights, projections and MLPs.
+        emb_dropout: dropout rate of the embedded tokens.
+        drop_path: stochastic depth rate of the last block; it grows linearly from 0 at the first.
+        norm_eps: epsilon of every LayerNorm.
+
+    Raises:
+        ConfigError: a keyword is unknown, has a wrong value or contradicts another.
+
+    Example:
+        >>> model = ScalableViT(16, 4, num_classes=5, dim=(8, 16), depth=(2, 2), heads=(2, 2),
+        ...     reduction=(2, 1), key_ratio=(1.25, 1.0), window=2, head_dim=8)
+        >>> model(torch.zeros(2, 3, 16, 16)).shape
+        torch.Size([2, 5])
     """
 
     paper = Paper(
@@ -111,54 +167,48 @@ class ScalableViT(PyramidBackbone):
 
     def __init__(
         self,
-        image_size: int | tuple[int, int],
-        patch_size: int,
-        num_classes: int,
-        dim: tuple[int, ...],
-        depth: tuple[int, ...],
-        heads: tuple[int, ...],
-        reduction: tuple[int, ...] = (8, 4, 2, 1),
-        key_ratio: tuple[float, ...] = (1.25, 1.25, 1.25, 1.0),
-        window: int = 7,
-        mlp_ratio: float = 4.0,
-        head_dim: int = 4096,
-        channels: int = 3,
-        dropout: float = 0.0,
-        emb_dropout: float = 0.0,
-        drop_path: float = 0.0,
-        norm_eps: float = 1e-6,
+        image_size: Size,
+        patch_size: PositiveInt,
+        num_classes: NonNegativeInt,
+        dim: tuple[PositiveInt, ...],
+        depth: tuple[PositiveInt, ...],
+        heads: tuple[PositiveInt, ...],
+        reduction: tuple[PositiveInt, ...] = (8, 4, 2, 1),
+        key_ratio: tuple[PositiveFloat, ...] = (1.25, 1.25, 1.25, 1.0),
+        window: PositiveInt = 7,
+        mlp_ratio: PositiveFloat = 4.0,
+        head_dim: NonNegativeInt = 4096,
+        channels: PositiveInt = 3,
+        dropout: Rate = 0.0,
+        emb_dropout: Rate = 0.0,
+        drop_path: Rate = 0.0,
+        norm_eps: PositiveFloat = 1e-6,
     ) -> None:
         super().__init__(image_size, channels, num_classes)
-        self.dim, self.head_dim, self.norm_eps = tuple(dim), head_dim, norm_eps
+        check_stages(dim=dim, depth=depth, heads=heads, reduction=reduction, key_ratio=key_ratio)
+        self.dim, self.head_dim, self.norm_eps = dim, head_dim, norm_eps
         self.strides = tuple(patch_size * 2**i for i in range(len(depth)))
         self.grid = tuple(-(-side // patch_size) for side in self.image_size)
 
-        def mixer(stage: int, block: int) -> nn.Module:
-            width, count, ratio = dim[stage], heads[stage], reduction[stage]
-            if block % 2 == 0:
-                return InteractiveWindowAttention(width, count, window, dropout)
+        def make_mixer(stage: int, index: int) -> nn.Module:
+            width, head_count, ratio = dim[stage], heads[stage], reduction[stage]
+            if index % 2 == 0:
+                return InteractiveWindowAttention(width, head_count, window, dropout)
             if ratio == 1:
-                return ReducedAttention(width, count, nn.Identity(), dropout)
+                return ReducedAttention(width, head_count, nn.Identity(), dropout)
             key_dim = int(width * key_ratio[stage])
-            return ScalableAttention(width, count, ratio, key_dim, dropout, norm_eps)
+            return ScalableAttention(width, head_count, ratio, key_dim, dropout, norm_eps)
+
+        def make_downsample(stage: int) -> nn.Module:
+            return StridedConvNorm(dim[stage - 1], dim[stage], 3, 2, norm_eps=norm_eps)
 
         kernel = 2 * patch_size - 1
         self.patch_embed = StridedConvNorm(channels, dim[0], kernel, patch_size, norm_eps=norm_eps)
         self.emb_dropout = nn.Dropout(emb_dropout)
-        rates = iter(drop_path_rates(drop_path, sum(depth)))
-        stages = []
-        for i, width in enumerate(dim):
-            blocks: list[nn.Module] = []
-            for j in range(depth[i]):
-                mlp = Mlp(width, int(mlp_ratio * width), dropout)
-                rate = next(rates)
-                blocks.append(Block(width, mixer(i, j), mlp, drop_path=rate, norm_eps=norm_eps))
-            blocks.insert(1, ConditionalPosition(width))
-            first = (
-                StridedConvNorm(dim[i - 1], width, 3, 2, norm_eps=norm_eps) if i else nn.Identity()
-            )
-            stages.append(PyramidStage(first, blocks))
-        self.blocks = nn.ModuleList(stages)
+        self.blocks = self.make_stages(
+            depth, make_downsample, make_mixer, mlp_ratio=(mlp_ratio,) * len(dim), dropout=dropout,
+            drop_path=drop_path, norm_eps=norm_eps,
+        )  # fmt: skip
         self.norm = nn.LayerNorm(dim[-1], eps=norm_eps)
         self.head = self.make_head(num_classes)
 
@@ -168,7 +218,7 @@ class ScalableViT(PyramidBackbone):
         return Features.from_map(self.emb_dropout(self.patch_embed(images.permute(0, 2, 3, 1))))
 
     def make_head(self, num_classes: int) -> nn.Module:
-        """A head with a hidden layer, or a linear one if `head_dim` is 0; no classes, no head."""
+        """num_classes → a head with a hidden layer, linear if `head_dim` is 0; Identity for 0."""
         if not (num_classes and self.head_dim):
             return super().make_head(num_classes)
         return nn.Sequential(

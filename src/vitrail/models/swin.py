@@ -3,14 +3,15 @@
 
     image (B, C, H, W)
       └ patch_embed + norm ─ map (B, H/4, W/4, D)
-          └ stage 1: depth × Block(WindowAttention, Mlp), every second one with shifted windows
-              └ stages 2 to 4: merge 2 × 2 places ─ (B, H/8, W/8, 2D) ─ blocks, and so on
-                  └ norm ─ mean over places ─ (B, 8D) ─ head ─ (B, classes)
+          └ stage 1: depth × Block(ShiftedWindowAttention, Mlp), every second one shifted
+              └ stages 2 to 4: merge 2 × 2 positions ─ (B, H/8, W/8, 2D) ─ blocks, and so on
+                  └ norm ─ mean over positions ─ (B, 8D) ─ head ─ (B, classes)
 
-Differs from ViT: tokens attend within windows of 7 × 7 only, so cost grows linearly with the image;
-shifting the windows by half of one in every second block lets neighbours meet. No positions but a
-bias for every offset within a window. A map that windows do not divide is padded with zeros, first
-padded and then shifted, as the authors do (timm shifts first, which differs at such sizes only).
+Differs from ViT: tokens attend only within windows of 7 × 7, so that the cost grows linearly with
+the image; every second block shifts the windows by half of one, which connects adjacent windows.
+Instead of positions there is a learned bias per offset within a window. A map that windows do not
+divide is padded with zeros, first padded and then shifted, as the authors do (timm shifts first,
+which differs at such sizes only).
 """
 
 from typing import Any
@@ -21,14 +22,32 @@ from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
+from vitrail.layers.pyramid import check_stages
 from vitrail.layers.relative_position import RelativeBias
 from vitrail.layers.window import Window, pad_to, partition, shift_mask, unpartition
 from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
 from vitrail.models.paper import Paper
+from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 
-class WindowAttention(nn.Module):
-    """Self-attention within each window of a map, with a bias for offsets."""
+class ShiftedWindowAttention(nn.Module):
+    """Self-attention within each window of a map that is shifted first, with a relative bias.
+
+    Args:
+        dim: width of a token.
+        heads: number of heads, a divisor of `dim`.
+        window: (rows, columns) of a window.
+        shift: (rows, columns) by which the map is shifted; (0, 0) for not at all. An axis with one
+            window is not shifted.
+        dropout: dropout rate of the attention weights and of the output.
+
+    Raises:
+        ConfigError: `heads` does not divide `dim`.
+
+    Example:
+        >>> ShiftedWindowAttention(8, 2, (2, 2), (1, 1), 0.0)(torch.zeros(1, 4, 5, 8)).shape
+        torch.Size([1, 4, 5, 8])
+    """
 
     def __init__(self, dim: int, heads: int, window: Window, shift: Window, dropout: float) -> None:
         super().__init__()
@@ -42,14 +61,14 @@ class WindowAttention(nn.Module):
         x = pad_to(x, self.window)
         size = (x.shape[1], x.shape[2])
         shift = tuple(
-            s if side > w else 0  # one window has no neighbours to meet
+            s if side > w else 0
             for s, side, w in zip(self.shift, (height, width), self.window, strict=True)
         )
         bias = self.bias()
         if any(shift):
             x = x.roll([-s for s in shift], dims=(1, 2))
             bias = bias + shift_mask(size, self.window, shift).to(bias)[:, None]
-            bias = bias.expand(x.shape[0], -1, -1, -1, -1).flatten(0, 1)  # for every image
+            bias = bias.expand(x.shape[0], -1, -1, -1, -1).flatten(0, 1)  # (B · windows, H, n, n)
         windows = self.attention(partition(x, self.window), bias=bias)
         x = unpartition(windows, self.window, size)
         if any(shift):
@@ -58,7 +77,17 @@ class WindowAttention(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Joins 2 × 2 places into one, with twice the channels; odd sides are padded with zeros."""
+    """Merges 2 × 2 positions into one; odd sides are padded with zeros.
+
+    Args:
+        dim_in: number of input channels.
+        dim: number of output channels.
+        norm_eps: epsilon of the LayerNorm.
+
+    Example:
+        >>> PatchMerging(4, 8, 1e-5)(torch.zeros(1, 5, 6, 4)).shape
+        torch.Size([1, 3, 3, 8])
+    """
 
     def __init__(self, dim_in: int, dim: int, norm_eps: float) -> None:
         super().__init__()
@@ -72,15 +101,33 @@ class PatchMerging(nn.Module):
 
 
 class Swin(PyramidBackbone):
-    """A Swin Transformer, version 1.
+    """Swin Transformer, version 1 (Liu et al. 2021).
 
     Args:
-        dim, depth, heads: width, blocks and attention heads, one number for each stage.
-        window: places (rows, columns) of a window, or one number for both; a stage whose grid, at
-            image_size, is smaller has windows as large as that grid.
-        mlp_ratio: hidden width of the MLPs over that of their stage.
-        dropout: on attention weights, projections and MLPs. The rest as in `ViT`. Images of any
-            size that patches divide.
+        image_size: pixels (height, width), or one number for both. Any size works that patches
+            divide.
+        patch_size: pixels of a patch (height, width), or one number for both.
+        num_classes: width of the logits; 0 for no head.
+        dim: width of a token, per stage.
+        depth: number of blocks, per stage.
+        heads: number of attention heads, per stage.
+        window: sides (rows, columns) of a window, or one number for both; a stage whose grid, at
+            `image_size`, is smaller has windows as large as that grid.
+        mlp_ratio: hidden width of an MLP divided by the width of its stage.
+        channels: number of channels of an image.
+        dropout: dropout rate of attention weights, projections and MLPs.
+        emb_dropout: dropout rate of the embedded tokens.
+        drop_path: stochastic depth rate of the last block; it grows linearly from 0 at the first.
+        norm_eps: epsilon of every LayerNorm.
+
+    Raises:
+        ConfigError: a keyword is unknown, has a wrong value or contradicts another.
+        DataError: `image_size` does not divide into patches.
+
+    Example:
+        >>> model = Swin(16, 4, num_classes=5, dim=(8, 16), depth=(2, 1), heads=(2, 2), window=2)
+        >>> model(torch.zeros(2, 3, 16, 16)).shape
+        torch.Size([2, 5])
     """
 
     paper = Paper(
@@ -92,52 +139,47 @@ class Swin(PyramidBackbone):
 
     def __init__(
         self,
-        image_size: int | tuple[int, int],
-        patch_size: int | tuple[int, int],
-        num_classes: int,
-        dim: tuple[int, ...],
-        depth: tuple[int, ...],
-        heads: tuple[int, ...],
-        window: int | tuple[int, int] = 7,
-        mlp_ratio: float = 4.0,
-        channels: int = 3,
-        dropout: float = 0.0,
-        emb_dropout: float = 0.0,
-        drop_path: float = 0.0,
-        norm_eps: float = 1e-5,
+        image_size: Size,
+        patch_size: Size,
+        num_classes: NonNegativeInt,
+        dim: tuple[PositiveInt, ...],
+        depth: tuple[PositiveInt, ...],
+        heads: tuple[PositiveInt, ...],
+        window: Size = 7,
+        mlp_ratio: PositiveFloat = 4.0,
+        channels: PositiveInt = 3,
+        dropout: Rate = 0.0,
+        emb_dropout: Rate = 0.0,
+        drop_path: Rate = 0.0,
+        norm_eps: PositiveFloat = 1e-5,
     ) -> None:
         super().__init__(image_size, channels, num_classes)
+        check_stages(dim=dim, depth=depth, heads=heads)
         patch = to_tuple(patch_size)
-        self.dim, self.grid = tuple(dim), patch_grid(self.image_size, patch)
+        self.dim, self.grid = dim, patch_grid(self.image_size, patch)
         self.strides = tuple(patch[0] * 2**i for i in range(len(depth)))
 
-        self.patch_embed = PatchEmbed(patch, channels, dim[0])
+        self.patch_embed = PatchEmbed(patch, channels, dim[0], init="torch")
         self.embed_norm = nn.LayerNorm(dim[0], eps=norm_eps)
         self.emb_dropout = nn.Dropout(emb_dropout)
         rates = iter(drop_path_rates(drop_path, sum(depth)))
-        stages, grid = [], self.grid
-        for i, (width, blocks, head_count) in enumerate(zip(dim, depth, heads, strict=True)):
-            first = PatchMerging(dim[i - 1], width, norm_eps) if i else nn.Identity()
-            grid = tuple(-(-side // 2) for side in grid) if i else grid
-            fitted = tuple(min(pair) for pair in zip(to_tuple(window), grid, strict=True))
-            half = tuple(side // 2 for side in fitted)
-            stages.append(
-                PyramidStage(
-                    first,
-                    [
-                        Block(
-                            width,
-                            WindowAttention(
-                                width, head_count, fitted, half if j % 2 else (0, 0), dropout
-                            ),
-                            Mlp(width, int(mlp_ratio * width), dropout),
-                            drop_path=next(rates),
-                            norm_eps=norm_eps,
-                        )
-                        for j in range(blocks)
-                    ],
-                )
-            )
+
+        def make_block(width: int, head_count: int, sides: Window, shift: Window) -> Block:
+            mixer = ShiftedWindowAttention(width, head_count, sides, shift, dropout)
+            mlp = Mlp(width, int(mlp_ratio * width), dropout)
+            return Block(width, mixer, mlp, drop_path=next(rates), norm_eps=norm_eps)
+
+        stages = []
+        for i, width in enumerate(dim):
+            grid = tuple(-(-side // 2**i) for side in self.grid)
+            sides = tuple(min(pair) for pair in zip(to_tuple(window), grid, strict=True))
+            half = tuple(side // 2 for side in sides)
+            blocks = [
+                make_block(width, heads[i], sides, half if j % 2 else (0, 0))
+                for j in range(depth[i])
+            ]
+            downsample = PatchMerging(dim[i - 1], width, norm_eps) if i else nn.Identity()
+            stages.append(PyramidStage(downsample, blocks))
         self.blocks = nn.ModuleList(stages)
         self.norm = nn.LayerNorm(dim[-1], eps=norm_eps)
         self.head = self.make_head(num_classes)

@@ -5,10 +5,15 @@ whole parameter names and the distribution. The first pattern that matches count
 """
 
 import math
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+# Standard deviation of a parameter by its name, where it depends on the parameter's shape; the mean
+# is 0. A row may have one instead of a `Start`.
+Scale = Callable[[Mapping[str, Tensor], str], float]
 
 
 class Start(NamedTuple):
@@ -50,6 +55,19 @@ def constant(value: float) -> Start:
 def xavier_uniform(weight: Tensor) -> float:
     """Standard deviation of Xavier's uniform distribution for a weight (out, in)."""
     return math.sqrt(2 / sum(torch.Size(weight.shape[:2])))
+
+
+def fan_in_uniform(parameters: Mapping[str, Tensor], name: str) -> float:
+    """PyTorch's own start of a weight and of its bias: uniform within 1 / √fan_in."""
+    weight = parameters[f"{name.rpartition('.')[0]}.weight"]
+    return 1 / math.sqrt(3 * weight[0].numel())
+
+
+def fan_out_normal(parameters: Mapping[str, Tensor], name: str) -> float:
+    """√(2 / fan_out) of a convolution; one with a single input channel per filter is depthwise."""
+    weight = parameters[name]
+    outputs = 1 if weight.shape[1] == 1 else len(weight)
+    return math.sqrt(2 / (outputs * weight[0, 0].numel()))
 
 
 ZEROS, ONES = constant(0.0), constant(1.0)

@@ -1,4 +1,4 @@
-"""CvT's weights in transformers."""
+"""CvT in transformers."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from vitrail.models.cvt import CvT
 
 def _keywords(config: dict[str, Any]) -> dict[str, Any]:
     return {
-        "image_size": 224,  # which it does not say; any will do
+        "image_size": 224,  # the config has none; any size works
         "dim": tuple(config["embed_dim"]),
         "depth": tuple(config["depth"]),
         "heads": tuple(config["num_heads"]),
@@ -30,7 +30,7 @@ TRANSFORMERS = Transformers(
         (rf"cvt\.encoder\.stages\.0\.{EMBED}normalization\.(.*)", r"patch_embed.norm.\1"),
         (STAGE + EMBED + r"projection\.(.*)", r"blocks.\1.embed.conv.\2"),
         (STAGE + EMBED + r"normalization\.(.*)", r"blocks.\1.embed.norm.\2"),
-        (STAGE + "cls_token", r"blocks.\1.class_token"),
+        (STAGE + "cls_token", r"blocks.\1.class_token.weight"),
         *(
             rule
             for word in ("query", "key", "value")

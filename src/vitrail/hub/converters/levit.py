@@ -1,20 +1,20 @@
-"""LeViT's weights in timm."""
+"""LeViT in timm."""
 
 from vitrail.hub.converters import Timm
 from vitrail.hub.rename import Tensors, normed
 from vitrail.models.base import Backbone
-from vitrail.models.levit import LeViT, OffsetAttention
+from vitrail.models.levit import LeViT, LeViTAttention
 
 
-def _split(tensors: Tensors, model: Backbone) -> Tensors:
-    """Theirs makes queries, keys and values of a head at once; queries are apart here."""
+def _split_queries(tensors: Tensors, model: Backbone) -> Tensors:
+    """Splits timm's joint projection, head by head, into queries and the rest."""
     split = dict(tensors)
-    for place, module in model.named_modules():
-        if isinstance(module, OffsetAttention):
-            for name in [n for n in tensors if n.startswith(f"{place}.qkv.")]:
+    for path, module in model.named_modules():
+        if isinstance(module, LeViTAttention):
+            for name in [n for n in tensors if n.startswith(f"{path}.qkv.")]:
                 tensor = split.pop(name)
                 q = kv = tensor
-                if tensor.ndim:  # all but a batch norm's count of batches
+                if tensor.ndim:  # all but the number of batches that a batch norm counts
                     rows = tensor.unflatten(0, (module.heads, -1))
                     q, kv = rows.tensor_split([module.key_dim], dim=1)
                     q, kv = q.flatten(0, 1), kv.flatten(0, 1)
@@ -23,7 +23,7 @@ def _split(tensors: Tensors, model: Backbone) -> Tensors:
 
 
 STAGE = r"stages\.(\d)\."
-PLACES = [  # theirs, their attention there, ours
+BLOCKS = [  # timm's block, its attention there, the block here
     (STAGE + r"downsample\.", "attn_downsample", r"blocks.\1.downsample."),
     (STAGE + r"blocks\.(\d)\.", "attn", r"blocks.\1.blocks.\2."),
 ]
@@ -34,16 +34,16 @@ TIMM = Timm(
         *(rule for i in range(4) for rule in normed(rf"stem\.conv{i + 1}", f"stem.{i}", "linear")),
         *(
             rule
-            for theirs, attention, ours in PLACES
+            for theirs, attention, ours in BLOCKS
             for rule in (
-                (theirs + attention + r"\.attention_biases", ours + "attention.bias.bias_table"),
+                (theirs + attention + r"\.attention_biases", ours + "attention.bias.table"),
                 *normed(theirs + r"mlp\.ln1", ours + "widen", "linear", kind="linear"),
                 *normed(theirs + r"mlp\.ln2", ours + "narrow", "linear", kind="linear"),
             )
         ),
         *(
             rule
-            for theirs, attention, ours in PLACES
+            for theirs, attention, ours in BLOCKS
             for name, layer in LAYERS.items()
             for rule in normed(
                 rf"{theirs}{attention}\.{name}", f"{ours}attention.{layer}", "linear", kind="linear"
@@ -55,5 +55,5 @@ TIMM = Timm(
         (r"head_dist\.linear\.(.*)", r"head.dist.1.\1"),
     ],
     arguments={"embed_dim": "dim", "key_dim": "key_dim", "depth": "depth", "num_heads": "heads"},
-    finish=_split,
+    finish=[_split_queries],
 )

@@ -1,4 +1,4 @@
-"""MaxViT's weights in timm: those of the authors, "tf" in their names."""
+"""MaxViT in timm: the authors' weights, "tf" in their names."""
 
 import re
 from typing import Any
@@ -22,20 +22,18 @@ PARTS = {
     r"conv\.conv3_1x1" + WHAT: r"0.narrow.\3",
     r"conv\.shortcut\.expand" + WHAT: r"0.shortcut.\3",
 }
-for name, place in (("attn_block", 1), ("attn_grid", 2)):
+for name, index in (("attn_block", 1), ("attn_grid", 2)):
     PARTS |= {
-        name + r"\.(norm1|norm2|mlp\.fc1|mlp\.fc2)" + WHAT: rf"{place}.\3.\4",
-        name + r"\.attn\.(qkv|proj)" + WHAT: rf"{place}.mixer.attention.\3.\4",
-        name + r"\.attn\.rel_pos\.relative_position_bias_table": f"{place}.mixer.bias.bias_table",
+        name + r"\.(norm1|norm2|mlp\.fc1|mlp\.fc2)" + WHAT: rf"{index}.\3.\4",
+        name + r"\.attn\.(qkv|proj)" + WHAT: rf"{index}.mixer.attention.\3.\4",
+        name + r"\.attn\.rel_pos\.relative_position_bias_table": f"{index}.mixer.bias.table",
     }
 
 
-def _finish(tensors: Tensors, _model: Backbone) -> Tensors:
-    """Convolutions of 1 × 1 are linear layers; tables count offsets the other way round."""
-    # A bias before a batch norm moves the mean that the norm takes away.
-    tensors["stem.norm.running_mean"] = tensors["stem.norm.running_mean"] - tensors.pop("stem.bias")
+def _flatten(tensors: Tensors, _model: Backbone) -> Tensors:
+    """Makes matrices of 1 × 1 convolutions and tables; timm counts key minus query in a table."""
     for name, tensor in tensors.items():
-        if name.endswith("bias_table"):
+        if name.endswith("bias.table"):
             tensors[name] = tensor.flip(1, 2).flatten(1).t().contiguous()
         elif re.fullmatch(r".*\.(widen\.linear|excite\.fc.|narrow|shortcut)\.weight", name):
             tensors[name] = tensor.flatten(1)
@@ -50,8 +48,7 @@ def _image_size(size: int | tuple[int, int]) -> dict[str, Any]:
 TIMM = Timm(
     MaxViT,
     rules=[
-        (r"stem\.conv1\.weight", "stem.conv.weight"),
-        (r"stem\.conv1\.bias", "stem.bias"),
+        (r"stem\.conv1" + WHAT, r"stem.conv.\1"),
         (r"stem\.norm1" + NORM, r"stem.norm.\1"),
         (r"stem\.conv2" + WHAT, r"stem_conv.\1"),
         *((BLOCK + theirs, OURS + ours) for theirs, ours in PARTS.items()),
@@ -66,5 +63,5 @@ TIMM = Timm(
         "depths": "depth",
         "head_hidden_size": "neck_dim",
     },
-    finish=_finish,
+    finish=[_flatten],
 )

@@ -1,17 +1,17 @@
-"""MobileViT's weights in timm and in transformers."""
+"""MobileViT in timm and in transformers."""
 
 from typing import Any
 
 from vitrail.hub.converters import Timm, Transformers
-from vitrail.hub.rename import Tensors, fuse, normed
+from vitrail.hub.rename import Tensors, fuse_qkv, normed
 from vitrail.models.base import Backbone
 from vitrail.models.mobile_vit import MobileViT
 
 
-def _linear(tensors: Tensors, _model: Backbone) -> Tensors:
-    """The last 1×1 convolution is a linear layer on tokens here."""
-    tensors["last.linear.weight"] = tensors["last.linear.weight"].flatten(1)
-    return tensors
+def _flatten_last(tensors: Tensors, _model: Backbone) -> Tensors:
+    """Makes a matrix of the last 1 × 1 convolution."""
+    weight = tensors["last.linear.weight"].flatten(1)
+    return {**tensors, "last.linear.weight": weight}
 
 
 BLOCK, OURS = r"stages\.(\d)\.1\.", r"blocks.\1.1."
@@ -24,7 +24,7 @@ TIMM = Timm(
         *normed(r"stages\.(\d)\.(\d)\.conv3_1x1", r"blocks.\1.\2.2"),
         *normed(BLOCK + "conv_kxk", OURS + "local"),
         *normed(BLOCK + "conv_proj", OURS + "project"),
-        *normed(BLOCK + "conv_fusion", OURS + "fuse"),
+        *normed(BLOCK + "conv_fusion", OURS + "merge"),
         (BLOCK + r"conv_1x1\.weight", OURS + "widen.weight"),
         (BLOCK + r"transformer\.(\d)\.attn\.(.*)", OURS + r"blocks.\2.mixer.\3"),
         (BLOCK + r"transformer\.(\d)\.((?:norm1|norm2|mlp)\..*)", OURS + r"blocks.\2.\3"),
@@ -32,7 +32,7 @@ TIMM = Timm(
         *normed("final_conv", "last", kind="linear"),
         (r"head\.fc\.(weight|bias)", r"head.\1"),
     ],
-    finish=_linear,
+    finish=[_flatten_last],
 )
 
 
@@ -52,45 +52,41 @@ def _keywords(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _finish(tensors: Tensors, model: Backbone) -> Tensors:
-    return fuse(_linear(tensors, model))
-
-
 BASE = r"mobilevit\.encoder\.layer\.(\d)\."
-LAYER, PLACE = BASE + r"transformer\.layer\.(\d)\.", r"blocks.\1.1.blocks.\2."
+LAYER, OUR_LAYER = BASE + r"transformer\.layer\.(\d)\.", r"blocks.\1.1.blocks.\2."
 INVERTED = {"expand_1x1": 0, "conv_3x3": 1, "reduce_1x1": 2}
-SINGLE = {"conv_kxk": "local", "conv_projection": "project", "fusion": "fuse"}
-NAMED = ("convolution", "normalization")
+SINGLE = {"conv_kxk": "local", "conv_projection": "project", "fusion": "merge"}
+NORMED = ("convolution", "normalization")
 TRANSFORMERS = Transformers(
     "mobilevit",
     MobileViT,
     rules=[
-        *normed(r"mobilevit\.conv_stem", "stem", *NAMED),
-        *normed(r"mobilevit\.conv_1x1_exp", "last", *NAMED, kind="linear"),
+        *normed(r"mobilevit\.conv_stem", "stem", *NORMED),
+        *normed(r"mobilevit\.conv_1x1_exp", "last", *NORMED, kind="linear"),
         *(
             rule
-            for part, place in INVERTED.items()
+            for name, index in INVERTED.items()
             for rule in (
-                *normed(BASE + r"layer\.(\d)\." + part, rf"blocks.\1.\2.{place}", *NAMED),
-                *normed(BASE + r"downsampling_layer\." + part, rf"blocks.\1.0.{place}", *NAMED),
+                *normed(BASE + r"layer\.(\d)\." + name, rf"blocks.\1.\2.{index}", *NORMED),
+                *normed(BASE + r"downsampling_layer\." + name, rf"blocks.\1.0.{index}", *NORMED),
             )
         ),
         *(
             rule
-            for part, place in SINGLE.items()
-            for rule in normed(BASE + part, OURS + place, *NAMED)
+            for name, ours in SINGLE.items()
+            for rule in normed(BASE + name, OURS + ours, *NORMED)
         ),
         (BASE + r"conv_1x1\.convolution\.weight", OURS + "widen.weight"),
         (BASE + r"layernorm\.(weight|bias)", OURS + r"norm.\2"),
         *(
-            (LAYER + rf"attention\.attention\.{word}\.(.*)", PLACE + rf"mixer.{word[0]}.\3")
+            (LAYER + rf"attention\.attention\.{word}\.(.*)", OUR_LAYER + rf"mixer.{word[0]}.\3")
             for word in ("query", "key", "value")
         ),
-        (LAYER + r"attention\.output\.dense\.(.*)", PLACE + r"mixer.proj.\3"),
-        (LAYER + r"layernorm_before\.(.*)", PLACE + r"norm1.\3"),
-        (LAYER + r"layernorm_after\.(.*)", PLACE + r"norm2.\3"),
-        (LAYER + r"intermediate\.dense\.(.*)", PLACE + r"mlp.fc1.\3"),
-        (LAYER + r"output\.dense\.(.*)", PLACE + r"mlp.fc2.\3"),
+        (LAYER + r"attention\.output\.dense\.(.*)", OUR_LAYER + r"mixer.proj.\3"),
+        (LAYER + r"layernorm_before\.(.*)", OUR_LAYER + r"norm1.\3"),
+        (LAYER + r"layernorm_after\.(.*)", OUR_LAYER + r"norm2.\3"),
+        (LAYER + r"intermediate\.dense\.(.*)", OUR_LAYER + r"mlp.fc1.\3"),
+        (LAYER + r"output\.dense\.(.*)", OUR_LAYER + r"mlp.fc2.\3"),
         (r"classifier\.(weight|bias)", r"head.\1"),
     ],
     keywords=_keywords,
@@ -102,6 +98,6 @@ TRANSFORMERS = Transformers(
         "conv_kernel_size": 3,
         "output_stride": 32,
     },
-    finish=_finish,
+    finish=[_flatten_last, fuse_qkv],
     stem="stem.conv.weight",
 )

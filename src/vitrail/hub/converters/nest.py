@@ -1,4 +1,4 @@
-"""NesT's weights in timm."""
+"""NesT in timm."""
 
 from vitrail.hub.converters import Timm
 from vitrail.hub.rename import Tensors
@@ -9,29 +9,30 @@ from vitrail.models.nest import Level, NesT
 LEVEL, OURS = r"levels\.(\d+)\.", r"blocks.\1."
 
 
-def _finish(tensors: Tensors, model: Backbone) -> Tensors:
-    """Positions row by row of the map; timm's stand block by block.
+def _reorder(tensors: Tensors, model: Backbone) -> Tensors:
+    """Orders positions row by row of the map, and the channels of attention's output by head.
 
-    timm joins heads with the head as the faster index, which its last projection has learned.
+    timm's positions are block by block, and its last projection reads the head as the faster index.
     """
-    tables = {}
+    reordered = dict(tensors)
     for i, level in enumerate(model.blocks):
         assert isinstance(level, Level)
-        block = tuple(side // level.count for side in level.grid)
-        name = f"blocks.{i}.position"
-        tables[name] = unpartition(tensors[name][0], block, level.grid).flatten(1, 2)
+        grid = level.position.grid
+        block = tuple(side // level.count for side in grid)
+        name = f"blocks.{i}.position.weight"
+        reordered[name] = unpartition(tensors[name][0], block, grid).flatten(1, 2)
         for j in range(len(level.blocks)):
             name = f"blocks.{i}.blocks.{j}.mixer.proj.weight"
             weight = tensors[name].unflatten(1, (-1, model.config["heads"][i]))
-            tables[name] = weight.transpose(1, 2).flatten(1)
-    return {**tensors, **tables}
+            reordered[name] = weight.transpose(1, 2).flatten(1)
+    return reordered
 
 
 TIMM = Timm(
     NesT,
     rules=[
         (r"patch_embed\.proj\.(weight|bias)", r"patch_embed.\1"),
-        (LEVEL + r"pos_embed", OURS + "position"),
+        (LEVEL + r"pos_embed", OURS + "position.weight"),
         (LEVEL + r"pool\.((?:conv|norm)\..*)", OURS + r"downsample.\2"),
         (LEVEL + r"transformer_encoder\.(\d+)\.attn\.(.*)", OURS + r"blocks.\2.mixer.\3"),
         (
@@ -48,5 +49,5 @@ TIMM = Timm(
         "num_heads": "heads",
         "mlp_ratio": "mlp_ratio",
     },
-    finish=_finish,
+    finish=[_reorder],
 )

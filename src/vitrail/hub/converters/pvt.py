@@ -1,16 +1,15 @@
-"""PVT's weights in transformers."""
+"""PVT in transformers."""
 
 from typing import Any
 
 from vitrail.hub.converters import Transformers
-from vitrail.hub.rename import Tensors, fuse
-from vitrail.models.base import Backbone
+from vitrail.hub.rename import fuse_kv
 from vitrail.models.pvt import PVT
 
 EMBED = r"(?:pvt\.)?encoder\.patch_embeddings\."
 BLOCK = r"(?:pvt\.)?encoder\.block\.(\d+)\.(\d+)\."
 OURS = r"blocks.\1.blocks.\2."
-PARTS = {
+MODULES = {
     r"layer_norm_1": "norm1",
     r"attention\.self\.query": "mixer.attention.q",
     r"attention\.self\.key": "mixer.attention.k",
@@ -39,29 +38,20 @@ def _keywords(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _finish(tensors: Tensors, model: Backbone) -> Tensors:
-    """The class token's position belongs to the token."""
-    last = f"blocks.{model.depth - 1}."
-    token, table = last + "class_token", last + "downsample.1.position"
-    tensors[token] = tensors[token] + tensors[table][:, :1]
-    tensors[table] = tensors[table][:, 1:].contiguous()
-    return fuse(tensors, "kv")
-
-
 TRANSFORMERS = Transformers(
     "pvt",
     PVT,
     rules=[
-        (EMBED + r"0\.position_embeddings", "positions.position"),
+        (EMBED + r"0\.position_embeddings", "position.weight"),
         (EMBED + r"0\.projection\.(weight|bias)", r"patch_embed.\1"),
         (EMBED + r"0\.layer_norm\.(weight|bias)", r"embed_norm.\1"),
-        (EMBED + r"(\d+)\.position_embeddings", r"blocks.\1.downsample.1.position"),
-        (EMBED + r"(\d+)\.cls_token", r"blocks.\1.class_token"),
-        (EMBED + r"(\d+)\.projection\.(weight|bias)", r"blocks.\1.downsample.0.conv.\2"),
-        (EMBED + r"(\d+)\.layer_norm\.(weight|bias)", r"blocks.\1.downsample.0.norm.\2"),
+        (EMBED + r"(\d+)\.position_embeddings", r"blocks.\1.position.weight"),
+        (EMBED + r"(\d+)\.cls_token", r"blocks.\1.class_token.weight"),
+        (EMBED + r"(\d+)\.projection\.(weight|bias)", r"blocks.\1.downsample.conv.\2"),
+        (EMBED + r"(\d+)\.layer_norm\.(weight|bias)", r"blocks.\1.downsample.norm.\2"),
         *(
-            (BLOCK + part + r"\.(weight|bias)", OURS + ours + r".\3")
-            for part, ours in PARTS.items()
+            (BLOCK + name + r"\.(weight|bias)", OURS + ours + r".\3")
+            for name, ours in MODULES.items()
         ),
         (r"(?:pvt\.)?encoder\.layer_norm\.(weight|bias)", r"norm.\1"),
         (r"classifier\.(weight|bias)", r"head.\1"),
@@ -73,5 +63,5 @@ TRANSFORMERS = Transformers(
         "patch_sizes": [4, 2, 2, 2],
         "strides": [4, 2, 2, 2],
     },
-    finish=_finish,
+    finish=[fuse_kv],
 )

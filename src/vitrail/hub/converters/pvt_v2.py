@@ -1,20 +1,21 @@
-"""PVT v2's weights in timm and in transformers."""
+"""PVT v2 in timm and in transformers."""
 
 from typing import Any
 
 from vitrail.hub.converters import Timm, Transformers
-from vitrail.hub.rename import Tensors, fuse
+from vitrail.hub.rename import Tensors, fuse_kv
 from vitrail.models.base import Backbone
 from vitrail.models.pvt_v2 import PVTv2
 
 WHAT = r"\.(weight|bias)"
 
 
-def _finish(tensors: Tensors, model: Backbone) -> Tensors:
-    """The last stage's norm is the model's."""
+def _move_last_norm(tensors: Tensors, model: Backbone) -> Tensors:
+    """Makes the last stage's norm the model's."""
+    moved = dict(tensors)
     for kind in ("weight", "bias"):
-        tensors[f"norm.{kind}"] = tensors.pop(f"blocks.{model.depth - 1}.norm.{kind}")
-    return fuse(tensors, "kv")
+        moved[f"norm.{kind}"] = moved.pop(f"blocks.{len(model.blocks) - 1}.norm.{kind}")
+    return moved
 
 
 STAGE = r"stages\.(\d+)\."
@@ -44,13 +45,13 @@ TIMM = Timm(
         "num_heads": "heads",
         "sr_ratios": "reduction",
         "mlp_ratios": "mlp_ratio",
-        "linear": "linear",
+        "linear": "linear_attention",
     },
-    finish=_finish,
+    finish=[_move_last_norm, fuse_kv],
 )
 
 LAYER = r"(?:pvt_v2\.)?encoder\.layers\.(\d+)\."
-PARTS = {
+MODULES = {
     r"layer_norm_1": "norm1",
     r"attention\.query": "mixer.attention.q",
     r"attention\.key": "mixer.attention.k",
@@ -76,7 +77,7 @@ def _keywords(config: dict[str, Any]) -> dict[str, Any]:
         "heads": tuple(config["num_attention_heads"]),
         "reduction": tuple(config["sr_ratios"]),
         "mlp_ratio": tuple(config["mlp_ratios"]),
-        "linear": config["linear_attention"],
+        "linear_attention": config["linear_attention"],
         "channels": config["num_channels"],
         "norm_eps": config["layer_norm_eps"],
         "reduce_eps": config["layer_norm_eps"],
@@ -96,8 +97,8 @@ TRANSFORMERS = Transformers(
         (LAYER + r"patch_embedding\.layer_norm" + WHAT, r"blocks.\1.downsample.norm.\2"),
         (LAYER + r"layer_norm" + WHAT, r"blocks.\1.norm.\2"),
         *(
-            (LAYER + r"blocks\.(\d+)\." + part + WHAT, rf"blocks.\1.blocks.\2.{ours}.\3")
-            for part, ours in PARTS.items()
+            (LAYER + r"blocks\.(\d+)\." + name + WHAT, rf"blocks.\1.blocks.\2.{ours}.\3")
+            for name, ours in MODULES.items()
         ),
         (r"classifier" + WHAT, r"head.\1"),
     ],
@@ -108,5 +109,5 @@ TRANSFORMERS = Transformers(
         "patch_sizes": [7, 3, 3, 3],
         "strides": [4, 2, 2, 2],
     },
-    finish=_finish,
+    finish=[_move_last_norm, fuse_kv],
 )

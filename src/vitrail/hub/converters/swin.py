@@ -1,10 +1,9 @@
-"""Swin's weights in timm and in transformers."""
+"""Swin in timm and in transformers."""
 
 from typing import Any
 
 from vitrail.hub.converters import Timm, Transformers
-from vitrail.hub.rename import Tensors, fuse
-from vitrail.models.base import Backbone
+from vitrail.hub.rename import fuse_qkv
 from vitrail.models.swin import Swin
 
 BLOCK = r"layers\.(\d+)\.blocks\.(\d+)\."
@@ -15,7 +14,7 @@ TIMM = Timm(
         (r"patch_embed\.proj\.(weight|bias)", r"patch_embed.\1"),
         (r"patch_embed\.norm\.(weight|bias)", r"embed_norm.\1"),
         (r"layers\.(\d+)\.(downsample\..*)", r"blocks.\1.\2"),
-        (BLOCK + r"attn\.relative_position_bias_table", OURS + "mixer.bias.bias_table"),
+        (BLOCK + r"attn\.relative_position_bias_table", OURS + "mixer.bias.table"),
         (BLOCK + r"attn\.(qkv|proj)\.(weight|bias)", OURS + r"mixer.attention.\3.\4"),
         (BLOCK + r"((?:norm1|norm2|mlp\.fc1|mlp\.fc2)\..*)", OURS + r"\3"),
         (r"norm\.(weight|bias)", r"norm.\1"),
@@ -52,24 +51,20 @@ def _keywords(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _finish(tensors: Tensors, _model: Backbone) -> Tensors:
-    return fuse(tensors, "qkv")
-
-
 TRANSFORMERS = Transformers(
     "swin",
     Swin,
     rules=[
         (r"(?:swin\.)?embeddings\.patch_embeddings\.projection\.(weight|bias)", r"patch_embed.\1"),
         (r"(?:swin\.)?embeddings\.norm\.(weight|bias)", r"embed_norm.\1"),
-        # theirs ends a stage with what ours begins the next one with
+        # transformers downsamples at the end of a stage, Vitrail at the start of the next
         *(
             (rf"(?:swin\.)?encoder\.layers\.{i}\.(downsample\..*)", rf"blocks.{i + 1}.\1")
             for i in range(8)
         ),
         (
             LAYER + r"attention\.self\.relative_position_bias_table",
-            OURS + "mixer.bias.bias_table",
+            OURS + "mixer.bias.table",
         ),
         *(
             (LAYER + rf"attention\.self\.{word}\.(weight|bias)", OURS + rf"mixer.attention.{q}.\3")
@@ -85,7 +80,7 @@ TRANSFORMERS = Transformers(
     ],
     keywords=_keywords,
     expected={"hidden_act": "gelu", "qkv_bias": True, "use_absolute_embeddings": False},
-    # the mask token and what predicts pixels serve SimMIM only
+    # the mask token and the decoder belong to SimMIM
     ignored=[r".*relative_position_index", r"(?:swin\.)?embeddings\.mask_token", r"decoder\..*"],
-    finish=_finish,
+    finish=[fuse_qkv],
 )

@@ -1,26 +1,11 @@
-"""Twins' weights in timm."""
-
-import re
+"""Twins in timm."""
 
 from vitrail.hub.converters import Timm
-from vitrail.hub.rename import Tensors
-from vitrail.models.base import Backbone
 from vitrail.models.twins import Twins
 
 WHAT = r"\.(weight|bias)"
 BLOCK = r"blocks\.(\d+)\.(\d+)\."
 OURS = r"blocks.\1.blocks.\2."
-
-
-def _finish(tensors: Tensors, _model: Backbone) -> Tensors:
-    """Behind the first block of a stage stands its convolution, which timm keeps apart."""
-
-    def later(match: re.Match[str]) -> str:
-        return f"{match[1]}{int(match[2]) + 1}."
-
-    pattern = r"(blocks\.\d+\.blocks\.)([1-9]\d*)\."
-    named = {re.sub(pattern, later, name): tensor for name, tensor in tensors.items()}
-    return {name.replace("position", "blocks.1"): tensor for name, tensor in named.items()}
 
 
 TIMM = Timm(
@@ -45,5 +30,4 @@ TIMM = Timm(
         "sr_ratios": "reduction",
         "mlp_ratios": "mlp_ratio",
     },
-    finish=_finish,
 )
