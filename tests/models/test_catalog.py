@@ -46,7 +46,13 @@ def test_every_model_and_method_states_its_own_paper() -> None:
     assert str(model_classes()["Swin"].paper) == "Liu et al. 2021"
 
 
-@pytest.mark.parametrize("variant", sorted(variants()))
+def first_variants_quick() -> list[Any]:
+    """All variants; only the first of each class is counted in a quick run."""
+    quick = {next(iter(info.variants)) for info in model_infos() if info.variants}
+    return [pytest.param(v, marks=[] if v in quick else pytest.mark.slow) for v in variants()]
+
+
+@pytest.mark.parametrize("variant", first_variants_quick())
 def test_multiply_adds_are_counted_as_written_and_rows_add_up(variant: str) -> None:
     with torch.device("meta"):
         model = create_model(variant)

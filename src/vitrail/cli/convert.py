@@ -19,7 +19,7 @@ def run(
     destination: Annotated[Path, typer.Argument(help=_("The folder to write."))],
 ) -> None:
     """Converts a model's weights and settings."""
-    from vitrail.hub.load import convert
+    from vitrail.hub.convert import convert
 
     folder = convert(source, destination)
     out.print(_("written: {path}").format(path=folder), highlight=False)

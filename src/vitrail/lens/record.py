@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.recording import RecordedMixer
 from vitrail.lens.rollout import extend_rollout
-from vitrail.models.base import Backbone, Features
+from vitrail.models.base import Backbone, Features, PyramidBackbone
 
 MAX_STAGES = 5  # more blocks than this are represented by four of them
 
@@ -28,8 +28,9 @@ def recorded_mixers(model: nn.Module) -> dict[LayerKey, RecordedMixer]:
 
     Returns:
         The mixers by key. Where each of the model's `blocks` holds at most one mixer, the key is
-        the index of the block. Otherwise, and for mixers outside `blocks`, it is the path of the
-        module, such as "blocks.0.blocks.1.attention".
+        the index of the block. In pyramids, where `blocks` are stages, in models with several
+        mixers per block, and for mixers outside `blocks`, it is the path of the module, such as
+        "blocks.0.blocks.1.mixer.attend".
 
     Raises:
         TierError: there are none.
@@ -43,7 +44,7 @@ def recorded_mixers(model: nn.Module) -> dict[LayerKey, RecordedMixer]:
     if not paths:
         raise TierError(f"{type(model).__name__} has no attention to record.")
     blocks = [path.split(".")[1] for path in paths if path.startswith("blocks.")]
-    if len(set(blocks)) < len(blocks):
+    if isinstance(model, PyramidBackbone) or len(set(blocks)) < len(blocks):
         return dict(paths)
     return {
         int(path.split(".")[1]) if path.startswith("blocks.") else path: mixer
