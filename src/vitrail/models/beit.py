@@ -99,7 +99,7 @@ class RelativeBiasWithClass(nn.Module):
         return F.embedding(index, self._table_for(grid)).permute(0, 3, 1, 2)
 
     def resampled_to(self, other: "RelativeBiasWithClass") -> dict[str, Tensor]:
-        """The parameters of `other`, a table for another grid, from those of this one."""
+        """other, a table for another grid → its parameters by name, from those of this one."""
         return {"table": self._table_for(other.grid)}
 
     def _table_for(self, grid: tuple[int, ...]) -> Tensor:
@@ -274,7 +274,7 @@ class BEiT(SequenceBackbone):
     def embed(self, images: Tensor) -> Features:
         """images (B, C, H, W) → patches (B, N, D), prefix (B, 1, D)."""
         patches, grid = self.patch_embed(images)
-        prefix = self.class_token(len(patches))
+        prefix = self.class_token(patches.shape[0])
         return Features(self.emb_dropout(patches), self.emb_dropout(prefix), grid)
 
     def context(self, features: Features) -> tuple[Offsets, Tensor | None]:

@@ -163,7 +163,7 @@ class CaiT(SequenceBackbone):
         """images (B, C, H, W) → patches (B, N, D) with positions, prefix (B, 1, D)."""
         patches, grid = self.patch_embed(images)
         patches = self.emb_dropout(patches + self.position(grid))
-        return Features(patches, self.class_token(len(patches)), grid)
+        return Features(patches, self.class_token(patches.shape[0]), grid)
 
     def to_sequence(self, features: Features) -> TokenSequence:
         """Features → the patches alone, which are all that `blocks` see."""

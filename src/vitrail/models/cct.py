@@ -42,8 +42,8 @@ class CCTBlock(Block):
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """x (B, N, D) → (B, N, D)."""
-        x = self.norm2(x + self.drop_path(self.mixer(self.norm1(x))))
-        return x + self.drop_path(self.mlp(x))
+        x = self.norm2(x + self.drop_path(self.scale1(self.mixer(self.norm1(x)))))
+        return x + self.drop_path(self.scale2(self.mlp(x)))
 
 
 class CCT(SequenceBackbone):

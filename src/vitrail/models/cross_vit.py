@@ -105,7 +105,7 @@ class ScaleEmbed(nn.Module):
         self.position = PositionTable(self.grid, dim, prefix=1)
 
     def grid_of(self, image_size: tuple[int, ...]) -> tuple[int, ...]:
-        """image size (height, width) → number of patches per axis at this scale."""
+        """image_size (height, width) → number of patches per axis at this scale."""
         if self.scale == 1:
             return patch_grid(image_size, self.patch)
         sides = zip(image_size, self.patch, strict=True)
@@ -118,7 +118,7 @@ class ScaleEmbed(nn.Module):
         if size != images.shape[2:]:
             images = F.interpolate(images, size, mode="bicubic")
         patches, _ = self.patch_embed(images)
-        tokens = torch.cat([self.class_token(len(patches)), patches], dim=1)
+        tokens = torch.cat([self.class_token(patches.shape[0]), patches], dim=1)
         return tokens + self.position(grid), grid
 
 

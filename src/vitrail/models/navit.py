@@ -80,7 +80,7 @@ class FactorizedPositions(nn.Module):
         return (rows[:, None] + columns).flatten(0, 1)[None]
 
     def resampled_to(self, other: "FactorizedPositions") -> dict[str, Tensor]:
-        """The parameters of `other`, for another grid, from those of this one."""
+        """other, positions of another grid → its parameters by name, from those of this one."""
         return {
             "rows": _resize(self.rows, len(other.rows)),
             "columns": _resize(self.columns, len(other.columns)),
@@ -173,7 +173,7 @@ class PackedAttentionPool(nn.Module):
     def forward(self, x: Tensor, pack: Pack | None = None) -> Tensor:
         """x (B, N, D) → (B, D); x (1, total, D) with its `pack` → (images, D) in list order."""
         if pack is None:
-            query = self.query(len(x))
+            query = self.query(x.shape[0])
         else:
             query = self.query(len(pack.order)).transpose(0, 1)
         pooled = self.norm2(query + self.mixer(self.norm1(query), pack, x)).flatten(0, 1)

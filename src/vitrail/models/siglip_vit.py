@@ -54,7 +54,7 @@ class MAPHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, N, D) → (B, D)."""
-        x = self.mixer(self.query(len(x)), x)
+        x = self.mixer(self.query(x.shape[0]), x)
         return (x + self.mlp(self.norm(x)))[:, 0]
 
 

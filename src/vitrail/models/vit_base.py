@@ -63,7 +63,7 @@ class PlainViT(SequenceBackbone):
         """patches (B, N, D) of a grid → Features: the class token, positions and dropout added."""
         tokens = patches
         if self.class_token is not None:
-            tokens = torch.cat([self.class_token(len(patches)), patches], dim=1)
+            tokens = torch.cat([self.class_token(patches.shape[0]), patches], dim=1)
         tokens = self.emb_dropout(tokens + self.position(grid))
         prefix = self.position.prefix
         return Features(tokens[:, prefix:], tokens[:, :prefix], grid)
