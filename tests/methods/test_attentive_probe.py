@@ -6,6 +6,7 @@ import torch
 from tests.models.small import small
 from vitrail.errors import ConfigError
 from vitrail.methods.attentive_probe import AttentiveProbe
+from vitrail.methods.base import Batch
 from vitrail.models.base import Backbone
 
 
@@ -23,8 +24,8 @@ def test_only_the_probe_learns(name: str) -> None:
     optimizer = torch.optim.AdamW(learning, lr=1e-2)
     images, targets = images_for(backbone), torch.arange(6) % 5
     losses = []
-    for _ in range(5):
-        loss, metrics = method(images, targets)
+    for _ in range(10):
+        loss, metrics = method(Batch(images=images, labels=targets))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -39,7 +40,10 @@ def test_the_backbone_stays_in_eval_mode() -> None:
     method = AttentiveProbe(small("ViT", dropout=0.5, drop_path=0.5)).train()
     assert method.training and method.probe.training and not method.backbone.training
     images, targets = images_for(method.backbone), torch.arange(6) % 5
-    assert torch.equal(method(images, targets).loss, method(images, targets).loss)
+    assert torch.equal(
+        method(Batch(images=images, labels=targets)).loss,
+        method(Batch(images=images, labels=targets)).loss,
+    )
 
 
 def test_it_is_its_formula() -> None:
@@ -47,11 +51,11 @@ def test_it_is_its_formula() -> None:
     pool, images = method.probe, images_for(method.backbone).double()
     with torch.no_grad():
         x = pool.norm1(method.backbone.features(images).patches)
-        q = pool.attention.q(pool.query[0])
+        q = pool.attention.q(pool.query(1)[0])
         k, v = pool.attention.kv(x).chunk(2, dim=-1)
         weights = (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(-1)
-        found = pool.query + pool.attention.proj(weights @ v)
-        logits = pool.head(pool.norm2(found))[:, 0]
+        pooled = pool.query(1) + pool.attention.proj(weights @ v)
+        logits = pool.head(pool.norm2(pooled))[:, 0]
         got = method.classifier(method.backbone)(images)
     torch.testing.assert_close(got, logits, atol=1e-12, rtol=0)
 
@@ -70,7 +74,7 @@ def test_the_classifier_reads_the_backbone_that_it_is_given() -> None:
 def test_settings_that_cannot_be() -> None:
     with pytest.raises(ConfigError, match="dim=32 does not divide into heads=5"):
         AttentiveProbe(small("ViT"), heads=5)
-    with pytest.raises(ConfigError, match="mlp_ratio=-1 is not at least 0"):
+    with pytest.raises(ConfigError, match="mlp_ratio=-1 is not a number of at least 0"):
         AttentiveProbe(small("ViT"), mlp_ratio=-1)
     with pytest.raises(ConfigError, match="needs classes: give the model num_classes"):
         AttentiveProbe(small("ViT", num_classes=0))

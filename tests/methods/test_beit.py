@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.methods.hidden import assert_no_leak
+from tests.methods.masked import assert_no_leak
 from tests.models.small import small
 from tests.train.tiny import tiny
 from vitrail.errors import ConfigError, DataError, LoadError
 from vitrail.hub.method_folder import load_method
+from vitrail.methods.base import Batch
 from vitrail.methods.beit import BEiTPretraining
 from vitrail.methods.dvae import DVAE
 from vitrail.methods.frozen import Frozen
@@ -105,17 +106,17 @@ def made(**more: object) -> BEiTPretraining:
 @pytest.mark.parametrize("model", ["ViT", "BEiT", "Swin", "CvT", "VisionMamba"])
 def test_hidden_pixels_do_not_leak(model: str) -> None:
     method = BEiTPretraining(small(model), lambda _: codes, vocabulary=4)
-    mask = method.draw(2)
+    mask = method.sample_mask(2)
     codes = torch.randint(4, mask.shape)
     assert_no_leak(method, mask)
 
 
 def test_the_loss_is_of_hidden_codes_alone() -> None:
     method, images = made().double(), torch.rand(3, 3, 32, 32).double()
-    mask = method.draw(3)
+    mask = method.sample_mask(3)
     codes = torch.randint(4, mask.shape)
     method.tokenizer = Frozen(lambda _: codes)
-    loss, metrics = method(images, mask=mask)
+    loss, metrics = method(Batch(images=images, patch_mask=mask))
     every = torch.empty(0)
 
     def keep(_: nn.Module, given: tuple[Tensor, ...]) -> None:
@@ -123,15 +124,15 @@ def test_the_loss_is_of_hidden_codes_alone() -> None:
         every = given[0]
 
     method.head.register_forward_pre_hook(keep)
-    method(images, mask=mask)
+    method(Batch(images=images, patch_mask=mask))
     assert every.shape[:2] == (3, mask[0].sum())  # the head reads no visible place
     logits = method.head(every).flatten(0, 1)
     assert torch.equal(loss, F.cross_entropy(logits, codes[mask]))
     assert metrics["accuracy"] == (logits.argmax(1) == codes[mask]).float().mean()
     codes[~mask] = (codes[~mask] + 1) % 4
-    assert torch.equal(method(images, mask=mask).loss, loss)
+    assert torch.equal(method(Batch(images=images, patch_mask=mask)).loss, loss)
     codes[mask] = (codes[mask] + 1) % 4
-    assert not torch.equal(method(images, mask=mask).loss, loss)
+    assert not torch.equal(method(Batch(images=images, patch_mask=mask)).loss, loss)
 
 
 def test_it_learns_what_is_hidden_from_what_is_not() -> None:
@@ -140,7 +141,7 @@ def test_it_learns_what_is_hidden_from_what_is_not() -> None:
     for _ in range(60):
         images = torch.rand(32, 1, 1, 1).expand(32, 3, 32, 32) * 0.999
         optimizer.zero_grad()
-        loss, metrics = method(images)
+        loss, metrics = method(Batch(images=images))
         loss.backward()
         optimizer.step()
     assert metrics["accuracy"] > 0.8  # 0.25 by chance
@@ -158,7 +159,7 @@ def test_the_tokenizer_is_no_part() -> None:
     assert not any(p.requires_grad for p in tokenizer.parameters())
     assert tokenizer.codebook.weight.dtype == torch.float64  # it goes where the method goes
     with pytest.raises(DataError, match=r"codes of shape .*needs \(2, 4\): train one on the same"):
-        method(torch.randn(2, 3, 32, 32).double())
+        method(Batch(images=torch.randn(2, 3, 32, 32).double()))
 
 
 def test_bad_settings_say_so() -> None:
@@ -166,9 +167,9 @@ def test_bad_settings_say_so() -> None:
         BEiTPretraining(small("ViT"), lambda images: images)
     for more, told in (
         ({"mask": "blocks"}, "mask='blocks' is not one of 'block', 'random'.*Did you mean 'block'"),
-        ({"mask_ratio": 1.4}, "mask_ratio=1.4 is not within 0 to 1"),
-        ({"mask_ratio": 1.0}, "hides all"),
-        ({"vocabulary": 1}, "vocabulary=1 is not at least 2"),
+        ({"mask_ratio": 1.4}, "mask_ratio=1.4 is not a number of at least 0 and at most 1"),
+        ({"mask_ratio": 1.0}, "masks all"),
+        ({"vocabulary": 1}, "vocabulary=1 is not a whole number of at least 2"),
     ):
         with pytest.raises(ConfigError, match=told):
             made(**more)
@@ -188,7 +189,7 @@ def test_from_images_to_codes_to_beit(tmp_path: Path) -> None:
     assert method.head.out_features == 32
     images = torch.randn(2, 1, 8, 8)
     with pytest.raises(LoadError, match="the tokenizer of this method was not kept"):
-        method(images)
+        method(Batch(images=images))
     again = BEiTPretraining(method.backbone, tokenizer)
     again.load_state_dict(method.state_dict())
     assert again.eval()(images).loss.isfinite()
@@ -196,14 +197,14 @@ def test_from_images_to_codes_to_beit(tmp_path: Path) -> None:
 
 def test_half_precision_counts_in_full() -> None:
     method, images = made(), torch.rand(4, 3, 32, 32)
-    mask = method.draw(4)
+    mask = method.sample_mask(4)
     with torch.autocast("cpu", torch.bfloat16):
-        loss, _ = method(images, mask=mask)
+        loss, _ = method(Batch(images=images, patch_mask=mask))
     assert loss.dtype == torch.float32
-    assert (loss - method(images, mask=mask).loss).abs() < 0.05
+    assert (loss - method(Batch(images=images, patch_mask=mask)).loss).abs() < 0.05
 
 
 def test_other_models_of_the_same_grid_may_tokenize() -> None:
     tokenizer = DVAE(ViT(28, 7, 0, 32, 1, 2, 32, channels=1), vocabulary=8, code_dim=8)
     method = BEiTPretraining(ViT(28, 7, 0, 16, 1, 2, 32, channels=1, pool="mean"), tokenizer)
-    assert method(torch.randn(3, 1, 28, 28)).loss.isfinite()
+    assert method(Batch(images=torch.randn(3, 1, 28, 28))).loss.isfinite()

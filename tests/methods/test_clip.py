@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tests.models.small import small
 from vitrail.data.text import Tokenizer
 from vitrail.errors import ConfigError
+from vitrail.methods.base import Batch
 from vitrail.methods.clip import CLIP, TextTower
 from vitrail.models.vit import ViT
 
@@ -46,7 +47,7 @@ def test_the_softmax_loss_is_the_papers() -> None:
     scores = image @ text.T * method.log_scale.exp()
     right = torch.arange(5)
     wanted = (F.cross_entropy(scores, right) + F.cross_entropy(scores.T, right)) / 2
-    loss, metrics = method(images, ids)
+    loss, metrics = method(Batch(images=images, captions=ids))
     assert abs(loss - wanted) <= 1e-9
     assert metrics["scale"] == pytest.approx(1 / 0.07)
     assert metrics["top1"].item() == pytest.approx(
@@ -62,7 +63,7 @@ def test_the_sigmoid_loss_is_the_papers(share: bool) -> None:
     scores = method.log_scale.exp() * image @ text.T - 10
     wanted = torch.log(1 + torch.exp(-signs * scores)).sum() / 5
     assert method.log_scale.exp().item() == pytest.approx(10)
-    assert abs(method(images, ids).loss - wanted) <= 1e-9
+    assert abs(method(Batch(images=images, captions=ids)).loss - wanted) <= 1e-9
 
 
 def test_captions_that_are_equal_share_their_images() -> None:
@@ -74,13 +75,13 @@ def test_captions_that_are_equal_share_their_images() -> None:
     alone.load_state_dict(shared.state_dict())
     logits = shared.logits(images, ids)
     wanted = -(right * F.logsigmoid(logits) + (1 - right) * F.logsigmoid(-logits)).sum() / 5
-    assert abs(shared(images, ids).loss - wanted) <= 1e-9
-    assert abs(alone(images, ids).loss - wanted) > 0.1
+    assert abs(shared(Batch(images=images, captions=ids)).loss - wanted) <= 1e-9
+    assert abs(alone(Batch(images=images, captions=ids)).loss - wanted) > 0.1
     # The softmax is the same as one that wants equal parts for all that are right.
     method = made()
     logits, parts = method.logits(images, ids), right / right.sum(1, keepdim=True)
     wanted = -(parts * (logits.log_softmax(1) + logits.T.log_softmax(1))).sum() / 10
-    assert abs(method(images, ids).loss - wanted) <= 1e-9
+    assert abs(method(Batch(images=images, captions=ids)).loss - wanted) <= 1e-9
 
 
 def test_the_text_tower_looks_back_only_and_reads_the_end() -> None:
@@ -135,7 +136,7 @@ def work(rank: int, folder: str, states: dict[str, Any]) -> None:
         method.load_state_dict(state)
         wrapped = nn.parallel.DistributedDataParallel(method)
         mine = slice(3 * rank, 3 * rank + 3)
-        wrapped(images[mine], ids[mine]).loss.backward()
+        wrapped(Batch(images=images[mine], captions=ids[mine])).loss.backward()
         slopes = {n: p.grad for n, p in method.named_parameters()}
         torch.save(slopes, f"{folder}/{loss}{rank}.pt")
     dist.destroy_process_group()
@@ -150,7 +151,7 @@ def test_two_processes_learn_as_one(tmp_path: Path) -> None:
     start = "spawn" if torch.accelerator.is_available() else "fork"
     mp.start_processes(work, (str(tmp_path), states), nprocs=2, start_method=start)
     for loss, method in methods.items():
-        method(images, ids).loss.backward()
+        method(Batch(images=images, captions=ids)).loss.backward()
         slopes = torch.load(tmp_path / f"{loss}1.pt")
         for name, parameter in method.named_parameters():
             torch.testing.assert_close(slopes[name], parameter.grad, rtol=0, atol=1e-9)
@@ -161,7 +162,7 @@ def test_half_precision_leaves_the_logits_exact() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert method.encode_image(images.float()).dtype == torch.float32
         logits = method.logits(images.float(), ids)
-        loss = method(images.float(), ids).loss
+        loss = method(Batch(images=images.float(), captions=ids)).loss
     assert (logits.dtype, loss.dtype) == (torch.float32, torch.float32)
     assert logits.bfloat16().float().ne(logits).any()
 
@@ -210,7 +211,7 @@ def test_it_learns_what_goes_with_what(loss: str) -> None:
         images = greys[labels] + 0.1 * torch.randn(12, 1, 8, 8)
         optimizer.zero_grad()
         captions = [f"a photo of a {NAMES[i]}" for i in labels]
-        losses.append(method(images, TOKENIZER(captions)).loss)
+        losses.append(method(Batch(images=images, captions=TOKENIZER(captions))).loss)
         losses[-1].backward()
         optimizer.step()
         method.after_step()
@@ -224,9 +225,9 @@ def test_what_does_not_fit_is_told() -> None:
         ({"text_pool": "first"}, "text_pool='first' is not one of"),
         ({"text_activation": "relu"}, "text_activation='relu' is not one of"),
         ({"text_heads": 5}, "dim=24 does not divide into heads=5"),
-        ({"text_depth": 0}, "text_depth=0 is not at least 1"),
-        ({"templates": ("a dog",)}, "template 'a dog' has no place for a label"),
-        ({"templates": ()}, "make no caption"),
+        ({"text_depth": 0}, "text_depth=0 is not a whole number of at least 1"),
+        ({"templates": ("a dog",)}, "template 'a dog' has no {} for the label"),
+        ({"templates": ()}, "templates are empty"),
         ({"tokenizer": "openai"}, "knows no vocabulary: give a vitrail.data.text.Tokenizer"),
     ):
         settings = {"tokenizer": TOKENIZER, **TOWER, **wrong}

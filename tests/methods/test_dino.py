@@ -13,13 +13,14 @@ from vitrail.data.dataset import InMemoryDataset
 from vitrail.data.registry import open_dataset
 from vitrail.data.transforms import AugmentConfig, MultiCrop, MultiCropConfig
 from vitrail.errors import ConfigError, DataError, TierError
+from vitrail.methods.base import Batch
 from vitrail.methods.dino import DINO
-from vitrail.methods.ema_teacher import Teacher
+from vitrail.methods.ema_teacher import EMATeacher
 from vitrail.methods.heads import Prototypes
 from vitrail.models.base import Backbone, PyramidBackbone, SequenceBackbone
 from vitrail.models.vit import ViT
 from vitrail.preprocess import Preprocess
-from vitrail.train.probe import knn
+from vitrail.train.knn import knn
 
 SMALL: dict[str, Any] = {"out_dim": 16, "head_dims": (24, 8)}
 
@@ -43,21 +44,21 @@ def test_every_model_takes_a_step(name: str, more: dict[str, Any]) -> None:
     model, settings = small(name, **more), {**SMALL, "patch_weight": 1.0, "shared_head": False}
     dropping = name == "NaViT" and more.get("token_dropout", model.config.get("token_dropout"))
     if not isinstance(model, SequenceBackbone | PyramidBackbone):
-        with pytest.raises(TierError, match="set patch_weight to 0"):
+        with pytest.raises(TierError, match="set patch_weight=0"):
             DINO(model, **settings)
         settings["patch_weight"] = 0.0
     try:
         method = DINO(model, **settings).train()
     except ConfigError as problem:
-        assert "do not divide into this" in str(problem)
+        assert "pixels do not divide into" in str(problem)
         method = DINO(model, **SMALL).train()
     images = crops(model)
     method.train()
     if dropping and method.patch_weight:
-        with pytest.raises(TierError, match="set its token_dropout to 0"):
-            method(images)
+        with pytest.raises(TierError, match="set its token_dropout=0"):
+            method(Batch(crops=tuple(images)))
         method = DINO(model, **SMALL).train()
-    loss, metrics = method(images)
+    loss, metrics = method(Batch(crops=tuple(images)))
     loss.backward()
     assert loss.isfinite() and all(value.isfinite() for value in metrics.values())
     assert [n for n, p in method.named_parameters() if p.requires_grad and p.grad is None] == []
@@ -74,7 +75,7 @@ class TestWhoSeesWhat:
             )
         sides = (32, 32, 16, 16, 24, 16)
         images = [torch.randn(3, 3, side, side) for side in sides]
-        method(images)
+        method(Batch(crops=tuple(images)))
         together = [images[:2], images[2:4], images[4:5], images[5:]]
         assert [x.shape for x in seen["student"]] == [torch.cat(t).shape for t in together]
         assert all(map(torch.equal, seen["student"], map(torch.cat, together)))
@@ -87,7 +88,7 @@ class TestWhoSeesWhat:
         with torch.no_grad():
             told = method.teacher.head(method.result()(torch.cat([one, two]))).div(0.04).softmax(-1)
         first, second = told.chunk(2)
-        loss, _ = method([one, two])
+        loss, _ = method(Batch(crops=(one, two)))
         logits = method.head(method.backbone(one)) / 0.1
         mine = -(second * logits.log_softmax(-1)).sum(-1).mean() / 2
         torch.testing.assert_close(*(torch.autograd.grad(x, one)[0] for x in (loss, mine)))
@@ -97,8 +98,8 @@ class TestWhoSeesWhat:
     def test_hidden_pixels_do_not_leak(self, model: str) -> None:
         method = DINO(small(model), **SMALL, patch_weight=1.0, mask_ratio=0.5).train()
         images = [x.requires_grad_() for x in crops(method.backbone, local=0)]
-        mask = method.draw(6)
-        method(images, mask=mask).loss.backward()
+        mask = method.sample_mask(6)
+        method(Batch(crops=tuple(images), patch_mask=mask)).loss.backward()
         slopes = torch.cat([x.grad for x in images]).abs().sum(1)
         grid, cell = method.layout.grid, method.layout.cell
         places = slopes.unflatten(1, (grid[0], cell[0])).unflatten(3, (grid[1], cell[1]))
@@ -107,11 +108,11 @@ class TestWhoSeesWhat:
 
     def test_what_is_no_list_of_crops_is_refused(self) -> None:
         method, images = DINO(small("ViT"), **SMALL), torch.randn(3, 3, 32, 32)
-        for wrong in (images, [images]):
-            with pytest.raises(ConfigError, match="give it a list"):
-                method(wrong)
+        for wrong in ((), (images,)):
+            with pytest.raises(ConfigError, match="DINO compares crops"):
+                method(Batch(crops=wrong))
         with pytest.raises(DataError, match="does not divide into patches"):
-            method([images, images, torch.randn(3, 3, 15, 15)])
+            method(Batch(crops=(images, images, torch.randn(3, 3, 15, 15))))
 
 
 class TestWhatMoves:
@@ -137,7 +138,7 @@ class TestWhatMoves:
 
     def test_batch_norms_of_the_teacher_count_for_themselves(self) -> None:
         norm = nn.BatchNorm1d(4)
-        teacher = Teacher({"norm": norm})
+        teacher = EMATeacher({"norm": norm})
         x = torch.randn(8, 4) * 3 + 1
         copy = teacher.get_submodule("norm")
         torch.testing.assert_close(copy(x), norm(x))
@@ -156,7 +157,7 @@ class TestWhatMoves:
             before = nn.functional.normalize(weight.detach(), dim=1)
             method.before_step(progress)
             optimizer.zero_grad()
-            method(crops(method.backbone)).loss.backward()
+            method(Batch(crops=tuple(crops(method.backbone)))).loss.backward()
             optimizer.step()
             return float((before - nn.functional.normalize(weight.detach(), dim=1)).abs().max())
 
@@ -184,21 +185,21 @@ class TestWhatMoves:
         method, images = DINO(small("ViT"), **SMALL).train(), crops(small("ViT"))
         with torch.no_grad():
             logits = method.teacher.head(method.result()(torch.cat(images[:2])))
-            first = method(images).loss
-            torch.testing.assert_close(method.centre.value, 0.1 * logits.mean(0))
-            second = method(images).loss
+            first = method(Batch(crops=tuple(images))).loss
+            torch.testing.assert_close(method.center.value, 0.1 * logits.mean(0))
+            second = method(Batch(crops=tuple(images))).loss
             assert first != second
             method.eval()
-            held = method.centre.value.clone()
-            method(images)
-            assert torch.equal(method.centre.value, held)
+            held = method.center.value.clone()
+            method(Batch(crops=tuple(images)))
+            assert torch.equal(method.center.value, held)
 
 
 def test_lengths_and_videos_are_crops_too() -> None:
     for more in ({"image_size": (64,), "channels": 2}, {"image_size": (4, 16, 16)}):
         patch = {"patch_size": (2, 8, 8)} if len(more["image_size"]) == 3 else {}
         model = small("ViT", **more, **patch)
-        loss, _ = DINO(model, **SMALL, patch_weight=1.0).train()(crops(model))
+        loss, _ = DINO(model, **SMALL, patch_weight=1.0).train()(Batch(crops=tuple(crops(model))))
         assert loss.isfinite()
 
 
@@ -206,47 +207,50 @@ def test_lengths_and_videos_are_crops_too() -> None:
 def test_precision(patch_weight: float) -> None:
     method = DINO(small("ViT"), **SMALL, patch_weight=patch_weight).train()
     images = crops(method.backbone)
-    mask = method.draw(6) if patch_weight else None
+    mask = method.sample_mask(6) if patch_weight else None
     with torch.no_grad():
-        exact = method(images, mask=mask).loss
-        method.centre.value.zero_()
+        exact = method(Batch(crops=tuple(images), patch_mask=mask)).loss
+        method.center.value.zero_()
         if patch_weight:
-            method.patch_centre.value.zero_()
+            method.patch_center.value.zero_()
         with torch.autocast("cpu", torch.bfloat16):
-            half = method(images, mask=mask).loss
+            half = method(Batch(crops=tuple(images), patch_mask=mask)).loss
         assert half.dtype == exact.dtype == torch.float32
         torch.testing.assert_close(half, exact, rtol=0.05, atol=0)
-        wide = method.double()([x.double() for x in images], mask=mask).loss
+        wide = method.double()(Batch(crops=tuple(x.double() for x in images), patch_mask=mask)).loss
     assert wide.dtype == torch.float64
 
 
 def test_the_state_comes_back(tmp_path: Any) -> None:
     settings = {**SMALL, "patch_weight": 1.0}
     one, other = (DINO(small("ViT"), **settings).train() for _ in range(2))
-    images, mask = crops(one.backbone), one.draw(6)
-    one(images)
+    images, mask = crops(one.backbone), one.sample_mask(6)
+    one(Batch(crops=tuple(images)))
     one.after_step()
     safetensors.torch.save_file(one.state_dict(), tmp_path / "x.safetensors")
     other.load_state_dict(safetensors.torch.load_file(tmp_path / "x.safetensors"))
     with torch.no_grad():
-        assert torch.equal(one(images, mask=mask).loss, other(images, mask=mask).loss)
+        assert torch.equal(
+            one(Batch(crops=tuple(images), patch_mask=mask)).loss,
+            other(Batch(crops=tuple(images), patch_mask=mask)).loss,
+        )
     kept = {name.partition(".")[0] for name in one.state_dict()}
-    assert kept == {"backbone", *DINO.passing} - {"patch_head"}
+    assert kept == {"backbone", *DINO.training_only} - {"patch_head"}
     assert one.result() is one.teacher.backbone and one.classifier(one.result()) is None
 
 
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"out_dim": 1}, "out_dim=1 is not at least 2"),
+        ({"out_dim": 1}, "out_dim=1 is not a whole number of at least 2"),
         ({"student_temperature": 0.0}, "temperature=0.0 is not"),
-        ({"teacher_temperature": (0.04, -1.0)}, "temperature=-1.0 is not"),
-        ({"momentum": 1.5}, "momentum=1.5 is not within 0 to 1"),
-        ({"centre_momentum": -0.1}, "centre_momentum=-0.1 is not"),
+        ({"teacher_temperature": (0.04, -1.0)}, "teacher_temperature=.* is not"),
+        ({"momentum": 1.5}, "momentum=1.5 is not a number of at least 0 and at most 1"),
+        ({"center_momentum": -0.1}, "center_momentum=-0.1 is not"),
         ({"freeze_last": 2}, "freeze_last=2 is not"),
         ({"warmup_temperature": -1}, "warmup_temperature=-1 is not"),
         ({"patch_weight": -1.0}, "patch_weight=-1.0 is not"),
-        ({"patch_weight": 1.0, "mask_ratio": 0.0}, "hides none"),
+        ({"patch_weight": 1.0, "mask_ratio": 0.0}, "masks none"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], told: str) -> None:
@@ -255,8 +259,8 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any], told: str) 
 
 
 def test_a_head_for_both_needs_one_width() -> None:
-    with pytest.raises(ConfigError, match="set shared_head to False"):
-        DINO(small("ViT", pool="cls+mean"), **SMALL, patch_weight=1.0)
+    with pytest.raises(ConfigError, match="set shared_head=False"):
+        DINO(small("ViT", pool="cls_mean"), **SMALL, patch_weight=1.0)
 
 
 Clothes = tuple[Tensor, Tensor, Preprocess]
@@ -280,7 +284,7 @@ class TestCollapse:
 
     def run(self, clothes: Clothes, steps: int, **settings: Any) -> tuple[DINO, dict[str, float]]:
         """The method after training on the first half, and its last ten steps' mean metrics."""
-        images, labels, preprocess = clothes
+        images, _, preprocess = clothes
         model = ViT(28, 7, 10, 64, 2, 4, 128, channels=1, pool="mean")
         common = {"momentum": 0.98, "teacher_temperature": (0.04, 0.04), "freeze_last": 0.0}
         method = DINO(model, self.PROTOTYPES, (128, 32), **{**common, **settings}).train()
@@ -292,8 +296,8 @@ class TestCollapse:
         for step in range(steps):
             method.before_step(step / steps)
             some = torch.randint(2000, (64,))
-            given, _ = make(images[some], labels[some], torch.full((64, 2), 28), seed=step)
-            loss, metrics = method(given)
+            batch_crops = make(images[some], torch.full((64, 2), 28), seed=step)
+            loss, metrics = method(Batch(crops=batch_crops))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -321,10 +325,10 @@ class TestCollapse:
     @pytest.mark.parametrize(
         ("settings", "collapsed"),
         [
-            ({"centre_momentum": 1.0}, 0.0),  # no centre: one prototype takes all
+            ({"center_momentum": 1.0}, 0.0),  # no center: one prototype takes all
             ({"teacher_temperature": (0.2, 0.2)}, math.log(PROTOTYPES)),  # not sharper: uniform
         ],
-        ids=["no centre", "not sharp"],
+        ids=["no center", "not sharp"],
     )
     def test_both_ways_to_collapse_show(
         self,

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from tests.models.small import small
 from vitrail.errors import ConfigError, DataError
-from vitrail.methods.distill import Distill, distillation
-from vitrail.methods.frozen import as_seen
+from vitrail.methods.base import Batch
+from vitrail.methods.distill import Distill, distillation_loss
+from vitrail.methods.frozen import convert_images
 from vitrail.models.vit import ViT
 from vitrail.preprocess import Preprocess
 
@@ -45,7 +46,7 @@ def test_the_teacher_stays_as_it_is() -> None:
     before = {k: v.clone() for k, v in teacher.state_dict().items()}
     method = Distill(student(), teacher).train()
     assert not teacher.training
-    first, second = (method(IMAGES, TARGETS) for _ in range(2))
+    first, second = (method(Batch(images=IMAGES, labels=TARGETS)) for _ in range(2))
     assert first.loss == second.loss
     first.loss.backward()
     assert all(torch.equal(v, before[k]) for k, v in teacher.state_dict().items())
@@ -60,7 +61,7 @@ def test_the_teacher_is_no_part_and_comes_along() -> None:
     assert not any(m is teacher for m in method.modules())
     method.double()
     assert teacher.layers[0].weight.dtype == torch.float64
-    assert method(IMAGES.double(), TARGETS).loss.dtype == torch.float64
+    assert method(Batch(images=IMAGES.double(), labels=TARGETS)).loss.dtype == torch.float64
 
 
 @pytest.mark.parametrize("model", ["DeiT", "LeViT", "PiT"])
@@ -71,7 +72,7 @@ def test_of_two_heads_each_has_its_own_source(model: str) -> None:
     for alpha, silent in ((0.0, "dist"), (1.0, "cls")):
         method = Distill(backbone, lambda _: answer, alpha=alpha).train()
         backbone.zero_grad()
-        method(images, torch.arange(4)).loss.backward()
+        method(Batch(images=images, labels=torch.arange(4))).loss.backward()
         slopes = {n: p.grad for n, p in backbone.head.named_parameters()}
         for name, slope in slopes.items():
             assert slope is not None  # none is left out: data-parallel training would wait for it
@@ -84,7 +85,7 @@ def test_one_head_learns_from_both() -> None:
     for kind in ("hard", "soft"):
         loss, metrics = Distill(
             backbone, lambda _: answer, kind, alpha=0.3, temperature=2.0, label_smoothing=0.0
-        )(IMAGES, TARGETS)
+        )(Batch(images=IMAGES, labels=TARGETS))
         likely, wanted = (logits / 2).softmax(1), (answer / 2).softmax(1)
         taught = 4 * (wanted * (wanted / likely).log()).sum(1).mean()
         if kind == "hard":
@@ -99,9 +100,11 @@ def test_one_head_learns_from_both() -> None:
 def test_labels_may_be_mixed() -> None:
     method = Distill(student(), Fickle(), label_smoothing=0.0)
     whole, mixed = F.one_hot(TARGETS, 5).float(), F.one_hot(TARGETS.flip(0), 5).float()
-    losses = [method(IMAGES, t).loss for t in (whole, mixed, whole.lerp(mixed, 0.25))]
+    losses = [
+        method(Batch(images=IMAGES, labels=t)).loss for t in (whole, mixed, whole.lerp(mixed, 0.25))
+    ]
     torch.testing.assert_close(losses[2], 0.75 * losses[0] + 0.25 * losses[1])
-    torch.testing.assert_close(losses[0], method(IMAGES, TARGETS).loss)
+    torch.testing.assert_close(losses[0], method(Batch(images=IMAGES, labels=TARGETS)).loss)
 
 
 def test_the_temperature_keeps_the_size_of_gradients() -> None:
@@ -110,7 +113,7 @@ def test_the_temperature_keeps_the_size_of_gradients() -> None:
     sizes = []
     for temperature in (1.0, 4.0, 16.0):
         mine = logits.clone().requires_grad_()
-        distillation(mine, answer, "soft", temperature).backward()
+        distillation_loss(mine, answer, "soft", temperature).backward()
         assert mine.grad is not None
         sizes.append(mine.grad.norm().item())
     assert max(sizes) < 1.2 * min(sizes)
@@ -122,7 +125,7 @@ def test_the_teacher_sees_the_images_in_its_own_way() -> None:
     theirs = Preprocess((32, 32), None, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
     seen: list[Tensor] = []
 
-    class Teacher(nn.Module):
+    class EMATeacher(nn.Module):
         preprocess: Any = theirs
 
         def forward(self, images: Tensor) -> Tensor:
@@ -130,50 +133,52 @@ def test_the_teacher_sees_the_images_in_its_own_way() -> None:
             seen.append(images)
             return images.new_zeros(len(images), 5)
 
-    backbone, teacher = student(), Teacher()
+    backbone, teacher = student(), EMATeacher()
     backbone.preprocess = ours
     method = Distill(backbone, teacher)
-    method(ours.normalise(pixels), TARGETS[:4])
+    method(Batch(images=ours.normalise(pixels), labels=TARGETS[:4]))
     torch.testing.assert_close(seen[-1], theirs.normalise(pixels))
     teacher.preprocess = Preprocess((48, 40), None, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
-    method(ours.normalise(pixels), TARGETS[:4])
+    method(Batch(images=ours.normalise(pixels), labels=TARGETS[:4]))
     assert seen[-1].shape == (4, 3, 48, 40)
     averages = theirs.normalise(pixels).mean((2, 3))
     torch.testing.assert_close(seen[-1].mean((2, 3)), averages, rtol=0, atol=0.05)
     teacher.preprocess = ours
     images = ours.normalise(pixels)
-    method(images, TARGETS[:4])
+    method(Batch(images=images, labels=TARGETS[:4]))
     assert seen[-1] is images  # nothing to do, nothing done
 
 
 def test_grey_and_colour_see_each_other() -> None:
     grey, colour = Preprocess((8, 8), None, mean=(0.3,), std=(0.2,)), Preprocess((8, 8), None)
     pixels = torch.randint(256, (2, 1, 8, 8), dtype=torch.uint8)
-    seen = as_seen(grey.normalise(pixels), grey, colour)
+    seen = convert_images(grey.normalise(pixels), grey, colour)
     torch.testing.assert_close(seen, colour.normalise(pixels.expand(-1, 3, -1, -1)))
-    back = as_seen(seen, colour, grey)
+    back = convert_images(seen, colour, grey)
     torch.testing.assert_close(back, grey.normalise(pixels))
-    with pytest.raises(DataError, match="images of 3 channels, and what is asked of them sees 4"):
-        as_seen(seen, colour, Preprocess((8, 8), None, mean=(0.0,) * 4, std=(1.0,) * 4))
+    with pytest.raises(DataError, match="images of 3 channels do not fit a network for 4"):
+        convert_images(seen, colour, Preprocess((8, 8), None, mean=(0.0,) * 4, std=(1.0,) * 4))
 
 
 def test_bad_settings_say_so() -> None:
     for more, told in (
         ({"kind": "herd"}, "kind='herd' is not one of 'hard', 'soft'. Did you mean 'hard'"),
-        ({"alpha": 1.5}, "alpha=1.5 is not within 0 to 1"),
-        ({"temperature": 0.0}, "temperature=0.0 is not at least 0.001"),
-        ({"label_smoothing": 1.0}, "label_smoothing=1.0 is not within 0 to 0.999"),
+        ({"alpha": 1.5}, "alpha=1.5 is not a number of at least 0 and at most 1"),
+        ({"temperature": 0.0}, "temperature=0.0 is not a number of at least 0.001"),
+        ({"label_smoothing": 1.0}, "label_smoothing=1.0 is not a number of at least 0 and below 1"),
     ):
         with pytest.raises(ConfigError, match=told):
             Distill(student(), Fickle(), **more)
-    with pytest.raises(ConfigError, match="teacher knows 9 classes and the student 5"):
+    with pytest.raises(ConfigError, match="teacher has 9 classes and the student 5"):
         Distill(student(), small("ViT", num_classes=9))
     for answer, told in (
         (torch.zeros(6, 4), r"gives torch.Size\(\[6, 4\]\) and the student torch.Size\(\[6, 5\]\)"),
         ((torch.zeros(6, 5),), "gives tuple and the student"),
     ):
         with pytest.raises(ConfigError, match=told):
-            Distill(student(), lambda _, answer=answer: answer)(IMAGES, TARGETS)
+            Distill(student(), lambda _, answer=answer: answer)(
+                Batch(images=IMAGES, labels=TARGETS)
+            )
 
 
 @pytest.mark.parametrize("kind", ["hard", "soft"])
@@ -186,7 +191,7 @@ def test_the_student_takes_after_its_teacher(kind: str) -> None:
     for _ in range(60):
         images = torch.randn(32, 3, 1, 1).expand(-1, -1, 32, 32)
         optimizer.zero_grad()
-        loss, metrics = method(images, torch.zeros(32).long())
+        loss, metrics = method(Batch(images=images, labels=torch.zeros(32).long()))
         loss.backward()
         optimizer.step()
     assert metrics["agreement"] > 0.6  # 0.2 by chance
@@ -195,6 +200,6 @@ def test_the_student_takes_after_its_teacher(kind: str) -> None:
 def test_half_precision_counts_in_full() -> None:
     method = Distill(student(), Fickle(), "soft")
     with torch.autocast("cpu", torch.bfloat16):
-        loss, _ = method(IMAGES, TARGETS)
+        loss, _ = method(Batch(images=IMAGES, labels=TARGETS))
     assert loss.dtype == torch.float32
-    assert (loss - method(IMAGES, TARGETS).loss).abs() < 0.05
+    assert (loss - method(Batch(images=IMAGES, labels=TARGETS)).loss).abs() < 0.05

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tests.models.small import small
 from vitrail.methods import distributed
+from vitrail.methods.base import Batch
 from vitrail.methods.dino import DINO
 
 PROCESSES, BATCH = 2, 3
@@ -40,7 +41,7 @@ def steps(method: DINO, wrapped: nn.Module, images: list[Tensor]) -> None:
     for progress in (0.0, 0.5):
         method.before_step(progress)
         optimizer.zero_grad()
-        wrapped(images).loss.backward()
+        wrapped(Batch(crops=tuple(images))).loss.backward()
         optimizer.step()
         method.after_step()
 
@@ -55,23 +56,23 @@ def work(rank: int, folder: str) -> None:
     rows = torch.load(f"{folder}/rows.pt").requires_grad_()
     gathered = distributed.gather(rows[:, mine].transpose(0, 1)).transpose(0, 1)
     loss = contrast(*gathered)
-    (slope,) = torch.autograd.grad(loss, rows)
+    (gradient,) = torch.autograd.grad(loss, rows)
     method = dino()
     wrapped = nn.parallel.DistributedDataParallel(method)
     steps(method, wrapped, [crop[mine] for crop in crops()])
-    told = {
+    results = {
         "gathered": gathered.detach(),
         "loss": loss.detach(),
-        "slope": slope[:, mine],
+        "gradient": gradient[:, mine],
         "mean": distributed.mean(rows[0, mine].mean(0)),
         "state": method.state_dict(),
     }
-    torch.save(told, f"{folder}/{rank}.pt")
+    torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tensor, list[dict]]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tensor, list[dict]]:
     folder: Path = tmp_path_factory.mktemp("across")
     rows = torch.randn(2, PROCESSES * BATCH, 4, dtype=torch.float64)
     torch.save(rows, folder / "rows.pt")
@@ -81,17 +82,17 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tensor, list[dict]]:
     return rows, [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
 
 
-def test_rows_come_together_in_order(told: tuple[Tensor, list[dict]]) -> None:
-    rows, each = told
+def test_rows_come_together_in_order(results: tuple[Tensor, list[dict]]) -> None:
+    rows, each = results
     for one in each:
         assert torch.equal(one["gathered"], rows)
         torch.testing.assert_close(one["mean"], rows[0].mean(0))
 
 
 def test_the_mean_of_the_gradients_is_that_of_the_whole_loss(
-    told: tuple[Tensor, list[dict]],
+    results: tuple[Tensor, list[dict]],
 ) -> None:
-    rows, each = told
+    rows, each = results
     rows = rows.clone().requires_grad_()
     loss = contrast(*rows)
     (whole,) = torch.autograd.grad(loss, rows)
@@ -99,15 +100,15 @@ def test_the_mean_of_the_gradients_is_that_of_the_whole_loss(
         mine = whole[:, rank * BATCH : (rank + 1) * BATCH]
         torch.testing.assert_close(one["loss"], loss.detach())
         # Data-parallel training divides the sum over processes by their number.
-        torch.testing.assert_close(one["slope"] / PROCESSES, mine)
+        torch.testing.assert_close(one["gradient"] / PROCESSES, mine)
 
 
-def test_two_processes_train_dino_as_one(told: tuple[Tensor, list[dict]]) -> None:
+def test_two_processes_train_dino_as_one(results: tuple[Tensor, list[dict]]) -> None:
     method = dino()
     before = method.head.last.weight.detach().clone()
     steps(method, method, crops())
     assert not torch.equal(before, method.head.last.weight)
-    for one in told[1]:
+    for one in results[1]:
         for name, tensor in method.state_dict().items():
             torch.testing.assert_close(one["state"][name], tensor, rtol=0, atol=1e-10)
 

@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.methods.hidden import cases, made, silent
+from tests.methods.masked import build, cases, without_gradient
 from tests.models.small import small
 from vitrail.data.registry import open_dataset
 from vitrail.errors import ConfigError, TierError
 from vitrail.methods import dvae
+from vitrail.methods.base import Batch
 from vitrail.methods.dvae import DVAE
 from vitrail.models.base import PyramidBackbone, SequenceBackbone
 from vitrail.models.vit import ViT
@@ -22,16 +23,16 @@ CASES, IDS = cases((SequenceBackbone, PyramidBackbone))
 
 @pytest.mark.parametrize(("model", "more"), CASES, ids=IDS)
 def test_every_model_learns_codes_and_gives_them(model: str, more: dict[str, Any]) -> None:
-    method = made(DVAE, model, more, vocabulary=12, code_dim=8)
+    method = build(DVAE, model, more, vocabulary=12, code_dim=8)
     if method is None:
         return
     assert isinstance(method, DVAE)
     if "token_dropout" in more:
-        with pytest.raises(TierError, match="set its token_dropout to 0"):
-            method.train()(torch.rand(2, 1, 32, 32))
+        with pytest.raises(TierError, match="token_dropout=0"):
+            method.train()(Batch(images=torch.rand(2, 1, 32, 32)))
         return
     method.before_step(0.5)
-    assert not silent(method)
+    assert not without_gradient(method)
     backbone = method.eval().backbone
     images = torch.rand(2, backbone.channels, *backbone.image_size)
     codes = method.tokens(images)
@@ -53,7 +54,7 @@ def test_the_loss_is_error_and_divergence() -> None:
     for progress, part in ((0.0, 0.0), (0.05, 0.5), (0.8, 1.0)):
         method.before_step(progress)
         torch.manual_seed(1)
-        loss, metrics = method(images)
+        loss, metrics = method(Batch(images=images))
         torch.manual_seed(1)
         logits = method.logits(images)
         drawn = F.gumbel_softmax(logits, method.temperature)
@@ -79,9 +80,9 @@ def test_the_temperature_falls() -> None:
 
 def test_evaluation_chooses_and_training_draws() -> None:
     method, images = vit(), torch.randn(3, 1, 8, 8)
-    assert method.train()(images).loss != method(images).loss
-    loss, metrics = method.eval()(images)
-    assert loss == method(images).loss
+    assert method.train()(Batch(images=images)).loss != method(Batch(images=images)).loss
+    loss, metrics = method.eval()(Batch(images=images))
+    assert loss == method(Batch(images=images)).loss
     assert metrics["error"] == F.mse_loss(method.reconstruct(images)[2], images)
     counts = method.tokens(images).flatten().bincount().double()
     entropy = torch.special.entr(counts / counts.sum()).sum()
@@ -98,10 +99,10 @@ def learn(method: DVAE, images: Tensor, steps: int = 100) -> float:
     for step in range(steps):
         method.before_step(step / steps)
         optimizer.zero_grad()
-        method(images[torch.randint(len(images), (64,))]).loss.backward()
+        method(Batch(images=images[torch.randint(len(images), (64,))])).loss.backward()
         nn.utils.clip_grad_norm_(method.parameters(), 1.0)
         optimizer.step()
-    return method.eval()(images).metrics["perplexity"].item()
+    return method.eval()(Batch(images=images)).metrics["perplexity"].item()
 
 
 def test_codes_do_not_collapse_and_rebuild_images(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,12 +111,12 @@ def test_codes_do_not_collapse_and_rebuild_images(monkeypatch: pytest.MonkeyPatc
     images = (images - images.mean()) / images.std()
     method = coarse(vocabulary=128)
     used = learn(method, images)
-    error = method(images).metrics["error"]
+    error = method(Batch(images=images)).metrics["error"]
     average = (images - images.mean(0)).square().mean()  # what the mean image misses
     assert used > 20
     assert error < average / 2
     # Without what prevents it they do collapse, so the bound above says something.
-    monkeypatch.setattr(dvae, "DEVIATION", 0.2)
+    monkeypatch.setattr(dvae, "LOGITS_STD", 0.2)
     torch.manual_seed(0)
     assert learn(coarse(vocabulary=128, kl_weight=0.0), images) < used / 2
 
@@ -123,18 +124,18 @@ def test_codes_do_not_collapse_and_rebuild_images(monkeypatch: pytest.MonkeyPatc
 def test_half_precision_counts_in_full() -> None:
     method, images = vit().eval(), torch.randn(3, 1, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
-        loss, _ = method(images)
+        loss, _ = method(Batch(images=images))
     assert loss.dtype == torch.float32
-    assert (loss - method(images).loss).abs() < 0.1
+    assert (loss - method(Batch(images=images)).loss).abs() < 0.1
     with torch.autocast("cpu", torch.bfloat16):
-        method.train()(images).loss.backward()
+        method.train()(Batch(images=images)).loss.backward()
 
 
 def test_bad_settings_say_so() -> None:
     for more, told in (
-        ({"vocabulary": 1}, "vocabulary=1 is not at least 2"),
-        ({"kl_weight": -1.0}, "kl_weight=-1.0 is not at least 0"),
-        ({"kl_warmup": 2.0}, "kl_warmup=2.0 is not within 0 to 1"),
+        ({"vocabulary": 1}, "vocabulary=1 is not a whole number of at least 2"),
+        ({"kl_weight": -1.0}, "kl_weight=-1.0 is not a number of at least 0"),
+        ({"kl_warmup": 2.0}, "kl_warmup=2.0 is not a number of at least 0 and at most 1"),
     ):
         with pytest.raises(ConfigError, match=told):
             DVAE(small("ViT"), **more)

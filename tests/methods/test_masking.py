@@ -6,15 +6,15 @@ import torch
 from tests.models.small import small
 from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.methods.masking import (
-    embed_hidden,
-    hide,
-    mark,
-    pictures,
+    add_mask_token,
+    embed_masked,
     random_mask,
+    reconstruction_rows,
     resize_mask,
     shuffle_mask,
-    split,
+    split_mask,
     tube_mask,
+    zero_cells,
 )
 
 
@@ -26,7 +26,7 @@ def test_the_highest_noise_is_hidden() -> None:
 
 @pytest.mark.parametrize(("ratio", "what"), [(0, "none"), (0.95, "all")])
 def test_a_ratio_that_leaves_nothing_to_do_is_refused(ratio: float, what: str) -> None:
-    with pytest.raises(ConfigError, match=f"mask_ratio={ratio} of 4 patches hides {what}"):
+    with pytest.raises(ConfigError, match=f"mask_ratio={ratio} of 4 patches masks {what}"):
         shuffle_mask(torch.rand(1, 4), ratio)
 
 
@@ -43,7 +43,7 @@ def test_random_masks_differ_and_units_stay_together() -> None:
 def test_tubes_run_through_all_frames() -> None:
     mask = tube_mask(3, (5, 4, 4), 0.75).unflatten(1, (5, 16))
     assert (mask == mask[:, :1]).all() and mask[:, 0].sum(1).tolist() == [12] * 3
-    with pytest.raises(ConfigError, match="tubes run through frames"):
+    with pytest.raises(ConfigError, match="needs a grid with frames"):
         tube_mask(1, (4, 4), 0.5)
 
 
@@ -56,20 +56,20 @@ def test_resizing_repeats_cells() -> None:
 
 def test_split_is_sorted_and_complete() -> None:
     mask = random_mask(4, (5, 5), 0.6)
-    for kept, hidden in (split(mask), split(mask, 10)):
+    for kept, hidden in (split_mask(mask), split_mask(mask, 10)):
         assert kept.shape == (4, 10) and hidden.shape == (4, 15)
         assert not mask.gather(1, kept).any() and mask.gather(1, hidden).all()
         assert (kept.diff() > 0).all() and (hidden.diff() > 0).all()
     uneven = torch.tensor([[True, False, False], [True, True, False]])
-    with pytest.raises(DataError, match="show 1 to 2 of 3 patches"):
-        split(uneven)
+    with pytest.raises(DataError, match="leave 1 to 2 of 3 patches visible"):
+        split_mask(uneven)
     with pytest.raises(DataError, match="neither all nor none"):
-        split(torch.ones(2, 3, dtype=torch.bool))
+        split_mask(torch.ones(2, 3, dtype=torch.bool))
 
 
 def test_hiding_zeroes_cells_and_only_those() -> None:
     images, mask = torch.rand(2, 3, 8, 12) + 1, random_mask(2, (2, 3), 0.5)
-    hidden = hide(images, mask, (2, 3))
+    hidden = zero_cells(images, mask, (2, 3))
     for b in range(2):
         for place in range(6):
             y, x = divmod(place, 3)
@@ -82,7 +82,7 @@ def test_marking_adds_the_token_on_a_finer_grid() -> None:
     model = small("Swin")
     features = model.embed(torch.rand(1, 3, 32, 32))
     mask, token = torch.tensor([[True, False, False, False]]), torch.ones(1, 1, 16)
-    added = mark(features, mask, (2, 2), token).patches - features.patches
+    added = add_mask_token(features, mask, (2, 2), token).patches - features.patches
     places = added.mean(-1).unflatten(1, features.grid)[0]
     side = features.grid[0] // 2
     assert torch.allclose(places[:side, :side], torch.ones(side, side))
@@ -92,16 +92,16 @@ def test_marking_adds_the_token_on_a_finer_grid() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     mask = random_mask(1, (4, 4), 0.5)
     with pytest.raises(DataError, match=r"images of \(16, 16\) pixels"):
-        embed_hidden(small("ViT"), torch.rand(1, 3, 16, 16), mask, (4, 4))
+        embed_masked(small("ViT"), torch.rand(1, 3, 16, 16), mask, (4, 4))
     dropping = small("NaViT", token_dropout=0.5).train()
-    with pytest.raises(TierError, match="set its token_dropout to 0"):
-        embed_hidden(dropping, torch.rand(1, 3, 32, 32), mask, (4, 4))
+    with pytest.raises(TierError, match="set its token_dropout=0"):
+        embed_masked(dropping, torch.rand(1, 3, 32, 32), mask, (4, 4))
 
 
 def test_pictures_are_rebuilt_where_hidden() -> None:
     images, mask = torch.rand(2, 3, 8, 8), random_mask(2, (4, 4), 0.75)
-    _, hidden = split(mask)
+    _, hidden = split_mask(mask)
     built = torch.full((2, 12, 12), 2.0)
-    given, masked, rebuilt = pictures(images, mask, (4, 4), hidden, built)
-    assert (given == images).all() and (masked == hide(images, mask, (4, 4))).all()
+    given, masked, rebuilt = reconstruction_rows(images, mask, (4, 4), hidden, built)
+    assert (given == images).all() and (masked == zero_cells(images, mask, (4, 4))).all()
     assert (rebuilt == torch.where(masked == 0, 2.0, images)).all()

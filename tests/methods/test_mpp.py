@@ -1,13 +1,14 @@
-"""MPP: how patches are corrupted, and which colours are asked for."""
+"""MPP: how patches are corrupted, and which colors are asked for."""
 
 import pytest
 import torch
 
-from tests.methods.hidden import assert_no_leak
+from tests.methods.masked import assert_no_leak
 from tests.models.small import small
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.patch import patchify
-from vitrail.methods.masking import random_mask, split
+from vitrail.methods.base import Batch
+from vitrail.methods.masking import random_mask, split_mask
 from vitrail.methods.mpp import MPP
 from vitrail.preprocess import Preprocess
 
@@ -26,7 +27,7 @@ def test_patches_become_tokens_others_or_stay() -> None:
         20, 1, 192
     )
     mask = random_mask(20, (32, 32), 0.5)
-    kept, _ = split(mask)
+    kept, _ = split_mask(mask)
     changed, hidden = method.corrupt(patches, mask, kept)
     swapped = (changed != patches).all(-1)
     assert (
@@ -43,14 +44,15 @@ def test_patches_become_tokens_others_or_stay() -> None:
 
 def test_colours_are_classes_of_what_was_before_normalisation() -> None:
     model = small("ViT", image_size=(16, 8))
+    model.preprocess = Preprocess((16, 8), None, mean=(0.0,) * 3, std=(1.0,) * 3)
     method = MPP(model)
-    colours = torch.tensor([[0.0, 0.3, 1.0], [0.49, 0.51, 0.126]])  # of two patches
-    images = colours.T.reshape(1, 3, 2, 1, 1, 1).expand(1, 3, 2, 8, 1, 8).reshape(1, 3, 16, 8)
+    colors = torch.tensor([[0.0, 0.3, 1.0], [0.49, 0.51, 0.126]])  # of two patches
+    images = colors.T.reshape(1, 3, 2, 1, 1, 1).expand(1, 3, 2, 8, 1, 8).reshape(1, 3, 16, 8)
     wanted = [[0 + 2 * 8 + 7 * 64, 3 + 4 * 8 + 1 * 64]]
-    assert method.colours(patchify(images, (8, 8))).tolist() == wanted
+    assert method.color_classes(patchify(images, (8, 8))).tolist() == wanted
     model.preprocess = Preprocess((16, 8), None)
     normalised = model.preprocess.normalise((images * 255).round().to(torch.uint8))
-    assert method.colours(patchify(normalised, (8, 8))).tolist() == wanted
+    assert method.color_classes(patchify(normalised, (8, 8))).tolist() == wanted
 
 
 def test_the_loss_is_that_of_vit_pytorch_where_that_runs() -> None:
@@ -65,22 +67,25 @@ def test_the_loss_is_that_of_vit_pytorch_where_that_runs() -> None:
     logits = method.head(model.features(images).patches)
     theirs = MPPLoss(8, 3, 3, 1.0, list(model.preprocess.mean), list(model.preprocess.std))
     theirs.mean, theirs.std = theirs.mean.double(), theirs.std.double()
-    found, metrics = method(images, None, mask)
+    found, metrics = method(Batch(images=images, patch_mask=mask))
     assert abs(found - theirs(logits, images, mask)) < 1e-6  # it has its mean and std in float32
-    assert 0 <= metrics["colours"] <= 1
+    assert 0 <= metrics["color_accuracy"] <= 1
 
 
 def test_settings_are_checked() -> None:
     for settings, problem in (
-        ({"bits": 5}, "bits=5 in 3 channels are 32768 colours, more than 4096"),
-        ({"bits": 0}, "bits=0 is not at least 1"),
-        ({"token_ratio": 0.95}, r"token_ratio \+ swap_ratio=1.05 is not within 0 to 1"),
-        ({"mask_ratio": 0.99}, "hides all"),
+        ({"bits": 5}, "bits=5 in 3 channels are 32768 colors, more than 4096"),
+        ({"bits": 0}, "bits=0 is not a whole number of at least 1"),
+        (
+            {"token_ratio": 0.95},
+            "token_ratio=0.95 and swap_ratio=0.1 add up to more than 1",
+        ),
+        ({"mask_ratio": 0.99}, "masks all"),
     ):
         with pytest.raises(ConfigError, match=problem):
             MPP(small("ViT"), **settings)
     MPP(small("ViT"), token_ratio=0.8, swap_ratio=0.2)  # 1 − 0.8 is a little less than 0.2
-    with pytest.raises(TierError, match="needs a Sequence or PyramidBackbone"):
+    with pytest.raises(TierError, match="needs a SequenceBackbone or PyramidBackbone"):
         MPP(small("CrossViT"))
 
 
@@ -91,7 +96,7 @@ def test_it_learns_in_half_precision() -> None:
     losses = []
     for _ in range(30):
         with torch.autocast("cpu", torch.bfloat16):
-            loss = method(images).loss
+            loss = method(Batch(images=images)).loss
         assert loss.dtype == torch.float32
         optimizer.zero_grad()
         loss.backward()

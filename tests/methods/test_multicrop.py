@@ -1,4 +1,4 @@
-"""Several crops of an image: which sizes, which parts, which colours, and from the seed alone."""
+"""Several crops of an image: which sizes, which parts, which colors, and from the seed alone."""
 
 import itertools
 from typing import Any

@@ -12,6 +12,7 @@ from parity.oracle import images, randomise
 from parity.pairs.beit import EACH, SMALL
 from vitrail.errors import LoadError
 from vitrail.hub.method_folder import load_method
+from vitrail.methods.base import Batch
 from vitrail.methods.beit import BEiTPretraining
 from vitrail.methods.frozen import Frozen
 
@@ -31,12 +32,12 @@ def both(folder: Path, **settings: Any) -> tuple[Any, BEiTPretraining]:
 def test_loss_and_gradients(settings: dict[str, Any], tmp_path: Path) -> None:
     original, method = both(tmp_path, **settings)
     original, method = original.double(), method.double()
-    mask = method.draw(3)
+    mask = method.sample_mask(3)
     codes = torch.randint(CODES, mask.shape)
     method.tokenizer = Frozen(lambda _: codes)
     pixels = images(32, 32, batch=3).double()
     theirs = original(pixels, bool_masked_pos=mask, labels=codes[mask])
-    ours = method(pixels, mask=mask)
+    ours = method(Batch(images=pixels, patch_mask=mask))
     assert theirs.loss > 1
     assert (ours.loss - theirs.loss).abs() <= 1e-9
     right = (theirs.logits[mask].argmax(-1) == codes[mask]).float().mean()
@@ -44,12 +45,12 @@ def test_loss_and_gradients(settings: dict[str, Any], tmp_path: Path) -> None:
     ours.loss.backward()
     theirs.loss.backward()
     block, layer = method.backbone.blocks[1], original.beit.layers[1]
-    assert method.mask_token.grad is not None
+    assert method.mask_token.weight.grad is not None
     embeddings = original.beit.embeddings
     for mine, other in (
-        (method.mask_token, embeddings.mask_token),
+        (method.mask_token.weight, embeddings.mask_token),
         (method.head.weight, original.lm_head.weight),
-        (method.backbone.class_token, embeddings.cls_token),
+        (method.backbone.class_token.weight, embeddings.cls_token),
         (method.backbone.norm.weight, original.layernorm.weight),
         (block.mlp.fc1.weight, layer.mlp.fc1.weight),
         (method.backbone.patch_embed.weight, embeddings.patch_embeddings.projection.weight),

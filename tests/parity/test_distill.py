@@ -11,7 +11,8 @@ from vit_pytorch.distill import DistillableViT, DistillWrapper
 
 from parity.oracle import images, randomise
 from parity.pairs import from_timm
-from vitrail.methods.distill import Distill, distillation
+from vitrail.methods.base import Batch
+from vitrail.methods.distill import Distill, distillation_loss
 from vitrail.models.vit import ViT
 
 CLASSES = 7
@@ -67,7 +68,7 @@ def test_deits_loss_and_gradients(kind: str, alpha: float, mixed: bool) -> None:
         mine = alpha / (alpha + CLASSES * (1 - alpha))
         scale, alpha = (1 - alpha) / (1 - mine), mine
     method = Distill(ours, teacher, kind, alpha, temperature=3.0).train()
-    got = scale * method(pixels, targets).loss
+    got = scale * method(Batch(images=pixels, labels=targets)).loss
     assert (got - expected).abs() <= 1e-9
     for model in (ours, theirs):
         model.zero_grad()
@@ -103,7 +104,7 @@ def test_vit_pytorchs_loss(hard: bool) -> None:
     made, seen = wrapper(hard, teacher)
     theirs = made(pixels, targets)
     kind = "hard" if hard else "soft"
-    taught = distillation(seen["taught"], teacher(pixels), kind, 3.0)
+    taught = distillation_loss(seen["taught"], teacher(pixels), kind, 3.0)
     ours = 0.7 * F.cross_entropy(seen["named"], targets) + 0.3 * taught
     assert taught > 0.1
     assert (ours - theirs).abs() <= 1e-9
@@ -122,8 +123,8 @@ def test_its_teacher_is_trained_along_and_ours_is_not() -> None:
     student = ViT(32, 8, CLASSES, 48, 2, 4, 96)
     method = Distill(student, ours).double()
     before = {k: v.clone() for k, v in ours.state_dict().items()}
-    for module in (made, method):
-        module.train()(pixels, targets)
+    made.train()(pixels, targets)
+    method.train()(Batch(images=pixels, labels=targets))
     for key, value in ours.state_dict().items():
         assert torch.equal(value, before[key])
     assert not torch.equal(theirs.state_dict()["0.running_mean"], before["0.running_mean"])

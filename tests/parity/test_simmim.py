@@ -10,6 +10,7 @@ from torch import nn
 
 import vitrail
 from parity.oracle import close, images, randomise
+from vitrail.methods.base import Batch
 from vitrail.methods.masking import resize_mask
 from vitrail.methods.simmim import SimMIM
 from vitrail.models.base import Backbone
@@ -41,7 +42,7 @@ def fill(method: SimMIM, original: Any) -> None:
     embeddings = getattr(original, original.base_model_prefix).embeddings
     zeros = embeddings.patch_embeddings.projection.bias
     zeros = embeddings.norm(zeros) if hasattr(embeddings, "norm") else zeros
-    method.mask_token.copy_(embeddings.mask_token - zeros)
+    method.mask_token.weight.copy_(embeddings.mask_token - zeros)
     method.head.weight.copy_(original.decoder[0].weight.flatten(1))
     method.head.bias.copy_(original.decoder[0].bias)
 
@@ -50,8 +51,8 @@ def fill(method: SimMIM, original: Any) -> None:
 def test_loss_and_gradients(build: Any, tmp_path: Path) -> None:
     original, backbone = build(tmp_path)
     method = SimMIM(backbone, mask_ratio=0.5)
-    mask, size = method.draw(3), backbone.image_size
-    places = resize_mask(mask, method.layout.grid, method.layout.embedded)
+    mask, size = method.sample_mask(3), backbone.image_size
+    places = resize_mask(mask, method.layout.grid, method.layout.embedded_grid)
     for kind, limit in ((torch.float32, 1e-5), (torch.float64, 1e-9)):
         original, method = original.to(kind), method.to(kind)
         fill(method, original)
@@ -60,7 +61,7 @@ def test_loss_and_gradients(build: Any, tmp_path: Path) -> None:
         pixels = images(*size, batch=3).to(kind)
         twin = pixels.clone().requires_grad_()
         theirs = original(twin, bool_masked_pos=places).loss
-        ours = method(pixels.requires_grad_(), None, mask).loss
+        ours = method(Batch(images=pixels.requires_grad_(), patch_mask=mask)).loss
         assert abs(ours - theirs) <= limit * theirs
         theirs.backward()
         ours.backward()

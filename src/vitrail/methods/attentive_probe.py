@@ -115,7 +115,7 @@ class AttentiveClassifier(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         """patches (B, N, D) → logits (B, classes)."""
-        query = self.query(len(patches))
+        query = self.query(patches.shape[0])
         x = query + self.attention(query, self.norm1(patches))
         if self.mlp is not None and self.mlp_norm is not None:
             x = x + self.mlp(self.mlp_norm(x))

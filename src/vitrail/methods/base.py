@@ -73,7 +73,14 @@ class Batch:
         return tuple(name for name, value in fields.items() if value is not None and value != ())
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The batch with every tensor on `device`."""
+        """The batch with every tensor on a device.
+
+        Args:
+            device: where to.
+
+        Returns:
+            A batch of the same values.
+        """
         moved: dict[str, Any] = {name: getattr(self, name) for name in self.names()}
         for name, value in moved.items():
             moved[name] = (

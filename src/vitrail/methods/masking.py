@@ -295,7 +295,7 @@ def embed_masked(backbone: Backbone, images: Tensor, mask: Tensor, grid: Grid) -
     if features.keep_indices is not None:
         raise TierError(
             f"this {type(backbone).__name__} drops patches itself, so masks do not fit its "
-            "patches: set its token dropout to 0."
+            "patches: set its token_dropout=0."
         )
     return features
 

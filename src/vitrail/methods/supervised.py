@@ -2,10 +2,10 @@
 https://arxiv.org/abs/1512.00567).
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitrail.layers.dtypes import at_least_float32
 from vitrail.methods.base import Batch, Loss, Method
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
@@ -60,7 +60,7 @@ def classify(logits: Tensor, labels: Tensor, label_smoothing: float) -> Loss:
         >>> classify(logits, torch.tensor([0, 0]), 0.0).metrics["top1"]
         tensor(0.5000)
     """
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logits = at_least_float32(logits)
     loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
     if labels.ndim == 2:
         return Loss(loss, {})
