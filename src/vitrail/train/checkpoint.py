@@ -1,4 +1,4 @@
-"""All that a run needs to go on as if it had never stopped. No pickles."""
+"""Checkpoints: all that a run needs to go on as if it had never stopped. No pickles."""
 
 import base64
 import json
@@ -10,107 +10,163 @@ from typing import Any, NamedTuple
 import safetensors.torch
 import torch
 from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from vitrail.errors import TrainingError
 from vitrail.files import atomic_folder
 from vitrail.methods.base import Method
+from vitrail.run_folder import RunFolder
 
-KEEP = 2  # checkpoints
+NEWEST = 2  # checkpoints that are not deleted
 
 
 class TrainState(NamedTuple):
-    """What changes during training."""
+    """What changes during training.
+
+    Args:
+        method: the method with its backbone.
+        optimizer: the optimizer.
+        ema: the EMA of the backbone's weights, or None.
+        scaler: the scaler of half-precision gradients, or None.
+
+    Example:
+        >>> TrainState._fields
+        ('method', 'optimizer', 'ema', 'scaler')
+    """
 
     method: Method
     optimizer: Optimizer
-    average: AveragedModel | None
-    scaler: Any  # torch's GradScaler, or None
+    ema: AveragedModel | None
+    scaler: GradScaler | None
 
 
-def folders(run: Path) -> list[Path]:
-    """Whole checkpoints of a run, oldest first. A folder gets its name only when it is whole."""
-    return sorted(p for p in (run / "checkpoints").glob("step-*") if p.name[5:].isdigit())
+def save_checkpoint(
+    run: RunFolder, step: int, state: TrainState, callbacks: dict[str, dict[str, Any]]
+) -> Path:
+    """Writes a checkpoint atomically, and deletes all but the newest.
 
+    Args:
+        run: folder of the run.
+        step: number of steps done.
+        state: what changes during training.
+        callbacks: state of each callback, plain values for JSON.
 
-def save(run: Path, step: int, learner: TrainState, metrics_bytes: int) -> Path:
-    """Writes checkpoints/step-N, atomically, and deletes all but the newest."""
-    path = run / "checkpoints" / f"step-{step:08d}"
-    state = {
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        TrainingError: it cannot be written, for example because the disk is full.
+
+    Example:
+        >>> import tempfile
+        >>> from vitrail.methods.supervised import Supervised
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=2, dim=8,
+        ...                              depth=1, heads=1, mlp_dim=8)
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> state = TrainState(Supervised(model), optimizer, None, None)
+        >>> save_checkpoint(RunFolder(tempfile.mkdtemp()), 7, state, {}).name
+        'step-00000007'
+    """
+    path = run.checkpoint(step)
+    values = {
         "step": step,
-        "metrics_bytes": metrics_bytes,  # of metrics.jsonl; what was written later is redone
+        "callbacks": callbacks,
         "generators": _generators(),
-        "scaler": learner.scaler.state_dict() if learner.scaler is not None else None,
-        "averaged": int(learner.average.n_averaged) if learner.average is not None else 0,
+        "scaler": state.scaler.state_dict() if state.scaler is not None else None,
+        "ema_updates": int(state.ema.n_averaged) if state.ema is not None else 0,
     }
     try:
         with atomic_folder(path) as folder:
-            _write(folder / "model.safetensors", learner.method.state_dict())
-            _write(folder / "optimizer.safetensors", _optimizer_state(learner))
-            if learner.average is not None:
-                _write(folder / "ema.safetensors", learner.average.module.state_dict())
-            (folder / "state.json").write_text(json.dumps(state))
+            _write(folder / "model.safetensors", state.method.state_dict())
+            _write(folder / "optimizer.safetensors", _optimizer_state(state))
+            if state.ema is not None:
+                _write(folder / "ema.safetensors", state.ema.module.state_dict())
+            (folder / "state.json").write_text(json.dumps(values))
     except OSError as problem:
         raise TrainingError(
-            f"step {step} cannot be saved ({problem.strerror}); {kept(run)} "
-            "Make room, then add --resume."
+            f"step {step} cannot be saved ({problem.strerror}); {last_checkpoint(run)} "
+            "Make room, then go on by resuming (resume=True, or --resume)."
         ) from None
-    for old in folders(run)[:-KEEP]:
+    for old in run.checkpoints[:-NEWEST]:
         shutil.rmtree(old)
     return path
 
 
-def load(run: Path, learner: TrainState) -> tuple[int, int]:
-    """Puts the newest checkpoint back → its step and the length of metrics.jsonl then.
+def load_checkpoint(run: RunFolder, state: TrainState) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Restores the newest checkpoint.
 
-    Raises `TrainingError` if there is none, or it does not fit.
+    Args:
+        run: folder of the run.
+        state: what is restored in place.
+
+    Returns:
+        The number of steps done, and the state of each callback.
+
+    Raises:
+        TrainingError: there is no checkpoint, or it does not fit.
+
+    Example:
+        >>> import tempfile
+        >>> load_checkpoint(RunFolder(tempfile.gettempdir()), None)
+        Traceback (most recent call last):
+        vitrail.errors.TrainingError: ... has no checkpoint to resume from: start it anew.
     """
-    found = folders(run)
-    if not found:
-        raise TrainingError(f"{run} has no checkpoint to resume from: start it without --resume.")
-    path = found[-1]
-    state = json.loads((path / "state.json").read_text())
+    if not run.checkpoints:
+        raise TrainingError(f"{run} has no checkpoint to resume from: start it anew.")
+    path = run.checkpoints[-1]
+    values = json.loads((path / "state.json").read_text())
     try:
-        learner.method.load_state_dict(_read(path / "model.safetensors"))
-        if learner.average is not None:
-            learner.average.module.load_state_dict(_read(path / "ema.safetensors"))
-            learner.average.n_averaged.fill_(state["averaged"])
+        state.method.load_state_dict(_read(path / "model.safetensors"))
+        if state.ema is not None:
+            state.ema.module.load_state_dict(_read(path / "ema.safetensors"))
+            state.ema.n_averaged.fill_(values["ema_updates"])
     except (RuntimeError, OSError) as problem:
         reason = str(problem).splitlines()[0]
         raise TrainingError(f"{path} does not fit this run: {reason}") from None
-    parameters = _names(learner)
+    parameters = _learning(state)
+    fused = bool(state.optimizer.defaults.get("fused"))
     for key, tensor in _read(path / "optimizer.safetensors").items():
         name, _, entry = key.rpartition("/")
         parameter = parameters[name]
-        place = "cpu" if entry == "step" and not _fused(learner.optimizer) else parameter.device
-        learner.optimizer.state[parameter][entry] = tensor.to(place, copy=True)
-    if learner.scaler is not None and state["scaler"]:
-        learner.scaler.load_state_dict(state["scaler"])
-    _set_generators(state["generators"])
-    return state["step"], state["metrics_bytes"]
+        device = "cpu" if entry == "step" and not fused else parameter.device
+        state.optimizer.state[parameter][entry] = tensor.to(device, copy=True)
+    if state.scaler is not None and values["scaler"]:
+        state.scaler.load_state_dict(values["scaler"])
+    _set_generators(values["generators"])
+    return values["step"], values["callbacks"]
 
 
-def kept(run: Path) -> str:
-    """A sentence for errors: which checkpoint is safe."""
-    found = folders(run)
-    return f"the last good checkpoint is {found[-1]}." if found else "there is no checkpoint yet."
+def last_checkpoint(run: RunFolder) -> str:
+    """Names the newest checkpoint in an error message.
+
+    Args:
+        run: folder of the run.
+
+    Returns:
+        A sentence.
+
+    Example:
+        >>> last_checkpoint(RunFolder("nowhere"))
+        'there is no checkpoint yet.'
+    """
+    if not run.checkpoints:
+        return "there is no checkpoint yet."
+    return f"the last good checkpoint is {run.checkpoints[-1]}."
 
 
-def _names(learner: TrainState) -> dict[str, Tensor]:
-    return {n: p for n, p in learner.method.named_parameters() if p.requires_grad}
+def _learning(state: TrainState) -> dict[str, Tensor]:
+    return {name: p for name, p in state.method.named_parameters() if p.requires_grad}
 
 
-def _optimizer_state(learner: TrainState) -> dict[str, Tensor]:
+def _optimizer_state(state: TrainState) -> dict[str, Tensor]:
     return {
         f"{name}/{entry}": tensor
-        for name, parameter in _names(learner).items()
-        for entry, tensor in learner.optimizer.state[parameter].items()
+        for name, parameter in _learning(state).items()
+        for entry, tensor in state.optimizer.state[parameter].items()
+        if isinstance(tensor, Tensor)
     }
-
-
-def _fused(optimizer: Optimizer) -> bool:
-    return bool(optimizer.defaults.get("fused"))
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -123,7 +179,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _generators() -> dict[str, Any]:
-    """The state of every generator there is: Python's, NumPy's, torch's on each device."""
+    """The state of every generator: Python's, NumPy's, torch's on each device."""
     import numpy as np
 
     kind, keys, *rest = np.random.get_state(legacy=True)
@@ -131,8 +187,8 @@ def _generators() -> dict[str, Any]:
     return {
         "python": [version, list(numbers), gauss],
         "numpy": [kind, np.asarray(keys).tolist(), *rest],
-        "torch": _text(torch.get_rng_state()),
-        "cuda": [_text(s) for s in torch.cuda.get_rng_state_all()],
+        "torch": _to_text(torch.get_rng_state()),
+        "cuda": [_to_text(s) for s in torch.cuda.get_rng_state_all()],
     }
 
 
@@ -142,14 +198,14 @@ def _set_generators(states: dict[str, Any]) -> None:
     version, numbers, gauss = states["python"]
     random.setstate((version, tuple(numbers), gauss))
     np.random.set_state(tuple(states["numpy"]))
-    torch.set_rng_state(_bytes(states["torch"]))
+    torch.set_rng_state(_from_text(states["torch"]))
     if len(states["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([_bytes(s) for s in states["cuda"]])
+        torch.cuda.set_rng_state_all([_from_text(s) for s in states["cuda"]])
 
 
-def _text(state: Tensor) -> str:
+def _to_text(state: Tensor) -> str:
     return base64.b64encode(state.numpy().tobytes()).decode()
 
 
-def _bytes(text: str) -> Tensor:
+def _from_text(text: str) -> Tensor:
     return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)

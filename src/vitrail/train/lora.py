@@ -1,38 +1,52 @@
-"""Low-rank adaptation (Hu et al. 2021, https://arxiv.org/abs/2106.09685), by the library peft.
+"""Low-rank adaptation (LoRA, Hu et al. 2021, https://arxiv.org/abs/2106.09685), by peft.
 
-Beside each projection W of the blocks stands a product of two thin matrices: W x + α/r · B A x.
-Only these and the head learn. B begins at zero, so training starts from what the weights compute.
-At the end the products are added to the weights they stand beside, and nothing of them is left.
+The product of two thin matrices is added to each linear layer W of the blocks: W x + α/r · B A x.
+Only these matrices and the head learn. B starts at zero, so training starts from what the weights
+compute. At the end the products are merged into the weights, and the model is a plain one again.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import nn
 
 from vitrail.errors import ConfigError, check_range
-from vitrail.layers.linear import Linear
 from vitrail.models.base import Backbone
-
-MARK = ".lora_"  # in the names of what the adapters add
 
 
 def adapt(backbone: Backbone, rank: int, alpha: float | None = None) -> Backbone:
-    """Puts adapters of `rank` beside the projections of the blocks, and freezes the rest.
+    """Adds adapters to every linear layer of the blocks, and freezes all else but the head.
 
-    The head goes on learning. alpha: the adapters' factor is alpha / rank; None: twice the rank,
-    a factor of 2.
+    Args:
+        backbone: model to adapt, changed in place.
+        rank: r, width of the thin matrices.
+        alpha: α; None for twice the rank, a scale of 2.
 
-    Raises `ConfigError` if peft is not installed, or no block has a projection.
+    Returns:
+        The same backbone.
+
+    Raises:
+        ConfigError: peft is not installed, or no block has a linear layer.
+
+    Example:
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=2, dim=8,
+        ...                              depth=1, heads=1, mlp_dim=8)
+        >>> sum(p.numel() for p in adapt(model, rank=2).blocks.parameters() if p.requires_grad)
+        160
     """
-    check_range("lora", rank, 1)
+    check_range("rank", rank, 1)
     alpha = 2.0 * rank if alpha is None else alpha
     if not alpha > 0:
-        raise ConfigError(f"lora_alpha={alpha!r} is not above 0: leave it out, or try {2 * rank}.")
-    layers = _called(backbone)
+        raise ConfigError(f"alpha={alpha!r} is not above 0: leave it out, or try {2 * rank}.")
+    layers = [
+        f"blocks.{name}"
+        for name, module in backbone.blocks.named_modules()
+        if isinstance(module, nn.Linear)
+    ]
     if not layers:
         raise ConfigError(
-            f"no block of this {type(backbone).__name__} has a projection to adapt: set lora=0."
+            f"no block of this {type(backbone).__name__} has a linear layer to adapt: train it "
+            "without adapters."
         )
     try:
         from peft import LoraConfig, inject_adapter_in_model
@@ -47,54 +61,68 @@ def adapt(backbone: Backbone, rank: int, alpha: float | None = None) -> Backbone
     return backbone
 
 
-def _called(backbone: Backbone) -> list[str]:
-    """Names of the projections that the blocks call.
+def check_learns(backbone: Backbone, method: str) -> None:
+    """Checks that, the head aside, the adapters learn and nothing else does.
 
-    Some blocks fold a weight into the norm that follows and never call its layer, nor would they
-    call an adapter in its place.
+    Args:
+        backbone: an adapted model inside a method.
+        method: name of the method, for the message.
+
+    Raises:
+        ConfigError: the method has frozen adapters, or made other weights learn.
+
+    Example:
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=2, dim=8,
+        ...                              depth=1, heads=1, mlp_dim=8)
+        >>> check_learns(adapt(model, rank=2), "supervised")
     """
-    called: set[nn.Module] = set()
-    projections = {
-        f"blocks.{name}": module
-        for name, module in backbone.blocks.named_modules()
-        if isinstance(module, Linear)
+    head = {id(p) for p in backbone.head.parameters()}
+    adapters = {
+        id(p)
+        for _, _, layer in _adapted(backbone)
+        for matrices in (layer.lora_A, layer.lora_B)
+        for p in matrices.parameters()
     }
-    hooks = [
-        module.register_forward_hook(lambda layer, *_: called.add(layer))
-        for module in projections.values()
-    ]
-    was_training, like = backbone.training, next(backbone.parameters())
-    with torch.no_grad():
-        backbone.eval()(like.new_zeros(1, backbone.channels, *backbone.image_size))
-    backbone.train(was_training)
-    for hook in hooks:
-        hook.remove()
-    return [name for name, module in projections.items() if module in called]
+    for parameter in backbone.parameters():
+        if id(parameter) not in head and parameter.requires_grad != (id(parameter) in adapters):
+            raise ConfigError(
+                f"method {method!r} decides itself which weights learn, and so does lora: train "
+                "without adapters, or by a method that trains all weights, such as supervised."
+            )
+
+
+def merge(backbone: Backbone) -> Backbone:
+    """Adds the adapters' products to the weights, and removes the adapters.
+
+    Args:
+        backbone: a model, changed in place; one without adapters stays as it is.
+
+    Returns:
+        The same backbone.
+
+    Example:
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=2, dim=8,
+        ...                              depth=1, heads=1, mlp_dim=8)
+        >>> names = set(model.state_dict())
+        >>> names == set(merge(adapt(model, rank=2)).state_dict())
+        True
+    """
+    for parent, name, layer in list(_adapted(backbone)):
+        layer.merge()
+        setattr(parent, name, layer.get_base_layer())
+    vars(backbone).pop("peft_config", None)
+    return backbone
+
+
+def _adapted(backbone: Backbone) -> Iterator[tuple[nn.Module, str, Any]]:
+    """(parent, name, layer) of each layer that peft has wrapped."""
+    for parent in backbone.modules():
+        for name, layer in parent.named_children():
+            if hasattr(layer, "lora_A"):
+                yield parent, name, layer
 
 
 def _root(problem: BaseException) -> BaseException:
     while (cause := problem.__cause__ or problem.__context__) is not None:
         problem = cause
     return problem
-
-
-def check_learns(backbone: Backbone, method: str) -> None:
-    """Raises `ConfigError` unless, the head aside, the adapters learn and nothing else does."""
-    for name, parameter in backbone.named_parameters():
-        if not name.startswith("head.") and parameter.requires_grad != (MARK in name):
-            raise ConfigError(
-                f"method {method!r} says itself which weights learn, and so does model.lora: set "
-                "model.lora=0, or take a method that trains them all, such as supervised."
-            )
-
-
-def merge(backbone: Backbone) -> Backbone:
-    """Adds what adapters learned to the weights; a backbone without any stays as it is."""
-    for parent in list(backbone.modules()):
-        layer: Any
-        for name, layer in list(parent.named_children()):
-            if hasattr(layer, "lora_A"):
-                layer.merge()
-                setattr(parent, name, layer.get_base_layer())
-    vars(backbone).pop("peft_config", None)
-    return backbone

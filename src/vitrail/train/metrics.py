@@ -1,39 +1,47 @@
-"""How good a model is, and where it errs."""
+"""How good a classifier is, and where it errs."""
 
-import json
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Loader
 from vitrail.preprocess import Preprocess
-from vitrail.data.dataset import ImageDataset, StreamedDataset
-from vitrail.files import atomic_write
 
-MISTAKES, EXAMPLES = 24, 8  # images kept for the report
+MISTAKES, EXAMPLES = 24, 8  # images in the report
 
 
 class Evaluation(NamedTuple):
-    """Predictions on a whole source, in the loader's order."""
+    """Predictions on a whole dataset.
 
-    probabilities: Tensor  # (N, classes)
-    targets: Tensor  # (N,)
-    indices: Tensor  # (N,): which image of the source
+    Args:
+        probabilities: (N, classes).
+        targets: (N,).
+        indices: (N,), positions in the dataset.
+        loss: mean cross-entropy.
+
+    Example:
+        >>> result = summarize(torch.eye(3), torch.tensor([0, 1, 1]), torch.arange(3))
+        >>> round(result.top1, 3), result.confusion()[1].tolist()
+        (0.667, [0, 1, 1])
+    """
+
+    probabilities: Tensor
+    targets: Tensor
+    indices: Tensor
     loss: float
 
     @property
     def top1(self) -> float:
-        """The part whose likeliest class is right."""
+        """The fraction whose likeliest class is right."""
         return _accuracy(self.probabilities, self.targets, 1)
 
     @property
     def top5(self) -> float:
-        """The part whose class is among the five likeliest, or among all if there are fewer."""
+        """The fraction whose class is among the five likeliest, or among all if there are fewer."""
         return _accuracy(self.probabilities, self.targets, min(5, self.probabilities.shape[1]))
 
     def confusion(self) -> Tensor:
@@ -42,64 +50,136 @@ class Evaluation(NamedTuple):
         pairs = self.targets * classes + self.probabilities.argmax(1)
         return pairs.bincount(minlength=classes**2).reshape(classes, classes)
 
+    def mistakes(self) -> Tensor:
+        """Positions of the wrong predictions, most confident first."""
+        confidence, predicted = self.probabilities.max(1)
+        wrong = (predicted != self.targets).nonzero().flatten()
+        return wrong[confidence[wrong].argsort(descending=True, stable=True)]
+
+    def examples(self) -> Tensor:
+        """Positions, ordered so that each class comes once before any comes again."""
+        ranks = torch.zeros_like(self.targets)
+        for label in self.targets.unique():
+            of_label = self.targets == label
+            ranks[of_label] = torch.arange(int(of_label.sum()))
+        return ranks.argsort(stable=True)
+
+
+def summarize(logits: Tensor, targets: Tensor, indices: Tensor) -> Evaluation:
+    """The evaluation of logits.
+
+    Args:
+        logits: (N, classes).
+        targets: (N,).
+        indices: (N,), positions in the dataset.
+
+    Returns:
+        Their evaluation.
+
+    Example:
+        >>> summarize(torch.eye(2), torch.tensor([0, 1]), torch.arange(2)).top1
+        1.0
+    """
+    loss = F.cross_entropy(logits, targets).item()
+    return Evaluation(logits.softmax(1), targets, indices, loss)
+
+
+def collect(
+    batches: Iterable[tuple[Tensor, Tensor, Tensor]],
+    total: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Concatenates the batches of an evaluation on the CPU, in float32.
+
+    Args:
+        batches: outputs (B, ...), targets (B,) and indices (B,) of each batch.
+        total: number of batches.
+        progress: called with (done, total).
+
+    Returns:
+        Outputs (N, ...), targets (N,) and indices (N,).
+
+    Example:
+        >>> ones = torch.ones(2, 3)
+        >>> collect([(ones, ones[:, 0], ones[:, 0])] * 2, 2)[0].shape
+        torch.Size([4, 3])
+    """
+    outputs, targets, indices = [], [], []
+    for number, (output, target, index) in enumerate(batches):
+        outputs.append(output.float().cpu())
+        targets.append(target.cpu())
+        indices.append(index.cpu())
+        if progress is not None:
+            progress(number + 1, total)
+    return torch.cat(outputs), torch.cat(targets), torch.cat(indices)
+
 
 @torch.inference_mode()
-def evaluate(
+def evaluate_classifier(
     model: nn.Module,
     loader: Loader,
     preprocess: Preprocess,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Runs a classifier over a loader. `progress` is told batches done, of how many.
+    """Runs a classifier over a loader.
 
-    The model's device and training mode are left as they are.
+    Args:
+        model: images (B, C, *size) → logits; its device and mode stay as they are.
+        loader: samples of the model's size.
+        preprocess: normalizes them.
+        progress: called with (batches done, of how many).
+
+    Returns:
+        The evaluation, in the loader's order.
+
+    Example:
+        >>> from vitrail.data.registry import open_dataset
+        >>> loader = Loader(open_dataset("digits", limit=20), 8, lambda image: image)
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        >>> preprocess = Preprocess((8, 8), None, mean=(0.3,), std=(0.4,))
+        >>> evaluate_classifier(model, loader, preprocess).probabilities.shape
+        torch.Size([20, 10])
     """
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    logits, targets, indices = [], [], []
-    for number, batch in enumerate(loader.epoch()):
-        images = preprocess.normalise(batch.images.to(device))
-        logits.append(model(images).float().cpu())
-        targets.append(batch.labels)
-        indices.append(batch.indices)
-        if progress is not None:
-            progress(number + 1, len(loader))
+    batches = (
+        (model(preprocess.normalise(raw.images.to(device))), raw.labels, raw.indices)
+        for raw in loader.epoch()
+    )
+    outputs = collect(batches, len(loader), progress)
     model.train(was_training)
-    return summarise(torch.cat(logits), torch.cat(targets), torch.cat(indices))
+    return summarize(*outputs)
 
 
-def summarise(logits: Tensor, targets: Tensor, indices: Tensor) -> Evaluation:
-    """logits (N, classes) → an evaluation."""
-    loss = F.cross_entropy(logits, targets).item()
-    return Evaluation(logits.softmax(1), targets, indices, loss)
+def describe_evaluation(
+    evaluation: Evaluation, dataset: Dataset, labels: list[str], crop: Callable[[Tensor], Tensor]
+) -> tuple[dict[str, Any], dict[str, Any], Tensor | None]:
+    """What a report needs of an evaluation.
 
+    Args:
+        evaluation: predictions on the dataset.
+        dataset: where the images come from.
+        labels: class names.
+        crop: brings a sample uint8 (C, *any) to the size in which it is shown.
 
-def write(
-    folder: Path,
-    evaluation: Evaluation | None,
-    source: ImageDataset,
-    crop: Callable[[Tensor], Tensor],
-    labels: list[str],
-    told: dict[str, Any],
-) -> dict[str, Any]:
-    """Writes evaluation.json and, with its images, evaluation.safetensors → the figures.
+    Returns:
+        The figures; details, with positions into the images of mistakes and examples; and these
+        images, uint8 (N, C, *size), None for a streamed dataset.
 
-    told: what else to say there. evaluation None: there is nothing else, no image has a label.
+    Example:
+        >>> from vitrail.data.registry import open_dataset
+        >>> digits = open_dataset("digits", limit=20)
+        >>> targets = torch.tensor(digits.targets())
+        >>> result = summarize(torch.eye(10)[targets], targets, torch.arange(20))
+        >>> crop = lambda image: image
+        >>> figures, details, images = describe_evaluation(result, digits, digits.labels, crop)
+        >>> figures["top1"], len(details["examples"]), images.shape
+        (1.0, 8, torch.Size([8, 1, 8, 8]))
     """
-    if evaluation is None:
-        atomic_write(folder / "evaluation.json", json.dumps(told, indent=1))
-        return told
     confidence, predicted = evaluation.probabilities.max(1)
-    wrong = (predicted != evaluation.targets).nonzero().flatten()
-    worst = wrong[confidence[wrong].argsort(descending=True, stable=True)][:MISTAKES]
-    # One example of each class in turn, wherever the prediction landed.
-    ranks = torch.zeros_like(evaluation.targets)
-    for label in evaluation.targets.unique():
-        of_label = evaluation.targets == label
-        ranks[of_label] = torch.arange(int(of_label.sum()))
-    examples = ranks.argsort(stable=True)[:EXAMPLES]
-    shown = [] if isinstance(source, StreamedDataset) else [*worst.tolist(), *examples.tolist()]
+    mistakes, examples = evaluation.mistakes()[:MISTAKES], evaluation.examples()[:EXAMPLES]
+    rows = [] if dataset.streamed else [*mistakes.tolist(), *examples.tolist()]
 
     def entry(image: int, row: int) -> dict[str, Any]:
         return {
@@ -107,31 +187,29 @@ def write(
             "truth": int(evaluation.targets[row]),
             "predicted": int(predicted[row]),
             "confidence": round(float(confidence[row]), 4),
-            "name": source.name(int(evaluation.indices[row])),
+            "name": dataset.name(int(evaluation.indices[row])),
         }
 
-    entries = [entry(image, row) for image, row in enumerate(shown)]
+    entries = [entry(image, row) for image, row in enumerate(rows)]
     confusion = evaluation.confusion()
     per_class = confusion.diagonal() / confusion.sum(1).clamp(min=1)
     figures = {
-        **told, "count": len(evaluation.targets),
-        "top1": evaluation.top1, "top5": evaluation.top5, "loss": evaluation.loss,
-    }  # fmt: skip
+        "count": len(evaluation.targets),
+        "top1": evaluation.top1,
+        "top5": evaluation.top5,
+        "loss": evaluation.loss,
+    }
     details = {
         "labels": labels,
         "confusion": confusion.tolist(),
         "per_class": [round(x, 4) for x in per_class.tolist()],
-        "mistakes": entries[: len(worst)] if shown else [],
-        "examples": entries[len(worst) :] if shown else [],
+        "mistakes": entries[: len(mistakes)] if rows else [],
+        "examples": entries[len(mistakes) :] if rows else [],
     }
-    if shown:
-        images = [crop(source.read(int(evaluation.indices[row]))) for row in shown]
-        atomic_write(
-            folder / "evaluation.safetensors",
-            safetensors.torch.save({"images": torch.stack(images)}),
-        )
-    atomic_write(folder / "evaluation.json", json.dumps({**figures, **details}, indent=1))
-    return figures
+    if not rows:
+        return figures, details, None
+    images = [crop(dataset.read(int(evaluation.indices[row]))) for row in rows]
+    return figures, details, torch.stack(images)
 
 
 def _accuracy(probabilities: Tensor, targets: Tensor, k: int) -> float:

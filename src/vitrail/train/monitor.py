@@ -1,4 +1,4 @@
-"""What a run says of itself: a progress bar, metrics.jsonl, timing.jsonl, TensorBoard, W&B."""
+"""The log of a run: a progress bar, metrics.jsonl, timing.jsonl, TensorBoard, W&B."""
 
 import contextlib
 import io
@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from rich.console import Console
@@ -20,116 +20,164 @@ from rich.progress import (
 )
 
 from vitrail.files import atomic_write
+from vitrail.messages import _
+from vitrail.run_folder import RunFolder
+from vitrail.train.callback import Callback, Values
+from vitrail.train.trainer import Trainer
 
 QUIET_SECONDS = 10  # between lines where there is no terminal to draw a bar on
 
 
-class Monitor:
-    """Writes down what happens. metrics.jsonl holds only what a rerun would repeat to the byte;
-    whatever depends on the clock goes to timing.jsonl."""
+class Monitor(Callback):
+    """Logs a run. metrics.jsonl holds only what a rerun would repeat to the byte; what depends on
+    the clock goes to timing.jsonl. Of several processes only the main one logs.
 
-    def __init__(
-        self,
-        run: Path,
-        total: int,
-        *,
-        step: int = 0,
-        metrics_bytes: int = 0,
-        wandb: bool = False,
-        quiet: bool = False,
-    ) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+    Args:
+        run: folder of the run.
+        every: number of steps between lines of training.
+        wandb: whether to log to Weights & Biases too, offline.
 
-        self.run = run
-        self.metrics_file = _open(run / "metrics.jsonl", metrics_bytes)
-        self.timing_file = open(  # noqa: SIM115, closed by __exit__
-            run / "timing.jsonl", "a", encoding="utf-8"
-        )
-        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
-        self.wandb = _wandb(run) if wandb else None
-        self.console = Console(stderr=True, quiet=quiet)
-        columns = (
+    Example:
+        >>> import tempfile
+        >>> Monitor(RunFolder(tempfile.mkdtemp()), every=10).state()
+        {'metrics_bytes': 0}
+    """
+
+    def __init__(self, run: RunFolder, every: int = 50, *, wandb: bool = False) -> None:
+        self.run, self.every, self.use_wandb = run, every, wandb
+        self.metrics_bytes = 0  # length of metrics.jsonl at the last checkpoint
+        self.metrics_file: IO[bytes] | None = None
+        self.timing_file: IO[str] | None = None
+        self.board: Any = None
+        self.wandb: Any = None
+        self.console = Console(stderr=True)
+        self.progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            console=self.console,
+            transient=False,
         )
-        self.progress = Progress(*columns, console=self.console, transient=False)
-        self.task = self.progress.add_task("train", total=total, completed=step, note="")
-        self.total, self.start_step, self.start = total, step, time.monotonic()
-        self.last_line = self.last_mark = self.start
+        self.start_step, self.logged_step = 0, 0
+        self.start_time = self.line_time = self.step_time = 0.0
+        self.step_seconds = 0.0  # spent in steps since the last line
 
-    def __enter__(self) -> "Monitor":
-        if self.console.is_terminal and not self.console.quiet:
+    def start(self, trainer: Trainer) -> None:
+        """trainer → open files, at the length that they had at the checkpoint."""
+        if not trainer.is_main:
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.run.path.mkdir(parents=True, exist_ok=True)
+        self.metrics_file = _open_at(self.run.metrics_file, self.metrics_bytes)
+        self.timing_file = open(self.run.timing_file, "a", encoding="utf-8")  # noqa: SIM115
+        self.board = SummaryWriter(str(self.run.tensorboard_folder), purge_step=trainer.step + 1)
+        self.wandb = _open_wandb(self.run.path) if self.use_wandb else None
+        self.task = self.progress.add_task(
+            _("training"), total=trainer.total, completed=trainer.step, note=""
+        )
+        self.start_step = self.logged_step = trainer.step
+        self.start_time = self.line_time = time.monotonic()
+        if self.console.is_terminal:
             self.progress.start()
-        return self
+        for remark in trainer.remarks():
+            self.console.print(remark, highlight=False, markup=False)
 
-    def __exit__(self, *_exception: object) -> None:
+    def close(self, trainer: Trainer) -> None:
+        """trainer → closed files."""
+        del trainer
         self.progress.stop()
-        self.metrics_file.close()
-        self.timing_file.close()
-        self.board.close()
+        for file in (self.metrics_file, self.timing_file, self.board):
+            if file is not None:
+                file.close()
         if self.wandb is not None:
             self.wandb.finish()
 
-    def tick(self, step: int, epoch: float) -> None:
-        """A step is done."""
-        self.progress.update(self.task, completed=step, description=f"epoch {int(epoch) + 1}")
+    def before_step(self, trainer: Trainer) -> None:
+        """trainer → the time at which its step begins."""
+        del trainer
+        self.step_time = time.monotonic()
 
-    def train(self, step: int, values: dict[str, float], images: int) -> None:
-        """Logs a training step; `images` were seen since the last."""
-        self._write({"step": step, "split": "train", **values})
-        now = time.monotonic()
-        rate = images / max(now - self.last_mark, 1e-9)
-        self.last_mark = now
-        timing = {"step": step, "seconds": round(now - self.start, 3)}
-        self.timing_file.write(json.dumps({**timing, "images_per_second": round(rate, 1)}) + "\n")
+    def after_step(self, trainer: Trainer, values: Values) -> None:
+        """trainer, values → a line of training every so many steps."""
+        self.step_seconds += time.monotonic() - self.step_time
+        if trainer.is_main:
+            epoch = _("epoch {number}").format(number=int(trainer.epochs_done) + 1)
+            self.progress.update(self.task, completed=trainer.step, description=epoch)
+        if trainer.step % self.every and trainer.step != trainer.total:
+            return
+        trainer.check_finite()
+        floats = {name: float(value) for name, value in values.items()}
+        trainer.log("train", {"epoch": round(trainer.epochs_done, 4), **floats})
+
+    def log(self, trainer: Trainer, split: str, values: dict[str, float]) -> None:
+        """trainer, split, values → lines in the files, on the board and on the terminal."""
+        if not trainer.is_main:
+            return
+        self._write(trainer.step, split, values)
+        if split == "train":
+            self._report_speed(trainer, values)
+        else:
+            figures = "  ".join(f"{k} {v:.4f}" for k, v in values.items() if k != "epoch")
+            line = _("step {step}: validation {figures}").format(step=trainer.step, figures=figures)
+            self.console.print(line, highlight=False)
+
+    def log_image(self, trainer: Trainer, kind: str, pixels: np.ndarray) -> None:
+        """trainer, kind, pixels uint8 (H, W, 3) → a PNG, and an image on the board."""
+        if not trainer.is_main:
+            return
+        from PIL import Image
+
+        self.board.add_image(kind, pixels, trainer.step, dataformats="HWC")
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, format="png")
+        atomic_write(self.run.logged_image(kind, trainer.step), buffer.getvalue())
+
+    def state(self) -> dict[str, Any]:
+        """The length of metrics.jsonl, which is on disk by then. Later lines are written anew."""
+        if self.metrics_file is not None:
+            self.metrics_file.flush()
+            os.fsync(self.metrics_file.fileno())
+            self.metrics_bytes = self.metrics_file.tell()
+        return {"metrics_bytes": self.metrics_bytes}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """state → the length that metrics.jsonl had."""
+        self.metrics_bytes = state.get("metrics_bytes", 0)
+
+    def _report_speed(self, trainer: Trainer, values: dict[str, float]) -> None:
+        now, steps = time.monotonic(), trainer.step - self.logged_step
+        images = steps * trainer.accumulate * trainer.stream.batch_size
+        rate = images / max(self.step_seconds, 1e-9)
+        self.logged_step, self.step_seconds = trainer.step, 0.0
+        timing = {
+            "step": trainer.step,
+            "seconds": round(now - self.start_time, 3),
+            "images_per_second": round(rate, 1),
+        }
+        assert self.timing_file is not None
+        self.timing_file.write(json.dumps(timing) + "\n")
         self.timing_file.flush()
         note = f"loss {values['loss']:.3f}  lr {values['lr']:.1e}  {rate:,.0f} img/s"
         self.progress.update(self.task, note=note)
-        if not self.console.is_terminal and now - self.last_line >= QUIET_SECONDS:
-            self.last_line = now
-            done = step - self.start_step
-            left = (now - self.start) / max(done, 1) * (self.total - step)
-            clock = f"{int(left) // 60}:{int(left) % 60:02d} left"
-            self.console.print(f"step {step}/{self.total}  {note}  {clock}", highlight=False)
+        if not self.console.is_terminal and now - self.line_time >= QUIET_SECONDS:
+            self.line_time = now
+            steps = max(trainer.step - self.start_step, 1)
+            seconds = int((now - self.start_time) / steps * (trainer.total - trainer.step))
+            clock = f"{seconds // 60}:{seconds % 60:02d}"
+            line = _("step {step}/{total}  {note}  {clock} remaining").format(
+                step=trainer.step, total=trainer.total, note=note, clock=clock
+            )
+            self.console.print(line, highlight=False)
 
-    def evaluated(self, step: int, values: dict[str, float]) -> None:
-        """Logs an evaluation."""
-        self._write({"step": step, "split": "val", **values})
-        shown = "  ".join(f"{k} {v:.4f}" for k, v in values.items() if k != "epoch")
-        self.console.print(f"step {step}: validation {shown}", highlight=False)
-
-    def pictures(self, step: int, drawn: dict[str, np.ndarray]) -> None:
-        """Keeps pictures, uint8 (H, W, 3) by name, on the board and as pictures/NAME-STEP.png."""
-        from PIL import Image
-
-        for name, pixels in drawn.items():
-            self.board.add_image(name, pixels, step, dataformats="HWC")
-            buffer = io.BytesIO()
-            Image.fromarray(pixels).save(buffer, format="png")
-            atomic_write(self.run / "pictures" / f"{name}-{step:08d}.png", buffer.getvalue())
-
-    def aside(self, task: Callable[[], Any]) -> Any:
-        """Runs something that is no training, and keeps it out of images per second."""
-        begin = time.monotonic()
-        try:
-            return task()
-        finally:
-            self.last_mark += time.monotonic() - begin
-
-    def sync(self) -> int:
-        """Puts metrics.jsonl on disk → its length in bytes."""
+    def _write(self, step: int, split: str, values: dict[str, float]) -> None:
+        assert self.metrics_file is not None
+        line = {"step": step, "split": split, **values}
+        self.metrics_file.write((json.dumps(line) + "\n").encode())
         self.metrics_file.flush()
-        os.fsync(self.metrics_file.fileno())
-        return self.metrics_file.tell()
-
-    def _write(self, values: dict[str, Any]) -> None:
-        self.metrics_file.write((json.dumps(values) + "\n").encode())
-        self.metrics_file.flush()
-        split, step = values["split"], values["step"]
-        scalars = {f"{split}/{k}": v for k, v in values.items() if k not in ("split", "step")}
+        scalars = {f"{split}/{name}": value for name, value in values.items()}
         for name, value in scalars.items():
             self.board.add_scalar(name, value, step)
         if self.wandb is not None:
@@ -137,8 +185,19 @@ class Monitor:
 
 
 @contextlib.contextmanager
-def bar(description: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar that appears when its work is first heard of: call it with (done, total)."""
+def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar that appears when it is first called.
+
+    Args:
+        description: its title.
+
+    Yields:
+        A function to call with (done, total).
+
+    Example:
+        >>> with progress_bar("reading images") as progress:
+        ...     progress(1, 2)
+    """
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -148,25 +207,32 @@ def bar(description: str) -> Iterator[Callable[[int, int], None]]:
     console = Console(stderr=True)
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as drawn:
-        task = drawn.add_task(description, total=None, visible=False)
-        yield lambda done, total: drawn.update(task, completed=done, total=total, visible=True)
+    ) as bar:
+        task = bar.add_task(description, total=None, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
 def note(line: str) -> None:
-    """A line to whoever is watching."""
+    """Prints a line for the user on the standard error stream.
+
+    Args:
+        line: the text.
+
+    Example:
+        >>> note("400 images")
+    """
     Console(stderr=True, soft_wrap=True).print(line, highlight=False, markup=False)
 
 
-def _open(path: Path, length: int) -> Any:
-    """Opens metrics.jsonl at `length`: lines written after the checkpoint are written anew."""
-    file = open(path, "r+b" if path.exists() else "w+b")  # noqa: SIM115, the caller closes it
+def _open_at(path: Path, length: int) -> IO[bytes]:
+    """Opens metrics.jsonl at `length`: lines after the checkpoint are written anew."""
+    file = open(path, "r+b" if path.exists() else "w+b")  # noqa: SIM115, `close` closes it
     file.truncate(length)
     file.seek(length)
     return file
 
 
-def _wandb(run: Path) -> Any:
+def _open_wandb(run: Path) -> Any:
     import wandb
 
     return wandb.init(project="vitrail", name=run.name, dir=str(run), mode="offline")

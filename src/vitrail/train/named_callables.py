@@ -1,76 +1,146 @@
-"""From a name in a recipe to what a method asks: a teacher, a tokenizer of images.
+"""Objects that recipes name: teachers, tokenizers of images and of texts.
 
-Both take "python:FILE_OR_MODULE:FUNCTION", such as "python:teachers/small.py:make": a function
-without arguments that gives a module, or any callable. It runs as it stands, so name none that you
-would not run.
+A name "python:FILE_OR_MODULE:FUNCTION", such as "python:teachers/small.py:make", is a function
+without arguments that returns a module, or any callable. It runs without any check, so name only
+code that you trust.
 """
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vitrail.preprocess import Preprocess
+from vitrail.data.dataset import Dataset
+from vitrail.data.text import all_captions, open_tokenizer
 from vitrail.errors import ConfigError, LoadError
-from vitrail.hub.load import find, load
 from vitrail.hub.converters.from_transformers import read_processor
+from vitrail.hub.load import find_folder, load
 from vitrail.models.base import Backbone
+from vitrail.preprocess import Preprocess
+from vitrail.prompts import TEMPLATES
 
 
-def teacher(name: str, student: Backbone) -> Callable[..., Any]:
-    """What gives logits for `distill`, with the `preprocess` it wants where it is known.
+def resolve_object(
+    kind: str, name: str, student: Backbone, dataset: Dataset, settings: Mapping[str, Any]
+) -> Any:
+    """The object that a setting names.
 
-    name: a run, a model folder or a Hub id, as `vitrail.load` takes it; "timm:NAME", with that
-    model's published weights; "transformers:FOLDER_OR_ID"; or "python:...". Raises `VitrailError`.
+    Args:
+        kind: kind of object, as in `Method.named`: "teacher", "image_tokenizer", "text_tokenizer".
+        name: the name.
+        student: model to train.
+        dataset: training samples.
+        settings: the method's other settings.
+
+    Returns:
+        The object.
+
+    Raises:
+        VitrailError: there is no such kind, or the object cannot be loaded.
+
+    Example:
+        >>> from vitrail.data.registry import open_dataset
+        >>> digits = open_dataset("digits", limit=20)
+        >>> resolve_object("text_tokenizer", "train:300", None, digits, {}).vocabulary <= 300
+        True
     """
-    kind, _, place = name.partition(":")
-    makers: dict[str, Callable[[str], Any]] = {
+    if kind == "teacher":
+        return open_teacher(name, student)
+    if kind == "image_tokenizer":
+        return open_image_tokenizer(name)
+    if kind == "text_tokenizer":
+        texts = all_captions(dataset, settings.get("templates", TEMPLATES))
+        return open_tokenizer(name, texts)
+    raise ConfigError(
+        f"no kind of object {kind!r}: a method's `named` may say teacher, image_tokenizer or "
+        "text_tokenizer."
+    )
+
+
+def open_teacher(name: str, student: Backbone) -> Callable[..., Any]:
+    """A distillation teacher.
+
+    Args:
+        name: a run, a model folder or a Hub id, as `vitrail.load` takes it; "timm:NAME", with that
+            model's published weights; "transformers:FOLDER_OR_ID"; or "python:...".
+        student: model to train, whose classes must be in the teacher's order.
+
+    Returns:
+        images → logits, with a `preprocess` where it is known.
+
+    Raises:
+        ConfigError: a package is missing, or the classes are in another order.
+        LoadError: the teacher cannot be loaded.
+
+    Example:
+        >>> open_teacher("python:nowhere", None)
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: python:nowhere names no function: ...
+    """
+    kind, _, rest = name.partition(":")
+    openers: dict[str, Callable[[str], Any]] = {
         "timm": _from_timm, "transformers": _from_transformers, "python": _from_python,
     }  # fmt: skip
-    made: Any = makers[kind](place) if kind in makers else load(name)
-    labels = getattr(made, "labels", None)
-    known = student.labels
-    if labels and known and labels != known and sorted(labels) == sorted(known):
+    teacher: Any = openers[kind](rest) if kind in openers else load(name)
+    labels, names = getattr(teacher, "labels", None), student.labels
+    if labels and names and labels != names and sorted(labels) == sorted(names):
         raise ConfigError(
             f"the teacher {name} has the same classes in another order, from {labels[0]!r} on, "
-            f"where the images' begin with {known[0]!r}: train it on the same folders."
+            f"where the images' begin with {names[0]!r}: train it on the same folders."
         )
-    return made
+    return teacher
 
 
-def tokenizer(name: str, _student: Backbone) -> Callable[..., Any]:
-    """What gives codes for `beit`: a run of `dvae`, or "python:...". Raises `VitrailError`."""
-    kind, _, place = name.partition(":")
+def open_image_tokenizer(name: str) -> Callable[..., Any]:
+    """A tokenizer of images, which gives a code for each patch.
+
+    Args:
+        name: a run of `dvae`, or "python:...".
+
+    Returns:
+        images → codes, or an object with such a method `tokens`.
+
+    Raises:
+        ConfigError: the run is of another method, or the function cannot be called.
+        LoadError: there is no such run.
+
+    Example:
+        >>> open_image_tokenizer("python:torch.nn:Identity")
+        Identity()
+    """
+    kind, _, rest = name.partition(":")
     if kind == "python":
-        return _from_python(place)
+        return _from_python(rest)
     from vitrail.hub.method_folder import load_method
 
     cure = "train one with method.name=dvae, on a model with the same grid"
     try:
-        made: Any = load_method(name)
+        tokenizer: Any = load_method(name)
     except LoadError as problem:
         raise LoadError(f"{str(problem).rstrip('.')}; for a tokenizer, {cure}.") from None
-    if not hasattr(made, "tokens"):
+    if not hasattr(tokenizer, "tokens"):
         raise ConfigError(
-            f"{name} is a run of {type(made).__name__}, which is no tokenizer: {cure}."
+            f"{name} is a run of {type(tokenizer).__name__}, which is no tokenizer: {cure}."
         )
-    return made
+    return tokenizer
 
 
 def _from_timm(name: str) -> Any:
     try:
         import timm
 
-        made: Any = timm.create_model(name, pretrained=True)
+        teacher: Any = timm.create_model(name, pretrained=True)
     except ImportError:
         raise ConfigError(
             f"the teacher timm:{name} needs the package timm: pip install timm"
         ) from None
     except Exception as problem:  # of several libraries, and the network's
-        raise LoadError(f"the teacher timm:{name} cannot be had: {_first(problem)}") from None
-    made.preprocess = Preprocess.from_timm(made.pretrained_cfg)
-    return made
+        raise LoadError(
+            f"the teacher timm:{name} cannot be loaded: {_first_line(problem)}"
+        ) from None
+    teacher.preprocess = Preprocess.from_timm(teacher.pretrained_cfg)
+    return teacher
 
 
 def _from_transformers(ref: str) -> Any:
@@ -80,22 +150,22 @@ def _from_transformers(ref: str) -> Any:
         raise ConfigError(
             f"the teacher transformers:{ref} needs its package: pip install transformers"
         ) from None
-    folder = find(ref)
+    folder = find_folder(ref)
     try:
-        made = AutoModelForImageClassification.from_pretrained(folder)
+        teacher = AutoModelForImageClassification.from_pretrained(folder)
     except Exception as problem:  # of several libraries
         raise LoadError(
-            f"the teacher transformers:{ref} cannot be had: {_first(problem)}"
+            f"the teacher transformers:{ref} cannot be loaded: {_first_line(problem)}"
         ) from None
     if processor := read_processor(folder):
-        made.preprocess = Preprocess.from_transformers(processor)
-    return made
+        teacher.preprocess = Preprocess.from_transformers(processor)
+    return teacher
 
 
-def _from_python(place: str) -> Callable[..., Any]:
-    source, _, function = place.rpartition(":")
+def _from_python(path: str) -> Callable[..., Any]:
+    source, _, function = path.rpartition(":")
     if not source:
-        raise ConfigError(f"python:{place} names no function: python:FILE_OR_MODULE:FUNCTION.")
+        raise ConfigError(f"python:{path} names no function: python:FILE_OR_MODULE:FUNCTION.")
     file = Path(source).expanduser()
     try:
         if file.suffix == ".py":
@@ -106,14 +176,14 @@ def _from_python(place: str) -> Callable[..., Any]:
             spec.loader.exec_module(module)
         else:
             module = importlib.import_module(source)
-        made = getattr(module, function)()
+        value = getattr(module, function)()
     except Exception as problem:  # whatever that code raises
-        told = f"{type(problem).__name__}: {_first(problem)}"
-        raise ConfigError(f"python:{place} cannot be run: {told}") from None
-    if not callable(made):
-        raise ConfigError(f"python:{place} gives {type(made).__name__}, which nobody can call.")
-    return made
+        reason = f"{type(problem).__name__}: {_first_line(problem)}"
+        raise ConfigError(f"python:{path} cannot be run: {reason}") from None
+    if not callable(value):
+        raise ConfigError(f"python:{path} returns {type(value).__name__}, which is not callable.")
+    return value
 
 
-def _first(problem: Exception) -> str:
+def _first_line(problem: Exception) -> str:
     return (str(problem).strip().splitlines() or ["no reason given"])[0]

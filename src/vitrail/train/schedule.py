@@ -1,12 +1,26 @@
-"""The learning rate and the weight decay over the steps of a run."""
+"""Learning rate and weight decay over the steps of a run."""
 
 import math
 
+from torch.optim import Optimizer
+
 
 def cosine(step: int, total: int, warmup: float, floor: float) -> float:
-    """Factor on the learning rate at a step: a straight warm-up, then half a cosine to `floor`.
+    """Linear warm-up, then half a cosine (Loshchilov & Hutter 2016,
+    https://arxiv.org/abs/1608.03983).
 
-    Loshchilov & Hutter 2016, https://arxiv.org/abs/1608.03983.
+    Args:
+        step: number of steps done.
+        total: number of all steps.
+        warmup: fraction of all steps in which the factor rises to 1.
+        floor: factor at the end.
+
+    Returns:
+        The factor on the learning rate.
+
+    Example:
+        >>> [cosine(step, 10, 0.2, 0.0) for step in (0, 1, 2, 6)]
+        [0.5, 1.0, 1.0, 0.5]
     """
     warm = round(total * warmup)
     if step < warm:
@@ -16,10 +30,69 @@ def cosine(step: int, total: int, warmup: float, floor: float) -> float:
 
 
 def decay_at(progress: float, start: float, end: float | None) -> float:
-    """Weight decay after the part `progress` of a run: half a cosine from `start` to `end`.
+    """Weight decay that follows half a cosine, as DINO's does (Caron et al. 2021,
+    https://arxiv.org/abs/2104.14294).
 
-    DINO (Caron et al. 2021, https://arxiv.org/abs/2104.14294) lets it grow. None: it stays.
+    Args:
+        progress: fraction of all steps that are done.
+        start: weight decay at the beginning.
+        end: weight decay at the end; None for a constant one.
+
+    Returns:
+        The weight decay.
+
+    Example:
+        >>> [round(decay_at(progress, 0.04, 0.4), 3) for progress in (0, 0.5, 1)]
+        [0.04, 0.22, 0.4]
     """
     if end is None:
         return start
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class Schedule:
+    """Sets the learning rate and the weight decay of an optimizer before each step.
+
+    A parameter group's `initial_lr`, its `lr` when the schedule first sees it, is multiplied by the
+    factor of `cosine`. Where the weight decay changes, it is multiplied by the group's
+    `weight_decay_scale`.
+
+    Args:
+        total: number of all steps.
+        warmup: fraction of all steps in which the learning rate rises.
+        min_lr: factor on the learning rate at the end.
+        weight_decay: weight decay at the beginning.
+        weight_decay_end: weight decay at the end; None leaves that of the groups as it is.
+
+    Example:
+        >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+        >>> Schedule(10, warmup=0.2).apply(optimizer, step=0)
+        >>> optimizer.param_groups[0]["lr"]
+        0.05
+    """
+
+    def __init__(
+        self,
+        total: int,
+        *,
+        warmup: float = 0.05,
+        min_lr: float = 0.01,
+        weight_decay: float = 0.0,
+        weight_decay_end: float | None = None,
+    ) -> None:
+        self.total, self.warmup, self.min_lr = total, warmup, min_lr
+        self.weight_decay, self.weight_decay_end = weight_decay, weight_decay_end
+
+    def apply(self, optimizer: Optimizer, step: int) -> None:
+        """Sets the values for a step.
+
+        Args:
+            optimizer: whose parameter groups are changed.
+            step: number of steps done.
+        """
+        factor = cosine(step, self.total, self.warmup, self.min_lr)
+        decay = decay_at(step / self.total, self.weight_decay, self.weight_decay_end)
+        for group in optimizer.param_groups:
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+            if self.weight_decay_end is not None:
+                group["weight_decay"] = decay * group.get("weight_decay_scale", 1.0)

@@ -1,0 +1,84 @@
+"""Base class of callbacks, which the trainer calls beside its steps."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from vitrail.train.trainer import Trainer
+
+Values = dict[str, Tensor | float]  # figures of a step by name; tensors are ()
+
+
+class Callback:
+    """Base class of what happens beside the steps: logs, evaluations, checkpoints.
+
+    The trainer calls its callbacks in their order. Each overrides what it needs.
+
+    Example:
+        >>> class StopAt(Callback):
+        ...     def before_step(self, trainer):
+        ...         if trainer.step == 8:
+        ...             raise KeyboardInterrupt
+        >>> StopAt().state()
+        {}
+    """
+
+    def start(self, trainer: "Trainer") -> None:
+        """Called before the first step.
+
+        Args:
+            trainer: at the step where it begins.
+        """
+
+    def before_step(self, trainer: "Trainer") -> None:
+        """Called before each step.
+
+        Args:
+            trainer: with `step` steps done.
+        """
+
+    def after_step(self, trainer: "Trainer", values: Values) -> None:
+        """Called after each step.
+
+        Args:
+            trainer: with `step` steps done.
+            values: loss, lr, grad_norm and the method's metrics, by name.
+        """
+
+    def log(self, trainer: "Trainer", split: str, values: dict[str, float]) -> None:
+        """Called with figures to record.
+
+        Args:
+            trainer: with `step` steps done.
+            split: "train" or "val".
+            values: figures by name.
+        """
+
+    def log_image(self, trainer: "Trainer", kind: str, pixels: np.ndarray) -> None:
+        """Called with an image to record.
+
+        Args:
+            trainer: with `step` steps done.
+            kind: what it shows.
+            pixels: uint8 (H, W, 3).
+        """
+
+    def close(self, trainer: "Trainer") -> None:
+        """Called at the end, also after an error.
+
+        Args:
+            trainer: at the step where it stopped.
+        """
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold of it: plain values for JSON."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restores what `state` returned.
+
+        Args:
+            state: plain values.
+        """

