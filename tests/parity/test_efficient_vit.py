@@ -93,7 +93,7 @@ def test_performers_features_are_orthogonal_and_the_same_every_time() -> None:
 def test_mixers_without_logits_refuse_a_bias() -> None:
     q, k, v = qkv(6)
     for mixer in (Nystrom(3, 4), Performer(16, 8, seed=0)):
-        with pytest.raises(ConfigError, match="has no logits of all tokens to add a bias to"):
+        with pytest.raises(ConfigError, match="has no logits of all pairs of tokens"):
             mixer(q, k, v, torch.zeros(6, 6))
 
 

@@ -15,6 +15,7 @@ from parity.oracle import randomise
 from parity.pairs.navit import SMALL, masked, nested, run_nested
 from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.layers.packing import Pack, attend_within
+from vitrail.layers.position import resize_positions
 from vitrail.models.navit import VARIANTS, NaViT
 
 SIZES = ((64, 64), (16, 24), (8, 8), (24, 16), (32, 40), (16, 24), (64, 8), (48, 8))
@@ -181,11 +182,10 @@ def test_what_a_pack_cannot_do_is_said() -> None:
 def test_a_larger_image_stretches_positions_along_its_larger_side(tmp_path: Path) -> None:
     model, (image,) = navit(), mixed((96, 40))
     table = model.position((12, 5)).unflatten(1, (12, 5))[0]
-    torch.testing.assert_close(
-        table[0] - table[0, :1], (columns := model.position.columns[:5]) - columns[:1]
-    )
-    rows = model.position((12, 8)).unflatten(1, (12, 8))[0, :, 0]
-    assert rows.shape == (12, 48)
+    columns = model.position.columns[:5]
+    torch.testing.assert_close(table - table[:, :1], (columns - columns[:1]).expand(12, -1, -1))
+    stretched = resize_positions(model.position.rows[None], (8,), (12,))[0]
+    torch.testing.assert_close(table[:, 0], stretched + columns[0])
     vitrail.save(model.float(), tmp_path / "navit")
     larger = vitrail.load(tmp_path / "navit", image_size=(96, 64))
     assert larger.grid == (12, 8)

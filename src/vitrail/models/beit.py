@@ -301,10 +301,12 @@ class BEiT(SequenceBackbone):
         divided by √(2 i), and the head by 1000.
         """
         super().init_weights()
+        mixers = [m for m in self.blocks.modules() if isinstance(m, RelativeAttention)]
+        mlps = [m for m in self.blocks.modules() if isinstance(m, Mlp)]
         with torch.no_grad():
-            for i, block in enumerate(self.blocks, start=1):
-                block.mixer.proj.weight /= (2 * i) ** 0.5
-                block.mlp.fc2.weight /= (2 * i) ** 0.5
+            for i, (mixer, mlp) in enumerate(zip(mixers, mlps, strict=True), start=1):
+                mixer.proj.weight /= (2 * i) ** 0.5
+                mlp.fc2.weight /= (2 * i) ** 0.5
         self._shrink_head()
 
     def reset_head(self, num_classes: int) -> None:
@@ -315,7 +317,7 @@ class BEiT(SequenceBackbone):
     @torch.no_grad()
     def _shrink_head(self) -> None:
         for parameter in self.head.parameters():
-            parameter *= 0.001
+            parameter.mul_(0.001)
 
 
 def _variant(parameters: int, size: int, layer_scale: float, large: bool = False) -> Variant:

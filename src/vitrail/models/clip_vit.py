@@ -120,11 +120,14 @@ class CLIPViT(PlainViT):
         nn.init.normal_(self.position.weight, std=self.dim**-0.5)
         if self.class_token is not None:
             nn.init.normal_(self.class_token.weight, std=self.dim**-0.5)
-        for block in self.blocks:
-            nn.init.xavier_uniform_(block.mixer.qkv.weight)
-            for linear in (block.mixer.proj, block.mlp.fc1, block.mlp.fc2):
-                linear.reset_parameters()
-            nn.init.zeros_(block.mixer.proj.bias)
+        for module in self.blocks.modules():
+            if isinstance(module, Attention):
+                nn.init.xavier_uniform_(module.qkv.weight)
+                module.proj.reset_parameters()
+                nn.init.zeros_(module.proj.bias)
+            elif isinstance(module, Mlp):
+                module.fc1.reset_parameters()
+                module.fc2.reset_parameters()
 
 
 def _variant(parameters: int, patch: int, dim: int, size: int = 224) -> Variant:

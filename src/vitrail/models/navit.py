@@ -319,7 +319,7 @@ class NaViT(SequenceBackbone):
     def context(self, features: Features) -> tuple[Pack, ...]:
         """Features → their pack, if they are one."""
         if features.extras and features.patches.shape[1] != sum(features.extras[0].lengths):
-            raise TierError("patches of a pack were taken by `take`: use `NaViT.drop` instead.")
+            raise TierError("`take` cannot drop patches of a pack: use NaViT.drop instead.")
         return features.extras
 
     def pool(self, features: Features) -> Tensor:
