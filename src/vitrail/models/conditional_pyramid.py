@@ -41,7 +41,8 @@ class ConditionalPyramid(PyramidBackbone):
     """A pyramid of `ConditionalStage`s, whose positions serve images of any size.
 
     Example:
-        >>> issubclass(vitrail.Twins, ConditionalPyramid)
+        >>> from vitrail.models.twins import Twins
+        >>> issubclass(Twins, ConditionalPyramid)
         True
     """
 

@@ -258,9 +258,9 @@ class LeViT(PyramidBackbone):
             if isinstance(module, LinearNorm):
                 module.linear.reset_parameters()
             elif isinstance(module, LeViTBlock):
-                nn.init.zeros_(module.narrow.norm.weight)
+                nn.init.zeros_(module.narrow.norm.get_parameter("weight"))
                 if module.attention.stride == 1:
-                    nn.init.zeros_(module.attention.proj.norm.weight)
+                    nn.init.zeros_(module.attention.proj.norm.get_parameter("weight"))
 
 
 def _variant(
