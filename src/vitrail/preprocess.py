@@ -1,4 +1,4 @@
-"""What happens to an image before a model sees it. Stored with every model."""
+"""Preprocessing: what happens to an image before a model sees it. It is saved with every model."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,7 +15,20 @@ PILLOW_FILTERS = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 
 
 def resize(image: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
-    """uint8 (C, H, W) → uint8 (C, *size), antialiased as Pillow does it."""
+    """Resizes an image with antialiasing, as Pillow does.
+
+    Args:
+        image: uint8 (C, H, W).
+        size: height and width of the result.
+        interpolation: "nearest", "bilinear" or "bicubic".
+
+    Returns:
+        uint8 (C, *size).
+
+    Example:
+        >>> resize(torch.zeros(3, 8, 8, dtype=torch.uint8), (4, 6), "bilinear").shape
+        torch.Size([3, 4, 6])
+    """
     if image.shape[1:] == torch.Size(size):
         return image
     if interpolation == "nearest":
@@ -26,13 +39,27 @@ def resize(image: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Preprocess:
-    """Resize, centre crop, scale to 0..1, normalise.
+    """Resizes an image, crops its center, scales pixels to 0..1 and normalizes them.
 
-    size: (height, width) the model gets. resize: the short side before the centre crop, in
-    pixels; None squeezes the image straight to `size`. mean, std: of each channel, on 0..1.
+    Args:
+        size: (height, width) of the model's input. A model of signals or of videos has one or three
+            axes here; its inputs are not resized.
+        resize: length of the short side before the center crop, in pixels; None squeezes the whole
+            image to `size`.
+        interpolation: "nearest", "bilinear" or "bicubic".
+        mean: mean of each channel, on the scale 0..1.
+        std: standard deviation of each channel, on the same scale.
+
+    Raises:
+        ConfigError: a value is unknown or contradicts another.
+
+    Example:
+        >>> preprocess = Preprocess(size=(32, 32), resize=36)
+        >>> preprocess(torch.zeros(3, 50, 80, dtype=torch.uint8)).shape
+        torch.Size([1, 3, 32, 32])
     """
 
-    size: tuple[int, int] = (224, 224)
+    size: tuple[int, ...] = (224, 224)
     resize: int | None = 256
     interpolation: str = "bicubic"
     mean: tuple[float, ...] = IMAGENET_MEAN
@@ -41,7 +68,9 @@ class Preprocess:
     def __post_init__(self) -> None:
         check_choice("interpolation", self.interpolation, tuple(PILLOW_FILTERS.values()))
         if len(self.mean) != len(self.std):
-            raise ConfigError(f"mean has {len(self.mean)} channels and std {len(self.std)}.")
+            raise ConfigError(
+                f"mean has {len(self.mean)} channels and std {len(self.std)}: give as many of both."
+            )
         if self.resize is not None and self.resize < max(self.size):
             raise ConfigError(
                 f"resize={self.resize} is less than the crop {max(self.size)}: raise it, or use "
@@ -50,11 +79,25 @@ class Preprocess:
 
     @property
     def channels(self) -> int:
-        """Channels of the images."""
+        """Number of channels of the images."""
         return len(self.mean)
 
     def crop(self, image: Any) -> Tensor:
-        """A path, Pillow image or uint8 (C, H, W) → uint8 (C, *size), not yet normalised."""
+        """Resizes and crops an image, without normalizing it.
+
+        Args:
+            image: a path, a Pillow image or a uint8 tensor (C, H, W).
+
+        Returns:
+            uint8 (C, *size).
+
+        Raises:
+            DataError: the image cannot be read, or the model's inputs are no images.
+
+        Example:
+            >>> Preprocess((32, 32), 36).crop(torch.zeros(3, 50, 80, dtype=torch.uint8)).shape
+            torch.Size([3, 32, 32])
+        """
         from vitrail.data.images import to_tensor  # needs Pillow, which models do not
 
         if len(self.size) != 2:
@@ -62,37 +105,71 @@ class Preprocess:
                 f"inputs of shape {self.size} are not flat images: give float tensors "
                 f"(batch, {self.channels}, {', '.join(map(str, self.size))}) to the model itself."
             )
+        size = (self.size[0], self.size[1])
         pixels = to_tensor(image, self.channels)
         if self.resize is None:
-            return resize(pixels, self.size, self.interpolation)
+            return resize(pixels, size, self.interpolation)
         height, width = pixels.shape[1:]
         scale = self.resize / min(height, width)
-        larger = (max(round(height * scale), self.size[0]), max(round(width * scale), self.size[1]))
+        larger = (max(round(height * scale), size[0]), max(round(width * scale), size[1]))
         pixels = resize(pixels, larger, self.interpolation)
-        top, left = ((have - want) // 2 for have, want in zip(larger, self.size, strict=True))
-        return pixels[:, top : top + self.size[0], left : left + self.size[1]]
+        top, left = ((before - after) // 2 for before, after in zip(larger, size, strict=True))
+        return pixels[:, top : top + size[0], left : left + size[1]]
 
     def normalise(self, images: Tensor) -> Tensor:
-        """uint8 (B, C, H, W) → float32, mean 0 and standard deviation 1 over the training set."""
+        """Scales pixels to 0..1 and normalizes each channel.
+
+        Args:
+            images: uint8 (B, C, H, W).
+
+        Returns:
+            float32 (B, C, H, W).
+
+        Example:
+            >>> Preprocess(mean=(0.5,), std=(0.5,)).normalise(torch.zeros(1, 1, 2, 2)).unique()
+            tensor([-1.])
+        """
         mean, std = self._statistics(images)
         return (images.float() / 255 - mean) / std
 
     def undo(self, images: Tensor) -> Tensor:
-        """float (B, C, H, W) → uint8, for drawing: the inverse of `normalise`."""
+        """The inverse of `normalise`, for drawing.
+
+        Args:
+            images: float (B, C, H, W), normalized.
+
+        Returns:
+            uint8 (B, C, H, W).
+
+        Example:
+            >>> Preprocess(mean=(0.5,), std=(0.5,)).undo(torch.ones(1, 1, 2, 2)).unique()
+            tensor([255], dtype=torch.uint8)
+        """
         mean, std = self._statistics(images)
         return ((images.float() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
     def __call__(self, images: Any) -> Tensor:
-        """One image or a list: paths, Pillow images, uint8 (C, H, W) → float32 (B, C, *size)."""
+        """One image or several (paths, Pillow images, uint8 (C, H, W)) → float32 (B, C, *size)."""
         if isinstance(images, Tensor) and images.ndim == 4:
             images = list(images)
         images = images if isinstance(images, list | tuple) else [images]
         if not images:
-            raise DataError("no images were given.")
+            raise DataError("there are no images: give at least one.")
         return self.normalise(torch.stack([self.crop(image) for image in images]))
 
-    def at(self, size: tuple[int, int]) -> "Preprocess":
-        """The same for another size, with the border that is cut off in proportion."""
+    def at(self, size: tuple[int, ...]) -> "Preprocess":
+        """The same preprocessing for another size, with the border cropped in proportion.
+
+        Args:
+            size: pixels per axis of the model's input.
+
+        Returns:
+            The preprocessing.
+
+        Example:
+            >>> Preprocess(size=(224, 224), resize=256).at((448, 448)).resize
+            512
+        """
         if self.resize is None:
             return dataclasses.replace(self, size=size)
         return dataclasses.replace(
@@ -101,13 +178,23 @@ class Preprocess:
 
     def _statistics(self, images: Tensor) -> tuple[Tensor, Tensor]:
         mean, std = (
-            torch.tensor(values, dtype=torch.float32, device=images.device)[:, None, None]
+            torch.tensor(values, dtype=torch.float32, device=images.device).view(
+                -1, *[1] * (images.ndim - 2)
+            )
             for values in (self.mean, self.std)
         )
         return mean, std
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as plain values for JSON."""
+        """The fields as plain values, for JSON.
+
+        Returns:
+            Values by field.
+
+        Example:
+            >>> Preprocess().to_dict()["size"]
+            (224, 224)
+        """
         return dataclasses.asdict(self)
 
     @classmethod
@@ -120,15 +207,33 @@ class Preprocess:
             channels: number of channels. ImageNet's statistics are for three, 0.5 for others.
 
         Returns:
-            Resizing with a border of one eighth, which the centre crop cuts off.
+            Resizing with a border of one eighth, which the center crop cuts off.
+
+        Example:
+            >>> Preprocess.for_size((224, 224), channels=3).resize
+            256
         """
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,) * channels,) * 2
         resize = round(max(size) / 0.875) if len(size) == 2 else None
-        return cls(size, resize, "bicubic", mean, std)  # type: ignore[arg-type]
+        return cls(size, resize, "bicubic", mean, std)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocess":
-        """The inverse of `to_dict`; lists become tuples."""
+        """The inverse of `to_dict`.
+
+        Args:
+            values: values by field; lists become tuples.
+
+        Returns:
+            The preprocessing.
+
+        Raises:
+            ConfigError: a value is unknown or contradicts another.
+
+        Example:
+            >>> Preprocess.from_dict({"size": [32, 32], "resize": None}).size
+            (32, 32)
+        """
         plain: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
         }
@@ -136,13 +241,24 @@ class Preprocess:
 
     @classmethod
     def from_timm(cls, config: Mapping[str, Any]) -> "Preprocess":
-        """From timm's `pretrained_cfg`."""
+        """Preprocessing of a model of timm.
+
+        Args:
+            config: timm's `pretrained_cfg`.
+
+        Returns:
+            The preprocessing.
+
+        Example:
+            >>> Preprocess.from_timm({"input_size": (3, 224, 224), "crop_pct": 0.9}).resize
+            248
+        """
         _, height, width = config.get("input_size", (3, 224, 224))
         squeeze = config.get("crop_mode", "center") == "squash"
-        resized = int(max(height, width) / config.get("crop_pct", 0.875))
+        short_side = int(max(height, width) / config.get("crop_pct", 0.875))
         return cls(
             (height, width),
-            None if squeeze else resized,
+            None if squeeze else short_side,
             config.get("interpolation", "bicubic"),
             tuple(config.get("mean", IMAGENET_MEAN)),
             tuple(config.get("std", IMAGENET_STD)),
@@ -150,29 +266,40 @@ class Preprocess:
 
     @classmethod
     def from_transformers(cls, config: Mapping[str, Any]) -> "Preprocess":
-        """From transformers' preprocessor_config.json: ViT squeezes, DeiT and DINOv2 crop.
+        """Preprocessing of a model of transformers.
 
-        ConvNeXt's, which CvT uses, crops a part of small images and squeezes large ones.
+        ViT's squeezes the image; those of DeiT and DINOv2 crop it. ConvNeXt's, which CvT uses,
+        crops small images and squeezes large ones. MobileViT's leaves pixels on 0..1.
+
+        Args:
+            config: content of preprocessor_config.json.
+
+        Returns:
+            The preprocessing.
+
+        Example:
+            >>> Preprocess.from_transformers({"size": {"shortest_edge": 256},
+            ...     "crop_size": 224, "do_center_crop": True}).size
+            (224, 224)
         """
-        given = config.get("size", 224)
-        given = {"height": given, "width": given} if isinstance(given, int) else given
+        sides = config.get("size", 224)
+        sides = {"height": sides, "width": sides} if isinstance(sides, int) else sides
         crop = config.get("crop_size") if config.get("do_center_crop") else None
         if crop is not None:
             crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
-            short = given.get("shortest_edge") or min(given["height"], given["width"])
-            size, resized = (crop["height"], crop["width"]), short
+            short_side = sides.get("shortest_edge") or min(sides["height"], sides["width"])
+            size = (crop["height"], crop["width"])
         else:
-            side = given.get("shortest_edge")
-            size = (side, side) if side else (given["height"], given["width"])
-            resized = side
-            if side and "crop_pct" in config:
-                resized = int(side / config["crop_pct"]) if side < 384 else None
-        # MobileViT's, which alone turns the channels round, leaves them on 0..1.
-        normalised = config.get("do_normalize", "do_flip_channel_order" not in config)
+            short_side = sides.get("shortest_edge")
+            size = (short_side,) * 2 if short_side else (sides["height"], sides["width"])
+            if short_side and "crop_pct" in config:
+                short_side = int(short_side / config["crop_pct"]) if short_side < 384 else None
+        # Only MobileViT's reverses the channels, and it does not normalize.
+        normalized = config.get("do_normalize", "do_flip_channel_order" not in config)
         return cls(
             size,
-            resized,
+            short_side,
             PILLOW_FILTERS.get(config.get("resample", 3), "bicubic"),
-            tuple(config.get("image_mean", IMAGENET_MEAN)) if normalised else (0.0,) * 3,
-            tuple(config.get("image_std", IMAGENET_STD)) if normalised else (1.0,) * 3,
+            tuple(config.get("image_mean", IMAGENET_MEAN)) if normalized else (0.0,) * 3,
+            tuple(config.get("image_std", IMAGENET_STD)) if normalized else (1.0,) * 3,
         )

@@ -14,13 +14,12 @@ from vit_pytorch.t2t import T2TViT as TheirT2TViT
 
 import vitrail
 from parity.oracle import close
-from vitrail.layers.position import sequence_positions
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "t2t" / "t2t_vit_t.safetensors"
 NAMES = (
     (r"tokens_to_token\.attention(\d)\.(?:attn\.)?", r"patch_embed.transformer\1."),
     (r"tokens_to_token\.project", "patch_embed.project"),
-    (r"cls_token", "class_token"),
+    (r"cls_token", "class_token.weight"),
     (r"\.attn\.", ".mixer."),
 )
 
@@ -43,7 +42,6 @@ def test_equals_the_authors_code() -> None:
         mlp_dim=3 * dim,
         token_dim=keywords["token_dim"],
     ).eval()
-    tensors["class_token"] += sequence_positions(1, dim).float()
     weight = tensors["patch_embed.project.weight"]
     tensors["patch_embed.project.weight"] = weight.unflatten(1, (-1, 3, 3))
     model.load_state_dict(tensors)

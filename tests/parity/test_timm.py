@@ -75,5 +75,5 @@ def test_other_architectures_are_refused_by_name(name: str, tmp_path: Path) -> N
 def test_a_weight_without_a_place_is_refused(tmp_path: Path) -> None:
     original = timm.create_model("vit_tiny_patch16_224", pre_norm=True, depth=1)
     save_timm(original, tmp_path, "vit_tiny_patch16_224", {})
-    with pytest.raises(LoadError, match="weight 'norm_pre.bias' has no place"):
+    with pytest.raises(LoadError, match="the weight 'norm_pre.bias' belongs to no module"):
         vitrail.load(tmp_path)

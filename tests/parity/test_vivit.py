@@ -53,7 +53,7 @@ def test_vit_pytorch_has_no_positions_in_time_after_the_frames() -> None:
     assert [n for n, _ in theirs.named_parameters() if "pos" in n] == ["pos_embedding"]
     ours = vitrail.create_model("ViViT", **OURS, depth=(2, 2), form="factorised-encoder")
     assert [n for n, _ in ours.named_parameters() if "pos" in n] == [
-        "position", "blocks.2.0.position",
+        "position.weight", "blocks.2.0.position.weight",
     ]  # fmt: skip
 
 

@@ -1,1 +1,1 @@
-"""Weights in and out: Vitrail's own folders, timm's, transformers', and the Hub."""
+"""Weights in and out: Vitrail's own folders, and those of timm, transformers and the Hub."""

@@ -1,7 +1,7 @@
-"""A whole method in and out: what stands beside the backbone, such as a decoder or a text tower."""
+"""A saved training method: what stands beside the backbone, such as a decoder or a text tower."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,96 +12,168 @@ from vitrail.errors import LoadError
 from vitrail.files import atomic_folder
 from vitrail.hub import model_folder
 from vitrail.hub.converters import of_methods
-from vitrail.hub.load import find, load
+from vitrail.hub.load import find_folder, load
 from vitrail.methods.base import Method
 from vitrail.methods.registry import create_method
 
 FOLDER, SETTINGS, WEIGHTS = "method", "method.json", "method.safetensors"
+SIZES = ("vocabulary", "context", "end")  # attributes of a tokenizer that a method reads
 
 
-class Absent:
-    """Stands in for a teacher or tokenizer that was not kept. Asking it raises `LoadError`."""
+class MissingPart:
+    """Takes the place of a teacher or tokenizer that was not saved with a method.
 
-    def __init__(self, setting: str, attributes: dict[str, Any]) -> None:
+    Args:
+        setting: the method's setting that it was given as.
+        vocabulary: number of ids of a tokenizer; None if it had no such attribute.
+        context: ids per caption of a tokenizer of text.
+        end: id after the last word of a tokenizer of text.
+
+    Example:
+        >>> MissingPart("teacher")(torch.zeros(1))
+        Traceback (most recent call last):
+        vitrail.errors.LoadError: the teacher of this method was not saved with it: set it to one.
+    """
+
+    def __init__(
+        self,
+        setting: str,
+        *,
+        vocabulary: int | None = None,
+        context: int | None = None,
+        end: int | None = None,
+    ) -> None:
         self.setting = setting
-        self.__dict__.update(attributes)
+        self.vocabulary, self.context, self.end = vocabulary, context, end
 
     def __call__(self, *_: Any) -> Any:
         """Raises `LoadError`."""
-        raise LoadError(f"the {self.setting} of this method was not kept with it: give it one.")
+        raise LoadError(f"the {self.setting} of this method was not saved with it: set it to one.")
 
 
-def save(method: Method, name: str, settings: dict[str, Any], folder: Path) -> None:
-    """Writes what stands beside the backbone to `folder`, if there is anything.
+def save_method(method: Method, name: str, folder: Path) -> None:
+    """Saves what stands beside the backbone of a method, if there is anything.
 
-    settings: the method's, as a recipe has them. A tokenizer of text goes along.
+    A tokenizer of text is saved with it.
+
+    Args:
+        method: any method.
+        name: its name in the registry.
+        folder: path of the folder.
+
+    Example:
+        >>> import tempfile
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=1, mlp_dim=8)
+        >>> folder = Path(tempfile.mkdtemp()) / "method"
+        >>> save_method(create_method("simmim", model), "simmim", folder)
+        >>> sorted(file.name for file in folder.iterdir())
+        ['method.json', 'method.safetensors']
     """
     state = {
         key: tensor.contiguous()
         for key, tensor in method.state_dict().items()
-        if key.partition(".")[0] not in ("backbone", *method.passing)
+        if _is_saved(method, key)
     }
     if not state:
         return
-    named: dict[str, dict[str, Any]] = {}
-    files: list[tuple[str, Any]] = []
-    for key, value in settings.items():
-        held = getattr(method, key, None)
-        if isinstance(value, str) and callable(held):
-            named[key] = {n: v for n, v in vars(held).items() if isinstance(v, int | float | str)}
-            if hasattr(held, "save"):
-                files.append((key, held))
+    settings = {k: v for k, v in method.resolved_settings().items() if k not in method.named}
+    named = {key: getattr(method, key) for key in method.named}
+    sizes = {key: _sizes(value) for key, value in named.items()}
+    content = {"name": name, "settings": settings, "named": sizes}
     with atomic_folder(folder) as temporary:
-        told = {"name": name, "settings": settings, "named": named}
-        (temporary / SETTINGS).write_text(json.dumps(told, indent=1, ensure_ascii=False), "utf-8")
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        (temporary / SETTINGS).write_text(text, "utf-8")
         (temporary / WEIGHTS).write_bytes(safetensors.torch.save(state))
-        for key, held in files:
-            held.save(temporary / f"{key}.json")
+        for key, value in named.items():
+            if method.named[key] == "text_tokenizer" and hasattr(value, "save"):
+                value.save(temporary / f"{key}.json")
 
 
 def load_method(ref: str | Path) -> Method:
-    """Loads a run's method whole, or one that transformers saved.
+    """Loads a whole method: that of a run, or one of transformers.
 
-    ref: a run, or a folder or Hub id of transformers' ViTMAE, BEiT before
-    fine-tuning, CLIP or SigLIP. Raises `LoadError`.
+    Args:
+        ref: folder of a run; or a folder or Hub id of ViTMAE, of BEiT before fine-tuning, of CLIP
+            or of SigLIP, as transformers saves them.
+
+    Returns:
+        The method, in evaluation mode.
+
+    Raises:
+        LoadError: there is no method, or it does not fit.
+
+    Example:
+        >>> load_method("no such folder")
+        Traceback (most recent call last):
+        vitrail.errors.LoadError: no folder 'no such folder', and a Hub id is organization/name.
     """
-    folder = Path(ref).expanduser()
-    if (folder / FOLDER / SETTINGS).is_file():
-        return _read(folder)
-    found = find(ref)
-    config = model_folder.read_config(found)
-    known = of_methods()
-    if config.get("model_type") not in known:
+    run = Path(ref).expanduser()
+    if (run / FOLDER / SETTINGS).is_file():
+        return _read(run)
+    folder = find_folder(ref)
+    config = model_folder.read_config(folder)
+    converters = of_methods()
+    if config.get("model_type") not in converters:
         raise LoadError(
             f"{ref} holds no method, such as a decoder or a text tower: it is no run of one, and "
-            f"its model_type={config.get('model_type')!r} is none of {', '.join(known)}."
+            f"its model_type={config.get('model_type')!r} is none of {', '.join(converters)}."
         )
-    tensors = model_folder.read_weights(found)
-    config["_name_or_path"] = str(found)  # as transformers does: a tokenizer may lie there
-    return known[config["model_type"]].convert(config, tensors, load(found)).eval()
+    tensors = model_folder.read_weights(folder)
+    config["_name_or_path"] = str(folder)  # as transformers does: a tokenizer may be there
+    return converters[config["model_type"]].convert(config, tensors, load(folder)).eval()
+
+
+def read_tokenizer(file: Path, setting: str, sizes: Mapping[str, int], pad: int = 0) -> Any:
+    """Reads a tokenizer of text.
+
+    Args:
+        file: path of a tokenizer.json.
+        setting: the method's setting that it is for.
+        sizes: its `vocabulary`, `context` and `end` as the method's weights have them: a table of
+            words may have more rows than there are words.
+        pad: id after the end where the file does not say.
+
+    Returns:
+        The tokenizer; a `MissingPart` with these sizes if there is no file.
+
+    Example:
+        >>> read_tokenizer(Path("no file"), "tokenizer", {"vocabulary": 9}).vocabulary
+        9
+    """
+    if not file.is_file():
+        return MissingPart(setting, **sizes)
+    from vitrail.data.text import Tokenizer  # needs a library that models do not
+
+    tokenizer = Tokenizer.load(file, sizes.get("context"), pad)
+    tokenizer.vocabulary = sizes.get("vocabulary", tokenizer.vocabulary)
+    tokenizer.context = sizes.get("context", tokenizer.context)
+    tokenizer.end = sizes.get("end", tokenizer.end)
+    return tokenizer
 
 
 def _read(run: Path) -> Method:
-    told = json.loads((run / FOLDER / SETTINGS).read_text("utf-8"))
-    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in told["settings"].items()}
-    for key, attributes in told["named"].items():
-        settings[key] = _named(run / FOLDER / f"{key}.json", key, attributes)
+    """The method of a run."""
+    content = json.loads((run / FOLDER / SETTINGS).read_text("utf-8"))
+    settings = content["settings"]
+    for key, sizes in content["named"].items():
+        settings[key] = read_tokenizer(run / FOLDER / f"{key}.json", key, sizes)
     backbone = load(run)
     labels = backbone.labels
-    method = create_method(told["name"], backbone, **settings)
+    method = create_method(content["name"], backbone, **settings)
     backbone.labels = labels
     state: dict[str, Tensor] = safetensors.torch.load_file(run / FOLDER / WEIGHTS)
     missing, extra = method.load_state_dict(state, strict=False)
-    missing = [n for n in missing if n.partition(".")[0] not in ("backbone", *method.passing)]
+    missing = [key for key in missing if _is_saved(method, key)]
     if missing or extra:
-        raise LoadError(f"{run / FOLDER} does not fit: {(missing + extra)[0]} is amiss.")
+        problem = f"lacks {missing[0]}" if missing else f"has {extra[0]}, which the method lacks"
+        raise LoadError(f"{run / FOLDER} {problem}.")
     return method.eval()
 
 
-def _named(file: Path, key: str, attributes: dict[str, Any]) -> Callable[..., Any]:
-    """A tokenizer of text that went along, or a stand-in."""
-    if not file.is_file():
-        return Absent(key, attributes)
-    from vitrail.data.text import Tokenizer
+def _is_saved(method: Method, key: str) -> bool:
+    return key.partition(".")[0] not in ("backbone", *method.training_only)
 
-    return Tokenizer.load(file)
+
+def _sizes(value: Any) -> dict[str, int]:
+    """The sizes that a tokenizer states."""
+    return {name: size for name in SIZES if isinstance(size := getattr(value, name, None), int)}

@@ -1,30 +1,53 @@
-"""A saved model: a folder of config.json and model.safetensors."""
+"""A saved model: a folder with config.json and model.safetensors."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from vitrail.errors import LoadError
 from vitrail.files import atomic_folder
+from vitrail.hub.rename import Tensors
 from vitrail.models.base import Backbone
 from vitrail.models.registry import get_model_class
+from vitrail.preprocess import Preprocess
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-VERSION = 1
+VERSION = 2
+PICKLES = (".bin", ".pth", ".pt")  # suffixes of weights that are pickled
 
 
 def save(model: Backbone, folder: str | Path, *, metrics: dict[str, Any] | None = None) -> Path:
-    """Writes a model with its preprocessing, labels and origin; the folder appears whole or not."""
+    """Saves a model with its preprocessing, labels and origin.
+
+    The folder appears when it is complete; one that exists is replaced.
+
+    Args:
+        model: any model.
+        folder: path of the folder.
+        metrics: what was measured of the model, to be saved with it.
+
+    Returns:
+        The folder.
+
+    Example:
+        >>> import tempfile
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=1, mlp_dim=8)
+        >>> folder = save(model, Path(tempfile.mkdtemp()) / "model")
+        >>> sorted(file.name for file in folder.iterdir())
+        ['config.json', 'model.safetensors']
+    """
     folder = Path(folder)
     config = {
         "format": "vitrail",
         "version": VERSION,
         "architecture": type(model).__name__,
         "keywords": model.config,
-        "preprocess": model.preprocess.to_dict() if model.preprocess is not None else None,
+        "preprocess": model.preprocess.to_dict(),
         "labels": model.labels,
         "origin": model.origin,
         "metrics": metrics or {},
@@ -37,26 +60,55 @@ def save(model: Backbone, folder: str | Path, *, metrics: dict[str, Any] | None 
 
 
 def read(folder: Path, config: dict[str, Any]) -> Backbone:
-    """The model of a folder that `save` wrote. Raises `LoadError` where it does not fit."""
-    from vitrail.preprocess import Preprocess
+    """Reads a model that `save` wrote. Its parameters have the dtype that they were saved in.
 
+    Args:
+        folder: folder of the model.
+        config: content of its config.json.
+
+    Returns:
+        The model, in training mode.
+
+    Raises:
+        LoadError: the folder is of another version, or its weights do not fit.
+
+    Example:
+        >>> import tempfile
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=1, mlp_dim=8)
+        >>> folder = save(model.half(), Path(tempfile.mkdtemp()) / "model")
+        >>> read(folder, read_config(folder)).norm.weight.dtype
+        torch.float16
+    """
     if config.get("version") != VERSION:
         raise LoadError(
-            f"{folder} has format version {config.get('version')}, and this Vitrail reads "
-            f"{VERSION}: update Vitrail."
+            f"{folder} has format version {config.get('version')}, and this Vitrail reads version "
+            f"{VERSION}: use the Vitrail that wrote it."
         )
-    # JSON has no tuples.
-    keywords = {k: tuple(v) if isinstance(v, list) else v for k, v in config["keywords"].items()}
-    model: Backbone = get_model_class(config["architecture"])(**keywords)  # type: ignore[arg-type]
-    fill(model, read_weights(folder), str(folder))
-    if config["preprocess"] is not None:
-        model.preprocess = Preprocess.from_dict(config["preprocess"])
+    with torch.device("meta"):
+        model: Backbone = get_model_class(config["architecture"])(**config["keywords"])  # type: ignore[arg-type]
+    load_weights(model, read_weights(folder), str(folder), keep_dtype=True)
+    model.preprocess = Preprocess.from_dict(config["preprocess"])
     model.labels, model.origin = config["labels"], config["origin"]
     return model
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json, or the error that says what is missing."""
+    """Reads config.json.
+
+    Args:
+        folder: folder of a model, of whatever library.
+
+    Returns:
+        Its content.
+
+    Raises:
+        LoadError: the file is missing or is no JSON object.
+
+    Example:
+        >>> read_config(Path("no such folder"))
+        Traceback (most recent call last):
+        vitrail.errors.LoadError: no such folder is no model folder: it has no config.json.
+    """
     try:
         config = json.loads((folder / CONFIG).read_text("utf-8"))
     except FileNotFoundError:
@@ -68,17 +120,29 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def read_weights(folder: Path) -> dict[str, Any]:
-    """Tensors by name from model.safetensors, or from the shards that an index lists."""
-    index = folder / f"{WEIGHTS}.index.json"
-    if index.is_file():
-        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    else:
-        shards = [WEIGHTS]
-    tensors: dict[str, Any] = {}
-    for shard in shards:
+def read_weights(folder: Path) -> Tensors:
+    """Reads model.safetensors, or the shards that an index lists.
+
+    Args:
+        folder: folder of a model, of whatever library.
+
+    Returns:
+        Tensors by name.
+
+    Raises:
+        LoadError: a file is missing or damaged, or the index names a file outside the folder.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / WEIGHTS).write_bytes(safetensors.torch.save({"x": torch.ones(2)}))
+        >>> read_weights(folder)
+        {'x': tensor([1., 1.])}
+    """
+    tensors: Tensors = {}
+    for shard in _shards(folder):
         if not (folder / shard).is_file():
-            pickles = [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pth", ".pt")]
+            pickles = [file.name for file in folder.iterdir() if file.suffix in PICKLES]
             cure = (
                 f"it has {pickles[0]}: `vitrail convert {folder} NEW` rewrites it safely."
                 if pickles
@@ -89,28 +153,80 @@ def read_weights(folder: Path) -> dict[str, Any]:
     return tensors
 
 
-def read_file(file: Path) -> dict[str, Any]:
-    """Tensors by name of one .safetensors file."""
-    from safetensors import SafetensorError
+def read_file(file: Path) -> Tensors:
+    """Reads one .safetensors file.
 
+    Args:
+        file: path of the file.
+
+    Returns:
+        Tensors by name.
+
+    Raises:
+        LoadError: the file is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "x.safetensors"
+        >>> _ = file.write_bytes(safetensors.torch.save({"x": torch.ones(2)}))
+        >>> read_file(file)
+        {'x': tensor([1., 1.])}
+    """
     try:
         return safetensors.torch.load_file(file)
     except SafetensorError as problem:
         raise LoadError(f"{file} is damaged: {problem}.") from None
 
 
-def fill(model: nn.Module, weights: dict[str, Any], place: str) -> None:
-    """Puts every weight in its place; raises `LoadError` for one too many, too few or misshapen."""
-    mine = model.state_dict()
-    missing, extra = sorted(mine.keys() - weights.keys()), sorted(weights.keys() - mine.keys())
+def load_weights(
+    model: nn.Module, weights: Tensors, source: str, *, keep_dtype: bool = False
+) -> None:
+    """Loads weights into a model, which may be on the meta device, so that nothing is drawn twice.
+
+    Args:
+        model: any module, on the CPU or on the meta device.
+        weights: a tensor for each name of the module's state dict.
+        source: where the weights are from, for error messages.
+        keep_dtype: whether parameters take the dtype of the weights rather than keep their own.
+
+    Raises:
+        LoadError: a weight is missing, is one too many, or has another shape.
+
+    Example:
+        >>> layer = nn.Linear(2, 1, bias=False, device="meta")
+        >>> load_weights(layer, {"weight": torch.ones(1, 2)}, "here")
+        >>> layer.weight.device
+        device(type='cpu')
+    """
+    own = model.state_dict()
+    missing, extra = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
     if missing or extra:
-        what = f"lacks {missing[0]}" if missing else f"has {extra[0]}, which the model has not"
+        problem = f"lacks {missing[0]}" if missing else f"has {extra[0]}, which the model lacks"
         more = len(missing) + len(extra) - 1
-        raise LoadError(f"{place} {what}" + (f" ({more} more differ)." if more else "."))
+        raise LoadError(f"{source} {problem}" + (f" ({more} more differ)." if more else "."))
+    complete: Tensors = {}
     for name, tensor in weights.items():
-        if tensor.shape != mine[name].shape:
+        if tensor.shape != own[name].shape:
             raise LoadError(
-                f"{place}: {name} is {tuple(tensor.shape)}, and the model's is "
-                f"{tuple(mine[name].shape)}."
+                f"{source}: {name} is {tuple(tensor.shape)}, and the model's is "
+                f"{tuple(own[name].shape)}."
             )
-    model.load_state_dict(weights)
+        # A copy: tensors of a file are views of one mapped storage, and not aligned.
+        dtype = tensor.dtype if keep_dtype else own[name].dtype
+        complete[name] = tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
+    model.load_state_dict(complete, assign=True)
+
+
+def _shards(folder: Path) -> list[str]:
+    """Names of the files with weights."""
+    index = folder / f"{WEIGHTS}.index.json"
+    if not index.is_file():
+        return [WEIGHTS]
+    try:
+        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise LoadError(f"{index} cannot be read: {problem!r}.") from None
+    for name in names:
+        if Path(name).name != name:
+            raise LoadError(f"{index} names {name!r}, which is no file of this folder.")
+    return names

@@ -1,21 +1,34 @@
-"""What every foreign ViT needs on its way in: renaming, fusing, folding."""
+"""Renaming of weights from another library, and the other steps that most architectures need."""
 
 import re
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitrail.errors import LoadError
 
 Tensors = dict[str, Tensor]
+Rules = Sequence[tuple[str, str]]  # (pattern of a whole name, replacement)
 
 
-def rename(tensors: Tensors, rules: Sequence[tuple[str, str]], ignored: Sequence[str]) -> Tensors:
-    """Applies the first rule (pattern, replacement) whose pattern matches each whole name.
+def rename(tensors: Tensors, rules: Rules, ignored: Sequence[str] = ()) -> Tensors:
+    """Renames every tensor by the first rule whose pattern matches its whole name.
 
-    `ignored` are patterns of names left out on purpose. Raises `LoadError` for a name that no rule
-    knows: a weight that finds no place means another network.
+    Args:
+        tensors: weights by the other library's names.
+        rules: pairs of a regular expression and a replacement.
+        ignored: regular expressions of names that are left out on purpose.
+
+    Returns:
+        The weights by Vitrail's names.
+
+    Raises:
+        LoadError: no rule matches a name. Such a weight belongs to another network.
+
+    Example:
+        >>> list(rename({"fc.bias": torch.zeros(2)}, [(r"fc\\.(weight|bias)", r"head.\\1")]))
+        ['head.bias']
     """
     renamed: Tensors = {}
     for name, tensor in tensors.items():
@@ -27,7 +40,8 @@ def rename(tensors: Tensors, rules: Sequence[tuple[str, str]], ignored: Sequence
                 break
         else:
             raise LoadError(
-                f"weight {name!r} has no place in this architecture: it is not supported."
+                f"the weight {name!r} belongs to no module of this architecture: this checkpoint "
+                "is of another network, which is not supported."
             )
     return renamed
 
@@ -35,9 +49,21 @@ def rename(tensors: Tensors, rules: Sequence[tuple[str, str]], ignored: Sequence
 def normed(
     theirs: str, ours: str, layer: str = "conv", norm: str = "bn", kind: str = "conv"
 ) -> list[tuple[str, str]]:
-    """Rules for a layer with the batch norm after it: our `ConvNorm`, or `LinearNorm` ("linear").
+    """Rules for a layer with the batch norm after it.
 
-    layer, norm: what the two are called at `theirs`.
+    Args:
+        theirs: pattern of the module that holds both.
+        ours: name of the `ConvNorm` or `LinearNorm` here.
+        layer: name of the layer in `theirs`.
+        norm: name of the batch norm in `theirs`.
+        kind: name of the layer here, "conv" in `ConvNorm` and "linear" in `LinearNorm`.
+
+    Returns:
+        Rules for `rename`.
+
+    Example:
+        >>> normed("stem", "embed")[0]
+        ('stem\\\\.conv\\\\.weight', 'embed.conv.weight')
     """
     state = rf"\.{norm}\.(weight|bias|running_mean|running_var|num_batches_tracked)"
     return [
@@ -46,10 +72,20 @@ def normed(
     ]
 
 
-def fuse(tensors: Tensors, letters: str = "qkv") -> Tensors:
-    """Joins `*.q.weight`, `*.k.weight`, `*.v.weight` (and biases) into `*.qkv.weight`.
+def join_projections(tensors: Tensors, letters: str = "qkv") -> Tensors:
+    """Joins `*.q.weight`, `*.k.weight`, `*.v.weight` and biases into `*.qkv.weight` and bias.
 
-    letters: "kv" leaves queries apart.
+    Args:
+        tensors: weights by name.
+        letters: names of the projections that are joined; "kv" leaves the queries apart.
+
+    Returns:
+        The weights with joined ones in place of their parts.
+
+    Example:
+        >>> parts = {f"mixer.{letter}.bias": torch.zeros(2) for letter in "qkv"}
+        >>> join_projections(parts)["mixer.qkv.bias"].shape
+        torch.Size([6])
     """
     fused = dict(tensors)
     for name in tensors:
@@ -60,26 +96,56 @@ def fuse(tensors: Tensors, letters: str = "qkv") -> Tensors:
     return fused
 
 
-def fold_prefix_positions(tensors: Tensors, tokens: Sequence[str], patches: int) -> Tensors:
-    """Adds the positions of prefix tokens to those tokens; `position` keeps those of patches.
+# Steps after renaming: functions of the weights and of the model that they are for.
 
-    `tokens` are the names of the prefix tokens that have a position, in the order of the table.
+
+def fuse_qkv(tensors: Tensors, _model: nn.Module) -> Tensors:
+    """Joins the projections to queries, keys and values.
+
+    Args:
+        tensors: weights by name.
+
+    Returns:
+        The weights with `qkv` in place of `q`, `k` and `v`.
+
+    Example:
+        >>> parts = {f"mixer.{letter}.bias": torch.zeros(2) for letter in "qkv"}
+        >>> list(fuse_qkv(parts, nn.Identity()))
+        ['mixer.qkv.bias']
     """
-    folded = dict(tensors)
-    table = folded["position"]
-    table = table if table.ndim == 3 else table[None]
-    own = table.shape[1] - patches
-    if own not in (0, len(tokens)):
-        raise LoadError(
-            f"the position table has {table.shape[1]} rows, where {patches} patches "
-            f"and {len(tokens)} prefix tokens were expected."
-        )
-    for place, token in enumerate(tokens[:own]):
-        folded[token] = folded[token] + table[:, place : place + 1]
-    folded["position"] = table[:, own:].contiguous()
-    return folded
+    return join_projections(tensors)
 
 
-def count_blocks(tensors: Tensors) -> int:
-    """How many blocks the (renamed) weights have."""
-    return 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("blocks."))
+def fuse_kv(tensors: Tensors, _model: nn.Module) -> Tensors:
+    """Joins the projections to keys and values; that to queries stays apart.
+
+    Args:
+        tensors: weights by name.
+
+    Returns:
+        The weights with `kv` in place of `k` and `v`.
+
+    Example:
+        >>> parts = {f"mixer.{letter}.bias": torch.zeros(2) for letter in "qkv"}
+        >>> sorted(fuse_kv(parts, nn.Identity()))
+        ['mixer.kv.bias', 'mixer.q.bias']
+    """
+    return join_projections(tensors, "kv")
+
+
+def batch_positions(tensors: Tensors, _model: nn.Module) -> Tensors:
+    """Gives a table of positions (N, D) the batch axis of `PositionTable`.
+
+    Args:
+        tensors: weights by name, with `position.weight`.
+
+    Returns:
+        The weights with `position.weight` of shape (1, N, D).
+
+    Example:
+        >>> tensors = {"position.weight": torch.zeros(5, 8)}
+        >>> batch_positions(tensors, nn.Identity())["position.weight"].shape
+        torch.Size([1, 5, 8])
+    """
+    table = tensors["position.weight"]
+    return {**tensors, "position.weight": table if table.ndim == 3 else table[None]}

@@ -65,8 +65,11 @@ class PositionTable(nn.Module):
         return torch.cat([prefix, resize_positions(patches, self.grid, grid, self.antialias)], 1)
 
     def resampled_to(self, other: "PositionTable") -> dict[str, Tensor]:
-        """The parameters of `other`, a table for another grid, from those of this one."""
-        return {"weight": self(other.grid)}
+        """The parameters of `other`, a table for another grid, from those of this one.
+
+        Rows of prefix tokens that `other` does not have are left out.
+        """
+        return {"weight": self(other.grid)[:, max(self.prefix - other.prefix, 0) :]}
 
     def extra_repr(self) -> str:
         """Shows the sizes in the model's printout."""

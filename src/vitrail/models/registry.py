@@ -1,18 +1,64 @@
-"""Models by name. A file in this folder that holds a backbone and `VARIANTS` is found by itself."""
+"""Models by name: a class such as "ViT", or a variant such as "vit_base_patch16_224"."""
 
 import fnmatch
 import functools
 import importlib
-import pkgutil
 from typing import Any, NamedTuple
 
-import vitrail.models
 from vitrail.errors import ConfigError, suggest
 from vitrail.models.base import Backbone, Variant
 
+# The class of each model, and the file in this folder that has it. The file's `VARIANTS` are
+# variants of that class. A new model is a new line.
+MODELS = {
+    "BEiT": "beit",
+    "CCT": "cct",
+    "CLIPViT": "clip_vit",
+    "CaiT": "cait",
+    "CrossFormer": "cross_former",
+    "CrossViT": "cross_vit",
+    "CvT": "cvt",
+    "DeepViT": "deepvit",
+    "DeiT": "deit",
+    "EfficientViT": "efficient_vit",
+    "LeViT": "levit",
+    "MaxViT": "max_vit",
+    "MobileViT": "mobile_vit",
+    "NaViT": "navit",
+    "NesT": "nest",
+    "OfficialVisionMamba": "vim_official",
+    "PVT": "pvt",
+    "PVTv2": "pvt_v2",
+    "ParallelViT": "parallel_vit",
+    "PatchMergerViT": "patch_merger_vit",
+    "PiT": "pit",
+    "RegionViT": "region_vit",
+    "ScalableViT": "scalable_vit",
+    "SepViT": "sep_vit",
+    "SigLIPViT": "siglip_vit",
+    "SimpleViT": "simple_vit",
+    "SmallViT": "small_vit",
+    "Swin": "swin",
+    "T2TViT": "t2t",
+    "Twins": "twins",
+    "ViT": "vit",
+    "ViViT": "vivit",
+    "VisionMamba": "vim",
+    "XCiT": "xcit",
+}
 
-class Entry(NamedTuple):
-    """A variant and the class it is a variant of."""
+
+class RegisteredVariant(NamedTuple):
+    """A variant and the class that it is a variant of.
+
+    Args:
+        model: the class.
+        variant: its keywords and its published number of parameters.
+
+    Example:
+        >>> variants()["vit_tiny_patch16_224"].model.__name__
+        'ViT'
+    """
 
     model: type[Backbone]
     variant: Variant
@@ -20,58 +66,102 @@ class Entry(NamedTuple):
 
 @functools.cache
 def model_classes() -> dict[str, type[Backbone]]:
-    """Every model class by its name."""
-    found: dict[str, type[Backbone]] = {}
-    for info in pkgutil.iter_modules(vitrail.models.__path__):
-        module = importlib.import_module(f"vitrail.models.{info.name}")
-        if hasattr(module, "VARIANTS"):
-            found |= {
-                name: value
-                for name, value in vars(module).items()
-                if isinstance(value, type)
-                and issubclass(value, Backbone)
-                and value.__module__ == module.__name__
-            }
-    return found
+    """Every model class.
+
+    Returns:
+        Classes by name.
+
+    Example:
+        >>> model_classes()["ViT"] is vitrail.ViT
+        True
+    """
+    return {name: get_model_class(name) for name in MODELS}
 
 
 @functools.cache
-def variants() -> dict[str, Entry]:
-    """Every variant by its name. Where a file has several classes, the first owns its variants."""
-    owners: dict[str, type[Backbone]] = {}
-    for model in model_classes().values():
-        owners.setdefault(model.__module__, model)
+def variants() -> dict[str, RegisteredVariant]:
+    """Every variant.
+
+    Returns:
+        Variants with their classes, by the variant's name.
+
+    Example:
+        >>> variants()["deit_tiny_distilled_patch16_224"].variant.keywords["dim"]
+        192
+    """
     return {
-        name: Entry(model, variant)
-        for module, model in owners.items()
-        for name, variant in importlib.import_module(module).VARIANTS.items()
+        name: RegisteredVariant(model, variant)
+        for model in model_classes().values()
+        for name, variant in importlib.import_module(model.__module__).VARIANTS.items()
     }
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names of variants that match a shell pattern, sorted."""
+    """Names of variants, as `create_model` takes them.
+
+    Args:
+        pattern: a shell pattern that the names match: `*` is any text, `?` any letter.
+
+    Returns:
+        Names, sorted. Empty if none match.
+
+    Example:
+        >>> list_models("vit_*_patch32_*")
+        ['vit_base_patch32_224']
+    """
     return sorted(fnmatch.filter(variants(), pattern))
 
 
 def get_model_class(name: str) -> type[Backbone]:
-    """The model class of that name. Raises `ConfigError` if there is none."""
-    if name not in model_classes():
-        raise ConfigError(f"no model class {name!r}.{suggest(name, model_classes())}")
-    return model_classes()[name]
+    """The model class of a name.
+
+    Args:
+        name: the class's name, such as "ViT".
+
+    Returns:
+        The class.
+
+    Raises:
+        ConfigError: there is no such class; the message names the nearest.
+
+    Example:
+        >>> get_model_class("ViT") is vitrail.ViT
+        True
+    """
+    if name not in MODELS:
+        raise ConfigError(f"no model class {name!r}.{suggest(name, MODELS)}")
+    return getattr(importlib.import_module(f"vitrail.models.{MODELS[name]}"), name)
 
 
 def create_model(name: str, **keywords: Any) -> Backbone:
-    """Builds a model, with fresh weights, from a variant's or a class's name.
+    """Builds a model with freshly initialized weights, in training mode.
 
-    Keywords replace the variant's: `create_model("vit_base_patch16_224", num_classes=10)`.
-    Raises `ConfigError` for an unknown name or keyword, with the nearest that exists.
+    `vitrail.load` reads trained weights.
+
+    Args:
+        name: a variant, one of `list_models()`, or a model class.
+        **keywords: keywords of the constructor, which replace those of the variant.
+
+    Returns:
+        The model. Call `eval()` before using it for predictions.
+
+    Raises:
+        ConfigError: the name or a keyword is unknown, and the message names the nearest; or a value
+            is wrong.
+        DataError: `image_size` does not divide into patches.
+
+    Example:
+        >>> model = create_model("vit_tiny_patch16_224", depth=1, num_classes=10)
+        >>> model.num_classes, model.training
+        (10, True)
     """
-    if name in variants():
-        model, variant = variants()[name]
-        return model(**{**variant.keywords, **keywords})
-    if name in model_classes():
-        return model_classes()[name](**keywords)
-    names = [*variants(), *model_classes()]
-    raise ConfigError(
-        f"no model {name!r}.{suggest(name, names)} `vitrail models` lists all {len(variants())}."
-    )
+    if name in MODELS:
+        return get_model_class(name)(**keywords)  # type: ignore[arg-type]
+    if name not in variants():
+        names = [*variants(), *MODELS]
+        raise ConfigError(
+            f"no model {name!r}.{suggest(name, names)} vitrail.list_models() names all "
+            f"{len(variants())} variants."
+        )
+    model, variant = variants()[name]
+    return model(**{**variant.keywords, **keywords})

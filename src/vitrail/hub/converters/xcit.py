@@ -1,47 +1,44 @@
-"""XCiT's weights in timm."""
+"""XCiT in timm."""
 
 from vitrail.hub.converters import Timm
-from vitrail.hub.rename import Tensors, fuse
+from vitrail.hub.rename import Tensors, fuse_kv
 from vitrail.models.base import Backbone
 from vitrail.models.xcit import XCiT
 
 BLOCK, CLASS, OUR_CLASS = r"blocks\.(\d+)\.", r"cls_attn_blocks\.(\d+)\.", r"class_blocks.\1."
-# Of a block's three branches: timm's number of norm and scale, its module, ours.
+# The three branches of a block: timm's number of its norm and scale, timm's module, our index.
 BRANCHES = (("1", "attn", 0), ("3", "local_mp", 1), ("2", "mlp", 2))
-LAST = r"\.(weight|bias|running_mean|running_var|num_batches_tracked)"
+STATE = r"\.(weight|bias|running_mean|running_var|num_batches_tracked)"
 
 
-def _finish(tensors: Tensors, _model: Backbone) -> Tensors:
-    """Fuses keys and values; takes away axes of length 1."""
-    shapes = {
-        "temperature": (-1,),
-        "positions.proj.weight": (len(tensors["positions.proj.bias"]), -1),
-    }
+def _drop_axes_of_length_1(tensors: Tensors, _model: Backbone) -> Tensors:
+    """Temperatures (H, 1, 1) become (H,), and the 1 × 1 convolution of positions a matrix."""
+    flat = dict(tensors)
     for name, tensor in tensors.items():
-        for end, shape in shapes.items():
-            if name.endswith(end):
-                tensors[name] = tensor.reshape(shape)
-    return fuse(tensors, "kv")
+        if name.endswith(".temperature"):
+            flat[name] = tensor.flatten()
+    flat["positions.proj.weight"] = tensors["positions.proj.weight"].flatten(1)
+    return flat
 
 
 TIMM = Timm(
     XCiT,
     rules=[
-        (r"cls_token", "class_token"),
+        (r"cls_token", "class_token.weight"),
         (r"pos_embed\.token_projection\.(weight|bias)", r"positions.proj.\1"),
         *(
-            (rf"patch_embed\.proj\.{2 * i}\.{j}" + LAST, rf"patch_embed.{i}.{part}.\1")
+            (rf"patch_embed\.proj\.{2 * i}\.{j}" + STATE, rf"patch_embed.{i}.{layer}.\1")
             for i in range(8)
-            for j, part in enumerate(("conv", "norm"))
+            for j, layer in enumerate(("conv", "norm"))
         ),
         *(
             rule
-            for number, module, place in BRANCHES
+            for number, module, index in BRANCHES
             for rule in (
-                (BLOCK + rf"norm{number}\.(weight|bias)", rf"blocks.\1.blocks.{place}.norm.\2"),
-                (BLOCK + rf"gamma{number}", rf"blocks.\1.blocks.{place}.scale.gamma"),
-                (BLOCK + rf"{module}\.bn" + LAST, rf"blocks.\1.blocks.{place}.branch.norm.\2"),
-                (BLOCK + rf"{module}\.(.*)", rf"blocks.\1.blocks.{place}.branch.\2"),
+                (BLOCK + rf"norm{number}\.(weight|bias)", rf"blocks.\1.blocks.{index}.norm.\2"),
+                (BLOCK + rf"gamma{number}", rf"blocks.\1.blocks.{index}.scale.gamma"),
+                (BLOCK + rf"{module}\.bn" + STATE, rf"blocks.\1.blocks.{index}.branch.norm.\2"),
+                (BLOCK + rf"{module}\.(.*)", rf"blocks.\1.blocks.{index}.branch.\2"),
             )
         ),
         (CLASS + r"attn\.((?:q|k|v|proj)\..*)", OUR_CLASS + r"mixer.\2"),
@@ -50,13 +47,9 @@ TIMM = Timm(
         (r"(norm|head)\.(weight|bias)", r"\1.\2"),
     ],
     arguments={
-        "patch_size": "patch_size",
-        "embed_dim": lambda dim: {"dim": dim, "mlp_dim": 4 * dim},
-        "depth": "depth",
-        "num_heads": "heads",
         "cls_attn_layers": "class_depth",
         "eta": "layer_scale",
         "tokens_norm": "norm_all",
     },
-    finish=_finish,
+    finish=[_drop_axes_of_length_1, fuse_kv],
 )

@@ -1,0 +1,57 @@
+"""Rewriting a model of another library, pickled or not, as a folder of Vitrail."""
+
+from pathlib import Path
+
+from vitrail.errors import ConfigError
+from vitrail.hub import model_folder
+from vitrail.hub.load import find_folder, load
+from vitrail.hub.model_folder import PICKLES
+from vitrail.hub.other_libraries import download, from_config, read_checkpoint, read_tensors
+from vitrail.models.base import Backbone
+
+
+def convert(source: str | Path, destination: str | Path) -> Path:
+    """Rewrites a model as a folder of Vitrail.
+
+    Args:
+        source: what `load` takes, or a folder or Hub id with a pickle (.bin, .pth) in place of
+            safetensors. A pickle that holds anything but data is refused.
+        destination: path of a new folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: `destination` exists.
+        LoadError: the model cannot be found or read.
+
+    Example:
+        >>> convert("vit.pth", ".")
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: . exists: choose a new folder.
+    """
+    destination = Path(destination)
+    if destination.exists():
+        raise ConfigError(f"{destination} exists: choose a new folder.")
+    return model_folder.save(_read_any(source), destination)
+
+
+def _read_any(source: str | Path) -> Backbone:
+    """The model of what `load` takes, or of a folder with a pickle."""
+    path = Path(source).expanduser()
+    if path.suffix in (*PICKLES, ".safetensors"):
+        return load(path)
+    folder = path if path.is_dir() else find_folder(source)
+    pickles, safe = _files(folder, PICKLES), _files(folder, (".safetensors",))
+    if not path.is_dir() and not pickles and not safe:
+        folder = download(str(source), ("*.json", *(f"*{suffix}" for suffix in PICKLES)))
+        pickles = _files(folder, PICKLES)
+    if safe or not pickles:
+        return load(folder)
+    if not (folder / model_folder.CONFIG).is_file():
+        return read_checkpoint(pickles[0])
+    return from_config(model_folder.read_config(folder), read_tensors(pickles[0]), folder)
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix in suffixes)

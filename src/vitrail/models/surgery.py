@@ -1,0 +1,124 @@
+"""Models made from trained ones: for another image size, or with other options.
+
+The config and the preprocessing of what comes out tell the truth about it, so that it can be saved
+and loaded again.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitrail.errors import ConfigError, suggest
+from vitrail.layers.patch import to_tuple
+from vitrail.models.base import Backbone
+from vitrail.preprocess import Preprocess
+from vitrail.values import Size
+
+# Keywords that may change without changing what the weights mean. "pool" says which are read.
+OPTIONS = (
+    "dropout", "emb_dropout", "token_dropout", "token_dropout_largest", "drop_path", "pool",
+)  # fmt: skip
+
+
+def resized(model: Backbone, image_size: Size) -> Backbone:
+    """A copy of a model for images of another size.
+
+    Tables of positions are resampled; a model without any has the same weights at every size.
+    Its logits for images of that size are those of `model`. Rotations and windows that the model
+    fits to its image size stay as they are: the keyword `reference_size` remembers the size that
+    they are for.
+
+    Args:
+        model: any model.
+        image_size: pixels, one number for all axes or one per axis.
+
+    Returns:
+        A model with weights of its own, in the mode of `model`. `image_size`, `config` and
+        `preprocess` are of the new size.
+
+    Raises:
+        DataError: patches do not divide `image_size`.
+
+    Example:
+        >>> model = vitrail.ViT(32, 8, num_classes=5, dim=8, depth=1, heads=2, mlp_dim=16)
+        >>> other = resized(model, (32, 48))
+        >>> other.position.weight.shape, other.config["image_size"], other.preprocess.size
+        (torch.Size([1, 25, 8]), (32, 48), (32, 48))
+    """
+    size = to_tuple(image_size, len(model.image_size))
+    keywords = {**model.config, "image_size": size}
+    if "reference_size" in keywords and keywords["reference_size"] is None:
+        keywords["reference_size"] = model.image_size
+    with torch.device("meta"):
+        other = type(model)(**keywords)
+    with torch.no_grad():
+        weights = model.weights_at(other) or model.state_dict()
+    return _completed(other, weights, model, preprocess=model.preprocess.at(size))
+
+
+def with_options(model: Backbone, options: Mapping[str, Any]) -> Backbone:
+    """A copy of a model with other options, such as those that fine-tuning sets.
+
+    With another `pool`, a token that is no longer read is left out with its position, and modules
+    after the blocks that the weights lack are freshly initialized. A ViT that was pretrained with a
+    class token and gets pool="mean" thus goes on without the token, and its last norm is before the
+    mean. (MAE's authors keep the token, which nothing reads, and put a fresh norm after the mean,
+    as BEiT does here.)
+
+    Args:
+        model: any model.
+        options: keywords of the constructor, among `OPTIONS`.
+
+    Returns:
+        A model with weights of its own, in the mode of `model`.
+
+    Raises:
+        ConfigError: a keyword is not among `OPTIONS`, or needs weights that the model lacks.
+
+    Example:
+        >>> model = vitrail.ViT(32, 8, num_classes=5, dim=8, depth=1, heads=2, mlp_dim=16)
+        >>> with_options(model, {"pool": "mean"}).position.weight.shape
+        torch.Size([1, 16, 8])
+    """
+    for name in options:
+        if name not in OPTIONS:
+            raise ConfigError(
+                f"the option {name!r} cannot change once there are weights."
+                f"{suggest(name, OPTIONS)} These can: {', '.join(OPTIONS)}."
+            )
+    with torch.random.fork_rng(devices=()):  # most initial values are thrown away
+        other = type(model)(**{**model.config, **options})
+    with torch.no_grad():
+        weights = model.weights_at(other) or model.state_dict()
+    like, complete = next(model.parameters()), {}
+    after_blocks = {
+        f"{part}.{name}"
+        for part in other.after_blocks
+        if isinstance(module := getattr(other, part, None), nn.Module)
+        for name in module.state_dict()
+    }
+    for name, tensor in other.state_dict().items():
+        if name in weights and weights[name].shape == tensor.shape:
+            complete[name] = weights[name]
+        elif name in after_blocks:
+            complete[name] = tensor.to(like.device, like.dtype)
+        else:
+            values = ", ".join(f"{key}={value!r}" for key, value in options.items())
+            raise ConfigError(f"{values} needs the weight {name}, which this model lacks.")
+    return _completed(other, complete, model, preprocess=model.preprocess)
+
+
+def _completed(
+    other: Backbone, weights: Mapping[str, Tensor], model: Backbone, preprocess: Preprocess
+) -> Backbone:
+    """`other` with copies of the weights, and with what `model` has beside its weights."""
+    other.load_state_dict({n: t.detach().clone() for n, t in weights.items()}, assign=True)
+    other.to(next(model.parameters()).device)  # buffers that are computed
+    learning = {name: p.requires_grad for name, p in model.named_parameters()}
+    for name, parameter in other.named_parameters():
+        parameter.requires_grad = learning.get(name, True)
+    other.labels, other.origin, other.preprocess = model.labels, model.origin, preprocess
+    other.gradient_checkpointing = model.gradient_checkpointing
+    return other.train(model.training)
