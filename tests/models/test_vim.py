@@ -1,4 +1,4 @@
-"""Laws of Vision Mamba: orders, places, steps, pairs, and the official code's keywords."""
+"""Laws of Vision Mamba: the order of its tokens, positions, steps, pairs, official keywords."""
 
 import random
 from pathlib import Path
@@ -12,20 +12,37 @@ from torch import Tensor, nn
 import vitrail
 from vitrail.deploy.stream import Stepper
 from vitrail.errors import ConfigError, DataError, LoadError, TierError
+from vitrail.hub.converters.vision_mamba import (
+    from_official,
+    guess,
+    keywords,
+    official_state_dict,
+)
 from vitrail.layers.mamba import Mamba
-from vitrail.layers.mamba_block import MambaBlock, PairedBlocks
+from vitrail.layers.mamba_block import MambaBlock, MambaPair
 from vitrail.layers.position import rotate, rotation
-from vitrail.models import vim_official
-from vitrail.models.vim import POOLS, ROPE_GRID, ROPE_THETA, VisionMamba
+from vitrail.models.vim import ROPE_GRID, ROPE_THETA, VisionMamba
+from vitrail.models.vim_official import OfficialMamba, OfficialMambaPair, OfficialVisionMamba
 
 GRID, PATCHES = (3, 4), 12
-WITH_CLASS = [pool for pool in POOLS if pool.startswith("cls")]
+WITH_CLASS = ["cls_middle", "cls_head", "cls_random", "cls_both"]
+POOLS = [*WITH_CLASS, "mean", "max", "last", "all"]
+
+
+SIZES = {"image_size": (12, 16), "patch_size": 4, "num_classes": 5, "dim": 16, "depth": 2}
 
 
 def tiny(**more: Any) -> VisionMamba:
     """A small one, no parameter of which is at a value that hides a mistake."""
-    keywords = {"image_size": (12, 16), "patch_size": 4, "num_classes": 5, "dim": 16, "depth": 2}
-    model = VisionMamba(**{**keywords, **more})
+    return disturbed(VisionMamba(**{**SIZES, **more}))
+
+
+def official(**more: Any) -> OfficialVisionMamba:
+    """A small one of the official code."""
+    return disturbed(OfficialVisionMamba(**{**SIZES, **more}))
+
+
+def disturbed(model: Any) -> Any:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -37,34 +54,33 @@ def images(batch: int = 2, size: tuple[int, int] = (12, 16)) -> Tensor:
 
 
 def bare(model: VisionMamba) -> VisionMamba:
-    """Without blocks and norm: what goes in comes out, in its place."""
+    """Without blocks and norm, so that tokens come out as they went in."""
     model.blocks, model.norm = nn.ModuleList(), nn.Identity()
     return model
 
 
-def entering(model: VisionMamba, given: Tensor) -> Tensor:
-    """The sequence that the first block is given."""
-    caught: list[Tensor] = []
-    hook = model.blocks[0].register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
-    model(given)
+def first_input(model: VisionMamba, batch: Tensor) -> Tensor:
+    """The sequence that the first block reads."""
+    sequences: list[Tensor] = []
+    hook = model.blocks[0].register_forward_pre_hook(lambda _, x: sequences.append(x[0]))
+    model(batch)
     hook.remove()
-    return caught[0]
+    return sequences[0]
 
 
 def seeded(seed: int = 3) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-# The sequence: which tokens stand where.
+# The order of the sequence.
 
 
 @pytest.mark.parametrize(
     ("pool", "expected"),
     [
-        ("cls-middle", [1, 2, 0, 3, 4, 5]),
-        ("cls-head", [0, 1, 2, 3, 4, 5]),
-        ("cls-random", [0, 1, 2, 3, 4, 5]),
-        ("cls-both", [0, 2, 3, 4, 5, 6, 1]),
+        ("cls_middle", [1, 2, 0, 3, 4, 5]),
+        ("cls_head", [0, 1, 2, 3, 4, 5]),
+        ("cls_both", [0, 2, 3, 4, 5, 6, 1]),
         ("mean", [0, 1, 2, 3, 4]),
     ],
 )
@@ -72,130 +88,155 @@ def test_class_tokens_stand_where_the_pool_says(pool: str, expected: list[int]) 
     assert tiny(pool=pool).order(5).tolist() == expected
 
 
-@pytest.mark.parametrize("augment", [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
+@pytest.mark.parametrize("shuffle", [0.0, 1.0])
+@pytest.mark.parametrize("flip", [0.0, 1.0])
 @pytest.mark.parametrize("position", ["learned", "none"])
 @pytest.mark.parametrize("pool", [p for p in POOLS if p != "last"])
-def test_whatever_the_order_patches_come_back_to_their_places(
-    pool: str, position: str, augment: tuple[float, float]
+def test_whatever_the_order_patches_come_back_to_their_positions(
+    pool: str, position: str, flip: float, shuffle: float
 ) -> None:
-    if pool == "cls-random":  # its positions come with the place that is drawn
+    if pool == "cls_random":  # its positions come with the slot that is drawn
         position = "none"
-    model = bare(tiny(pool=pool, position=position, augment=augment)).train()
+    model = bare(official(pool=pool, position=position, flip=flip, shuffle=shuffle)).train()
     embedded = model.embed(images())
     encoded = model.encode(embedded)
     assert torch.equal(encoded.patches, embedded.patches)
     assert torch.equal(encoded.prefix, embedded.prefix)
 
 
-@pytest.mark.parametrize("pool", ["cls-middle", "cls-both", "mean"])
+@pytest.mark.parametrize("pool", ["cls_middle", "cls_both", "mean"])
 def test_a_flip_and_a_shuffle_are_of_the_whole_sequence(pool: str) -> None:
-    model, given = tiny(pool=pool), images()
-    plain = entering(model, given)
+    model, batch = official(pool=pool), images()
+    plain = first_input(model, batch)
     model.train()
-    model.augment = (1.0, 0.0)
-    assert torch.equal(entering(model, given), plain.flip(1))
-    model.augment = (0.0, 1.0)
+    model.flip, model.shuffle = 1.0, 0.0
+    assert torch.equal(first_input(model, batch), plain.flip(1))
+    model.flip, model.shuffle = 0.0, 1.0
     torch.manual_seed(7)
     order = torch.randperm(plain.shape[1])
     torch.manual_seed(7)
-    assert torch.equal(entering(model, given), plain[:, order])
-    model.augment = (1.0, 1.0)
+    assert torch.equal(first_input(model, batch), plain[:, order])
+    model.flip = 1.0
     torch.manual_seed(7)
-    assert torch.equal(entering(model, given), plain[:, order].flip(1))
+    assert torch.equal(first_input(model, batch), plain[:, order].flip(1))
 
 
 @pytest.mark.parametrize("position", ["learned", "none"])
-@pytest.mark.parametrize("pool", ["cls-middle", "cls-both"])
-def test_the_class_token_speaks_for_the_reordered_sequence(pool: str, position: str) -> None:
-    model, given = tiny(pool=pool, position=position, augment=(1.0, 0.0)), images()
-    tokens, context, _ = model.to_sequence(model.embed(given))
-    places = model.order(PATCHES).argsort()
+@pytest.mark.parametrize("pool", ["cls_middle", "cls_both"])
+def test_the_class_token_reads_the_reordered_sequence(pool: str, position: str) -> None:
+    model, batch = official(pool=pool, position=position, flip=1.0), images()
+    tokens, context, _ = model.to_sequence(model.embed(batch))
+    slots = model.order(PATCHES).argsort()
     reordered = model.norm(model.run_blocks(tokens.flip(1), *context)).flip(1)
-    plain = model.features(given)
-    found = model.train().features(given)
-    assert not torch.allclose(found.prefix, plain.prefix, atol=1e-3)
-    torch.testing.assert_close(found.prefix, reordered[:, places[: model.prefix]])
-    torch.testing.assert_close(found.patches, reordered[:, places[model.prefix :]])
+    plain = model.features(batch)
+    features = model.train().features(batch)
+    assert not torch.allclose(features.prefix, plain.prefix, atol=1e-3)
+    torch.testing.assert_close(features.prefix, reordered[:, slots[: model.prefix]])
+    torch.testing.assert_close(features.patches, reordered[:, slots[model.prefix :]])
 
 
-@pytest.mark.parametrize("pool", ["cls-middle", "cls-random"])
+@pytest.mark.parametrize("pool", ["cls_middle", "cls_random"])
 def test_in_eval_mode_nothing_is_drawn(pool: str) -> None:
-    model, given = tiny(pool=pool, augment=(1.0, 1.0)), images()
-    plain = tiny(pool=pool)
+    model, batch = official(pool=pool, flip=1.0, shuffle=1.0), images()
+    plain = tiny(pool=pool.replace("random", "head"))
     plain.load_state_dict(model.state_dict())
     model.generator = seeded()
-    assert torch.equal(model(given), plain(given))
+    assert torch.equal(model(batch), plain(batch))
     assert torch.equal(model.generator.get_state(), seeded().get_state())
 
 
-@pytest.mark.parametrize("pool", ["cls-middle", "cls-random"])
+@pytest.mark.parametrize("pool", ["cls_middle", "cls_random"])
 def test_what_is_drawn_comes_from_the_models_generator(pool: str) -> None:
-    model, given, found = tiny(pool=pool, augment=(0.5, 0.5)).train(), images(), []
+    model, batch, logits = official(pool=pool, flip=0.5, shuffle=0.5).train(), images(), []
     before = torch.get_rng_state(), random.getstate()
     for seed in (3, 3, 4, 5, 6):
         model.generator = seeded(seed)
-        found.append(model(given))
+        logits.append(model(batch))
     assert torch.equal(torch.get_rng_state(), before[0]) and random.getstate() == before[1]
-    assert torch.equal(found[0], found[1])
-    assert any(not torch.allclose(found[0], other) for other in found[2:])
+    assert torch.equal(logits[0], logits[1])
+    assert any(not torch.allclose(logits[0], other) for other in logits[2:])
 
 
 def test_without_a_generator_the_global_seeds_decide() -> None:
-    model, given, found = tiny(pool="cls-random", augment=(0.5, 0.5)).train(), images(), []
+    model, batch, runs = official(pool="cls_random", flip=0.5, shuffle=0.5).train(), images(), []
     for seed in (3, 3):
         torch.manual_seed(seed)
         random.seed(seed)
-        found.append([model(given) for _ in range(4)])
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+        runs.append([model(batch) for _ in range(4)])
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+    draws = official(pool="cls_random").train()
+    random.seed(3)
+    slots = [random.randint(0, PATCHES) for _ in range(5)]
+    random.seed(3)
+    assert [draws.draw_slot(PATCHES) for _ in range(5)] == slots, "not the official code's"
 
 
-def test_nothing_is_drawn_that_is_not_asked_for() -> None:
-    model = tiny().train()
+def test_nothing_is_drawn_that_no_keyword_asks_for() -> None:
+    model = official().train()
     model.generator = seeded()
     model(images())
     assert torch.equal(model.generator.get_state(), seeded().get_state())
 
 
 def test_a_random_class_token_stands_anywhere_and_positions_follow() -> None:
-    model, given, seen = tiny(pool="cls-random").train(), images(), set()
+    model, batch, slots = official(pool="cls_random").train(), images(), set()
     model.generator = seeded()
-    raw, _ = model.patch_embed(given)
-    token = model.class_token.expand(2, -1, -1)
+    raw, _ = model.patch_embed(batch)
+    token = model.class_token(2)
     for _ in range(200):
-        embedded = model.embed(given)
-        tokens = model.to_sequence(embedded).tokens - model.position
-        place = int((tokens - model.class_token).abs().amax((0, 2)).argmin())
-        expected = torch.cat([raw[:, :place], token, raw[:, place:]], dim=1)
+        embedded = model.embed(batch)
+        tokens = model.to_sequence(embedded).tokens - model.position.weight
+        slot = int((tokens - token).abs().amax((0, 2)).argmin())
+        expected = torch.cat([raw[:, :slot], token, raw[:, slot:]], dim=1)
         torch.testing.assert_close(tokens, expected, rtol=0, atol=1e-5)
-        seen.add(place)
-    assert seen == set(range(PATCHES + 1))
-    head = model.eval().to_sequence(model.embed(given)).tokens - model.position
+        slots.add(slot)
+    assert slots == set(range(PATCHES + 1))
+    head = model.eval().to_sequence(model.embed(batch)).tokens - model.position.weight
     torch.testing.assert_close(head, torch.cat([token, raw], 1), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("pool", ["cls-middle", "cls-random", "mean"])
+def test_a_patch_keeps_the_position_of_its_slot_where_others_were_dropped() -> None:
+    model, batch = official(pool="cls_random").train(), images()
+    model.generator = seeded(5)
+    raw, _ = model.patch_embed(batch)
+    keep = torch.stack([torch.tensor([0, 3, 4, 7, 11]), torch.tensor([1, 2, 5, 8, 9])])
+    for _ in range(10):
+        features = model.embed(batch).take(keep)
+        draws = model.generator.get_state()
+        tokens, (_, order), to_features = model.to_sequence(features)
+        model.generator.set_state(draws)
+        slot = model.draw_slot(5)
+        patch_rows = keep + (keep >= slot)
+        positions = model.position.weight[0]
+        expected = raw.gather(1, keep[..., None].expand(-1, -1, 16)) + positions[patch_rows]
+        torch.testing.assert_close(to_features(tokens).patches, expected)
+        assert order.tolist().index(0) == slot
+
+
+@pytest.mark.parametrize("pool", ["cls_middle", "cls_random", "mean"])
 def test_dropout_drops_a_token_once(pool: str) -> None:
-    model = tiny(pool=pool, position="none", emb_dropout=0.5, dim=64).train()
+    model = official(pool=pool, position="none", emb_dropout=0.5, dim=64).train()
     tokens = model.to_sequence(model.embed(images(32))).tokens
     assert (tokens == 0).float().mean().item() == pytest.approx(0.5, abs=0.02)
 
 
-@pytest.mark.parametrize("augment", [(0.0, 0.0), (1.0, 1.0)])
+@pytest.mark.parametrize("augmented", [0.0, 1.0])
 @pytest.mark.parametrize("pool", WITH_CLASS)
-def test_rotations_turn_patches_by_their_places_and_no_class_token(
-    pool: str, augment: tuple[float, float]
+def test_patches_are_rotated_by_their_positions_and_class_tokens_are_not(
+    pool: str, augmented: float
 ) -> None:
-    model, given = bare(tiny(pool=pool, position="rope", augment=augment)).train(), images()
-    embedded = model.embed(given)
+    keywords = {"position": "none", "rope": "branch", "flip": augmented, "shuffle": augmented}
+    model = bare(official(pool=pool, **keywords)).train()
+    embedded = model.embed(images())
     encoded = model.encode(embedded)
-    turned = rotate(embedded.patches, rotation(GRID, ROPE_GRID, 16, theta=ROPE_THETA))
-    torch.testing.assert_close(encoded.patches, turned)
+    rotated = rotate(embedded.patches, rotation(GRID, ROPE_GRID, 16, theta=ROPE_THETA))
+    torch.testing.assert_close(encoded.patches, rotated)
     assert torch.equal(encoded.prefix, embedded.prefix)
 
 
 # Directions, pairs and steps.
 
-AHEAD = (torch.arange(11) < 6)[:, None]
+EARLY = (torch.arange(11) < 6)[:, None]
 
 
 @pytest.mark.parametrize("fusion", ["mean", "sum", "gate"])
@@ -204,44 +245,99 @@ def test_a_reversed_mixer_is_the_mixer_of_the_reversed_sequence(kind: str, fusio
     mixer, x = Mamba(16, kind, fusion=fusion).double(), torch.randn(2, 11, 16, dtype=torch.double)
     torch.testing.assert_close(mixer(x, reverse=True), mixer(x.flip(1)).flip(1))
     if kind == "forward":
-        later, earlier = (torch.where(seen, x, 1.0) for seen in (AHEAD, ~AHEAD))
+        later, earlier = (torch.where(unchanged, x, 1.0) for unchanged in (EARLY, ~EARLY))
         torch.testing.assert_close(mixer(later)[:, :6], mixer(x)[:, :6])
         torch.testing.assert_close(mixer(earlier, True)[:, 6:], mixer(x, True)[:, 6:])
 
 
-@pytest.mark.parametrize("position", ["none", "rope", "rope+residual"])
-@pytest.mark.parametrize("more", ["", "+alpha", "+shared", "+doubled", "+alpha+shared+doubled"])
-@pytest.mark.parametrize("kind", ["forward", "v1", "v2+gate"])
-def test_a_pair_is_one_layer_ahead_and_one_on_the_flipped_sequence(
-    kind: str, more: str, position: str
+PAIRS = [
+    {"pairs": "sum"},
+    {"pairs": "gate"},
+    {"pairs": "sum", "share_pairs": True},
+    {"pairs": "gate", "share_pairs": True},
+]
+
+
+@pytest.mark.parametrize("rope", ["none", "branch", "residual"])
+@pytest.mark.parametrize("pairs", [*PAIRS, {"pairs": True}], ids=str)
+@pytest.mark.parametrize(("scan", "fusion"), [("forward", "mean"), ("v1", "sum"), ("v2", "gate")])
+def test_a_pair_is_a_layer_on_the_sequence_and_one_on_its_reverse(
+    scan: str, fusion: str, pairs: dict[str, Any], rope: str
 ) -> None:
-    model = tiny(mixer=f"{kind}+paired{more}", depth=4, position=position, layer_scale=0.7).double()
-    tokens, (turn, order), _ = model.to_sequence(model.embed(images().double()))
+    keywords = {"depth": 4, "position": "none", "rope": rope, "layer_scale": 0.7, **pairs}
+    doubled = pairs["pairs"] is True
+    fusion = fusion.replace("gate", "mean") if doubled else fusion
+    build = official if doubled else tiny
+    model = build(scan=scan, fusion=fusion, **keywords).double()
+    tokens, (angles, order), _ = model.to_sequence(model.embed(images().double()))
     expected = tokens
     for block in model.blocks:
-        ahead, back = block.ahead, block.back or block.ahead
-        assert (block.back is None) == ("shared" in more)
-        f = ahead.scale(ahead.mixer(ahead.norm(expected)))
-        b = back.scale(back.mixer(back.norm(expected.flip(1)))).flip(1)
+        first, second = block.first, block.second or block.first
+        assert (block.second is None) == pairs.get("share_pairs", False)
+        f = first.scale(first.mixer(first.norm(expected)))
+        b = second.scale(second.mixer(second.norm(expected.flip(1)))).flip(1)
         last = block is model.blocks[-1]
-        if position != "none" and not last:
-            f, b = rotate(f, turn), rotate(b, turn)
-        if "residual" in position and not last:
-            expected = rotate(expected, turn)
-        alpha = block.gate.sigmoid() if "alpha" in more else None
+        if rope != "none" and not last:
+            f, b = rotate(f, angles), rotate(b, angles)
+        if rope == "residual" and not last:
+            expected = rotate(expected, angles)
+        alpha = block.gate.sigmoid() if pairs["pairs"] == "gate" else None
         f, b = (f, b) if alpha is None else (alpha * f, (1 - alpha) * b)
-        expected = (2 if "doubled" in more else 1) * expected + f + b
-    found = model.run_blocks(tokens, turn, order)
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+        expected = (2 if doubled else 1) * expected + f + b
+    outputs = model.run_blocks(tokens, angles, order)
+    torch.testing.assert_close(outputs, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_pairs_need_an_even_depth() -> None:
-    with pytest.raises(ConfigError, match="depth=3 does not go into pairs: use an even one"):
-        tiny(mixer="v2+paired", depth=3)
-    model = tiny(mixer="v2+paired", depth=4)
-    assert model.depth == 2 and all(isinstance(b, PairedBlocks) for b in model.blocks)
+    with pytest.raises(ConfigError, match='depth=3 is odd, and pairs="sum" needs an even depth'):
+        tiny(pairs="sum", depth=3)
+    model = tiny(pairs="sum", depth=4)
+    assert model.depth == 2 and all(type(b) is MambaPair for b in model.blocks)
     model.cut(1)
     assert model.config["depth"] == 2
+    assert all(type(b) is OfficialMambaPair for b in official(pairs=True).blocks)
+
+
+def test_layers_are_dropped_with_rates_that_grow_to_the_last() -> None:
+    for more, count in (({}, 5), ({"pairs": "sum", "depth": 6}, 6)):
+        model = tiny(**{"depth": 5, "drop_path": 0.5, "emb_dropout": 0.2, **more})
+        rates = [m.drop_path.rate for m in model.modules() if hasattr(m, "drop_path")]
+        assert rates == pytest.approx([0.5 * i / (count - 1) for i in range(count)])
+        assert model.emb_dropout.p == 0.2
+
+
+def test_output_projections_start_smaller_with_depth() -> None:
+    stds = {}
+    for depth in (2, 32):
+        model = VisionMamba(**{**SIZES, "depth": depth, "dim": 64})
+        stds[depth] = model.blocks[0].mixer.out_proj.weight.std().item()
+    assert stds[2] == pytest.approx(4 * stds[32], rel=0.05)
+
+
+def test_official_scans_from_the_end_start_with_large_steps() -> None:
+    ours, theirs = Mamba(16, "v2"), OfficialMamba(16, "v2")
+    assert not theirs.dt_bias[1].any()
+    for bias in (*ours.dt_bias, theirs.dt_bias[0]):
+        size = F.softplus(bias)
+        assert ((size > 0.0009) & (size < 0.11)).all()
+
+
+def test_official_gate_learns_from_the_first_direction_only() -> None:
+    theirs = OfficialMamba(16, "v1", fusion="sum").double()
+    first = Mamba(16, "forward").double()
+    x = torch.randn(2, 7, 16, dtype=torch.double)
+    weights = {n: t[:1] if n in ("A_log",) else t for n, t in theirs.state_dict().items()}
+    first.load_state_dict(weights)
+    for mixer in (theirs, first):
+        mixer(x).sum().backward()
+    inner = 32  # the second half of the projection in is the gate's
+    gate, expected = (m.in_proj.weight.grad[inner:] for m in (theirs, first))
+    torch.testing.assert_close(gate, expected)
+    right = Mamba(16, "v1", fusion="sum").double()
+    right.load_state_dict(theirs.state_dict())
+    torch.testing.assert_close(right(x), theirs(x))
+    right(x).sum().backward()
+    assert not torch.allclose(right.in_proj.weight.grad[inner:], gate)
 
 
 def sequence(model: VisionMamba) -> tuple[Tensor, Any, Tensor]:
@@ -251,47 +347,60 @@ def sequence(model: VisionMamba) -> tuple[Tensor, Any, Tensor]:
     return tokens, embedded, model.run_blocks(tokens, *context)
 
 
+OTHER_SIZES = {"d_state": 5, "d_conv": 3, "expand": 3, "dt_rank": 7}
 STEPPED = [
     {},
-    {"position": "rope"},
-    {"position": "learned+rope+residual", "layer_scale": 0.5},
-    {"pool": "last", "position": "none", "norm": "layer", "ssm": (5, 3, 3, 7)},
-    {"pool": "cls-both", "mixer": "forward+bias", "ssm": (4, 1, 1, 0)},
+    {"position": "none", "rope": "branch"},
+    {"rope": "residual", "layer_scale": 0.5},
+    {"pool": "last", "position": "none", "norm": "layer", **OTHER_SIZES},
+    {"pool": "cls_both", "bias": True, "d_state": 4, "d_conv": 1, "expand": 1},
 ]
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("more", STEPPED, ids=str)
 def test_steps_of_a_causal_model_are_the_model(more: dict[str, Any]) -> None:
-    model = tiny(**{"mixer": "forward", "depth": 3, **more})
+    model = tiny(**{"scan": "forward", "depth": 3, **more})
+    assert model.causal
     tokens, embedded, whole = sequence(model)
     for parts in ([1] * tokens.shape[1], [5, 1, tokens.shape[1] - 6], [tokens.shape[1]]):
         steps = Stepper(model, embedded)
         sizes = [t.shape for state in steps.states for t in state]
-        found = torch.cat([steps(part) for part in tokens.split(parts, dim=1)], dim=1)
-        torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-5)
+        outputs = torch.cat([steps(part) for part in tokens.split(parts, dim=1)], dim=1)
+        torch.testing.assert_close(outputs, whole, rtol=1e-4, atol=1e-5)
         assert [t.shape for state in steps.states for t in state] == sizes, "a state grew"
         with pytest.raises(ConfigError, match=f"{tokens.shape[1] + 1} tokens are more than"):
             steps(tokens[:, :1])
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("position", ["learned", "rope", "rope+residual"])
-def test_steps_where_patches_were_dropped(position: str) -> None:
-    model = tiny(mixer="forward", position=position)
-    kept = torch.stack([torch.randperm(PATCHES)[:5].sort().values for _ in range(2)])
-    features = model.embed(images()).take(kept)
+@pytest.mark.parametrize("rope", ["none", "branch", "residual"])
+def test_steps_where_patches_were_dropped(rope: str) -> None:
+    model = tiny(scan="forward", rope=rope)
+    keep = torch.stack([torch.randperm(PATCHES)[:5].sort().values for _ in range(2)])
+    features = model.embed(images()).take(keep)
     tokens, context, _ = model.to_sequence(features)
     steps = Stepper(model, features)
-    found = torch.cat([steps(token) for token in tokens.split(1, dim=1)], dim=1)
-    torch.testing.assert_close(found, model.run_blocks(tokens, *context), rtol=1e-4, atol=1e-5)
+    outputs = torch.cat([steps(token) for token in tokens.split(1, dim=1)], dim=1)
+    torch.testing.assert_close(outputs, model.run_blocks(tokens, *context), rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("position", ["learned", "rope+residual"])
-@pytest.mark.parametrize("mixer", ["v2", "v1", "v2+sum", "forward+paired", "v2+paired+alpha"])
-def test_steps_both_ways_are_the_model_once_all_is_there(mixer: str, position: str) -> None:
-    model = tiny(mixer=mixer, position=position)
+@pytest.mark.parametrize("rope", ["none", "residual"])
+@pytest.mark.parametrize(
+    "scan",
+    [
+        {"scan": "v2"},
+        {"scan": "v1"},
+        {"scan": "v2", "fusion": "sum"},
+        {"scan": "forward", "pairs": "sum"},
+        {"scan": "v2", "pairs": "gate"},
+    ],
+    ids=str,
+)
+def test_steps_in_both_directions_are_the_model_at_the_end(scan: dict[str, Any], rope: str) -> None:
+    model = tiny(rope=rope, **scan)
+    assert not model.causal
     tokens, embedded, whole = sequence(model)
     steps = Stepper(model, embedded)
     early, late = steps(tokens[:, :7]), steps(tokens[:, 7:])
@@ -300,24 +409,26 @@ def test_steps_both_ways_are_the_model_once_all_is_there(mixer: str, position: s
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("mixer", ["v1+sum", "v2+sum", "v2+gate", "v2+mean"])
-def test_forward_only_is_the_forward_direction_alone(mixer: str) -> None:
-    model, alone = tiny(mixer=mixer), tiny(mixer="forward")
+@pytest.mark.parametrize(
+    ("scan", "fusion"), [("v1", "sum"), ("v2", "sum"), ("v2", "gate"), ("v2", "mean")]
+)
+def test_forward_only_is_the_forward_direction_alone(scan: str, fusion: str) -> None:
+    model, alone = tiny(scan=scan, fusion=fusion), tiny(scan="forward")
     weights = model.state_dict()
     alone.load_state_dict({n: weights[n][: len(t)] for n, t in alone.state_dict().items()})
     tokens, embedded, whole = sequence(model)
-    found = Stepper(model, embedded, forward_only=True)(tokens)
-    assert not torch.allclose(found, whole, atol=1e-3)
+    outputs = Stepper(model, embedded, forward_only=True)(tokens)
+    assert not torch.allclose(outputs, whole, atol=1e-3)
     context = model.to_sequence(embedded).context
-    torch.testing.assert_close(found, alone.run_blocks(tokens, *context), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(outputs, alone.run_blocks(tokens, *context), rtol=1e-4, atol=1e-5)
 
 
 def test_what_cannot_be_stepped_says_so() -> None:
-    model = tiny(mixer="v1+paired")
-    with pytest.raises(ConfigError, match="every second begins at the end"):
+    model = tiny(scan="v1", pairs="sum")
+    with pytest.raises(ConfigError, match="the second layer of a pair starts at the end"):
         Stepper(model, model.embed(images()), forward_only=True)
     mixer = Mamba(16, "v2")
-    with pytest.raises(TierError, match='mixer="v2" looks at later tokens too'):
+    with pytest.raises(TierError, match='scan="v2" reads later tokens too'):
         mixer.step(torch.randn(2, 16), mixer.start(2))
 
 
@@ -325,89 +436,100 @@ def test_what_cannot_be_stepped_says_so() -> None:
 
 
 def test_overlapping_patches_are_those_that_unfold_finds() -> None:
-    model, given = tiny(stride=2, position="none"), images()
-    patches, grid = model.patch_embed(given)
+    model, batch = tiny(stride=2, position="none"), images()
+    patches, grid = model.patch_embed(batch)
     assert grid == model.grid == (5, 7)
-    pixels = F.unfold(given, 4, stride=2).mT
+    pixels = F.unfold(batch, 4, stride=2).mT
     weight, bias = model.patch_embed.weight.flatten(1), model.patch_embed.bias
     torch.testing.assert_close(patches, F.linear(pixels, weight, bias))
     assert model(images(size=(13, 9))).shape == (2, 5)
     assert tiny(stride=(2, 4)).grid == (5, 4)
-    with pytest.raises(ConfigError, match=r"stride=\(5, 5\) skips pixels"):
+    with pytest.raises(ConfigError, match=r"stride=\(5, 5\) leaves pixels between patches"):
         tiny(stride=5)
     with pytest.raises(DataError, match="3 x 9 pixels does not divide"):
         model(images(size=(3, 9)))
 
 
 @pytest.mark.parametrize("stride", [None, 2])
-@pytest.mark.parametrize("pool", ["cls-middle", "cls-head", "cls-random", "cls-both", "mean"])
-def test_positions_are_resized_around_the_class_token(
+@pytest.mark.parametrize("pool", ["cls_middle", "cls_head", "cls_random", "cls_both", "mean"])
+def test_positions_of_patches_are_resampled_and_those_of_class_tokens_are_not(
     pool: str, stride: int | None, tmp_path: Path
 ) -> None:
-    model, size = tiny(pool=pool, stride=stride), (28, 8)
+    model, size = official(pool=pool, stride=stride), (28, 8)
     vitrail.save(model, tmp_path / "model")
     loaded = vitrail.load(tmp_path / "model", image_size=size)
-    given = images(size=size)
-    torch.testing.assert_close(loaded(given), model(given))
-    # By hand: a table of the patches only, as an image, and the class tokens' rows as they are.
-    (h, w), places = model.grid, model.order(model.grid[0] * model.grid[1]).argsort()
-    own = model.position[0, places[: model.prefix]]
-    table = model.position[0, places[model.prefix :]].T.reshape(1, 16, h, w)
-    resized = F.interpolate(table, loaded.grid, mode="bicubic")[0].flatten(1).T
-    order = loaded.order(loaded.grid[0] * loaded.grid[1])
-    torch.testing.assert_close(loaded.position[0], torch.cat([own, resized])[order])
+    batch = images(size=size)
+    torch.testing.assert_close(loaded(batch), model(batch))
+    # By hand: the rows of the patches as an image.
+    (h, w), prefix = model.grid, model.prefix
+    rows = model.position.weight[0]
+    image = rows[prefix:].T.reshape(1, 16, h, w)
+    resampled = F.interpolate(image, loaded.grid, mode="bicubic")[0].flatten(1).T
+    expected = torch.cat([rows[:prefix], resampled])
+    torch.testing.assert_close(loaded.position.weight[0], expected)
     assert loaded.config["image_size"] == size
 
 
-# What speaks for the image.
+# What the head reads.
 
 
 def test_pools_are_what_they_are_called() -> None:
-    given = images()
+    batch = images()
     for pool in POOLS:
-        model = tiny(pool=pool)
-        features, head = model.features(given), model.head
+        model = official(pool=pool)
+        features, head = model.features(batch), model.head
         patches, prefix = features.patches, features.prefix
         expected = {
             "mean": lambda p=patches, h=head: h(p.mean(1)),
             "max": lambda p=patches, h=head: F.linear(p, h.weight, h.bias).max(1).values,
             "last": lambda p=patches, h=head: h(p[:, -1]),
             "all": lambda p=patches, h=head: h(p),
-            "cls-both": lambda c=prefix, h=head: h((c[:, 0] + c[:, 1]) / 2),
+            "cls_both": lambda c=prefix, h=head: h((c[:, 0] + c[:, 1]) / 2),
         }.get(pool, lambda c=prefix, h=head: h(c[:, 0]))
-        torch.testing.assert_close(model(given), expected(), msg=pool)
+        torch.testing.assert_close(model(batch), expected(), msg=pool)
         assert (prefix.shape[1], model.prefix) == (
-            {"cls-both": 2}.get(pool, int("cls" in pool)),
+            {"cls_both": 2}.get(pool, int("cls" in pool)),
         ) * 2
-    assert tiny(pool="all")(given).shape == (2, PATCHES, 5)
-    assert tiny(pool="max", num_classes=0)(given).shape == (2, PATCHES, 16)
+    assert tiny(pool="all")(batch).shape == (2, PATCHES, 5)
+    assert tiny(pool="max", num_classes=0)(batch).shape == (2, PATCHES, 16)
 
 
 @pytest.mark.parametrize(
     ("more", "problem"),
     [
         ({"pool": "cls"}, "pool='cls' is not one of"),
+        ({"pool": "cls_random"}, "pool='cls_random' is not one of"),
         ({"position": "sincos"}, "position='sincos' is not one of"),
         ({"norm": "batch"}, "norm='batch' is not one of"),
-        ({"mixer": "v3"}, "mixer='v3' is not one of"),
-        ({"mixer": "v2+men"}, "mixer part='men' is not one of .* Did you mean 'mean'"),
-        ({"mixer": "v2+mean+sum"}, "joins its directions in two ways"),
-        ({"mixer": "forward+sum"}, "has one direction: there is nothing to join"),
-        ({"mixer": "v2+alpha"}, r'"\+alpha" is for layers in pairs: add "\+paired"'),
-        ({"mixer": "v2+shared"}, r'"\+shared" is for layers in pairs'),
-        ({"mixer": "v2+doubled"}, r'"\+doubled" is for layers in pairs'),
-        ({"mixer": "forward", "pool": "cls-head"}, "never shows its first token any other"),
-        ({"mixer": "forward", "pool": "cls-random"}, "never shows its first token any other"),
-        ({"augment": (0.5,)}, "is not two probabilities"),
-        ({"augment": (0.5, 1.5)}, "is not two probabilities"),
-        ({"pool": "last", "augment": (0.5, 0.0)}, "reads the last patch, which augment moves"),
-        ({"position": "rope", "dim": 18}, "dim=18 cannot be rotated in 2-D"),
-        ({"ssm": (0, 4, 2, 0)}, "states=0 of the mixer is not at least 1"),
+        ({"scan": "v3"}, "scan='v3' is not one of"),
+        ({"fusion": "men"}, "fusion='men' is not one of .* Did you mean 'mean'"),
+        ({"scan": "forward", "fusion": "sum"}, 'joins two directions, and scan="forward" has one'),
+        ({"share_pairs": True}, "share_pairs=True is for layers in pairs"),
+        ({"scan": "forward", "pool": "cls_head"}, "reads no other"),
+        ({"flip": 0.5}, "no keyword 'flip'"),
+        ({"rope": "branch", "dim": 18}, "dim=18 cannot be rotated in 2-D"),
+        ({"d_state": 0}, "d_state=0 is not a whole number of at least 1"),
     ],
 )
 def test_keywords_that_do_not_fit_are_one_line(more: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigError, match=problem) as caught:
         tiny(**more)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({"shuffle": 1.5}, "shuffle=1.5 is not a number of at least 0 and at most 1"),
+        ({"pool": "last", "flip": 0.5}, "reads the last patch, which flip and shuffle move"),
+        ({"scan": "forward", "pool": "cls_random"}, "reads no other"),
+        ({"pairs": "gate"}, "pairs='gate' is not True or False"),
+        ({"fusion": "gate"}, "fusion='gate' is not one of 'mean', 'sum'"),
+    ],
+)
+def test_official_quirks_that_do_not_fit_are_one_line(more: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem) as caught:
+        official(**more)
     assert "\n" not in str(caught.value)
 
 
@@ -427,82 +549,115 @@ def test_keywords_that_do_not_fit_are_one_line(more: dict[str, Any], problem: st
         ({"final_pool_type": "min"}, "final_pool_type='min' is not one of"),
         ({"norm_epsilon": 1e-6}, "norm_epsilon other than 1e-5"),
         ({"if_divide_out": True, "if_devide_out": False}, "its old spelling, disagree"),
-        ({"ssm_cfg": {"use_fast_path": False}}, "silently drops the backward direction"),
+        ({"ssm_cfg": {"use_fast_path": False}}, "silently drops the scan from the end"),
         ({"ssm_cfg": {"d_kov": 3}}, "'d_kov' in ssm_cfg is not supported"),
         ({"if_rope": True, "use_middle_cls_token": False, "pt_hw_seq_len": 16}, "pt_hw_seq_len"),
-        ({"bimamba_type": "none", "use_middle_cls_token": False}, "never shows its first token"),
+        ({"bimamba_type": "none", "use_middle_cls_token": False}, "reads no other"),
     ],
 )
 def test_official_keywords_that_contradict_each_other(
     official: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(ConfigError, match=problem) as caught:
-        VisionMamba.from_official({}, **official)
+        from_official({}, **official)
     assert "\n" not in str(caught.value)
 
 
 def test_rotations_beside_a_middle_class_token_are_warned_of() -> None:
-    with pytest.warns(UserWarning, match="neighbours' places"):
-        vim_official.keywords({"if_rope": True})
+    with pytest.warns(UserWarning, match="neighbors' positions"):
+        keywords({"if_rope": True})
 
 
 SMALL = {"image_size": 224, "patch_size": 56, "num_classes": 3, "dim": 8, "depth": 2}
-FIRST = {"pool": "cls-head", "position": "learned+rope+residual", "mixer": "v2+sum"}
+FIRST_RELEASE = {"pool": "cls_head", "rope": "residual", "fusion": "sum"}
 PUBLISHED = [
     {},
-    FIRST,
-    {"stride": 28, "ssm": (4, 4, 3, 0), "norm": "layer"},
+    FIRST_RELEASE,
+    {"stride": 28, "d_state": 4, "expand": 3, "norm": "layer"},
     {"num_classes": 0, "channels": 1, "depth": 1},
-    {**FIRST, "norm": "layer", "stride": 42},
+    {**FIRST_RELEASE, "norm": "layer", "stride": 42},
 ]
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("more", PUBLISHED, ids=str)
-def test_a_published_checkpoint_is_recognised_by_its_weights(more: dict[str, Any]) -> None:
+def test_a_published_checkpoint_is_recognised_by_its_weights(
+    more: dict[str, Any], tmp_path: Path
+) -> None:
     model = tiny(**{**SMALL, **more})
-    weights = vim_official.state_dict(model)
-    if "rope" in model.position_kind:
+    weights = official_state_dict(model)
+    if model.rope_kind != "none":
         weights["rope.freqs_cos"] = torch.ones(16, 8)
-    found = VisionMamba.from_official(weights, **vim_official.guess(weights))
-    given = torch.randn(1, model.channels, 224, 224)
-    assert torch.equal(found(given), model(given))
+    loaded = from_official(weights, **guess(weights))
+    batch = torch.randn(1, model.channels, 224, 224)
+    assert type(loaded) is VisionMamba
+    assert torch.equal(loaded(batch), model(batch))
     same = {"stride": (more.get("stride") or 56,) * 2}
-    assert found.config | same == model.config | same
-    assert found.stride == model.stride
+    assert loaded.config | same == model.config | same
+    assert loaded.stride == model.stride
+    vitrail.save(loaded, tmp_path / "model")
+    again = vitrail.load(tmp_path / "model")
+    assert again.config == loaded.config
+    assert torch.equal(again(batch), model(batch))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("pool", ["cls_middle", "cls_head", "cls_both", "mean"])
+def test_official_positions_are_in_the_order_of_the_sequence(pool: str) -> None:
+    model, batch = tiny(pool=pool), images(1)
+    rows = official_state_dict(model)["pos_embed"].clone()
+    tokens = model.to_sequence(model.embed(batch)).tokens
+    model.position.weight.zero_()
+    without = model.to_sequence(model.embed(batch)).tokens
+    torch.testing.assert_close(tokens - without, rows)
 
 
 def test_weights_that_do_not_fit_are_one_line() -> None:
     model = tiny(**SMALL)
-    weights, keywords = (
-        vim_official.state_dict(model),
-        vim_official.guess(vim_official.state_dict(model)),
-    )
+    weights = official_state_dict(model)
+    options = guess(weights)
     for broken, problem in (
         ({n: t for n, t in weights.items() if n != "norm_f.weight"}, "norm_f.weight is missing"),
-        ({**weights, "extra": torch.ones(1)}, "extra has no place"),
+        ({**weights, "extra": torch.ones(1)}, "extra is not among the model's"),
         ({**weights, "head.bias": torch.ones(4)}, r"head.bias has shape \(4,\), where \(3,\)"),
     ):
         with pytest.raises(LoadError, match=problem) as caught:
-            VisionMamba.from_official(broken, **keywords)
+            from_official(broken, **options)
         assert "\n" not in str(caught.value)
     for missing in ("pos_embed", "patch_embed.proj.weight", "layers.0.mixer.conv1d_b.weight"):
         with pytest.raises(LoadError, match=f"no {missing} among the weights") as caught:
-            vim_official.guess({n: t for n, t in weights.items() if n != missing})
+            guess({n: t for n, t in weights.items() if n != missing})
         assert "\n" not in str(caught.value)
 
 
 @torch.no_grad()
-def test_official_names_there_and_back() -> None:
-    for more in ({"pool": "cls-both"}, {"mixer": "v1+sum+firstgate"}, {"layer_scale": 0.3}):
-        model = tiny(**more)
-        official = {
-            "img_size": (12, 16), "patch_size": 4, "stride": 4, "num_classes": 5, "embed_dim": 16,
-            "depth": 2, "use_double_cls_token": model.pool_kind == "cls-both",
-            "bimamba_type": "v1" if "v1" in model.config["mixer"] else "v2",
-            "init_layer_scale": model.config["layer_scale"],
-        }  # fmt: skip
-        found = VisionMamba.from_official(vim_official.state_dict(model), **official)
-        given = images()
-        assert torch.equal(found(given), model(given))
-        assert all(isinstance(block, MambaBlock) for block in found.blocks)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"pool": "cls_both"},
+        {"pool": "cls_random"},
+        {"scan": "v1", "fusion": "sum"},
+        {"layer_scale": 0.3},
+        {"pairs": True, "flip": 0.5, "shuffle": 1.0},
+    ],
+    ids=str,
+)
+def test_official_names_there_and_back(more: dict[str, Any], tmp_path: Path) -> None:
+    model = official(**more)
+    flags = {
+        "img_size": (12, 16), "patch_size": 4, "stride": 4, "num_classes": 5, "embed_dim": 16,
+        "depth": 2, "use_double_cls_token": more.get("pool") == "cls_both",
+        "use_middle_cls_token": more.get("pool") != "cls_random",
+        "if_random_cls_token_position": more.get("pool") == "cls_random",
+        "bimamba_type": model.config["scan"], "init_layer_scale": model.config["layer_scale"],
+        "if_bidirectional": "pairs" in more, "flip_img_sequences_ratio": more.get("flip", -1.0),
+        "if_random_token_rank": "shuffle" in more, "drop_path_rate": 0.0,
+    }  # fmt: skip
+    loaded = from_official(official_state_dict(model), **flags)
+    batch = images()
+    assert torch.equal(loaded(batch), model(batch))
+    quirks = more.keys() & {"scan", "pairs"} or more.get("pool") == "cls_random"
+    assert type(loaded) is (OfficialVisionMamba if quirks else VisionMamba)
+    assert all(isinstance(b, MambaPair if "pairs" in more else MambaBlock) for b in loaded.blocks)
+    vitrail.save(loaded, tmp_path / "model")
+    assert torch.equal(vitrail.load(tmp_path / "model")(batch), model(batch))

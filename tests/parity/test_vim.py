@@ -17,9 +17,11 @@ from torch import Tensor
 
 import vitrail
 from vitrail.errors import LoadError
-from vitrail.hub.load import convert
-from vitrail.models import vim_official
+from vitrail.hub.convert import convert
+from vitrail.hub.converters.vision_mamba import from_official, official_state_dict
+from vitrail.layers.mamba import Mamba
 from vitrail.models.vim import VisionMamba
+from vitrail.models.vim_official import OfficialVisionMamba
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "vim"
 NAMES = sorted(p.stem for p in GOLDEN.glob("*.safetensors"))
@@ -27,10 +29,10 @@ NAMES = sorted(p.stem for p in GOLDEN.glob("*.safetensors"))
 
 class Golden:
     def __init__(self, name: str) -> None:
-        told = json.loads((GOLDEN / f"{name}.json").read_text())
-        self.keywords: dict[str, Any] = told["kwargs"]
+        description = json.loads((GOLDEN / f"{name}.json").read_text())
+        self.keywords: dict[str, Any] = description["kwargs"]
         self.tensors = load_file(GOLDEN / f"{name}.safetensors")
-        self.unused = told["params_without_grad"]
+        self.unused = description["params_without_grad"]
 
     def group(self, prefix: str) -> dict[str, Tensor]:
         return {
@@ -46,9 +48,10 @@ def golden(request: pytest.FixtureRequest) -> Golden:
 
 
 def build(golden: Golden, backend: str, dtype: torch.dtype = torch.float32) -> VisionMamba:
-    model = VisionMamba.from_official(golden.group("state"), **golden.keywords).to(dtype)
-    for layer in vim_official._layers(model):
-        layer.mixer.backend = backend
+    model = from_official(golden.group("state"), **golden.keywords).to(dtype)
+    for module in model.modules():
+        if isinstance(module, Mamba):
+            module.backend = backend
     return model
 
 
@@ -91,10 +94,10 @@ def test_gradients(golden: Golden, backend: str) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(parameter.grad)
-    found = {**vim_official.state_dict(model), "input": images.grad}
+    gradients = {**official_state_dict(model), "input": images.grad}
     expected = golden.group("grad")
-    assert found.keys() == expected.keys() - set(golden.unused)
-    for name, gradient in found.items():
+    assert gradients.keys() == expected.keys() - set(golden.unused)
+    for name, gradient in gradients.items():
         error = (gradient - expected[name]).abs().max()
         assert error <= 1e-4 * min(1.0, max(expected[name].abs().max(), 1e-3)), name
 
@@ -106,13 +109,13 @@ OURS = ["vim_tiny", "vim_tiny_stride8", "vim_small", "vim_small_stride8", "vim_b
 def test_the_parameter_list_is_the_official_one(variant: str) -> None:
     from vitrail.models.registry import create_model
 
-    told = json.loads((GOLDEN / "full_models.json").read_text())
+    published = json.loads((GOLDEN / "full_models.json").read_text())
     kind = variant.removeprefix("vim_").replace("_stride8", "_patch16_stride8_224")
     kind = kind if "stride8" in kind else f"{kind}_patch16_224"
-    official = next(v for k, v in told.items() if k.startswith(f"vim_{kind}"))
+    official = next(v for k, v in published.items() if k.startswith(f"vim_{kind}"))
     with torch.device("meta"):
         model = create_model(variant)
-    shapes = {n: list(t.shape) for n, t in vim_official.state_dict(model).items()}
+    shapes = {n: list(t.shape) for n, t in official_state_dict(model).items()}
     assert shapes == official["shapes"]
     assert sum(p.numel() for p in model.parameters()) == official["params"]
 
@@ -120,13 +123,27 @@ def test_the_parameter_list_is_the_official_one(variant: str) -> None:
 def published(tmp_path: Path, suffix: str, **keywords: Any) -> tuple[VisionMamba, Path]:
     """A checkpoint as the authors publish them, of a small model that their layout tells apart."""
     model = VisionMamba(224, 16, 10, 32, 2, **keywords).eval()
-    state = vim_official.state_dict(model)
+    state = official_state_dict(model)
     file = tmp_path / f"vim{suffix}"
     if suffix == ".safetensors":
         save_file({n: t.contiguous() for n, t in state.items()}, file)
     else:
         torch.save({"model": state, "epoch": 3, "args": argparse.Namespace(lr=0.1)}, file)
     return model, file
+
+
+def test_what_only_the_official_code_does_is_kept(golden: Golden, tmp_path: Path) -> None:
+    model = build(golden, "auto")
+    flags = golden.keywords
+    quirks = flags.get("if_bidirectional") or flags.get("bimamba_type") == "v1"
+    assert type(model) is (OfficialVisionMamba if quirks else VisionMamba)
+    vitrail.save(model, tmp_path / "model")
+    loaded = vitrail.load(tmp_path / "model")
+    assert type(loaded) is type(model)
+    assert loaded.config == model.config
+    with torch.no_grad():
+        logits = loaded(golden.tensors["input"])
+    torch.testing.assert_close(logits, golden.tensors["logits"], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -143,9 +160,9 @@ def test_published_checkpoints_load_and_convert(tmp_path: Path, suffix: str) -> 
 
 
 def test_the_first_release_is_told_by_its_rotations(tmp_path: Path) -> None:
-    keywords = {"pool": "cls-head", "position": "learned+rope+residual", "mixer": "v2+sum"}
+    keywords = {"pool": "cls_head", "rope": "residual", "fusion": "sum"}
     model, _ = published(tmp_path, ".pth", **keywords)
-    state = {**vim_official.state_dict(model), "rope.freqs_cos": torch.zeros(196, 32)}
+    state = {**official_state_dict(model), "rope.freqs_cos": torch.zeros(196, 32)}
     torch.save({"model": state}, tmp_path / "first.pth")
     assert vitrail.load(tmp_path / "first.pth").config == model.config
 
@@ -156,7 +173,7 @@ def test_what_is_no_vision_mamba_is_refused(tmp_path: Path) -> None:
         vitrail.load(tmp_path / "other.pth")
     _, file = published(tmp_path, ".pth")
     state = torch.load(file, weights_only=False)["model"]
-    with pytest.raises(LoadError, match=r"layers\.1\.norm\.weight has no place|has no place"):
-        VisionMamba.from_official(state, num_classes=10, embed_dim=32, depth=1)
+    with pytest.raises(LoadError, match="is not among the model's"):
+        from_official(state, num_classes=10, embed_dim=32, depth=1)
     with pytest.raises(LoadError, match=r"head\.weight has shape \(10, 32\), where \(7, 32\)"):
-        VisionMamba.from_official(state, num_classes=7, embed_dim=32, depth=2)
+        from_official(state, num_classes=7, embed_dim=32, depth=2)

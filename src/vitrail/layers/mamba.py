@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from vitrail.errors import ConfigError, TierError, check_choice
+from vitrail.errors import TierError, check_choice
+from vitrail.layers.dtypes import at_least_float32
 from vitrail.layers.linear import Linear
 from vitrail.layers.recording import RecordedMixer
 from vitrail.ops import causal_conv as conv
@@ -15,70 +16,93 @@ from vitrail.ops import selective_scan as ssm
 from vitrail.ops.linear import linear
 from vitrail.ops.selective_scan.matrix import attention
 
-# How many sets of parameters, and how many directions, each kind has.
-KINDS = {"forward": (1, 1), "v1": (1, 2), "v2": (2, 2)}
-FUSIONS = ("mean", "sum", "gate")
+ScanKind = Literal["forward", "v1", "v2"]
+Fusion = Literal["mean", "sum", "gate"]
 
 
-class State(NamedTuple):
-    """What a causal mixer remembers between two tokens."""
+class MambaState(NamedTuple):
+    """What a mixer with a forward scan carries from one token to the next.
 
-    window: Tensor  # (B, inner, taps): the last inputs of the convolution
-    hidden: Tensor  # (B, inner, states)
+    Args:
+        conv: (B, E, d_conv), the last inputs of the convolution; E is the inner width.
+        ssm: (B, E, d_state), the state of the scan.
+
+    Example:
+        >>> Mamba(8, "forward").start(batch=2).ssm.shape
+        torch.Size([2, 16, 16])
+    """
+
+    conv: Tensor
+    ssm: Tensor
 
 
 class Mamba(RecordedMixer):
-    """Tokens mixed by a selective scan: projection, short convolution, scan, gate, projection.
+    """Mixes tokens by a selective scan: projection, short convolution, scan, gate, projection.
 
         x (B, N, D) ─ in_proj ─┬ signal ─ conv ─ SiLU ─┬───────── u ──────┬ scan ─ × ─ out_proj
                                │                       └ Δ, B, C ─────────┘        │
                                └ z ────────────────────────────────────── SiLU ────┘
 
-    kind: "forward", one direction; "v1", a second scan of the same signal with its own A only;
-    "v2", a second convolution, projection and scan from the end (Vision Mamba, Zhu et al. 2024,
-    https://arxiv.org/abs/2401.09417). The projections in and out and the gate z are shared.
-    fusion: how two directions join: their "mean", "sum", or "gate", a learned α : 1 − α.
-    rank: of the step sizes' projection; 0 means ⌈D / 16⌉. backend (an attribute): of the kernels.
-    first_gate: the gate learns from the first direction only, as in the official code's v1, whose
-    backward pass forgets the other; results are the same, gradients are not.
+    The scans "v1" and "v2" are Vision Mamba's (Zhu et al. 2024, https://arxiv.org/abs/2401.09417).
+    Both run in two directions, which share the projections in and out and the gate z. Parameters of
+    the directions are stacked along their first axis. Weight decay spares what Mamba's authors
+    spare.
 
-    Parameters of the directions are stacked along their first axis.
+    Args:
+        dim: width of a token.
+        scan: "forward" scans from the start only. "v1" adds a scan from the end over the same
+            signal, which has an A of its own. "v2" gives the scan from the end its own convolution
+            and projections too.
+        d_state: number of states per channel.
+        d_conv: width of the convolution.
+        expand: inner width divided by `dim`.
+        dt_rank: rank of the projection to step sizes Δ; None for dim / 16, rounded up.
+        fusion: how the outputs of two directions are joined: their "mean", their "sum", or a
+            "gate", which is α of the first and 1 - α of the second with one learned α.
+        bias: whether the projections in and out have biases.
+
+    Attributes:
+        backend: backend of the convolution and the scan, as in `ops.selective_scan`; "auto".
+
+    Raises:
+        ConfigError: `scan` or `fusion` is not one of its choices.
+
+    Example:
+        >>> Mamba(8, "v2")(torch.zeros(1, 5, 8)).shape
+        torch.Size([1, 5, 8])
     """
 
-    undecayed = ("A_log", "D", "conv_bias", "dt_bias")  # as Mamba's authors
+    undecayed = ("A_log", "D", "conv_bias", "dt_bias")
 
     def __init__(
         self,
         dim: int,
-        kind: str = "v2",
+        scan: ScanKind = "v2",
         *,
-        states: int = 16,
-        taps: int = 4,
+        d_state: int = 16,
+        d_conv: int = 4,
         expand: int = 2,
-        rank: int = 0,
-        fusion: str = "mean",
+        dt_rank: int | None = None,
+        fusion: Fusion = "mean",
         bias: bool = False,
-        first_gate: bool = False,
     ) -> None:
         super().__init__()
-        check_choice("mixer", kind, tuple(KINDS))
-        check_choice("fusion", fusion, FUSIONS)
-        for name, value in (("states", states), ("taps", taps), ("expand", expand)):
-            if value < 1:
-                raise ConfigError(f"{name}={value} of the mixer is not at least 1.")
-        sets, self.directions = KINDS[kind]
+        check_choice("scan", scan, ("forward", "v1", "v2"))
+        check_choice("fusion", fusion, ("mean", "sum", "gate"))
+        sets = 2 if scan == "v2" else 1  # of parameters
+        self.directions = 1 if scan == "forward" else 2
         self.head_names = ("scan from the start", "scan from the end")[: self.directions]
-        self.kind, self.fusion, self.first_gate = kind, fusion, first_gate
+        self.scan_kind, self.fusion = scan, fusion
         self.backend = "auto"
-        self.states, self.rank = states, rank or math.ceil(dim / 16)
+        self.d_state, self.dt_rank = d_state, dt_rank or math.ceil(dim / 16)
         inner = expand * dim
         self.in_proj = Linear(dim, 2 * inner, bias=bias)
-        self.conv_weight = nn.Parameter(torch.empty(sets, inner, taps))
+        self.conv_weight = nn.Parameter(torch.empty(sets, inner, d_conv))
         self.conv_bias = nn.Parameter(torch.empty(sets, inner))
-        self.x_proj = nn.Parameter(torch.empty(sets, self.rank + 2 * states, inner))
-        self.dt_weight = nn.Parameter(torch.empty(sets, inner, self.rank))
+        self.x_proj = nn.Parameter(torch.empty(sets, self.dt_rank + 2 * d_state, inner))
+        self.dt_weight = nn.Parameter(torch.empty(sets, inner, self.dt_rank))
         self.dt_bias = nn.Parameter(torch.empty(sets, inner))
-        self.A_log = nn.Parameter(torch.empty(self.directions, inner, states))
+        self.A_log = nn.Parameter(torch.empty(self.directions, inner, d_state))
         self.D = nn.Parameter(torch.empty(sets, inner))
         gated = fusion == "gate" and self.directions == 2
         self.gate = nn.Parameter(torch.empty(1)) if gated else None
@@ -86,7 +110,7 @@ class Mamba(RecordedMixer):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """As Mamba's authors: step sizes from 0.001 to 0.1 in every direction, A = −1 … −N."""
+        """Initializes all parameters as Mamba's authors: Δ from 0.001 to 0.1, A from -1 to -N."""
         for weight in (self.in_proj.weight, self.out_proj.weight, *self.x_proj):
             nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
         for projection in (self.in_proj, self.out_proj):
@@ -95,104 +119,134 @@ class Mamba(RecordedMixer):
         bound = self.conv_weight.shape[-1] ** -0.5
         nn.init.uniform_(self.conv_weight, -bound, bound)
         nn.init.uniform_(self.conv_bias, -bound, bound)
-        nn.init.uniform_(self.dt_weight, -(self.rank**-0.5), self.rank**-0.5)
+        nn.init.uniform_(self.dt_weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
         with torch.no_grad():
             size = torch.empty_like(self.dt_bias).uniform_(math.log(1e-3), math.log(1e-1)).exp()
-            self.dt_bias.copy_(size + torch.log(-torch.expm1(-size)))  # softplus of it is the size
-            self.A_log.copy_(torch.arange(1, self.states + 1.0).log().expand_as(self.A_log))
+            self.dt_bias.copy_(size + torch.log(-torch.expm1(-size)))  # inverse softplus
+            self.A_log.copy_(torch.arange(1, self.d_state + 1.0).log().expand_as(self.A_log))
         nn.init.ones_(self.D)
         if self.gate is not None:
-            nn.init.zeros_(self.gate)  # sigmoid(0): the mean
+            nn.init.zeros_(self.gate)  # sigmoid(0) gives the mean
 
     def forward(self, x: Tensor, reverse: bool = False, order: Tensor | None = None) -> Tensor:
-        """x (B, N, D) → (B, N, D).
+        """Mixes tokens.
 
-        reverse: as if the sequence stood the other way round. order (N,): where the tokens of the
-        sequence are listed elsewhere, so that a tap sees them as listed.
+        Args:
+            x: (B, N, D).
+            reverse: computes what the mixer gives for the reversed sequence, in the order of `x`.
+            order: (N,), index of each token in the order that recorded weights have; None for the
+                order of `x`.
+
+        Returns:
+            (B, N, D).
         """
         signal, z = self.in_proj(x).chunk(2, dim=-1)
-        ways = [(k == 1) != reverse for k in range(self.directions)]
-        scan = self._scan(signal, z, ways[: len(self.conv_weight)])
-        if self.tap is not None:
-            self._show(scan, ways, order)
-        if self.first_gate and self.directions == 2 and torch.is_grad_enabled():
-            ungated = scan._replace(z=None)
-            first = ungated.map(lambda t: t[:1])._replace(z=z)
-            y = ssm.selective_scan(first, ways[:1], self.backend)
-            second = ungated.map(lambda t: t[1:])._replace(z=z.detach())
-            y = y + ssm.selective_scan(second, ways[1:], self.backend)
-        else:
-            y = ssm.selective_scan(scan, ways, self.backend)
-        return self.out_proj(y)
+        backwards = [(k == 1) != reverse for k in range(self.directions)]
+        inputs = self._scan_inputs(signal, z, backwards)
+        if self.recorder is not None:
+            self._record(inputs, backwards, order)
+        return self.out_proj(self.run_scan(inputs, backwards))
 
-    def _scan(self, signal: Tensor, z: Tensor, ways: Sequence[bool]) -> ssm.Scan:
-        u = conv.causal_conv(signal, self.conv_weight, self.conv_bias, ways, self.backend)
+    def run_scan(self, inputs: ssm.Scan, backwards: Sequence[bool]) -> Tensor:
+        """Scans in all directions and gates the result.
+
+        Args:
+            inputs: inputs of the scan, K directions.
+            backwards: whether each direction starts at the end.
+
+        Returns:
+            (B, N, E), E the inner width.
+        """
+        return ssm.selective_scan(inputs, backwards, self.backend)
+
+    def _scan_inputs(self, signal: Tensor, z: Tensor, backwards: Sequence[bool]) -> ssm.Scan:
+        """signal, z (B, N, E) → inputs of the scan, the fusion of directions included."""
+        convolved = backwards[: len(self.conv_weight)]
+        u = conv.causal_conv(signal, self.conv_weight, self.conv_bias, convolved, self.backend)
         batch, length, inner = u.shape[1:]
         projected = torch.bmm(u.flatten(1, 2), self.x_proj.transpose(1, 2).to(u.dtype))
-        low, B, C = projected.split([self.rank, self.states, self.states], dim=-1)
+        low, B, C = projected.split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         delta = torch.bmm(low, self.dt_weight.transpose(1, 2).to(u.dtype))
         u, delta, B, C = (t.unflatten(1, (batch, length)) for t in (u.flatten(1, 2), delta, B, C))
         D: Tensor = self.D
         if self.directions == 2 and self.fusion != "sum":
-            # Each direction's output is linear in what reads its states and in what skips them.
-            shares = self._shares()
-            C = C * shares.to(C.dtype)[:, None, None, None]
-            D = D * shares[:, None]
+            # A direction's output is linear in C and D, so its weight goes into them.
+            weights = self._direction_weights()
+            C = C * weights.to(C.dtype)[:, None, None, None]
+            D = D * weights[:, None]
         k = self.directions
         u, delta = u.expand(k, -1, -1, inner), delta.expand(k, -1, -1, inner)
         B, C = B.expand(k, -1, -1, -1), C.expand(k, -1, -1, -1)
-        A, bias = -_exact(self.A_log).exp(), self.dt_bias.expand(k, -1)
+        A, bias = -at_least_float32(self.A_log).exp(), self.dt_bias.expand(k, -1)
         return ssm.Scan(u, delta, A, B, C, D.expand(k, -1), bias, z)
 
-    def _shares(self) -> Tensor:
-        """(2,) or (1,): of each direction in the output."""
+    def _direction_weights(self) -> Tensor:
+        """Factor of each direction in the output: (2,), or (1,) for the same factor."""
         if self.gate is None:
             return self.D.new_full((1,), 0.5)
         alpha = self.gate.sigmoid()
         return torch.cat([alpha, 1 - alpha])
 
     @torch.no_grad()
-    def _show(self, scan: ssm.Scan, ways: Sequence[bool], order: Tensor | None) -> None:
-        """A head a direction: what its scan carries over, without the skip and the gate."""
-        maps = torch.stack([attention(scan, k, way) for k, way in enumerate(ways)], dim=1)
+    def _record(self, inputs: ssm.Scan, backwards: Sequence[bool], order: Tensor | None) -> None:
+        """Calls the recorder with one head per direction, without the skip D and the gate."""
+        weights = torch.stack([attention(inputs, k, b) for k, b in enumerate(backwards)], dim=1)
         if order is not None:
-            places = order.argsort()
-            maps = maps[..., places, :][..., places]
-        if self.tap is not None:
-            self.tap(maps)
+            position = order.argsort()
+            weights = weights[..., position, :][..., position]
+        if self.recorder is not None:
+            self.recorder(weights)
 
-    def start(self, batch: int) -> State:
-        """The state before the first token."""
-        inner, taps = self.conv_weight.shape[1:]
+    def start(self, batch: int) -> MambaState:
+        """The state before the first token.
+
+        Args:
+            batch: batch size B.
+
+        Returns:
+            A state of zeros.
+        """
+        inner, d_conv = self.conv_weight.shape[1:]
         weight = self.conv_weight
-        return State(
-            weight.new_zeros(batch, inner, taps),
-            weight.new_zeros(batch, inner, self.states, dtype=self.A_log.dtype),
+        return MambaState(
+            weight.new_zeros(batch, inner, d_conv),
+            weight.new_zeros(batch, inner, self.d_state, dtype=self.A_log.dtype),
         )
 
-    def step(self, x: Tensor, state: State, *, forward_only: bool = False) -> tuple[Tensor, State]:
-        """One token x (B, D) after those before → (B, D), and the state after it.
+    def step(
+        self, x: Tensor, state: MambaState, *, forward_only: bool = False
+    ) -> tuple[Tensor, MambaState]:
+        """Mixes one token with those before it.
 
-        A mixer of two directions needs the tokens that come: it raises `TierError`, unless
-        `forward_only` asks for its forward direction alone, unshared, which is what the official
-        code computes whenever it is given a cache.
+        Args:
+            x: (B, D), the token.
+            state: state after the token before.
+            forward_only: computes the forward direction alone, with weight 1, where there are two.
+                That is another function than `forward`; the official Vision Mamba computes it
+                whenever it is called with a cache.
+
+        Returns:
+            The output (B, D) and the state after this token.
+
+        Raises:
+            TierError: the mixer has two directions, and `forward_only` is False.
         """
         if self.directions > 1 and not forward_only:
             raise TierError(
-                f'mixer="{self.kind}" looks at later tokens too: step through kind "forward", or '
-                "ask for forward_only=True, which computes something else."
+                f'scan="{self.scan_kind}" reads later tokens too: step through a mixer with '
+                'scan="forward", or give forward_only=True, which computes something else.'
             )
         signal, z = self.in_proj(x).chunk(2, dim=-1)
-        window = torch.cat([state.window[..., 1:], signal[..., None]], dim=-1)
+        window = torch.cat([state.conv[..., 1:], signal[..., None]], dim=-1)
         u = conv.step(window, self.conv_weight[0], self.conv_bias[0])
-        low, B, C = linear(u, self.x_proj[0]).split([self.rank, *[self.states] * 2], dim=-1)
+        low, B, C = linear(u, self.x_proj[0]).split([self.dt_rank, *[self.d_state] * 2], dim=-1)
         delta = linear(low, self.dt_weight[0])
         u, delta, B, C = (t[None, :, None] for t in (u, delta, B, C))
-        A = -_exact(self.A_log[:1]).exp()
-        scan = ssm.Scan(u, delta, A, B, C, self.D[:1], self.dt_bias[:1], z[:, None])
-        y, hidden = ssm.step(scan, state.hidden)
-        return self.out_proj(y), State(window, hidden)
+        A = -at_least_float32(self.A_log[:1]).exp()
+        inputs = ssm.Scan(u, delta, A, B, C, self.D[:1], self.dt_bias[:1], z[:, None])
+        y, after = ssm.step(inputs, state.ssm)
+        return self.out_proj(y), MambaState(window, after)
 
-
-def _exact(t: Tensor) -> Tensor:
-    return t.to(torch.promote_types(t.dtype, torch.float32))
+    def extra_repr(self) -> str:
+        """Shows the options in the model's printout."""
+        return f"scan={self.scan_kind!r}, d_state={self.d_state}, fusion={self.fusion!r}"
