@@ -272,7 +272,7 @@ def in_c(scan: Scan, code: ctypes.CDLL) -> Rival:
 
 def backends() -> list[str]:
     """Ours that can run here."""
-    names = ("numba", "vitrail.ops.selective_scan.numba_backend")
+    names = ("numba", "vitrail.ops.selective_scan._numba")
     return ["torch", *["numba"] * all(importlib.util.find_spec(name) for name in names)]
 
 
@@ -366,7 +366,7 @@ def first_use() -> None:
     rival = vitrail(inputs(1, 197, 384), "numba")
     seconds = {}
     begin = time.perf_counter()
-    importlib.import_module("vitrail.ops.selective_scan.numba_backend")
+    importlib.import_module("vitrail.ops.selective_scan._numba")
     seconds["import"] = time.perf_counter() - begin
     for name, call in (("forward", rival.infer), ("training", lambda: rival.train(grad))):
         begin = time.perf_counter()

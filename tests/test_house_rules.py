@@ -21,6 +21,7 @@ EXCEPTIONS = {
     r"same-name .* (run|command): cli/.*": "every file of cli/ has its command under this name",
     r"same-name .* (convert|recognises|recognizes): hub/converters/.*": "what a converter offers",
     r"same-name ops/.* (forward|backward|step): ops/.*": "an operator's reference and its backends",
+    r"import preprocess.py data": "data.images needs Pillow, and is imported when a picture comes",
     r"unread ops/causal_conv/op.py _save output": "called by position, by PyTorch",
 }
 

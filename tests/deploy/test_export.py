@@ -22,7 +22,7 @@ from vitrail.deploy.precision import halve
 from vitrail.errors import ConfigError, DataError, VitrailError
 from vitrail.models.base import Backbone, SequenceBackbone
 from vitrail.ops.selective_scan import Scan, selective_scan
-from vitrail.ops.selective_scan.onnx_export import _softplus
+from vitrail.ops.selective_scan._onnx import _softplus
 from vitrail.preprocess import Preprocess
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
@@ -30,7 +30,7 @@ CLOSE = {"rtol": 0, "atol": 1e-5}
 # Classes that export for any image size too.
 ANY_SIZE = ("ViT", "SimpleViT", "DeiT", "VisionMamba")
 # Every class as it is, and two that have the most to get wrong; the others take minutes.
-QUICK = ["ViT-mean-rope-True", "VisionMamba-v2+gate+paired+doubled-6-4-learned+rope"]
+QUICK = ["ViT-mean-rope-True", "VisionMamba-gate-sum-6-4-branch"]
 EVERY = [
     pytest.param(*case, id=name, marks=[] if not case[1] or name in QUICK else pytest.mark.slow)
     for case, name in zip(CASES, IDS, strict=True)
@@ -53,7 +53,7 @@ SIZES = {
 def shaken(name: str, **more: Any) -> Backbone:
     """A small model no parameter of which is at a value that hides a mistake."""
     if name in ANY_SIZE:
-        more["depth"] = 2 if "paired" in more.get("mixer", "") else 1
+        more["depth"] = 2 if "pairs" in more else 1
     model = small(name, **more)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -109,7 +109,7 @@ def test_any_batch_and_any_size(name: str, more: dict[str, Any], tmp_path: Path)
     assert exported.difference is not None and exported.difference <= 1e-5
     layers = sum(type(m).__name__ == "Mamba" for m in model.modules())
     # Paired layers that share their weights are one module that is run twice.
-    assert nodes(path).count("Scan") == layers * (2 if "shared" in more.get("mixer", "") else 1)
+    assert nodes(path).count("Scan") == layers * (2 if more.get("share_pairs") else 1)
     for batch, *size in SIZES[len(model.image_size)]:
         images = torch.randn(batch, model.channels, *size)
         torch.testing.assert_close(run(path, images), model(images).detach(), **CLOSE)
@@ -132,7 +132,7 @@ def test_any_batch_at_one_size(name: str, more: dict[str, Any], tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("name", "more"),
-    [("ViT", {"position": "learned+antialias"}), ("VisionMamba", {"pool": "cls-both"})],
+    [("ViT", {"position": "learned+antialias"}), ("VisionMamba", {"pool": "cls_both"})],
 )
 def test_positions_are_resampled_before_not_in_the_graph(
     name: str, more: dict[str, Any], tmp_path: Path

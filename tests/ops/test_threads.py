@@ -67,7 +67,7 @@ def work() -> Work:
 
 
 @pytest.fixture(autouse=True)
-def threads(work: Work) -> Iterator[None]:
+def two_threads(work: Work) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -114,14 +114,14 @@ def _be_child(task: Callable[[], Any], writer: int) -> NoReturn:
 def test_every_task_is_done_once(tasks: int, count: int) -> None:
     torch.set_num_threads(count)
     done = []
-    threads.run(lambda start, stop, seen: seen.extend(range(start, stop)), tasks, done)
+    threads.run_tasks(lambda start, stop, seen: seen.extend(range(start, stop)), tasks, done)
     assert sorted(done) == list(range(tasks))
 
 
 def test_more_threads_than_the_pool_has() -> None:
     torch.set_num_threads(64)
     done = []
-    threads.run(lambda start, stop: done.extend(range(start, stop)), 1000)
+    threads.run_tasks(lambda start, stop: done.extend(range(start, stop)), 1000)
     assert sorted(done) == list(range(1000))
 
 
@@ -132,9 +132,9 @@ def test_a_pool_inside_a_pool() -> None:
 
         def outer(start: int, stop: int) -> None:
             for _ in range(start, stop):
-                threads.run(lambda a, b: done.extend(range(a, b)), 10)
+                threads.run_tasks(lambda a, b: done.extend(range(a, b)), 10)
 
-        threads.run(outer, 16)
+        threads.run_tasks(outer, 16)
         return len(done) - 160
 
     in_child(nested)
@@ -158,7 +158,7 @@ def test_a_forked_child_has_helpers_of_its_own() -> None:
             names.add(threading.current_thread().name)
             time.sleep(0.05)
 
-        threads.run(kernel, 8)
+        threads.run_tasks(kernel, 8)
         return len(names) < 2
 
     assert not alone()
@@ -198,7 +198,7 @@ def test_a_child_forked_while_other_threads_compute(work: Work) -> None:
 
 @forks
 def test_a_child_forked_while_the_pool_is_being_made(work: Work) -> None:
-    with threads._making:
+    with threads._pool_lock:
         in_child(work.differs)
 
 
@@ -271,9 +271,9 @@ def test_what_a_kernel_raises_reaches_the_caller(count: int, bad: int) -> None:
             raise Broken(bad)
 
     with pytest.raises(Broken, match=str(bad)):
-        threads.run(kernel, 5)
+        threads.run_tasks(kernel, 5)
     done = []
-    threads.run(lambda start, stop: done.extend(range(start, stop)), 5)
+    threads.run_tasks(lambda start, stop: done.extend(range(start, stop)), 5)
     assert sorted(done) == list(range(5))
 
 
@@ -283,7 +283,7 @@ def test_nothing_runs_on_after_the_caller_has_its_exception(
 ) -> None:
     """Kernels hold addresses of the caller's tensors, which it lets go of when it raises."""
     helpers = concurrent.futures.ThreadPoolExecutor(2, "helper")
-    monkeypatch.setattr(pool, "_pool", helpers)
+    monkeypatch.setattr(threads, "_pool", helpers)
     torch.set_num_threads(3)
     raises = threading.current_thread().name if who == "the caller" else "helper_0"
     running, begun = [], threading.Barrier(3, timeout=SECONDS)
@@ -299,7 +299,7 @@ def test_nothing_runs_on_after_the_caller_has_its_exception(
         running.remove(start)
 
     with pytest.raises((KeyboardInterrupt, Broken)):
-        threads.run(kernel, 12)
+        threads.run_tasks(kernel, 12)
     assert not running
     helpers.shutdown()
 
@@ -307,7 +307,7 @@ def test_nothing_runs_on_after_the_caller_has_its_exception(
 def test_a_process_that_used_the_pool_ends() -> None:
     """Its threads wait for work; they must not be waited for."""
     context = multiprocessing.get_context("fork" if hasattr(os, "fork") else "spawn")
-    child = context.Process(target=threads.run, args=(_nothing, 8))
+    child = context.Process(target=threads.run_tasks, args=(_nothing, 8))
     child.start()
     child.join(SECONDS)
     code = child.exitcode

@@ -13,39 +13,38 @@ from torch import Tensor
 pytest.importorskip("triton", reason="Triton is not installed")
 
 import triton
-from triton_backend.backends.compiler import GPUTarget
+from triton.backends.compiler import GPUTarget
 
 from vitrail.errors import ConfigError
-from vitrail.ops.selective_scan import Scan, reference, selective_scan
-from vitrail.ops.selective_scan import torch_backend as plain
-from vitrail.ops.selective_scan import triton_backend as kernels
+from vitrail.ops.selective_scan import Scan, selective_scan
+from vitrail.ops.selective_scan import _torch as plain
+from vitrail.ops.selective_scan import _triton as kernels
+from vitrail.ops.selective_scan.reference import selective_scan_reference
 
-INTERPRETED = not isinstance(kernels._scan, triton_backend.JITFunction)
-DEVICE = "cuda" if torch_backend.cuda.is_available() and not INTERPRETED else "cpu"
+INTERPRETED = not isinstance(kernels._scan, triton.JITFunction)
+DEVICE = "cuda" if torch.cuda.is_available() and not INTERPRETED else "cpu"
 RUNS = INTERPRETED or DEVICE == "cuda"
 runs = pytest.mark.skipif(not RUNS, reason="test_in_the_interpreter runs it")
 
 
 def draw(
-    sizes: tuple[int, int, int, int, int],
-    gated: bool = True,
-    dtype: torch_backend.dtype = torch_backend.float32,
+    sizes: tuple[int, int, int, int, int], gated: bool = True, dtype: torch.dtype = torch.float32
 ) -> Scan:
     """A random scan of sizes (K, B, L, D, N)."""
     ways, batch, length, dim, n = sizes
 
     def normal(*shape: int) -> Tensor:
-        return torch_backend.randn(shape).to(DEVICE, dtype)
+        return torch.randn(shape).to(DEVICE, dtype)
 
     wide, narrow = (ways, batch, length, dim), (ways, batch, length, n)
     return Scan(
         u=normal(*wide),
         delta=normal(*wide) - 1,
-        A=-torch_backend.rand(ways, dim, n).to(DEVICE) * 2 - 0.1,
+        A=-torch.rand(ways, dim, n).to(DEVICE) * 2 - 0.1,
         B=normal(*narrow),
         C=normal(*narrow),
-        D=torch_backend.randn(ways, dim).to(DEVICE),
-        bias=torch_backend.randn(ways, dim).to(DEVICE),
+        D=torch.randn(ways, dim).to(DEVICE),
+        bias=torch.randn(ways, dim).to(DEVICE),
         z=normal(batch, length, dim) if gated else None,
     )
 
@@ -60,22 +59,20 @@ def error(found: Tensor, expected: Tensor) -> float:
 def exact(scan: Scan, reverse: list[bool], grad: Tensor) -> tuple[Tensor, list[Tensor | None]]:
     """The output and all gradients, by the reference in float64."""
     leaves = Scan(*(None if t is None else t.double().requires_grad_() for t in scan))
-    out = reference.forward(leaves, reverse)
-    found = iter(
-        torch_backend.autograd.grad(out, [t for t in leaves if t is not None], grad.double())
-    )
+    out = selective_scan_reference(leaves, reverse)
+    found = iter(torch.autograd.grad(out, [t for t in leaves if t is not None], grad.double()))
     return out, [None if t is None else next(found) for t in leaves]
 
 
 def check(scan: Scan, reverse: list[bool], limit: float, parts: int | None = None) -> None:
     """Output, what is kept for the gradient, and every gradient."""
-    grad = torch_backend.randn_like(scan.u[0])
+    grad = torch.randn_like(scan.u[0])
     expected, gradients = exact(scan, reverse, grad)
     out, total, saved = kernels.forward(scan, reverse, save=True, parts=parts)
     assert out.dtype == scan.u.dtype
     assert error(out, expected) < limit
     _, kept_total, kept_saved = plain.forward(scan, reverse, save=True)
-    assert total.shape == kept_total.shape and total.dtype == saved.dtype == torch_backend.float32
+    assert total.shape == kept_total.shape and total.dtype == saved.dtype == torch.float32
     assert total.numel() == 0 or error(total, kept_total) < 1e-5
     assert error(saved, kept_saved) < 1e-5
     found = kernels.backward(grad, scan, reverse, total, saved, parts=parts)
@@ -88,7 +85,7 @@ def check(scan: Scan, reverse: list[bool], limit: float, parts: int | None = Non
 @pytest.mark.parametrize("seed", range(10 if DEVICE == "cpu" else 60))
 def test_any_shape_equals_the_reference(seed: int) -> None:
     dice = random.Random(seed)
-    torch_backend.manual_seed(seed)
+    torch.manual_seed(seed)
     # Interpreting takes about 10 ms for a token and 32 channels.
     batch, longest = (1, 12) if DEVICE == "cpu" else (3, 300)
     ways, n, parts = dice.choice((1, 2)), (1, 8, 16, 64, 5)[seed % 5], dice.choice((1, 2, 3, 7))
@@ -110,10 +107,8 @@ def test_lengths_about_a_chunk(length: int, reverse: bool, parts: int) -> None:
 
 
 @runs
-@pytest.mark.parametrize(
-    "dtype, limit", [(torch_backend.bfloat16, 2e-2), (torch_backend.float16, 3e-3)]
-)
-def test_half_precision_sums_in_float32(dtype: torch_backend.dtype, limit: float) -> None:
+@pytest.mark.parametrize("dtype, limit", [(torch.bfloat16, 2e-2), (torch.float16, 3e-3)])
+def test_half_precision_sums_in_float32(dtype: torch.dtype, limit: float) -> None:
     check(draw((2, 1, 9, 20, 16), dtype=dtype), [False, True], limit)
 
 
@@ -122,7 +117,7 @@ def test_half_precision_sums_in_float32(dtype: torch_backend.dtype, limit: float
 @pytest.mark.parametrize("sizes", [(2, 1, 1500, 384, 16), (2, 64, 197, 384, 16)])
 def test_real_sizes_equal_the_plain_backend(sizes: tuple[int, int, int, int, int]) -> None:
     """In as many parts as the kernels choose themselves."""
-    scan, grad = draw(sizes), torch_backend.randn(*sizes[1:4], device=DEVICE)
+    scan, grad = draw(sizes), torch.randn(*sizes[1:4], device=DEVICE)
     found, expected = (b.forward(scan, [False, True], save=True) for b in (kernels, plain))
     assert all(error(mine, theirs) < 1e-5 for mine, theirs in zip(found, expected, strict=True))
     found = kernels.backward(grad, scan, [False, True], *found[1:])
@@ -137,9 +132,9 @@ def test_cut_or_whole_is_the_same() -> None:
     whole = kernels.forward(scan, reverse, save=True, parts=1)
     cut = kernels.forward(scan, reverse, save=True, parts=6)
     assert all(error(a, b) < 2e-6 for a, b in zip(cut, whole, strict=True))
-    assert torch_backend.equal(kernels.forward(scan, reverse, save=False, parts=6)[0], cut[0])
+    assert torch.equal(kernels.forward(scan, reverse, save=False, parts=6)[0], cut[0])
     scan = draw((1, 1, 66, 3, 4))
-    grad = torch_backend.randn_like(scan.u[0])
+    grad = torch.randn_like(scan.u[0])
     _, total, saved = kernels.forward(scan, [True], save=True)
     one, two = (kernels.backward(grad, scan, [True], total, saved, parts=n) for n in (1, 2))
     assert all(error(a, b) < 2e-6 for a, b in zip(two, one, strict=True))
@@ -150,9 +145,9 @@ def test_the_same_inputs_give_the_same_bits() -> None:
     sizes = (2, 1, 6, 40, 8) if DEVICE == "cpu" else (2, 8, 300, 100, 16)
     scan, reverse = draw(sizes), [True, False]
     _, total, saved = kernels.forward(scan, reverse, save=True)
-    grad = torch_backend.randn_like(scan.u[0])
+    grad = torch.randn_like(scan.u[0])
     first, second = (kernels.backward(grad, scan, reverse, total, saved) for _ in range(2))
-    assert all(torch_backend.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 @runs
@@ -162,38 +157,38 @@ def test_strides_are_followed() -> None:
     scan = draw((ways, batch, length, dim, n))
     signal = scan.u[0].expand(ways, -1, -1, -1)
     steps = scan.delta.permute(1, 2, 0, 3).contiguous().permute(2, 0, 1, 3)
-    projected = torch_backend.cat((scan.B, scan.C), -1)
+    projected = torch.cat((scan.B, scan.C), -1)
     strided = scan._replace(
         u=signal,
         delta=steps,
         B=projected[..., :n],
         C=projected[..., n:].transpose(1, 3).contiguous().transpose(1, 3),
-        z=torch_backend.cat((scan.z, scan.z), -1)[..., dim:],
+        z=torch.cat((scan.z, scan.z), -1)[..., dim:],
         A=scan.A.transpose(1, 2).contiguous().transpose(1, 2),
     )
     dense = Scan(*(t.contiguous() for t in strided))
-    grad = torch_backend.randn(batch, dim, length, device=DEVICE).transpose(1, 2)
+    grad = torch.randn(batch, dim, length, device=DEVICE).transpose(1, 2)
     each = []
     for one in (strided, dense):
         out, total, saved = kernels.forward(one, [False, True], save=True)
         each.append((out, *kernels.backward(grad, one, [False, True], total, saved)))
-    assert all(torch_backend.equal(a, b) for a, b in zip(*each, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(*each, strict=True))
 
 
 @runs
 def test_steps_of_any_size() -> None:
     """Tiny steps keep their digits, and great ones overflow nothing."""
     scan = draw((1, 1, 1, 32, 1))
-    raw = torch_backend.linspace(-30, 90, 32, device=DEVICE)
-    one = torch_backend.ones(1, 1, 1, 1, device=DEVICE)
+    raw = torch.linspace(-30, 90, 32, device=DEVICE)
+    one = torch.ones(1, 1, 1, 1, device=DEVICE)
     scan = scan._replace(
         delta=raw.expand(1, 1, 1, 32), bias=scan.bias * 0, D=scan.D * 0, B=one, C=one, z=None
     )
-    scan = scan._replace(u=torch_backend.ones_like(scan.u))
+    scan = scan._replace(u=torch.ones_like(scan.u))
     out, _, _ = kernels.forward(scan, [False], save=False)
-    step = torch_backend.nn.functional.softplus(raw.double(), threshold=50)
+    step = torch.nn.functional.softplus(raw.double(), threshold=50)
     assert ((out.flatten().double() - step) / step).abs().max() < 5e-6
-    check(draw((1, 1, 3, 4, 2))._replace(z=torch_backend.linspace(-120, 120, 12).view(1, 3, 4).to(DEVICE)),
+    check(draw((1, 1, 3, 4, 2))._replace(z=torch.linspace(-120, 120, 12).view(1, 3, 4).to(DEVICE)),
           [True], 1e-5)  # fmt: skip
 
 
@@ -202,12 +197,10 @@ def test_the_operator_learns_through_it() -> None:
     scan = draw((1, 1, 4, 5, 3))
     leaves = Scan(*(t.requires_grad_() for t in scan))
     out = selective_scan(leaves, [True], backend="triton")
-    grad = torch_backend.randn_like(out)
+    grad = torch.randn_like(out)
     expected, gradients = exact(scan, [True], grad)
     assert error(out.detach(), expected) < 1e-5
-    for found, theirs in zip(
-        torch_backend.autograd.grad(out, list(leaves), grad), gradients, strict=True
-    ):
+    for found, theirs in zip(torch.autograd.grad(out, list(leaves), grad), gradients, strict=True):
         assert error(found, theirs) < 1e-5
 
 
@@ -241,21 +234,19 @@ class NoDevice:
 
 
 @pytest.mark.skipif(RUNS, reason="the kernels run here as they are")
-@pytest.mark.skipif(
-    "nvidia" not in triton_backend.backends.backends, reason="Triton has no CUDA compiler"
-)
+@pytest.mark.skipif("nvidia" not in triton.backends.backends, reason="Triton has no CUDA compiler")
 @pytest.mark.parametrize("sizes, gated", [((1, 1, 200, 33, 8), False), ((2, 1, 1, 1, 1), True)])
 def test_the_kernels_compile_for_a_gpu(
     sizes: tuple[int, int, int, int, int], gated: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As they would be launched, on tensors without memory, but for the launch."""
-    compiled, run = [], triton_backend.JITFunction.run
+    compiled, run = [], triton.JITFunction.run
 
-    def compile_only(kernel: triton_backend.JITFunction, *args: object, **options: object) -> None:
+    def compile_only(kernel: triton.JITFunction, *args: object, **options: object) -> None:
         compiled.append(run(kernel, *args, **{**options, "warmup": True}))
 
-    monkeypatch.setattr(triton_backend.JITFunction, "run", compile_only)
-    monkeypatch.setattr(triton_backend.runtime.driver, "_active", NoDevice())
+    monkeypatch.setattr(triton.JITFunction, "run", compile_only)
+    monkeypatch.setattr(triton.runtime.driver, "_active", NoDevice())
     scan = Scan(*(None if t is None else t.to("meta") for t in draw(sizes, gated)))
     reverse = [True, False][: sizes[0]]
     out, total, saved = kernels.forward(scan, reverse, save=True, parts=3)

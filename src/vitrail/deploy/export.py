@@ -1,6 +1,7 @@
-"""A model as an ONNX file: one that other runtimes read, and that says itself what it is.
+"""Export of a model to ONNX, a file format that other runtimes read.
 
-To write it, and to run it without PyTorch on float32 images (batch, C, H, W), normalised:
+The file holds its labels and its preprocessing. To write it, and to run it without PyTorch on
+preprocessed float32 images (batch, C, H, W):
 
     exported = export_onnx(model, "model.onnx")
     session = onnxruntime.InferenceSession("model.onnx")
@@ -24,33 +25,46 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vitrail.deploy.fuse import fuse
 from vitrail.deploy.precision import HalfLinear
 from vitrail.errors import ConfigError, VitrailError
 from vitrail.files import TEMPORARY, atomic_write
-from vitrail.hub.load import at_size
-from vitrail.layers.patch import AXES, PatchEmbed, to_tuple
 from vitrail.layers.mamba import Mamba
+from vitrail.layers.patch import AXES, PatchEmbed, to_tuple
 from vitrail.layers.recording import RecordedMixer
 from vitrail.models.base import Backbone, SequenceBackbone
+from vitrail.models.surgery import resized
 
-OPSET = 20  # from here on GELU is one node, and onnxruntime has it since 1.17
-OPSETS = (18, 23)  # what PyTorch translates to
-TOLERANCE = 1e-4  # of logits, absolute, or relative where they are larger than 1
-LARGEST = 1_900_000_000  # bytes in one file: protobuf ends at 2 GiB
+OPSET = 20  # the first in which GELU is one node; onnxruntime runs it since 1.17
+OPSETS = (18, 23)  # first and last that PyTorch translates to
+TOLERANCE = 1e-4  # of logits, absolute; relative where they are larger than 1
+LARGEST = 1_900_000_000  # bytes of weights in one file: protobuf's limit is 2 GiB
 LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 
 class Exported(NamedTuple):
-    """What `export_onnx` wrote."""
+    """What `export_onnx` wrote.
+
+    Attributes:
+        path: the ONNX file.
+        weights: the file of the weights beside it, where one file would be too large; else None.
+        inputs: shape of the input "images"; a name stands for an axis of any size.
+        difference: largest difference of onnxruntime's logits from PyTorch's; None if onnxruntime
+            is not installed.
+
+    Example:
+        >>> Exported(Path("model.onnx"), None, ("batch", 3, 224, 224), 1e-6).inputs[0]
+        'batch'
+    """
 
     path: Path
-    weights: Path | None  # a file of their own, beside `path`, where one file would be too large
-    inputs: tuple[str | int, ...]  # the shape of "images"; names where any size will do
-    difference: float | None  # the largest seen to PyTorch; None: onnxruntime is not installed
+    weights: Path | None
+    inputs: tuple[str | int, ...]
+    difference: float | None
 
 
 class _Case(NamedTuple):
-    """What the file has to reproduce."""
+    """Images, and the logits that the file has to reproduce."""
 
     images: Tensor
     logits: Tensor
@@ -64,19 +78,36 @@ def export_onnx(
     dynamic_size: bool = False,
     opset: int = OPSET,
 ) -> Exported:
-    """Writes a model as ONNX, for any batch size; its logits are then checked in onnxruntime.
+    """Exports a model to ONNX for any batch size, and checks its logits in onnxruntime.
 
-    In goes "images", float32 (batch, C, H, W), normalised; out come "logits" (batch, classes), or
-    pooled "features" of a model without a head. Weights are stored in float32. JSON in the file's
-    metadata says the rest: "preprocess", "labels", and under "vitrail" what made it. The file
-    appears whole or not at all, and not if it says something else than PyTorch.
+    The input is "images", float32 (batch, C, H, W), preprocessed; the output is "logits" (batch,
+    classes), or pooled "features" of a model without a head. The model is fused, and its weights
+    are stored in float32. The file's metadata holds JSON: "preprocess", "labels", and under
+    "vitrail" the architecture with its keywords. The file is written whole or not at all, and not
+    if its logits differ from PyTorch's.
 
-    image_size: pixels; None: what the model's preprocessing gives. Learned positions are resampled
-    to it. dynamic_size: any image that patches divide will do, and positions are resampled in the
-    graph. opset: the version of ONNX's operators. `model` is left as it is.
+    Args:
+        model: the model; it is left unchanged.
+        path: file to write.
+        image_size: pixels, one number or one per axis; None for the size of the model's
+            preprocessing. Learned positions are resampled to it.
+        dynamic_size: whether the file takes any image size that patches divide; positions are then
+            resampled in the graph.
+        opset: version of ONNX's operators.
 
-    Raises `ConfigError` where a package is missing, or the model cannot be exported like this;
-    `DataError` for a size that does not fit; `VitrailError` where onnxruntime disagrees.
+    Returns:
+        The files that were written, the input's shape, and the difference from PyTorch.
+
+    Raises:
+        ConfigError: a package is missing, or the model cannot be exported with these arguments.
+        DataError: patches do not divide `image_size`.
+        VitrailError: onnxruntime cannot run the file, or its logits differ.
+
+    Example:
+        >>> model = vitrail.ViT(32, 8, num_classes=5, dim=8, depth=1, heads=2, mlp_dim=16)
+        >>> export_onnx(model, "model.onnx", opset=1)
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: opset=1 is not within 18 to 23.
     """
     path = Path(path)
     for name in ("onnx", "onnxscript"):
@@ -85,17 +116,15 @@ def export_onnx(
     if not OPSETS[0] <= opset <= OPSETS[1]:
         raise ConfigError(f"opset={opset} is not within {OPSETS[0]} to {OPSETS[1]}.")
     plain, size = _plain(model), _size(model, image_size)
-    traced, sizes = size, [(1, size), (3, size)]
+    traced_size, cases = size, [_case(plain, 1, size), _case(plain, 3, size)]
     if dynamic_size:
-        # Not the model's own size, at which positions are not resampled.
+        # Traced at another size than the model's own, at which positions are not resampled.
         sides = zip(plain.image_size, _embed(plain).patch, strict=True)
-        traced = tuple(side + (i + 1) * patch for i, (side, patch) in enumerate(sides))
-        sizes.append((1, traced))
-    cases = [_case(plain, batch, at) for batch, at in sizes]
-    if not dynamic_size:
-        # here and now, so that the graph need not resample
-        plain = at_size(plain, size).requires_grad_(False)
-    graph = _translate(plain, traced, dynamic_size, opset)
+        traced_size = tuple(side + (i + 1) * patch for i, (side, patch) in enumerate(sides))
+        cases.append(_case(plain, 1, traced_size))
+    else:
+        plain = resized(plain, size)  # so that the graph does not resample
+    graph = _translate(fuse(plain), traced_size, dynamic_size, opset)
     graph.metadata_props.update(_about(model, size))
     weights, difference = _write(graph, path, cases)
     inputs = tuple(d if isinstance(d, int) else str(d) for d in graph.graph.inputs[0].shape)
@@ -103,15 +132,15 @@ def export_onnx(
 
 
 def _plain(model: Backbone) -> Backbone:
-    """A float32 copy on the CPU that nobody is looking into."""
+    """A float32 copy on the CPU without recorders."""
     if any(isinstance(module, HalfLinear) for module in model.modules()):
         raise ConfigError(
-            "this model was halved, which is for PyTorch alone: export the one it was made from."
+            "a model in bfloat16 (`halve`) cannot be exported: export the one it was made from."
         )
     plain = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     for module in plain.modules():
         if isinstance(module, RecordedMixer):
-            module.tap = None
+            module.recorder = None
         if isinstance(module, Mamba):
             module.backend = "torch"
     return plain
@@ -120,27 +149,27 @@ def _plain(model: Backbone) -> Backbone:
 def _size(model: Backbone, image_size: int | tuple[int, ...] | None) -> tuple[int, ...]:
     if image_size is not None:
         return to_tuple(image_size, len(model.image_size))
-    return model.image_size if model.preprocess is None else tuple(model.preprocess.size)
+    return tuple(model.preprocess.size)
 
 
 def _embed(model: Backbone) -> PatchEmbed:
     embed = getattr(model, "patch_embed", None)
     if not isinstance(model, SequenceBackbone) or not isinstance(embed, PatchEmbed):
         raise ConfigError(
-            f"{type(model).__name__} cannot be exported for any size: leave out dynamic_size, and "
-            "give image_size."
+            f"dynamic_size=True is for models of one patch embedding, and {type(model).__name__} "
+            "is none: give image_size instead."
         )
     return embed
 
 
 def _case(model: Backbone, batch: int, size: tuple[int, ...]) -> _Case:
-    """Images of noise, and what PyTorch makes of them. Raises `DataError` for a wrong size."""
-    chance = torch.Generator().manual_seed(batch)
-    images = torch.randn(batch, model.channels, *size, generator=chance)
+    """Images of noise and PyTorch's logits. Raises `DataError` for a size that does not fit."""
+    generator = torch.Generator().manual_seed(batch)
+    images = torch.randn(batch, model.channels, *size, generator=generator)
     with torch.no_grad():
         logits = model(images)
     if not logits.isfinite().all():
-        raise VitrailError("what the model says of noise is not finite: its weights are damaged.")
+        raise VitrailError("the logits of noise are not finite: the model's weights are damaged.")
     return _Case(images, logits)
 
 
@@ -154,10 +183,11 @@ def _translate(model: Backbone, size: tuple[int, ...], dynamic_size: bool, opset
         patch, stride = _embed(model).patch, _embed(model).stride
         counts = {1: ("patches",), 2: ("rows", "columns"), 3: ("steps", "rows", "columns")}
         for i, p in enumerate(patch):
-            # Patches that overlap take what is left over.
+            # Patches that overlap fit any size.
             side, count = AXES[len(patch)][i], counts[len(patch)][i]
             dynamic[2 + i] = p * Dim(count, min=1) if stride == patch else Dim(side, min=p)
-    images = torch.zeros(2, model.channels, *size)  # 2: a batch of 1 would be taken for a constant
+    # A batch of 2: an axis of size 1 would become a constant of the graph.
+    images = torch.zeros(2, model.channels, *size)
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -171,19 +201,19 @@ def _translate(model: Backbone, size: tuple[int, ...], dynamic_size: bool, opset
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as problem:
-        cure = " Export once a size, with image_size=." if dynamic_size else ""
+        cure = " Export one file per size, with image_size." if dynamic_size else ""
         raise ConfigError(
             f"PyTorch {torch.__version__} does not export this {type(model).__name__}: "
-            f"{_gist(problem)}.{cure}"
+            f"{_first_cause(problem)}.{cure}"
         ) from problem
     assert program is not None
-    ClearMetadataAndDocStringPass()(program.model)  # where each node came from, paths and all
+    ClearMetadataAndDocStringPass()(program.model)  # source files and lines of this machine
     return program.model
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter tells its developers."""
+    """Silences the exporter's loggers and warnings, which address its developers."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
     try:
@@ -197,8 +227,8 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _gist(problem: BaseException) -> str:
-    """The first line of what it all began with."""
+def _first_cause(problem: BaseException) -> str:
+    """The first line of the exception at the beginning of the chain."""
     while problem.__cause__ is not None:
         problem = problem.__cause__
     return f"{type(problem).__name__}: {str(problem).strip()}".splitlines()[0].rstrip(". :")
@@ -207,11 +237,11 @@ def _gist(problem: BaseException) -> str:
 def _about(model: Backbone, size: tuple[int, ...]) -> dict[str, str]:
     """The metadata: JSON by name."""
     preprocess = model.preprocess
-    if preprocess is not None and tuple(preprocess.size) != size:
+    if tuple(preprocess.size) != size:
         preprocess = preprocess.at(size)
     about = {
         "labels": model.labels,
-        "preprocess": preprocess.to_dict() if preprocess is not None else None,
+        "preprocess": preprocess.to_dict(),
         "vitrail": {
             "architecture": type(model).__name__,
             "keywords": model.config,
@@ -223,40 +253,40 @@ def _about(model: Backbone, size: tuple[int, ...]) -> dict[str, str]:
 
 
 def _write(graph: Any, path: Path, cases: list[_Case]) -> tuple[Path | None, float | None]:
-    """Checks and writes → the file of the weights, if they have one, and the difference."""
+    """Checks and writes the file → the file of the weights or None, the difference or None."""
     import onnx_ir
 
-    older = list(path.parent.glob(f"{glob.escape(path.name)}.{'?' * 8}.data"))
+    older_weights = list(path.parent.glob(f"{glob.escape(path.name)}.{'?' * 8}.data"))
     weights = None
     if sum(value.const_value.nbytes for value in graph.graph.initializers.values()) <= LARGEST:
         data = onnx_ir.to_proto(graph).SerializeToString()
         difference = _check(data, cases)
         atomic_write(path, data)
     else:
-        # Under a new name: nobody reads it until the file that names it is there.
+        # A new name: readers of the old ONNX file still find the old weights.
         path.parent.mkdir(parents=True, exist_ok=True)
         weights = path.with_name(f"{path.name}.{secrets.token_hex(4)}.data")
         temporary = path.with_name(path.name + TEMPORARY)
         try:
             onnx_ir.save(graph, temporary, format="protobuf", external_data=weights.name)
             difference = _check(str(temporary), cases)
-            with open(weights, "rb") as file:
-                os.fsync(file.fileno())
+            with open(weights, "rb") as opened:
+                os.fsync(opened.fileno())
             atomic_write(path, temporary.read_bytes())
         except BaseException:
             weights.unlink(missing_ok=True)
             raise
         finally:
             temporary.unlink(missing_ok=True)
-    for left in older:
-        left.unlink()
+    for file in older_weights:
+        file.unlink()
     return weights, difference
 
 
 def _check(file: bytes | str, cases: list[_Case]) -> float | None:
-    """The largest difference of onnxruntime's logits; None without onnxruntime.
+    """The largest difference of onnxruntime's logits, or None without onnxruntime.
 
-    Raises `VitrailError` where it is too large, or onnxruntime cannot run the file.
+    Raises `VitrailError` if it is too large, or onnxruntime cannot run the file.
     """
     if find_spec("onnxruntime") is None:
         return None
@@ -267,18 +297,18 @@ def _check(file: bytes | str, cases: list[_Case]) -> float | None:
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-        found = [session.run(None, {"images": case.images.numpy()})[0] for case in cases]
-    except Exception as problem:  # onnxruntime's have no class in common
+        outputs = [session.run(None, {"images": case.images.numpy()})[0] for case in cases]
+    except Exception as problem:  # onnxruntime's exceptions have no class in common
         raise VitrailError(
-            f"onnxruntime {onnxruntime.__version__} does not run what was exported, so nothing was "
-            f"written: {_gist(problem)}."
+            f"onnxruntime {onnxruntime.__version__} does not run the exported file, so nothing was "
+            f"written: {_first_cause(problem)}."
         ) from problem
-    parts = [
-        (torch.from_numpy(got) - logits).abs().max() / logits.abs().max().clamp(min=1)
-        for got, (_, logits) in zip(found, cases, strict=True)
+    differences = [
+        (torch.from_numpy(output) - logits).abs().max() / logits.abs().max().clamp(min=1)
+        for output, (_, logits) in zip(outputs, cases, strict=True)
     ]
-    largest = float(torch.stack(parts).max())
-    if not largest <= TOLERANCE:  # nor if it is not a number
+    largest = float(torch.stack(differences).max())
+    if not largest <= TOLERANCE:  # NaN is refused, too
         raise VitrailError(
             f"onnxruntime's logits are {largest:.1e} from PyTorch's, and {TOLERANCE:.0e} is the "
             "limit: nothing was written."

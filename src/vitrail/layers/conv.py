@@ -69,6 +69,8 @@ class ConditionalPosition(DepthwiseConv):
         torch.Size([1, 4, 4, 8])
     """
 
+    undecayed: tuple[str, ...] = ("weight",)  # as the authors of Twins
+
     def forward(self, x: Tensor) -> Tensor:
         """x (B, H, W, D) → (B, H, W, D)."""
         return x + super().forward(x)
@@ -123,7 +125,7 @@ class StridedConvNorm(nn.Module):
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution without bias, batch norm and activation, with channels first (B, C, H, W).
+    """Convolution, batch norm and activation, on maps with channels first (B, C, H, W).
 
     Args:
         dim_in: number of input channels.
@@ -134,6 +136,7 @@ class ConvNorm(nn.Sequential):
         padding: zeros beyond each edge; None for `kernel // 2`.
         activation: module after the norm; None for none.
         norm_eps: epsilon of the batch norm.
+        bias: whether the convolution has a bias, which the norm subtracts again.
 
     Example:
         >>> ConvNorm(3, 8, stride=2, activation=nn.ReLU())(torch.zeros(2, 3, 4, 4)).shape
@@ -151,10 +154,11 @@ class ConvNorm(nn.Sequential):
         padding: int | None = None,
         activation: nn.Module | None = None,
         norm_eps: float = 1e-5,
+        bias: bool = False,
     ) -> None:
         super().__init__()
         padding = kernel // 2 if padding is None else padding
-        self.conv = nn.Conv2d(dim_in, dim, kernel, stride, padding, groups=groups, bias=False)
+        self.conv = nn.Conv2d(dim_in, dim, kernel, stride, padding, groups=groups, bias=bias)
         self.norm: nn.Module = nn.BatchNorm2d(dim, eps=norm_eps)
         self.activation = nn.Identity() if activation is None else activation
 

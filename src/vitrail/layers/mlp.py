@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module
 
 from vitrail.layers.linear import Linear
 
@@ -24,40 +25,40 @@ class QuickGELU(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
-class InplaceGELU(nn.GELU):
-    """GELU that overwrites its input where no gradient is needed.
-
-    `deploy.fuse` puts it in the place of `nn.GELU`. It saves an allocation as large as the hidden
-    units, but a hook that stored the input of the activation then finds the output there.
+class GELU(nn.GELU):
+    """GELU (Hendrycks & Gimpel 2016, https://arxiv.org/abs/1606.08415), in place on request.
 
     Args:
         approximate: "none" for the exact GELU, "tanh" for its approximation.
 
     Example:
         >>> x = torch.ones(1)
-        >>> InplaceGELU()(x) is x
+        >>> GELU()(x, overwrite=True) is x
         True
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (...) → (...)."""
-        if x.requires_grad:
-            return super().forward(x)
-        # torch.nn.functional has no GELU in place; this is PyTorch's operator by its own name.
-        return torch.ops.aten.gelu_(x, approximate=self.approximate)
+    def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
+        """x (...), overwrite: whether the result is written over x → (...)."""
+        if overwrite:
+            # torch.nn.functional has no GELU in place; this is PyTorch's operator by its own name.
+            return torch.ops.aten.gelu_(x, approximate=self.approximate)
+        return super().forward(x)
 
 
 # Activations by the values of a model's keyword. A checkpoint needs its own one: the outputs of
 # the three differ by up to 0.02.
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "gelu": nn.GELU,
+    "gelu": GELU,
     "quick_gelu": QuickGELU,
-    "gelu_tanh": functools.partial(nn.GELU, approximate="tanh"),
+    "gelu_tanh": functools.partial(GELU, approximate="tanh"),
 }
 
 
 class Mlp(nn.Module):
     """Linear layer, activation, linear layer, applied to each token on its own.
+
+    Without gradients GELU overwrites the hidden units, unless a hook could notice: memory for a
+    second copy of them costs up to a tenth of a ViT's time on a CPU.
 
     Args:
         dim: width of a token.
@@ -80,7 +81,7 @@ class Mlp(nn.Module):
     ) -> None:
         super().__init__()
         self.fc1 = Linear(dim, hidden_dim)
-        self.activation = nn.GELU() if activation is None else activation
+        self.activation = GELU() if activation is None else activation
         self.fc2 = Linear(hidden_dim, dim)
         self.dropout = nn.Dropout(dropout)
 
@@ -91,9 +92,21 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) → (..., D)."""
-        return self.dropout(self.fc2(self.dropout(self.activation(self.fc1(x)))))
+        hidden = self.fc1(x)
+        if type(self.activation) is GELU:
+            hidden = self.activation(hidden, overwrite=self._may_overwrite())
+        else:
+            hidden = self.activation(hidden)
+        return self.dropout(self.fc2(self.dropout(hidden)))
 
-    def fuse_for_inference(self) -> None:
-        """Lets GELU overwrite the hidden units, for evaluation."""
-        if type(self.activation) is nn.GELU:
-            self.activation = InplaceGELU(self.activation.approximate)
+    def _may_overwrite(self) -> bool:
+        """Whether nobody but the activation reads the output of `fc1`."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return False
+        # private: without these, a tensor that a hook of `fc1` or of the activation stored would
+        # be overwritten (tests/layers/test_mlp.py).
+        hooks = self.fc1._forward_hooks or self.activation._forward_hooks
+        hooks = hooks or self.activation._forward_pre_hooks  # private: as above
+        hooks = hooks or module._has_any_global_hook()  # private: as above
+        # A layer in the place of `fc1`, such as an adapter, may hand out a tensor that it keeps.
+        return not hooks and type(self.fc1) in (Linear, nn.Linear)

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, DropPath, drop_path_rates
-from vitrail.layers.mlp import Mlp
+from vitrail.layers.mlp import ACTIVATIONS, Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import PositionTable, Rotation
 from vitrail.layers.tokens import Token
@@ -219,7 +219,7 @@ class ViViT(Backbone):
             return AxisAttention(axis, dim, heads, dropout, norm_eps)
 
         def block(rate: float) -> nn.Module:
-            mlp = Mlp(dim, mlp_dim, dropout, activation=nn.GELU("tanh"))
+            mlp = Mlp(dim, mlp_dim, dropout, activation=ACTIVATIONS["gelu_tanh"]())
             if form == "factorised-attention":
                 return FactorisedBlock(dim, attention(2), attention(1), mlp, rate, norm_eps)
             return Block(dim, attention(2), mlp, drop_path=rate, norm_eps=norm_eps)

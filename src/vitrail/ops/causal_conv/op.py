@@ -1,7 +1,7 @@
-"""The causal convolution: PyTorch's depthwise convolution, or on a CPU numba's where installed.
+"""The causal convolution: PyTorch's depthwise convolution, or numba's on a CPU where installed.
 
-PyTorch's is quick forwards where channels stand last, but it reads and writes every direction three
-times; backwards it is slow on a CPU.
+PyTorch's forward pass is fast with channels last, but reads and writes every direction three
+times; its backward pass is slow on a CPU.
 """
 
 import importlib
@@ -12,20 +12,35 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitrail.errors import ConfigError, check_choice
-from vitrail.ops.causal_conv import reference
+from vitrail.ops.causal_conv.reference import causal_conv_reference
 from vitrail.ops.selective_scan.op import BACKENDS, resolve
 
 
 def causal_conv(
     x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool], backend: str = "auto"
 ) -> Tensor:
-    """Depthwise convolution that sees only what came before, then SiLU, for K directions at once.
+    """Depthwise causal convolution, then SiLU, for K directions at once.
 
-    x (B, L, D), weight (K, D, taps), bias (K, D) → (K, B, L, D). Token t of direction k is
-    silu(bias + Σ_i weight[..., taps - 1 - i] x[t - i]), with x[t + i] instead if reverse[k].
-    backend: as for `selective_scan`; the numbers are the same up to rounding.
+    Token t of direction k is silu(bias + Σ_i weight[..., d_conv - 1 - i] x[t - i]), with x[t + i]
+    instead if reverse[k].
 
-    Raises `ConfigError` for shapes that do not fit.
+    Args:
+        x: tokens (B, L, D).
+        weight: filters (K, D, d_conv); the last entry is for the token itself.
+        bias: (K, D).
+        reverse: for each direction, whether it runs from the last token to the first.
+        backend: as in `selective_scan`; results are the same up to rounding.
+
+    Returns:
+        (K, B, L, D), in the dtype of x.
+
+    Raises:
+        ConfigError: shapes do not fit, or the backend is unknown or cannot run here.
+
+    Example:
+        >>> x, weight = torch.ones(1, 5, 2), torch.zeros(2, 2, 4)
+        >>> causal_conv(x, weight, torch.zeros(2, 2), [False, True]).shape
+        torch.Size([2, 1, 5, 2])
     """
     if weight.shape[:2] != (len(reverse), x.shape[-1]) or bias.shape != weight.shape[:2]:
         raise ConfigError(
@@ -34,8 +49,8 @@ def causal_conv(
         )
     check_choice("backend", backend, BACKENDS)
     if backend == "reference":
-        return reference.forward(x, weight, bias, reverse)
-    # An exported graph is for other machines too: it has the library's convolution.
+        return causal_conv_reference(x, weight, bias, reverse)
+    # An exported graph runs on other machines too: it has PyTorch's convolution.
     compiled = resolve(backend, x) == "numba" and not torch.compiler.is_exporting()
     if compiled and x.device.type == "cpu":
         return _compiled(x, weight, bias, list(reverse))
@@ -43,31 +58,31 @@ def causal_conv(
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]) -> Tensor:
-    taps, length = weight.shape[-1], x.shape[1]
+    d_conv, length = weight.shape[-1], x.shape[1]
     image = x.transpose(1, 2).unsqueeze(2)  # (B, D, 1, L), channels last in memory
-    found = []
+    outputs = []
     for k, backwards in enumerate(reverse):
         kernel = (weight[k].flip(-1) if backwards else weight[k])[:, None, None].to(x.dtype)
-        all_of = F.conv2d(
-            image, kernel, bias[k].to(x.dtype), padding=(0, taps - 1), groups=x.shape[-1]
+        padded = F.conv2d(
+            image, kernel, bias[k].to(x.dtype), padding=(0, d_conv - 1), groups=x.shape[-1]
         )
-        start = taps - 1 if backwards else 0
-        found.append(all_of[:, :, 0, start : start + length].transpose(1, 2))
-    return F.silu(torch.stack(found)).to(x.dtype)  # autocast makes it a half
+        start = d_conv - 1 if backwards else 0
+        outputs.append(padded[:, :, 0, start : start + length].transpose(1, 2))
+    return F.silu(torch.stack(outputs)).to(x.dtype)  # autocast returns half precision
 
 
 @torch.library.custom_op("vitrail::causal_conv", mutates_args=())
 def _compiled(x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]) -> Tensor:
-    numba = importlib.import_module("vitrail.ops.causal_conv.numba_backend")
-    return numba.forward(x, weight, bias, reverse).to(x.dtype).contiguous()
+    backend = importlib.import_module("vitrail.ops.causal_conv._numba")
+    return backend.forward(x, weight, bias, reverse).to(x.dtype).contiguous()
 
 
 @torch.library.custom_op("vitrail::causal_conv_backward", mutates_args=())
 def _gradient(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    numba = importlib.import_module("vitrail.ops.causal_conv.numba_backend")
-    d_x, d_weight, d_bias = numba.backward(grad, x, weight, bias, reverse)
+    backend = importlib.import_module("vitrail.ops.causal_conv._numba")
+    d_x, d_weight, d_bias = backend.backward(grad, x, weight, bias, reverse)
     return d_x.to(x.dtype), d_weight.to(weight.dtype), d_bias.to(bias.dtype)
 
 
@@ -81,7 +96,7 @@ def _(grad, x, weight, bias, reverse):  # type: ignore[no-untyped-def]
     return x.new_empty(x.shape), weight.new_empty(weight.shape), bias.new_empty(bias.shape)
 
 
-def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     *tensors, ctx.reverse = inputs
     ctx.save_for_backward(*tensors)
 
@@ -90,4 +105,4 @@ def _differentiate(ctx, grad):  # type: ignore[no-untyped-def]
     return (*_gradient(grad.contiguous(), *ctx.saved_tensors, ctx.reverse), None)
 
 
-torch.library.register_autograd("vitrail::causal_conv", _differentiate, setup_context=_keep)
+torch.library.register_autograd("vitrail::causal_conv", _differentiate, setup_context=_save)

@@ -1,4 +1,4 @@
-"""The causal convolution tap by tap, in any precision."""
+"""The causal convolution as a sum over the filter, in any precision."""
 
 from collections.abc import Sequence
 
@@ -7,21 +7,50 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def forward(x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]) -> Tensor:
-    """As `causal_conv`; differentiable by autograd."""
-    taps, length = weight.shape[-1], x.shape[1]
-    padded = F.pad(x, (0, 0, taps - 1, taps - 1))
-    found = []
+def causal_conv_reference(
+    x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]
+) -> Tensor:
+    """Depthwise causal convolution and SiLU, term by term; differentiable by autograd.
+
+    Args:
+        x: tokens (B, L, D).
+        weight: filters (K, D, d_conv); the last entry is for the token itself.
+        bias: (K, D).
+        reverse: for each of K directions, whether it runs from the last token to the first.
+
+    Returns:
+        (K, B, L, D).
+
+    Example:
+        >>> x, weight = torch.ones(1, 3, 2), torch.ones(1, 2, 4)
+        >>> causal_conv_reference(x, weight, torch.zeros(1, 2), [False]).shape
+        torch.Size([1, 1, 3, 2])
+    """
+    d_conv, length = weight.shape[-1], x.shape[1]
+    padded = F.pad(x, (0, 0, d_conv - 1, d_conv - 1))
+    outputs = []
     for k, backwards in enumerate(reverse):
         total = bias[k]
-        for tap in range(taps):
-            # The last tap is the token itself, the one before it its predecessor in this direction.
-            start = 2 * (taps - 1) - tap if backwards else tap
-            total = total + weight[k, :, tap] * padded[:, start : start + length]
-        found.append(F.silu(total))
-    return torch.stack(found)
+        for i in range(d_conv):
+            start = 2 * (d_conv - 1) - i if backwards else i
+            total = total + weight[k, :, i] * padded[:, start : start + length]
+        outputs.append(F.silu(total))
+    return torch.stack(outputs)
 
 
-def step(window: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """One token, forward: its window (B, D, taps), itself last, → (B, D)."""
+def causal_conv_step(window: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Causal convolution and SiLU of one token, forward.
+
+    Args:
+        window: the last tokens (B, D, d_conv), the current one last.
+        weight: filter (D, d_conv).
+        bias: (D,).
+
+    Returns:
+        (B, D).
+
+    Example:
+        >>> causal_conv_step(torch.ones(1, 2, 4), torch.zeros(2, 4), torch.zeros(2))
+        tensor([[0., 0.]])
+    """
     return F.silu((window * weight).sum(-1) + bias)

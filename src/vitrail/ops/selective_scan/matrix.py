@@ -1,6 +1,7 @@
-"""The scan as the matrix it is: which token takes how much from which."""
+"""The selective scan as a matrix, which says how much each token takes from which."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -8,46 +9,75 @@ from torch import Tensor
 
 from vitrail.ops.selective_scan.reference import Scan
 
-BLOCK = 1 << 20  # numbers held at a time
+BLOCK = 1 << 20  # numbers in memory at a time
 
 
 def matrix(scan: Scan, k: int, backwards: bool) -> Tensor:
-    """Direction k as matrices (B, D, L, L), one a channel: y = matrix @ u + D u, without the gate.
+    """One direction of a scan as a matrix per channel: y = matrix @ u + D u, before the gate.
 
-    Row t, column s is Σ_n C_t B_s Δ_s exp(A Σ Δ), the sum over what lies between them: the
-    implicit attention of Ali et al. 2024, https://arxiv.org/abs/2403.01590. Large: `attention`
-    never holds more than a few rows.
+    Row t, column s is Σ_n C_t B_s Δ_s exp(A Σ Δ), where the inner sum is over the tokens after s up
+    to t: the hidden attention of Ali et al. 2024, https://arxiv.org/abs/2403.01590. The result is
+    large; `attention` needs only a few rows of it at a time.
+
+    Args:
+        scan: the inputs.
+        k: index of the direction.
+        backwards: whether it runs from the last token to the first.
+
+    Returns:
+        (B, D, L, L).
+
+    Example:
+        >>> u, B, D = torch.ones(1, 2, 5, 4), torch.ones(1, 2, 5, 3), torch.ones(1, 4)
+        >>> scan = Scan(u, u, -torch.ones(1, 4, 3), B, B, D, D, None)
+        >>> matrix(scan, 0, backwards=False).shape
+        torch.Size([2, 4, 5, 5])
     """
     rows = [row for _, row in _rows(scan.exact(), k, backwards)]
     return torch.cat(rows, dim=1).permute(0, 3, 1, 2)
 
 
 def attention(scan: Scan, k: int, backwards: bool) -> Tensor:
-    """(B, L, L): magnitudes of `matrix` averaged over channels, rows summing to 1."""
+    """Magnitudes of `matrix`, averaged over channels and normalized.
+
+    Args:
+        scan: the inputs.
+        k: index of the direction.
+        backwards: whether it runs from the last token to the first.
+
+    Returns:
+        (B, L, L), rows summing to 1.
+
+    Example:
+        >>> u, B, D = torch.ones(1, 2, 5, 4), torch.ones(1, 2, 5, 3), torch.ones(1, 4)
+        >>> scan = Scan(u, u, -torch.ones(1, 4, 3), B, B, D, D, None)
+        >>> attention(scan, 0, backwards=False)[0, 0]
+        tensor([1., 0., 0., 0., 0.])
+    """
     rows = [row.abs().mean(-1) for _, row in _rows(scan.exact(), k, backwards)]
     weights = torch.cat(rows, dim=1)
     return weights / weights.sum(-1, keepdim=True)
 
 
-def _rows(scan: Scan, k: int, backwards: bool):  # type: ignore[no-untyped-def]
-    """(first row, (B, rows, L, D)) of the matrix, a few rows at a time."""
+def _rows(scan: Scan, k: int, backwards: bool) -> Iterator[tuple[int, Tensor]]:
+    """(first row, rows (B, rows, L, D)) of the matrix, a few rows at a time."""
     _, batch, length, dim, n = scan.sizes
     step = F.softplus(scan.delta[k] + scan.bias[k])
-    # What lies between two tokens: a difference of running sums, kept exact for long sequences.
+    # Sums between two tokens are differences of running sums, in float64 for long sequences.
     total = step.double().cumsum(1)
     total = (total - step if backwards else total).to(torch.float64)
     rate = (scan.A[k] * math.log2(math.e)).t()  # (N, D)
-    entering = scan.B[k][:, None] * scan.C[k].new_ones(1, 1, 1, 1)  # (B, 1, L, N)
-    place = torch.arange(length, device=step.device)
+    enter = scan.B[k][:, None] * scan.C[k].new_ones(1, 1, 1, 1)  # (B, 1, L, N)
+    index = torch.arange(length, device=step.device)
     size = max(1, BLOCK // (batch * length * dim * n))
     for first in range(0, length, size):
         rows = slice(first, min(first + size, length))
         between = (total[:, rows, None] - total[:, None]).to(step.dtype)  # (B, rows, L, D)
         between = -between if backwards else between
-        # Beyond 2 ** -80 nothing is left but denormal numbers, which a CPU is slow at.
+        # Clamped at 2 ** -80: denormal numbers, which are slow on a CPU, are never reached.
         decay = (between.clamp(min=0).unsqueeze(3) * rate).clamp_(min=-80).exp2_()
-        weights = scan.C[k][:, rows, None] * entering  # (B, rows, L, N)
+        weights = scan.C[k][:, rows, None] * enter  # (B, rows, L, N)
         row = (weights.unsqueeze(3) @ decay).squeeze(3) * step[:, None]
-        ahead = place[None] - place[rows, None]
-        seen = ahead >= 0 if backwards else ahead <= 0
-        yield first, row * seen[..., None]
+        offset = index[None] - index[rows, None]
+        visible = offset >= 0 if backwards else offset <= 0
+        yield first, row * visible[..., None]

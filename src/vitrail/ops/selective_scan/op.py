@@ -1,8 +1,8 @@
-"""The selective scan as one PyTorch operator, whichever backend computes it.
+"""The selective scan as a PyTorch operator, which one of several backends computes.
 
-Three custom operators stand behind `selective_scan`: one for inference, which keeps nothing; one
-for training, which also gives what its gradient needs; and that gradient. All have shapes that
-`torch.compile` and `torch.export` can follow with any batch and length.
+There are three custom operators behind `selective_scan`: one for inference, which saves nothing;
+one for training, which also returns what its gradient needs; and that gradient. All have shapes
+that `torch.compile` and `torch.export` can follow for any batch and length.
 """
 
 import importlib
@@ -15,50 +15,76 @@ import torch
 from torch import Tensor
 
 from vitrail.errors import ConfigError, check_choice
-from vitrail.ops.selective_scan import reference
-from vitrail.ops.selective_scan import onnx_export
-from vitrail.ops.selective_scan.reference import Scan
-from vitrail.ops.selective_scan.torch_backend import CHUNK
+from vitrail.ops.selective_scan import _onnx
+from vitrail.ops.selective_scan._torch import CHUNK
+from vitrail.ops.selective_scan.reference import Scan, selective_scan_reference
 
 BACKENDS = ("auto", "reference", "torch", "numba", "triton", "export")
 
 
 def selective_scan(scan: Scan, reverse: Sequence[bool], backend: str = "auto") -> Tensor:
-    """Selective state space scan (Mamba, Gu & Dao 2023, https://arxiv.org/abs/2312.00752).
+    """The selective scan of Mamba (Gu & Dao 2023, https://arxiv.org/abs/2312.00752).
 
-    For each direction k, over its tokens t in its order,
+    For each direction k, over its tokens in its order,
 
         Δ = softplus(delta + bias),  h = exp(Δ A) h + Δ u B,  y = C h + D u
 
-    and the output is silu(z) Σ_k y_k, (B, L, D), in the dtype of u. States and sums are kept in
-    float32 at least, whatever the inputs are. Direction k counts backwards through the tokens if
-    reverse[k]; no tensor is flipped.
+    and the output is silu(z) Σ_k y_k. States and sums are at least float32, whatever the inputs
+    are. No tensor is flipped.
 
-    backend: "auto" takes Triton on a CUDA device, numba on a CPU where it is installed, and else
-    plain PyTorch; float64 always runs in plain PyTorch. All compute the same numbers up to
-    rounding. "reference" is slow, and the one to read; "export" is for graphs that leave PyTorch,
-    and taken by itself inside `torch.onnx.export`.
+    Args:
+        scan: the inputs.
+        reverse: for each direction, whether it runs from the last token to the first.
+        backend: "auto" is Triton on a CUDA device, numba on a CPU where it is installed, and else
+            plain PyTorch, as always in float64. "triton", "numba" and "torch" name one of them;
+            they agree up to rounding. "reference" is slow, and the one to read. "export" is for
+            graphs that leave PyTorch, and is selected inside `torch.onnx.export` anyway.
 
-    Raises `ConfigError` for a backend that cannot run here, or shapes that do not fit.
+    Returns:
+        (B, L, D) in the dtype of u.
+
+    Raises:
+        ConfigError: the backend is unknown or cannot run here, or shapes do not fit.
+
+    Example:
+        >>> u, B, D = torch.ones(1, 2, 5, 4), torch.ones(1, 2, 5, 3), torch.ones(1, 4)
+        >>> scan = Scan(u, u, -torch.ones(1, 4, 3), B, B, D, D, None)
+        >>> selective_scan(scan, [False], "torch").shape
+        torch.Size([2, 5, 4])
     """
     check_choice("backend", backend, BACKENDS)
     _check(scan, reverse)
     if backend == "reference":
-        return reference.forward(scan, reverse).to(scan.u.dtype)
+        return selective_scan_reference(scan, reverse).to(scan.u.dtype)
     trains = torch.is_grad_enabled() and not torch.compiler.is_exporting()
     trains = trains and any(t is not None and t.requires_grad for t in scan)
     to_onnx = torch.compiler.is_exporting() and torch.onnx.is_in_onnx_export()
     if backend == "export" or to_onnx:
         if trains:
             raise ConfigError('backend="export" has no gradient: train with "auto".')
-        return onnx_export.forward(scan, reverse).to(scan.u.dtype)
+        return _onnx.forward(scan, reverse).to(scan.u.dtype)
     if trains:
         return _train(*scan, list(reverse), backend)[0]
     return _infer(*scan, list(reverse), backend)
 
 
 def resolve(backend: str, u: Tensor) -> str:
-    """The backend that "auto" means for a tensor like u."""
+    """The backend that computes a scan.
+
+    Args:
+        backend: as in `selective_scan`.
+        u: the signal, whose dtype and device decide what "auto" is.
+
+    Returns:
+        `backend`, or the one that "auto" stands for.
+
+    Raises:
+        ConfigError: the backend has no float64, or is not installed.
+
+    Example:
+        >>> resolve("auto", torch.zeros(1, dtype=torch.float64))
+        'torch'
+    """
     if backend == "auto":
         if u.dtype == torch.float64:
             return "torch"
@@ -75,14 +101,14 @@ def resolve(backend: str, u: Tensor) -> str:
 
 
 def _triton_is_new() -> bool:
-    """Whether there is a Triton whose language has tuples: 3.3, of PyTorch 2.7."""
+    """Whether Triton is at least 3.3, of PyTorch 2.7, whose language has tuples."""
     if not importlib.util.find_spec("triton"):
         return False
     return hasattr(importlib.import_module("triton.language"), "tuple")
 
 
 def _backend(name: str, u: Tensor) -> ModuleType:
-    return importlib.import_module(f"vitrail.ops.selective_scan.{resolve(name, u)}")
+    return importlib.import_module(f"vitrail.ops.selective_scan._{resolve(name, u)}")
 
 
 def _check(scan: Scan, reverse: Sequence[bool]) -> None:
@@ -104,7 +130,7 @@ def _check(scan: Scan, reverse: Sequence[bool]) -> None:
                 f"A {tuple(scan.A.shape)}: it should be {expected[name]}."
             )
     if len(reverse) != k:
-        raise ConfigError(f"reverse={list(reverse)} does not name the way of {k} directions.")
+        raise ConfigError(f"reverse={list(reverse)} has {len(reverse)} entries for {k} directions.")
 
 
 @torch.library.custom_op("vitrail::selective_scan", mutates_args=())
@@ -150,7 +176,7 @@ def _(u, delta, A, B, C, D, bias, z, reverse, backend):  # type: ignore[no-untyp
     exact = torch.promote_types(u.dtype, torch.float32)
     chunks = (length + CHUNK - 1) // CHUNK
     total = u.new_empty(u.shape[1:] if z is not None else [0], dtype=exact)
-    # Flat: a length that is rounded up stays out of the shapes' middle, where export gives up.
+    # Flat, because `torch.export` fails on a rounded-up length in the middle of a shape.
     saved = u.new_empty(k * batch * chunks * A.shape[-1] * dim, dtype=exact)
     return u.new_empty(u.shape[1:]), total, saved
 
@@ -161,11 +187,11 @@ def _(grad, u, delta, A, B, C, D, bias, z, total, saved, reverse, backend):  # t
     return [t.new_empty(t.shape) for t in inputs if t is not None]
 
 
-def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     *tensors, reverse, backend = inputs
     ctx.save_for_backward(*tensors, *output[1:])
     ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)  # else zeros as large as total and saved
+    ctx.set_materialize_grads(False)  # or zeros as large as total and saved are made
     ctx.reverse, ctx.backend = reverse, backend
 
 
@@ -177,7 +203,7 @@ def _differentiate(ctx, grad, _total, _saved):  # type: ignore[no-untyped-def]
 
 
 torch.library.register_autograd(
-    "vitrail::selective_scan_train", _differentiate, setup_context=_keep
+    "vitrail::selective_scan_train", _differentiate, setup_context=_save
 )
 
 
@@ -185,6 +211,6 @@ def _flops(u: torch.Size, _delta: torch.Size, A: torch.Size, *_rest: Any, **_: A
     return 9 * u.numel() * A[-1]
 
 
-# For PyTorch's counter: nine a token, channel and state, as VMamba counts
+# For PyTorch's counter of FLOPs: nine per token, channel and state, as VMamba counts them
 # (https://arxiv.org/abs/2401.10166).
 FLOPS = {torch.ops.vitrail.selective_scan: _flops}

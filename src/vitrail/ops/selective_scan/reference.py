@@ -1,4 +1,4 @@
-"""The selective scan as the paper writes it: one token after the other, in any precision."""
+"""The selective scan as its paper writes it, one token after the other, in any precision."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -9,16 +9,35 @@ from torch import Tensor
 
 
 class Scan(NamedTuple):
-    """What K directions of a scan read. Tokens stand in their own order for every direction."""
+    """The inputs of a selective scan in K directions.
 
-    u: Tensor  # (K, B, L, D): the signal
-    delta: Tensor  # (K, B, L, D): step sizes, before bias and softplus
-    A: Tensor  # (K, D, N): negative; how fast each state forgets
-    B: Tensor  # (K, B, L, N): what enters the states
-    C: Tensor  # (K, B, L, N): what is read from them
-    D: Tensor  # (K, D): what skips them
-    bias: Tensor  # (K, D): of the step sizes
-    z: Tensor | None  # (B, L, D): the gate, shared by all directions; None: no gate
+    Tokens are in their own order for every direction.
+
+    Attributes:
+        u: signal (K, B, L, D).
+        delta: step sizes (K, B, L, D), before `bias` and softplus.
+        A: decay rates (K, D, N), negative.
+        B: input weights of the states (K, B, L, N).
+        C: output weights of the states (K, B, L, N).
+        D: weights of the skip connection (K, D).
+        bias: bias of the step sizes (K, D).
+        z: gate (B, L, D), shared by the directions; None for no gate.
+
+    Example:
+        >>> u, B, D = torch.ones(1, 2, 5, 4), torch.ones(1, 2, 5, 3), torch.ones(1, 4)
+        >>> scan = Scan(u, u, -torch.ones(1, 4, 3), B, B, D, D, None)
+        >>> scan.sizes
+        (1, 2, 5, 4, 3)
+    """
+
+    u: Tensor
+    delta: Tensor
+    A: Tensor
+    B: Tensor
+    C: Tensor
+    D: Tensor
+    bias: Tensor
+    z: Tensor | None
 
     @property
     def sizes(self) -> tuple[int, int, int, int, int]:
@@ -26,45 +45,101 @@ class Scan(NamedTuple):
         return (*self.u.shape, self.A.shape[-1])
 
     def exact(self) -> "Scan":
-        """In the precision of states and sums: float64 if the signal is, else float32."""
+        """The same in the precision of states and sums: float64 if u is, else float32."""
         dtype = torch.promote_types(self.u.dtype, torch.float32)
         return self.map(lambda t: t.to(dtype))
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> "Scan":
-        """Every tensor changed."""
-        return Scan(*(None if t is None else change(t) for t in self))  # type: ignore[arg-type]
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Scan":
+        """function of a tensor → the scan with it applied to every tensor."""
+        return Scan(*(None if t is None else function(t) for t in self))  # type: ignore[arg-type]
 
 
-def order(length: int, backwards: bool) -> range:
-    """The places of the tokens in the order of the scan."""
+def scan_order(length: int, backwards: bool) -> range:
+    """Indices of the tokens in the order of the scan.
+
+    Args:
+        length: number of tokens.
+        backwards: whether the scan runs from the last token to the first.
+
+    Returns:
+        The indices.
+
+    Example:
+        >>> list(scan_order(3, backwards=True))
+        [2, 1, 0]
+    """
     return range(length - 1, -1, -1) if backwards else range(length)
 
 
-def states(scan: Scan, k: int, backwards: bool) -> dict[int, Tensor]:
-    """The state (B, D, N) of direction k after each place, keyed in the order of the scan."""
+def scan_states(scan: Scan, k: int, backwards: bool) -> dict[int, Tensor]:
+    """The states of one direction after each token.
+
+    Args:
+        scan: the inputs.
+        k: index of the direction.
+        backwards: whether it runs from the last token to the first.
+
+    Returns:
+        By index of the token, the state (B, D, N); in the order of the scan.
+
+    Example:
+        >>> u, D = torch.ones(1, 1, 2, 1), torch.zeros(1, 1)
+        >>> scan = Scan(u, u, -u[:, 0, :1], u, u, D, D, None)
+        >>> list(scan_states(scan, 0, backwards=True))
+        [1, 0]
+    """
     step = F.softplus(scan.delta[k] + scan.bias[k])  # (B, L, D)
     signal, enter = (step * scan.u[k])[..., None], scan.B[k][:, :, None]
-    found: dict[int, Tensor] = {}
+    states: dict[int, Tensor] = {}
     state = torch.zeros_like(signal[:, 0] * enter[:, 0])
-    for t in order(step.shape[1], backwards):
+    for t in scan_order(step.shape[1], backwards):
         state = torch.exp(step[:, t, :, None] * scan.A[k]) * state + signal[:, t] * enter[:, t]
-        found[t] = state
-    return found
+        states[t] = state
+    return states
 
 
-def forward(scan: Scan, reverse: Sequence[bool]) -> Tensor:
-    """→ (B, L, D). Differentiable by autograd, and slow."""
+def selective_scan_reference(scan: Scan, reverse: Sequence[bool]) -> Tensor:
+    """The selective scan, slow; differentiable by autograd.
+
+    Args:
+        scan: the inputs.
+        reverse: for each direction, whether it runs from the last token to the first.
+
+    Returns:
+        (B, L, D) in float64 if u is, else in float32.
+
+    Example:
+        >>> u, B, D = torch.ones(1, 2, 5, 4), torch.ones(1, 2, 5, 3), torch.ones(1, 4)
+        >>> scan = Scan(u, u, -torch.ones(1, 4, 3), B, B, D, D, None)
+        >>> selective_scan_reference(scan, [False]).shape
+        torch.Size([2, 5, 4])
+    """
     scan = scan.exact()
     y = torch.zeros_like(scan.u[0])
     for k, backwards in enumerate(reverse):
-        found = states(scan, k, backwards)
-        read = [(found[t] * scan.C[k][:, t, None]).sum(-1) for t in range(len(found))]
-        y = y + torch.stack(read, dim=1) + scan.D[k] * scan.u[k]
+        states = scan_states(scan, k, backwards)
+        outputs = [(states[t] * scan.C[k][:, t, None]).sum(-1) for t in range(len(states))]
+        y = y + torch.stack(outputs, dim=1) + scan.D[k] * scan.u[k]
     return y if scan.z is None else y * F.silu(scan.z)
 
 
-def step(scan: Scan, state: Tensor) -> tuple[Tensor, Tensor]:
-    """One token, forward: `scan` with K = L = 1, state (B, D, N) → output (B, D), new state."""
+def selective_scan_step(scan: Scan, state: Tensor) -> tuple[Tensor, Tensor]:
+    """The selective scan of one token, forward.
+
+    Args:
+        scan: the inputs, with K = L = 1.
+        state: state before the token (B, D, N).
+
+    Returns:
+        The output (B, D), and the state after the token.
+
+    Example:
+        >>> u, B, D = torch.ones(1, 2, 1, 4), torch.ones(1, 2, 1, 3), torch.ones(1, 4)
+        >>> scan = Scan(u, u, -torch.ones(1, 4, 3), B, B, D, D, None)
+        >>> y, state = selective_scan_step(scan, torch.zeros(2, 4, 3))
+        >>> y.shape, state.shape
+        (torch.Size([2, 4]), torch.Size([2, 4, 3]))
+    """
     size = F.softplus(scan.delta[0, :, 0] + scan.bias[0])[..., None]  # (B, D, 1)
     state = torch.exp(size * scan.A[0]) * state
     state = state + size * scan.u[0, :, 0, :, None] * scan.B[0, :, 0, None]

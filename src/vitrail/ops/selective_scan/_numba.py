@@ -1,15 +1,14 @@
-"""The selective scan on a CPU, compiled by numba when first used (and kept on disk).
+"""The selective scan on a CPU, compiled by numba at its first use and cached on disk.
 
-A task is one image and some blocks of `WIDTH` neighbouring channels, for all directions; threads
-share out the tasks. A block goes through its tokens in chunks. A chunk's steps come first, in a
-loop of their own: a step takes long, but does not wait for others, and a processor looks only so
-far ahead for what it could do meanwhile. Then the states go through the chunk, `STATES` at a time,
-in registers.
+A task is one image and some blocks of `WIDTH` adjacent channels, for all directions; threads share
+the tasks. A block goes through its tokens in chunks: first the step sizes of a chunk, which take
+long but do not depend on each other, so that a processor overlaps them; then the states, `STATES`
+at a time, in registers.
 
-Backwards, states go through a chunk once more, from those that the forward pass saved, and keep
-states and decays for the way back. Gradients of B and C, to which all channels add, are summed
-over the blocks of a task, in their order, and then over tasks. Sizes alone decide which blocks
-make a task: gradients are the same with any number of threads.
+The backward pass computes the states of a chunk anew, from the saved ones, and stores states and
+decays in `history`. Gradients of B and C, to which all channels add, are summed over the blocks of
+a task, in order, and then over tasks. Only sizes decide which blocks make a task, so gradients do
+not depend on the number of threads.
 """
 
 import math
@@ -22,11 +21,8 @@ import torch.nn.functional as F
 from numba import njit, types
 from torch import Tensor
 
-from vitrail.ops import simd
-from vitrail.ops import threads
-from vitrail.ops.selective_scan.reference import Scan
-from vitrail.ops.selective_scan.torch_backend import CHUNK
-from vitrail.ops.simd import (
+from vitrail.ops import _simd as simd
+from vitrail.ops._simd import (
     BYTES,
     FAST,
     LOG2E,
@@ -43,24 +39,27 @@ from vitrail.ops.simd import (
     store_states,
     vector_sigmoid,
     vector_softplus,
-)
+)  # fmt: skip
+from vitrail.ops.selective_scan._torch import CHUNK
+from vitrail.ops.selective_scan.reference import Scan
+from vitrail.ops.threads import run_tasks
 
-STATES = 4  # in registers at a time, at most: as many lane sums make half a vector
-TASKS = 32  # at least, if there are blocks enough
+STATES = 4  # at most, in registers at a time: as many lane sums make half a vector
+TASKS = 32  # at least, if there are enough blocks
 
-# A direction: tokens in its own order, the first being `start`, the next `way` further on.
+# One direction: its first token is `start`, the next one is `stride` further.
 PASS = simd.record(
-    "start way adds u u_batch u_token delta delta_batch delta_token enter enter_batch enter_token "
-    "read read_batch read_token rates skip bias "
+    "start stride adds u u_batch u_token delta delta_batch delta_token "
+    "enter enter_batch enter_token read read_batch read_token rates skip bias "
     "saved d_u d_delta d_rates d_enter d_read d_skip d_bias"
 )
-# What all directions share.
+# Values that all directions share.
 CALL = simd.record(
     "length dim states saved_batch saved_chunk z z_batch z_token total out "
     "d_z grad grad_batch grad_token blocks row"
 )
-# What a chunk keeps of each token; forwards, of all but steps and signals, only the output.
-STEP, SIGNAL, SLOPE, INPUT, D_SIGNAL, D_STEP = (BYTES * i for i in range(6))
+# Offsets of the vectors stored per token of a chunk; the forward pass has STEP, SIGNAL and Y only.
+STEP, SIGNAL, DERIVATIVE, INPUT, D_SIGNAL, D_STEP = (BYTES * i for i in range(6))
 Y, TOKEN = 2 * BYTES, 6 * BYTES
 
 _jit = njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
@@ -68,7 +67,7 @@ f32 = np.float32
 
 
 def _advance(b, states, rates, token, enter):  # type: ignore[no-untyped-def]
-    """h = exp(step A) h + signal B for each state: decays, states."""
+    """h = exp(step A) h + signal B for each state → decays, states."""
     step, signal = simd.read(b, token, STEP), simd.read(b, token, SIGNAL)
     decays, after = [], []
     for n, (h, rate) in enumerate(zip(*map(simd.unpack, (b, b), (states, rates)), strict=True)):
@@ -80,7 +79,7 @@ def _advance(b, states, rates, token, enter):  # type: ignore[no-untyped-def]
 
 @simd.kernel_function(lambda states, *_: states)
 def scan_step(b, states, rates, token, enter, read):  # type: ignore[no-untyped-def]
-    """One token: → states after it. Adds C h to its output."""
+    """One token → the states after it; adds C h to the token's output."""
     y, (_, after) = simd.read(b, token, Y), _advance(b, states, rates, token, enter)
     for n, h in enumerate(after):
         y = simd.fused(b, h, simd.spread(b, simd.read_scalar(b, read, 4 * n)), y)
@@ -89,21 +88,21 @@ def scan_step(b, states, rates, token, enter, read):  # type: ignore[no-untyped-
 
 
 @simd.kernel_function(lambda states, *_: states)
-def replay_step(b, states, rates, token, enter, kept):  # type: ignore[no-untyped-def]
-    """`scan_step` without its output. Keeps decays, and behind them states, for the way back."""
+def replay_step(b, states, rates, token, enter, history):  # type: ignore[no-untyped-def]
+    """`scan_step` without output; stores decays, and after them states, in `history`."""
     decays, after = _advance(b, states, rates, token, enter)
     for n, value in enumerate(decays + after):
-        simd.write(b, kept, value, BYTES * n)
+        simd.write(b, history, value, BYTES * n)
     return simd.pack_states(b, after)
 
 
 @simd.kernel_function(lambda flow, *_: types.Tuple((flow, flow, flow)))
 def gradient_step(  # type: ignore[no-untyped-def]
-    b, flow, d_rates, after, rates, out, token, enter, read, kept, d_enter, d_read
+    b, flow, d_rates, after, rates, out, token, enter, read, history, d_enter, d_read
 ):
-    """One token back: → gradient of the states before it, sums for their rates, those states.
+    """One token backwards → gradient of the states before it, sums of rates, these states.
 
-    Adds to the token's gradients of signal and step, and to its rows of gradients of B and C.
+    Adds to the token's gradients of signal and step, and to its rows of the gradients of B and C.
     """
     count = flow.type.count
     d_rates, after, rates = (simd.unpack(b, t) for t in (d_rates, after, rates))
@@ -111,8 +110,8 @@ def gradient_step(  # type: ignore[no-untyped-def]
     d_signal, d_step = simd.read(b, token, D_SIGNAL), simd.read(b, token, D_STEP)
     before, before_flow, sums = [], [], [simd.constant(0.0)] * 8
     for n, into in enumerate(simd.unpack(b, flow)):
-        before.append(simd.read(b, kept, BYTES * (n - count)))
-        decay = simd.read(b, kept, BYTES * n)
+        before.append(simd.read(b, history, BYTES * (n - count)))
+        decay = simd.read(b, history, BYTES * n)
         d = simd.fused(b, out, simd.spread(b, simd.read_scalar(b, read, 4 * n)), into)
         sums[n], sums[4 + n] = b.fmul(d, signal), b.fmul(out, after[n])
         weight = simd.spread(b, simd.read_scalar(b, enter, 4 * n))
@@ -131,18 +130,18 @@ def gradient_step(  # type: ignore[no-untyped-def]
 
 @_jit
 def _steps(p: Any, c: Any, image: int, d: int, first: int, last: int, at: int) -> None:
-    """What a chunk, from `first` to `last`, keeps of its tokens to begin with."""
+    """Stores step, signal and the like of the tokens from `first` to `last` at `at`."""
     u, delta = p.u + image * p.u_batch + 4 * d, p.delta + image * p.delta_batch + 4 * d
     u_token, delta_token = p.u_token, p.delta_token
     bias, zero, train = load(p.bias + 4 * d), splat(f32(0)), c.grad != 0
-    ahead = -CHUNK if train else CHUNK  # backwards, an earlier chunk comes next
+    ahead = -CHUNK if train else CHUNK  # the backward pass goes to an earlier chunk next
     for i in range(first, last):
         fetch(u + (i + ahead) * u_token)
         fetch(delta + (i + ahead) * delta_token)
         x, raw = load(u + i * u_token), add(load(delta + i * delta_token), bias)
         if train:
-            step, slope = softplus_sigmoid(raw)
-            store(at + SLOPE, slope)
+            step, derivative = softplus_sigmoid(raw)
+            store(at + DERIVATIVE, derivative)
             store(at + INPUT, x)
             store(at + D_SIGNAL, zero)
             store(at + D_STEP, zero)
@@ -156,11 +155,11 @@ def _steps(p: Any, c: Any, image: int, d: int, first: int, last: int, at: int) -
 
 @_jit
 def _forward_pass(p: Any, c: Any, image: int, d: int, y: int, states: Any, carried: int) -> None:
-    """A direction of a block: y, or what is added to it. carried: room for states, and tokens."""
+    """One direction of a block, to or added to y; carried: memory for states, a chunk's tokens."""
     tokens = carried + c.states * BYTES
     for n in range(c.states):
         store(carried + n * BYTES, splat(f32(0)))
-    enter_token, read_token, row = p.enter_token, p.read_token, 4 * c.dim * p.way
+    enter_token, read_token, row = p.enter_token, p.read_token, 4 * c.dim * p.stride
     y += 4 * c.dim * p.start
     for first in range(0, c.length, CHUNK):
         last = min(first + CHUNK, c.length)
@@ -185,7 +184,7 @@ def _forward_pass(p: Any, c: Any, image: int, d: int, y: int, states: Any, carri
 
 @_jit
 def _forward(start: int, stop: int, passes: Any, calls: Any, states: Any) -> None:
-    """`states`: a tuple as long as those in registers, for its type."""
+    """`states` is a tuple as long as the states in registers; only its type is used."""
     c = calls[0]
     memory = np.empty((c.states + CHUNK * (TOKEN // BYTES)) * WIDTH + 16, np.float32)
     scratch = (memory.ctypes.data + 63) & -64
@@ -205,7 +204,7 @@ def _forward(start: int, stop: int, passes: Any, calls: Any, states: Any) -> Non
 
 @_jit
 def _ungate(c: Any, image: int, d: int, g: int) -> None:
-    """The gradient of the sum before the gate, into g; that of the gate, into its place."""
+    """Writes the gradient of the sum before the gate to g, and that of the gate to c.d_z."""
     one, minus = splat(f32(1)), splat(f32(-1))
     grad, z = c.grad + image * c.grad_batch + 4 * d, c.z + image * c.z_batch + 4 * d
     for t in range(c.length):
@@ -216,41 +215,46 @@ def _ungate(c: Any, image: int, d: int, g: int) -> None:
         gate = load(z + t * c.z_token)
         s = vector_sigmoid(gate)
         store(g + t * BYTES, mul(out, mul(gate, s)))
-        slope = mul(s, fma(gate, fma(s, minus, one), one))
+        derivative = mul(s, fma(gate, fma(s, minus, one), one))
         at = 4 * ((image * c.length + t) * c.dim + d)
-        store(c.d_z + at, mul(mul(out, load(c.total + at)), slope))
+        store(c.d_z + at, mul(mul(out, load(c.total + at)), derivative))
 
 
 @_jit
 def _backward_states(
-    p: Any, c: Any, image: int, d: int, n: int, g: int, chunk: Any, states: Any, carried: int
+    p: Any, c: Any, image: int, d: int, n: int, g: int, bounds: Any, states: Any, carried: int
 ) -> None:
-    """States from the n-th on through a chunk and back. carried: as in `_backward_pass`."""
-    first, last, saved, task = chunk
-    size, row, way = len(states) * BYTES, 4 * c.dim, p.way
+    """The states from the n-th on, through a chunk and back; `carried` as in `_backward_pass`."""
+    first, last, saved, task = bounds
+    size, row, stride = len(states) * BYTES, 4 * c.dim, p.stride
     enter_token, read_token, at = p.enter_token, p.read_token, carried + c.states * BYTES
-    kept = at + CHUNK * TOKEN + size
+    history = at + CHUNK * TOKEN + size
     flow = load_states(states, carried + n * BYTES, BYTES)
     rates = load_states(states, p.rates + n * row + 4 * d, row)
     sums = p.d_rates + (image * c.states + n) * row + 4 * d
     d_rates = load_states(states, sums, row)
     h = load_states(states, saved + n * row, row)
-    store_states(kept - size, BYTES, h)
+    store_states(history - size, BYTES, h)
     enter = p.enter + image * p.enter_batch + first * enter_token + 4 * n
     for _ in range(first, last):
-        h = replay_step(h, rates, at, enter, kept)
-        at, kept, enter = at + TOKEN, kept + 2 * size, enter + enter_token
+        h = replay_step(h, rates, at, enter, history)
+        at, history, enter = at + TOKEN, history + 2 * size, enter + enter_token
     read = p.read + image * p.read_batch + last * read_token + 4 * n
-    t = p.start + (last - 1) * way
-    g, hop = g + t * BYTES, 4 * way * c.row
-    place = 4 * ((task * c.length + t) * c.row + n // len(states) * STATES)
-    d_enter, d_read = p.d_enter + place, p.d_read + place
+    t = p.start + (last - 1) * stride
+    g, hop = g + t * BYTES, 4 * stride * c.row
+    offset = 4 * ((task * c.length + t) * c.row + n // len(states) * STATES)
+    d_enter, d_read = p.d_enter + offset, p.d_read + offset
     for _ in range(first, last):
-        at, kept, enter, read = at - TOKEN, kept - 2 * size, enter - enter_token, read - read_token
-        flow, d_rates, h = gradient_step(
-            flow, d_rates, h, rates, load(g), at, enter, read, kept, d_enter, d_read
+        at, history, enter, read = (
+            at - TOKEN,
+            history - 2 * size,
+            enter - enter_token,
+            read - read_token,
         )
-        g, d_enter, d_read = g - way * BYTES, d_enter - hop, d_read - hop
+        flow, d_rates, h = gradient_step(
+            flow, d_rates, h, rates, load(g), at, enter, read, history, d_enter, d_read
+        )
+        g, d_enter, d_read = g - stride * BYTES, d_enter - hop, d_read - hop
     store_states(sums, row, d_rates)
     store_states(carried + n * BYTES, BYTES, flow)
 
@@ -259,7 +263,7 @@ def _backward_states(
 def _backward_pass(
     p: Any, c: Any, image: int, d: int, g: int, task: int, states: Any, carried: int
 ) -> None:
-    """A direction of a block. carried: room for gradients of states, tokens, and what they keep."""
+    """The gradients of one direction of a block; carried: as in `_forward_pass`, and `history`."""
     tokens = carried + c.states * BYTES
     for n in range(c.states):
         store(carried + n * BYTES, splat(f32(0)))
@@ -270,13 +274,13 @@ def _backward_pass(
         saved = p.saved + image * c.saved_batch + chunk * c.saved_chunk + 4 * d
         _steps(p, c, image, d, first, last, tokens)
         for n in range(0, c.states, len(states)):
-            place = (first, last, saved, task)
-            _backward_states(p, c, image, d, n, g, place, states, carried)
+            bounds = (first, last, saved, task)
+            _backward_states(p, c, image, d, n, g, bounds, states, carried)
         for i in range(first, last):
-            t, at = p.start + i * p.way, tokens + (i - first) * TOKEN
+            t, at = p.start + i * p.stride, tokens + (i - first) * TOKEN
             out, x, d_signal = load(g + t * BYTES), load(at + INPUT), load(at + D_SIGNAL)
             d_step = fma(d_signal, x, mul(load(at + D_STEP), splat(f32(1 / LOG2E))))
-            d_raw = mul(d_step, load(at + SLOPE))
+            d_raw = mul(d_step, load(at + DERIVATIVE))
             store(p.d_delta + corner + t * row, d_raw)
             store(p.d_u + corner + t * row, fma(d_signal, load(at + STEP), mul(skip, out)))
             d_skip, d_bias = fma(out, x, d_skip), add(d_bias, d_raw)
@@ -288,7 +292,7 @@ def _backward_pass(
 def _backward(start: int, stop: int, passes: Any, calls: Any, states: Any) -> None:
     c = calls[0]
     blocks = c.dim // WIDTH
-    shares = -(-blocks // c.blocks)  # tasks of an image
+    shares = -(-blocks // c.blocks)  # tasks per image
     inside = c.states + CHUNK * (TOKEN // BYTES) + (2 * CHUNK + 1) * len(states)
     memory = np.empty((inside + c.length) * WIDTH + 16, np.float32)
     scratch = (memory.ctypes.data + 63) & -64
@@ -302,52 +306,51 @@ def _backward(start: int, stop: int, passes: Any, calls: Any, states: Any) -> No
 
 
 class _Prepared:
-    """Inputs as the kernels want them, and the records that point to them."""
+    """Inputs in the layout of the kernels, and the records that point to them."""
 
     def __init__(self, scan: Scan, reverse: Sequence[bool]) -> None:
         dim, n = scan.sizes[3:]
         scan = scan.exact()
-        if pad := -dim % WIDTH:  # with zeros, for which no gradient is asked
+        if pad := -dim % WIDTH:  # zeros, whose gradients are cut off
             names = [f for f in ("u", "delta", "D", "bias", "z") if getattr(scan, f) is not None]
             wide = {name: F.pad(getattr(scan, name), (0, pad)) for name in names}
             scan = scan._replace(A=F.pad(scan.A, (0, 0, 0, pad)), **wide)
         scan = scan.map(lambda t: t if t.stride(-1) == 1 else t.contiguous())
         rates = np.ascontiguousarray(scan.A.detach().numpy().swapaxes(1, 2)) * f32(LOG2E)
         self.rates = torch.from_numpy(rates)  # (K, N, D), so that exp(step A) is a power of 2
-        # States are not padded: in those, infinities would turn into NaN.
+        # States are not padded, because infinities would become NaN in the additional ones.
         count = max(count for count in range(1, STATES + 1) if n % count == 0)
         self.scan, self.reverse, self.states = scan, reverse, (f32(0),) * count
 
     def passes(self, *more: Tensor) -> np.ndarray:
-        """A record for each direction; more: what else it has a part of, in the fields' order."""
+        """One record per direction; `more` are the tensors of its last fields, in their order."""
         scan, length, rows = self.scan, self.scan.sizes[2], []
         for k, backwards in enumerate(self.reverse):
-            start, way = (length - 1, -1) if backwards else (0, 1)
-            fields = [start, way, int(k > 0)]
+            start, stride = (length - 1, -1) if backwards else (0, 1)
+            fields = [start, stride, int(k > 0)]
             for t in (scan.u, scan.delta, scan.B, scan.C):
                 direction, image, token = (4 * s for s in t.stride()[:3])
-                fields += (t.data_ptr() + k * direction + start * token, image, way * token)
+                fields += (t.data_ptr() + k * direction + start * token, image, stride * token)
             for t in (self.rates, scan.D, scan.bias, *more):
                 fields.append(t.data_ptr() + 4 * k * t.stride(0))
             rows.append(fields)
         return simd.records(PASS, rows)
 
     def call(self, *more: int) -> np.ndarray:
-        """The record that directions share; more: its last fields."""
+        """The record that the directions share; `more` are its last fields."""
         _, _, length, dim, n = self.scan.sizes
         chunk = 4 * n * dim
-        z = (0, 0, 0) if self.scan.z is None else _place(self.scan.z)
+        z = (0, 0, 0) if self.scan.z is None else _layout(self.scan.z)
         fields = [length, dim, n, -(-length // CHUNK) * chunk, chunk, *z, *more]
         return simd.records(CALL, [fields])
 
 
-def _place(t: Tensor) -> tuple[int, int, int]:
-    """Its address, bytes from image to image, from token to token."""
+def _layout(t: Tensor) -> tuple[int, int, int]:
+    """t (B, L, D) → its address, bytes between images, bytes between tokens."""
     return t.data_ptr(), 4 * t.stride(0), 4 * t.stride(1)
 
 
-# By NumPy, because threads that PyTorch starts for so little keep spinning for more.
-def _zeros(*shape: int) -> Tensor:
+def _zeros(*shape: int) -> Tensor:  # NumPy's: PyTorch's threads would keep spinning afterwards
     return torch.from_numpy(np.zeros(shape, np.float32))
 
 
@@ -356,7 +359,7 @@ def _sum(t: Tensor, dim: int) -> Tensor:
 
 
 def forward(scan: Scan, reverse: Sequence[bool], save: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """→ output (B, L, D); if `save`, also the sum before the gate and states every `CHUNK`."""
+    """scan, reverse (K) → output (B, L, D); to `save`: sum before the gate, states per `CHUNK`."""
     ready, dim = _Prepared(scan, reverse), scan.sizes[3]
     k, batch, length, wide, n = ready.scan.sizes
     out, total, saved = torch.empty(batch, length, wide), torch.empty(0), torch.empty(0)
@@ -365,7 +368,7 @@ def forward(scan: Scan, reverse: Sequence[bool], save: bool) -> tuple[Tensor, Te
         total = torch.empty_like(out) if scan.z is not None else total
     passes = ready.passes(*[saved.view(k, -1)] * save)
     call = ready.call(total.data_ptr(), out.data_ptr())
-    threads.run(_forward, batch * (wide // WIDTH), passes, call, ready.states)
+    run_tasks(_forward, batch * (wide // WIDTH), passes, call, ready.states)
     if wide != dim:
         out, total = out[..., :dim].contiguous(), total[..., :dim].contiguous()
         saved = saved.view(-1, wide)[:, :dim].flatten()
@@ -375,22 +378,22 @@ def forward(scan: Scan, reverse: Sequence[bool], save: bool) -> tuple[Tensor, Te
 def backward(
     grad: Tensor, scan: Scan, reverse: Sequence[bool], total: Tensor, saved: Tensor
 ) -> tuple[Tensor | None, ...]:
-    """Gradients in the order of `Scan`'s fields."""
+    """grad (B, L, D), the arguments and results of `forward` → gradients in the order of `Scan`."""
     ready, dim = _Prepared(scan, reverse), scan.sizes[3]
     k, batch, length, wide, n = ready.scan.sizes
     grad = grad.float().contiguous()
     if wide != dim:
         grad, total, saved = (F.pad(t, (0, wide - dim)) for t in (grad, total, saved.view(-1, dim)))
     count, blocks = len(ready.states), wide // WIDTH
-    each = max(1, min(blocks, -(-batch * blocks // TASKS)))  # blocks of a task
+    each = max(1, min(blocks, -(-batch * blocks // TASKS)))  # blocks per task
     shares, row = -(-blocks // each), (n // count, STATES)
     d_u, d_delta = (torch.empty(k, batch, length, wide) for _ in range(2))
     d_enter, d_read = (_zeros(k, batch, shares, length, *row) for _ in range(2))
     d_rates, d_z = _zeros(k, batch, n, wide), torch.empty_like(total)
     d_skip, d_bias = (torch.empty(k, batch, wide) for _ in range(2))
-    call = ready.call(total.data_ptr(), 0, d_z.data_ptr(), *_place(grad), each, math.prod(row))
+    call = ready.call(total.data_ptr(), 0, d_z.data_ptr(), *_layout(grad), each, math.prod(row))
     passes = ready.passes(saved.view(k, -1), d_u, d_delta, d_rates, d_enter, d_read, d_skip, d_bias)
-    threads.run(_backward, batch * shares, passes, call, ready.states)
+    run_tasks(_backward, batch * shares, passes, call, ready.states)
     d_B, d_C = (_sum(t, 2)[..., :count].flatten(3) for t in (d_enter, d_read))
     d_A, d_D, d_bias = (_sum(t, 1)[..., :dim] for t in (d_rates, d_skip, d_bias))
     grad_z = d_z[..., :dim] if scan.z is not None else None

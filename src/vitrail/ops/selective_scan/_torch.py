@@ -1,10 +1,10 @@
-"""The selective scan in plain PyTorch, on any device: always there, and the one for float64.
+"""The selective scan in plain PyTorch, for any device and for float64.
 
-What makes it quick on a CPU: exp2 instead of exp (PyTorch vectorises it better), states laid out
-(B, N, D) so that the inner loop runs over D, and blocks of tokens small enough for the cache: one
-fused multiply-add a token, everything else batched over the block. Backwards, states are computed
-again from those saved every `CHUNK` tokens. A direction that runs backwards counts backwards;
-nothing is flipped.
+It is fast on a CPU because of exp2 instead of exp (PyTorch vectorizes it better), of states in the
+layout (B, N, D), so that the inner loop runs over D, and of blocks of tokens that fit the cache:
+one fused multiply-add per token, everything else batched over the block. The backward pass computes
+the states anew from those saved every `CHUNK` tokens. A direction that runs backwards counts
+backwards; nothing is flipped.
 """
 
 import math
@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitrail.ops.selective_scan.reference import Scan, order
+from vitrail.ops.selective_scan.reference import Scan, scan_order
 
-CHUNK = 64  # tokens between two saved states, in every backend
+CHUNK = 64  # tokens between two saved states, in all backends
 LOG2E = math.log2(math.e)
-CACHE = 1 << 20  # bytes of states in a block: what a core's second-level cache holds
+CACHE = 1 << 20  # bytes of states in a block: the size of a core's second-level cache
 
 
 class _Direction(NamedTuple):
@@ -32,8 +32,8 @@ class _Direction(NamedTuple):
     read: Tensor  # (L, B, N)
     backwards: bool
 
-    def places(self, i0: int, i1: int) -> slice:
-        """The places of steps i0 to i1 of the scan."""
+    def tokens(self, i0: int, i1: int) -> slice:
+        """The tokens of steps i0 to i1 of the scan."""
         length = len(self.step)
         return slice(length - i1, length - i0) if self.backwards else slice(i0, i1)
 
@@ -42,9 +42,9 @@ class _Direction(NamedTuple):
         return torch.mul(self.step[at].unsqueeze(2), self.rate, out=out).exp2_()
 
     def run(self, at: slice, state: Tensor, decay: Tensor, states: Tensor) -> Tensor:
-        """Fills `states` with those after each token of a block; returns the last."""
+        """Fills `states` with the states after each token of a block; returns the last."""
         torch.mul(self.signal[at].unsqueeze(2), self.enter[at].unsqueeze(3), out=states)
-        for t in order(len(states), self.backwards):
+        for t in scan_order(len(states), self.backwards):
             states[t].addcmul_(decay[t], state)
             state = states[t]
         return state
@@ -58,18 +58,18 @@ def _direction(scan: Scan, k: int, backwards: bool) -> _Direction:
 
 
 def _blocks(length: int, state: Tensor) -> Iterator[tuple[int, int, int]]:
-    """(chunk, i0, i1): blocks of steps that fit the cache and stay within their chunk."""
-    fits = CHUNK
+    """(chunk, i0, i1): blocks of steps i0 to i1 that fit the cache, within one chunk."""
+    size = CHUNK
     if state.device.type == "cpu":
-        fits = min(16, max(1, CACHE // max(1, state.numel() * state.element_size())))
+        size = min(16, max(1, CACHE // max(1, state.numel() * state.element_size())))
     for chunk in range(-(-length // CHUNK)):
         end = min(chunk * CHUNK + CHUNK, length)
-        for i0 in range(chunk * CHUNK, end, fits):
-            yield chunk, i0, min(i0 + fits, end)
+        for i0 in range(chunk * CHUNK, end, size):
+            yield chunk, i0, min(i0 + size, end)
 
 
 def forward(scan: Scan, reverse: Sequence[bool], save: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """→ output (B, L, D); if `save`, also the sum before the gate and states every `CHUNK`."""
+    """scan, reverse (K) → output (B, L, D); to `save`: sum before the gate, states per `CHUNK`."""
     directions, batch, length, dim, n = scan.sizes
     scan = scan.exact()
     u = scan.u
@@ -84,12 +84,12 @@ def forward(scan: Scan, reverse: Sequence[bool], save: bool) -> tuple[Tensor, Te
         for chunk, i0, i1 in _blocks(length, state):
             if save and i0 == chunk * CHUNK:
                 saved[k, :, chunk] = state
-            size, at = i1 - i0, run.places(i0, i1)
+            size, at = i1 - i0, run.tokens(i0, i1)
             if len(buffers) == 0:
                 buffers = u.new_empty(2, size, batch, n, dim)
             decay, states = buffers[0, :size], buffers[1, :size]
             run.decay(at, out=decay)
-            # A copy: the next block overwrites the buffer.
+            # Cloned, because the next block overwrites the buffer.
             state = run.run(at, state, decay, states).clone()
             weights = run.read[at].reshape(size * batch, 1, n)
             torch.bmm(weights, states.view(-1, n, dim), out=read[at].view(-1, 1, dim))
@@ -104,7 +104,7 @@ def forward(scan: Scan, reverse: Sequence[bool], save: bool) -> tuple[Tensor, Te
 def backward(
     grad: Tensor, scan: Scan, reverse: Sequence[bool], total: Tensor, saved: Tensor
 ) -> tuple[Tensor | None, ...]:
-    """Gradients in the order of `Scan`'s fields."""
+    """grad (B, L, D), the arguments and results of `forward` → gradients in the order of `Scan`."""
     batch, dim, n = scan.sizes[1], scan.sizes[3], scan.sizes[4]
     scan, grad_z = scan.exact(), None
     grad = grad.to(scan.u.dtype)
@@ -112,25 +112,29 @@ def backward(
         sigmoid = scan.z.sigmoid()
         grad_z = grad * total * sigmoid * (1 + scan.z * (1 - sigmoid))
         grad = grad * scan.z * sigmoid
-    kept = saved.view(len(reverse), batch, -(-scan.sizes[2] // CHUNK), n, dim)
+    entries = saved.view(len(reverse), batch, -(-scan.sizes[2] // CHUNK), n, dim)
     each = [
-        _backward_direction(grad, scan, k, backwards, kept[k])
+        _backward_direction(grad, scan, k, backwards, entries[k])
         for k, backwards in enumerate(reverse)
     ]
     return (*(torch.stack(parts) for parts in zip(*each, strict=True)), grad_z)
 
 
 def _backward_direction(
-    grad: Tensor, scan: Scan, k: int, backwards: bool, kept: Tensor
+    grad: Tensor, scan: Scan, k: int, backwards: bool, entry: Tensor
 ) -> tuple[Tensor, ...]:
-    """grad (B, L, D) of the sum before the gate, kept (B, chunks, N, D) → the seven gradients."""
+    """The seven gradients of one direction.
+
+    grad: (B, L, D), of the sum before the gate. entry: (B, chunks, N, D), the states before each
+    chunk.
+    """
     batch, length, dim, n = scan.sizes[1:]
     run, g = _direction(scan, k, backwards), grad.transpose(0, 1)
     empty, flow = g.new_empty, g.new_zeros(batch, n, dim)  # flow: gradient of the state
     d_enter, d_read = empty(length, batch, n), empty(length, batch, n)
     d_signal, d_step = empty(length, batch, dim), empty(length, batch, dim)
     d_rate = g.new_zeros(n, dim)
-    # One place more than a chunk: the state that enters it stands at the end it enters from.
+    # One entry more than a chunk, at the end where its first state enters.
     size = min(CHUNK, length)
     memory, decays = empty(size + 1, batch, n, dim), empty(size, batch, n, dim)
     by_chunk: dict[int, list[tuple[int, int]]] = {}
@@ -139,22 +143,22 @@ def _backward_direction(
     buffer = empty(max(i1 - i0 for blocks in by_chunk.values() for i0, i1 in blocks), *flow.shape)
     for chunk, blocks in reversed(by_chunk.items()):
         first, count = chunk * CHUNK, min(CHUNK, length - chunk * CHUNK)
-        base = run.places(first, first + count).start
+        base = run.tokens(first, first + count).start
         after = memory[:count] if backwards else memory[1 : count + 1]
         before = memory[1 : count + 1] if backwards else memory[:count]
-        before[count - 1 if backwards else 0] = state = kept[:, chunk]
+        before[count - 1 if backwards else 0] = state = entry[:, chunk]
         for i0, i1 in blocks:
-            at = run.places(i0, i1)
+            at = run.tokens(i0, i1)
             inside = slice(at.start - base, at.stop - base)
             run.decay(at, out=decays[inside])
             state = run.run(at, state, decays[inside], after[inside])
         for i0, i1 in reversed(blocks):
-            at = run.places(i0, i1)
+            at = run.tokens(i0, i1)
             inside, many = slice(at.start - base, at.stop - base), i1 - i0
             decay, d_state = decays[inside], buffer[:many]
             torch.mul(g[at].unsqueeze(2), run.read[at].unsqueeze(3), out=d_state)
             later = None
-            for t in reversed(order(many, backwards)):
+            for t in reversed(scan_order(many, backwards)):
                 if later is None:
                     d_state[t].add_(flow)
                 else:
@@ -167,7 +171,7 @@ def _backward_direction(
             d_enter[at] = torch.bmm(flat, signal).view(many, batch, n)
             enter = run.enter[at].reshape(rows, 1, n)
             d_signal[at] = torch.bmm(enter, flat).view(many, batch, dim)
-            d_state.mul_(decay).mul_(before[inside])  # of step * A
+            d_state.mul_(decay).mul_(before[inside])  # gradient of step * A
             torch.mul(d_state, run.step[at].unsqueeze(2), out=decay)
             d_rate += decay.sum((0, 1))
             torch.sum(d_state.mul_(run.rate), 2, out=d_step[at])

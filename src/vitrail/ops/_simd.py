@@ -1,11 +1,12 @@
 """Vectors of float32 for numba kernels: a numba type that LLVM keeps in a SIMD register.
 
-numba's own vectoriser leaves a scan's states in memory, at a third of the speed. Here a kernel
-says what a register holds: `WIDTH` neighbouring channels. Kernels take addresses (in bytes, as
-int64), not arrays, so that one kernel serves any strides, and states come as tuples of vectors
-whose length is the kernel's number of states: numba compiles one kernel for each length.
+numba's own vectorizer leaves the states of a scan in memory, at a third of the speed. Here a kernel
+states what a register holds: `WIDTH` adjacent channels. Kernels take addresses (in bytes, as
+int64) instead of arrays, so that one kernel serves any strides. States are tuples of vectors, as
+long as the kernel has states; numba compiles one kernel per length.
 
-Needs numba, so it is imported only by backends that do.
+Functions whose first argument is a builder write LLVM instructions; those decorated with
+`kernel_function` are called in kernels. This module needs numba: only backends that do import it.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,10 +29,10 @@ LOG2E = float(np.float32(np.log2(np.e)))
 
 _FLOAT, _INT32, _INT64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _VECTOR, _LANES = ir.VectorType(_FLOAT, WIDTH), ir.VectorType(_INT32, WIDTH)
-# exp2 on [-1/2, 1/2]: relative error 2.3e-7, but none at 0. States that hardly decay would add up
-# an error there over all tokens.
+# exp2 on [-1/2, 1/2]: relative error 2.3e-7, but exact at 0, where states hardly decay and an error
+# would add up over all tokens.
 _EXP2 = (0.00133335392, 0.00966624543, 0.0555050038, 0.240223512, 0.693147123, 1.0)
-# log1p(e) / e on [0, 1], in turn for even and odd powers: minimax, relative error 4.8e-9.
+# log1p(e) / e on [0, 1], even and odd powers by turns: minimax, relative error 4.8e-9.
 _LOG1P = (
     0.0198514629, -0.0032440252, 0.106036551, -0.0569595359, 0.196759388, -0.153055921,
     0.333299637, -0.249541342, 1.0, -0.499999017,
@@ -50,24 +51,24 @@ class _VectorModel(models.PrimitiveModel):
 
 
 vector = _VectorType()
-Builder = Any  # of LLVM's instructions
-Value = Any  # of LLVM
+Builder = Any  # llvmlite.ir.IRBuilder
+Value = Any  # llvmlite.ir.Value
 
 
 def record(fields: str) -> np.dtype:
-    """Of int64s: addresses, and distances in bytes. Kernels would else take too many arguments."""
+    """A record type of int64s, addresses and strides in bytes, from the names of its fields."""
     return np.dtype([(name, np.int64) for name in fields.split()])
 
 
 def records(kind: np.dtype, rows: list[list[int]]) -> np.ndarray:
-    """Rows of a kind of `record`, all of one length; fields that they lack are 0."""
-    found = np.zeros((len(rows), kind.itemsize // 8), np.int64)
-    found[:, : len(rows[0])] = rows
-    return found.view(kind).ravel()
+    """An array of records from rows of equal length; fields that the rows lack are 0."""
+    table = np.zeros((len(rows), kind.itemsize // 8), np.int64)
+    table[:, : len(rows[0])] = rows
+    return table.view(kind).ravel()
 
 
 def constant(value: float) -> Value:
-    """A vector of one number."""
+    """A vector with one number in every lane."""
     return ir.Constant(_VECTOR, [float(np.float32(value))] * WIDTH)
 
 
@@ -78,19 +79,19 @@ def _pointer(b: Builder, address: Value, kind: Any, offset: int) -> Value:
 
 
 def read(b: Builder, address: Value, offset: int = 0, lanes: int = WIDTH) -> Value:
-    """A vector from memory."""
+    """Loads a vector from memory."""
     value = b.load(_pointer(b, address, ir.VectorType(_FLOAT, lanes), offset))
     value.align = 4
     return value
 
 
 def write(b: Builder, address: Value, value: Value, offset: int = 0) -> None:
-    """A vector to memory."""
+    """Stores a vector in memory."""
     b.store(value, _pointer(b, address, value.type, offset)).align = 4
 
 
 def read_scalar(b: Builder, address: Value, offset: int = 0) -> Value:
-    """One float from memory."""
+    """Loads one float from memory."""
     value = b.load(_pointer(b, address, _FLOAT, offset))
     value.align = 4
     return value
@@ -115,8 +116,10 @@ def fused(b: Builder, x: Value, y: Value, z: Value) -> Value:
 
 
 def exp2(b: Builder, x: Value) -> Value:
-    """2 ** x; tiny results are 0 or near it."""
-    if not WIDE:  # whole powers go into the exponent's bits, which must not overflow
+    """2 ** x; results below the normal numbers are 0 or nearly 0. Without AVX-512, x is clamped to
+    [-126, 127].
+    """
+    if not WIDE:  # the whole part is added to the exponent's bits, which must not overflow
         low, high = constant(-126.0), constant(127.0)
         x = b.select(b.fcmp_ordered("<", x, low), low, x)
         x = b.select(b.fcmp_ordered(">", x, high), high, x)
@@ -145,7 +148,7 @@ def _small_exp(b: Builder, x: Value) -> Value:
 def softplus(b: Builder, x: Value, e: Value) -> Value:
     """log(1 + exp(x)) = max(x, 0) + log1p(e), with e = exp(-|x|)."""
     square, (even, odd) = b.fmul(e, e), map(constant, _LOG1P[:2])
-    for i in range(2, len(_LOG1P), 2):  # two short chains: a long one would be waited for
+    for i in range(2, len(_LOG1P), 2):  # two short chains have less latency than a long one
         even = fused(b, even, square, constant(_LOG1P[i]))
         odd = fused(b, odd, square, constant(_LOG1P[i + 1]))
     positive = b.select(b.fcmp_ordered(">", x, constant(0.0)), x, constant(0.0))
@@ -159,16 +162,16 @@ def sigmoid(b: Builder, x: Value, e: Value) -> Value:
 
 
 def _fold(b: Builder, x: Value, y: Value, lanes: Sequence[int], others: int) -> Value:
-    """Of x and y, one behind the other, `lanes`, plus the lanes that are `others` further on."""
-    there = ir.VectorType(_INT32, len(lanes))
-    masks = (ir.Constant(there, [lane + plus for lane in lanes]) for plus in (0, others))
+    """Of x and y, concatenated: `lanes` plus the lanes that are `others` further on."""
+    kind = ir.VectorType(_INT32, len(lanes))
+    masks = (ir.Constant(kind, [lane + plus for lane in lanes]) for plus in (0, others))
     return b.fadd(*(b.shuffle_vector(x, y, mask) for mask in masks))
 
 
 def lane_sums(b: Builder, vectors: list[Value]) -> tuple[Value, Value]:
-    """Eight vectors → the sums over the lanes of each, four and four.
+    """Eight vectors → the sum over the lanes of each, as two vectors of four.
 
-    The first folds stay within 128 bits, where processors do several at a time.
+    The first folds stay within 128 bits, where processors compute several at a time.
     """
     quads, halves = range(0, WIDTH, 4), range(0, 2 * WIDTH, 8)
     singles = [lane for q in quads for lane in (q, WIDTH + q, q + 1, WIDTH + q + 1)]
@@ -185,7 +188,7 @@ def lane_sums(b: Builder, vectors: list[Value]) -> tuple[Value, Value]:
 
 
 def pack(b: Builder, kind: Any, values: list[Value]) -> Value:
-    """LLVM's tuple of values."""
+    """An LLVM tuple of values."""
     packed = ir.Constant(kind, ir.Undefined)
     for i, value in enumerate(values):
         packed = b.insert_value(packed, value, i)
@@ -198,33 +201,33 @@ def pack_states(b: Builder, values: list[Value]) -> Value:
 
 
 def unpack(b: Builder, packed: Value) -> list[Value]:
-    """The values of LLVM's tuple."""
+    """The values of an LLVM tuple."""
     return [b.extract_value(packed, i) for i in range(packed.type.count)]
 
 
 def kernel_function(result: Callable[..., Any]) -> Callable[[Callable[..., Value]], Any]:
-    """Makes `generate(builder, *values) -> value` a function for numba kernels.
+    """Decorator that makes `generate(builder, *values) -> value` a function for numba kernels.
 
-    result: the type of what it gives, from the types of its arguments; "none" for nothing.
+    `result` maps the types of the arguments to the type of the result, "none" for no result.
     """
 
     def decorate(generate: Callable[..., Value]) -> Any:
         names = list(generate.__code__.co_varnames[1 : generate.__code__.co_argcount])
 
         def typed(*arguments: Any) -> Any:
-            given = result(*arguments)
+            result_type = result(*arguments)
 
             def emit(context: Any, builder: Builder, _signature: Any, values: Any) -> Value:
                 value = generate(builder, *values)
-                return context.get_dummy_value() if given == types.none else value
+                return context.get_dummy_value() if result_type == types.none else value
 
-            return given(*arguments), emit
+            return result_type(*arguments), emit
 
-        # numba reads the argument names off the function, so it must be one with those names.
-        space = {"typed": typed}
-        listed = ", ".join(names)
-        exec(f"def {generate.__name__}(_context, {listed}): return typed({listed})", space)
-        return intrinsic(space[generate.__name__])
+        # numba reads the names of the arguments from the function, so it is written with them.
+        namespace = {"typed": typed}
+        joined = ", ".join(names)
+        exec(f"def {generate.__name__}(_context, {joined}): return typed({joined})", namespace)
+        return intrinsic(namespace[generate.__name__])
 
     return decorate
 
@@ -239,11 +242,13 @@ def _nothing(*_types: Any) -> Any:
 
 @kernel_function(_nothing)
 def fetch(b: Builder, address: Value) -> None:
-    """Asks for the memory at an address before it is needed. Any address will do."""
+    """Prefetches the memory at an address, which need not be valid."""
     pointer = ir.IntType(8).as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [pointer, *[_INT32] * 3])
     function = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
-    options = (ir.Constant(_INT32, option) for option in (0, 3, 1))  # to read, and keep: data
+    options = (
+        ir.Constant(_INT32, option) for option in (0, 3, 1)
+    )  # for reading, high locality, data
     b.call(function, [b.inttoptr(address, pointer), *options])
 
 
@@ -255,25 +260,13 @@ def load(b: Builder, address: Value) -> Value:
 
 @kernel_function(_nothing)
 def store(b: Builder, address: Value, value: Value) -> None:
-    """Puts a vector at an address."""
-    write(b, address, value)
-
-
-@kernel_function(lambda _address: types.float32)
-def load_scalar(b: Builder, address: Value) -> Value:
-    """The float at an address."""
-    return read_scalar(b, address)
-
-
-@kernel_function(_nothing)
-def store_scalar(b: Builder, address: Value, value: Value) -> None:
-    """Puts a float at an address."""
+    """Stores a vector at an address."""
     write(b, address, value)
 
 
 @kernel_function(_vector)
 def splat(b: Builder, value: Value) -> Value:
-    """A float in every lane."""
+    """A vector with one float in every lane."""
     return spread(b, value)
 
 
@@ -309,14 +302,14 @@ def vector_softplus(b: Builder, x: Value) -> Value:
 
 @kernel_function(lambda _x: types.UniTuple(vector, 2))
 def softplus_sigmoid(b: Builder, x: Value) -> Value:
-    """softplus and its derivative, from one exponential."""
+    """softplus and its derivative, the sigmoid, from one exponential."""
     e = _small_exp(b, x)
     return pack_states(b, [softplus(b, x, e), sigmoid(b, x, e)])
 
 
 @kernel_function(lambda like, _address, _stride: types.UniTuple(vector, len(like)))
 def load_states(b: Builder, like: Value, address: Value, stride: Value) -> Value:
-    """A vector for each entry of a tuple, `stride` bytes apart."""
+    """Loads as many vectors as the tuple `like` has, `stride` bytes apart."""
     values = []
     for _ in range(like.type.count):
         values.append(read(b, address))
@@ -326,7 +319,7 @@ def load_states(b: Builder, like: Value, address: Value, stride: Value) -> Value
 
 @kernel_function(_nothing)
 def store_states(b: Builder, address: Value, stride: Value, states: Value) -> None:
-    """Puts a tuple's vectors `stride` bytes apart."""
+    """Stores the vectors of a tuple `stride` bytes apart."""
     for value in unpack(b, states):
         write(b, address, value)
         address = b.add(address, stride)
