@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 HEAVY = (
     "accelerate", "datasets", "kornia", "matplotlib", "numba", "onnx", "pandas", "PIL", "pydantic",
     "rich", "scipy", "simplejpeg", "skimage", "sklearn", "tensorboard", "timm", "torchvision",
@@ -10,17 +12,23 @@ HEAVY = (
 )  # fmt: skip
 
 
-def modules_after(statement: str) -> set[str]:
+def all_modules_after(statement: str) -> set[str]:
     program = f"{statement}\nimport sys\nsys.stdout.write(' '.join(sys.modules))"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    return {name.partition(".")[0] for name in done.stdout.split()}
+    return set(process.stdout.split())
+
+
+def modules_after(statement: str) -> set[str]:
+    """The top-level packages alone."""
+    return {name.partition(".")[0] for name in all_modules_after(statement)}
 
 
 def test_importing_brings_nothing_heavy() -> None:
-    brought = modules_after("import vitrail") - modules_after("import torch")
-    assert not brought & set(HEAVY)
+    extra = modules_after("import vitrail") - modules_after("import torch")
+    assert not extra & set(HEAVY)
+    assert "vitrail.messages" not in all_modules_after("import vitrail")
 
 
 def test_a_model_needs_the_core_only() -> None:
@@ -34,3 +42,16 @@ def test_every_public_name_is_there() -> None:
     for name in vitrail.__all__:
         assert getattr(vitrail, name) is not None
     assert set(dir(vitrail)) == set(vitrail.__all__)
+
+
+def test_packages_are_attributes() -> None:
+    statement = "import vitrail; vitrail.lens.__name__; vitrail.train.__name__"
+    assert {"vitrail.lens", "vitrail.train"} <= all_modules_after(statement)
+    assert "vitrail.lens" not in all_modules_after("import vitrail")
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+    import vitrail
+
+    with pytest.raises(AttributeError, match="module 'vitrail' has no attribute 'resnet'"):
+        vitrail.resnet

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from rich.console import Console
 
-from vitrail.errors import ConfigError, DataError, VitrailError, check_choice
+from vitrail.errors import ConfigError, DataError, LoadError, VitrailError, check_choice
 from vitrail.messages import _
 
 if TYPE_CHECKING:
@@ -64,7 +64,10 @@ def open_model(ref: str, weights: str | None, image_size: int | None) -> "Backbo
 
     import vitrail
 
-    model = vitrail.load(ref, weights=weights)
+    try:
+        model = vitrail.load(ref, weights=weights)
+    except LoadError as problem:
+        raise LoadError(str(problem).replace("weights=", "--weights ")) from None
     if image_size is not None:
         model.preprocess = model.preprocess.at((image_size, image_size))
         try:  # the model knows its sizes: windows, strides and patches differ between models

@@ -17,7 +17,7 @@ from vitrail.cli.common import (
     out,
     prepare,
 )
-from vitrail.errors import ConfigError, DataError, check_choice
+from vitrail.errors import ConfigError, DataError, VitrailError, check_choice
 from vitrail.messages import _
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def run(
     details: dict[str, Any] = {}
     if probe is not None:
         if layer is not None:
-            backbone.cut(layer)
+            cut(backbone, layer)
         module = prepare(backbone, precision, next(loader.epoch()).images)
         train_loader = open_loader("train", train_limit)
         result, details = _evaluate_probe(module, probe, train_loader, loader)
@@ -96,6 +96,29 @@ def run(
             module = classifier(module, method)
             result = evaluate_classifier(module, loader, backbone.preprocess, progress)
     print_result(result, labels, {"data": data, "split": split, **details}, as_json)
+
+
+def cut(backbone: "Backbone", layer: int) -> None:
+    """Drops the blocks after a layer.
+
+    Args:
+        backbone: the model, which is changed.
+        layer: value of --layer, the number of blocks that remain.
+
+    Raises:
+        ConfigError: the model has fewer blocks.
+        TierError: the model cannot be cut.
+
+    Example:
+        >>> model = vitrail.ViT(8, 4, 2, 8, 2, 2, 8)
+        >>> cut(model, 1)
+        >>> model.depth
+        1
+    """
+    try:
+        backbone.cut(layer)
+    except VitrailError as problem:
+        raise type(problem)(f"--layer {layer}: {problem}") from None
 
 
 def print_result(
