@@ -25,9 +25,7 @@ from tests.models.small import (
     small,
 )  # fmt: skip
 from vitrail.errors import ConfigError, DataError, TierError
-from vitrail.layers.position import PositionTable
 from vitrail.layers.recording import RecordedMixer
-from vitrail.layers.relative_position import RelativeBias
 from vitrail.models.base import Backbone, Features, PyramidBackbone, SequenceBackbone, undecayed
 from vitrail.models.registry import get_model_class, variants
 
@@ -154,10 +152,10 @@ def test_recorded_attention_rows_sum_to_one(name: str, more: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("variant", sorted(variants()))
 def test_parameters_are_as_published(variant: str) -> None:
-    model, (keywords, published) = variants()[variant]
+    entry = variants()[variant]
     with torch.device("meta"):
-        count = sum(p.numel() for p in model(**keywords).parameters())
-    assert count == published
+        model = entry.model(**entry.variant.keywords)
+    assert sum(p.numel() for p in model.parameters()) == entry.variant.parameters
 
 
 @every_model
@@ -206,8 +204,10 @@ def test_gradient_checkpointing_recomputes_and_changes_nothing(
         counts.append(calls)
     for plain, again in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, again)
-    # A block's last modules need not run again: their outputs are not needed in the backward pass.
-    assert sum(counts[1].values()) > 1.5 * sum(counts[0].values()), "nothing is computed again"
+    # A block's last modules need not run again: nothing in the backward pass needs their outputs.
+    for modules in model.block_modules():
+        inner = [leaf for module in modules for leaf in module.modules() if leaf in counts[0]]
+        assert any(counts[1][leaf] > counts[0][leaf] for leaf in inner), "nothing is computed again"
 
 
 @every_model
@@ -238,31 +238,16 @@ def test_layers_for_decay_and_freezing(name: str, more: dict[str, Any]) -> None:
         model.freeze(99)
 
 
-@pytest.mark.parametrize(("name", "more"), PYRAMIDS, ids=PYRAMID_IDS)
-def test_a_pyramid_has_a_layer_per_block(name: str, more: dict[str, Any]) -> None:
-    """Numbered through all stages; a downsampling counts with the block before it, as SimMIM's."""
-    model, layers, number = small(name, **more), {}, 0
-    for stage in model.blocks:
-        layers |= {id(p): number for p in stage.downsample.parameters()}
-        for block in stage.blocks:
-            number += 1
-            layers |= {id(p): number for p in block.parameters()}
-    assert number == model.depth
-    for parameter_name, parameter in model.named_parameters():
-        if id(parameter) in layers:
-            assert model.layer_ids()[parameter_name] == layers[id(parameter)], parameter_name
-
-
 @every_model
 def test_weight_decay_spares_vectors_tokens_and_positions(name: str, more: dict[str, Any]) -> None:
     model = small(name, **more)
     spared, modules = undecayed(model), dict(model.named_modules())
     for parameter_name, parameter in model.named_parameters():
-        owner = modules[parameter_name.rpartition(".")[0]]
-        if parameter.ndim < 2 or isinstance(owner, PositionTable | RelativeBias):
-            assert parameter_name in spared
-        elif isinstance(owner, nn.Linear):
-            assert parameter_name not in spared
+        path, _, last = parameter_name.rpartition(".")
+        own = last in getattr(modules[path], "undecayed", ())
+        assert (parameter_name in spared) == (parameter.ndim < 2 or own), parameter_name
+        if isinstance(modules[path], nn.Linear):
+            assert not own
 
 
 @every_model
@@ -312,7 +297,7 @@ def test_an_unknown_keyword_names_the_nearest(name: str) -> None:
     if isinstance(small(name).config.get("heads"), int):
         with pytest.raises(ConfigError, match="dim=32 does not divide into heads=5"):
             small(name, heads=5)
-        with pytest.raises(ConfigError, match="dim=32 does not divide into heads=0"):
+        with pytest.raises(ConfigError, match="heads=0 is not a whole number of at least 1"):
             small(name, heads=0)
     if name not in REFUSED:
         with pytest.raises(DataError, match="4 x 4 pixels does not divide"):
