@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, LoadError, check_choice, suggest
-from vitrail.layers.mamba_block import MambaBranch, MambaPair
+from vitrail.layers.mamba_block import MambaBranch
 from vitrail.models.base import Backbone
 from vitrail.models.vim import VisionMamba
 from vitrail.models.vim_official import OfficialVisionMamba
@@ -266,10 +266,7 @@ STACKED = {
 
 def _layers(model: VisionMamba) -> list[MambaBranch]:
     """The layers in their official order, pairs resolved."""
-    layers: list[MambaBranch | None] = []
-    for block in model.blocks:
-        layers += [block.first, block.second] if isinstance(block, MambaPair) else [block]
-    return [layer for layer in layers if layer is not None]
+    return [module for module in model.blocks.modules() if isinstance(module, MambaBranch)]
 
 
 def official_state_dict(model: VisionMamba) -> dict[str, Tensor]:
@@ -311,9 +308,8 @@ def _official_views(model: VisionMamba) -> dict[str, Tensor]:
         views |= _named(f"layers.{i}.mixer", layer.scale, "gamma")
         views |= _named(f"layers.{i}.mixer.in_proj", mixer.in_proj, "weight", "bias")
         views |= _named(f"layers.{i}.mixer.out_proj", mixer.out_proj, "weight", "bias")
-        for ours, names in STACKED.items():
-            directions = getattr(mixer, ours).unbind()
-            for name, view in zip(names, directions, strict=False):
+        for ours, by_direction in STACKED.items():
+            for name, view in zip(by_direction, getattr(mixer, ours).unbind(), strict=False):
                 # A depthwise convolution has an axis of one input channel.
                 view = view.unsqueeze(1) if ours == "conv_weight" else view
                 views[f"layers.{i}.mixer.{name}"] = view
