@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from vitrail.hub.method_folder import load_method as load_method
     from vitrail.hub.model_folder import save as save
     from vitrail.lens.record import record as record
-    from vitrail.models.base import Features as Features
     from vitrail.models.deit import DeiT as DeiT
+    from vitrail.models.features import Features as Features
     from vitrail.models.registry import create_model as create_model
     from vitrail.models.registry import list_models as list_models
     from vitrail.models.simple_vit import SimpleViT as SimpleViT
@@ -38,7 +38,7 @@ __version__ = "0.1.0"
 # `import vitrail` is fast.
 _MODULES = {
     "DeiT": "vitrail.models.deit",
-    "Features": "vitrail.models.base",
+    "Features": "vitrail.models.features",
     "SimpleViT": "vitrail.models.simple_vit",
     "ViT": "vitrail.models.vit",
     "VisionMamba": "vitrail.models.vim",

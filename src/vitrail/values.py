@@ -125,7 +125,7 @@ def bind(
     for name in names:
         if name in hints:
             try:
-                bound.arguments[name] = convert(bound.arguments[name], hints[name])
+                bound.arguments[name] = convert_value(bound.arguments[name], hints[name])
             except ValueError:
                 raise ConfigError(
                     f"{owner.__name__}: {_problem(name, bound.arguments[name], hints[name])}"
@@ -133,7 +133,7 @@ def bind(
     return bound
 
 
-def convert(value: Any, hint: Any) -> Any:
+def convert_value(value: Any, hint: Any) -> Any:
     """Converts a value to what an annotation allows.
 
     Args:
@@ -148,12 +148,12 @@ def convert(value: Any, hint: Any) -> Any:
         ValueError: the annotation does not allow the value.
 
     Example:
-        >>> convert([4, 8], tuple[PositiveInt, ...])
+        >>> convert_value([4, 8], tuple[PositiveInt, ...])
         (4, 8)
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        value = convert(value, arguments[0])
+        value = convert_value(value, arguments[0])
         if any(value not in limit for limit in arguments[1:] if isinstance(limit, Range)):
             raise ValueError(value)
         return value
@@ -168,31 +168,32 @@ def convert(value: Any, hint: Any) -> Any:
     return value
 
 
-def describe(hint: Any) -> str:
+def describe_annotation(hint: Any) -> str:
     """What an annotation allows, in words for an error message.
 
     Args:
-        hint: an annotation, as in `convert`.
+        hint: an annotation, as in `convert_value`.
 
     Returns:
         A noun phrase.
 
     Example:
-        >>> describe(Rate | None)
+        >>> describe_annotation(Rate | None)
         'a number of at least 0 and below 1, or None'
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         limits = [f" of {limit}" for limit in arguments[1:] if isinstance(limit, Range)]
-        return describe(arguments[0]) + "".join(limits)
+        return describe_annotation(arguments[0]) + "".join(limits)
     if origin is Literal:
         return f"one of {', '.join(map(repr, arguments))}"
     if origin in (Union, types.UnionType):
-        return ", or ".join(map(describe, arguments))
+        return ", or ".join(map(describe_annotation, arguments))
     if origin is tuple and arguments[-1] is Ellipsis:
-        return f"a tuple with each entry {describe(arguments[0])}"
+        return f"a tuple with each entry {describe_annotation(arguments[0])}"
     if origin is tuple:
-        return f"a tuple of {len(arguments)} entries ({'; '.join(map(describe, arguments))})"
+        entries = "; ".join(map(describe_annotation, arguments))
+        return f"a tuple of {len(arguments)} entries ({entries})"
     nouns = {
         int: "a whole number", float: "a number", bool: "True or False", str: "a string",
         type(None): "None",
@@ -215,7 +216,7 @@ def _suggestion(name: str, names: list[str]) -> str:
 
 def _problem(name: str, value: Any, hint: Any) -> str:
     nearest = suggest(value, typing.get_args(hint)) if _is_choice(hint, value) else ""
-    return f"{name}={value!r} is not {describe(hint)}.{nearest}"
+    return f"{name}={value!r} is not {describe_annotation(hint)}.{nearest}"
 
 
 def _is_choice(hint: Any, value: Any) -> bool:
@@ -233,7 +234,7 @@ def _require(value: Any, condition: bool) -> Any:
 def _first_that_fits(value: Any, hints: tuple[Any, ...]) -> Any:
     for hint in hints:
         try:
-            return convert(value, hint)
+            return convert_value(value, hint)
         except ValueError:
             continue
     raise ValueError(value)
@@ -242,9 +243,9 @@ def _first_that_fits(value: Any, hints: tuple[Any, ...]) -> Any:
 def _convert_tuple(value: Any, hints: tuple[Any, ...]) -> tuple[Any, ...]:
     _require(value, isinstance(value, list | tuple))
     if hints[-1] is Ellipsis:
-        return tuple(convert(entry, hints[0]) for entry in value)
+        return tuple(convert_value(entry, hints[0]) for entry in value)
     _require(value, len(value) == len(hints))
-    return tuple(convert(entry, hint) for entry, hint in zip(value, hints, strict=True))
+    return tuple(convert_value(entry, hint) for entry, hint in zip(value, hints, strict=True))
 
 
 def _is_bool(value: Any) -> bool:

@@ -20,7 +20,8 @@ from vitrail.deploy import export
 from vitrail.deploy.export import export_onnx
 from vitrail.deploy.precision import halve
 from vitrail.errors import ConfigError, DataError, VitrailError
-from vitrail.models.base import Backbone, SequenceBackbone
+from vitrail.models.base import Backbone
+from vitrail.models.tiers import SequenceBackbone
 from vitrail.ops.selective_scan import Scan, selective_scan
 from vitrail.ops.selective_scan._onnx import _softplus
 from vitrail.preprocess import Preprocess
@@ -107,7 +108,7 @@ def test_any_batch_and_any_size(name: str, more: dict[str, Any], tmp_path: Path)
     assert exported.weights is None
     assert exported.inputs[:2] == ("batch", model.channels)
     assert exported.difference is not None and exported.difference <= 1e-5
-    layers = sum(type(m).__name__ == "Mamba" for m in model.modules())
+    layers = sum(isinstance(m, Mamba) for m in model.modules())
     # Paired layers that share their weights are one module that is run twice.
     assert nodes(path).count("Scan") == layers * (2 if more.get("share_pairs") else 1)
     for batch, *size in SIZES[len(model.image_size)]:

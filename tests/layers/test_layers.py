@@ -10,7 +10,9 @@ from vitrail.layers.block import DropPath, drop_path_rates
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patchify, unpatchify
 from vitrail.layers.position import resize_positions, rotate, rotation, sincos_positions
-from vitrail.models.base import Backbone, Features, PyramidBackbone
+from vitrail.models.base import Backbone
+from vitrail.models.features import Features
+from vitrail.models.tiers import PyramidBackbone
 
 
 @pytest.mark.parametrize("patch", [(4,), (4, 2), (2, 4, 3)])

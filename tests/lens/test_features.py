@@ -5,7 +5,7 @@ import torch
 
 from vitrail.errors import TierError
 from vitrail.lens.features import pca_colors, stretch
-from vitrail.models.base import Features
+from vitrail.models.features import Features
 
 
 def grid_features(patches: torch.Tensor, grid: tuple[int, ...]) -> Features:

@@ -21,8 +21,9 @@ from vitrail.lens.record import (
     trace_attention,
 )
 from vitrail.lens.rollout import rollout
-from vitrail.models.base import Features, PyramidBackbone
+from vitrail.models.features import Features
 from vitrail.models.registry import model_classes
+from vitrail.models.tiers import PyramidBackbone
 
 IMAGES = torch.linspace(-2, 2, 2 * 3 * 32 * 32).reshape(2, 3, 32, 32).sin()
 

@@ -195,7 +195,7 @@ def test_classes_are_sorted_by_accuracy_and_those_without_images_come_last() -> 
     assert [r.label for r in results] == ["owl", "cat", "dog"]
     assert [r.accuracy for r in results] == [0.6, 0.9, 0.0]
     assert [(r.confused_with, r.times) for r in results] == [("dog", 3), ("dog", 1), ("", 0)]
-    assert [r.count for r in results] == [10, 10, 0]
+    assert [r.images for r in results] == [10, 10, 0]
 
 
 def test_a_run_evaluated_by_its_features_says_so(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from vitrail.methods.base import Batch
 from vitrail.methods.dino import DINO
 from vitrail.methods.ema_teacher import EMATeacher
 from vitrail.methods.heads import Prototypes
-from vitrail.models.base import Backbone, PyramidBackbone, SequenceBackbone
+from vitrail.models.base import Backbone
+from vitrail.models.tiers import PyramidBackbone, SequenceBackbone
 from vitrail.models.vit import ViT
 from vitrail.preprocess import Preprocess
 from vitrail.train.knn import knn

@@ -15,7 +15,7 @@ from vitrail.errors import ConfigError, TierError
 from vitrail.methods import dvae
 from vitrail.methods.base import Batch
 from vitrail.methods.dvae import DVAE
-from vitrail.models.base import PyramidBackbone, SequenceBackbone
+from vitrail.models.tiers import PyramidBackbone, SequenceBackbone
 from vitrail.models.vit import ViT
 
 CASES, IDS = cases((SequenceBackbone, PyramidBackbone))

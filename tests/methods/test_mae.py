@@ -14,7 +14,7 @@ from vitrail.layers.tokens import take
 from vitrail.methods.base import Batch
 from vitrail.methods.mae import MAE
 from vitrail.methods.masking import random_mask, split_mask, zero_cells
-from vitrail.models.base import SequenceBackbone
+from vitrail.models.tiers import SequenceBackbone
 
 LIGHT: dict[str, Any] = {"decoder_dim": 24, "decoder_depth": 1, "decoder_heads": 2}
 MODELS, IDS = cases((SequenceBackbone,))

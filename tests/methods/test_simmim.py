@@ -11,7 +11,7 @@ from vitrail.errors import ConfigError, TierError
 from vitrail.methods.base import Batch
 from vitrail.methods.masking import zero_cells
 from vitrail.methods.simmim import SimMIM
-from vitrail.models.base import PyramidBackbone, SequenceBackbone
+from vitrail.models.tiers import PyramidBackbone, SequenceBackbone
 
 MODELS, IDS = cases((SequenceBackbone, PyramidBackbone))
 

@@ -125,6 +125,7 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "EfficientViT": {"rank": 4},
     "ParallelViT": {"layer_scale": 0.5},
+    "CaiT": {"layer_scale": 0.5},
 }
 
 # A second image size by the number of its axes, and one that patches do not divide.

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.models.small import CASES, small
-from vitrail.models.base import PyramidBackbone, SequenceBackbone
 from vitrail.models.registry import get_model_class, variants
+from vitrail.models.tiers import PyramidBackbone, SequenceBackbone
 
 NAMES = sorted({name for name, _ in CASES})
 PYRAMIDS = [name for name in NAMES if issubclass(get_model_class(name), PyramidBackbone)]

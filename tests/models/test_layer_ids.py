@@ -9,8 +9,8 @@ import torch
 import vitrail
 from tests.models.small import small
 from vitrail.errors import ConfigError
-from vitrail.models.base import PyramidBackbone
 from vitrail.models.registry import model_classes
+from vitrail.models.tiers import PyramidBackbone
 
 DEPTHS = (2, 2, 18, 2)
 PYRAMIDS = [name for name, model in model_classes().items() if issubclass(model, PyramidBackbone)]

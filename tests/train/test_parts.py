@@ -14,7 +14,8 @@ from vitrail.errors import ConfigError, TierError, TrainingError
 from vitrail.methods.base import Method
 from vitrail.methods.linear_probe import LinearProbe
 from vitrail.methods.supervised import Supervised
-from vitrail.models.base import Backbone, SequenceBackbone
+from vitrail.models.base import Backbone
+from vitrail.models.tiers import SequenceBackbone
 from vitrail.train import checkpoint, trainer
 from vitrail.train.config import make_config, read_config
 from vitrail.train.factory import mixed_seed

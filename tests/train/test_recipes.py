@@ -29,7 +29,7 @@ from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
 from vitrail.models.registry import variants
 from vitrail.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from vitrail.train import factory, named_callables
+from vitrail.train import factory
 from vitrail.train.config import RunConfig, make_config, read_config
 from vitrail.train.optim import parameter_groups
 

@@ -220,9 +220,9 @@ def classifier(module: "nn.Module", method: "Method | None") -> "nn.Module":
     """
     if method is None:
         return module
-    module = method.classifier(cast(Any, module))
-    assert module is not None  # `load_classifying_method` has checked it
-    return module
+    whole = method.classifier(cast(Any, module))
+    assert whole is not None  # `load_classifying_method` has checked it
+    return whole
 
 
 def parse_numbers(text: str | None, option: str) -> list[int] | None:

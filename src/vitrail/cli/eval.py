@@ -267,7 +267,7 @@ def _open_loader(
 
 
 def _evaluate_probe(
-    module: Any, kind: str, train: "Loader", validation: "Loader"
+    module: Any, kind: Any, train: "Loader", validation: "Loader"
 ) -> tuple["Evaluation", dict[str, Any]]:
     """Evaluates features by labeled training images; says with what."""
     from vitrail.train.evaluator import evaluate_probe

@@ -32,8 +32,9 @@ from vitrail.files import TEMPORARY, atomic_write
 from vitrail.layers.mamba import Mamba
 from vitrail.layers.patch import AXES, PatchEmbed, to_tuple
 from vitrail.layers.recording import RecordedMixer
-from vitrail.models.base import Backbone, SequenceBackbone
+from vitrail.models.base import Backbone
 from vitrail.models.surgery import resized
+from vitrail.models.tiers import SequenceBackbone
 
 OPSET = 20  # the first in which GELU is one node; onnxruntime runs it since 1.17
 OPSETS = (18, 23)  # first and last that PyTorch translates to

@@ -6,7 +6,7 @@ from torch import Tensor
 from vitrail.errors import ConfigError
 from vitrail.layers.mamba_block import MambaBlock, MambaPair
 from vitrail.layers.position import Rotation
-from vitrail.models.base import Features
+from vitrail.models.features import Features
 from vitrail.models.vim import VisionMamba
 
 

@@ -50,7 +50,7 @@ def _read_any(source: str | Path) -> Backbone:
         return load(folder)
     if not (folder / model_folder.CONFIG).is_file():
         return read_checkpoint(pickles[0])
-    return from_config(model_folder.read_config(folder), read_tensors(pickles[0]), folder)
+    return from_config(model_folder.read_model_config(folder), read_tensors(pickles[0]), folder)
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:

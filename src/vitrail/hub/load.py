@@ -102,7 +102,7 @@ def find_folder(ref: str | Path) -> Path:
 
 def _read_folder(folder: Path) -> Backbone:
     """The model of a folder that Vitrail, timm or transformers wrote."""
-    config = model_folder.read_config(folder)
+    config = model_folder.read_model_config(folder)
     if config.get("format") == "vitrail":
         return model_folder.read(folder, config)
     return from_config(config, model_folder.read_weights(folder), folder)

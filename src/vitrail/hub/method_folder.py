@@ -111,7 +111,7 @@ def load_method(ref: str | Path) -> Method:
     if (run / FOLDER / SETTINGS).is_file():
         return _read(run)
     folder = find_folder(ref)
-    config = model_folder.read_config(folder)
+    config = model_folder.read_model_config(folder)
     converters = of_methods()
     if config.get("model_type") not in converters:
         raise LoadError(

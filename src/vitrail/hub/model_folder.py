@@ -76,7 +76,7 @@ def read(folder: Path, config: dict[str, Any]) -> Backbone:
         >>> import tempfile
         >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=1, mlp_dim=8)
         >>> folder = save(model.half(), Path(tempfile.mkdtemp()) / "model")
-        >>> read(folder, read_config(folder)).norm.weight.dtype
+        >>> read(folder, read_model_config(folder)).norm.weight.dtype
         torch.float16
     """
     if config.get("version") != VERSION:
@@ -92,7 +92,7 @@ def read(folder: Path, config: dict[str, Any]) -> Backbone:
     return model
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_model_config(folder: Path) -> dict[str, Any]:
     """Reads config.json.
 
     Args:
@@ -105,7 +105,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         LoadError: the file is missing or is no JSON object.
 
     Example:
-        >>> read_config(Path("no such folder"))
+        >>> read_model_config(Path("no such folder"))
         Traceback (most recent call last):
         vitrail.errors.LoadError: no such folder is no model folder: it has no config.json.
     """

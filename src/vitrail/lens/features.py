@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitrail.errors import TierError
-from vitrail.models.base import Features
+from vitrail.models.features import Features
 
 
 def pca_colors(features: Features, foreground: float | None = None) -> Tensor:

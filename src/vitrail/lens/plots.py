@@ -15,7 +15,7 @@ from vitrail.lens.pictures import enlarge, heat_map, outline_patches, repeat_cel
 from vitrail.lens.record import AttentionTrace, resolve_indices
 from vitrail.lens.theme import LIGHT
 from vitrail.messages import _
-from vitrail.models.base import Features
+from vitrail.models.features import Features
 
 PER_ROW = 8  # heads side by side that are still legible
 WIDTH, GAP, LINE = 12.0, 0.09, 0.27  # inches: of a figure, between pictures, of a caption

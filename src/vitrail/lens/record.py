@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.recording import RecordedMixer
 from vitrail.lens.rollout import extend_rollout
-from vitrail.models.base import Backbone, Features, PyramidBackbone
+from vitrail.models.base import Backbone
+from vitrail.models.features import Features
+from vitrail.models.tiers import PyramidBackbone
 
 MAX_STAGES = 5  # more blocks than this are represented by four of them
 
@@ -111,9 +113,12 @@ def recording(
         {0: (1, 2, 5, 5), 1: (1, 2, 5, 5)}
     """
     mixers = recorded_mixers(model)
-    own: dict[RecordedMixer, Recorder] = {}
-    for key in mixers if layers is None else _layer_keys(layers, list(mixers)):
-        own[mixers[key]] = lambda weights, key=key: recorder(key, weights.detach())
+
+    def for_layer(key: LayerKey) -> Recorder:
+        return lambda weights: recorder(key, weights.detach())
+
+    keys = mixers if layers is None else _layer_keys(layers, list(mixers))
+    own = {mixers[key]: for_layer(key) for key in keys}
     for mixer, call in own.items():
         _attach(mixer, [*_recorders(mixer), call])
     try:

@@ -101,7 +101,7 @@ class ClassResult(NamedTuple):
 
     Args:
         label: name of the class.
-        count: number of its images.
+        images: number of its images.
         accuracy: fraction of them that is recognized; 0 where there are none.
         confused_with: name of the class that most of the others are taken for, or "".
         times: number of images taken for it.
@@ -112,7 +112,7 @@ class ClassResult(NamedTuple):
     """
 
     label: str
-    count: int
+    images: int
     accuracy: float
     confused_with: str
     times: int
@@ -130,7 +130,7 @@ def class_results(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> 
 
     Example:
         >>> class_results(["cat", "dog"], [[3, 1], [2, 2]])[0]
-        ClassResult(label='dog', count=4, accuracy=0.5, confused_with='cat', times=2)
+        ClassResult(label='dog', images=4, accuracy=0.5, confused_with='cat', times=2)
     """
     results = []
     for index, row in enumerate(confusion):
@@ -140,7 +140,7 @@ def class_results(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> 
         name = labels[-other] if errors else ""
         accuracy = row[index] / max(count, 1)
         results.append(ClassResult(labels[index], count, accuracy, name, times))
-    return sorted(results, key=lambda result: (not result.count, result.accuracy))
+    return sorted(results, key=lambda result: (not result.images, result.accuracy))
 
 
 def error_rates(confusion: Sequence[Sequence[int]]) -> list[list[float]]:

@@ -262,7 +262,7 @@ def _class_table(evaluation: dict[str, Any]) -> str:
     ]
     for result in class_results(evaluation["labels"], evaluation["confusion"])[:CLASSES_LISTED]:
         other = f"{result.confused_with} ({result.times})" if result.times else ""
-        value = percent(result.accuracy) if result.count else _("no images")
+        value = percent(result.accuracy) if result.images else _("no images")
         rows.append(
             f'<tr><td>{html.escape(result.label)}</td><td width="28%"><span class="bar" '
             f'style="--fraction:{100 * result.accuracy:.1f}%"></span></td>'

@@ -8,8 +8,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vitrail.models.base import Backbone, Features, PyramidBackbone
+from vitrail.models.base import Backbone
+from vitrail.models.features import Features
 from vitrail.models.registry import create_model
+from vitrail.models.tiers import PyramidBackbone
 from vitrail.ops.selective_scan.op import FLOPS
 
 
@@ -105,7 +107,8 @@ def shapes(model: Backbone, image_size: tuple[int, ...] | None = None) -> list[S
     # A module after the blocks belongs to the phase that calls it: CaiT embeds its class token.
     encoding = rows(blocks | {n: m for n, m in after.items() if m in in_encode - in_embed})
     pooling = rows({n: m for n, m in after.items() if m not in in_encode})
-    norm = _parameters(twin.norm) if isinstance(getattr(twin, "norm", None), nn.Module) else 0
+    last_norm = getattr(twin, "norm", None)
+    norm = _parameters(last_norm) if isinstance(last_norm, nn.Module) else 0
     head, total = _parameters(twin.head), _parameters(twin)
     embedding = total - norm - head - sum(row.parameters for row in encoding + pooling)
     encode_work -= sum(row.multiply_adds for row in encoding)

@@ -18,8 +18,9 @@ from vitrail.layers.mlp import Mlp
 from vitrail.layers.tokens import Token
 from vitrail.methods.base import Batch, Loss, Method
 from vitrail.methods.supervised import classify
-from vitrail.models.base import Backbone, initialize
+from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
+from vitrail.models.parameters import initialize
 from vitrail.values import NonNegativeFloat, PositiveInt, Rate
 
 

@@ -29,8 +29,9 @@ from vitrail.methods.base import Batch, Loss
 from vitrail.methods.frozen import Frozen
 from vitrail.methods.masked import Masked
 from vitrail.methods.masking import block_mask, random_mask, split_mask
-from vitrail.models.base import Backbone, initialize
+from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
+from vitrail.models.parameters import initialize
 from vitrail.values import Fraction, Range
 
 

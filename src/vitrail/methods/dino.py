@@ -41,8 +41,10 @@ from vitrail.methods.base import Batch, Loss, Pretraining
 from vitrail.methods.ema_teacher import EMATeacher
 from vitrail.methods.heads import ProjectionHead
 from vitrail.methods.masking import add_mask_token, embed_masked, random_mask, split_mask
-from vitrail.models.base import Backbone, Features, PyramidBackbone, SequenceBackbone
+from vitrail.models.base import Backbone
+from vitrail.models.features import Features
 from vitrail.models.paper import Paper
+from vitrail.models.tiers import PyramidBackbone, SequenceBackbone
 from vitrail.values import Fraction, NonNegativeFloat, PositiveInt, Range
 
 GLOBAL_CROPS = 2

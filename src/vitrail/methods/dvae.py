@@ -32,8 +32,9 @@ from vitrail.layers.linear import Linear
 from vitrail.layers.patch import unpatchify
 from vitrail.methods.base import Batch, Loss
 from vitrail.methods.masked import Masked
-from vitrail.models.base import Backbone, initialize
+from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
+from vitrail.models.parameters import initialize
 from vitrail.preprocess import Preprocess
 from vitrail.values import Fraction, NonNegativeFloat, PositiveInt, Range
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.layers.linear import Linear, linear
-from vitrail.models.base import initialize
+from vitrail.models.parameters import initialize
 
 
 class Prototypes(nn.Module):

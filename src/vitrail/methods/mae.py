@@ -36,8 +36,11 @@ from vitrail.methods.masking import (
     split_mask,
     tube_mask,
 )
-from vitrail.models.base import Backbone, Features, SequenceBackbone, initialize
+from vitrail.models.base import Backbone
+from vitrail.models.features import Features
 from vitrail.models.paper import Paper
+from vitrail.models.parameters import initialize
+from vitrail.models.tiers import SequenceBackbone
 from vitrail.values import Fraction, PositiveFloat, PositiveInt
 
 

@@ -10,7 +10,9 @@ from torch import Tensor
 from vitrail.layers.tokens import Token
 from vitrail.methods.base import Batch, Pretraining
 from vitrail.methods.masking import add_mask_token, embed_masked, split_mask
-from vitrail.models.base import Backbone, Features, PyramidBackbone, SequenceBackbone
+from vitrail.models.base import Backbone
+from vitrail.models.features import Features
+from vitrail.models.tiers import PyramidBackbone, SequenceBackbone
 
 
 class Masked(Pretraining):

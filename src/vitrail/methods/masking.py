@@ -8,7 +8,8 @@ from torch import Tensor
 from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.layers.patch import patchify, unpatchify
 from vitrail.layers.tokens import take
-from vitrail.models.base import Backbone, Features
+from vitrail.models.base import Backbone
+from vitrail.models.features import Features
 
 Grid = tuple[int, ...]
 

@@ -25,8 +25,9 @@ from vitrail.layers.tokens import take
 from vitrail.methods.base import Batch, Loss
 from vitrail.methods.masked import Masked
 from vitrail.methods.masking import masked_pixels, random_mask, reconstruction_rows, split_mask
-from vitrail.models.base import Backbone, initialize
+from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
+from vitrail.models.parameters import initialize
 from vitrail.values import Fraction, PositiveInt
 
 

@@ -11,7 +11,7 @@ from vitrail.layers.block import Block
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.position import PositionTable
-from vitrail.models.base import initialize
+from vitrail.models.parameters import initialize
 
 
 class TextTower(nn.Module):

@@ -7,102 +7,16 @@ import functools
 from collections import abc
 from typing import Any, ClassVar, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.patch import to_tuple
-from vitrail.layers.tokens import take
+from vitrail.models.features import Features
 from vitrail.models.paper import Paper
+from vitrail.models.parameters import initialize
 from vitrail.preprocess import Preprocess
 from vitrail.values import bind
-
-
-class Features(NamedTuple):
-    """Tokens between two stages of a model; prefix tokens and patches never share an index space.
-
-    Args:
-        patches: (B, N, D).
-        prefix: (B, P, D), class, distillation and register tokens; P may be 0.
-        grid: (H, W), (T, H, W) or (L,), patches per axis of the whole image.
-        keep_indices: (B, N), positions in the grid of the patches that were not dropped; None if
-            none was.
-        extras: what a model carries beside its patches, such as a second scale.
-
-    Example:
-        >>> features = Features.from_map(torch.zeros(2, 4, 6, 8))
-        >>> features.patches.shape, features.grid
-        (torch.Size([2, 24, 8]), (4, 6))
-    """
-
-    patches: Tensor
-    prefix: Tensor
-    grid: tuple[int, ...]
-    keep_indices: Tensor | None = None
-    extras: tuple[Any, ...] = ()
-
-    @classmethod
-    def from_map(cls, x: Tensor, prefix: Tensor | None = None) -> "Features":
-        """Features of a feature map, without a copy.
-
-        Args:
-            x: (B, *grid, D), channels last.
-            prefix: (B, P, D); None for no prefix tokens.
-
-        Returns:
-            Features with N = prod(grid) patches.
-        """
-        patches = x.flatten(1, -2)
-        return cls(patches, patches[:, :0] if prefix is None else prefix, tuple(x.shape[1:-1]))
-
-    def take(self, index: Tensor) -> "Features":
-        """Keeps some of the patches.
-
-        Args:
-            index: (B, K), indices into `patches`, sorted because order matters to scans.
-
-        Returns:
-            Features with K patches.
-        """
-        keep_indices = index if self.keep_indices is None else self.keep_indices.gather(1, index)
-        return self._replace(patches=take(self.patches, index), keep_indices=keep_indices)
-
-    def to_map(self, *, channels_first: bool = False) -> Tensor:
-        """The patches as a feature map, without a copy.
-
-        Args:
-            channels_first: gives (B, D, *grid) instead of (B, *grid, D).
-
-        Returns:
-            (B, *grid, D), or (B, D, *grid).
-
-        Raises:
-            TierError: patches were dropped, so they fill no grid.
-        """
-        if self.keep_indices is not None:
-            raise TierError("patches were dropped, so the rest fills no grid: mask them instead.")
-        x = self.patches.unflatten(1, self.grid)
-        return x.movedim(-1, 1) if channels_first else x
-
-
-class TokenSequence(NamedTuple):
-    """Features as the one sequence that the blocks of a `SequenceBackbone` see.
-
-    Args:
-        tokens: (B, P + N, D).
-        context: extra arguments that every block is called with, such as rotations.
-        to_features: function from tokens of the same shape back to Features.
-
-    Example:
-        >>> model = vitrail.ViT(32, 8, num_classes=5, dim=8, depth=1, heads=2, mlp_dim=16)
-        >>> model.to_sequence(model.embed(torch.zeros(1, 3, 32, 32))).tokens.shape
-        torch.Size([1, 17, 8])
-    """
-
-    tokens: Tensor
-    context: tuple[Any, ...]
-    to_features: abc.Callable[[Tensor], Features]
 
 
 class Variant(NamedTuple):
@@ -120,6 +34,7 @@ class Variant(NamedTuple):
 
     keywords: abc.Mapping[str, Any]
     parameters: int
+    absent: int = 0
 
 
 class Backbone(nn.Module):
@@ -406,172 +321,6 @@ class Backbone(nn.Module):
     def reset_classifier(self, num_classes: int) -> None:
         """Replaces the head with a freshly initialized one; timm's name for `reset_head`."""
         self.reset_head(num_classes)
-
-
-class SequenceBackbone(Backbone):
-    """The tier of models whose patches may be dropped, which every method can train.
-
-    Prefix tokens come before the patches in the sequence that the blocks see. A model that inserts
-    them elsewhere overrides `to_sequence`.
-
-    Example:
-        >>> model = vitrail.ViT(32, 8, num_classes=5, dim=8, depth=1, heads=2, mlp_dim=16)
-        >>> half = model.embed(torch.zeros(1, 3, 32, 32)).take(torch.arange(8)[None])
-        >>> model.encode(half).patches.shape
-        torch.Size([1, 8, 8])
-    """
-
-    norm: nn.Module
-
-    def to_sequence(self, features: Features) -> TokenSequence:
-        """Features → the sequence of prefix tokens and patches that the blocks see."""
-        prefix = features.prefix.shape[1]
-
-        def to_features(tokens: Tensor) -> Features:
-            return features._replace(prefix=tokens[:, :prefix], patches=tokens[:, prefix:])
-
-        tokens = torch.cat([features.prefix, features.patches], dim=1)
-        return TokenSequence(tokens, self.context(features), to_features)
-
-    def context(self, features: Features) -> tuple[Any, ...]:
-        """Features → extra arguments of every block, such as rotations."""
-        return ()
-
-    def encode(self, features: Features) -> Features:
-        """Features → Features of the same shapes, normalized."""
-        tokens, context, to_features = self.to_sequence(features)
-        return to_features(self.norm(self.run_blocks(tokens, *context)))
-
-    def intermediates(self, images: Tensor, layers: abc.Sequence[int]) -> list[Features]:
-        """images (B, C, *size), indices of blocks → Features after each, without the last norm."""
-        indices, outputs = self.block_indices(layers), {}
-        tokens, context, to_features = self.to_sequence(self.embed(images))
-        for i, block in enumerate(self.blocks[: max(indices) + 1]):
-            tokens = block(tokens, *context)
-            if i in indices:
-                outputs[i] = to_features(tokens)
-        return [outputs[i] for i in indices]
-
-
-class PyramidStage(nn.Module):
-    """A stage of a pyramid: a coarser grid first, and then blocks on it.
-
-    Args:
-        downsample: module from (B, H, W, C) to (B, H', W', D).
-        blocks: modules from (B, H', W', D) to the same shape.
-
-    Example:
-        >>> stage = PyramidStage(nn.Identity(), [nn.Linear(8, 8)])
-        >>> stage(Features.from_map(torch.zeros(1, 2, 2, 8))).grid
-        (2, 2)
-    """
-
-    def __init__(self, downsample: nn.Module, blocks: abc.Iterable[nn.Module]) -> None:
-        super().__init__()
-        self.downsample = downsample
-        self.blocks = nn.ModuleList(blocks)
-
-    def forward(self, features: Features) -> Features:
-        """Features on a grid → Features on this stage's."""
-        x = self.downsample(features.to_map())
-        for block in self.blocks:
-            x = block(x)
-        return Features.from_map(x)
-
-
-class PyramidBackbone(Backbone):
-    """The tier of models that need the whole grid: patches may be masked, but not dropped.
-
-    The entries of `blocks` are stages, modules from Features to Features, most of them on a coarser
-    grid than the one before: `PyramidStage`, or another with its blocks in an attribute `blocks`.
-
-    Attributes:
-        dim: width of each stage.
-        strides: pixels per cell of each stage's grid, on each axis.
-
-    Example:
-        >>> model = vitrail.create_model("swin_tiny_patch4_window7_224", num_classes=0)
-        >>> model.dim, model.strides
-        ((96, 192, 384, 768), (4, 8, 16, 32))
-    """
-
-    norm: nn.Module
-    dim: tuple[int, ...]
-    strides: tuple[int, ...]
-
-    def encode(self, features: Features) -> Features:
-        """Features on the finest grid → normalized Features on the coarsest."""
-        self.require_whole_grid(features)
-        features = self.run_blocks(features)
-        return features._replace(patches=self.norm(features.patches))
-
-    def pool(self, features: Features) -> Tensor:
-        """Features → the mean of the patches (B, D)."""
-        return features.patches.mean(dim=1)
-
-    def block_modules(self) -> list[list[nn.Module]]:
-        """The modules of each layer: one per block, counted over the stages.
-
-        The rest of a stage, such as its downsampling, belongs to the last block before it, as in
-        Swin's layer-wise decay (SimMIM's code); the first stage's belongs to the embedding.
-        """
-        layers: list[list[nn.Module]] = []
-        for stage in self.blocks:
-            blocks = getattr(stage, "blocks", None)
-            if layers and blocks is not None:
-                layers[-1] += [child for child in stage.children() if child is not blocks]
-            layers += [[block] for block in ([stage] if blocks is None else blocks)]
-        return layers
-
-    def cut(self, depth: int) -> None:
-        """Raises `TierError`: the last norm fits the last stage only."""
-        raise TierError(
-            f"{type(self).__name__} cannot be cut to depth={depth}: use `intermediates` instead."
-        )
-
-
-def initialize(module: nn.Module) -> None:
-    """Initializes every parameter of a module in place.
-
-    Linear layers start from a truncated normal distribution with standard deviation 0.02 and biases
-    of 0; any other module from its `reset_parameters`. Children come before parents, so a module
-    that sets its children's values has the last word.
-
-    Args:
-        module: any module.
-
-    Example:
-        >>> layer = nn.Linear(64, 64)
-        >>> initialize(layer)
-        >>> layer.bias.abs().max().item(), round(layer.weight.std().item(), 2)
-        (0.0, 0.02)
-    """
-    for submodule in reversed(list(module.modules())):
-        if isinstance(submodule, nn.Linear):
-            nn.init.trunc_normal_(submodule.weight, std=0.02)
-            if submodule.bias is not None:
-                nn.init.zeros_(submodule.bias)
-        elif callable(reset := getattr(submodule, "reset_parameters", None)):
-            reset()
-
-
-def undecayed(module: nn.Module) -> set[str]:
-    """Names of the parameters that weight decay spares.
-
-    Args:
-        module: any module.
-
-    Returns:
-        All vectors and scalars, and what a submodule lists in its attribute `undecayed`.
-
-    Example:
-        >>> sorted(undecayed(nn.Linear(2, 2)))
-        ['bias']
-    """
-    names = {name for name, parameter in module.named_parameters() if parameter.ndim < 2}
-    for path, submodule in module.named_modules():
-        names |= {f"{path}.{name}".lstrip(".") for name in getattr(submodule, "undecayed", ())}
-    return names
 
 
 def _recording(init: abc.Callable[..., None]) -> abc.Callable[..., None]:

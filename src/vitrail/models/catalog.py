@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from vitrail.models.base import Backbone, PyramidBackbone, SequenceBackbone
+from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
 from vitrail.models.registry import model_classes, variants
+from vitrail.models.tiers import PyramidBackbone, SequenceBackbone
 
 MULTIPLY_ADDS = Path(__file__).with_name("multiply_adds.json")  # written by `make docs`
 

@@ -22,7 +22,8 @@ from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import ACTIVATIONS, Mlp
 from vitrail.layers.patch import PatchEmbed, to_tuple
-from vitrail.models.base import Features, Variant
+from vitrail.models.base import Variant
+from vitrail.models.features import Features
 from vitrail.models.paper import Paper
 from vitrail.models.vit_base import PlainViT
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size

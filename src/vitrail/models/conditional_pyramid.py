@@ -7,8 +7,9 @@ from torch import nn
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.conv import ConditionalPosition
 from vitrail.layers.mlp import Mlp
-from vitrail.models.base import Features, PyramidBackbone, PyramidStage
+from vitrail.models.features import Features
 from vitrail.models.initial import fan_out_convolutions
+from vitrail.models.tiers import PyramidBackbone, PyramidStage
 
 
 class ConditionalStage(PyramidStage):

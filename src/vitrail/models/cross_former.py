@@ -31,8 +31,10 @@ from vitrail.layers.patch import check_images, patch_grid, to_tuple
 from vitrail.layers.pyramid import check_stages
 from vitrail.layers.relative_position import relative_index
 from vitrail.layers.window import Window, WindowAttention, pad_to
-from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
+from vitrail.models.base import Variant
+from vitrail.models.features import Features
 from vitrail.models.paper import Paper
+from vitrail.models.tiers import PyramidBackbone, PyramidStage
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 

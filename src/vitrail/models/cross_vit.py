@@ -33,7 +33,8 @@ from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, check_images, patch_grid
 from vitrail.layers.position import PositionTable
 from vitrail.layers.tokens import Token
-from vitrail.models.base import Backbone, Features, Variant
+from vitrail.models.base import Backbone, Variant
+from vitrail.models.features import Features
 from vitrail.models.paper import Paper
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 

@@ -23,7 +23,8 @@ from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.linear_attention import Linformer, Nystrom, Performer
 from vitrail.layers.mamba import Mamba
 from vitrail.layers.mlp import Mlp
-from vitrail.models.base import Features, Variant
+from vitrail.models.base import Variant
+from vitrail.models.features import Features
 from vitrail.models.paper import Paper
 from vitrail.models.vit_base import PlainViT
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size

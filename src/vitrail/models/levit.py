@@ -30,8 +30,10 @@ from vitrail.layers.conv import ConvNorm, LinearNorm
 from vitrail.layers.heads import DistillationHeads
 from vitrail.layers.patch import check_images
 from vitrail.layers.pyramid import check_stages
-from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
+from vitrail.models.base import Variant
+from vitrail.models.features import Features
 from vitrail.models.paper import Paper
+from vitrail.models.tiers import PyramidBackbone, PyramidStage
 from vitrail.values import NonNegativeInt, PositiveInt, Rate, Size
 
 Grid = tuple[int, ...]

@@ -31,8 +31,10 @@ from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images, to_tuple
 from vitrail.layers.pyramid import check_stages
 from vitrail.layers.window import partition, unpartition
-from vitrail.models.base import Features, PyramidBackbone, Variant
+from vitrail.models.base import Variant
+from vitrail.models.features import Features
 from vitrail.models.paper import Paper
+from vitrail.models.tiers import PyramidBackbone
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 

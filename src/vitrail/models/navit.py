@@ -41,8 +41,10 @@ from vitrail.layers.packing import Pack, attend_within
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import resize_positions
 from vitrail.layers.tokens import Token, draw_or_zero
-from vitrail.models.base import Features, SequenceBackbone, Variant
+from vitrail.models.base import Variant
+from vitrail.models.features import Features
 from vitrail.models.paper import Paper
+from vitrail.models.tiers import SequenceBackbone
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 

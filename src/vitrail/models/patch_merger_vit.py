@@ -26,7 +26,8 @@ from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import PositionTable
-from vitrail.models.base import Backbone, Features, Variant
+from vitrail.models.base import Backbone, Variant
+from vitrail.models.features import Features
 from vitrail.models.paper import Paper
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 

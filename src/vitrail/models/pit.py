@@ -27,8 +27,10 @@ from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import PositionTable
 from vitrail.layers.pyramid import check_stages
 from vitrail.layers.tokens import Token
-from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
+from vitrail.models.base import Variant
+from vitrail.models.features import Features
 from vitrail.models.paper import Paper
+from vitrail.models.tiers import PyramidBackbone, PyramidStage
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 

@@ -25,9 +25,11 @@ from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images
 from vitrail.layers.pyramid import check_stages
 from vitrail.layers.spatial_reduction import ReducedAttention, spatial_reduction
-from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
+from vitrail.models.base import Variant
+from vitrail.models.features import Features
 from vitrail.models.initial import fan_out_convolutions
 from vitrail.models.paper import Paper
+from vitrail.models.tiers import PyramidBackbone, PyramidStage
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 

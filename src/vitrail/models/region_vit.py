@@ -34,8 +34,10 @@ from vitrail.layers.patch import PatchEmbed, check_images, patch_grid
 from vitrail.layers.pyramid import check_stages
 from vitrail.layers.relative_position import RelativeBias
 from vitrail.layers.window import pad_to, partition, unpartition
-from vitrail.models.base import Features, PyramidBackbone, PyramidStage, Variant
+from vitrail.models.base import Variant
+from vitrail.models.features import Features
 from vitrail.models.paper import Paper
+from vitrail.models.tiers import PyramidBackbone, PyramidStage
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 

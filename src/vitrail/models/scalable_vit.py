@@ -31,8 +31,9 @@ from vitrail.layers.patch import check_images
 from vitrail.layers.pyramid import check_stages
 from vitrail.layers.spatial_reduction import ReducedAttention
 from vitrail.layers.window import pad_to, partition, unpartition
-from vitrail.models.base import Features, Variant
+from vitrail.models.base import Variant
 from vitrail.models.conditional_pyramid import ConditionalPyramid
+from vitrail.models.features import Features
 from vitrail.models.paper import Paper
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 

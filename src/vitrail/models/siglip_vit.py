@@ -22,9 +22,11 @@ from vitrail.layers.mlp import ACTIVATIONS, Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import PositionTable
 from vitrail.layers.tokens import Token
-from vitrail.models.base import Features, SequenceBackbone, Variant
+from vitrail.models.base import Variant
+from vitrail.models.features import Features
 from vitrail.models.initial import xavier_uniform_blocks
 from vitrail.models.paper import Paper
+from vitrail.models.tiers import SequenceBackbone
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 

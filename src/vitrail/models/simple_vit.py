@@ -20,9 +20,11 @@ from vitrail.layers.block import Block
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import sincos_positions
-from vitrail.models.base import Features, SequenceBackbone, Variant
+from vitrail.models.base import Variant
+from vitrail.models.features import Features
 from vitrail.models.initial import xavier_uniform_blocks
 from vitrail.models.paper import Paper
+from vitrail.models.tiers import SequenceBackbone
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Size
 
 

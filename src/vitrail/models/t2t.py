@@ -28,8 +28,10 @@ from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images
 from vitrail.layers.position import sequence_positions
 from vitrail.layers.tokens import Token
-from vitrail.models.base import Features, SequenceBackbone, Variant
+from vitrail.models.base import Variant
+from vitrail.models.features import Features
 from vitrail.models.paper import Paper
+from vitrail.models.tiers import SequenceBackbone
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 

@@ -25,8 +25,9 @@ from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.pyramid import check_stages
 from vitrail.layers.spatial_reduction import ReducedAttention, spatial_reduction
 from vitrail.layers.window import WindowAttention
-from vitrail.models.base import Features, Variant
+from vitrail.models.base import Variant
 from vitrail.models.conditional_pyramid import ConditionalPyramid
+from vitrail.models.features import Features
 from vitrail.models.paper import Paper
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 

@@ -31,8 +31,10 @@ from vitrail.layers.norm import LayerNorm, RMSNorm
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import PositionTable, Rotation, rotate, rotation, select_rotation
 from vitrail.layers.tokens import Token
-from vitrail.models.base import Features, SequenceBackbone, TokenSequence, Variant
+from vitrail.models.base import Variant
+from vitrail.models.features import Features, TokenSequence
 from vitrail.models.paper import Paper
+from vitrail.models.tiers import SequenceBackbone
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 ROPE_GRID = (14, 14)  # the grid of 224 pixels, to which others are scaled

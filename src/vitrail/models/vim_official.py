@@ -32,7 +32,8 @@ from vitrail.errors import ConfigError
 from vitrail.layers.mamba import Mamba
 from vitrail.layers.mamba_block import MambaPair
 from vitrail.layers.position import Rotation
-from vitrail.models.base import Features, TokenSequence, Variant
+from vitrail.models.base import Variant
+from vitrail.models.features import Features, TokenSequence
 from vitrail.models.paper import Paper
 from vitrail.models.vim import VisionMamba, order_with_class_token
 from vitrail.ops import selective_scan as ssm

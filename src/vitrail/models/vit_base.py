@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import PositionTable
 from vitrail.layers.tokens import Token
-from vitrail.models.base import Features, SequenceBackbone
+from vitrail.models.features import Features
+from vitrail.models.tiers import SequenceBackbone
 from vitrail.values import PositiveInt, Rate, Size
 
 

@@ -31,9 +31,11 @@ from vitrail.layers.mlp import ACTIVATIONS, Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import PositionTable, Rotation
 from vitrail.layers.tokens import Token
-from vitrail.models.base import Backbone, Features, Variant, initialize
+from vitrail.models.base import Backbone, Variant
+from vitrail.models.features import Features
 from vitrail.models.initial import xavier_uniform_blocks
 from vitrail.models.paper import Paper
+from vitrail.models.parameters import initialize
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 

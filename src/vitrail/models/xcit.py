@@ -35,8 +35,10 @@ from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images
 from vitrail.layers.tokens import Token
-from vitrail.models.base import Backbone, Features, PyramidStage, Variant
+from vitrail.models.base import Backbone, Variant
+from vitrail.models.features import Features
 from vitrail.models.paper import Paper
+from vitrail.models.tiers import PyramidStage
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 

@@ -4,7 +4,7 @@ Only the factories, here and in `data_factory` and `model_factory`, read setting
 """
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from vitrail.data.loader import Loader
 from vitrail.errors import ConfigError
 from vitrail.messages import _, ngettext
 from vitrail.run_folder import RunFolder
+from vitrail.train.callback import Callback
 from vitrail.train.callbacks import Checkpointing, ImageLogging, Validation
 from vitrail.train.config import RunConfig, check_unchanged, make_config, read_config
 from vitrail.train.data_factory import Datasets, build_streams, frame, open_datasets
@@ -34,6 +35,7 @@ def fit(
     *,
     resume: bool = False,
     command: str | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
     """Trains a model in a run folder, and evaluates and saves it.
 
@@ -42,6 +44,7 @@ def fit(
         folder: folder of the run, which must be empty or new.
         resume: whether to go on with the run in the folder.
         command: command line that started the run, which is written down.
+        callbacks: further callbacks of the trainer.
 
     Returns:
         The final figures, such as "top1"; of several processes only the main one has them.
@@ -65,7 +68,7 @@ def fit(
     _check_start(config, run, resume=resume, is_main=state.is_main_process)
     with progress_bar(_("reading images")) as progress:
         datasets = open_datasets(config, progress)
-    trainer, evaluator = build_trainer(config, run, datasets)
+    trainer, evaluator = build_trainer(config, run, datasets, callbacks)
     if trainer.is_main:
         _write_start(config, run, datasets, None if resume else command)
         note(_summary(config, datasets, trainer))
@@ -81,7 +84,7 @@ def fit(
 
 
 def build_trainer(
-    config: RunConfig, run: RunFolder, datasets: Datasets
+    config: RunConfig, run: RunFolder, datasets: Datasets, callbacks: Sequence[Callback] = ()
 ) -> tuple[Trainer, Evaluator]:
     """The trainer of a run with all its parts.
 
@@ -89,6 +92,7 @@ def build_trainer(
         config: the settings.
         run: folder of the run; nothing is written to it yet.
         datasets: as `open_datasets` returns them.
+        callbacks: further callbacks, called before checkpoints are written.
 
     Returns:
         The trainer, and the evaluator that it uses.
@@ -152,6 +156,7 @@ def build_trainer(
             Monitor(run, train.log_every, wandb=train.wandb),
             Validation(evaluator, train.eval_every),
             ImageLogging(sample_images(datasets.validation, model.preprocess), train.eval_every),
+            *callbacks,
             Checkpointing(train.save_every),
         ),
     )

@@ -11,7 +11,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from vitrail.errors import ConfigError, check_range, suggest
 from vitrail.methods.base import Method
-from vitrail.models.base import Backbone, undecayed
+from vitrail.models.base import Backbone
+from vitrail.models.parameters import undecayed
 
 
 @dataclasses.dataclass(frozen=True)

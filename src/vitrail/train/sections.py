@@ -10,7 +10,6 @@ from pydantic import Field
 from vitrail.data.transforms import AugmentConfig, MultiCropConfig
 from vitrail.methods.registry import get_method, settings_of
 from vitrail.train.optim import ParameterOptim
-from vitrail.values import convert, describe
 
 
 class Section(pydantic.BaseModel):

@@ -5,7 +5,7 @@ Patches start as PyTorch's convolutions do.
 
 from tests.models.initial_values import ONES, ZEROS, constant, normal, uniform
 
-CLASSES = {"CaiT": {"dim": 64, "heads": 8, "mlp_dim": 128}}
+CLASSES = {"CaiT": {"dim": 64, "heads": 8, "mlp_dim": 128, "layer_scale": 1e-5}}
 INITIAL = {
     "CaiT": [
         (r"patch_embed\.(weight|bias)", uniform((3 * 8 * 8) ** -0.5)),

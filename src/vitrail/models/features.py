@@ -1,0 +1,95 @@
+"""Tokens between two stages of a model."""
+
+from collections import abc
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from vitrail.errors import TierError
+from vitrail.layers.tokens import take
+
+
+class Features(NamedTuple):
+    """Tokens between two stages of a model; prefix tokens and patches never share an index space.
+
+    Args:
+        patches: (B, N, D).
+        prefix: (B, P, D), class, distillation and register tokens; P may be 0.
+        grid: (H, W), (T, H, W) or (L,), patches per axis of the whole image.
+        keep_indices: (B, N), positions in the grid of the patches that were not dropped; None if
+            none was.
+        extras: what a model carries beside its patches, such as a second scale.
+
+    Example:
+        >>> features = Features.from_map(torch.zeros(2, 4, 6, 8))
+        >>> features.patches.shape, features.grid
+        (torch.Size([2, 24, 8]), (4, 6))
+    """
+
+    patches: Tensor
+    prefix: Tensor
+    grid: tuple[int, ...]
+    keep_indices: Tensor | None = None
+    extras: tuple[Any, ...] = ()
+
+    @classmethod
+    def from_map(cls, x: Tensor, prefix: Tensor | None = None) -> "Features":
+        """Features of a feature map, without a copy.
+
+        Args:
+            x: (B, *grid, D), channels last.
+            prefix: (B, P, D); None for no prefix tokens.
+
+        Returns:
+            Features with N = prod(grid) patches.
+        """
+        patches = x.flatten(1, -2)
+        return cls(patches, patches[:, :0] if prefix is None else prefix, tuple(x.shape[1:-1]))
+
+    def take(self, index: Tensor) -> "Features":
+        """Keeps some of the patches.
+
+        Args:
+            index: (B, K), indices into `patches`, sorted because order matters to scans.
+
+        Returns:
+            Features with K patches.
+        """
+        keep_indices = index if self.keep_indices is None else self.keep_indices.gather(1, index)
+        return self._replace(patches=take(self.patches, index), keep_indices=keep_indices)
+
+    def to_map(self, *, channels_first: bool = False) -> Tensor:
+        """The patches as a feature map, without a copy.
+
+        Args:
+            channels_first: gives (B, D, *grid) instead of (B, *grid, D).
+
+        Returns:
+            (B, *grid, D), or (B, D, *grid).
+
+        Raises:
+            TierError: patches were dropped, so they fill no grid.
+        """
+        if self.keep_indices is not None:
+            raise TierError("patches were dropped, so the rest fills no grid: mask them instead.")
+        x = self.patches.unflatten(1, self.grid)
+        return x.movedim(-1, 1) if channels_first else x
+
+
+class TokenSequence(NamedTuple):
+    """Features as the one sequence that the blocks of a `SequenceBackbone` see.
+
+    Args:
+        tokens: (B, P + N, D).
+        context: extra arguments that every block is called with, such as rotations.
+        to_features: function from tokens of the same shape back to Features.
+
+    Example:
+        >>> model = vitrail.ViT(32, 8, num_classes=5, dim=8, depth=1, heads=2, mlp_dim=16)
+        >>> model.to_sequence(model.embed(torch.zeros(1, 3, 32, 32))).tokens.shape
+        torch.Size([1, 17, 8])
+    """
+
+    tokens: Tensor
+    context: tuple[Any, ...]
+    to_features: abc.Callable[[Tensor], Features]

@@ -1,0 +1,94 @@
+"""Settings: typed, strict, with overrides."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.train.tiny import tiny
+from vitrail.errors import ConfigError
+from vitrail.methods.registry import get_method, list_methods
+from vitrail.train.config import check_unchanged, make_config, read_config
+from vitrail.train.optim import ParameterOptim
+
+
+def test_overrides_are_typed_and_strict() -> None:
+    run = make_config({}, ["optim.lr=3e-4", "data.source=folder:a=b", "model.options.dim=64"])
+    assert (run.optim.lr, run.data.source, run.model.options) == (3e-4, "folder:a=b", {"dim": 64})
+    assert make_config({}, ["data.augment={flip: 0.1}"]).data.augment.flip == 0.1
+    assert make_config({"data": {"augment": {"crop": "padded"}}}).data.augment.crop == "padded"
+    with pytest.raises(ConfigError, match="has no '='"):
+        make_config({}, ["optim.lr"])
+    with pytest.raises(ConfigError, match="no setting 'optm'. Did you mean 'optim'"):
+        make_config({}, ["optm.lr=1"])
+
+
+def test_numbers_and_texts_of_overrides() -> None:
+    run = make_config({}, ["model.options={a: 1e-3, b: '12', c: [1e-3, x], d: 12}"])
+    assert run.model.options == {"a": 1e-3, "b": "12", "c": [1e-3, "x"], "d": 12}
+    with pytest.raises(ConfigError, match=r"'\{a: ' is not YAML"):
+        make_config({}, ["model.options={a: "])
+
+
+def test_settings_are_those_of_the_method() -> None:
+    with pytest.raises(ConfigError, match=r"no setting 'method.mask_rato'. Did you mean"):
+        make_config({"method": {"name": "mae", "mask_rato": 0.5}})
+    with pytest.raises(ConfigError, match="no method 'meo'. Did you mean 'm"):
+        make_config({"method": {"name": "meo"}})
+    with pytest.raises(ConfigError, match=r"method.mask_ratio='much': not a number"):
+        make_config({"method": {"name": "mae", "mask_ratio": "much"}})
+    with pytest.raises(ConfigError, match=r"method.mask_ratio=2: not a number of at least 0"):
+        make_config({"method": {"name": "mae", "mask_ratio": 2}})
+    with pytest.raises(ConfigError, match=r"method.teacher is not given, and method needs it"):
+        make_config({"method": {"name": "distill"}})
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.augment.flip=2", r"data\.augment\.flip=2.* is no probability: use 0 to 1"),
+        ("data.crops.local=-1", r"data\.crops\.local=-1 is negative"),
+        ("data.augment.flipp=1", r"no setting 'data\.augment\.flipp'\. Did you mean"),
+        ("optim.per_module={x: {lr_scale: -1}}", r"optim\.per_module\.x\.lr_scale=-1"),
+        ("optim.lr=0", r"optim\.lr=0.*: Input should be greater than 0"),
+    ],
+)
+def test_errors_name_the_key(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_config({}, [override])
+
+
+def test_patterns_of_parameters_are_settings() -> None:
+    run = make_config({}, ["optim.per_module={'backbone.blocks.0.*': {lr_scale: 0.1}}"])
+    assert run.optim.per_module == {"backbone.blocks.0.*": ParameterOptim(lr_scale=0.1)}
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_settings_survive_yaml(name: str, tmp_path: Path) -> None:
+    objects = dict.fromkeys(get_method(name).named, "python:module:function")
+    run = make_config({"method": {"name": name, **objects}})
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(run.plain()))
+    check_unchanged(run, read_config(path))
+    assert read_config(path) == run
+
+
+def test_a_recipe_may_build_on_another(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("optim: {lr: 0.5, clip: 2}\nmodel: {name: ViT}\n")
+    (tmp_path / "zoo").mkdir()
+    recipe = tmp_path / "zoo" / "mine.yaml"
+    recipe.write_text("base: ../base.yaml\noptim: {lr: 0.25}\n")
+    run = read_config(recipe, ["optim.clip=3"])
+    assert (run.optim.lr, run.optim.clip, run.model.name) == (0.25, 3, "ViT")
+    recipe.write_text("base: mine.yaml\n")
+    with pytest.raises(ConfigError, match="is this file itself"):
+        read_config(recipe)
+    recipe.write_text("base: nowhere.yaml\n")
+    with pytest.raises(ConfigError, match="nowhere.yaml: cannot be read"):
+        read_config(recipe)
+
+
+def test_what_may_change_on_resume() -> None:
+    check_unchanged(tiny(), tiny("data.workers=3", "train.log_every=1"))
+    with pytest.raises(ConfigError, match="data.augment.padding was 1 and is 2 now"):
+        check_unchanged(tiny(), tiny("data.augment.padding=2"))

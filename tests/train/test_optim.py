@@ -1,0 +1,152 @@
+"""Parameter groups, and the EMA of the weights."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.models.small import small
+from tests.train.tiny import tiny
+from vitrail.errors import ConfigError
+from vitrail.methods.base import Method
+from vitrail.methods.supervised import Supervised
+from vitrail.run_folder import RunFolder
+from vitrail.train.factory import build_trainer, open_datasets
+from vitrail.train.optim import ParameterOptim, make_ema, parameter_groups
+
+
+def settings_of(method: Method, key: str, **keywords: Any) -> dict[str, float]:
+    """The value of `key` of each parameter's group."""
+    groups = parameter_groups(method, **{"lr": 1.0, "weight_decay": 0.05, **keywords})
+    names = {id(p): n for n, p in method.named_parameters()}
+    return {names[id(p)]: group[key] for group in groups for p in group["params"]}
+
+
+def test_vectors_tokens_and_positions_do_not_decay() -> None:
+    method = Supervised(small("ViT", registers=2, layer_scale=0.1))
+    decays = settings_of(method, "weight_decay")
+    assert decays.keys() == {name for name, _ in method.named_parameters()}
+    linear = {
+        f"{name}.weight"
+        for name, module in method.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d)
+    }
+    assert {name for name, decay in decays.items() if decay} == linear
+    assert {decays[name] for name in linear} == {0.05}
+
+
+def test_lower_layers_learn_slower() -> None:
+    method = Supervised(small("ViT"))
+    layers = method.backbone.layer_ids()
+    rates = settings_of(method, "lr", layer_decay=0.5)
+    for name, layer in layers.items():
+        assert rates[f"backbone.{name}"] == 0.5 ** (method.backbone.depth + 1 - layer)
+    method.backbone.freeze()
+    assert settings_of(method, "lr").keys() == {"backbone.head.weight", "backbone.head.bias"}
+
+
+def test_each_block_of_a_pyramid_is_a_layer() -> None:
+    """As in SimMIM's code: a layer per block over all stages."""
+    method = Supervised(small("Swin"))
+    depth = sum(len(stage.blocks) for stage in method.backbone.blocks)
+    rates = set(settings_of(method, "lr", layer_decay=0.5).values())
+    assert rates == {0.5**distance for distance in range(depth + 2)}
+
+
+def test_what_a_method_adds_learns_as_the_head_does() -> None:
+    method = Supervised(small("ViT"))
+    method.decoder = nn.Linear(3, 4)
+    assert settings_of(method, "lr", layer_decay=0.5)["decoder.weight"] == 1.0
+
+
+def test_patterns_change_rates_and_decays() -> None:
+    method = Supervised(small("ViT"))
+    per_module = {
+        "backbone.blocks.*": ParameterOptim(lr_scale=0.5),
+        "backbone.blocks.1.*": ParameterOptim(lr_scale=0.1, weight_decay_scale=2.0),
+        "*.head.bias": ParameterOptim(weight_decay_scale=1.0),
+        "*.head.weight": ParameterOptim(weight_decay_scale=0.0),
+    }
+    rates = settings_of(method, "lr", per_module=per_module)
+    decays = settings_of(method, "weight_decay", per_module=per_module)
+    scales = settings_of(method, "weight_decay_scale", per_module=per_module)
+    for name, rate in rates.items():
+        inside = name.startswith("backbone.blocks.")
+        assert rate == (0.1 if name.startswith("backbone.blocks.1.") else 0.5 if inside else 1.0)
+    assert decays["backbone.blocks.1.mlp.fc1.weight"] == 0.1
+    assert decays["backbone.blocks.0.mlp.fc1.weight"] == 0.05
+    assert decays["backbone.head.bias"] == 0.05 and decays["backbone.head.weight"] == 0.0
+    assert scales["backbone.blocks.1.mlp.fc1.weight"] == 2.0
+    decayed = settings_of(method, "lr", per_module=per_module, layer_decay=0.5)
+    assert decayed["backbone.blocks.1.mlp.fc1.weight"] == 0.1 * 0.5 ** (
+        method.backbone.depth + 1 - 2
+    )
+    with pytest.raises(ConfigError, match=r"no parameter that learns is called 'blocks\.9\.\*'"):
+        parameter_groups(method, lr=1, weight_decay=0, per_module={"blocks.9.*": ParameterOptim()})
+    with pytest.raises(ConfigError, match="lr_scale=-1 is not at least 0"):
+        ParameterOptim(lr_scale=-1)
+
+
+def test_the_ema_is_its_formula() -> None:
+    model = small("ViT")
+    ema = make_ema(model, 0.9)
+    expected, weight = None, model.head.weight
+    for update in range(30):
+        with torch.no_grad():
+            weight.add_(torch.randn_like(weight))
+        ema.update_parameters(model)
+        decay = min(0.9, (1 + update) / (10 + update))
+        new = weight.detach().clone()
+        expected = new if expected is None else decay * expected + (1 - decay) * new
+    torch.testing.assert_close(ema.module.head.weight, expected)
+
+
+@pytest.mark.parametrize(
+    ("setting", "read"),
+    [
+        ("optim.lr=0.007", lambda t: t.optimizer.param_groups[0]["lr"] == 0.007),
+        ("optim.betas=[0.8, 0.95]", lambda t: t.optimizer.defaults["betas"] == (0.8, 0.95)),
+        (
+            "optim.betas=[0.8, 0.95]",
+            lambda t: {g["betas"] for g in t.optimizer.param_groups} == {(0.8, 0.95)},
+        ),
+        (
+            "optim.weight_decay=0.3",
+            lambda t: {g["weight_decay"] for g in t.optimizer.param_groups} == {0.0, 0.3},
+        ),
+        ("optim.weight_decay=0.3", lambda t: t.schedule.weight_decay == 0.3),
+        ("optim.weight_decay_end=0.4", lambda t: t.schedule.weight_decay_end == 0.4),
+        ("optim.layer_decay=0.5", lambda t: len(t.optimizer.param_groups) > 4),
+        (
+            "optim.per_module={'*head*': {lr_scale: 3}}",
+            lambda t: max(g["lr"] for g in t.optimizer.param_groups) == pytest.approx(0.009),
+        ),
+        ("optim.clip=0.7", lambda t: t.clip == 0.7),
+        ("optim.accumulate=3", lambda t: (t.accumulate, t.epoch_steps, t.total) == (3, 4, 8)),
+        ("optim.ema=0", lambda t: t.ema is None),
+        ("optim.ema=0.5", lambda t: t.ema is not None),
+        ("schedule.epochs=5", lambda t: t.total == t.schedule.total == 60),
+        ("schedule.warmup=0.3", lambda t: t.schedule.warmup == 0.3),
+        ("schedule.min_lr=0.2", lambda t: t.schedule.min_lr == 0.2),
+        ("train.seed=4", lambda t: t.seed == t.stream.seed == t.stream.loader.seed == 4),
+        ("train.precision=bf16", lambda t: t.dtype == torch.bfloat16),
+        ("train.gradient_checkpointing=true", lambda t: t.method.backbone.gradient_checkpointing),
+        ("data.batch_size=16", lambda t: t.stream.batch_size == 16 and t.epoch_steps == 25),
+        ("data.repeats=3", lambda t: t.stream.loader.repeats == 3),
+        ("data.workers=1", lambda t: t.stream.loader.workers == 1),
+        ("data.limit=100", lambda t: len(t.stream.loader.dataset) == 100),
+    ],
+)  # fmt: skip
+def test_each_setting_reaches_its_part(setting: str, read: Any) -> None:
+    config = tiny(setting)
+    trainer, _ = build_trainer(config, RunFolder("unused"), open_datasets(config))
+    assert read(trainer)
+
+
+def test_the_callbacks_have_their_settings() -> None:
+    config = tiny("train.eval_every=3", "train.knn_images=70", "train.save_every=9")
+    trainer, evaluator = build_trainer(config, RunFolder("unused"), open_datasets(config))
+    monitor, validation, images, checkpoints = trainer.callbacks
+    assert (monitor.every, validation.every, images.every, checkpoints.every) == (3, 3, 3, 9)
+    assert evaluator.knn_images == 70
