@@ -10,6 +10,7 @@ from pydantic import Field
 from vitrail.data.transforms import AugmentConfig, MultiCropConfig
 from vitrail.methods.registry import get_method, settings_of
 from vitrail.train.optim import ParameterOptim
+from vitrail.values import convert_value, describe_annotation
 
 
 class Section(pydantic.BaseModel):
@@ -93,9 +94,9 @@ def method_section(name: str) -> type[MethodConfig]:
 
 def _check(value: Any, hint: Any) -> Any:
     try:
-        return convert(value, hint)
+        return convert_value(value, hint)
     except ValueError:
-        raise ValueError(f"not {describe(hint)}") from None
+        raise ValueError(f"not {describe_annotation(hint)}") from None
 
 
 class DataConfig(Section):
