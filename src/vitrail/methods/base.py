@@ -329,7 +329,7 @@ class Pretraining(Method):
         (2, 2)
     """
 
-    inputs = ("images",)
+    inputs: ClassVar[tuple[Input, ...]] = ("images",)
     has_validation_loss = True
 
     def __init__(

@@ -174,10 +174,12 @@ class CLIP(Pretraining):
         Returns:
             (B, E), each of length 1.
         """
-        if not isinstance(texts, Tensor):
-            texts = [texts] if isinstance(texts, str) else list(texts)
-            texts = self.tokenizer(texts).to(self.log_scale.device)
-        distinct, index = texts.unique(dim=0, return_inverse=True)  # each is encoded once
+        if isinstance(texts, Tensor):
+            ids = texts
+        else:
+            listed = [texts] if isinstance(texts, str) else list(texts)
+            ids = self.tokenizer(listed).to(self.log_scale.device)
+        distinct, index = ids.unique(dim=0, return_inverse=True)  # each is encoded once
         return F.normalize(at_least_float32(self.text(distinct)), dim=-1)[index]
 
     def logits(self, images: Tensor, texts: Tensor | Sequence[str]) -> Tensor:

@@ -13,7 +13,7 @@ decoder without positions, where all mask tokens are the same.
 """
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -77,7 +77,7 @@ class MAE(Masked):
         2021,
         "https://arxiv.org/abs/2111.06377",
     )
-    tier = (SequenceBackbone,)
+    tier: ClassVar[tuple[type[Backbone], ...]] = (SequenceBackbone,)
 
     def __init__(
         self,

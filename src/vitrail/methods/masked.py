@@ -2,7 +2,7 @@
 
 import abc
 import functools
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ class Masked(Pretraining):
         (torch.Size([3, 8]), torch.Size([3, 8]))
     """
 
-    tier: tuple[type[Backbone], ...] = (SequenceBackbone, PyramidBackbone)
+    tier: ClassVar[tuple[type[Backbone], ...]] = (SequenceBackbone, PyramidBackbone)
 
     def __init__(
         self,

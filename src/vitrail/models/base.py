@@ -34,7 +34,6 @@ class Variant(NamedTuple):
 
     keywords: abc.Mapping[str, Any]
     parameters: int
-    absent: int = 0
 
 
 class Backbone(nn.Module):
@@ -97,11 +96,11 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def encode(self, features: Features) -> Features:
-        """Features → Features of the same kind, after all blocks and the last norm."""
+        """features → Features of the same kind, after all blocks and the last norm."""
         raise NotImplementedError
 
     def pool(self, features: Features) -> Tensor:
-        """Features → (B, D), the input of the head."""
+        """features → (B, D), the input of the head."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
@@ -315,11 +314,11 @@ class Backbone(nn.Module):
         return self.features(images)
 
     def forward_intermediates(self, images: Tensor, indices: abc.Sequence[int]) -> list[Features]:
-        """images (B, C, *size) → Features after some blocks; timm's name for `intermediates`."""
+        """images (B, C, *size), indices of blocks → their Features; timm's `intermediates`."""
         return self.intermediates(images, indices)
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Replaces the head with a freshly initialized one; timm's name for `reset_head`."""
+        """Replaces the head with a new one for `num_classes`; timm's name for `reset_head`."""
         self.reset_head(num_classes)
 
 

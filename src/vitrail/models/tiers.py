@@ -27,7 +27,7 @@ class SequenceBackbone(Backbone):
     norm: nn.Module
 
     def to_sequence(self, features: Features) -> TokenSequence:
-        """Features → the sequence of prefix tokens and patches that the blocks see."""
+        """features → the sequence of prefix tokens and patches that the blocks see."""
         prefix = features.prefix.shape[1]
 
         def to_features(tokens: Tensor) -> Features:
@@ -37,7 +37,7 @@ class SequenceBackbone(Backbone):
         return TokenSequence(tokens, self.context(features), to_features)
 
     def context(self, features: Features) -> tuple[Any, ...]:
-        """Features → extra arguments of every block, such as rotations."""
+        """features → extra arguments of every block, such as rotations."""
         return ()
 
     def encode(self, features: Features) -> Features:
