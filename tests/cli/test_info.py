@@ -8,6 +8,7 @@ import torch
 
 from tests.cli.conftest import Command, picture
 from tests.models.small import small
+from vitrail.cli.common import open_model
 from vitrail.cli.main import COMMANDS
 from vitrail.hub.model_folder import save
 from vitrail.lens.shapes import shapes
@@ -55,6 +56,7 @@ def test_another_image_size(
     code, out, errors = vitrail("predict", "a.png", "-m", "model", "--image-size", str(size))
     assert (code, errors) == (0, "")
     assert out.startswith("a.png: ")
+    assert open_model("model", None, size).preprocess.size == (size, size)
 
 
 def test_a_size_that_a_model_cannot_see_is_an_error_of_the_option(

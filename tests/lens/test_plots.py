@@ -39,6 +39,19 @@ def test_a_look_is_drawn_for_every_model(channels: int, tmp_path: Path) -> None:
         assert (tmp_path / "look.png").stat().st_size > 1000
 
 
+def test_each_picture_is_what_its_caption_says() -> None:
+    image, trace = traced("ViT")
+    large = pictures.enlarge(image)
+    first, *others = plots.panels(image, trace, layers=[0, 2])
+    assert np.array_equal(first[1].pixels, pictures.heat_map(large, trace.attention[2][0].mean(0)))
+    assert np.array_equal(first[2].pixels, pictures.heat_map(large, trace.rollout[0]))
+    for layer, row in zip((0, 2), others, strict=True):
+        for head, panel in enumerate(row):
+            assert panel.caption == f"layer {layer}, head {head}"
+            expected = pictures.heat_map(large, trace.attention[layer][0, head])
+            assert np.array_equal(panel.pixels, expected)
+
+
 def test_pictures_of_a_figure_do_not_overlap() -> None:
     image, trace = traced("ViT")
     trace.attention = [maps.repeat(1, 8, 1, 1) for maps in trace.attention]  # 16 heads
@@ -138,6 +151,10 @@ def test_a_noisy_curve_gets_a_running_mean_and_nan_is_left_out() -> None:
     assert len(raw.get_xdata()) == len(mean.get_xdata()) == 100
     assert np.ptp(raw.get_ydata()) == 2
     assert np.ptp(mean.get_ydata()[10:]) < 0.5
+    window = raw.get_ydata()
+    assert mean.get_ydata()[0] == window[0]
+    assert mean.get_ydata()[1] == pytest.approx(window[:2].mean())
+    assert mean.get_ydata()[50] == pytest.approx(window[46:51].mean())
 
 
 def test_a_trace_in_half_precision_is_drawn(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ class _Counts:
         self.begin[module] = self.total()
 
     def _after(self, module: nn.Module, _: Any, output: Any) -> None:
-        self.outputs[module] = describe(output)
+        self.outputs[module] = describe_shape(output)
         self.work[module] += self.total() - self.begin[module]
 
 
@@ -114,12 +114,12 @@ def shapes(model: Backbone, image_size: tuple[int, ...] | None = None) -> list[S
     encode_work -= sum(row.multiply_adds for row in encoding)
     pool_work -= sum(row.multiply_adds for row in pooling)
     return [
-        ShapeRow("image", describe(image), 0, 0),
-        ShapeRow("embed", describe(embedded), embedding, embed_work),
+        ShapeRow("image", describe_shape(image), 0, 0),
+        ShapeRow("embed", describe_shape(embedded), embedding, embed_work),
         *encoding,
-        ShapeRow("norm", describe(encoded), norm, encode_work),
+        ShapeRow("norm", describe_shape(encoded), norm, encode_work),
         *pooling,
-        ShapeRow("pool", describe(pooled), 0, pool_work),
+        ShapeRow("pool", describe_shape(pooled), 0, pool_work),
         ShapeRow("head", counts.outputs[twin.head], head, counts.work[twin.head]),
         ShapeRow("total", "", total, counts.total()),
     ]
@@ -158,7 +158,7 @@ def count_multiply_adds(variant: str) -> int:
     return shapes(model)[-1].multiply_adds
 
 
-def describe(value: Any) -> str:
+def describe_shape(value: Any) -> str:
     """The shape of a tensor or of features, without the batch.
 
     Args:
@@ -168,7 +168,7 @@ def describe(value: Any) -> str:
         Text such as "197 x 192", or with prefix and grid "1 + 14 x 14 tokens x 192".
 
     Example:
-        >>> describe(torch.zeros(1, 3, 32, 32))
+        >>> describe_shape(torch.zeros(1, 3, 32, 32))
         '3 x 32 x 32'
     """
     if isinstance(value, Features):
