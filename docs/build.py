@@ -5,11 +5,13 @@ shows, from the models; docs/zoo.md and docs/it_helps.md from benchmarks/results
 docs/parity.md says itself what writes it.
 """
 
+import dataclasses
 import inspect
 import json
 import math
 import re
 import statistics
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,18 @@ import markdown
 import pydantic
 
 from tools import evidence
-from vitrail.data.transforms import AugmentConfig
 from vitrail.hub.converters import published_weights
 from vitrail.lens.shapes import count_multiply_adds
+from vitrail.methods.registry import get_method, list_methods, settings_of
 from vitrail.models import catalog
-from vitrail.train.config import METHODS, MethodConfig, RunConfig
+from vitrail.train.config import RunConfig
+from vitrail.train.sections import MethodConfig
+from vitrail.values import describe_annotation
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 RESULTS = ROOT / "benchmarks" / "results"
-HEAD = "| setting | type | default | |\n| --- | --- | --- | --- |"
+HEAD = "| setting | value | default | meaning |\n| --- | --- | --- | --- |"
 FRAME = """<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <style>
 body { max-width: 50em; margin: 2em auto; padding: 0 1em; font: 16px/1.6 system-ui }
@@ -37,67 +41,103 @@ pre { overflow-x: auto; background: #f4f6fa; padding: .8em }
 PAGES = ("README.md", "README.zh.md", "CONTRIBUTING.md")
 
 
-def rows(model: type[pydantic.BaseModel], prefix: str) -> list[str]:
-    """A line of a table for each setting."""
+def argument_texts(docstring: str | None) -> dict[str, str]:
+    """The descriptions of a docstring's `Args:`, by argument."""
+    lines = inspect.cleandoc(docstring or "").partition("\nArgs:\n")[2].splitlines()
+    texts: dict[str, str] = {}
+    name = ""
+    for line in lines:
+        if line and not line.startswith(" "):
+            break
+        if match := re.match(r" {4}(\w+): (.*)", line):
+            name, texts[match[1]] = match[1], match[2]
+        elif line.strip() and name:
+            texts[name] += f" {line.strip()}"
+    return texts
+
+
+def summary(docstring: str | None) -> str:
+    """A docstring up to its first section, as one paragraph per paragraph."""
+    return re.split(
+        r"\n\n(?:Args|Example|Raises|Attributes):\n", inspect.cleandoc(docstring or "")
+    )[0]
+
+
+def line(setting: str, hint: Any, default: Any, text: str) -> str:
+    """A row of the table of settings."""
+    kind = describe_annotation(hint).replace("|", "or")
+    value = "required" if default in (..., inspect.Parameter.empty) else f"`{default}`"
+    return f"| `{setting}` | {kind} | {value} | {text} |"
+
+
+def settings_of_section(section: type[pydantic.BaseModel], prefix: str) -> list[str]:
+    """A row per setting of a section; those of nested dataclasses have rows of their own."""
+    hints = typing.get_type_hints(section, include_extras=True)
     lines = []
-    for name, field in model.model_fields.items():
+    for name, field in section.model_fields.items():
         default = field.get_default(call_default_factory=True)
-        shown = "needed" if field.is_required() else f"`{default}`"
-        if name == "views":
-            lines += views(f"{prefix}views.")
-            continue
-        kind = getattr(field.annotation, "__name__", None) if not _args(field) else None
-        told = (kind or str(field.annotation)).replace("typing.", "").replace("|", "or")
-        lines.append(f"| `{prefix}{name}` | {told} | {shown} | {field.description or ''} |")
+        if dataclasses.is_dataclass(default):
+            texts, nested = (
+                argument_texts(type(default).__doc__),
+                typing.get_type_hints(type(default)),
+            )
+            lines += [
+                line(f"{prefix}{name}.{f.name}", nested[f.name], f.default, texts.get(f.name, ""))
+                for f in dataclasses.fields(default)
+            ]
+        else:
+            default = ... if field.is_required() else default
+            lines.append(line(f"{prefix}{name}", hints[name], default, field.description or ""))
     return lines
 
 
-def views(prefix: str) -> list[str]:
-    """The settings of views, which are told in their class's docstring."""
-    fields = AugmentConfig.__dataclass_fields__.items()
-    return [
-        f"| `{prefix}{n}` | {getattr(f.type, '__name__', f.type)} | `{f.default}` | see below |"
-        for n, f in fields
-    ]
-
-
 def methods_part() -> str:
-    """The settings of every method, which are told in its class's docstring."""
-    parts = [f"## method\n\n{MethodConfig.__doc__}\n\n{HEAD}"]
-    parts.append("\n".join(rows(MethodConfig, "method.")) + "\n")
-    for name, section in METHODS.items():
-        told = inspect.cleandoc(section.__doc__ or "").replace("\nArgs:\n", "\n")
-        told = re.sub(r"\n {4}(?=\S)", "\n- ", told).replace("\n" + 8 * " ", "\n  ")
-        parts.append(f"### {name}\n\n{told}\n\n{HEAD}")
-        parts.append("\n".join(rows(section, "method.")[1:]) + "\n")
-    return "\n".join(parts)
+    """The settings of every method: the keywords of its constructor."""
+    rows = settings_of_section(MethodConfig, "method.")
+    parts = [f"## method\n\n{summary(MethodConfig.__doc__)}\n\n{HEAD}\n" + "\n".join(rows)]
+    for name in list_methods():
+        method = get_method(name)
+        texts = argument_texts(method.__doc__)
+        hints = typing.get_type_hints(method.__init__, include_extras=True)
+        rows = [
+            line(
+                f"method.{key}",
+                str if key in method.named else hints[key],
+                parameter.default,
+                texts.get(key, ""),
+            )
+            for key, parameter in settings_of(name).items()
+        ]
+        parts.append(f"### {name}\n\n{summary(method.__doc__)}\n\n{HEAD}\n" + "\n".join(rows))
+    return "\n\n".join(parts) + "\n"
 
 
 def config_page() -> str:
     """docs/config.md."""
-    parts = ["# Settings\n\nMade by `make docs` from `vitrail/train/run.py`; do not edit.\n"]
+    parts = ["# Settings\n\nMade by `make docs` from `vitrail/train/sections.py`; do not edit.\n"]
     for name, field in RunConfig.model_fields.items():
         if name == "method":
             parts.append(methods_part())
             continue
         section: Any = field.annotation
-        parts.append(f"## {name}\n\n{section.__doc__}\n\n{HEAD}")
-        parts.append("\n".join(rows(section, f"{name}.")) + "\n")
-    told = " ".join((AugmentConfig.__doc__ or "").split())
-    parts.append(f"## Views\n\n{told}\n")
+        rows = settings_of_section(section, f"{name}.")
+        parts.append(
+            f"## {name}\n\n{summary(section.__doc__)}\n\n{HEAD}\n" + "\n".join(rows) + "\n"
+        )
     return "\n".join(parts)
 
 
 MODELS = """# Models
 
-Made by `make docs` from the code; do not edit. `create_model("NAME")` builds one; `vitrail models`
-shows this table in a terminal. Multiply-adds are of one image, as papers count them: matrix
-products, convolutions, attention and scans. Weights: whose folders and files `load` reads.
-[Parity](parity.md) says how each was compared with its original, [the zoo](zoo.md) how small ones
-train.
+Made by `make docs` from the code; do not edit. `create_model("NAME")` creates one; `vitrail
+models` shows this table in a terminal. Multiply-adds are for one image, as papers count them:
+matrix products, convolutions, attention and scans. "Weights" are the libraries whose folders and
+files `load` reads. See also [parity](parity.md), the comparison with the originals, and [the
+zoo](zoo.md), accuracy and speed of small models.
 
-Tiers: of a *sequence* patches may be dropped, so every method can train it; a *pyramid* needs the
-whole grid, and gives maps at several strides; a *backbone* has a forward pass and intermediates.
+Tiers: a *sequence* may drop patches, so every method can train it; a *pyramid* needs the whole
+grid and returns feature maps at several strides; a *backbone* has a forward pass and intermediate
+features.
 """
 
 
@@ -120,30 +160,30 @@ def models_page(counted: dict[str, int]) -> str:
     return "\n".join(parts)
 
 
-ZOO = """# The zoo: how models train, and how fast they are
+ZOO = """# The zoo: accuracy and speed of small models
 
 Made by `make docs` from `benchmarks/results`; do not edit.
 
-## Small ones train
+## Training small models
 
 Models of about equal size, on one thread of a CPU ({processor}): accuracy on the test images, the
-loss of the first and the last batches logged, and what a batch of 64 keeps in memory for its
+loss of the first and the last batches logged, and the memory that a batch of 64 keeps for its
 backward pass. Made by `python -m benchmarks.zoo_training`. The figures show that a model learns
-within minutes, not what it can reach: one seed, and the same settings for all but the number of
-epochs, which was raised for CaiT, CrossViT, DeepViT, SepViT and Twins, at first just below the
-linear classifier. That has the time of the slower models beside it. What is NaViT's own, images of
-many sizes in one batch, is in `benchmarks/navit.py`; spectra and cubes are many-band pixels, for
-models on one and three axes.
+within minutes, not the accuracy that it can reach: one seed, and the same settings for all models
+except the number of epochs, which was raised for CaiT, CrossViT, DeepViT, SepViT and Twins, at
+first just below the linear classifier. The linear classifier has as much time as the slower
+models. NaViT's batches of images of many sizes are in `benchmarks/navit.py`; spectra and cubes
+are many-band pixels, for models on one and three axes.
 
 | data | model | accuracy | loss | seconds | epochs | parameters | MiB | command |
 | --- | --- | ---: | --- | ---: | ---: | ---: | ---: | --- |
 {training}
 
-## Fast ones
+## Speed beside the originals
 
-Time of the original over ours, the same weights in both, in turn in one run, {threads} threads,
-float32: above 1 ours is faster. Made by `python -m benchmarks.zoo`; the input is (batch, channels,
-size).
+Time of the original divided by ours, with the same weights, in turn in one run, {threads}
+threads, float32: above 1 ours is faster. Made by `python -m benchmarks.zoo`; the input is (batch,
+channels, size).
 
 | model | original | input | forward | training step | bar |
 | --- | --- | --- | ---: | ---: | ---: |
@@ -175,29 +215,30 @@ def zoo_page() -> str:
     )
 
 
-HELPS = """# What pretraining, a teacher and captions are worth
+HELPS = """# What pretraining, a teacher and captions gain
 
 Made by `make docs` from `benchmarks/results`; do not edit. Fashion-MNIST, a ViT of 307,000
-parameters with 16 patches of 7 pixels, one thread of a CPU. Fine-tuning is 800 steps of 50 on 1,000
-labels, 100 of each class, the same recipe with and without pretraining; accuracy is on the 10,000
-test images, its mean over seeds, ± half of its 95 % interval. Methods without labels are trained on
-the 60,000 training images. Seconds are of the processor, of each command in turn. Made by
-`make evidence`; [the page of all evidence](evidence.md) has the commands.
+parameters with 16 patches of 7 pixels, one thread of a CPU. Fine-tuning is 800 steps of 50 on
+1,000 labels, 100 of each class, the same recipe with and without pretraining; accuracy is on the
+10,000 test images, its mean over seeds, ± half of its 95 % interval. Self-supervised methods are
+trained on the 60,000 training images. Seconds are processor time, per command. Made by `make
+evidence`; [the page of all evidence](evidence.md) has the commands.
 
 | | accuracy | gain over scratch | seeds | seconds |
 | --- | ---: | ---: | --- | ---: |
 {rows}
 
-`mae`, `simmim` and the fine-tuning were tuned, a little, on 6,000 training images held out; `dino`
-was tuned on the test images, which flatters it somewhat; the rest were not tuned. All runs leave
-out mixup, with which (α = 1, three seeds) training from scratch has 76.4, `distill` 79.7, and
+`mae`, `simmim` and fine-tuning were tuned slightly on 6,000 held-out training images; `dino` was
+tuned on the test images, so its figure is somewhat optimistic; the others were not tuned. No run
+uses mixup. With it (α = 1, three seeds) training from scratch reaches 76.4, `distill` 79.7, and
 fine-tuning after `mae` 81.0. `clip` learned from captions made from all 60,000 labels, so it is
-compared with nothing here; the teacher of `distill` learned all labels, too.
+not comparable with the others; the teacher of `distill` learned from all labels, too.
 
-## A training step beside others
+## A training step beside other libraries
 
-Time of others over ours, and the most memory that a step allocates: ViT-Ti/16, 224 pixels, batch 8
-(`dino` 4), {threads} threads, float32. Made by `python -m benchmarks.methods`.
+Time of the other library divided by ours, and the peak memory that a step allocates: ViT-Ti/16,
+224 pixels, batch 8 (`dino` 4), {threads} threads, float32. Made by `python -m
+benchmarks.methods`.
 
 | method | library | ms | their time over ours | peak MiB |
 | --- | --- | ---: | ---: | ---: |
@@ -216,18 +257,20 @@ def helps_page() -> str:
         for row in rows
         if results[row.id]
     ]
-    told = []
-    for case, found in speed["cases"].items():
-        told += [
+    steps = []
+    for case, results in speed["cases"].items():
+        steps += [
             f"| {case} | {name} | {1000 * row['median']:.0f} | {row['ratio']:.2f} | "
             f"{row['peak MiB']:.0f} |"
-            for name, row in found["rows"].items()
+            for name, row in results["rows"].items()
         ]
-        told += [f"| {case} | {name} | fails: {why} | | |" for name, why in found["failed"].items()]
+        steps += [
+            f"| {case} | {name} | fails: {why} | | |" for name, why in results["failed"].items()
+        ]
     return HELPS.format(
         threads=speed["machine"]["threads"],
         rows="\n".join(measured),
-        speed="\n".join(told),
+        speed="\n".join(steps),
     )
 
 
@@ -253,10 +296,6 @@ def evidence_line(
 def _points(fraction: float, half: float | None, sign: str = "") -> str:
     """0.7406 → "74.06 ± 0.30"; without the interval for one seed."""
     return f"{100 * fraction:{sign}.2f}" + ("" if half is None else f" ± {100 * half:.2f}")
-
-
-def _args(field: Any) -> bool:
-    return bool(getattr(field.annotation, "__args__", None))
 
 
 def main() -> None:
