@@ -10,7 +10,7 @@ import typer
 
 from vitrail.cli.common import out
 from vitrail.errors import DataError, VitrailError
-from vitrail.messages import _
+from vitrail.messages import _, ngettext
 
 HELP = _(
     "Look inside a pretrained ViT-S/14, train a small ViT and a Vision Mamba, open the report."
@@ -58,6 +58,7 @@ def run(
     import shutil
 
     from vitrail.lens import html
+    from vitrail.run_folder import RunFolder
 
     title, subtitle = _("Inside a vision transformer"), _("Made by vitrail demo")
     steps = 1 + len(TRAININGS)
@@ -72,6 +73,7 @@ def run(
         text = _("{model}, trained from scratch").format(model=training.title)
         out.rule(heading.format(n=number, count=steps, title=text), align="left")
         run_folder = folder / training.folder
+        RunFolder(run_folder).check_ours()
         shutil.rmtree(run_folder, ignore_errors=True)  # the demo's own, of an earlier call
         summary, report = _train(run_folder, training.model, epochs)
         link = html.escape(_("Its training curves and its mistakes"))
@@ -141,7 +143,11 @@ def _train(folder: Path, model: dict[str, Any], epochs: int) -> tuple[str, Path]
         }
     )
     figures = fit(config, folder, command=f"vitrail demo --epochs {epochs}")
-    text = _("accuracy on {split}, after {epochs} epochs")
+    text = ngettext(
+        "accuracy on {split}, after {epochs} epoch",
+        "accuracy on {split}, after {epochs} epochs",
+        epochs,
+    )
     text = text.format(split=figures["split"], epochs=epochs)
     out.print(f"{percent(figures['top1'])} {text}", highlight=False)
     headline = html.headline([(percent(figures["top1"]), text)])
