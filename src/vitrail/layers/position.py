@@ -65,9 +65,13 @@ class PositionTable(nn.Module):
         return torch.cat([prefix, resize_positions(patches, self.grid, grid, self.antialias)], 1)
 
     def resampled_to(self, other: "PositionTable") -> dict[str, Tensor]:
-        """The parameters of `other`, a table for another grid, from those of this one.
+        """The parameters of a table for another grid, from those of this one.
 
-        Rows of prefix tokens that `other` does not have are left out.
+        Args:
+            other: the table for the other grid; it may lack the positions of prefix tokens.
+
+        Returns:
+            Its parameters by name.
         """
         return {"weight": self(other.grid)[:, max(self.prefix - other.prefix, 0) :]}
 

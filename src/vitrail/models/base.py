@@ -318,7 +318,11 @@ class Backbone(nn.Module):
         return self.intermediates(images, indices)
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Replaces the head with a new one for `num_classes`; timm's name for `reset_head`."""
+        """Replaces the head with a freshly initialized one; timm's name for `reset_head`.
+
+        Args:
+            num_classes: width of the new logits; 0 for no head.
+        """
         self.reset_head(num_classes)
 
 
