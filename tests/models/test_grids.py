@@ -11,12 +11,12 @@ import vitrail
 from tests.models.small import small
 from tests.train.tiny import tiny
 from vitrail.errors import ConfigError, DataError, TierError
-from vitrail.hub.load import at_size
 from vitrail.layers.position import resize_positions, rotate, rotation, sincos_positions
 from vitrail.lens.features import pca_colors
 from vitrail.lens.plots import panels
 from vitrail.lens.record import trace_attention
 from vitrail.lens.shapes import shapes
+from vitrail.models.surgery import resized
 from vitrail.train.factory import build_model, open_datasets
 
 SIGNAL = {"image_size": (64,)}
@@ -30,7 +30,7 @@ SPACE_THEN_TIME = {"form": "factorised-encoder", "depth": (2, 2)}
         ("ViT", {"image_size": (1, 2, 3, 4)}, "(1, 2, 3, 4) is not 1 or 2 or 3 whole numbers"),
         ("ViT", {**SIGNAL, "patch_size": (8, 8)}, "(8, 8) is not 1 whole number of at least 1"),
         ("ViT", {**VIDEO, "patch_size": (8, 8)}, "(8, 8) is not 3 whole numbers of at least 1"),
-        ("ViT", {**SIGNAL, "position": "learned+antialias"}, "not one of 'learned', 'sincos', 'ro"),
+        ("ViT", {**SIGNAL, "antialias": True}, "set antialias=False"),
         ("DeiT", SIGNAL, "(64,) is not 2 whole numbers of at least 1"),
         ("ViViT", {"image_size": (16, 16)}, "(16, 16) is not 3 whole numbers"),
         ("ViViT", {"form": "factorised-attention"}, "has no class token: use pool='mean'"),
@@ -89,12 +89,12 @@ def test_positions_are_resampled_on_every_grid(
 
 
 @pytest.mark.parametrize(("grid", "dim"), [((9,), 8), ((3, 4, 5), 26)])
-def test_sines_name_every_place(grid: tuple[int, ...], dim: int) -> None:
+def test_sines_name_every_position(grid: tuple[int, ...], dim: int) -> None:
     table = sincos_positions(grid, dim)[0]
     assert table.shape == (torch.Size(grid).numel(), dim)
     assert torch.cdist(table, table).add(torch.eye(len(table))).min() > 0.1
-    left_over = dim % (2 * len(grid))
-    assert (table == 0).all(dim=0).sum() >= left_over
+    rest = dim % (2 * len(grid))
+    assert (table == 0).all(dim=0).sum() >= rest
     with pytest.raises(ConfigError, match="cannot carry sine positions in 1-D: use a multiple"):
         sincos_positions((9,), 7)
 
@@ -110,7 +110,7 @@ def test_rotations_make_attention_relative(grid: tuple[int, ...], head_dim: int)
     before = tuple(side - 2 for side in grid)
     torch.testing.assert_close(logits[zero + one], logits[before + last])
     assert not torch.isclose(logits[zero + one], logits[one + zero])
-    for axis in range(len(grid)):  # every axis turns
+    for axis in range(len(grid)):  # every axis is rotated
         step = tuple(int(i == axis) for i in range(len(grid)))
         assert not torch.isclose(logits[zero + zero], logits[zero + step])
 
@@ -162,22 +162,22 @@ def test_another_size_for_good(
 
 
 def test_one_number_sizes_every_axis() -> None:
-    assert at_size(small("ViT", **SIGNAL), 96).image_size == (96,)
+    assert resized(small("ViT", **SIGNAL), 96).image_size == (96,)
 
 
-def test_training_refuses_what_its_sources_do_not_hold() -> None:
+def test_training_refuses_what_its_datasets_do_not_hold() -> None:
     run = tiny("model.options.image_size=[64]")
     with pytest.raises(ConfigError, match="takes 64 pixels, and sources hold flat images"):
         build_model(run, open_datasets(run).train)
 
 
-def test_frames_in_time_have_places() -> None:
+def test_frames_in_time_have_positions() -> None:
     model = small("ViViT", **SPACE_THEN_TIME)
     video = torch.randn(1, 3, 4, 16, 16)
-    turned = torch.cat([video[:, :, 2:], video[:, :, :2]], dim=2)  # two tubelets, the other first
-    assert not torch.allclose(model(video), model(turned))
-    torch.nn.init.zeros_(model.blocks[2][0].position)
-    torch.testing.assert_close(model(video), model(turned))
+    swapped = torch.cat([video[:, :, 2:], video[:, :, :2]], dim=2)  # two tubelets, the other first
+    assert not torch.allclose(model(video), model(swapped))
+    torch.nn.init.zeros_(model.blocks[2][0].position.weight)
+    torch.testing.assert_close(model(video), model(swapped))
 
 
 def test_blocks_of_two_kinds_cannot_be_cut() -> None:

@@ -1,4 +1,4 @@
-"""A model at another image size, or with other options: the same outputs, and a config that is true."""
+"""A model for another image size or with other options: same outputs, and a true config."""
 
 from pathlib import Path
 from typing import Any

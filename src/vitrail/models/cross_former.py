@@ -126,6 +126,7 @@ class CrossFormer(PyramidBackbone):
         emb_dropout: dropout rate of the embedded tokens.
         drop_path: stochastic depth rate of the last block; it grows linearly from 0 at the first.
         norm_eps: epsilon of every LayerNorm.
+        reference_size: image size whose grids groups are fitted to; None for `image_size`.
 
     Raises:
         ConfigError: a keyword is unknown, has a wrong value or contradicts another.
@@ -160,11 +161,13 @@ class CrossFormer(PyramidBackbone):
         emb_dropout: Rate = 0.0,
         drop_path: Rate = 0.0,
         norm_eps: PositiveFloat = 1e-5,
+        reference_size: Size | None = None,
     ) -> None:
         super().__init__(image_size, channels, num_classes)
         check_stages(dim=dim, depth=depth, heads=heads)
         self.patch = to_tuple(patch_size[0])
         self.dim, self.grid = dim, patch_grid(self.image_size, self.patch)
+        reference_grid = patch_grid(to_tuple(reference_size or self.image_size), self.patch)
         self.strides = tuple(patch_size[0] * 2**i for i in range(len(depth)))
 
         self.patch_embed = CrossScaleEmbed(channels, dim[0], patch_size, patch_size[0])
@@ -186,7 +189,7 @@ class CrossFormer(PyramidBackbone):
             if i:
                 norm = nn.LayerNorm(dim[i - 1], eps=norm_eps)
                 downsample = [norm, CrossScaleEmbed(dim[i - 1], width, merge_size, 2)]
-            group = tuple(min(window, -(-side // 2**i)) for side in self.grid)
+            group = tuple(min(window, -(-side // 2**i)) for side in reference_grid)
             blocks = [make_block(i, group, spread=j % 2 == 1) for j in range(depth[i])]
             stages.append(PyramidStage(nn.Sequential(*downsample), blocks))
         self.blocks = nn.ModuleList(stages)

@@ -121,6 +121,7 @@ class Swin(PyramidBackbone):
         emb_dropout: dropout rate of the embedded tokens.
         drop_path: stochastic depth rate of the last block; it grows linearly from 0 at the first.
         norm_eps: epsilon of every LayerNorm.
+        reference_size: image size whose grids windows are fitted to; None for `image_size`.
 
     Raises:
         ConfigError: a keyword is unknown, has a wrong value or contradicts another.
@@ -154,11 +155,13 @@ class Swin(PyramidBackbone):
         emb_dropout: Rate = 0.0,
         drop_path: Rate = 0.0,
         norm_eps: PositiveFloat = 1e-5,
+        reference_size: Size | None = None,
     ) -> None:
         super().__init__(image_size, channels, num_classes)
         check_stages(dim=dim, depth=depth, heads=heads)
         patch = to_tuple(patch_size)
         self.dim, self.grid = dim, patch_grid(self.image_size, patch)
+        reference_grid = patch_grid(to_tuple(reference_size or self.image_size), patch)
         self.strides = tuple(patch[0] * 2**i for i in range(len(depth)))
 
         self.patch_embed = PatchEmbed(patch, channels, dim[0], init="torch")
@@ -173,7 +176,7 @@ class Swin(PyramidBackbone):
 
         stages = []
         for i, width in enumerate(dim):
-            grid = tuple(-(-side // 2**i) for side in self.grid)
+            grid = tuple(-(-side // 2**i) for side in reference_grid)
             sides = tuple(min(pair) for pair in zip(to_tuple(window), grid, strict=True))
             half = tuple(side // 2 for side in sides)
             blocks = [

@@ -1,0 +1,117 @@
+"""The same weights in timm and here give the same numbers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+
+import vitrail
+from parity.oracle import close, images, randomise
+from parity.pairs import from_timm, save_timm
+from parity.pairs.vit import TIMM
+from vitrail.errors import LoadError
+
+CASES: dict[str, dict[str, Any]] = {
+    "vit_tiny_patch16_224": {},
+    "vit_base_patch32_224": {"qk_norm": True, "init_values": 0.1},
+    "vit_base_patch16_224": {"class_token": False, "global_pool": "avg", "fc_norm": False},
+    "vit_small_patch14_reg4_dinov2": {"num_classes": 5},
+    "deit_tiny_distilled_patch16_224": {},
+    "deit3_small_patch16_224": {},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@torch.inference_mode()
+def test_logits_and_features(name: str, tmp_path: Path) -> None:
+    arguments = {"num_classes": 7, **TIMM, **CASES[name]}
+    original = randomise(timm.create_model(name, dynamic_img_size=True, **arguments))
+    arguments.pop("fc_norm", None)  # shows in the weights
+    save_timm(original, tmp_path, name, arguments)
+    model = vitrail.load(tmp_path)
+    pixels = images(32, 32)
+    close(model(pixels), original(pixels))
+    close(model(images(40, 24)), original(images(40, 24)))
+    features = model.features(pixels)
+    joined = torch.cat([features.prefix, features.patches], dim=1)
+    close(joined, original.forward_features(pixels))
+    original, model = original.double(), model.double()
+    close(model(pixels.double()), original(pixels.double()), 1e-10)
+
+
+@torch.inference_mode()
+def test_full_size_and_another_resolution_as_timm_writes_it(tmp_path: Path) -> None:
+    original = randomise(timm.create_model("vit_tiny_patch16_224"))
+    timm.models.save_for_hf(original, str(tmp_path), safe_serialization=True)
+    close(vitrail.load(tmp_path)(images(224, 224)), original(images(224, 224)))
+    larger = timm.create_model("vit_tiny_patch16_224", img_size=(288, 320)).eval()
+    state = timm.models.vision_transformer.checkpoint_filter_fn(original.state_dict(), larger)
+    larger.load_state_dict(state)
+    ours = vitrail.load(tmp_path, image_size=(288, 320))
+    close(ours(images(288, 320)), larger(images(288, 320)))
+    assert ours.preprocess.size == (288, 320)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_base_patch16_siglip_224",
+        "vit_relpos_small_patch16_224",
+        "eva02_tiny_patch14_224",
+    ],
+)
+def test_other_architectures_are_refused_by_name(name: str, tmp_path: Path) -> None:
+    config = {"architecture": name, "pretrained_cfg": {}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(LoadError, match=f"'{name}' is not supported"):
+        vitrail.load(tmp_path)
+
+
+def test_a_weight_without_a_place_is_refused(tmp_path: Path) -> None:
+    original = timm.create_model("vit_tiny_patch16_224", pre_norm=True, depth=1)
+    save_timm(original, tmp_path, "vit_tiny_patch16_224", {})
+    with pytest.raises(LoadError, match="the weight 'norm_pre.bias' belongs to no module"):
+        vitrail.load(tmp_path)
+
+
+def test_class_tokens_without_positions() -> None:
+    """DeiT III and DINOv2 with registers give the class token no position."""
+    for name, positioned in (
+        ("deit3_small_patch16_224", False),
+        ("vit_small_patch14_reg4_dinov2", False),
+        ("vit_small_patch14_dinov2", True),
+    ):
+        ours, _ = from_timm(name, **{**TIMM, "num_classes": 3})
+        assert ours.config["class_position"] is positioned
+        assert ours.position.weight.shape[1] == 16 + positioned
+
+
+def test_registers_with_positions_are_refused() -> None:
+    with pytest.raises(LoadError, match="gives registers positions"):
+        from_timm("vit_tiny_patch16_224", **TIMM, reg_tokens=2)
+
+
+def test_a_class_token_beside_mean_pooling_is_refused(tmp_path: Path) -> None:
+    original = timm.create_model("vit_tiny_patch16_224", depth=1)
+    save_timm(original, tmp_path, "vit_tiny_patch16_224", {"depth": 1}, pool="avg")
+    with pytest.raises(LoadError, match="pools by 'avg' with a class token"):
+        vitrail.load(tmp_path)
+
+
+def test_half_precision_becomes_single(tmp_path: Path) -> None:
+    original = timm.create_model("vit_tiny_patch16_224", depth=1).half()
+    save_timm(original, tmp_path, "vit_tiny_patch16_224", {"depth": 1})
+    model = vitrail.load(tmp_path)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_an_argument_that_changes_the_output_is_refused(tmp_path: Path) -> None:
+    original = timm.create_model("vit_tiny_patch16_224", depth=1)
+    save_timm(original, tmp_path, "vit_tiny_patch16_224", {"depth": 1, "act_layer": "relu"})
+    with pytest.raises(LoadError, match="with act_layer='relu' is not supported"):
+        vitrail.load(tmp_path)

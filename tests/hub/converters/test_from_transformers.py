@@ -1,0 +1,81 @@
+"""The same weights in transformers and here give the same numbers."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+import vitrail
+from parity.oracle import close, images, randomise
+from parity.pairs.vit import CLASSIFIERS, TINY, TRANSFORMERS, classifier, resized_logits
+from vitrail.errors import LoadError
+
+
+def saved(kind: str, folder: Path, settings: dict[str, Any]) -> Any:
+    original = randomise(classifier(kind, settings))
+    original.save_pretrained(folder)
+    return original
+
+
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+@torch.inference_mode()
+def test_logits(kind: str, tmp_path: Path) -> None:
+    original = saved(kind, tmp_path, TRANSFORMERS)
+    model = vitrail.load(tmp_path)
+    for size in ((32, 32), (48, 40)):
+        close(model(images(*size)), resized_logits(original, images(*size)))
+    original, model = original.double(), model.double()
+    pixels = images(32, 32).double()
+    close(model(pixels), resized_logits(original, pixels), 1e-10)
+
+
+@pytest.mark.parametrize("kind", ["ViT", "DeiT two heads"])
+@torch.inference_mode()
+def test_logits_at_full_size(kind: str, tmp_path: Path) -> None:
+    original = saved(kind, tmp_path, TINY)
+    model = vitrail.load(tmp_path)
+    for size in ((224, 224), (288, 240)):
+        close(model(images(*size, batch=1)), resized_logits(original, images(*size, batch=1)))
+
+
+@torch.inference_mode()
+def test_features_of_bare_models(tmp_path: Path) -> None:
+    for name, config, model in (
+        ("vit", transformers.ViTConfig, transformers.ViTModel),
+        ("deit", transformers.DeiTConfig, transformers.DeiTModel),
+        ("dinov2", transformers.Dinov2Config, transformers.Dinov2Model),
+    ):
+        original = randomise(model(config(**TRANSFORMERS)))
+        original.save_pretrained(tmp_path / name)
+        ours = vitrail.load(tmp_path / name)
+        features = ours.features(images(32, 32))
+        joined = torch.cat([features.prefix, features.patches], dim=1)
+        close(joined, original(images(32, 32)).last_hidden_state)
+        hidden = original(images(32, 32), output_hidden_states=True).hidden_states[2]
+        second = ours.intermediates(images(32, 32), [1])[0]
+        close(torch.cat([second.prefix, second.patches], dim=1), hidden)
+
+
+def test_preprocessing_and_labels_come_along(tmp_path: Path) -> None:
+    saved("ViT", tmp_path, TRANSFORMERS)
+    transformers.ViTConfig(
+        **TRANSFORMERS | {"id2label": {i: f"class {i}" for i in range(7)}, "num_labels": 7}
+    ).save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(
+        '{"size": {"shortest_edge": 36}, "do_center_crop": true, "resample": 3, '
+        '"crop_size": {"height": 32, "width": 32}, "image_mean": [0.4, 0.5, 0.6]}'
+    )
+    model = vitrail.load(tmp_path)
+    assert model.labels == [f"class {i}" for i in range(7)]
+    assert (model.preprocess.size, model.preprocess.resize) == ((32, 32), 36)
+    assert model.preprocess.mean == (0.4, 0.5, 0.6)
+    assert model.preprocess.interpolation == "bicubic"
+
+
+def test_what_would_change_the_output_is_refused(tmp_path: Path) -> None:
+    config = transformers.ViTConfig(**TRANSFORMERS, hidden_act="relu")
+    transformers.ViTModel(config).save_pretrained(tmp_path)
+    with pytest.raises(LoadError, match="hidden_act='relu'"):
+        vitrail.load(tmp_path)
