@@ -1,4 +1,4 @@
-"""Images in: decoding, sources, the order of batches, preprocessing, views."""
+"""Decoding of images, datasets, the order of batches, preprocessing."""
 
 from pathlib import Path
 
@@ -7,11 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from vitrail.data.dataset import InMemoryDataset, balanced, split_off
+from vitrail.data.dataset import InMemoryDataset
+from vitrail.data.hub_datasets import HubDataset, StreamedDataset
 from vitrail.data.images import find_images, read_image
 from vitrail.data.loader import Loader, canvas, order
 from vitrail.data.registry import open_dataset
-from vitrail.data.transforms import AugmentConfig, TrainTransform, random_resized_crop, shift
+from vitrail.data.splits import balanced, split_off
 from vitrail.errors import ConfigError, DataError
 from vitrail.preprocess import Preprocess, resize
 
@@ -81,7 +82,7 @@ class TestDecoding:
             find_images([tmp_path / "nothing"])
 
 
-class TestSources:
+class TestDatasets:
     def test_a_folder_splits_steadily(self, tmp_path: Path) -> None:
         photographs(tmp_path, each=10)
         train = open_dataset(f"folder:{tmp_path}", "train")
@@ -113,10 +114,10 @@ class TestSources:
                 open_dataset(train, split)
             assert str(bad) in str(e.value)
         sources = [open_dataset(train, split, bad_images="skip") for split in ("train", "test")]
-        assert [[b.name for b in s.bad] for s in sources] == [[str(bad)]] * 2
+        assert [[b.name for b in s.bad_images] for s in sources] == [[str(bad)]] * 2
         assert sum(len(s) for s in sources) == 16
         picture().save(bad)  # mended, in the same process
-        assert not open_dataset(train, "train").bad
+        assert not open_dataset(train, "train").bad_images
 
     @pytest.mark.parametrize(
         ("spec", "message"),
@@ -142,11 +143,11 @@ class TestSources:
         photographs(tmp_path / "photos", each=10)
         monkeypatch.chdir(tmp_path)
         spellings = (f"folder:{tmp_path / 'photos'}", "folder:photos", "folder:./photos/../photos")
-        held = []
+        parts = []
         for spelling in spellings:
             source = open_dataset(spelling, "test")
-            held.append({Path(source.name(i)).resolve() for i in range(len(source))})
-        assert held[0] == held[1] == held[2]
+            parts.append({Path(source.name(i)).resolve() for i in range(len(source))})
+        assert parts[0] == parts[1] == parts[2]
 
     def test_a_class_called_train_and_a_link_to_nowhere(self, tmp_path: Path) -> None:
         photographs(tmp_path)
@@ -154,7 +155,7 @@ class TestSources:
         assert open_dataset(f"folder:{tmp_path}", "train").labels == ["cat", "train"]
         (tmp_path / "cat" / "link.jpg").symlink_to("nowhere.jpg")
         source = open_dataset(f"folder:{tmp_path}", "train", bad_images="skip")
-        assert [(Path(b.name).name, b.reason) for b in source.bad] == [
+        assert [(Path(b.name).name, b.reason) for b in source.bad_images] == [
             ("link.jpg", "No such file or directory")
         ]
 
@@ -163,8 +164,8 @@ class TestSources:
         assert len(source) == 50
         assert np.bincount(source.targets()).tolist() == [5] * 10
         assert len(open_dataset("digits", "train")) + len(open_dataset("digits", "test")) == 1797
-        rest, held = split_off(balanced(open_dataset("digits"), 100), 0.2)
-        assert (len(rest), len(held)) == (80, 20)
+        rest, part = split_off(balanced(open_dataset("digits"), 100), 0.2)
+        assert (len(rest), len(part)) == (80, 20)
 
     def test_a_data_set_of_the_datasets_library(self, tmp_path: Path) -> None:
         photographs(tmp_path / "set" / "train", each=5)
@@ -176,7 +177,7 @@ class TestSources:
         with pytest.raises(DataError, match=r"hub:.*: not an image"):
             broken = open_dataset(spec, "train")
             [broken.read(i) for i in range(len(broken))]
-        assert len(open_dataset(spec, "train", bad_images="skip").bad) == 1
+        assert len(open_dataset(spec, "train", bad_images="skip").bad_images) == 1
         (tmp_path / "set" / "train" / "cat" / "bad.jpg").unlink()
         stream = open_dataset(f"{spec}?streaming", "train", limit=7)
         loader = Loader(stream, 3, canvas(16), seed=0)
@@ -254,102 +255,7 @@ class TestPreprocess:
         assert torch.equal(preprocess.normalise(batch.images), preprocess(paths))
 
 
-class TestViews:
-    def batch(self, size: int = 24, channels: int = 3) -> tuple[torch.Tensor, ...]:
-        images = torch.randint(0, 256, (6, channels, size, size), dtype=torch.uint8)
-        return images, torch.arange(6), torch.tensor([[size, size]] * 6)
-
-    @pytest.mark.parametrize("channels", [1, 3])
-    def test_a_view_is_a_function_of_its_seed(self, channels: int) -> None:
-        statistics = (0.5,) * channels, (0.5,) * channels
-        preprocess = Preprocess((16, 16), None, "bilinear", *statistics)
-        config = AugmentConfig(randaugment=2, jitter=0.2, erasing=0.5, mixup=0.3, cutmix=1.0)
-        views = TrainTransform(config, preprocess, 6)
-        batch = self.batch(channels=channels)
-        state = torch.get_rng_state()
-        one, targets = views(*batch, seed=3)
-        again, _ = views(*batch, seed=3)
-        other, _ = views(*batch, seed=4)
-        assert torch.equal(one, again)
-        assert not torch.equal(one, other)
-        assert torch.equal(state, torch.get_rng_state()), "a view moved the global generator"
-        assert one.shape == (6, channels, 16, 16)
-        torch.testing.assert_close(targets.sum(1), torch.ones(6))
-        assert ((targets > 0).sum(1) <= 2).all()
-
-    def test_all_off_is_the_plain_image(self) -> None:
-        images, labels, sizes = self.batch(16)
-        preprocess = Preprocess((16, 16), None)
-        config = AugmentConfig(crop="none", flip=0.0)
-        x, targets = TrainTransform(config, preprocess, 6)(images, labels, sizes, seed=0)
-        torch.testing.assert_close(x, preprocess.normalise(images))
-        assert torch.equal(targets, labels)
-
-    def test_shifts_move_whole_images(self) -> None:
-        images = torch.arange(1.0, 26).reshape(1, 1, 5, 5).expand(40, -1, -1, -1)
-        moved = shift(images, 2, torch.Generator().manual_seed(0))
-        centres = moved[:, 0, 2, 2]
-        assert len(centres.unique()) > 10
-        row, column = divmod(int(centres[0]) - 1, 5)
-        down, right = 2 - row, 2 - column
-        expected = torch.zeros(5, 5)
-        for y in range(5):
-            for x in range(5):
-                if 0 <= y - down < 5 and 0 <= x - right < 5:
-                    expected[y, x] = images[0, 0, y - down, x - right]
-        assert torch.equal(moved[0, 0], expected)
-
-    def test_crops_keep_the_originals_proportions(self) -> None:
-        # A circle in a wide photograph, squeezed onto a square canvas, is round in the crop again.
-        wide = torch.zeros(1, 1, 64, 64)
-        y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
-        wide[0, 0] = ((((y - 31.5) / 1.0) ** 2 + ((x - 31.5) * 2.0) ** 2) < 20**2).float()
-        config = AugmentConfig(scale=(0.5, 0.5), ratio=(1.0, 1.0))
-        draw = torch.Generator().manual_seed(0)
-        crops = random_resized_crop(
-            wide.expand(64, -1, -1, -1), torch.tensor([[100, 200]] * 64), (64, 64), config, draw
-        )
-        ratios = []
-        for crop in crops[:, 0]:
-            rows, columns = (crop > 0.5).any(1).nonzero(), (crop > 0.5).any(0).nonzero()
-            inside = rows.numel() and rows.min() > 0 and rows.max() < 63
-            if inside and columns.min() > 0 and columns.max() < 63:
-                height, width = rows.max() - rows.min() + 1, columns.max() - columns.min() + 1
-                ratios.append(float(height / width))
-        assert ratios
-        assert np.mean(ratios) == pytest.approx(1.0, abs=0.06)
-
-    def test_kornias_draws_are_not_ours_again(self) -> None:
-        images = torch.full((400, 3, 8, 8), 255, dtype=torch.uint8)
-        images[..., :4] = 128  # which half is bright tells whether it was flipped
-        preprocess = Preprocess((8, 8), None, "nearest", (0.0,) * 3, (1.0,) * 3)
-        config = AugmentConfig(crop="none", flip=0.5, erasing=0.5)
-        sizes = torch.tensor([[8, 8]] * 400)
-        x, _ = TrainTransform(config, preprocess, 2)(images, torch.zeros(400).long(), sizes, seed=1)
-        erased = (x == 0).flatten(1).any(1)
-        flipped = x[:, 0, :, 0].amax(1) > 0.9
-        assert 0.4 < flipped[erased].float().mean() < 0.6
-
-    def test_cutmix_weights_are_the_areas(self) -> None:
-        images, labels, sizes = self.batch(16)
-        images[:] = torch.arange(6, dtype=torch.uint8)[:, None, None, None] * 40
-        statistics = (0.0,) * 3, (1 / 255,) * 3
-        views = TrainTransform(
-            AugmentConfig(crop="none", flip=0, cutmix=1.0),
-            Preprocess((16, 16), None, "nearest", *statistics),
-            6,
-        )
-        x, targets = views(images, labels, sizes, seed=5)
-        own = (x[0, 0].round() == 0).float().mean()
-        torch.testing.assert_close(own, targets[0, 0], atol=1e-6, rtol=0)
-
-    def test_settings_out_of_range_are_refused(self) -> None:
-        for setting in ({"flip": 1.5}, {"mixup": -1.0}, {"scale": (0.5, 0.2)}, {"crop": "centre"}):
-            with pytest.raises(ConfigError):
-                AugmentConfig(**setting)  # type: ignore[arg-type]
-
-
-def test_tensor_sources_know_their_names() -> None:
+def test_samples_in_memory_have_names() -> None:
     source = InMemoryDataset(
         torch.zeros(2, 1, 4, 4, dtype=torch.uint8),
         torch.tensor([0, 1]),
@@ -358,3 +264,49 @@ def test_tensor_sources_know_their_names() -> None:
         "x",
     )
     assert source.name(1) == "x[1]"
+
+
+class TestWhatDatasetsSay:
+    """Nobody asks for the class of a dataset, so each says what others need to know."""
+
+    def test_in_memory(self) -> None:
+        clips = torch.randint(0, 256, (6, 2, 3, 4, 5), dtype=torch.uint8)
+        dataset = InMemoryDataset(clips, torch.arange(6) % 2, ["a", "b"])
+        dataset.captions = [f"clip {i}" for i in range(6)]
+        assert dataset.fixed_size and not dataset.streamed and dataset.channels == 2
+        mean, std = dataset.statistics
+        assert mean == pytest.approx((clips.double() / 255).mean((0, 2, 3, 4)).tolist())
+        assert std == pytest.approx((clips.double() / 255).flatten(2).transpose(0, 1).flatten(1)
+                                    .std(1, correction=0).tolist())  # fmt: skip
+        part = dataset.subset([4, 1])
+        assert part.targets() == [0, 1] and part.captions == ["clip 4", "clip 1"]
+        assert torch.equal(part.read(0), clips[4]) and part.statistics == dataset.statistics
+        assert torch.equal(dataset.read_batch(torch.tensor([5, 0])), clips[[5, 0]])
+        with pytest.raises(DataError, match="is not streamed"):
+            dataset.samples(0, 0, 0)
+
+    def test_signals_and_volumes_are_loaded(self) -> None:
+        signals = torch.randint(0, 256, (5, 1, 40), dtype=torch.uint8)
+        dataset = InMemoryDataset(signals, torch.zeros(5), [])
+        batch = next(Loader(dataset, 3, lambda sample: sample).epoch())
+        assert torch.equal(batch.images, signals[:3]) and batch.sizes.tolist() == [[40]] * 3
+
+    def test_folders_and_streams(self, tmp_path: Path) -> None:
+        folder = open_dataset(f"folder:{photographs(tmp_path / 'photos')}")
+        assert not folder.fixed_size and not folder.streamed
+        photographs(tmp_path / "set" / "train", each=4)
+        spec = f"hub:{tmp_path / 'set'}"
+        rows, stream = open_dataset(spec), open_dataset(f"{spec}?streaming", stream_limit=5)
+        assert type(rows) is HubDataset and not rows.streamed and not rows.fixed_size
+        assert type(stream) is StreamedDataset and stream.streamed and len(stream) == 5
+        assert not issubclass(StreamedDataset, HubDataset)
+        for refused in (stream.targets, lambda: stream.read(0), lambda: stream.subset([0])):
+            with pytest.raises(DataError, match="streamed: its samples can only be read in order"):
+                refused()
+
+    def test_what_is_left_out_stays_known_in_parts(self, tmp_path: Path) -> None:
+        root = photographs(tmp_path / "photos", each=8)
+        (root / "dog" / "letter.jpg").write_text("dear diary")
+        dataset = open_dataset(f"folder:{root}", bad_images="skip")
+        for part in (dataset, dataset.subset([0, 3]), *split_off(dataset, 0.5)):
+            assert [Path(bad.name).name for bad in part.bad_images] == ["letter.jpg"]

@@ -13,9 +13,10 @@ import transformers
 
 from tests.data.test_data import picture
 from vitrail.data import text
-from vitrail.data.dataset import InMemoryDataset, split_off
+from vitrail.data.dataset import InMemoryDataset
 from vitrail.data.registry import open_dataset
-from vitrail.data.text import Captions, Tokenizer, texts_of
+from vitrail.data.splits import split_off
+from vitrail.data.text import Captions, Tokenizer, all_captions
 from vitrail.errors import ConfigError, DataError
 
 TEXTS = [
@@ -138,7 +139,7 @@ def labelled(labels: list[str]) -> InMemoryDataset:
 
 def test_captions_of_labels_are_a_function_of_the_seed() -> None:
     source, templates = labelled(["t_shirt", "狗"]), ("a photo of a {}.", "one {}", "{} 的照片")
-    texts = texts_of(source, templates)
+    texts = all_captions(source, templates)
     assert texts[:4] == [
         "a photo of a t shirt.",
         "one t shirt",
@@ -155,7 +156,7 @@ def test_captions_of_labels_are_a_function_of_the_seed() -> None:
     which = (ids[:, None] == every).all(2).int().argmax(1)
     assert torch.equal(which // 3, labels)
     assert which.bincount().min() > 15, "a template is hardly ever drawn"
-    with pytest.raises(ConfigError, match="template 'a cat' has no place for a label"):
+    with pytest.raises(ConfigError, match="template 'a cat' has no {} for the label"):
         Captions(source, tokenizer, ("a cat",))
     with pytest.raises(DataError, match="neither captions nor labels"):
         Captions(labelled([]), tokenizer)
@@ -182,7 +183,7 @@ def test_a_folder_of_captions(suffix: str, tmp_path: Path) -> None:
         for i in range(len(source)):
             assert source.captions[i] == f'a "{Path(source.name(i)).stem}", 图'
             assert source.read(i).shape == (3, 30, 40)
-    tokenizer = Tokenizer.train(texts_of(train, ()), 300)
+    tokenizer = Tokenizer.train(all_captions(train, ()), 300)
     ids = Captions(train, tokenizer)(torch.zeros(2).long(), torch.tensor([3, 1]), 0)
     assert torch.equal(ids, tokenizer([train.captions[3], train.captions[1]]))
     captioned(tmp_path / "parts" / "train", suffix)

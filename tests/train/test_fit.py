@@ -234,7 +234,7 @@ def test_a_linear_probe_moves_only_the_head(tmp_path: Path) -> None:
 
 
 def test_clips_train_a_model_of_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clips (T, H, W) of two classes: bright at the beginning, or at the end."""
+    """Clips (T, H, W) of two classes: dark, or bright at the beginning."""
     from vitrail.data import registry
     from vitrail.data.dataset import Dataset, InMemoryDataset
 
@@ -242,9 +242,8 @@ def test_clips_train_a_model_of_clips(tmp_path: Path, monkeypatch: pytest.Monkey
         generator = np.random.default_rng(0 if split == "train" else 1)
         targets = torch.arange(60) % 2
         pixels = torch.from_numpy(generator.integers(0, 60, (60, 1, 4, 8, 8), dtype=np.uint8))
-        pixels[targets == 0, :, :2] += 150
-        pixels[targets == 1, :, 2:] += 150
-        return InMemoryDataset(pixels, targets, ["early", "late"], name="clips")
+        pixels[targets == 1, :, :2] += 150
+        return InMemoryDataset(pixels, targets, ["dark", "bright"], name="clips")
 
     monkeypatch.setitem(registry.PACKAGED, "clips", clips)
     options = (

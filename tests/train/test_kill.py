@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.test_loop import digest
+from tests.train.test_fit import digest
 from tests.train.tiny import write_recipe
 
 MOMENTS, IN_A_SAVE = 20, 6

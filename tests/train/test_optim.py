@@ -9,6 +9,7 @@ from torch import nn
 from tests.models.small import small
 from tests.train.tiny import tiny
 from vitrail.errors import ConfigError
+from vitrail.layers.patch import PatchEmbed
 from vitrail.methods.base import Method
 from vitrail.methods.supervised import Supervised
 from vitrail.run_folder import RunFolder
@@ -30,7 +31,7 @@ def test_vectors_tokens_and_positions_do_not_decay() -> None:
     linear = {
         f"{name}.weight"
         for name, module in method.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d)
+        if isinstance(module, nn.Linear | PatchEmbed)
     }
     assert {name for name, decay in decays.items() if decay} == linear
     assert {decays[name] for name in linear} == {0.05}

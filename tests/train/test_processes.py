@@ -11,11 +11,15 @@ from pathlib import Path
 import torch
 
 import vitrail
+from tests.train.test_fit import digest
 from tests.train.test_kill import kill, start
-from tests.train.test_loop import digest
 from tests.train.tiny import write_recipe
 
-PLAIN = ("data.views={crop: none, flip: 0}", "model.options.dropout=0", "model.options.drop_path=0")
+PLAIN = (
+    "data.augment={crop: none, flip: 0}",
+    "model.options.dropout=0",
+    "model.options.drop_path=0",
+)
 
 
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
@@ -52,9 +56,9 @@ def test_control_c_saves_and_the_run_goes_on(tmp_path: Path) -> None:
         assert process.wait(timeout=60) == 2
     finally:
         kill(process)
-    told = stopped.with_suffix(".log").read_text().splitlines()[-1]
-    assert told.startswith("error: stopped; the last good checkpoint is")
-    assert told.endswith("Go on with --resume.")
+    message = stopped.with_suffix(".log").read_text().splitlines()[-1]
+    assert message.startswith("error: stopped; the last good checkpoint is")
+    assert message.endswith("Go on by resuming (resume=True, or --resume).")
     assert start(recipe, stopped, resume=True).wait() == 0
     assert digest(stopped) == digest(whole)
     assert json.loads(metrics.read_text().splitlines()[-1])["epoch"] == 4

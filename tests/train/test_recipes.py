@@ -1,13 +1,13 @@
-"""Every recipe, and every command of the guide to methods, makes a model and a method.
+"""Every recipe, and every command of the guide to methods, builds a model and a method.
 
 Nothing is trained and nothing fetched: networks have one block, data are stood in for, and so is
 whatever a recipe names, a teacher, a tokenizer or weights. A keyword that does not exist, a value
 out of range, settings that do not fit each other, or a run that no recipe makes, fail.
 """
 
+import importlib.util
 import re
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,20 @@ import typer
 from torch import Tensor
 
 import vitrail
-import vitrail.methods
 from tests.models.small import small
 from vitrail.cli.main import build_app
-from vitrail.data.dataset import FolderDataset, ImageDataset, InMemoryDataset
+from vitrail.data.dataset import Dataset, FolderDataset, InMemoryDataset
 from vitrail.data.text import Tokenizer
 from vitrail.errors import ConfigError
 from vitrail.hub import method_folder as method_io
 from vitrail.methods import registry
-from vitrail.methods.base import Method
+from vitrail.methods.base import Batch, Method
 from vitrail.models.base import Backbone
 from vitrail.models.registry import variants
 from vitrail.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from vitrail.train import factory
+from vitrail.train import model_factory, named_callables
 from vitrail.train.config import RunConfig, make_config, read_config
+from vitrail.train.data_factory import build_transform
 from vitrail.train.optim import parameter_groups
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ SHALLOW: dict[str, dict[str, Any]] = {  # what takes long to make, and says noth
 EARLIER: dict[str, RunConfig] = {}  # what commands of the guide left, by folder
 
 
-def told(path: Path) -> list[list[str]]:
+def commands_of(path: Path) -> list[list[str]]:
     """The `vitrail train` commands in a recipe's head, in parts: a recipe and what follows."""
     text = re.sub(r"\\\n# +", "", path.read_text("utf-8"))
     lines = re.findall(r"^#   .*?\bvitrail train (\S+\.yaml.*)$", text, re.M)
@@ -60,15 +60,15 @@ def read_command(parts: list[str]) -> tuple[str, RunConfig]:
     recipe, *rest = parts
     folder = f"runs/{Path(recipe).stem}"
     if "--out" in rest:
-        place = rest.index("--out")
-        folder = rest[place + 1]
-        del rest[place : place + 2]
+        index = rest.index("--out")
+        folder = rest[index + 1]
+        del rest[index : index + 2]
     return folder, read_config(ROOT / recipe, rest)
 
 
 def leavers() -> dict[str, RunConfig]:
     """Runs by the folders in which recipes say that they end."""
-    own = [(path, parts) for path in RECIPES for parts in told(path)]
+    own = [(path, parts) for path in RECIPES for parts in commands_of(path)]
     mine = [read_command(parts) for path, parts in own if ROOT / parts[0] == path]
     return dict(reversed(mine))
 
@@ -84,7 +84,7 @@ class Photographs(FolderDataset):
         return torch.zeros(3, 224, 224, dtype=torch.uint8)
 
 
-def stand_in(run: RunConfig) -> ImageDataset:
+def stand_in(run: RunConfig) -> Dataset:
     """Images like those that the recipe names: two of them."""
     source = run.data.source
     if source.startswith(("folder:", "images:", "captions:")):
@@ -99,35 +99,40 @@ def shallow(run: RunConfig) -> RunConfig:
     """The run with one block in each stage of its networks."""
     model, method = run.model, run.method
     if model.weights is None:
-        known = variants()[model.name].variant.keywords if model.name in variants() else {}
-        depth = {**known, **model.options}.get("depth", 1)
+        preset = variants()[model.name].variant.keywords if model.name in variants() else {}
+        depth = {**preset, **model.options}.get("depth", 1)
         once = 1 if isinstance(depth, int) else [min(blocks, 1) for blocks in depth]
         model = model.model_copy(update={"options": {**model.options, "depth": once}})
-    method = method_folder.model_copy(update=SHALLOW.get(method_folder.name, {}))
+    method = method.model_copy(update=SHALLOW.get(method.name, {}))
     return run.model_copy(update={"model": model, "method": method})
 
 
 def make(run: RunConfig) -> Method:
-    """The recipe's model, method, views and groups of parameters."""
-    run, source = shallow(run), stand_in(run)
-    model = factory.build_model(run, source)
-    method = factory.build_method(run, model, source)
-    assert model.preprocess is not None
-    factory.build_transform(run, method, source, model.preprocess)
+    """The recipe's model, method, transform and groups of parameters."""
+    run, dataset = shallow(run), stand_in(run)
+    model = model_factory.build_model(run, dataset)
+    method = model_factory.build_method(run, model, dataset)
+    build_transform(run, method, dataset)
     if run.method.name == "beit":  # a tokenizer's codes must lie where the patches do
-        asked = method_folder.tokenizer.asked  # type: ignore[attr-defined]
-        assert (
-            isinstance(asked, torch.nn.Identity) or asked.layout.grid == method_folder.layout.grid
-        )
-    assert parameter_groups(method, run.optim.lr, run.optim.weight_decay, run.optim.layer_decay)
+        tokenizer = method.tokenizer.function  # type: ignore[attr-defined]
+        identity = isinstance(tokenizer, torch.nn.Identity)
+        assert identity or tokenizer.layout.grid == method.layout.grid  # type: ignore[attr-defined]
+    optim = run.optim
+    assert parameter_groups(
+        method,
+        lr=optim.lr,
+        weight_decay=optim.weight_decay,
+        layer_decay=optim.layer_decay,
+        per_module=optim.per_module,
+    )
     return method
 
 
-def made_by(ref: str, *, weights: str | None = None, image_size: object = None) -> Backbone:
+def load_stand_in(ref: str, *, weights: str | None = None, image_size: object = None) -> Backbone:
     """What another recipe leaves in its run, or a model like that of a Hub id or a package."""
     del image_size
     if ref.startswith("runs/"):
-        model = whole(ref).result().requires_grad_(True)
+        model = method_of(ref).result().requires_grad_(True)
         model.labels = model.labels if model.num_classes else None  # as a run is kept
         return model
     if weights is None:
@@ -138,38 +143,38 @@ def made_by(ref: str, *, weights: str | None = None, image_size: object = None) 
     return model
 
 
-def whole(ref: str) -> Method:
+def method_of(ref: str) -> Method:
     """The method that another recipe's run keeps, or that of a command before."""
     run = {**leavers(), **EARLIER}.get(ref)
     assert run is not None, f"no recipe makes {ref}"
     return make(run)
 
 
-def of_text(name: str, texts: list[str]) -> Tokenizer:
+def small_tokenizer(name: str, texts: list[str]) -> Tokenizer:
     """A small vocabulary."""
     assert name == "openai" or name.endswith(".json") or re.fullmatch(r"train:\d+", name), name
     return Tokenizer.train(texts[:10], 300)
 
 
 @pytest.fixture(autouse=True)
-def stood_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     """What recipes name is not looked for."""
     EARLIER.clear()
-    monkeypatch.setattr(build, "load", made_by)
-    monkeypatch.setattr(build, "open_tokenizer", of_text)
-    monkeypatch.setattr(build, "adapt", lambda *_: None)  # LoRA's library takes seconds to import
-    monkeypatch.setattr(build, "check_learns", lambda *_: None)
-    monkeypatch.setattr(teachers, "load", made_by)
-    monkeypatch.setattr(method_io, "load_method", whole)
+    monkeypatch.setattr(model_factory, "load", load_stand_in)
+    monkeypatch.setattr(model_factory, "adapt", lambda *_: None)  # peft takes seconds to import
+    monkeypatch.setattr(model_factory, "check_learns", lambda *_: None)
+    monkeypatch.setattr(named_callables, "load", load_stand_in)
+    monkeypatch.setattr(named_callables, "open_tokenizer", small_tokenizer)
+    monkeypatch.setattr(method_io, "load_method", method_of)
     for origin in ("timm", "transformers", "python"):
-        monkeypatch.setattr(teachers, f"_from_{origin}", lambda place: torch.nn.Identity())
+        monkeypatch.setattr(named_callables, f"_from_{origin}", lambda place: torch.nn.Identity())
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.relative_to(ROOT / "recipes").as_posix())
 def test_a_recipe_makes_a_model_and_a_method(path: Path) -> None:
     if path.stem != "base":  # which others build on
         make(read_config(path))
-    for parts in told(path):
+    for parts in commands_of(path):
         if ROOT / parts[0] != path or "=" in "".join(parts):
             make(read_command(parts)[1])
 
@@ -178,7 +183,7 @@ def test_a_recipe_makes_a_model_and_a_method(path: Path) -> None:
     "change",
     [
         "model.options.dept=2", "model.options.heads=7", "method.mask_rato=0.5",
-        "method.mask_ratio=2", "data.views.flipp=1", "optim.beta=0.9", "schedule.epochs=0.5",
+        "method.mask_ratio=2", "data.augment.flipp=1", "optim.beta=0.9", "schedule.epochs=0.5",
     ],
 )  # fmt: skip
 def test_a_wrong_setting_fails(change: str) -> None:
@@ -204,8 +209,8 @@ def test_a_papers_recipe_says_what_it_is(path: Path) -> None:
         base, batch, per, rate = map(float, scaled.groups())
         assert base * batch / per == pytest.approx(rate) == run.optim.lr
         assert batch == run.data.batch_size * run.optim.accumulate
-    elif given := re.search(r"Learning rate: (\S+) as given", head):
-        assert float(given[1]) == run.optim.lr
+    elif rate := re.search(r"Learning rate: (\S+) as given", head):
+        assert float(rate[1]) == run.optim.lr
     else:
         assert "this rate is ours" in head
     if epochs := re.search(r"warmup: .*# (\d+) epochs?$", text, re.M):
@@ -229,16 +234,16 @@ def test_the_guides_commands_are_right(guide: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(ROOT)
     group = typer.main.get_command(build_app())
     context = group.make_context("vitrail", [], resilient_parsing=True)
-    found = commands(guide)
-    assert len(found) > 15
-    for name, *arguments in found:
+    lines = commands(guide)
+    assert len(lines) > 15
+    for name, *arguments in lines:
         command = group.get_command(context, name)  # type: ignore[attr-defined]
         assert command is not None, name
-        given = command.make_context(name, arguments, parent=context).params
+        options = command.make_context(name, arguments, parent=context).params
         if name == "eval":
-            assert given["model"] in EARLIER
+            assert options["model"] in EARLIER
         if name == "train":
-            what, changes = given["what"], given["overrides"] or []
+            what, changes = options["what"], options["overrides"] or []
             recipe = what.endswith(".yaml")
             run = (
                 read_config(what, changes)
@@ -246,35 +251,31 @@ def test_the_guides_commands_are_right(guide: str, monkeypatch: pytest.MonkeyPat
                 else make_config({"data": {"source": what}}, changes)
             )
             make(run)
-            EARLIER[str(given["folder"])] = run
+            EARLIER[str(options["folder"])] = run
 
 
 @pytest.mark.parametrize("guide", GUIDES)
-def test_the_guides_method_learns(
-    guide: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As a file beside the others, found by its name, on any tier."""
+def test_the_guides_method_learns(guide: str, tmp_path: Path) -> None:
+    """As a file that is registered by a name, on any tier."""
     text = (ROOT / guide).read_text("utf-8")
     code = next(c for c in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "class " in c)
     (tmp_path / "rotation.py").write_text(code.partition("\n\n\nbackbone = ")[0], "utf-8")
-    monkeypatch.setattr(vitrail.methods, "__path__", [*vitrail.methods.__path__, str(tmp_path)])
-    monkeypatch.delitem(sys.modules, "vitrail.methods.rotation", raising=False)
-    registry.methods.cache_clear()
-    try:
-        with pytest.raises(ConfigError, match="has no setting 'hiden_dim'. Did you mean 'hidden_"):
-            registry.create_method("rotation", small("Swin"), hiden_dim=16)
-        method = registry.create_method("rotation", small("Swin"), hidden_dim=16)
-    finally:
-        registry.methods.cache_clear()
-        sys.modules.pop("vitrail.methods.rotation", None)
+    spec = importlib.util.spec_from_file_location("rotation", tmp_path / "rotation.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    registry.register_method("rotation", module.Rotation)
+    with pytest.raises(ConfigError, match="has no setting 'hiden_dim'. Did you mean 'hidden_"):
+        registry.create_method("rotation", small("Swin"), hiden_dim=16)
+    method = registry.create_method("rotation", small("Swin"), hidden_dim=16)
     bright_above = torch.linspace(1, -1, 32).view(1, 1, 32, 1).expand(16, 3, 32, 32)
-    optimizer = torch.optim.AdamW(method_folder.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(method.parameters(), lr=3e-3)
     for _ in range(30):
-        loss, metrics = method(bright_above, torch.zeros(16))
+        loss, metrics = method(Batch(images=bright_above))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    assert metrics["right"] > 0.9
+    assert metrics["accuracy"] > 0.9
 
 
 def test_both_guides_have_the_same_code() -> None:

@@ -177,6 +177,7 @@ class Method(nn.Module):
                 f"{type(backbone).__name__} is none: choose another method or model."
             )
         self.backbone = backbone
+        self.settings = {}
 
     def resolved_settings(self) -> dict[str, Any]:
         """The settings to save: `settings`, with what the constructor read off its arguments."""
