@@ -489,7 +489,7 @@ def test_settings_that_cannot_run_are_one_line() -> None:
     scan = random_scan(Case())
     with pytest.raises(ConfigError, match=r"backend='nunba' is not one of .*Did you mean 'numba'"):
         selective_scan(scan, (False, True), "nunba")
-    with pytest.raises(ConfigError, match=r"reverse=\[False\] does not name the way of 2"):
+    with pytest.raises(ConfigError, match=r"reverse=\[False\] has 1 entries for 2 directions"):
         selective_scan(scan, (False,))
     with pytest.raises(ConfigError, match='backend="numba" has no float64: use "torch"'):
         selective_scan(random_scan(Case(), torch.float64), (False, True), "numba")

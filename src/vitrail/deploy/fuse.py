@@ -6,6 +6,8 @@ from typing import TypeVar
 from torch import nn
 
 from vitrail.layers.linear import Linear
+from vitrail.layers.mlp import GELU
+from vitrail.layers.norm import BatchNorm2d
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -38,12 +40,20 @@ def fuse(model: Model) -> Model:
     return fused.requires_grad_(False)  # folding makes new parameters
 
 
-def plain_linear(model: Model) -> Model:
-    """Replaces each `vitrail.layers.linear.Linear` by a layer of the exact type `nn.Linear`.
+# Layers of Vitrail that differ from PyTorch's own in how they compute, and in nothing else.
+PLAIN: dict[type[nn.Module], type[nn.Module]] = {
+    Linear: nn.Linear,
+    BatchNorm2d: nn.BatchNorm2d,
+    GELU: nn.GELU,
+}
 
-    For tools that look for that type, such as `torch.ao.quantization.quantize_dynamic`. The
-    products are then PyTorch's, which are slower on AMD processors. Layers with a `forward` of
-    their own, such as BEiT's query, key and value layer, remain as they are.
+
+def plain_layers(model: Model) -> Model:
+    """Gives each linear layer, batch norm and GELU PyTorch's own type.
+
+    For tools that look for exact types, such as `torch.ao.quantization.quantize_dynamic` for
+    `nn.Linear`. The model then computes as PyTorch does, which is slower on a CPU. Layers with a
+    `forward` of their own, such as BEiT's layer of queries, keys and values, remain as they are.
 
     Args:
         model: any module; it is left unchanged.
@@ -53,21 +63,11 @@ def plain_linear(model: Model) -> Model:
 
     Example:
         >>> from vitrail.layers.mlp import Mlp
-        >>> type(plain_linear(Mlp(8, 16)).fc1) is nn.Linear
+        >>> type(plain_layers(Mlp(8, 16)).fc1) is nn.Linear
         True
     """
-    result = copy.deepcopy(model)
-    replacements: dict[nn.Module, nn.Module] = {}  # by layer, because models may share layers
-    for module in list(result.modules()):
-        for name, child in list(module.named_children()):
-            if type(child) is Linear:
-                replacements.setdefault(child, _plain(child))
-                setattr(module, name, replacements[child])
-    return result
-
-
-def _plain(layer: Linear) -> nn.Linear:
-    has_bias = layer.bias is not None
-    plain = nn.Linear(layer.in_features, layer.out_features, has_bias, device="meta")
-    plain.weight, plain.bias = layer.weight, layer.bias
-    return plain.train(layer.training)
+    copied = copy.deepcopy(model)
+    for module in copied.modules():
+        # The type is all that differs: parameters, buffers and hooks are the same attributes.
+        module.__class__ = PLAIN.get(type(module), type(module))
+    return copied

@@ -10,7 +10,9 @@ from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from vitrail.errors import ConfigError, DataError
 from vitrail.layers.block import DropPath
+from vitrail.layers.inplace import may_overwrite
 from vitrail.layers.linear import Linear
+from vitrail.layers.norm import BatchNorm2d
 
 
 class DepthwiseConv(nn.Conv2d):
@@ -159,12 +161,17 @@ class ConvNorm(nn.Sequential):
         super().__init__()
         padding = kernel // 2 if padding is None else padding
         self.conv = nn.Conv2d(dim_in, dim, kernel, stride, padding, groups=groups, bias=bias)
-        self.norm: nn.Module = nn.BatchNorm2d(dim, eps=norm_eps)
+        self.norm: nn.Module = BatchNorm2d(dim, eps=norm_eps)
         self.activation = nn.Identity() if activation is None else activation
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, H, W) → (B, D, H / stride, W / stride)."""
-        return self.activation(self.norm(self.conv(x)))
+        x = self.conv(x)
+        if type(self.norm) is BatchNorm2d:
+            x = self.norm(x, overwrite=may_overwrite(self.conv, self.norm))
+        else:
+            x = self.norm(x)
+        return self.activation(x)
 
     def fuse_for_inference(self) -> None:
         """Folds the batch norm, with its running statistics, into the convolution."""

@@ -11,7 +11,7 @@ class Linear(nn.Linear):
 
     Parameters, initial values and results are those of `nn.Linear`. Tools that ask with
     `isinstance` (PEFT, torchao) treat it as one. Tools that look for the exact type `nn.Linear`
-    (`torch.ao.quantization`) skip it: give them `vitrail.deploy.fuse.plain_linear(model)`.
+    (`torch.ao.quantization`) skip it: give them `vitrail.deploy.fuse.plain_layers(model)`.
 
     Args:
         in_features: width of the input.

@@ -67,7 +67,7 @@ class Linformer(nn.Module):
         return torch.cat([prefix, resampled * (len(patches) / len(resampled))])
 
     def resampled_to(self, other: "Linformer") -> dict[str, Tensor]:
-        """other, the same mixer for another grid → its parameters by name, from those of this one."""
+        """other, the same mixer for another grid → its parameters by name, resampled."""
         return {"sums": self.sums_at(other.grid)}
 
     def forward(self, x: Tensor, grid: Grid, keep_indices: Tensor | None = None) -> Tensor:

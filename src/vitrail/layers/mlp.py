@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module
 
+from vitrail.layers.inplace import may_overwrite
 from vitrail.layers.linear import Linear
 
 
@@ -94,19 +94,7 @@ class Mlp(nn.Module):
         """x (..., D) → (..., D)."""
         hidden = self.fc1(x)
         if type(self.activation) is GELU:
-            hidden = self.activation(hidden, overwrite=self._may_overwrite())
+            hidden = self.activation(hidden, overwrite=may_overwrite(self.fc1, self.activation))
         else:
             hidden = self.activation(hidden)
         return self.dropout(self.fc2(self.dropout(hidden)))
-
-    def _may_overwrite(self) -> bool:
-        """Whether nobody but the activation reads the output of `fc1`."""
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return False
-        # private: without these, a tensor that a hook of `fc1` or of the activation stored would
-        # be overwritten (tests/layers/test_mlp.py).
-        hooks = self.fc1._forward_hooks or self.activation._forward_hooks
-        hooks = hooks or self.activation._forward_pre_hooks  # private: as above
-        hooks = hooks or module._has_any_global_hook()  # private: as above
-        # A layer in the place of `fc1`, such as an adapter, may hand out a tensor that it keeps.
-        return not hooks and type(self.fc1) in (Linear, nn.Linear)

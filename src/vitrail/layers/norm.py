@@ -1,8 +1,8 @@
-"""Norms that compute in the dtype of their input and return the dtype of their weights.
-
-A residual stream in float32 beside layers in half precision passes through them without rounding.
+"""Norms. LayerNorm and RMSNorm here compute in the dtype of their input and return that of their
+weights: a residual stream in float32 beside layers in half precision is not rounded before them.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -43,3 +43,29 @@ class LayerNorm(nn.LayerNorm):
         """x (..., D) → (..., D)."""
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
         return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps).to(self.weight.dtype)
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch norm (Ioffe & Szegedy 2015, https://arxiv.org/abs/1502.03167), in place on request.
+
+    Args:
+        num_features: number of channels.
+        eps: added to the variance.
+
+    Example:
+        >>> x = torch.ones(1, 2, 3, 3)
+        >>> BatchNorm2d(2).eval()(x, overwrite=True) is x
+        True
+    """
+
+    def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
+        """x (B, C, H, W), overwrite: whether to write over x, in evaluation on a CPU → the same."""
+        weight, mean, var = self.weight, self.running_mean, self.running_var
+        if self.training or not overwrite or x.device.type != "cpu" or x.dtype != weight.dtype:
+            return super().forward(x)
+        empty = x.new_empty(0)  # for the batch's statistics, which evaluation does not compute
+        torch.ops.aten.native_batch_norm.out(
+            x, weight, self.bias, mean, var, False, 0.0, self.eps,
+            out=x, save_mean=empty, save_invstd=empty,
+        )  # fmt: skip
+        return x

@@ -116,11 +116,9 @@ def fused(b: Builder, x: Value, y: Value, z: Value) -> Value:
 
 
 def exp2(b: Builder, x: Value) -> Value:
-    """2 ** x; results below the normal numbers are 0 or nearly 0. Without AVX-512, x is clamped to
-    [-126, 127].
-    """
-    if not WIDE:  # the whole part is added to the exponent's bits, which must not overflow
-        low, high = constant(-126.0), constant(127.0)
+    """2 ** x; results below the normal numbers are 0 or nearly 0, those above are infinite."""
+    if not WIDE:  # the whole part is added to the exponent's bits; 128 there is infinity
+        low, high = constant(-126.0), constant(128.0)
         x = b.select(b.fcmp_ordered("<", x, low), low, x)
         x = b.select(b.fcmp_ordered(">", x, high), high, x)
     whole = _call(b, "rint", x)

@@ -1,8 +1,8 @@
 """Matrix products x Wᵀ + b in float32 on a CPU, by the library that is faster there.
 
-PyTorch gives such products to MKL. On AMD processors MKL does not use AVX-512; oneDNN, which comes
-with PyTorch too, does, and is about twice as fast (`benchmarks/linear.py`). The two round
-differently in the last bits.
+PyTorch gives such products to MKL, which does not use the widest instructions of AMD processors.
+oneDNN, which comes with PyTorch too, does: it is about twice as fast on an AMD EPYC with AVX-512
+(`benchmarks/linear.py`). The two round differently in the last bits.
 """
 
 import functools

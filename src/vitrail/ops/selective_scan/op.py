@@ -130,7 +130,9 @@ def _check(scan: Scan, reverse: Sequence[bool]) -> None:
                 f"A {tuple(scan.A.shape)}: it should be {expected[name]}."
             )
     if len(reverse) != k:
-        raise ConfigError(f"reverse={list(reverse)} has {len(reverse)} entries for {k} directions.")
+        raise ConfigError(
+            f"reverse={list(reverse)} has {len(reverse)} entries for {k} directions: give one each."
+        )
 
 
 @torch.library.custom_op("vitrail::selective_scan", mutates_args=())
