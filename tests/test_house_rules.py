@@ -19,8 +19,7 @@ ROOT = Path(__file__).parents[1]
 # Patterns of `RULE FILE WHAT`, with the reason. One that is no longer needed fails the test.
 EXCEPTIONS = {
     r"same-name .* (run|command): cli/.*": "every file of cli/ has its command under this name",
-    r"same-name .* (convert|recognises|recognizes): hub/converters/.*": "what a converter offers",
-    r"same-name ops/.* (forward|backward|step): ops/.*": "an operator's reference and its backends",
+    r"same-name .* (convert|recognizes): (hub/convert.py )?hub/converters/.*": "of every converter",
     r"import preprocess.py data": "data.images needs Pillow, and is imported when a picture comes",
     r"unread ops/causal_conv/op.py _save output": "called by position, by PyTorch",
 }

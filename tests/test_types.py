@@ -16,7 +16,7 @@ import vitrail
 
 model = vitrail.ViT(image_size=32, patch_size=16, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8)
 reveal_type(model)
-reveal_type(vitrail.Swin)
+reveal_type(vitrail.VisionMamba)
 reveal_type(model.preprocess)
 vitrail.ViT(imagesize=32, patch_size=16, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8)
 
@@ -52,7 +52,7 @@ def types(diagnostics: list[dict[str, Any]]) -> list[str]:
 
 
 def test_the_classes_are_visible(diagnostics: list[dict[str, Any]]) -> None:
-    assert types(diagnostics) == ["ViT", "type[Swin]", "Preprocess", "Mine"]
+    assert types(diagnostics) == ["ViT", "type[VisionMamba]", "Preprocess", "Mine"]
 
 
 def test_a_misspelt_keyword_is_an_error(diagnostics: list[dict[str, Any]]) -> None:

@@ -9,17 +9,24 @@ from tests.models.small import CASES, IDS, small
 from vitrail.deploy import precision
 
 
-@pytest.mark.parametrize(("seconds", "precision"), [((2.0, 1.0), "bf16"), ((1.0, 0.95), "fp32")])
-def test_the_quicker_one_is_chosen(
-    seconds: tuple[float, float], precision: str, monkeypatch: pytest.MonkeyPatch
+# Seconds of the model, of the fused copy and of the copy in bfloat16.
+@pytest.mark.parametrize(
+    ("seconds", "kind", "speedup"),
+    [((3.0, 2.0, 1.0), "bf16", 3.0), ((2.0, 1.0, 0.95), "fp32", 2.0)],
+)
+def test_the_faster_one_is_selected(
+    seconds: tuple[float, ...], kind: str, speedup: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter(seconds)
-    monkeypatch.setattr(inference, "_seconds", lambda *_: next(times))
+    monkeypatch.setattr(precision, "_seconds", lambda *_: next(times))
     model = small("ViT")
     choice = precision.fastest(model, torch.randn(1, 3, 32, 32))
-    assert choice.precision == precision
-    assert choice.speedup == (2.0 if precision == "bf16" else 1.0)
-    assert (choice.model is model) == (precision == "fp32")
+    assert choice.precision == kind
+    assert choice.speedup == speedup
+    assert choice.model is not model
+    assert any(isinstance(m, precision.HalfBlock) for m in choice.model.modules()) == (
+        kind == "bf16"
+    )
 
 
 @pytest.mark.parametrize(("name", "more"), CASES, ids=IDS)

@@ -49,16 +49,16 @@ def test_an_unknown_patch_backend_is_an_error() -> None:
         embed(torch.zeros(1, 1, 4, 4))
 
 
-def test_attend_equals_the_formula_and_the_tap_sees_its_weights() -> None:
+def test_attend_equals_the_formula_and_the_recorder_gets_its_weights() -> None:
     q, k, v = torch.randn(3, 2, 4, 9, 8, dtype=torch.double)
     bias = torch.randn(9, 9, dtype=torch.double)
     expected = (q @ k.mT / 8**0.5 + bias).softmax(-1)
-    attend, seen = Attend(), []
-    unseen = attend(q, k, v, bias)
-    attend.tap = seen.append
-    assert torch.equal(attend(q, k, v, bias), unseen)
-    torch.testing.assert_close(unseen, expected @ v, rtol=0, atol=1e-12)
-    torch.testing.assert_close(seen[0], expected, rtol=0, atol=1e-12)
+    attend, recorded = Attend(), []
+    unrecorded = attend(q, k, v, bias)
+    attend.recorder = recorded.append
+    assert torch.equal(attend(q, k, v, bias), unrecorded)
+    torch.testing.assert_close(unrecorded, expected @ v, rtol=0, atol=1e-12)
+    torch.testing.assert_close(recorded[0], expected, rtol=0, atol=1e-12)
 
 
 def test_qk_norm_bounds_the_logits() -> None:
@@ -157,7 +157,7 @@ def test_a_pyramid_shrinks_its_grid_and_refuses_to_drop() -> None:
     dropped = model.embed(images).take(torch.tensor([[0, 1], [2, 3]]))
     with pytest.raises(TierError, match="Toy needs every patch"):
         model.encode(dropped)
-    with pytest.raises(TierError, match="no full grid"):
+    with pytest.raises(TierError, match="fills no grid"):
         dropped.to_map(channels_first=True)
 
 
@@ -170,8 +170,8 @@ def test_the_mlp_is_the_same_with_and_without_gradients() -> None:
     with torch.no_grad():
         assert torch.equal(mlp(x), expected)
     assert torch.equal(x, before)
-    seen = []
-    mlp.fc1.register_forward_hook(lambda *call: seen.append(call[2]))
+    outputs = []
+    mlp.fc1.register_forward_hook(lambda *call: outputs.append(call[2]))
     with torch.no_grad():
         mlp(x)
-    assert torch.equal(seen[0], mlp.fc1(x)), "what a hook was shown was overwritten"
+    assert torch.equal(outputs[0], mlp.fc1(x)), "what a hook stored was overwritten"

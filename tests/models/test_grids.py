@@ -34,8 +34,8 @@ SPACE_THEN_TIME = {"form": "factorised-encoder", "depth": (2, 2)}
         ("DeiT", SIGNAL, "(64,) is not 2 whole numbers of at least 1"),
         ("ViViT", {"image_size": (16, 16)}, "(16, 16) is not 3 whole numbers"),
         ("ViViT", {"form": "factorised-attention"}, "has no class token: use pool='mean'"),
-        ("ViViT", {"form": "factorised-encoder"}, "give two numbers such as (12, 4)"),
-        ("ViViT", {"depth": (2, 2)}, "depth=(2, 2) does not fit form='joint': give one number"),
+        ("ViViT", {"form": "factorised-encoder"}, "use two numbers such as (12, 4)"),
+        ("ViViT", {"depth": (2, 2)}, "depth=(2, 2) does not fit form='joint': use one number"),
     ],
 )
 def test_what_does_not_fit_is_refused(name: str, keywords: dict[str, Any], message: str) -> None:
@@ -167,7 +167,7 @@ def test_one_number_sizes_every_axis() -> None:
 
 def test_training_refuses_what_its_datasets_do_not_hold() -> None:
     run = tiny("model.options.image_size=[64]")
-    with pytest.raises(ConfigError, match="takes 64 pixels, and sources hold flat images"):
+    with pytest.raises(ConfigError, match="takes 64 pixels, and the samples have 2 axes"):
         build_model(run, open_datasets(run).train)
 
 
@@ -184,5 +184,5 @@ def test_blocks_of_two_kinds_cannot_be_cut() -> None:
     model = small("ViViT")
     model.cut(1)
     assert model(torch.randn(1, 3, *model.image_size)).shape == (1, 5)
-    with pytest.raises(TierError, match=r"has depth \(2, 2\): it cannot be cut"):
+    with pytest.raises(TierError, match=r"has depth \(2, 2\), which cannot be cut"):
         small("ViViT", **SPACE_THEN_TIME).cut(3)
