@@ -20,7 +20,7 @@ from vitrail.methods.dvae import DVAE
 from vitrail.methods.frozen import Frozen
 from vitrail.methods.masking import block_mask, random_mask
 from vitrail.models.vit import ViT
-from vitrail.train.trainer import train
+from vitrail.train.factory import fit
 
 
 def edges(masks: Tensor) -> float:
@@ -138,7 +138,7 @@ def test_the_loss_is_of_hidden_codes_alone() -> None:
 def test_it_learns_what_is_hidden_from_what_is_not() -> None:
     method = made().train()
     optimizer = torch.optim.AdamW(method.parameters(), 2e-3)
-    for _ in range(60):
+    for _ in range(100):
         images = torch.rand(32, 1, 1, 1).expand(32, 3, 32, 32) * 0.999
         optimizer.zero_grad()
         loss, metrics = method(Batch(images=images))
@@ -178,11 +178,11 @@ def test_bad_settings_say_so() -> None:
 def test_from_images_to_codes_to_beit(tmp_path: Path) -> None:
     """A run of dvae, then one of beit that names it; both are read back whole."""
     more = "schedule.epochs=1", "data.views.mixup=0", "data.views.erasing=0", "data.limit=200"
-    train(
+    fit(
         tiny("method.name=dvae", "method.vocabulary=32", *more, "optim.ema=0"), tmp_path / "codes"
     )
     codes = f"method.tokenizer={tmp_path / 'codes'}"
-    train(tiny("method.name=beit", codes, *more, "optim.ema=0"), tmp_path / "beit")
+    fit(tiny("method.name=beit", codes, *more, "optim.ema=0"), tmp_path / "beit")
     tokenizer, method = load_method(tmp_path / "codes"), load_method(tmp_path / "beit")
     assert isinstance(tokenizer, DVAE)
     assert isinstance(method, BEiTPretraining)

@@ -228,7 +228,7 @@ def test_what_does_not_fit_is_told() -> None:
         ({"text_depth": 0}, "text_depth=0 is not a whole number of at least 1"),
         ({"templates": ("a dog",)}, "template 'a dog' has no {} for the label"),
         ({"templates": ()}, "templates are empty"),
-        ({"tokenizer": "openai"}, "knows no vocabulary: give a vitrail.data.text.Tokenizer"),
+        ({"tokenizer": "openai"}, "has no vocabulary: give a vitrail.data.text.Tokenizer"),
     ):
         settings = {"tokenizer": TOKENIZER, **TOWER, **wrong}
         with pytest.raises(ConfigError, match=told):

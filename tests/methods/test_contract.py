@@ -61,7 +61,7 @@ PREFIX = {"CaiT"}
 # Models that a method refuses beyond its tier, and what it says.
 REFUSED = {
     ("linear_probe", model): "needs a model with one linear head"
-    for model in ("DeiT", "LeViT", "ScalableViT")
+    for model in ("CrossViT", "DeiT", "LeViT", "ScalableViT")
 }
 
 CASES = [(method, model) for method in list_methods() for model in model_classes()]

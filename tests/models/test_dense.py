@@ -47,7 +47,7 @@ def test_a_feature_pyramid_trains_on_a_pyramid(name: str) -> None:
     model = small(name)
     maps = [
         f.to_map(channels_first=True)
-        for f in model.intermediates(images_for(model), range(model.depth))
+        for f in model.intermediates(images_for(model), range(len(model.blocks)))
     ]
     assert [m.shape[1] for m in maps] == list(model.dim)
     head = FeaturePyramid(list(model.dim))

@@ -13,8 +13,8 @@ train. The heads of a block exchange logits before the softmax and weights after
 enters after the blocks of the patches: from then on the patches stay as they are, and the class
 token attends to them.
 
-A published file also has a bias of the mixed logits, depth · heads parameters. It adds the same
-number to the logits of all keys, which a softmax ignores, so this model has none.
+The mixed logits have a bias, as in the authors' code. It adds the same number to the logits of all
+keys, which a softmax ignores.
 
 vit-pytorch's CaiT differs from the paper: its LayerScale starts from a value that depends on the
 block's index instead of the depth, its class token attends to patches that are not normalized, its
@@ -39,21 +39,33 @@ from vitrail.models.tiers import SequenceBackbone
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 
-class TalkingHeads(nn.Linear):
+class TalkingHeads(nn.Module):
     """Mixes attention maps over the heads (Shazeer et al. 2020, https://arxiv.org/abs/2003.02436).
 
     Each map of the output is a linear combination of the maps of all heads.
 
+    Args:
+        heads: number of attention heads.
+
     Example:
-        >>> TalkingHeads(3, 3)(torch.zeros(1, 3, 5, 5)).shape
+        >>> TalkingHeads(3)(torch.zeros(1, 3, 5, 5)).shape
         torch.Size([1, 3, 5, 5])
     """
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(heads, heads))
+        self.bias = nn.Parameter(torch.empty(heads))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Initializes as a linear layer of the authors' code."""
+        nn.init.trunc_normal_(self.weight, std=0.02)
+        nn.init.zeros_(self.bias)
 
     def forward(self, maps: Tensor) -> Tensor:
         """maps (B, H, N, M) → (B, H, N, M)."""
         mixture, flat = self.weight.expand(maps.shape[0], -1, -1), maps.flatten(2)
-        if self.bias is None:
-            return torch.bmm(mixture, flat).view_as(maps)
         return torch.baddbmm(self.bias[:, None], mixture, flat).view_as(maps)
 
 
@@ -136,7 +148,7 @@ class CaiT(SequenceBackbone):
         self.grid = patch_grid(self.image_size, patch)
 
         def talking() -> Attention:
-            before, after = TalkingHeads(heads, heads, bias=False), TalkingHeads(heads, heads)
+            before, after = TalkingHeads(heads), TalkingHeads(heads)
             attend = Attend(dropout, before=before, after=after)
             return Attention(dim, heads, dropout=dropout, attend=attend)
 
@@ -185,13 +197,15 @@ class CaiT(SequenceBackbone):
         return features.prefix[:, 0]
 
 
-def _variant(published: int, size: int, dim: int, depth: int, layer_scale: float = 1e-5) -> Variant:
+def _variant(
+    parameters: int, size: int, dim: int, depth: int, layer_scale: float = 1e-5
+) -> Variant:
     heads = dim // 48
     keywords = {
         "image_size": size, "patch_size": 16, "num_classes": 1000,
         "dim": dim, "depth": depth, "heads": heads, "mlp_dim": 4 * dim, "layer_scale": layer_scale,
     }  # fmt: skip
-    return Variant(keywords, published - depth * heads)  # without the bias of the mixed logits
+    return Variant(keywords, parameters)
 
 
 VARIANTS = {

@@ -106,7 +106,7 @@ def list_models(pattern: str = "*") -> list[str]:
         Names, sorted. Empty if none match.
 
     Example:
-        >>> list_models("vit_*_patch32_*")
+        >>> list_models("vit_*_patch32_224")
         ['vit_base_patch32_224']
     """
     return sorted(fnmatch.filter(variants(), pattern))
