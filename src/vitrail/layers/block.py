@@ -146,6 +146,8 @@ class Block(nn.Module):
 
     def fuse_for_inference(self) -> None:
         """Multiplies each LayerScale into the last linear layer of its branch, for evaluation."""
+        if type(self).forward is not Block.forward:
+            return  # a subclass may scale more than the output of the branch
         for name, branch in (("scale1", self.mixer), ("scale2", self.mlp)):
             scale, linear = getattr(self, name), getattr(branch, "last_linear", None)
             if isinstance(scale, LayerScale) and linear is not None:
