@@ -55,7 +55,7 @@ def fill(theirs: cct.CCT, ours: nn.Module, position: str) -> None:
             getattr(block, name).load_state_dict(layer.state_dict())
         block.self_attn.load_state_dict(mine.mixer.state_dict())
     last.norm.load_state_dict(ours.norm.state_dict())
-    last.attention_pool.weight.copy_(ours.sequence_pool.weight)
+    last.attention_pool.load_state_dict(ours.sequence_pool.state_dict())
     last.fc.load_state_dict(ours.head.state_dict())
 
 

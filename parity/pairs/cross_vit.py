@@ -81,16 +81,15 @@ def vit_pytorch(full: bool) -> Two:
             }.items()
         },
     )
-    starts = (0, ours.dim[0])
-    for i, (name, start) in enumerate(zip(names, starts, strict=True)):
+    for i, name in enumerate(names):
         embedder, mine = getattr(theirs, f"{name}_image_embedder"), ours.scales[i]
         fill_patches(embedder.to_patch_embedding, mine.patch_embed)
         embedder.cls_token.copy_(mine.class_token.weight)
         embedder.pos_embedding.copy_(mine.position.weight)
         norm, head = getattr(theirs, f"{name}_mlp_head")
         norm.load_state_dict(ours.norm[i].state_dict())
-        head.weight.copy_(ours.head.weight[:, start : start + ours.dim[i]])
-        head.bias.copy_(ours.head.bias / 2)
+        head.weight.copy_(ours.head.scales[i].weight / 2)  # they add what is a mean here
+        head.bias.copy_(ours.head.scales[i].bias / 2)
     for block, (*scales, cross) in zip(ours.blocks, theirs.multi_scale_encoder.layers, strict=True):
         for branch, encoder in zip(block.branches, scales, strict=True):
             for mine, (attention, mlp) in zip(branch, encoder.layers, strict=True):
@@ -113,7 +112,6 @@ PAIRS = [
             functools.partial(from_timm_named, name=name),
             ((60, 60),),
             (240, 240),
-            note="the mean of its two heads is one head",
         )
         for name in ("crossvit_tiny_240", "crossvit_9_dagger_240")
     ),

@@ -24,6 +24,7 @@ def build(full: bool) -> Two:
             fill_attention(attention, mine.norm1, mine.mixer)
             fill_mlp(mlp, mine.norm2, mine.mlp)
             re_attention = mine.mixer.attend.after
+            re_attention.theta_bias.zero_()
             attention.reattn_weights.copy_(re_attention.theta)
             attention.reattn_norm[1].weight.copy_(re_attention.weight)
             attention.reattn_norm[1].bias.copy_(re_attention.bias)
@@ -37,6 +38,6 @@ PAIRS = [
         build,
         ((32, 32),),
         (224, 224),
-        "their norms around the patch projection taken out; no biases of q, k and v",
+        "their norms around the patch projection taken out; no biases of q, k, v and Θ",
     )
 ]

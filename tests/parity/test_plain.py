@@ -70,8 +70,9 @@ def test_mixed_heads_are_normalised_as_the_formula_says() -> None:
     )
     nn.init.normal_(re_attention.weight)
     nn.init.normal_(re_attention.bias)
+    nn.init.normal_(re_attention.theta_bias)
     weights = torch.rand(2, 12, 5, 7).softmax(-1)
-    mixed = torch.einsum("bhnm,hg->bnmg", weights, re_attention.theta)
+    mixed = torch.einsum("bhnm,hg->bnmg", weights, re_attention.theta) + re_attention.theta_bias
     normed = nn.functional.layer_norm(mixed, (12,), re_attention.weight, re_attention.bias)
     expected = normed.permute(0, 3, 1, 2)
     torch.testing.assert_close(re_attention(weights), expected, rtol=1e-4, atol=1e-4)

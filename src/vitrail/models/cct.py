@@ -11,8 +11,8 @@ its neighborhood before the first block. A weighted mean of all patches takes th
 token. Queries, keys and values have no bias. In the authors' blocks, which their weights need, the
 second norm normalizes the residual stream itself, not only the input of the MLP.
 
-The authors' sequence pooling also has a bias, one parameter. It adds the same number to all logits
-of a softmax, which ignores it, so this model has none.
+Sequence pooling has a bias, as in the authors' code. It adds the same number to all logits of a
+softmax, which ignores it.
 """
 
 import itertools
@@ -132,7 +132,7 @@ class CCT(SequenceBackbone):
             for rate in drop_path_rates(drop_path, depth)
         )
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
-        self.sequence_pool = nn.Linear(dim, 1, bias=False)
+        self.sequence_pool = nn.Linear(dim, 1)
         self.head = self.make_head(num_classes)
 
     def embed(self, images: Tensor) -> Features:
@@ -164,13 +164,13 @@ class CCT(SequenceBackbone):
 
 
 def _variant(
-    published: int, dim: int, depth: int, heads: int, mlp_ratio: int, **more: Any
+    parameters: int, dim: int, depth: int, heads: int, mlp_ratio: int, **more: Any
 ) -> Variant:
     keywords = {
         "image_size": 32, "num_classes": 10,
         "dim": dim, "depth": depth, "heads": heads, "mlp_dim": mlp_ratio * dim,
     }  # fmt: skip
-    return Variant({**keywords, **more}, published - 1)  # without the bias of sequence pooling
+    return Variant({**keywords, **more}, parameters)
 
 
 # Patches of 7 × 7 with stride 2, twice.

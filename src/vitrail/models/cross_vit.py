@@ -6,14 +6,13 @@
           └ class token, + position        └ class token, + position
               └ 1 Block                        └ 4 Blocks                             ┐
                   └ Fusion: each class token attends to the patches of the other scale ┘ × depth
-                      └ norm ─ [both class tokens] ─ (B, D + D') ─ head ─ (B, classes)
+                      └ norm ─ [both class tokens] ─ (B, D + D') ─ a head each, mean ─ (B, classes)
 
 CrossViT differs from ViT in that an image is cut into patches at two scales: small patches go
 through few narrow blocks, large patches through many wide blocks. The scales exchange information
 through their class tokens alone, at a cost linear in the number of patches.
 
-The paper takes the mean of two linear heads, one per class token. That is one linear head on both
-tokens, so a bias of 1000 parameters less than published.
+Each class token has a linear head of its own, and the logits are the mean of both.
 
 vit-pytorch's CrossViT differs from the paper: its class tokens attend to patches that are not
 normalized, and add the result in their own width instead of the other scale's; each of its blocks
@@ -195,6 +194,29 @@ class MultiScaleBlock(nn.Module):
         return features._replace(patches=a[:, 1:], prefix=token_a, extras=extras)
 
 
+class ScaleHeads(nn.Module):
+    """A linear head per scale, whose logits are averaged.
+
+    Args:
+        dim: width of a token, per scale.
+        num_classes: width of the logits.
+
+    Example:
+        >>> ScaleHeads((8, 12), 5)(torch.zeros(2, 20)).shape
+        torch.Size([2, 5])
+    """
+
+    def __init__(self, dim: tuple[int, ...], num_classes: int) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(nn.Linear(width, num_classes) for width in dim)
+        self.dim = dim
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """pooled (B, D + D'), the class tokens side by side → logits (B, classes)."""
+        first, second = pooled.split(self.dim, dim=1)
+        return (self.scales[0](first) + self.scales[1](second)) / 2
+
+
 class CrossViT(Backbone):
     """Vision Transformer of two scales that attend to each other (Chen et al. 2021).
 
@@ -319,15 +341,19 @@ class CrossViT(Backbone):
         """D + D'."""
         return sum(self.dim)
 
+    def make_head(self, num_classes: int) -> nn.Module:
+        """num_classes, 0 for none → a head per scale, or `nn.Identity`."""
+        return ScaleHeads(self.dim, num_classes) if num_classes else nn.Identity()
+
 
 def _variant(
-    published: int, dim: int, heads: int, wide: int, ratio: float = 3.0, **more: Any
+    parameters: int, dim: int, heads: int, wide: int, ratio: float = 3.0, **more: Any
 ) -> Variant:
     keywords = {
         "image_size": 240, "patch_size": (12, 16), "num_classes": 1000, "dim": (dim, 2 * dim),
         "depth": 3, "heads": heads, "branch_depth": (1, wide), "mlp_ratio": ratio,
     }  # fmt: skip
-    return Variant({**keywords, **more}, published - 1000)  # one head instead of two
+    return Variant({**keywords, **more}, parameters)
 
 
 DAGGER: dict[str, Any] = {"stem": "conv"}

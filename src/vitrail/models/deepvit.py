@@ -13,8 +13,8 @@ mixes the maps of the heads: Norm(Θᵀ softmax(q kᵀ / √d)) v, with a learne
 
 The paper does not say which norm. The authors' code has a batch norm, by which the samples of a
 batch depend on each other; here each pair of tokens is normalized over the heads, as in
-vit-pytorch. The authors' Θ also has a bias, depth · H of the published parameters, which their
-batch norm cancels; this model has none.
+vit-pytorch. The authors' Θ has a bias, which their batch norm cancels. A norm over the heads does
+not cancel it, so that it learns here: it starts from 0, and the model starts as vit-pytorch's.
 """
 
 from typing import Literal
@@ -35,7 +35,8 @@ class ReAttention(nn.Module):
     """Re-attention, Norm(Θᵀ A): mixes attention maps over the heads and normalizes over them.
 
     Heads stay before the tokens, so that the mixture is one matrix product. The mean over heads,
-    which the norm subtracts, is linear: it is subtracted from Θ once, not from every pair.
+    which the norm subtracts, is linear: it is subtracted from Θ and its bias once, not from every
+    pair.
 
     Args:
         heads: number of heads.
@@ -50,20 +51,24 @@ class ReAttention(nn.Module):
         super().__init__()
         self.eps = eps
         self.theta = nn.Parameter(torch.empty(heads, heads))
+        self.theta_bias = nn.Parameter(torch.empty(heads))
         self.weight = nn.Parameter(torch.empty(heads))
         self.bias = nn.Parameter(torch.empty(heads))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draws Θ from a standard normal distribution; the norm starts from weight 1, bias 0."""
+        """Draws Θ from a standard normal distribution; the norm starts from weight 1, biases 0."""
         nn.init.normal_(self.theta)
+        nn.init.zeros_(self.theta_bias)
         nn.init.ones_(self.weight)
         nn.init.zeros_(self.bias)
 
     def forward(self, weights: Tensor) -> Tensor:
         """weights (B, H, N, M) → (B, H, N, M)."""
         theta = (self.theta - self.theta.mean(dim=1, keepdim=True)).T
-        mixed = torch.bmm(theta.expand(weights.shape[0], -1, -1), weights.flatten(2))
+        bias = (self.theta_bias - self.theta_bias.mean())[:, None]
+        theta = theta.expand(weights.shape[0], -1, -1)
+        mixed = torch.baddbmm(bias, theta, weights.flatten(2))
         scale = (mixed.square().mean(dim=1, keepdim=True) + self.eps).rsqrt()
         if torch.is_grad_enabled():
             mixed = mixed * scale * self.weight[:, None]
@@ -140,12 +145,12 @@ class DeepViT(PlainViT):
         self.head = self.make_head(num_classes)
 
 
-def _variant(published: int, depth: int) -> Variant:
+def _variant(parameters: int, depth: int) -> Variant:
     keywords = {
         "image_size": 224, "patch_size": 16, "num_classes": 1000,
         "dim": 384, "depth": depth, "heads": 12, "mlp_dim": 3 * 384,
     }  # fmt: skip
-    return Variant(keywords, published - depth * 12)  # without the bias of Θ
+    return Variant(keywords, parameters)
 
 
 VARIANTS = {

@@ -16,11 +16,11 @@ shapes. This file needs neither. Layers that treat each token by itself run once
 Attention runs once for all images with equally many patches or, on a GPU, once for all images, on
 nested tensors.
 
-The paper published neither weights nor parameter counts. `VARIANTS` are the sizes of vit-pytorch's
-file, whose counts include 3 · 16² + D more parameters: it also normalizes before and after its
-patch projection. It does not divide logits by √d, as the paper's source does (ViT-22B,
-https://arxiv.org/abs/2302.05442). Pooling is as there: the query is added to the output of its
-attention, and no MLP follows.
+The paper published neither weights nor parameter counts: the counts in `VARIANTS` are this file's.
+vit-pytorch's models of these sizes have 3 · 16² + D parameters more, the gains of norms before and
+after the patch projection, which are not in the paper. vit-pytorch does not divide logits by √d, as
+the paper's source does (ViT-22B, https://arxiv.org/abs/2302.05442). Pooling is as in vit-pytorch:
+the query is added to the output of its attention, and no MLP follows.
 """
 
 import functools
@@ -333,16 +333,16 @@ class NaViT(SequenceBackbone):
         return nn.Linear(self.dim, num_classes, bias=False) if num_classes else nn.Identity()
 
 
-def _variant(vit_pytorch: int, dim: int, depth: int, heads: int) -> Variant:
+def _variant(parameters: int, dim: int, depth: int, heads: int) -> Variant:
     keywords = {
         "image_size": 256, "patch_size": 16, "num_classes": 1000,
         "dim": dim, "depth": depth, "heads": heads, "mlp_dim": 4 * dim,
     }  # fmt: skip
-    return Variant(keywords, vit_pytorch - (3 * 16 * 16 + dim))  # without its norms around patches
+    return Variant(keywords, parameters)
 
 
 VARIANTS = {
-    "navit_small_patch16_256": _variant(22_560_000, 384, 12, 6),
-    "navit_base_patch16_256": _variant(88_766_208, 768, 12, 12),
-    "navit_large_patch16_256": _variant(308_257_536, 1024, 24, 16),
+    "navit_small_patch16_256": _variant(22_558_848, 384, 12, 6),
+    "navit_base_patch16_256": _variant(88_764_672, 768, 12, 12),
+    "navit_large_patch16_256": _variant(308_255_744, 1024, 24, 16),
 }

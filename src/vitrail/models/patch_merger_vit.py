@@ -196,9 +196,9 @@ def _variant(parameters: int, dim: int, heads: int, depth: int = 12) -> Variant:
     return Variant(keywords, parameters)
 
 
-# ViT's published counts, without the class token and its position, which this model has not, and
-# with a merger: 8 queries and a norm.
+# The paper published no counts. These are ViT's without the class token and its position, 2 · D,
+# and with the merger's 8 queries and norm, 10 · D.
 VARIANTS = {
-    "patch_merger_vit_small_patch16_224": _variant(22_050_664 - 2 * 384 + 10 * 384, 384, 6),
-    "patch_merger_vit_base_patch16_224": _variant(86_567_656 - 2 * 768 + 10 * 768, 768, 12),
+    "patch_merger_vit_small_patch16_224": _variant(22_053_736, 384, 6),
+    "patch_merger_vit_base_patch16_224": _variant(86_573_800, 768, 12),
 }

@@ -13,7 +13,7 @@ TIMM = Timm(
         (r"cls_token", "class_token.weight"),
         (r"pos_embed", "position.weight"),
         (r"patch_embed\.proj\.(weight|bias)", r"patch_embed.\1"),
-        (BLOCK + r"attn\.proj_l\.weight", OURS + "mixer.attend.before.weight"),
+        (BLOCK + r"attn\.proj_l\.(weight|bias)", OURS + r"mixer.attend.before.\2"),
         (BLOCK + r"attn\.proj_w\.(weight|bias)", OURS + r"mixer.attend.after.\2"),
         (BLOCK + r"attn\.((?:qkv|proj)\..*)", OURS + r"mixer.\2"),
         (CLASS + r"attn\.((?:q|k|v|proj)\..*)", OUR_CLASS + r"mixer.\2"),
@@ -28,6 +28,5 @@ TIMM = Timm(
         (r"(norm|head)\.(weight|bias)", r"\1.\2"),
     ],
     arguments={"depth_token_only": "class_depth", "init_values": "layer_scale"},
-    ignored=[BLOCK + r"attn\.proj_l\.bias"],  # a softmax ignores it
     finish=[fuse_kv],
 )

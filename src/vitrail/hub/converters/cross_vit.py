@@ -2,27 +2,13 @@
 
 from typing import Any
 
-import torch
-
 from vitrail.errors import LoadError
 from vitrail.hub.converters import Timm
-from vitrail.hub.rename import Tensors, fuse_kv
-from vitrail.models.base import Backbone
+from vitrail.hub.rename import fuse_kv
 from vitrail.models.cross_vit import CrossViT
 
 BLOCK = r"blocks\.(\d+)\."
 FUSION = r"blocks.\1.fusions.\2."
-
-
-def _join_heads(tensors: Tensors, _model: Backbone) -> Tensors:
-    """Replaces the mean of two heads by one head."""
-    weights = dict(tensors)
-    if "head.0.weight" in weights:
-        matrices, (first, second) = (
-            [weights.pop(f"head.{i}.{kind}") / 2 for i in (0, 1)] for kind in ("weight", "bias")
-        )
-        weights |= {"head.weight": torch.cat(matrices, dim=1), "head.bias": first + second}
-    return weights
 
 
 def _same(name: str, values: Any) -> Any:
@@ -52,7 +38,8 @@ TIMM = Timm(
         (BLOCK + r"revert_projs\.([01])\.(.*)", FUSION + r"project_out.\3"),
         (BLOCK + r"fusion\.([01])\.norm1\.(.*)", FUSION + r"norm.\3"),
         (BLOCK + r"fusion\.([01])\.attn\.w?(.*)", FUSION + r"mixer.\3"),
-        (r"((?:norm|head)\.[01])\.(weight|bias)", r"\1.\2"),
+        (r"norm\.([01])\.(weight|bias)", r"norm.\1.\2"),
+        (r"head\.([01])\.(weight|bias)", r"head.scales.\1.\2"),
     ],
     arguments={
         "img_scale": lambda scales: {"scale": scales[1]},
@@ -62,5 +49,5 @@ TIMM = Timm(
         "mlp_ratio": lambda ratios: {"mlp_ratio": _same("mlp_ratio", ratios[:2])},
         "multi_conv": lambda conv: {"stem": "conv" if conv else "patch"},
     },
-    finish=[fuse_kv, _join_heads],
+    finish=[fuse_kv],
 )
