@@ -85,7 +85,7 @@ def read(folder: Path, config: dict[str, Any]) -> Backbone:
             f"{VERSION}: use the Vitrail that wrote it."
         )
     with torch.device("meta"):
-        model: Backbone = get_model_class(config["architecture"])(**config["keywords"])  # type: ignore[arg-type]
+        model: Backbone = get_model_class(config["architecture"])(**config["keywords"])
     load_weights(model, read_weights(folder), str(folder), keep_dtype=True)
     model.preprocess = Preprocess.from_dict(config["preprocess"])
     model.labels, model.origin = config["labels"], config["origin"]

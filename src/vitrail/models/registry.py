@@ -156,7 +156,7 @@ def create_model(name: str, **keywords: Any) -> Backbone:
         (10, True)
     """
     if name in MODELS:
-        return get_model_class(name)(**keywords)  # type: ignore[arg-type]
+        return get_model_class(name)(**keywords)
     if name not in variants():
         names = [*variants(), *MODELS]
         raise ConfigError(

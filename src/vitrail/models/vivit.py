@@ -228,7 +228,7 @@ class ViViT(Backbone):
 
         blocks = [block(rate) for rate in drop_path_rates(drop_path, self.depths[0])]
         if form == "factorised-encoder":
-            first, *rest = [block(rate) for rate in drop_path_rates(drop_path, self.depths[1])]
+            first, *rest = [block(rate) for rate in drop_path_rates(drop_path, self.depths[-1])]
             frames = FrameEmbedding(dim, self.grid[0], pool == "cls", emb_dropout, norm_eps)
             blocks += [nn.Sequential(frames, first), *rest]
         self.blocks = nn.ModuleList(blocks)

@@ -1,4 +1,4 @@
-"""google-research/scenic, projects/vivit/model.py, and flax's initializers; the head is not zero."""
+"""google-research/scenic, projects/vivit/model.py, and flax; the head there starts from zero."""
 
 from tests.models.initial_values import ONES, ZEROS, normal, uniform
 

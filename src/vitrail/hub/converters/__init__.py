@@ -128,8 +128,8 @@ def of_timm(architecture: str) -> tuple[Timm, Keywords]:
         LoadError: no family has the architecture; the message names the nearest.
 
     Example:
-        >>> of_timm("deit3_small_patch16_224")[1]["class_position"]
-        False
+        >>> of_timm("deit3_small_patch16_224")[1]["dim"]
+        384
     """
     architectures = _timm_architectures()
     if architecture not in architectures:
