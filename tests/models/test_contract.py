@@ -131,7 +131,14 @@ def test_config_and_weights_round_trip(name: str, more: dict[str, Any], tmp_path
     assert loaded.config == model.config
 
 
-@every_model
+# Exporting takes seconds, so that `make test` exports each class once and `make test-all` the rest.
+EXPORTED = [
+    pytest.param(*case, id=i, marks=[pytest.mark.slow] if case[1] else [])
+    for i, case in zip(IDS, CASES, strict=True)
+]
+
+
+@pytest.mark.parametrize(("name", "more"), EXPORTED)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_export_without_drift_at_any_batch_size(name: str, more: dict[str, Any]) -> None:
     model = small(name, **more)
