@@ -157,8 +157,8 @@ def _embed(model: Backbone) -> PatchEmbed:
     embed = getattr(model, "patch_embed", None)
     if not isinstance(model, SequenceBackbone) or not isinstance(embed, PatchEmbed):
         raise ConfigError(
-            f"dynamic_size=True is for models of one patch embedding, and {type(model).__name__} "
-            "is none: give image_size instead."
+            f"{type(model).__name__} cannot be exported for any size (dynamic_size=True): give "
+            "image_size instead."
         )
     return embed
 
