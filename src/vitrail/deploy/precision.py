@@ -75,7 +75,7 @@ class HalfBlock(nn.Module):
         for module in block.modules():
             for name, child in module.named_children():
                 # Subclasses with a forward of their own are left to autocast.
-                if type(child) in (nn.Linear, Linear):
+                if isinstance(child, nn.Linear) and type(child) in (nn.Linear, Linear):
                     # Cast once: autocast would cast the weights in every call.
                     setattr(module, name, HalfLinear(child))
         self.block = block

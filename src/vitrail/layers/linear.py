@@ -49,6 +49,6 @@ def scale_outputs(layer: nn.Linear, factors: Tensor) -> None:
         >>> (layer(torch.ones(1, 2)) / before).round().tolist()
         [[2.0, 4.0]]
     """
-    layer.weight *= factors[:, None]
+    layer.weight.mul_(factors[:, None])
     if layer.bias is not None:
-        layer.bias *= factors
+        layer.bias.mul_(factors)

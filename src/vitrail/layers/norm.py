@@ -54,14 +54,19 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     Example:
         >>> x = torch.ones(1, 2, 3, 3)
-        >>> BatchNorm2d(2).eval()(x, overwrite=True) is x
+        >>> with torch.no_grad():
+        ...     BatchNorm2d(2).eval()(x, overwrite=True) is x
         True
     """
 
     def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
-        """x (B, C, H, W), overwrite: whether to write over x, in evaluation on a CPU → the same."""
+        """x (B, C, H, W), overwrite: whether to write over x → the same shape.
+
+        It is written over in evaluation, without gradients, on a CPU, in the dtype of the weights.
+        """
         weight, mean, var = self.weight, self.running_mean, self.running_var
-        if self.training or not overwrite or x.device.type != "cpu" or x.dtype != weight.dtype:
+        learns = self.training or torch.is_grad_enabled()
+        if learns or not overwrite or x.device.type != "cpu" or x.dtype != weight.dtype:
             return super().forward(x)
         empty = x.new_empty(0)  # for the batch's statistics, which evaluation does not compute
         torch.ops.aten.native_batch_norm.out(
