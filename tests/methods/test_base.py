@@ -115,7 +115,10 @@ def test_a_linear_probe_is_standardized_while_it_learns_only() -> None:
     assert learning == ["backbone.head.weight", "backbone.head.bias"]
 
 
-def test_every_method_that_is_listed_exists_and_others_can_be_added() -> None:
+def test_every_method_that_is_listed_exists_and_others_can_be_added(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vitrail.methods.registry._REGISTERED", {})  # as before, afterwards
     for name in list_methods():
         assert issubclass(get_method(name), Method)
 
