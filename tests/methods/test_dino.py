@@ -14,7 +14,7 @@ from vitrail.data.registry import open_dataset
 from vitrail.data.transforms import AugmentConfig, MultiCrop, MultiCropConfig
 from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.methods.base import Batch
-from vitrail.methods.dino import DINO
+from vitrail.methods.dino import DINO, Center
 from vitrail.methods.ema_teacher import EMATeacher
 from vitrail.methods.heads import Prototypes
 from vitrail.models.base import Backbone
@@ -340,3 +340,11 @@ class TestCollapse:
         _, told = self.run(clothes, 80, momentum=0.9, **settings)
         for entropy in ("mean_entropy", "teacher_entropy"):
             assert told[entropy] == pytest.approx(collapsed, abs=0.1)
+
+
+def test_a_batch_is_centered_before_the_center_moves() -> None:
+    center, logits = Center(3, momentum=0.9).train(), torch.randn(4, 3) * 3
+    torch.testing.assert_close(center(logits, 0.5), (logits / 0.5).softmax(-1))
+    moved = 0.1 * logits.mean(0)
+    torch.testing.assert_close(center.value, moved)
+    torch.testing.assert_close(center(logits, 0.5), ((logits - moved) / 0.5).softmax(-1))

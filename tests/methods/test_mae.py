@@ -183,3 +183,12 @@ def test_weights_go_out_and_in() -> None:
         other(Batch(images=images, patch_mask=mask)).loss
         == method(Batch(images=images, patch_mask=mask)).loss
     )
+
+
+def test_the_decoder_starts_from_xavier_s_uniform_distribution() -> None:
+    decoder = MAE(small("ViT"), decoder_dim=48, decoder_depth=2, decoder_heads=2).decoder
+    for module in decoder.modules():
+        if isinstance(module, torch.nn.Linear):
+            bound = (6 / sum(module.weight.shape)) ** 0.5
+            assert 0.95 * bound < module.weight.abs().max() <= bound
+            assert not module.bias.any()

@@ -7,6 +7,7 @@ from tests.models.small import small
 from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.methods.masking import (
     add_mask_token,
+    block_mask,
     embed_masked,
     random_mask,
     reconstruction_rows,
@@ -105,3 +106,11 @@ def test_pictures_are_rebuilt_where_hidden() -> None:
     given, masked, rebuilt = reconstruction_rows(images, mask, (4, 4), hidden, built)
     assert (given == images).all() and (masked == zero_cells(images, mask, (4, 4))).all()
     assert (rebuilt == torch.where(masked == 0, 2.0, images)).all()
+
+
+def test_blocks_are_as_often_tall_as_wide() -> None:
+    """As many vertical as horizontal pairs of masked patches, over many masks."""
+    mask = block_mask(2000, (14, 14), 0.2).unflatten(1, (14, 14))
+    vertical = (mask[:, 1:] & mask[:, :-1]).sum()
+    horizontal = (mask[:, :, 1:] & mask[:, :, :-1]).sum()
+    assert 0.9 < vertical / horizontal < 1.1

@@ -18,6 +18,7 @@ from vitrail.hub.converters.vision_mamba import (
     keywords,
     official_state_dict,
 )
+from vitrail.layers.block import DropPath
 from vitrail.layers.mamba import Mamba
 from vitrail.layers.mamba_block import MambaBlock, MambaPair
 from vitrail.layers.position import rotate, rotation
@@ -661,3 +662,9 @@ def test_official_names_there_and_back(more: dict[str, Any], tmp_path: Path) -> 
     assert all(isinstance(b, MambaPair if "pairs" in more else MambaBlock) for b in loaded.blocks)
     vitrail.save(loaded, tmp_path / "model")
     assert torch.equal(vitrail.load(tmp_path / "model")(batch), model(batch))
+
+
+def test_rates_of_stochastic_depth_rise_to_the_last_layer() -> None:
+    model = VisionMamba(32, 8, num_classes=5, dim=16, depth=3, drop_path=0.4)
+    rates = [m.rate for m in model.modules() if isinstance(m, DropPath)]
+    assert rates == pytest.approx([0.0, 0.2, 0.4])

@@ -352,3 +352,25 @@ def test_the_parts_are_not_copied() -> None:
     trainer = trained(method, stream(8), 1)
     assert trainer.method is method
     assert any(not torch.equal(method.state_dict()[k], v) for k, v in before.items())
+
+
+class Drawing(Supervised):
+    """Keeps one random number per step."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone)
+        self.numbers: list[float] = []
+
+    def forward(self, batch: Batch) -> Loss:
+        self.numbers.append(torch.rand(()).item())
+        return super().forward(batch)
+
+
+def test_each_step_draws_anew_and_repeats_with_its_seed() -> None:
+    def numbers(seed: int) -> list[float]:
+        method = Drawing(supervised().backbone)
+        trained(method, stream(8), 4, seed=seed)
+        return method.numbers
+
+    assert len(set(numbers(0))) == 4
+    assert numbers(0) == numbers(0) != numbers(1)
