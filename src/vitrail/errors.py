@@ -67,8 +67,8 @@ def suggest(name: str, choices: Iterable[str]) -> str:
     """A question that suggests the choice most similar to a name.
 
     Args:
-        name: what was given.
-        choices: what may be given.
+        name: the name that is unknown.
+        choices: the names that exist.
 
     Returns:
         " Did you mean ...?" with a leading space, or "" if no choice is similar.

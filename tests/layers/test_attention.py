@@ -23,11 +23,11 @@ def test_attend_equals_the_formula_and_the_recorder_gets_its_weights() -> None:
 def test_qk_norm_bounds_the_logits() -> None:
     attention = Attention(16, 2, qk_norm=True).double()
     x = torch.randn(1, 5, 16, dtype=torch.double)
-    seen = []
-    attention.attend.tap = seen.append
+    recorded = []
+    attention.attend.tap = recorded.append
     attention(x), attention(1000 * x)
     # Normalised heads have length sqrt(8), so logits lie within ±sqrt(8).
-    assert all((w.log().diff(dim=-1).abs() <= 2 * 8**0.5 + 1e-6).all() for w in seen)
+    assert all((w.log().diff(dim=-1).abs() <= 2 * 8**0.5 + 1e-6).all() for w in recorded)
 
 
 def test_modules_before_and_after_the_softmax_are_applied_in_that_order() -> None:

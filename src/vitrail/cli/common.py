@@ -173,7 +173,7 @@ def load_classifying_method(ref: str, labels: list[str] | None = None) -> "Metho
     """The method of a run, or a public CLIP, that classifies for a model without a head.
 
     Args:
-        ref: a run, or a Hub id of CLIP if `labels` are given.
+        ref: a run; with `labels`, a run or Hub id of CLIP.
         labels: class names to choose from, for methods that read text; None: the method's own.
 
     Returns:

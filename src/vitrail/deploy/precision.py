@@ -25,7 +25,7 @@ class FastestModel(NamedTuple):
     Attributes:
         model: module from float images (B, C, H, W) to float32 logits.
         precision: "fp32" or "bf16".
-        speedup: measured speed relative to the model that was given.
+        speedup: measured speed relative to the original model.
 
     Example:
         >>> FastestModel(nn.Identity(), "bf16", 2.0).precision

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from accelerate import PartialState
@@ -14,7 +14,7 @@ from vitrail.data.registry import open_dataset
 from vitrail.data.splits import balanced, split_off
 from vitrail.data.text import Captions
 from vitrail.data.transforms import MultiCrop, TrainTransform
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, DataError
 from vitrail.messages import _
 from vitrail.methods.base import Method
 from vitrail.methods.registry import get_method
@@ -52,6 +52,10 @@ class Datasets(NamedTuple):
     split: str
 
 
+# Arguments of `open_dataset` and the settings that they come from, for errors.
+SETTINGS = {"bad_images=": "data.bad_images=", "stream_limit": "data.limit"}
+
+
 def open_datasets(config: RunConfig, progress: Progress | None = None) -> Datasets:
     """Opens and checks what `config.data` names.
 
@@ -73,13 +77,7 @@ def open_datasets(config: RunConfig, progress: Progress | None = None) -> Datase
         (50, 355, 'test')
     """
     data = config.data
-    open_split = functools.partial(
-        open_dataset,
-        data.source,
-        bad_images=data.bad_images,
-        stream_limit=data.limit,
-        progress=progress,
-    )
+    open_split = functools.partial(_open_split, config, progress=progress)
     train = open_split("train")
     if data.validation is not None:
         datasets = Datasets(*split_off(train, data.validation), "validation")
@@ -98,6 +96,25 @@ def open_datasets(config: RunConfig, progress: Progress | None = None) -> Datase
             f"test on ({', '.join(datasets.validation.labels)})."
         )
     return datasets
+
+
+def _open_split(
+    config: RunConfig, split: Literal["train", "test"], progress: Progress | None
+) -> Dataset:
+    data = config.data
+    try:
+        return open_dataset(
+            data.source,
+            split,
+            bad_images=data.bad_images,
+            stream_limit=data.limit,
+            progress=progress,
+        )
+    except DataError as problem:
+        message = str(problem)
+        for argument, setting in SETTINGS.items():
+            message = message.replace(argument, setting)
+        raise DataError(message) from None
 
 
 def build_streams(

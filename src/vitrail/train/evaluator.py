@@ -130,7 +130,7 @@ class Evaluator:
         """The loss on held-out samples, with the same masks each time.
 
         Args:
-            method: method whose loss is wanted.
+            method: method whose loss is computed.
 
         Returns:
             The mean loss; None where it measures nothing.

@@ -41,7 +41,7 @@ class Stream(ABC):
         Args:
             epoch: number of the epoch.
             start: number of batches to skip.
-            device: where the tensors are wanted.
+            device: device of the tensors.
 
         Yields:
             Batches from number `start` on, the same as if none had been skipped.
