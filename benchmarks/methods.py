@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.profiler import profile
 
-import parity  # noqa: F401, before anything asks for torchvision
 from benchmarks.common import compare, read, show, write
 from vitrail.methods.base import Batch
 from vitrail.methods.dino import DINO

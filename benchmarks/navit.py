@@ -27,7 +27,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from vit_pytorch import na_vit, na_vit_nested_tensor
 
-import parity  # noqa: F401, before anything asks for torchvision
 from benchmarks.common import compare, show, write
 from parity.pairs.navit import FULL, nested, shared, to_masked
 from vitrail.deploy.precision import halve

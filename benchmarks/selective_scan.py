@@ -380,13 +380,14 @@ def first_use() -> None:
 
 def compile_time() -> dict[str, dict[str, float]]:
     """Seconds that numba takes for its first results: compiling, and from its cache on disk."""
-    command = [sys.executable, "-c", "import selective_scan; selective_scan.first_use()"]
+    statement = "from benchmarks import selective_scan as scan; scan.first_use()"
+    command = [sys.executable, "-c", statement]
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
         for name in ("compiled", "from disk"):
             process = subprocess.run(
-                command, cwd=Path(__file__).parent, env=environment, text=True, check=True,
+                command, cwd=Path(__file__).parents[1], env=environment, text=True, check=True,
                 stdout=subprocess.PIPE,
             )  # fmt: skip
             results[name] = json.loads(process.stdout.splitlines()[-1])

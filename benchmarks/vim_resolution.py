@@ -34,7 +34,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import nn
 
-import parity  # noqa: F401, before anything asks for torchvision
 import vitrail
 from benchmarks.common import RESULTS, machine
 from benchmarks.selective_scan import SPAN, clock

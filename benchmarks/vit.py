@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import nn
 from vit_pytorch import ViT as TheirViT
 
-import parity  # noqa: F401, before anything asks for torchvision
 import vitrail
 from benchmarks.common import compare, show, write
 from parity.from_vit_pytorch import fill_positions, rearranged

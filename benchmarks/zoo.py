@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import parity  # noqa: F401, before anything asks for torchvision
 from benchmarks.common import RESULTS, compare, read, write
 from parity.pairs import Pair, pairs
 
