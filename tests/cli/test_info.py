@@ -8,12 +8,12 @@ import torch
 
 from tests.cli.conftest import Command, picture
 from tests.models.small import small
-from vitrail.cli.common import open_model
 from vitrail.cli.main import COMMANDS
 from vitrail.hub.model_folder import save
 from vitrail.lens.shapes import shapes
 from vitrail.methods.registry import list_methods
 from vitrail.models.registry import create_model, list_models
+from vitrail.train.inference import open_model
 
 
 def columns(output: str) -> list[list[str]]:
@@ -56,7 +56,7 @@ def test_another_image_size(
     code, out, errors = vitrail("predict", "a.png", "-m", "model", "--image-size", str(size))
     assert (code, errors) == (0, "")
     assert out.startswith("a.png: ")
-    assert open_model("model", None, size).preprocess.size == (size, size)
+    assert open_model("model", image_size=size).preprocess.size == (size, size)
 
 
 def test_a_size_that_a_model_cannot_see_is_an_error_of_the_option(
@@ -66,7 +66,7 @@ def test_a_size_that_a_model_cannot_see_is_an_error_of_the_option(
     picture().save(tmp_path / "a.png")
     code, out, errors = vitrail("predict", "a.png", "-m", "model", "--image-size", "33")
     assert code == 2 and not out
-    assert errors.startswith("error: --image-size 33: ")
+    assert errors.startswith("error: --image-size=33: ")
     assert "33 x 33" in errors
 
 

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from tests.cli.conftest import Command, digits_model, settings
-from vitrail import fit
-from vitrail.cli import predict
 from vitrail.data.registry import open_dataset
 from vitrail.hub.model_folder import save
+from vitrail.train import prediction
+from vitrail.train.factory import train_run
 
 CLIP = {
     "name": "clip", "tokenizer": "train:80", "embed_dim": 16, "text_dim": 16, "text_depth": 1,
@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("words")
     for method in (CLIP, MAE):
         values = settings(method=method, optim={"ema": 0.0})
-        fit(values, path / str(method["name"]))
+        train_run(values, path / str(method["name"]))
     Image.fromarray(open_dataset("digits").read(0)[0].numpy()).save(path / "digit.png")
     return path
 
@@ -45,7 +45,11 @@ def test_classes_are_named_by_words(folder: Path, vitrail: Command) -> None:
 @pytest.mark.parametrize(
     ("run", "options", "error"),
     [
-        ("mae", ["--labels", "cat,dog"], "--labels are for CLIP, and .* is of MAE"),
+        (
+            "mae",
+            ["--labels", "cat,dog"],
+            r"--labels=\['cat', 'dog'\] are for CLIP, and .* is of MAE",
+        ),
         ("mae", [], "has no head that classifies: train one on it"),
         ("clip", ["--labels", "cat"], "--labels 'cat' needs two names at least"),
     ],
@@ -63,7 +67,11 @@ def test_more_images_than_a_batch(
     vitrail: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each image gets its own line, with the model's own probabilities, in order."""
-    monkeypatch.setattr(predict, "BATCH_SIZE", 2)
+    monkeypatch.setattr(
+        prediction.Predictor.__call__,
+        "__kwdefaults__",
+        {**prediction.Predictor.__call__.__kwdefaults__, "batch_size": 2},
+    )
     model = digits_model(num_classes=3).eval()
     model.labels = ["a", "b", "c"]
     save(model, tmp_path / "model")

@@ -20,7 +20,7 @@ from vitrail.methods.dvae import DVAE
 from vitrail.methods.frozen import Frozen
 from vitrail.methods.masking import block_mask, random_mask
 from vitrail.models.vit import ViT
-from vitrail.train.factory import fit
+from vitrail.train.factory import train_run
 
 
 def edges(masks: Tensor) -> float:
@@ -178,9 +178,11 @@ def test_bad_settings_say_so() -> None:
 def test_from_images_to_codes_to_beit(tmp_path: Path) -> None:
     """A run of dvae, then one of beit that names it; both are read back whole."""
     more = "schedule.epochs=1", "data.augment.mixup=0", "data.augment.erasing=0", "data.limit=200"
-    fit(tiny("method.name=dvae", "method.vocabulary=32", *more, "optim.ema=0"), tmp_path / "codes")
+    train_run(
+        tiny("method.name=dvae", "method.vocabulary=32", *more, "optim.ema=0"), tmp_path / "codes"
+    )
     codes = f"method.tokenizer={tmp_path / 'codes'}"
-    fit(tiny("method.name=beit", codes, *more, "optim.ema=0"), tmp_path / "beit")
+    train_run(tiny("method.name=beit", codes, *more, "optim.ema=0"), tmp_path / "beit")
     tokenizer, method = load_method(tmp_path / "codes"), load_method(tmp_path / "beit")
     assert isinstance(tokenizer, DVAE)
     assert isinstance(method, BEiTPretraining)

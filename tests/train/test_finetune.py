@@ -12,7 +12,7 @@ from vitrail.errors import ConfigError
 from vitrail.hub.model_folder import save
 from vitrail.preprocess import Preprocess
 from vitrail.train.data_factory import open_datasets
-from vitrail.train.factory import fit
+from vitrail.train.factory import train_run
 from vitrail.train.model_factory import build_model
 
 QUICK = ("data.augment={crop: none, flip: 0}", "schedule.epochs=1")
@@ -32,7 +32,7 @@ def test_full_with_layer_decay(pretrained: Path, tmp_path: Path) -> None:
         f"model.weights={pretrained}", "model.options={drop_path: 0.2}", "optim.layer_decay=0.5",
         "optim.ema=0", *QUICK,
     )  # fmt: skip
-    fit(run, tmp_path / "run")
+    train_run(run, tmp_path / "run")
     before, after = vitrail.load(pretrained), vitrail.load(tmp_path / "run")
     assert after.num_classes == 10 and after.config["drop_path"] == 0.2
     moved = [
@@ -47,7 +47,7 @@ def test_full_with_layer_decay(pretrained: Path, tmp_path: Path) -> None:
 def test_probes_leave_the_weights_alone(method: str, pretrained: Path, tmp_path: Path) -> None:
     run = tiny(f"model.weights={pretrained}", "model.options={}", f"method.name={method}",
                *(["method.heads=2"] if method == "attentive_probe" else []), *QUICK)  # fmt: skip
-    fit(run, tmp_path / "run")
+    train_run(run, tmp_path / "run")
     before, after = vitrail.load(pretrained), vitrail.load(tmp_path / "run")
     assert after.labels == [str(i) for i in range(10)]
     assert after.num_classes == (10 if method == "linear_probe" else 0)

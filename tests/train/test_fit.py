@@ -18,7 +18,7 @@ from vitrail.errors import ConfigError, TrainingError
 from vitrail.run_folder import RunFolder
 from vitrail.train.callback import Callback
 from vitrail.train.config import RunConfig
-from vitrail.train.factory import fit
+from vitrail.train.factory import train_run
 from vitrail.train.trainer import Trainer
 
 
@@ -40,7 +40,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 def test_it_learns_digits_and_writes_its_folder(tmp_path: Path) -> None:
     run = tiny("data.limit=null", "schedule.epochs=10", "data.augment={crop: none, flip: 0}")
-    figures = fit(run, tmp_path / "run", command="vitrail train digits")
+    figures = train_run(run, tmp_path / "run", command="vitrail train digits")
     assert figures["top1"] > 0.6  # chance is 0.1
     model = vitrail.load(tmp_path / "run")
     assert model.labels == [str(i) for i in range(10)]
@@ -66,7 +66,7 @@ def test_it_learns_digits_and_writes_its_folder(tmp_path: Path) -> None:
 
 def test_the_order_of_the_log(tmp_path: Path) -> None:
     """Every `log_every` steps and at the end, with the evaluation after the step that ends it."""
-    fit(tiny(), tmp_path / "run")
+    train_run(tiny(), tmp_path / "run")
     lines = [(line["step"], line["split"]) for line in metrics(tmp_path / "run")]
     train = [(step, "train") for step in (3, 6, 9, 12, 15, 18, 21, 24)]
     assert lines == [*train[:4], (12, "val"), *train[4:], (24, "val")]
@@ -80,8 +80,8 @@ def test_the_order_of_the_log(tmp_path: Path) -> None:
 
 def test_the_same_run_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        fit(tiny(), tmp_path / name)
-    fit(tiny("train.seed=1"), tmp_path / "other")
+        train_run(tiny(), tmp_path / name)
+    train_run(tiny("train.seed=1"), tmp_path / "other")
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
     assert digest(tmp_path / "one") != digest(tmp_path / "other")
 
@@ -89,9 +89,9 @@ def test_the_same_run_twice_gives_the_same_bytes(tmp_path: Path) -> None:
 def cut_and_resume(run: RunConfig, folder: Path) -> None:
     """Trains until step 8, as if killed there, and goes on."""
     with pytest.raises(ZeroDivisionError):
-        fit(run, folder, callbacks=[RaiseAt(8)])
+        train_run(run, folder, callbacks=[RaiseAt(8)])
     torch.manual_seed(1234)  # a new process has other generators
-    fit(run, folder, resume=True)
+    train_run(run, folder, resume=True)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -99,7 +99,7 @@ def test_resumed_in_the_middle_of_an_epoch_gives_the_same_bytes(
     tmp_path: Path, accumulate: int
 ) -> None:
     run = tiny(f"optim.accumulate={accumulate}")
-    fit(run, tmp_path / "whole")
+    train_run(run, tmp_path / "whole")
     cut_and_resume(run, tmp_path / "cut")
     assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
 
@@ -122,9 +122,9 @@ class Counter(Callback):
 
 def test_checkpoints_hold_the_state_of_callbacks(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
-        fit(tiny(), tmp_path / "run", callbacks=[Counter(), RaiseAt(8)])
+        train_run(tiny(), tmp_path / "run", callbacks=[Counter(), RaiseAt(8)])
     counter = Counter()
-    fit(tiny(), tmp_path / "run", resume=True, callbacks=[counter])
+    train_run(tiny(), tmp_path / "run", resume=True, callbacks=[counter])
     assert counter.count == 24
 
 
@@ -143,9 +143,9 @@ def test_a_loss_that_is_not_finite_stops_and_leaves_the_checkpoint(tmp_path: Pat
         match=r"gradient is not finite at step 13; .*step-00000010\. Lower the learning rate \(now "
         r"0.003\) or lengthen",
     ):
-        fit(tiny(), tmp_path / "run", callbacks=[Poison()])
-    fit(tiny(), tmp_path / "run", resume=True)  # the checkpoint was good
-    fit(tiny(), tmp_path / "whole")
+        train_run(tiny(), tmp_path / "run", callbacks=[Poison()])
+    train_run(tiny(), tmp_path / "run", resume=True)  # the checkpoint was good
+    train_run(tiny(), tmp_path / "whole")
     assert digest(tmp_path / "run") == digest(tmp_path / "whole")
 
 
@@ -162,57 +162,57 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(
 
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(TrainingError, match="No space left on device|disk is full") as caught:
-        fit(tiny(), tmp_path / "run")
+        train_run(tiny(), tmp_path / "run")
     assert "last good checkpoint is" in str(caught.value)
     monkeypatch.undo()
     assert not list((tmp_path / "run").rglob("*.writing"))
-    fit(tiny(), tmp_path / "run", resume=True)
-    fit(tiny(), tmp_path / "whole")
+    train_run(tiny(), tmp_path / "run", resume=True)
+    train_run(tiny(), tmp_path / "whole")
     assert digest(tmp_path / "run") == digest(tmp_path / "whole")
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(tmp_path: Path) -> None:
-    fit(tiny("schedule.epochs=1"), tmp_path / "run")
+    train_run(tiny("schedule.epochs=1"), tmp_path / "run")
     with pytest.raises(ConfigError, match="already holds a run: resume it .* or choose another"):
-        fit(tiny("schedule.epochs=1"), tmp_path / "run")
+        train_run(tiny("schedule.epochs=1"), tmp_path / "run")
     with pytest.raises(ConfigError, match=r"optim.lr was 0.003 and is 0.1 now"):
-        fit(tiny("schedule.epochs=1", "optim.lr=0.1"), tmp_path / "run", resume=True)
+        train_run(tiny("schedule.epochs=1", "optim.lr=0.1"), tmp_path / "run", resume=True)
     before = digest(tmp_path / "run")
-    fit(tiny("schedule.epochs=1", "data.workers=1"), tmp_path / "run", resume=True)
+    train_run(tiny("schedule.epochs=1", "data.workers=1"), tmp_path / "run", resume=True)
     assert digest(tmp_path / "run") == before
     with pytest.raises(ConfigError, match="holds no run to resume"):
-        fit(tiny(), tmp_path / "elsewhere", resume=True)
+        train_run(tiny(), tmp_path / "elsewhere", resume=True)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("Chapter 1")
     with pytest.raises(ConfigError, match="holds files that are no run's: choose another folder"):
-        fit(tiny(), tmp_path)
+        train_run(tiny(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_a_run_says_at_its_start_what_it_trains_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fit(tiny("schedule.epochs=1"), tmp_path / "run")
+    train_run(tiny("schedule.epochs=1"), tmp_path / "run")
     start = capsys.readouterr().err
     assert "digits: 400 training and 355 test images, 10 classes; ViT, " in start
     assert " parameters; 12 steps on cpu" in start
 
 
 def test_gradient_checkpointing_and_bf16_train_too(tmp_path: Path) -> None:
-    plain = fit(tiny("schedule.epochs=1"), tmp_path / "plain")
-    checkpointed = fit(
+    plain = train_run(tiny("schedule.epochs=1"), tmp_path / "plain")
+    checkpointed = train_run(
         tiny("schedule.epochs=1", "train.gradient_checkpointing=true"), tmp_path / "checkpointed"
     )
     assert checkpointed["loss"] == pytest.approx(plain["loss"], abs=1e-4)
-    half = fit(tiny("schedule.epochs=1", "train.precision=bf16"), tmp_path / "half")
+    half = train_run(tiny("schedule.epochs=1", "train.precision=bf16"), tmp_path / "half")
     assert half["loss"] == pytest.approx(plain["loss"], abs=0.1)
     assert half["loss"] != plain["loss"]
 
 
 def test_a_linear_probe_moves_only_the_head(tmp_path: Path) -> None:
-    fit(tiny("schedule.epochs=1"), tmp_path / "base")
+    train_run(tiny("schedule.epochs=1"), tmp_path / "base")
     probe = tiny(
         f"model.weights={tmp_path / 'base'}",
         "model.options={}",
@@ -220,7 +220,7 @@ def test_a_linear_probe_moves_only_the_head(tmp_path: Path) -> None:
         "optim.lr=0.02",
         "schedule.epochs=10",
     )
-    figures = fit(probe, tmp_path / "probe")
+    figures = train_run(probe, tmp_path / "probe")
     before, after = vitrail.load(tmp_path / "base"), vitrail.load(tmp_path / "probe")
     for name, tensor in before.state_dict().items():
         assert torch.equal(tensor, after.state_dict()[name]) == (not name.startswith("head."))
@@ -253,10 +253,10 @@ def test_clips_train_a_model_of_clips(tmp_path: Path, monkeypatch: pytest.Monkey
         "data.source=clips", "data.limit=null", f"model.options={options}", "optim.ema=0",
         "data.augment={crop: none, flip: 0.5}", "schedule.epochs=12", "data.batch_size=12",
     )  # fmt: skip
-    assert fit(run, tmp_path / "run")["top1"] > 0.9
+    assert train_run(run, tmp_path / "run")["top1"] > 0.9
     assert vitrail.load(tmp_path / "run").image_size == (4, 8, 8)
     with pytest.raises(ConfigError, match=r"data.augment: crop='padded' is for images"):
-        fit(tiny("data.source=clips", f"model.options={options}"), tmp_path / "no")
+        train_run(tiny("data.source=clips", f"model.options={options}"), tmp_path / "no")
 
 
 def test_settings_may_be_a_recipe_or_plain_values(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_settings_may_be_a_recipe_or_plain_values(tmp_path: Path) -> None:
 
     recipe = write_recipe(tmp_path / "recipe.yaml", "schedule.epochs=1")
     values = {**TINY, "schedule": {"epochs": 1}}
-    first = fit(recipe, tmp_path / "one")
-    second = fit(values, tmp_path / "two")
+    first = train_run(recipe, tmp_path / "one")
+    second = train_run(values, tmp_path / "two")
     assert first == second
     assert json.loads(RunFolder(tmp_path / "one").evaluation_file.read_text())["count"] == 355

@@ -19,7 +19,7 @@ from vitrail.models.base import Backbone
 from vitrail.models.registry import model_classes
 from vitrail.train import lora
 from vitrail.train.data_factory import open_datasets
-from vitrail.train.factory import fit
+from vitrail.train.factory import train_run
 from vitrail.train.metrics import evaluate_classifier
 
 pytest.importorskip("peft")
@@ -94,12 +94,12 @@ def test_few_weights_learn() -> None:
 def test_a_run_trains_resumes_and_leaves_a_plain_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit(tiny("schedule.epochs=1"), tmp_path / "base")
+    train_run(tiny("schedule.epochs=1"), tmp_path / "base")
     run = tiny(
         f"model.weights={tmp_path / 'base'}", "model.options={}", "model.lora=2",
         "data.augment={crop: none, flip: 0}", "optim.lr=0.01",
     )  # fmt: skip
-    figures = fit(run, tmp_path / "whole")  # the EMA, by optim.ema
+    figures = train_run(run, tmp_path / "whole")  # the EMA, by optim.ema
     cut_and_resume(run, tmp_path / "cut")
     assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
 
@@ -126,12 +126,12 @@ def test_methods_that_train_every_weight_train_adapters() -> None:
 
 def test_adapters_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"model.lora adapts weights that exist: set model.weig"):
-        fit(tiny("model.lora=2"), tmp_path / "none")
-    fit(tiny("schedule.epochs=1"), tmp_path / "base")
+        train_run(tiny("model.lora=2"), tmp_path / "none")
+    train_run(tiny("schedule.epochs=1"), tmp_path / "base")
     weights = (f"model.weights={tmp_path / 'base'}", "model.options={}", "model.lora=2")
     for method in ("linear_probe", "attentive_probe"):
         with pytest.raises(ConfigError, match=f"method '{method}' decides itself which weights"):
-            fit(tiny(*weights, f"method.name={method}"), tmp_path / "no")
+            train_run(tiny(*weights, f"method.name={method}"), tmp_path / "no")
     with pytest.raises(ConfigError, match="model.lora=-1"):
         tiny("model.lora=-1")
     monkeypatch.setitem(sys.modules, "peft", None)

@@ -21,7 +21,7 @@ from vitrail.run_folder import RunFolder
 from vitrail.train.callback import Callback
 from vitrail.train.config import RunConfig
 from vitrail.train.data_factory import open_datasets
-from vitrail.train.factory import fit
+from vitrail.train.factory import train_run
 from vitrail.train.model_factory import build_method, build_model
 from vitrail.train.trainer import Trainer
 
@@ -51,7 +51,7 @@ def of(name: str, *overrides: str) -> RunConfig:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_resumes_to_the_same_bytes(name: str, tmp_path: Path) -> None:
     run = of(name)
-    fit(run, tmp_path / "whole")
+    train_run(run, tmp_path / "whole")
     cut_and_resume(run, tmp_path / "cut")
     assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
     for file in RunFolder(tmp_path / "whole").images_folder.glob("*.png"):
@@ -60,7 +60,7 @@ def test_a_method_resumes_to_the_same_bytes(name: str, tmp_path: Path) -> None:
 
 
 def test_pretraining_is_evaluated_by_knn_and_drawn(tmp_path: Path) -> None:
-    figures = fit(of("mae", "schedule.epochs=6", "optim.ema=0"), tmp_path / "run")
+    figures = train_run(of("mae", "schedule.epochs=6", "optim.ema=0"), tmp_path / "run")
     assert figures["evaluated_by"] == "k-NN, k = 20"
     assert figures["top1"] == pytest.approx(_nearest(tmp_path / "run"), abs=0.01)
     lines = [line for line in metrics(tmp_path / "run") if line["split"] == "val"]
@@ -99,7 +99,7 @@ class MethodOf(Callback):
 
 def test_an_ema_teacher_is_drawn_and_is_the_result(tmp_path: Path) -> None:
     of_run = MethodOf()
-    fit(of("dino", "optim.ema=0"), tmp_path / "run", callbacks=[of_run])
+    train_run(of("dino", "optim.ema=0"), tmp_path / "run", callbacks=[of_run])
     assert RunFolder(tmp_path / "run").logged_images["attention"]
     train = [line for line in metrics(tmp_path / "run") if line["split"] == "train"]
     assert all({"teacher_entropy", "mean_entropy", "agreement"} <= line.keys() for line in train)
@@ -115,7 +115,7 @@ def test_an_ema_teacher_is_drawn_and_is_the_result(tmp_path: Path) -> None:
 
 def test_a_decoder_is_saved_with_its_backbone(tmp_path: Path) -> None:
     of_run = MethodOf()
-    fit(of("mae", "optim.ema=0"), tmp_path / "run", callbacks=[of_run])
+    train_run(of("mae", "optim.ema=0"), tmp_path / "run", callbacks=[of_run])
     saved, own = load_method(tmp_path / "run"), of_run.method.eval()
     images = torch.randn(4, 1, 8, 8)
     torch.manual_seed(0)
@@ -133,7 +133,7 @@ def _saved_names(run: Path) -> list[str]:
 
 
 def test_what_holds_no_method_says_so(tmp_path: Path) -> None:
-    fit(tiny(), tmp_path / "run")
+    train_run(tiny(), tmp_path / "run")
     with pytest.raises(LoadError, match="holds no method"):
         load_method(tmp_path / "run")
     assert not (tmp_path / "run" / "method").exists()
@@ -150,18 +150,18 @@ def test_images_without_labels(tmp_path: Path) -> None:
     options = (
         "model.options={image_size: 8, patch_size: 2, dim: 32, depth: 2, heads: 2, mlp_dim: 64}"
     )
-    figures = fit(tiny(MAE, options, *overrides, "data.batch_size=16"), tmp_path / "run")
+    figures = train_run(tiny(MAE, options, *overrides, "data.batch_size=16"), tmp_path / "run")
     assert "top1" not in figures and figures["method_loss"] > 0
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text()) == figures
     assert "no evaluation" not in write_report(tmp_path / "run").read_text()
     with pytest.raises(ConfigError, match="has no labels and method 'supervised' learns from them"):
-        fit(tiny(*overrides), tmp_path / "other")
+        train_run(tiny(*overrides), tmp_path / "other")
 
 
 def test_the_weight_decay_grows_to_its_end(tmp_path: Path) -> None:
     of_run = MethodOf()
     run = of("mae", "optim.weight_decay=0.04", "optim.weight_decay_end=0.4")
-    fit(run, tmp_path / "run", callbacks=[of_run])
+    train_run(run, tmp_path / "run", callbacks=[of_run])
     decays = {group["weight_decay"] for group in of_run.optimizer.param_groups}
     assert min(decays) == 0.0 and 0.35 < max(decays) <= 0.4
 

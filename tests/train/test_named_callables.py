@@ -17,7 +17,7 @@ from vitrail.errors import ConfigError, LoadError
 from vitrail.hub import model_folder
 from vitrail.methods.base import Batch
 from vitrail.methods.distill import Distill
-from vitrail.train.factory import fit
+from vitrail.train.factory import train_run
 from vitrail.train.named_callables import open_image_tokenizer, open_teacher
 
 CODE = """
@@ -43,9 +43,9 @@ def code(tmp_path: Path) -> Path:
 
 def test_a_run_teaches_another(tmp_path: Path) -> None:
     more = "data.augment.mixup=0", "data.augment.erasing=0", "optim.ema=0"
-    fit(tiny(*more), tmp_path / "teacher")
+    train_run(tiny(*more), tmp_path / "teacher")
     name = f"method.teacher={tmp_path / 'teacher'}"
-    fit(tiny("method.name=distill", name, *more), tmp_path / "student")
+    train_run(tiny("method.name=distill", name, *more), tmp_path / "student")
     lines = (tmp_path / "student" / "metrics.jsonl").read_text("utf-8").splitlines()
     last = [line for line in map(json.loads, lines) if "agreement" in str(line)][-1]
     assert "distillation" in str(last)
@@ -139,7 +139,7 @@ def test_classes_in_another_order(tmp_path: Path) -> None:
 def test_tokenizers(tmp_path: Path, code: Path) -> None:
     assert callable(open_image_tokenizer(f"python:{code}:make"))
     more = "method.name=simmim", "schedule.epochs=1", "data.limit=100", "optim.ema=0"
-    fit(tiny(*more, "data.augment.mixup=0", "data.augment.erasing=0"), tmp_path / "run")
+    train_run(tiny(*more, "data.augment.mixup=0", "data.augment.erasing=0"), tmp_path / "run")
     with pytest.raises(ConfigError, match="a run of SimMIM, which is no tokenizer: train one with"):
         open_image_tokenizer(str(tmp_path / "run"))
     with pytest.raises(LoadError, match="a Hub id.*; for a tokenizer, train one with method.name"):

@@ -121,10 +121,10 @@ def _train(folder: Path, model: dict[str, Any], epochs: int) -> tuple[str, Path]
     from vitrail.data.registry import open_dataset
     from vitrail.lens import html
     from vitrail.lens.report_data import percent
-    from vitrail.lens.report_page import example_sections, write_report
+    from vitrail.lens.report_page import example_sections
     from vitrail.run_folder import RunFolder
     from vitrail.train.config import make_config
-    from vitrail.train.factory import fit
+    from vitrail.train.runs import train_and_report
 
     try:
         source = "fashion-mnist"
@@ -142,7 +142,8 @@ def _train(folder: Path, model: dict[str, Any], epochs: int) -> tuple[str, Path]
             "schedule": {"epochs": epochs, "warmup": 0.1},
         }
     )
-    figures = fit(config, folder, command=f"vitrail demo --epochs {epochs}")
+    result = train_and_report(config, folder, command=f"vitrail demo --epochs {epochs}")
+    figures = result.metrics
     text = ngettext(
         "accuracy on {split}, after {epochs} epoch",
         "accuracy on {split}, after {epochs} epochs",
@@ -152,4 +153,4 @@ def _train(folder: Path, model: dict[str, Any], epochs: int) -> tuple[str, Path]
     out.print(f"{percent(figures['top1'])} {text}", highlight=False)
     headline = html.headline([(percent(figures["top1"]), text)])
     examples = example_sections(RunFolder(folder))
-    return "\n".join([headline, *examples]), write_report(folder)
+    return "\n".join([headline, *examples]), result.report

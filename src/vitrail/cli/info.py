@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from vitrail.cli.common import SizeOption, WeightsOption, open_model, out
+from vitrail.cli.common import SizeOption, WeightsOption, out
 from vitrail.messages import _
 
 HELP = _("Print the shape of every stage, its parameters and multiply-adds for one image.")
@@ -28,7 +28,9 @@ def run(
         with torch.device("meta"):
             backbone = create_model(model)
     else:
-        backbone = open_model(model, weights, None)
+        import vitrail
+
+        backbone = vitrail.load(model, weights=weights)
     size = (image_size, image_size) if image_size is not None else None
     table = Table(_("stage"), _("output for one image"), box=None, header_style="bold")
     table.add_column(_("parameters"), justify="right")

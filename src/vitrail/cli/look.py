@@ -11,10 +11,8 @@ from vitrail.cli.common import (
     ModelOption,
     SizeOption,
     WeightsOption,
-    open_model,
     out,
     parse_numbers,
-    read_images,
 )
 from vitrail.errors import ConfigError
 from vitrail.messages import _
@@ -49,6 +47,7 @@ def run(
     from vitrail.lens.plots import attention_figure
     from vitrail.lens.record import observe, recorded_mixers
     from vitrail.lens.report_page import attention_section
+    from vitrail.train.inference import open_model, read_images
 
     if model == DEFAULT_MODEL and weights is None:
         weights = DEFAULT_WEIGHTS
@@ -57,15 +56,17 @@ def run(
         raise ConfigError(f"--out {output} is neither .html nor one of {', '.join(PICTURES)}.")
     if len(paths) > 1 and output.suffix != ".html":
         output = output.with_suffix(".html")
-    backbone = open_model(model, weights, image_size)
+    backbone = open_model(model, weights=weights, image_size=image_size)
     layer_indices = parse_numbers(layers, "--layers") or []
     head_indices = parse_numbers(heads, "--heads")
     check_indices(len(recorded_mixers(backbone)), layer_indices, "--layers")
     output.parent.mkdir(parents=True, exist_ok=True)
     sections = []
-    for path, image in read_images(backbone, [str(p) for p in paths], bad_images):
+    for name, image in read_images(backbone.preprocess, paths, bad_images):
         if output.suffix == ".html":
-            section = attention_section(backbone, image, path.name, layer_indices, head_indices)
+            section = attention_section(
+                backbone, image, Path(name).name, layer_indices, head_indices
+            )
             sections.append(section)
             continue
         figure = attention_figure(
@@ -73,7 +74,7 @@ def run(
             observe(backbone, backbone.preprocess.normalise(image[None])),
             layers=layer_indices,
             heads=head_indices,
-            title=path.name,
+            title=Path(name).name,
             origin=backbone.origin,
         )
         figure.savefig(output, dpi=120)

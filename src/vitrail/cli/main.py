@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import re
 import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -66,7 +67,7 @@ def main() -> None:
     try:
         build_app()()
     except VitrailError as problem:
-        sys.exit(_fail(str(problem)))
+        sys.exit(_fail(_in_options(str(problem))))
     except BrokenPipeError:  # whatever read the output has closed the pipe
         sys.exit(0)
     except OSError as problem:
@@ -77,6 +78,21 @@ def main() -> None:
             raise
         message = _("the disk is full: make room and try again; files that were whole still are.")
         sys.exit(_fail(message))
+
+
+def _in_options(problem: str) -> str:
+    """A message with the command's options in place of Python's keywords."""
+    import typer.main
+
+    commands = getattr(typer.main.get_command(build_app()), "commands", {})
+    command = commands.get(sys.argv[1] if len(sys.argv) > 1 else "")
+    options = [o for p in command.params for o in p.opts] if command is not None else []
+    for option in options:
+        keyword = option.removeprefix("--").replace("-", "_")
+        if option.startswith("--"):  # but settings such as data.bad_images= are spelled alike
+            problem = re.sub(rf"(?<![\w.-]){keyword}=True\b", option, problem)
+            problem = re.sub(rf"(?<![\w.-]){keyword}=", f"{option}=", problem)
+    return problem
 
 
 def _fail(problem: str) -> int:

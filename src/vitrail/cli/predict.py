@@ -1,9 +1,7 @@
 """`vitrail predict`: the likeliest classes of images."""
 
 import json
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -14,22 +12,12 @@ from vitrail.cli.common import (
     PrecisionOption,
     SizeOption,
     WeightsOption,
-    classifier,
-    load_classifying_method,
-    open_model,
     out,
-    prepare,
-    read_images,
 )
 from vitrail.errors import ConfigError
 from vitrail.messages import _
 
-if TYPE_CHECKING:
-    from torch import nn
-
 HELP = _("Name the likeliest classes of each image.")
-BATCH_SIZE = 32
-Item = TypeVar("Item")
 
 
 def run(
@@ -47,30 +35,24 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help=_("One JSON object per line."))] = False,
 ) -> None:
     """Prints the likeliest classes of each image."""
-    import torch
+    from vitrail.data.images import find_images
+    from vitrail.train.prediction import Predictor
 
-    backbone = open_model(model, weights, image_size)
-    class_names = parse_labels(labels)
-    method = None
-    if class_names is not None or not backbone.num_classes:
-        method = load_classifying_method(weights or model, class_names)
-        backbone.labels = class_names or backbone.labels
-    names = backbone.labels or [str(i) for i in range(backbone.num_classes)]
-    module: nn.Module | None = None
-    for batch in batches(read_images(backbone, images, bad_images), BATCH_SIZE):
-        crops = torch.stack([crop for _path, crop in batch])
-        with torch.inference_mode():
-            module = module or classifier(prepare(backbone, precision, crops), method)
-            probabilities = module(backbone.preprocess.normalise(crops)).softmax(1)
-        best = probabilities.topk(min(top, len(names)), dim=1)
-        rows = zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        for (path, _crop), (values, indices) in zip(batch, rows, strict=True):
-            classes = {names[i]: round(p, 4) for i, p in zip(indices, values, strict=True)}
-            if as_json:
-                out.print_json(json.dumps({"image": str(path), "classes": classes}), indent=None)
-            else:
-                text = "  ".join(f"{name} {value:.1%}" for name, value in classes.items())
-                out.print(f"{path}: {text}", highlight=False, markup=False)
+    predictor = Predictor(
+        model,
+        weights=weights,
+        labels=parse_labels(labels),
+        image_size=image_size,
+        precision=cast(Any, precision),
+    )
+    predictions = predictor(find_images(images), top=top, bad_images=cast(Any, bad_images))
+    for image, classes in predictions:
+        if as_json:
+            rounded = {label: round(value, 4) for label, value in classes.items()}
+            out.print_json(json.dumps({"image": image, "classes": rounded}), indent=None)
+        else:
+            text = "  ".join(f"{name} {value:.1%}" for name, value in classes.items())
+            out.print(f"{image}: {text}", highlight=False, markup=False)
 
 
 def parse_labels(text: str | None) -> list[str] | None:
@@ -95,22 +77,3 @@ def parse_labels(text: str | None) -> list[str] | None:
     if len(names) < 2 or not all(names):
         raise ConfigError(f"--labels {text!r} needs two names at least: write 'a cat,a dog'.")
     return names
-
-
-def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Items in lists of equal length, of which the last may be shorter.
-
-    Args:
-        items: any items, which are read as they are needed.
-        size: length of a list.
-
-    Yields:
-        The lists.
-
-    Example:
-        >>> list(batches([1, 2, 3], 2))
-        [[1, 2], [3]]
-    """
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch

@@ -33,10 +33,9 @@ def run(
 ) -> None:
     """Trains a model."""
     from vitrail.lens.report_data import percent
-    from vitrail.lens.report_page import write_report
     from vitrail.run_folder import RunFolder
     from vitrail.train.config import make_config, read_config
-    from vitrail.train.factory import fit
+    from vitrail.train.runs import default_folder, train_and_report
 
     changes = list(overrides or ())
     if what is not None and "=" in what.split(":")[0]:
@@ -47,18 +46,18 @@ def run(
             raise ConfigError(
                 "nothing to train on: give a recipe or images, as in `vitrail train folder:PHOTOS`."
             )
-        config, name = read_config(RunFolder(folder).settings_file, changes), folder.name
+        config = read_config(RunFolder(folder).settings_file, changes)
     elif what.endswith((".yaml", ".yml")):
-        config, name = read_config(what, changes), Path(what).stem
+        config = read_config(what, changes)
+        folder = folder or default_folder(Path(what).stem)
     else:
         config = make_config({"data": {"source": what}}, changes)
-        name = Path(what.partition(":")[2] or what).name
-    run_folder = RunFolder(folder or Path("runs") / name)
+        folder = folder or default_folder(what)
     command = shlex.join(["vitrail", *sys.argv[1:]])
-    figures = fit(config, run_folder.path, resume=resume, command=command)
+    result = train_and_report(config, folder, resume=resume, command=command)
+    figures = result.metrics
     if not figures:  # one of several processes, and not the first
         return
-    report = write_report(run_folder)
     if "top1" in figures:
         text = _("accuracy {accuracy} on {split}")
         if "evaluated_by" in figures:
@@ -69,5 +68,6 @@ def run(
             split=figures["split"],
         )
         out.print(text, highlight=False, markup=False)
-    out.print(_("model:  {path}").format(path=run_folder.model_folder), highlight=False)
-    out.print(_("report: {path}").format(path=report), highlight=False)
+    model_folder = RunFolder(folder).model_folder
+    out.print(_("model:  {path}").format(path=model_folder), highlight=False)
+    out.print(_("report: {path}").format(path=result.report), highlight=False)

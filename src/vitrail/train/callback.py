@@ -14,14 +14,18 @@ Values = dict[str, Tensor | float]  # figures of a step by name; tensors are ()
 class Callback:
     """Base class of what happens beside the steps: logs, evaluations, checkpoints.
 
-    The trainer calls its callbacks in their order. Each overrides what it needs.
+    The trainer calls its callbacks in their order. Each overrides what it needs. `vitrail.fit`
+    takes them as `callbacks=[...]`; they are called after validation and before checkpoints are
+    written.
 
     Example:
-        >>> class StopAt(Callback):
-        ...     def before_step(self, trainer):
-        ...         if trainer.step == 8:
-        ...             raise KeyboardInterrupt
-        >>> StopAt().state()
+        >>> class StopAbove(Callback):
+        ...     def __init__(self, top1):
+        ...         self.top1 = top1
+        ...     def log(self, trainer, split, values):
+        ...         if split == "val" and values["top1"] > self.top1:
+        ...             trainer.end()
+        >>> StopAbove(0.9).state()
         {}
     """
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Fit, Loader, canvas
+from vitrail.data.pairs import without_unreadable
 from vitrail.data.registry import open_dataset
 from vitrail.data.splits import balanced, split_off
 from vitrail.data.text import Captions
@@ -56,12 +57,17 @@ class Datasets(NamedTuple):
 SETTINGS = {"bad_images=": "data.bad_images=", "stream_limit": "data.limit"}
 
 
-def open_datasets(config: RunConfig, progress: Progress | None = None) -> Datasets:
+def open_datasets(
+    config: RunConfig,
+    progress: Progress | None = None,
+    splits: tuple[Dataset, Dataset] | None = None,
+) -> Datasets:
     """Opens and checks what `config.data` names.
 
     Args:
         config: the settings.
         progress: called with (done, total) while files are checked.
+        splits: training and test samples, in place of what the settings name.
 
     Returns:
         Training and held-out samples.
@@ -77,12 +83,12 @@ def open_datasets(config: RunConfig, progress: Progress | None = None) -> Datase
         (50, 355, 'test')
     """
     data = config.data
-    open_split = functools.partial(_open_split, config, progress=progress)
-    train = open_split("train")
+    open_part = functools.partial(_open_split, config, progress=progress, splits=splits)
+    train = open_part("train")
     if data.validation is not None:
         datasets = Datasets(*split_off(train, data.validation), "validation")
     else:
-        datasets = Datasets(train, open_split("test"), "test")
+        datasets = Datasets(train, open_part("test"), "test")
     if data.limit is not None and not train.streamed:
         datasets = datasets._replace(train=balanced(datasets.train, data.limit))
     if not train.labels and "labels" in get_method(config.method.name).inputs:
@@ -99,10 +105,15 @@ def open_datasets(config: RunConfig, progress: Progress | None = None) -> Datase
 
 
 def _open_split(
-    config: RunConfig, split: Literal["train", "test"], progress: Progress | None
+    config: RunConfig,
+    split: Literal["train", "test"],
+    progress: Progress | None,
+    splits: tuple[Dataset, Dataset] | None,
 ) -> Dataset:
     data = config.data
     try:
+        if splits is not None:
+            return without_unreadable(splits[split == "test"], data.bad_images, progress)
         return open_dataset(
             data.source,
             split,

@@ -11,9 +11,12 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
+from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Loader
 from vitrail.errors import ConfigError
+from vitrail.hub.model_folder import save
 from vitrail.messages import _, ngettext
+from vitrail.models.base import Backbone
 from vitrail.run_folder import RunFolder
 from vitrail.train.callback import Callback
 from vitrail.train.callbacks import Checkpointing, ImageLogging, Validation
@@ -29,15 +32,17 @@ from vitrail.train.schedule import Schedule
 from vitrail.train.trainer import Trainer
 
 
-def fit(
+def train_run(
     settings: RunConfig | Mapping[str, Any] | str | Path,
     folder: str | Path,
     *,
     resume: bool = False,
     command: str | None = None,
     callbacks: Sequence[Callback] = (),
+    model: Backbone | None = None,
+    splits: tuple[Dataset, Dataset] | None = None,
 ) -> dict[str, Any]:
-    """Trains a model in a run folder, and evaluates and saves it.
+    """Trains a model in a run folder, and evaluates and saves it. `vitrail.fit` calls it.
 
     Args:
         settings: nested values, a recipe's path, or what `read_config` returns.
@@ -45,6 +50,9 @@ def fit(
         resume: whether to go on with the run in the folder.
         command: command line that started the run, which is written down.
         callbacks: further callbacks of the trainer.
+        model: model to start from, in place of the weights that the settings name; it is saved in
+            the run's folder.
+        splits: training and test samples, in place of the data that the settings name.
 
     Returns:
         The final figures, such as "top1"; of several processes only the main one has them.
@@ -58,7 +66,7 @@ def fit(
         >>> options = {"patch_size": 4, "dim": 8, "depth": 1, "heads": 1, "mlp_dim": 8}
         >>> settings = {"data": {"source": "digits", "limit": 20, "augment": {"crop": "none"}},
         ...             "model": {"name": "ViT", "options": options}, "schedule": {"epochs": 1}}
-        >>> figures = fit(settings, tempfile.mkdtemp())
+        >>> figures = train_run(settings, tempfile.mkdtemp())
         >>> figures["count"]
         355
     """
@@ -67,10 +75,12 @@ def fit(
     state = PartialState(cpu=not torch.accelerator.is_available())
     _check_start(config, run, resume=resume, is_main=state.is_main_process)
     with progress_bar(_("reading images")) as progress:
-        datasets = open_datasets(config, progress)
-    trainer, evaluator = build_trainer(config, run, datasets, callbacks)
+        datasets = open_datasets(config, progress, splits)
+    trainer, evaluator = build_trainer(config, run, datasets, callbacks, model)
     if trainer.is_main:
         _write_start(config, run, datasets, None if resume else command)
+        if model is not None and not resume:
+            save(model, run.initial_folder)
         note(_summary(config, datasets, trainer))
     trainer.fit(resume=resume and bool(run.checkpoints))
     if not trainer.is_main:
@@ -84,7 +94,11 @@ def fit(
 
 
 def build_trainer(
-    config: RunConfig, run: RunFolder, datasets: Datasets, callbacks: Sequence[Callback] = ()
+    config: RunConfig,
+    run: RunFolder,
+    datasets: Datasets,
+    callbacks: Sequence[Callback] = (),
+    model: Backbone | None = None,
 ) -> tuple[Trainer, Evaluator]:
     """The trainer of a run with all its parts.
 
@@ -93,6 +107,7 @@ def build_trainer(
         run: folder of the run; nothing is written to it yet.
         datasets: as `open_datasets` returns them.
         callbacks: further callbacks, called before checkpoints are written.
+        model: model to start from, in place of the weights that the settings name.
 
     Returns:
         The trainer, and the evaluator that it uses.
@@ -111,14 +126,11 @@ def build_trainer(
     if config.train.threads is not None:
         torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.train.seed)
-    model = build_model(config, datasets.train)
+    model = build_model(config, datasets.train, model)
     method = build_method(config, model, datasets.train)
-    validation = Loader(
-        datasets.validation,
-        2 * config.data.batch_size,
-        frame(model.preprocess),
-        workers=config.data.workers,
-    )
+    batch_size, workers = 2 * config.data.batch_size, config.data.workers
+    fit = frame(model.preprocess)
+    validation = Loader(datasets.validation, batch_size, fit, workers=workers)
     stream, evaluation_stream = build_streams(config, method, datasets, validation)
     evaluator = Evaluator(
         datasets.train,
@@ -181,7 +193,7 @@ def _check_start(config: RunConfig, run: RunFolder, *, resume: bool, is_main: bo
         if run.exists:
             raise ConfigError(
                 f"{run} already holds a run: resume it (resume=True, or --resume), or choose "
-                "another folder (--out)."
+                "another folder (out=, or --out)."
             )
         run.check_ours()
     if config.train.wandb and importlib.util.find_spec("wandb") is None:

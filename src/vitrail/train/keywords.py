@@ -1,0 +1,179 @@
+"""Settings of a run as keywords of a Python call: flat, as in `epochs=3`, or by section."""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from typing_extensions import TypedDict
+
+from vitrail.errors import ConfigError, suggest
+from vitrail.train.config import RunConfig
+from vitrail.train.optim import ParameterOptim
+from vitrail.train.sections import method_section
+
+Key = tuple[str, ...]  # ("optim", "lr")
+
+
+class Settings(TypedDict, total=False):
+    """The settings that `vitrail.fit` takes as keywords, for editors and type checkers.
+
+    docs/config.md says what each means. The settings of a method are keywords too.
+
+    Example:
+        >>> settings: Settings = {"epochs": 3, "lr": 1e-3}
+    """
+
+    # model
+    weights: str | None
+    options: Mapping[str, Any]
+    lora: int
+    lora_alpha: float | None
+    sequence: Mapping[str, Any]
+    # data
+    validation: float | None
+    batch_size: int
+    workers: int
+    bad_images: Literal["raise", "skip"]
+    limit: int | None
+    repeats: int
+    canvas: float
+    augment: Mapping[str, Any]
+    crops: Mapping[str, Any]
+    # data.augment
+    crop: Literal["resized", "padded", "none"]
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+    padding: int
+    flip: float
+    randaugment: int
+    magnitude: int
+    jitter: float
+    hue: float
+    jitter_probability: float
+    grayscale: float
+    erasing: float
+    mixup: float
+    cutmix: float
+    # optim
+    optim: Mapping[str, Any]
+    lr: float
+    weight_decay: float
+    weight_decay_end: float | None
+    betas: tuple[float, float]
+    layer_decay: float
+    per_module: Mapping[str, ParameterOptim | Mapping[str, float | None]]
+    clip: float
+    accumulate: int
+    ema: float
+    # schedule
+    schedule: Mapping[str, Any]
+    epochs: int
+    warmup: float
+    min_lr: float
+    # train
+    train: Mapping[str, Any]
+    seed: int
+    precision: Literal["fp32", "bf16", "fp16"]
+    gradient_checkpointing: bool
+    threads: int | None
+    save_every: int | None
+    eval_every: int
+    knn_images: int
+    log_every: int
+    wandb: bool
+
+
+def nest(sections: Mapping[str, Mapping[str, Any]], keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Sorts keywords into the sections that they are settings of.
+
+    Args:
+        sections: settings by section, of which "method" has its "name".
+        keywords: further settings, each flat or a whole section.
+
+    Returns:
+        Nested values, as `make_config` takes them.
+
+    Raises:
+        ConfigError: a keyword is unknown, is a setting of two sections, or is given twice.
+
+    Example:
+        >>> nest({"method": {"name": "mae"}}, {"lr": 1e-3, "mask_ratio": 0.5, "train": {"seed": 1}})
+        {'method': {'name': 'mae', 'mask_ratio': 0.5}, 'train': {'seed': 1}, 'optim': {'lr': 0.001}}
+    """
+    values: dict[str, Any] = {}
+    flat = {name: value for name, value in keywords.items() if name not in RunConfig.model_fields}
+    nested = {name: value for name, value in keywords.items() if name in RunConfig.model_fields}
+    for section, settings in [*sections.items(), *nested.items()]:
+        if not isinstance(settings, Mapping):
+            raise ConfigError(
+                f"{section}={settings!r} is no mapping of settings: write {section}={{...}}."
+            )
+        for name, value in settings.items():
+            _put(values, (section, name), value)
+    keys = setting_keys(values.get("method", {}).get("name", "supervised"))
+    for name, value in flat.items():
+        if name not in keys:
+            raise ConfigError(f"no setting {name!r}.{_suggestion(name, keys)}")
+        if len(keys[name]) > 1:
+            sections_text = " and of ".join(".".join(key[:-1]) for key in keys[name])
+            cures = " or ".join(_spelled(key) for key in keys[name])
+            raise ConfigError(f"{name!r} is a setting of {sections_text}: write {cures}.")
+        _put(values, keys[name][0], value)
+    return values
+
+
+def setting_keys(method: str) -> dict[str, list[Key]]:
+    """Where each setting belongs.
+
+    Args:
+        method: name of the method, whose settings are among them.
+
+    Returns:
+        Keys by the setting's own name; several where sections share it.
+
+    Raises:
+        ConfigError: there is no such method.
+
+    Example:
+        >>> setting_keys("supervised")["lr"], setting_keys("supervised")["blur"]
+        ([('optim', 'lr')], [('data', 'augment', 'blur'), ('data', 'crops', 'blur')])
+    """
+    keys: defaultdict[str, list[Key]] = defaultdict(list)
+    for section, field in RunConfig.model_fields.items():
+        group: Any = method_section(method) if section == "method" else field.annotation
+        for name, setting in group.model_fields.items():
+            keys[name].append((section, name))
+            if dataclasses.is_dataclass(default := setting.default):
+                for part in dataclasses.fields(default):
+                    keys[part.name].append((section, name, part.name))
+    return dict(keys)
+
+
+def _put(values: dict[str, Any], key: Sequence[str], value: Any) -> None:
+    """Sets a value; mappings are merged."""
+    *parents, last = key
+    for parent in parents:
+        group = values.setdefault(parent, {})
+        if not isinstance(group, dict):
+            raise ConfigError(f"{last!r} is given twice: by {parent}={group!r} too.")
+        values = group
+    if isinstance(value, Mapping) and isinstance(values.get(last), dict | None):
+        values.setdefault(last, {})
+        for name, entry in value.items():
+            _put(values, (last, name), entry)
+        return
+    if last in values:
+        raise ConfigError(f"{last!r} is given twice, as {values[last]!r} and as {value!r}.")
+    values[last] = value
+
+
+def _spelled(key: Key) -> str:
+    """A setting as a keyword that says which section it is of."""
+    *_sections, parent, name = key
+    return f"{parent}={{{name!r}: ...}}"
+
+
+def _suggestion(name: str, keys: Mapping[str, list[Key]]) -> str:
+    nearest = suggest(name, [*keys, *RunConfig.model_fields, "out", "resume", "callbacks"])
+    return f"{nearest} Keywords of the model go into options={{...}}. docs/config.md lists all."

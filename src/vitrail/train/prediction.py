@@ -1,0 +1,298 @@
+"""`vitrail.predict` and `vitrail.features`: what a model says of images."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import TypeIs
+
+from vitrail.data.loader import Loader
+from vitrail.data.pairs import DataSource, names_dataset, open_split
+from vitrail.errors import ConfigError, check_choice, check_range
+from vitrail.messages import _
+from vitrail.methods.base import Method
+from vitrail.models.base import Backbone
+from vitrail.train.data_factory import frame
+from vitrail.train.evaluator import compute_features
+from vitrail.train.inference import (
+    ImageSource,
+    ModelSource,
+    classifier,
+    classifying_method,
+    open_model,
+    prepare,
+    read_images,
+)
+from vitrail.train.monitor import progress_bar
+
+
+class Prediction(NamedTuple):
+    """The likeliest classes of an image.
+
+    Args:
+        image: its path, or its number.
+        classes: probabilities by class name, the likeliest first.
+
+    Example:
+        >>> Prediction("cat.jpg", {"cat": 0.9, "dog": 0.1}).label
+        'cat'
+    """
+
+    image: str
+    classes: dict[str, float]
+
+    @property
+    def label(self) -> str:
+        """The likeliest class."""
+        return next(iter(self.classes))
+
+
+class PooledFeatures(NamedTuple):
+    """Pooled features of images, the input of a model's head.
+
+    Args:
+        features: (N, D).
+        targets: (N,), class indices; None for images without labels.
+        names: path or name of each image.
+        labels: class names.
+
+    Example:
+        >>> PooledFeatures(torch.zeros(1, 8), None, ["cat.jpg"], []).names
+        ['cat.jpg']
+    """
+
+    features: Tensor
+    targets: Tensor | None
+    names: list[str]
+    labels: list[str]
+
+
+def predict(
+    model: ModelSource,
+    images: ImageSource | Iterable[ImageSource],
+    *,
+    labels: Sequence[str] | None = None,
+    top: int = 3,
+    image_size: int | None = None,
+    precision: Literal["auto", "fp32", "bf16"] = "fp32",
+    bad_images: Literal["raise", "skip"] = "raise",
+    batch_size: int = 32,
+) -> list[Prediction]:
+    """Names the likeliest classes of images, as `vitrail predict` does.
+
+    Args:
+        model: a model, which runs on its device; a `TrainingRun`; a run, a model folder or a Hub
+            id.
+        images: one or several: paths of files and folders, patterns, Pillow images, uint8 tensors
+            (C, H, W).
+        labels: class names to select from, for a run or Hub id of CLIP; None for the model's own.
+        top: number of classes per image.
+        image_size: pixels of the images' sides; None for the model's own.
+        precision: "fp32", "bf16", or "auto" for the faster of them.
+        bad_images: "raise" for an error at an unreadable image, "skip" to list it on stderr.
+        batch_size: images per batch.
+
+    Returns:
+        One prediction per image, in the order of `images`.
+
+    Raises:
+        VitrailError: the model does not classify, or images are missing or unreadable.
+
+    Example:
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=1, mlp_dim=8)
+        >>> model.labels = ["cat", "dog"]
+        >>> [prediction] = vitrail.predict(model, torch.zeros(3, 9, 9, dtype=torch.uint8))
+        >>> prediction.label in ("cat", "dog")
+        True
+    """
+    predictor = Predictor(model, labels=labels, image_size=image_size, precision=precision)
+    return list(predictor(images, top=top, bad_images=bad_images, batch_size=batch_size))
+
+
+class Predictor:
+    """Names the likeliest classes of images, as they are read.
+
+    Args:
+        model: a model, which runs on its device; a `TrainingRun`; a run, a model folder or a Hub
+            id.
+        weights: package that holds the weights; None for the model's own.
+        labels: class names to select from, for a run or Hub id of CLIP; None for the model's own.
+        image_size: pixels of the images' sides; None for the model's own.
+        precision: "fp32", "bf16", or "auto" for the faster of them, measured on the first batch.
+
+    Raises:
+        VitrailError: the model cannot be loaded, or does not classify.
+
+    Example:
+        >>> predictor = Predictor(vitrail.ViT(8, 4, 2, 8, 1, 2, 8))
+        >>> black = torch.zeros(3, 9, 9, dtype=torch.uint8)
+        >>> [list(prediction.classes) for prediction in predictor([black, black], top=2)][1]
+        ['...', '...']
+    """
+
+    def __init__(
+        self,
+        model: ModelSource,
+        *,
+        weights: str | None = None,
+        labels: Sequence[str] | None = None,
+        image_size: int | None = None,
+        precision: Literal["auto", "fp32", "bf16"] = "fp32",
+    ) -> None:
+        if labels is not None and (len(labels) < 2 or not all(labels)):
+            raise ConfigError(f"labels={list(labels)!r} needs two names at least.")
+        check_choice("precision", precision, ("auto", "fp32", "bf16"))
+        self.backbone = open_model(model, weights=weights, image_size=image_size)
+        self.method: Method | None = None
+        if labels is not None or not self.backbone.num_classes:
+            self.method = classifying_method(weights or model, labels)
+        if labels is not None:
+            self.backbone.labels = list(labels)  # which the method reads
+        self.labels = self.backbone.labels or [str(i) for i in range(self.backbone.num_classes)]
+        self.precision, self._module = precision, cast(nn.Module | None, None)
+
+    def __call__(
+        self,
+        images: ImageSource | Iterable[ImageSource],
+        *,
+        top: int = 3,
+        bad_images: Literal["raise", "skip"] = "raise",
+        batch_size: int = 32,
+    ) -> Iterator[Prediction]:
+        """Reads images and names their likeliest classes.
+
+        Args:
+            images: one or several: paths of files and folders, patterns, Pillow images, uint8
+                tensors (C, H, W).
+            top: number of classes per image.
+            bad_images: "raise" for an error at an unreadable image, "skip" to list it on stderr.
+            batch_size: images per batch.
+
+        Yields:
+            One prediction per image, in the order of `images`.
+
+        Raises:
+            VitrailError: images are missing or unreadable.
+        """
+        check_range("top", top, 1)
+        check_range("batch_size", batch_size, 1)
+        for names, crops in batches(self.backbone, images, bad_images, batch_size):
+            best = self.probabilities(crops).topk(min(top, len(self.labels)), dim=1)
+            rows = zip(names, best.values.tolist(), best.indices.tolist(), strict=True)
+            for name, values, indices in rows:
+                pairs = zip(indices, values, strict=True)
+                yield Prediction(name, {self.labels[i]: value for i, value in pairs})
+
+    @torch.inference_mode()
+    def probabilities(self, crops: Tensor) -> Tensor:
+        """crops uint8 (B, C, H, W) → (B, classes), on the CPU."""
+        if self._module is None:
+            backbone = prepare(self.backbone, self.precision, crops)
+            self._module = classifier(backbone, self.method)
+        device = next(self.backbone.parameters()).device
+        logits = self._module(self.backbone.preprocess.normalise(crops.to(device)))
+        return logits.float().softmax(1).cpu()
+
+
+def features(
+    model: ModelSource,
+    images_or_data: ImageSource | Iterable[ImageSource] | DataSource,
+    *,
+    split: Literal["train", "test"] = "test",
+    layer: int | None = None,
+    limit: int | None = None,
+    image_size: int | None = None,
+    bad_images: Literal["raise", "skip"] = "raise",
+    batch_size: int = 64,
+    workers: int = 0,
+) -> PooledFeatures:
+    """Pooled features of images, the input of the model's head.
+
+    Args:
+        model: a model, which runs on its device; a `TrainingRun`; a run, a model folder or a Hub
+            id.
+        images_or_data: images as `vitrail.predict` takes them, or the name of a dataset or a
+            dataset of Vitrail.
+        split: of a dataset, "train" or "test".
+        layer: features after so many blocks and the last norm; None for all.
+        limit: of a dataset, number of samples, evenly over the classes; None for all.
+        image_size: pixels of the images' sides; None for the model's own.
+        bad_images: "raise" for an error at an unreadable image, "skip" to leave it out.
+        batch_size: images per batch.
+        workers: of a dataset, number of processes that read samples; 0 reads them in this one.
+
+    Returns:
+        The features on the CPU in float32, in the order of the images, with their names and, of a
+        labelled dataset, their classes.
+
+    Raises:
+        VitrailError: the model has no such layer, or images are missing or unreadable.
+
+    Example:
+        >>> model = vitrail.ViT(8, 4, 10, dim=16, depth=2, heads=2, mlp_dim=8, channels=1)
+        >>> digits = vitrail.features(model, "digits", limit=20, layer=1)
+        >>> digits.features.shape, digits.targets.shape
+        (torch.Size([20, 16]), torch.Size([20]))
+    """
+    check_range("batch_size", batch_size, 1)
+    backbone = open_model(model, image_size=image_size, layer=layer)
+    if not _is_dataset(images_or_data):
+        names: list[str] = []
+        pooled: list[Tensor] = []
+        device = next(backbone.parameters()).device
+        for batch, crops in batches(backbone, images_or_data, bad_images, batch_size):
+            inputs = backbone.preprocess.normalise(crops.to(device))
+            with torch.inference_mode():
+                pooled.append(backbone.pool(backbone.features(inputs)).float().cpu())
+            names += batch
+        return PooledFeatures(torch.cat(pooled).clone(), None, names, [])
+    with progress_bar(_("reading images")) as progress:
+        dataset = open_split(
+            images_or_data, split, bad_images=bad_images, limit=limit, progress=progress
+        )
+    loader = Loader(dataset, batch_size, frame(backbone.preprocess), workers=workers)
+    with progress_bar(_("features")) as progress:
+        outputs, targets, indices = compute_features(
+            backbone, loader, backbone.preprocess, progress
+        )
+    return PooledFeatures(
+        outputs,
+        targets if dataset.labels else None,
+        [dataset.name(index) for index in indices.tolist()],
+        dataset.labels,
+    )
+
+
+def batches(
+    backbone: Backbone,
+    images: ImageSource | Iterable[ImageSource],
+    bad_images: str,
+    batch_size: int,
+) -> Iterator[tuple[list[str], Tensor]]:
+    """Reads images in batches.
+
+    Args:
+        backbone: the model whose `preprocess` crops them.
+        images: as `read_images` takes them.
+        bad_images: "raise" or "skip".
+        batch_size: images per batch, of which the last may have fewer.
+
+    Yields:
+        Names of the images, and uint8 (B, C, H, W).
+
+    Example:
+        >>> black = torch.zeros(3, 9, 9, dtype=torch.uint8)
+        >>> model = vitrail.ViT(8, 4, 2, 8, 1, 2, 8)
+        >>> [len(names) for names, crops in batches(model, [black] * 3, "raise", 2)]
+        [2, 1]
+    """
+    iterator = read_images(backbone.preprocess, images, bad_images)
+    while batch := list(islice(iterator, batch_size)):
+        yield [name for name, _crop in batch], torch.stack([crop for _name, crop in batch])
+
+
+def _is_dataset(value: object) -> TypeIs[DataSource]:
+    """Whether it names a dataset, or is one of Vitrail; all else are images."""
+    return names_dataset(value) if isinstance(value, str) else hasattr(value, "read_batch")

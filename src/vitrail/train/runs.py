@@ -1,0 +1,249 @@
+"""`vitrail.fit`: trains a model, from Python, as `vitrail train` does."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from typing_extensions import Unpack
+
+from vitrail.data.dataset import Dataset
+from vitrail.data.pairs import MEMORY, DataSource, as_splits
+from vitrail.errors import ConfigError
+from vitrail.hub.load import load
+from vitrail.models.base import Backbone
+from vitrail.models.registry import MODELS, get_model_class, variants
+from vitrail.models.surgery import with_options
+from vitrail.run_folder import RunFolder
+from vitrail.train.callback import Callback
+from vitrail.train.config import RunConfig, make_config
+from vitrail.train.factory import train_run
+from vitrail.train.keywords import Settings, nest
+from vitrail.train.sections import DataConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingRun:
+    """A run that has ended: what was trained, and what it reached.
+
+    Args:
+        folder: folder of the run.
+        metrics: the final figures, such as "top1" and "loss". Of several processes only the main
+            one has them.
+
+    Example:
+        >>> TrainingRun(Path("runs/photos"), {"top1": 0.9}).report.as_posix()
+        'runs/photos/report.html'
+    """
+
+    folder: Path
+    metrics: Mapping[str, Any]
+
+    @property
+    def report(self) -> Path:
+        """The report, a page for a browser."""
+        return RunFolder(self.folder).report_file
+
+    @functools.cached_property
+    def model(self) -> Backbone:
+        """The trained model, in evaluation mode, with its `preprocess` and `labels`."""
+        return load(self.folder)
+
+
+def fit(
+    model: Backbone | TrainingRun | str | Path | Mapping[str, Any],
+    *,
+    data: DataSource,
+    method: str | Mapping[str, Any] = "supervised",
+    out: str | Path | None = None,
+    resume: bool = False,
+    callbacks: Sequence[Callback] = (),
+    **settings: Unpack[Settings],
+) -> TrainingRun:
+    """Trains a model and writes a report, as `vitrail train` does with the same settings.
+
+    Args:
+        model: what to train, one of
+
+            - a name of `vitrail.list_models()`, or of a class such as "ViT" with its keywords as
+              `options={"dim": 192}`: a new model, of the data's number of classes;
+            - a model: training starts from a copy of its weights, which the run's folder keeps. A
+              head for other classes than the data's, or for classes without names, is
+              initialized anew;
+            - a `TrainingRun`, a run, a model folder or a Hub id: training starts from its weights;
+            - a mapping of the settings of `model` in docs/config.md.
+        data: what to train on, one of
+
+            - a name: "folder:PATH", "images:PATH", "hub:NAME", "fashion-mnist" ...;
+            - a `Path` of a folder with a subfolder of images per class;
+            - a list of (image, label) with paths, Pillow images or uint8 tensors (C, H, W) and
+              class names or indices; a torch Dataset of such pairs; a `datasets.Dataset`; or a
+              dataset of `vitrail.data`. A fifth of each class is held out to test on;
+            - (train, test), or {"train": ..., "test": ...}, of these objects;
+            - a mapping of the settings of `data` in docs/config.md.
+        method: name of the method, one of `vitrail methods`; or a mapping of its settings with
+            its "name".
+        out: folder of the run, which must be empty or new; None for runs/NAME, by the data's name.
+        resume: whether to go on with the run in `out`.
+        callbacks: called by the trainer beside its steps.
+        **settings: any other setting of docs/config.md, flat, as in `epochs=3`, or by section, as
+            in `schedule={"epochs": 3}`.
+
+    Returns:
+        The run: `model`, `metrics`, `report`, `folder`.
+
+    Raises:
+        VitrailError: the settings, the data or the folder do not fit; nothing was written then.
+        TrainingError: training stopped; the newest checkpoint stays.
+
+    Example:
+        >>> import tempfile
+        >>> small = {"patch_size": 4, "dim": 16, "depth": 1, "heads": 2, "mlp_dim": 16}
+        >>> run = vitrail.fit("ViT", data="digits", options=small, crop="none", epochs=1, lr=1e-2,
+        ...                   out=tempfile.mkdtemp())
+        >>> run.metrics["count"], run.model.image_size, run.report.name
+        (355, (8, 8), 'report.html')
+    """
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            name = callback.__name__ if isinstance(callback, type) else type(callback).__name__
+            raise ConfigError(
+                f"callbacks holds {name}, which is no object of a subclass of "
+                "vitrail.train.callback.Callback: derive it, and call the class."
+            )
+    data_section = _data_section(data)
+    source = str(data_section.get("source", DataConfig.model_fields["source"].default))
+    folder = default_folder(source) if out is None else Path(out)
+    values = nest(
+        {
+            "model": _model_section(model, folder),
+            "method": {"name": method} if isinstance(method, str) else method,
+            "data": data_section,
+        },
+        settings,
+    )
+    return train_and_report(
+        make_config(values),
+        folder,
+        resume=resume,
+        callbacks=callbacks,
+        model=_trainable(model) if isinstance(model, Backbone) else None,
+        splits=as_splits(data) if source == MEMORY else None,
+    )
+
+
+def train_and_report(
+    config: RunConfig,
+    folder: Path,
+    *,
+    resume: bool = False,
+    command: str | None = None,
+    callbacks: Sequence[Callback] = (),
+    model: Backbone | None = None,
+    splits: tuple[Dataset, Dataset] | None = None,
+) -> TrainingRun:
+    """Trains what settings say, and writes the report.
+
+    Args:
+        config: the settings.
+        folder: folder of the run, which must be empty or new.
+        resume: whether to go on with the run in the folder.
+        command: command line that started the run, which is written down.
+        callbacks: further callbacks of the trainer.
+        model: model to start from, in place of the weights that the settings name.
+        splits: training and test samples, in place of the data that the settings name.
+
+    Returns:
+        The run.
+
+    Raises:
+        VitrailError: the settings, the data or the folder do not fit; nothing was written then.
+        TrainingError: training stopped; the newest checkpoint stays.
+
+    Example:
+        >>> import tempfile
+        >>> options = {"patch_size": 4, "dim": 8, "depth": 1, "heads": 1, "mlp_dim": 8}
+        >>> config = make_config({"data": {"source": "digits", "augment": {"crop": "none"}},
+        ...                       "model": {"name": "ViT", "options": options},
+        ...                       "schedule": {"epochs": 1}})
+        >>> train_and_report(config, Path(tempfile.mkdtemp())).metrics["count"]
+        355
+    """
+    from vitrail.lens.report_page import write_report  # matplotlib is slow to import
+
+    metrics = train_run(
+        config,
+        folder,
+        resume=resume,
+        command=command,
+        callbacks=callbacks,
+        model=model,
+        splits=splits,
+    )
+    if metrics:  # of several processes, the first
+        write_report(folder)
+    return TrainingRun(folder, metrics)
+
+
+def default_folder(source: str) -> Path:
+    """The folder of a run for which none is named.
+
+    Args:
+        source: name of the data, or path of a recipe without its suffix.
+
+    Returns:
+        A folder in runs/.
+
+    Example:
+        >>> default_folder("folder:images/pets").as_posix()
+        'runs/pets'
+    """
+    return Path("runs") / Path(source.partition(":")[2] or source).name
+
+
+def _data_section(data: DataSource) -> Mapping[str, Any]:
+    if isinstance(data, Path):
+        return {"source": f"folder:{data}"}
+    if isinstance(data, Mapping) and "train" not in data:
+        return data
+    return {"source": data if isinstance(data, str) else MEMORY}
+
+
+def _model_section(model: object, folder: Path) -> Mapping[str, Any]:
+    if isinstance(model, Mapping):
+        return model
+    if isinstance(model, Backbone):
+        weights = RunFolder(folder).initial_folder
+        return {"name": type(model).__name__, "weights": str(weights)}
+    if isinstance(model, TrainingRun):
+        return {"weights": str(model.folder)}
+    if isinstance(model, Path):
+        return {"weights": str(model)}
+    if not isinstance(model, str):
+        raise ConfigError(
+            f"model is of {type(model).__name__}: give a name, a model of Vitrail, a run or a "
+            "folder; vitrail.load reads models of timm and transformers."
+        )
+    is_name = model in MODELS or model in variants()
+    if not is_name and ("/" in model or Path(model).is_dir()):
+        return {"weights": model}
+    return {"name": model}
+
+
+def _trainable(model: Backbone) -> Backbone:
+    """A copy of a model to start from.
+
+    Raises `ConfigError` where the run's folder could not say what is trained.
+    """
+    with torch.device("meta"):
+        fresh = get_model_class(type(model).__name__)(**model.config)
+    for (name, parameter), other in zip(model.named_parameters(), fresh.parameters(), strict=True):
+        if other.requires_grad and not parameter.requires_grad:
+            raise ConfigError(
+                f"the parameter {name} takes no gradients, which a run does not keep: call "
+                f"model.requires_grad_(True), and freeze by per_module={{'backbone.{name}': "
+                "{'lr_scale': 0}} or method='linear_probe'."
+            )
+    return with_options(model, {}).cpu().eval()

@@ -1,0 +1,122 @@
+"""Datasets of pairs in memory: labels, channels, splits, and what is no pair."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from vitrail.data.pairs import PairDataset, as_dataset, as_splits, names_dataset, open_split
+from vitrail.data.registry import PACKAGED
+from vitrail.errors import DataError
+
+BLACK = torch.zeros(3, 5, 4, dtype=torch.uint8)
+
+
+def test_labels_are_names_or_indices() -> None:
+    named = PairDataset([(BLACK, "dog"), (BLACK, "cat"), (BLACK, "dog")])
+    assert (named.labels, named.targets()) == (["cat", "dog"], [1, 0, 1])
+    counted = PairDataset([(BLACK, 2), (BLACK, torch.tensor(0))])
+    assert (counted.labels, counted.targets()) == (["0", "1", "2"], [2, 0])
+    ordered = PairDataset([(BLACK, "cat")], labels=["dog", "cat"])
+    assert (ordered.labels, ordered.targets()) == (["dog", "cat"], [1])
+
+
+class Torchvision:
+    """A dataset with `classes` and `targets`, as torchvision has them: no image is read for its
+    label."""
+
+    def __init__(self) -> None:
+        self.classes, self.targets = ["cat", "dog"], [1, 0, 1]
+        self.reads: list[int] = []
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        self.reads.append(index)
+        return BLACK + index, self.targets[index]
+
+
+def test_torchvisions_datasets() -> None:
+    samples = Torchvision()
+    dataset = as_dataset(samples)
+    assert (dataset.labels, dataset.targets()) == (["cat", "dog"], [1, 0, 1])
+    assert set(samples.reads) <= {0}
+    part = dataset.subset([2, 1])
+    assert part.targets() == [1, 0]
+    assert [int(part.read(i)[0, 0, 0]) for i in range(2)] == [2, 1]
+    assert part.labels == ["cat", "dog"] and part.subset([1]).targets() == [0]
+
+
+def test_gray_pictures_stay_gray() -> None:
+    gray = PairDataset([(Image.new("L", (4, 5)), 0), (Image.new("L", (4, 5)), 1)])
+    assert gray.read(0).shape == (1, 5, 4) and gray.channels == 1
+    assert gray.subset([1]).statistics == gray.statistics
+    assert PairDataset([(Image.new("RGBA", (4, 5)), 0)]).read(0).shape == (3, 5, 4)
+    assert PairDataset([(BLACK[:1], 0)]).channels == 1
+
+
+def test_a_fifth_of_each_class_is_held_out() -> None:
+    pairs = [(BLACK + i, "cat" if i % 2 else "dog") for i in range(20)]
+    train, test = as_splits(pairs)
+    assert (len(train), len(test)) == (16, 4)
+    assert sorted(test.targets()) == [0, 0, 1, 1]
+    pixels = {int(part.read(i)[0, 0, 0]) for part in (train, test) for i in range(len(part))}
+    assert pixels == set(range(20))
+
+
+def test_parts_by_name_and_by_position(tmp_path: Path) -> None:
+    train, test = [(BLACK, "a"), (BLACK, "b")] * 2, [(BLACK, "a"), (BLACK, "b")]
+    for data in ((train, test), {"train": train, "validation": test}):
+        assert [len(part) for part in as_splits(data)] == [4, 2]
+        assert len(open_split(data, "test")) == 2
+        assert len(open_split(data, "train", limit=2)) == 2
+    assert len(open_split(train, "test")) == 4
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for number in range(5):
+            Image.new("RGB", (4, 4)).save(tmp_path / label / f"{number}.png")
+    assert len(open_split(tmp_path, "train")) == 8
+
+
+def test_every_name_of_a_dataset() -> None:
+    assert all(names_dataset(name) for name in PACKAGED)
+    assert names_dataset("folder:x") and names_dataset("captions:x")
+    assert not names_dataset("photo.jpg") and not names_dataset("c:photo.jpg")
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ([], "data is empty: give a name"),
+        (3, "data is of int: give a name"),
+        (["a.jpg"], "data holds str at 0: give a name"),
+        ([(BLACK, "a", 1)], "data holds tuple at 0"),
+        ([(BLACK, None)], "memory: labels are of NoneType: give class names, or indices"),
+        ([(BLACK, "a"), (BLACK, 1)], "memory: labels are of int, str"),
+        ([(BLACK, -1)], "memory: labels are -1 to -1, and 0 classes"),
+    ],
+)
+def test_what_is_no_dataset(samples: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        as_dataset(samples)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (torch.zeros(3, 5, 4), r"memory\[0\]: image tensor of torch.float32"),
+        (BLACK.numpy(), r"memory\[0\]: ndarray is no image: give a path, a Pillow image"),
+        ("nowhere.jpg", "nowhere.jpg: cannot be read"),
+    ],
+)
+def test_what_is_no_image(image: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        PairDataset([(image, "a")]).read(0)
+
+
+def test_an_unknown_label_is_named() -> None:
+    with pytest.raises(DataError, match="memory: the label 'cow' is none of cat, dog"):
+        PairDataset([(BLACK, "cow")], labels=["cat", "dog"])
