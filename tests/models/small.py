@@ -181,6 +181,8 @@ MORE: dict[str, list[dict[str, Any]]] = {
         {"registers": 2, "position": "rope", "channels": 1, "patch_size": (4, 8)},
         {"image_size": (64,), "channels": 2},
         {"image_size": (64,), "position": "rope"},
+        {"residual_rope": True, "norm": "rms", "registers": 2},
+        {"residual_rope": True, "position": "rope", "pool": "mean"},
         {"image_size": (4, 16, 16), "patch_size": (2, 8, 8)},
         {"image_size": (16, 16, 16), "position": "rope", "pool": "mean", "channels": 1},
     ],
@@ -207,6 +209,7 @@ MORE: dict[str, list[dict[str, Any]]] = {
             "dt_rank": 7,
         },
         {"fusion": "gate", "pairs": "sum", "depth": 6, "stride": 4, "rope": "branch"},
+        {"fusion": "concat", "pairs": "concat", "depth": 6, "pool": "mean"},
     ],
     "OfficialVisionMamba": [
         {"pool": "cls_random", "scan": "v1", "fusion": "sum", "flip": 0.5, "shuffle": 1.0},

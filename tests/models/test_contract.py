@@ -28,6 +28,7 @@ from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.layers.recording import RecordedMixer
 from vitrail.models.base import Backbone
 from vitrail.models.features import Features
+from vitrail.models.vim import VisionMamba
 from vitrail.models.parameters import undecayed
 from vitrail.models.registry import get_model_class, variants
 from vitrail.models.tiers import PyramidBackbone, SequenceBackbone
@@ -72,7 +73,8 @@ def test_forward_is_the_four_stages(name: str, more: dict[str, Any]) -> None:
     model = small(name, **more)
     images = images_for(model)
     assert torch.equal(model(images), model.head(model.pool(model.encode(model.embed(images)))))
-    assert type(model).forward is Backbone.forward
+    if not isinstance(model, VisionMamba):  # its forward takes a cache, too
+        assert type(model).forward is Backbone.forward
 
 
 # What the logits do not depend on: of CvT's last block only the class token is read, whose query

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 import vitrail
-from tests.models.small import small
+from tests.models.small import images_for, small
 from tests.train.tiny import tiny
 from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.layers.position import resize_positions, rotate, rotation, sincos_positions
@@ -186,3 +186,26 @@ def test_blocks_of_two_kinds_cannot_be_cut() -> None:
     assert model(torch.randn(1, 3, *model.image_size)).shape == (1, 5)
     with pytest.raises(TierError, match=r"has depth \(2, 2\), which cannot be cut"):
         small("ViViT", **SPACE_THEN_TIME).cut(3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("position", ["learned", "rope"])
+def test_a_residual_is_rotated_before_every_block(position: str) -> None:
+    model = small("ViT", residual_rope=True, position=position, norm="rms").double()
+    embedded = model.embed(images_for(model).double())
+    tokens, context, _ = model.to_sequence(embedded)
+    cos, sin = rotation(model.grid, model.grid, model.dim, prefix=1, theta=10_000.0)
+    assert all(type(m) is not torch.nn.LayerNorm for m in model.modules())
+    expected = tokens
+    for block in model.blocks:
+        x = rotate(expected, (cos, sin))
+        x = x + block.mixer(block.norm1(x), *context[1:])
+        expected = x + block.mlp(block.norm2(x))
+    torch.testing.assert_close(model.run_blocks(tokens, *context), expected)
+    assert torch.equal(rotate(tokens, (cos, sin))[:, :1], tokens[:, :1]), "the class token turned"
+    keep = torch.tensor([[0, 3, 5], [1, 2, 7]])
+    alone = model.features(images_for(model).double())
+    kept = model.encode(embedded.take(keep))
+    assert kept.patches.shape == (2, 3, model.dim) and alone.patches.shape[1] == 16
+    whole = model.encode(embedded.take(torch.arange(16).expand(2, -1)))
+    torch.testing.assert_close(whole.patches, alone.patches)

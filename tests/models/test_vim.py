@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import vitrail
 from vitrail.deploy.stream import Stepper
-from vitrail.errors import ConfigError, DataError, LoadError, TierError
+from vitrail.errors import ConfigError, DataError, LoadError
 from vitrail.hub.converters.vision_mamba import (
     from_official,
     guess,
@@ -22,6 +22,7 @@ from vitrail.layers.block import DropPath
 from vitrail.layers.mamba import Mamba
 from vitrail.layers.mamba_block import MambaBlock, MambaPair
 from vitrail.layers.position import rotate, rotation
+from vitrail.layers.sequence import SequenceAugment
 from vitrail.models.vim import ROPE_GRID, ROPE_THETA, VisionMamba
 from vitrail.models.vim_official import OfficialMamba, OfficialMambaPair, OfficialVisionMamba
 
@@ -110,14 +111,14 @@ def test_a_flip_and_a_shuffle_are_of_the_whole_sequence(pool: str) -> None:
     model, batch = official(pool=pool), images()
     plain = first_input(model, batch)
     model.train()
-    model.flip, model.shuffle = 1.0, 0.0
+    model.set_sequence_augment(flip=1.0)
     assert torch.equal(first_input(model, batch), plain.flip(1))
-    model.flip, model.shuffle = 0.0, 1.0
+    model.set_sequence_augment(shuffle=1.0)
     torch.manual_seed(7)
     order = torch.randperm(plain.shape[1])
     torch.manual_seed(7)
     assert torch.equal(first_input(model, batch), plain[:, order])
-    model.flip = 1.0
+    model.set_sequence_augment(flip=1.0, shuffle=1.0)
     torch.manual_seed(7)
     assert torch.equal(first_input(model, batch), plain[:, order].flip(1))
 
@@ -141,9 +142,9 @@ def test_in_eval_mode_nothing_is_drawn(pool: str) -> None:
     model, batch = official(pool=pool, flip=1.0, shuffle=1.0), images()
     plain = tiny(pool=pool.replace("random", "head"))
     plain.load_state_dict(model.state_dict())
-    model.generator = seeded()
+    model.sequence_augment.generator = seeded()
     assert torch.equal(model(batch), plain(batch))
-    assert torch.equal(model.generator.get_state(), seeded().get_state())
+    assert torch.equal(model.sequence_augment.generator.get_state(), seeded().get_state())
 
 
 @pytest.mark.parametrize("pool", ["cls_middle", "cls_random"])
@@ -151,7 +152,7 @@ def test_what_is_drawn_comes_from_the_models_generator(pool: str) -> None:
     model, batch, logits = official(pool=pool, flip=0.5, shuffle=0.5).train(), images(), []
     before = torch.get_rng_state(), random.getstate()
     for seed in (3, 3, 4, 5, 6):
-        model.generator = seeded(seed)
+        model.sequence_augment.generator = seeded(seed)
         logits.append(model(batch))
     assert torch.equal(torch.get_rng_state(), before[0]) and random.getstate() == before[1]
     assert torch.equal(logits[0], logits[1])
@@ -165,7 +166,7 @@ def test_without_a_generator_the_global_seeds_decide() -> None:
         random.seed(seed)
         runs.append([model(batch) for _ in range(4)])
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
-    draws = official(pool="cls_random").train()
+    draws = SequenceAugment()
     random.seed(3)
     slots = [random.randint(0, PATCHES) for _ in range(5)]
     random.seed(3)
@@ -173,15 +174,15 @@ def test_without_a_generator_the_global_seeds_decide() -> None:
 
 
 def test_nothing_is_drawn_that_no_keyword_asks_for() -> None:
-    model = official().train()
-    model.generator = seeded()
-    model(images())
-    assert torch.equal(model.generator.get_state(), seeded().get_state())
+    before = torch.get_rng_state(), random.getstate()
+    official().train()(images())
+    assert random.getstate() == before[1]
+    assert official().sequence_augment is None
 
 
 def test_a_random_class_token_stands_anywhere_and_positions_follow() -> None:
     model, batch, slots = official(pool="cls_random").train(), images(), set()
-    model.generator = seeded()
+    model.sequence_augment.generator = seeded()
     raw, _ = model.patch_embed(batch)
     token = model.class_token(2)
     for _ in range(200):
@@ -198,15 +199,15 @@ def test_a_random_class_token_stands_anywhere_and_positions_follow() -> None:
 
 def test_a_patch_keeps_the_position_of_its_slot_where_others_were_dropped() -> None:
     model, batch = official(pool="cls_random").train(), images()
-    model.generator = seeded(5)
+    model.sequence_augment.generator = seeded(5)
     raw, _ = model.patch_embed(batch)
     keep = torch.stack([torch.tensor([0, 3, 4, 7, 11]), torch.tensor([1, 2, 5, 8, 9])])
     for _ in range(10):
         features = model.embed(batch).take(keep)
-        draws = model.generator.get_state()
-        tokens, (_, order), to_features = model.to_sequence(features)
-        model.generator.set_state(draws)
-        slot = model.draw_slot(5)
+        draws = model.sequence_augment.generator.get_state()
+        tokens, (_, _, order), to_features = model.to_sequence(features)
+        model.sequence_augment.generator.set_state(draws)
+        slot = model.sequence_augment.draw_slot(5)
         patch_rows = keep + (keep >= slot)
         positions = model.position.weight[0]
         expected = raw.gather(1, keep[..., None].expand(-1, -1, 16)) + positions[patch_rows]
@@ -270,7 +271,7 @@ def test_a_pair_is_a_layer_on_the_sequence_and_one_on_its_reverse(
     fusion = fusion.replace("gate", "mean") if doubled else fusion
     build = official if doubled else tiny
     model = build(scan=scan, fusion=fusion, **keywords).double()
-    tokens, (angles, order), _ = model.to_sequence(model.embed(images().double()))
+    tokens, (_, angles, order), _ = model.to_sequence(model.embed(images().double()))
     expected = tokens
     for block in model.blocks:
         first, second = block.first, block.second or block.first
@@ -285,7 +286,7 @@ def test_a_pair_is_a_layer_on_the_sequence_and_one_on_its_reverse(
         alpha = block.gate.sigmoid() if pairs["pairs"] == "gate" else None
         f, b = (f, b) if alpha is None else (alpha * f, (1 - alpha) * b)
         expected = (2 if doubled else 1) * expected + f + b
-    outputs = model.run_blocks(tokens, angles, order)
+    outputs = model.run_blocks(tokens, None, angles, order)
     torch.testing.assert_close(outputs, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -366,7 +367,7 @@ def test_steps_of_a_causal_model_are_the_model(more: dict[str, Any]) -> None:
     tokens, embedded, whole = sequence(model)
     for parts in ([1] * tokens.shape[1], [5, 1, tokens.shape[1] - 6], [tokens.shape[1]]):
         steps = Stepper(model, embedded)
-        sizes = [t.shape for state in steps.states for t in state]
+        sizes = [t.shape for b in model.blocks for t in b.mixer.start(2)]
         outputs = torch.cat([steps(part) for part in tokens.split(parts, dim=1)], dim=1)
         torch.testing.assert_close(outputs, whole, rtol=1e-4, atol=1e-5)
         assert [t.shape for state in steps.states for t in state] == sizes, "a state grew"
@@ -422,15 +423,6 @@ def test_forward_only_is_the_forward_direction_alone(scan: str, fusion: str) -> 
     assert not torch.allclose(outputs, whole, atol=1e-3)
     context = model.to_sequence(embedded).context
     torch.testing.assert_close(outputs, alone.run_blocks(tokens, *context), rtol=1e-4, atol=1e-5)
-
-
-def test_what_cannot_be_stepped_says_so() -> None:
-    model = tiny(scan="v1", pairs="sum")
-    with pytest.raises(ConfigError, match="the second layer of a pair starts at the end"):
-        Stepper(model, model.embed(images()), forward_only=True)
-    mixer = Mamba(16, "v2")
-    with pytest.raises(TierError, match='scan="v2" reads later tokens too'):
-        mixer.step(torch.randn(2, 16), mixer.start(2))
 
 
 # Patches and positions.

@@ -19,7 +19,7 @@ from tests.ops.test_selective_scan import (
     lengths,
 )
 from vitrail.errors import ConfigError
-from vitrail.ops.causal_conv import causal_conv, op, step
+from vitrail.ops.causal_conv import causal_conv, op
 
 
 class Case(NamedTuple):
@@ -117,20 +117,6 @@ def test_a_reversed_direction_is_a_flip_of_input_and_output(backend: str, case: 
     ahead = causal_conv(x.flip(1), weight, bias, [not r for r in case.reverse], backend)
     back = causal_conv(x, weight, bias, case.reverse, backend)
     torch.testing.assert_close(back, ahead.flip(2), rtol=1e-6, atol=1e-6)
-
-
-@every_backend
-@drawn
-@given(case=cases())
-def test_stepping_with_a_window_is_the_whole(backend: str, case: Case) -> None:
-    case = case._replace(reverse=(False,))
-    x, weight, bias = viewed(case, stored_tensors(case))
-    window, found = x.new_zeros(*x.shape[::2], weight.shape[-1]), []
-    for t in range(x.shape[1]):
-        window = torch.cat([window[..., 1:], x[:, t, :, None]], dim=-1)
-        found.append(step(window, weight[0], bias[0]))
-    whole = causal_conv(x, weight, bias, case.reverse, backend)[0]
-    torch.testing.assert_close(torch.stack(found, 1), whole, rtol=1e-5, atol=1e-5)
 
 
 @every_backend

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from vitrail.errors import ConfigError
 from vitrail.ops.causal_conv import causal_conv
-from vitrail.ops.selective_scan import Scan, matrix, op, selective_scan, step
+from vitrail.ops.selective_scan import Scan, matrix, op, resume, selective_scan
 
 BACKENDS = ("reference", "torch", "numba")
 OPERATORS = BACKENDS[1:]
@@ -221,20 +221,23 @@ def part(scan: Scan, tokens: slice) -> Scan:
 @drawn
 @given(case=cases(directions=(1,)), where=st.floats(0, 1))
 def test_a_state_carries_all_there_is_to_know(backend: str, case: Case, where: float) -> None:
-    """Steps are the scan; a scan of the first part and steps from there on are the whole."""
+    """Steps are the scan; a scan of the first part and the rest from there on are the whole."""
     scan = random_scan(case)
     batch, length, dim, n = case.sizes[1:]
     exact = Scan(*(None if t is None else t.double() for t in scan))
     state, found, first = torch.zeros(batch, dim, n, dtype=torch.double), [], int(where * length)
     for t in range(length):
-        y, state = step(part(exact, slice(t, t + 1)), state)
+        y, state = resume(part(exact, slice(t, t + 1)), state)
         found.append(y)
-    stepped, whole = torch.stack(found, 1), selective_scan(scan, (False,), backend)
+    stepped, whole = torch.cat(found, 1), selective_scan(scan, (False,), backend)
     near = {"rtol": 0, "atol": 5e-6 * stepped.abs().max().item()}
     torch.testing.assert_close(whole.double(), stepped, **near)
     if first:
         ahead = selective_scan(part(scan, slice(first)), (False,), backend)
         torch.testing.assert_close(ahead.double(), stepped[:, :first], **near)
+    at_once, last = resume(exact, torch.zeros(batch, dim, n, dtype=torch.double))
+    torch.testing.assert_close(at_once, stepped)
+    torch.testing.assert_close(last, state)
 
 
 # The last one's rows are made a few at a time.

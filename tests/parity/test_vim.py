@@ -177,3 +177,28 @@ def test_what_is_no_vision_mamba_is_refused(tmp_path: Path) -> None:
         from_official(state, num_classes=10, embed_dim=32, depth=1)
     with pytest.raises(LoadError, match=r"head\.weight has shape \(10, 32\), where \(7, 32\)"):
         from_official(state, num_classes=7, embed_dim=32, depth=2)
+
+
+@torch.no_grad()
+def test_the_official_loop_typed_on_our_layers(golden: Golden) -> None:
+    model = build(golden, "auto")
+    features = model.embed(golden.tensors["input"])
+    hidden_states, context, to_features = model.to_sequence(features)
+    if context[1] is not None:
+        pytest.skip("the official loop rotates before each layer")
+    residual, layers = None, model.layers
+    if golden.keywords.get("if_bidirectional"):
+        for i in range(len(layers) // 2):
+            hidden_states_f, residual_f = layers[i * 2](hidden_states, residual)
+            hidden_states_b, residual_b = layers[i * 2 + 1](
+                hidden_states.flip([1]), None if residual is None else residual.flip([1])
+            )
+            hidden_states = hidden_states_f + hidden_states_b.flip([1])
+            residual = residual_f + residual_b.flip([1])
+    else:
+        for i, layer in enumerate(layers):
+            hidden_states, residual = layer(hidden_states, residual)
+            expected = golden.tensors[f"layer{i}.hidden"], golden.tensors[f"layer{i}.residual"]
+            torch.testing.assert_close((hidden_states, residual), expected, rtol=0, atol=1e-5)
+    logits = model.head(model.pool(to_features(model.norm(hidden_states + residual))))
+    torch.testing.assert_close(logits, golden.tensors["logits"], rtol=0, atol=1e-5)

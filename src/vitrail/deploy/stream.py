@@ -3,11 +3,10 @@
 import torch
 from torch import Tensor
 
-from vitrail.errors import ConfigError
-from vitrail.layers.mamba_block import MambaBlock, MambaPair
-from vitrail.layers.position import Rotation
+from vitrail.layers.inference_params import InferenceParams, MambaState, evaluation
 from vitrail.models.features import Features
 from vitrail.models.vim import VisionMamba
+from vitrail.models.vim_cache import resume
 
 
 class Stepper:
@@ -18,17 +17,12 @@ class Stepper:
     whole sequence anew at every step, so the outputs for earlier tokens are out of date by then.
 
     Args:
-        model: a Vision Mamba; it is put into eval mode.
+        model: a Vision Mamba; it computes as in evaluation.
         features: features as embedded. Their sizes and positions are used, not their values.
-        forward_only: computes the forward directions alone, with weight 1. That is another
-            function than the model; the official code computes it whenever it is called with a
-            cache.
+        forward_only: as in `InferenceParams`.
 
     Attributes:
-        states: the `MambaState` of every layer; empty where the whole is computed anew.
-
-    Raises:
-        ConfigError: `forward_only` is asked of layers in pairs, whose second ones start at the end.
+        cache: the `InferenceParams`, unused where the whole is computed anew.
 
     Example:
         >>> model = VisionMamba(16, 4, 5, dim=8, depth=1, scan="forward", pool="last")
@@ -43,14 +37,16 @@ class Stepper:
     def __init__(
         self, model: VisionMamba, features: Features, *, forward_only: bool = False
     ) -> None:
-        if forward_only and any(isinstance(block, MambaPair) for block in model.blocks):
-            raise ConfigError("forward_only=True: the second layer of a pair starts at the end.")
-        self.model, self.forward_only = model.eval(), forward_only
-        tokens, (self.rotation, self.order), _ = model.to_sequence(features)
-        self.tokens, self.length = tokens[:, :0], 0
-        steps = model.causal or forward_only
-        self.layers = [b for b in model.blocks if isinstance(b, MambaBlock)] if steps else []
-        self.states = [layer.mixer.start(len(tokens)) for layer in self.layers]
+        self.model, self.caches = model, model.causal or forward_only
+        with evaluation(model):
+            tokens, self.context, _ = model.to_sequence(features)
+        self.tokens = tokens[:, :0]
+        self.cache = InferenceParams(tokens.shape[1], len(tokens), forward_only=forward_only)
+
+    @property
+    def states(self) -> list[MambaState]:
+        """The state of every layer; empty before the first token, and where there is no cache."""
+        return list(self.cache.key_value_memory_dict.values())
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """Steps through the next tokens.
@@ -63,32 +59,17 @@ class Stepper:
 
         Raises:
             ConfigError: these are more tokens than the features have.
+            TierError: `forward_only` is asked of layers in pairs, whose second ones start at the
+                end.
         """
-        start, self.length = self.length, self.length + tokens.shape[1]
-        if self.length > len(self.order):
-            raise ConfigError(
-                f"{self.length} tokens are more than the {len(self.order)} of these features."
-            )
-        if self.states:
-            outputs = [self._step(x, start + t) for t, x in enumerate(tokens.unbind(1))]
-            return torch.stack(outputs, dim=1)
+        if self.caches:
+            return resume(self.model, tokens, self.context, self.cache)
+        start, count = self.tokens.shape[1], tokens.shape[1]
+        self.cache.require_room(len(tokens), start + count)
         self.tokens = torch.cat([self.tokens, tokens], dim=1)
-        rotation = self._rotation(slice(0, self.length))
-        # Blocks read the order only to sort recorded weights.
-        return self.model.run_blocks(self.tokens, rotation, self.order[: self.length])[:, start:]
-
-    def _rotation(self, index: int | slice) -> Rotation | None:
-        """Rotations of some tokens."""
-        if self.rotation is None:
-            return None
-        cos, sin = self.rotation  # (L, D), or (B, L, D) where patches were dropped
-        return cos[..., index, :], sin[..., index, :]
-
-    def _step(self, x: Tensor, position: int) -> Tensor:
-        """x (B, D), one token → (B, D)."""
-        rotation = self._rotation(position)
-        for i, block in enumerate(self.layers):
-            x, self.states[i] = block.step(
-                x, self.states[i], rotation, forward_only=self.forward_only
-            )
-        return x
+        _, rotation, order = self.context
+        if rotation is not None:
+            rotation = rotation[0][..., : start + count, :], rotation[1][..., : start + count, :]
+        with evaluation(self.model):  # blocks read the order only to sort recorded weights
+            outputs = self.model.run_blocks(self.tokens, None, rotation, order[: start + count])
+        return outputs[:, start:]

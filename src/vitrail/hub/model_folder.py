@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from vitrail.errors import LoadError
+from vitrail.errors import ConfigError, LoadError
 from vitrail.files import atomic_folder
 from vitrail.hub.rename import Tensors
 from vitrail.models.base import Backbone
@@ -34,6 +34,9 @@ def save(model: Backbone, folder: str | Path, *, metrics: dict[str, Any] | None 
     Returns:
         The folder.
 
+    Raises:
+        ConfigError: the model was built with a keyword that is no plain value.
+
     Example:
         >>> import tempfile
         >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=1, mlp_dim=8)
@@ -42,6 +45,7 @@ def save(model: Backbone, folder: str | Path, *, metrics: dict[str, Any] | None 
         ['config.json', 'model.safetensors']
     """
     folder = Path(folder)
+    require_plain(model)
     config = {
         "format": "vitrail",
         "version": VERSION,
@@ -57,6 +61,29 @@ def save(model: Backbone, folder: str | Path, *, metrics: dict[str, Any] | None 
         (temporary / CONFIG).write_text(json.dumps(config, indent=1, ensure_ascii=False), "utf-8")
         (temporary / WEIGHTS).write_bytes(safetensors.torch.save(weights))
     return folder
+
+
+def require_plain(model: Backbone) -> None:
+    """Checks that a model can be built again from its config.
+
+    Args:
+        model: any model.
+
+    Raises:
+        ConfigError: it was built with a keyword that is no plain value.
+
+    Example:
+        >>> require_plain(vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=1, mlp_dim=8))
+    """
+    for name, value in model.config.items():
+        try:
+            json.dumps(value)
+        except TypeError:
+            raise ConfigError(
+                f"{name}={value!r} is no plain value, so the {type(model).__name__} cannot be "
+                f"saved: register it under a name (vitrail.layers.mixers.register_mixer), and give "
+                "the name."
+            ) from None
 
 
 def read(folder: Path, config: dict[str, Any]) -> Backbone:

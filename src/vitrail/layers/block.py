@@ -1,12 +1,14 @@
 """The pre-norm residual block, LayerScale and stochastic depth."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
 from vitrail.layers.linear import scale_outputs
+from vitrail.layers.position import rotate
 
 
 class LayerScale(nn.Module):
@@ -146,10 +148,29 @@ class Block(nn.Module):
 
     def fuse_for_inference(self) -> None:
         """Multiplies each LayerScale into the last linear layer of its branch, for evaluation."""
-        if type(self).forward is not Block.forward:
+        if type(self).forward not in (Block.forward, RotatedBlock.forward):
             return  # a subclass may scale more than the output of the branch
         for name, branch in (("scale1", self.mixer), ("scale2", self.mlp)):
             scale, linear = getattr(self, name), getattr(branch, "last_linear", None)
             if isinstance(scale, LayerScale) and linear is not None:
                 scale_outputs(linear, scale.gamma)
                 setattr(self, name, nn.Identity())
+
+
+class RotatedBlock(Block):
+    """A block before which all tokens are rotated by their positions: Block(rotate(x)).
+
+    The skip connection carries the rotated tokens on, so what an earlier block added has been
+    rotated once more for each block since: the residual stream holds differences of positions.
+    `Block` has the arguments.
+
+    Example:
+        >>> from vitrail.layers.position import rotation
+        >>> block = RotatedBlock(8, nn.Identity(), nn.Identity())
+        >>> block(torch.ones(1, 6, 8), rotation((2, 3), (2, 3), 8)).shape
+        torch.Size([1, 6, 8])
+    """
+
+    def forward(self, x: Tensor, *context: Any) -> Tensor:
+        """x (B, N, D), rotation of N tokens, extra arguments of the mixer → (B, N, D)."""
+        return super().forward(rotate(x, context[0]), *context[1:])

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrail.errors import TierError, check_choice
+from vitrail.errors import ConfigError, TierError, check_choice
 from vitrail.layers.dtypes import at_least_float32
+from vitrail.layers.inference_params import InferenceParams, MambaState
 from vitrail.layers.linear import Linear
 from vitrail.layers.recording import RecordedMixer
 from vitrail.ops import causal_conv as conv
@@ -17,23 +19,7 @@ from vitrail.ops.linear import linear
 from vitrail.ops.selective_scan.matrix import attention
 
 ScanKind = Literal["forward", "v1", "v2"]
-Fusion = Literal["mean", "sum", "gate"]
-
-
-class MambaState(NamedTuple):
-    """What a mixer with a forward scan carries from one token to the next.
-
-    Args:
-        conv: (B, E, d_conv), the last inputs of the convolution; E is the inner width.
-        ssm: (B, E, d_state), the state of the scan.
-
-    Example:
-        >>> Mamba(8, "forward").start(batch=2).ssm.shape
-        torch.Size([2, 16, 16])
-    """
-
-    conv: Tensor
-    ssm: Tensor
+Fusion = Literal["mean", "sum", "gate", "concat"]
 
 
 class Mamba(RecordedMixer):
@@ -57,9 +43,11 @@ class Mamba(RecordedMixer):
         d_conv: width of the convolution.
         expand: inner width divided by `dim`.
         dt_rank: rank of the projection to step sizes Δ; None for dim / 16, rounded up.
-        fusion: how the outputs of two directions are joined: their "mean", their "sum", or a
-            "gate", which is α of the first and 1 - α of the second with one learned α.
+        fusion: how the outputs of two directions are joined: their "mean", their "sum", a "gate",
+            which is α of the first and 1 - α of the second with one learned α, or "concat", where
+            the projection out reads both, side by side.
         bias: whether the projections in and out have biases.
+        layer_idx: key of this layer's state in `InferenceParams`.
 
     Attributes:
         backend: backend of the convolution and the scan, as in `ops.selective_scan`; "auto".
@@ -85,15 +73,16 @@ class Mamba(RecordedMixer):
         dt_rank: int | None = None,
         fusion: Fusion = "mean",
         bias: bool = False,
+        layer_idx: int = 0,
     ) -> None:
         super().__init__()
         check_choice("scan", scan, ("forward", "v1", "v2"))
-        check_choice("fusion", fusion, ("mean", "sum", "gate"))
+        check_choice("fusion", fusion, ("mean", "sum", "gate", "concat"))
         sets = 2 if scan == "v2" else 1  # of parameters
         self.directions = 1 if scan == "forward" else 2
         self.head_names = ("scan from the start", "scan from the end")[: self.directions]
         self.scan_kind, self.fusion = scan, fusion
-        self.backend = "auto"
+        self.backend, self.layer_idx = "auto", layer_idx
         self.d_state, self.dt_rank = d_state, dt_rank or math.ceil(dim / 16)
         inner = expand * dim
         self.in_proj = Linear(dim, 2 * inner, bias=bias)
@@ -106,7 +95,8 @@ class Mamba(RecordedMixer):
         self.D = nn.Parameter(torch.empty(sets, inner))
         gated = fusion == "gate" and self.directions == 2
         self.gate = nn.Parameter(torch.empty(1)) if gated else None
-        self.out_proj = Linear(inner, dim, bias=bias)
+        outputs = self.directions if fusion == "concat" else 1
+        self.out_proj = Linear(outputs * inner, dim, bias=bias)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -128,7 +118,18 @@ class Mamba(RecordedMixer):
         if self.gate is not None:
             nn.init.zeros_(self.gate)  # sigmoid(0) gives the mean
 
-    def forward(self, x: Tensor, reverse: bool = False, order: Tensor | None = None) -> Tensor:
+    @property
+    def last_linear(self) -> nn.Linear:
+        """The projection out, whose outputs are those of the mixer."""
+        return self.out_proj
+
+    def forward(
+        self,
+        x: Tensor,
+        reverse: bool = False,
+        order: Tensor | None = None,
+        inference_params: InferenceParams | None = None,
+    ) -> Tensor:
         """Mixes tokens.
 
         Args:
@@ -136,10 +137,18 @@ class Mamba(RecordedMixer):
             reverse: computes what the mixer gives for the reversed sequence, in the order of `x`.
             order: (N,), index of each token in the order that recorded weights have; None for the
                 order of `x`.
+            inference_params: cache of a sequence that `x` begins or goes on with; None for the
+                whole sequence. With a cache nothing is recorded.
 
         Returns:
             (B, N, D).
+
+        Raises:
+            TierError: a cache is given, and the mixer reads later tokens too.
+            ConfigError: the cache holds no state of this layer to go on from.
         """
+        if inference_params is not None:
+            return self._resume(x, inference_params)
         signal, z = self.in_proj(x).chunk(2, dim=-1)
         backwards = [(k == 1) != reverse for k in range(self.directions)]
         inputs = self._scan_inputs(signal, z, backwards)
@@ -155,9 +164,15 @@ class Mamba(RecordedMixer):
             backwards: whether each direction starts at the end.
 
         Returns:
-            (B, N, E), E the inner width.
+            (B, N, E), E the inner width; (B, N, 2 E) for "concat".
         """
-        return ssm.selective_scan(inputs, backwards, self.backend)
+        if self.fusion != "concat":
+            return ssm.selective_scan(inputs, backwards, self.backend)
+        directions = [
+            ssm.selective_scan(inputs.direction(k), [b], self.backend)
+            for k, b in enumerate(backwards)
+        ]
+        return torch.cat(directions, dim=-1)
 
     def _scan_inputs(self, signal: Tensor, z: Tensor, backwards: Sequence[bool]) -> ssm.Scan:
         """signal, z (B, N, E) → inputs of the scan, the fusion of directions included."""
@@ -169,7 +184,7 @@ class Mamba(RecordedMixer):
         delta = torch.bmm(low, self.dt_weight.transpose(1, 2).to(u.dtype))
         u, delta, B, C = (t.unflatten(1, (batch, length)) for t in (u.flatten(1, 2), delta, B, C))
         D: Tensor = self.D
-        if self.directions == 2 and self.fusion != "sum":
+        if self.directions == 2 and self.fusion in ("mean", "gate"):
             # A direction's output is linear in C and D, so its weight goes into them.
             weights = self._direction_weights()
             C = C * weights.to(C.dtype)[:, None, None, None]
@@ -213,39 +228,35 @@ class Mamba(RecordedMixer):
             weight.new_zeros(batch, inner, self.d_state, dtype=self.A_log.dtype),
         )
 
-    def step(
-        self, x: Tensor, state: MambaState, *, forward_only: bool = False
-    ) -> tuple[Tensor, MambaState]:
-        """Mixes one token with those before it.
-
-        Args:
-            x: (B, D), the token.
-            state: state after the token before.
-            forward_only: computes the forward direction alone, with weight 1, where there are two.
-                That is another function than `forward`; the official Vision Mamba computes it
-                whenever it is called with a cache.
-
-        Returns:
-            The output (B, D) and the state after this token.
-
-        Raises:
-            TierError: the mixer has two directions, and `forward_only` is False.
-        """
-        if self.directions > 1 and not forward_only:
+    def _resume(self, x: Tensor, cache: InferenceParams) -> Tensor:
+        """x (B, T, D), the tokens after those that `cache` remembers → (B, T, D)."""
+        if self.directions > 1 and not cache.forward_only:
             raise TierError(
-                f'scan="{self.scan_kind}" reads later tokens too: step through a mixer with '
-                'scan="forward", or give forward_only=True, which computes something else.'
+                f'scan="{self.scan_kind}" reads later tokens too: use a model with scan="forward", '
+                "or InferenceParams(..., forward_only=True), which computes something else."
             )
+        memory, index = cache.key_value_memory_dict, self.layer_idx
+        if cache.seqlen_offset == 0:
+            memory[index] = self.start(len(x))
+        if index not in memory:
+            raise ConfigError(
+                f"seqlen_offset={cache.seqlen_offset}, and there is no state of layer {index}: "
+                "begin with seqlen_offset=0."
+            )
+        state = memory[index]
         signal, z = self.in_proj(x).chunk(2, dim=-1)
-        window = torch.cat([state.conv[..., 1:], signal[..., None]], dim=-1)
-        u = conv.step(window, self.conv_weight[0], self.conv_bias[0])
+        window = torch.cat([state.conv.mT, signal], dim=1)  # (B, d_conv + T, E)
+        weight, bias = self.conv_weight[:1], self.conv_bias[:1]
+        u = conv.causal_conv(window, weight, bias, [False], self.backend)[:, :, -x.shape[1] :]
         low, B, C = linear(u, self.x_proj[0]).split([self.dt_rank, *[self.d_state] * 2], dim=-1)
-        delta = linear(low, self.dt_weight[0])
-        u, delta, B, C = (t[None, :, None] for t in (u, delta, B, C))
         A = -at_least_float32(self.A_log[:1]).exp()
-        inputs = ssm.Scan(u, delta, A, B, C, self.D[:1], self.dt_bias[:1], z[:, None])
-        y, after = ssm.step(inputs, state.ssm)
-        return self.out_proj(y), MambaState(window, after)
+        delta = linear(low, self.dt_weight[0])
+        inputs = ssm.Scan(u, delta, A, B, C, self.D[:1], self.dt_bias[:1], z)
+        y, after = ssm.resume(inputs, state.ssm)
+        memory[index] = MambaState(window[:, -state.conv.shape[-1] :].mT.contiguous(), after)
+        if self.out_proj.in_features > y.shape[-1]:  # "concat" without the other direction
+            y = F.pad(y, (0, self.out_proj.in_features - y.shape[-1]))
+        return self.out_proj(y.to(u.dtype))
 
     def extra_repr(self) -> str:
         """Shows the options in the model's printout."""

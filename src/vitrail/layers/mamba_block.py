@@ -5,11 +5,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from vitrail.layers.block import DropPath
-from vitrail.layers.mamba import Mamba, MambaState
+from vitrail.errors import TierError
+from vitrail.layers.block import DropPath, LayerScale
+from vitrail.layers.inference_params import InferenceParams
+from vitrail.layers.linear import Linear, scale_outputs
+from vitrail.layers.mamba import Mamba
 from vitrail.layers.position import Rotation, rotate
 
 Rope = Literal["none", "branch", "residual"]
+PairFusion = Literal["sum", "gate", "concat"]
 
 
 class MambaBranch(nn.Module):
@@ -29,7 +33,7 @@ class MambaBranch(nn.Module):
 
     Example:
         >>> branch = MambaBranch(nn.LayerNorm(8), Mamba(8), nn.Identity())
-        >>> branch(torch.zeros(1, 5, 8), None, torch.arange(5)).shape
+        >>> branch(torch.zeros(1, 5, 8)).shape
         torch.Size([1, 5, 8])
     """
 
@@ -49,21 +53,56 @@ class MambaBranch(nn.Module):
         self.rope = rope
 
     def forward(
-        self, x: Tensor, rotation: Rotation | None, order: Tensor, reverse: bool = False
+        self,
+        x: Tensor,
+        residual: Tensor | None = None,
+        rotation: Rotation | None = None,
+        order: Tensor | None = None,
+        inference_params: InferenceParams | None = None,
+        reverse: bool = False,
     ) -> Tensor:
-        """The branch without the residual.
+        """The branch alone.
 
         Args:
             x: (B, L, D), the sequence.
+            residual: (B, L, D), a second stream, which is added to `x` before the norm; None where
+                `x` is the whole.
             rotation: cosines and sines, each (L, D) or (B, L, D); None for no rotation.
-            order: (L,), index of each token in [prefix, patches], for recorded weights.
+            order: (L,), index of each token in [prefix, patches], for recorded weights; None for
+                the order of `x`.
+            inference_params: cache of a sequence that is read part by part, as in `Mamba`.
             reverse: whether the mixer reads the sequence reversed.
 
         Returns:
             (B, L, D).
         """
-        out = self.drop_path(self.scale(self.mixer(self.norm(x), reverse, order)))
+        x = x if residual is None else x + residual
+        out = self.mixer(self.norm(x), reverse, order, inference_params)
+        out = self.drop_path(self.scale(out))
         return out if rotation is None or self.rope == "none" else rotate(out, rotation)
+
+    def add_norm_mix(
+        self,
+        hidden_states: Tensor,
+        residual: Tensor | None = None,
+        inference_params: InferenceParams | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The layer as the official code calls it, with two streams: add, norm, mixer.
+
+        The sum of the two streams after the last layer is what `MambaBlock`s give. The official
+        code drops paths of `hidden_states` before the sum, here the output is dropped.
+
+        Args:
+            hidden_states: (B, L, D), the output of the layer before.
+            residual: (B, L, D), the sum of all outputs before that one; None for the first layer.
+            inference_params: cache of a sequence that is read part by part, as in `Mamba`.
+
+        Returns:
+            The output of the branch, and the residual with `hidden_states` added.
+        """
+        residual = hidden_states if residual is None else residual + hidden_states
+        # A `MambaBlock` would add the residual to its own output.
+        return MambaBranch.forward(self, residual, inference_params=inference_params), residual
 
     def residual(self, x: Tensor, rotation: Rotation | None) -> Tensor:
         """The residual that the branch is added to.
@@ -77,6 +116,12 @@ class MambaBranch(nn.Module):
         """
         return rotate(x, rotation) if rotation is not None and self.rope == "residual" else x
 
+    def fuse_for_inference(self) -> None:
+        """Multiplies the LayerScale into the mixer's projection out, for evaluation."""
+        if isinstance(self.scale, LayerScale):
+            scale_outputs(self.mixer.last_linear, self.scale.gamma)
+            self.scale = nn.Identity()
+
 
 class MambaBlock(MambaBranch):
     """A residual Mamba layer: x + Mamba(norm(x)).
@@ -85,43 +130,35 @@ class MambaBlock(MambaBranch):
 
     Example:
         >>> block = MambaBlock(nn.LayerNorm(8), Mamba(8), nn.Identity())
-        >>> block(torch.zeros(1, 5, 8), None, torch.arange(5)).shape
+        >>> block(torch.zeros(1, 5, 8)).shape
         torch.Size([1, 5, 8])
     """
 
     def forward(
-        self, x: Tensor, rotation: Rotation | None, order: Tensor, reverse: bool = False
-    ) -> Tensor:
-        """x (B, L, D); rotation, order, reverse as in `MambaBranch` → (B, L, D)."""
-        return self.residual(x, rotation) + super().forward(x, rotation, order, reverse)
-
-    def step(
         self,
         x: Tensor,
-        state: MambaState,
-        rotation: Rotation | None,
-        *,
-        forward_only: bool = False,
-    ) -> tuple[Tensor, MambaState]:
-        """Applies the layer to one token.
+        residual: Tensor | None = None,
+        rotation: Rotation | None = None,
+        order: Tensor | None = None,
+        inference_params: InferenceParams | None = None,
+        reverse: bool = False,
+    ) -> Tensor:
+        """Applies the layer.
 
         Args:
-            x: (B, D), the token.
-            state: state of the mixer after the token before.
-            rotation: cosines and sines of the token, each (D,) or (B, D); None for no rotation.
-            forward_only: as in `Mamba.step`.
+            x: (B, L, D), the sequence.
+            residual: (B, L, D), a second stream: the output is then Mamba(norm(x + residual)), and
+                the caller keeps the residual. None for one stream.
+            rotation: as in `MambaBranch`, like all that follow.
+            order: (L,), or None.
+            inference_params: a cache, or None.
+            reverse: whether the mixer reads the sequence reversed.
 
         Returns:
-            The output (B, D) and the state after this token.
-
-        Raises:
-            TierError: the mixer has two directions, and `forward_only` is False.
+            (B, L, D).
         """
-        out, state = self.mixer.step(self.norm(x), state, forward_only=forward_only)
-        out = self.scale(out)
-        if rotation is not None and self.rope != "none":
-            out = rotate(out, rotation)
-        return self.residual(x, rotation) + out, state
+        out = super().forward(x, residual, rotation, order, inference_params, reverse)
+        return out if residual is not None else self.residual(x, rotation) + out
 
 
 class MambaPair(nn.Module):
@@ -130,35 +167,89 @@ class MambaPair(nn.Module):
     Args:
         first: branch that reads the sequence, its `rope` holds for both.
         second: branch that reads the reversed sequence; None if `first` reads both.
-        gate: whether the branches have factors α and 1 - α, with one learned α.
+        fusion: how the two are joined: their "sum"; a "gate", which is α of the first and 1 - α of
+            the second, with one learned α; or "concat", side by side through a linear layer.
 
     Example:
         >>> first, second = (MambaBranch(nn.LayerNorm(8), Mamba(8), nn.Identity()) for _ in "ab")
-        >>> MambaPair(first, second)(torch.zeros(1, 5, 8), None, torch.arange(5)).shape
+        >>> MambaPair(first, second)(torch.zeros(1, 5, 8)).shape
         torch.Size([1, 5, 8])
     """
 
     def __init__(
-        self, first: MambaBranch, second: MambaBranch | None = None, gate: bool = False
+        self, first: MambaBranch, second: MambaBranch | None = None, fusion: PairFusion = "sum"
     ) -> None:
         super().__init__()
         self.first, self.second = first, second
-        self.gate = nn.Parameter(torch.empty(1)) if gate else None
+        dim = first.mixer.in_proj.in_features
+        self.gate = nn.Parameter(torch.empty(1)) if fusion == "gate" else None
+        self.projection = Linear(2 * dim, dim, bias=False) if fusion == "concat" else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Sets α to one half."""
+        """Sets α to one half, and the projection of "concat" to the mean of both."""
         if self.gate is not None:
             nn.init.zeros_(self.gate)
+        if self.projection is not None:
+            half = torch.eye(self.projection.out_features, device=self.projection.weight.device) / 2
+            with torch.no_grad():
+                self.projection.weight.copy_(torch.cat([half, half], dim=1))
 
-    def forward(self, x: Tensor, rotation: Rotation | None, order: Tensor) -> Tensor:
-        """x (B, L, D); rotation, order as in `MambaBranch` → (B, L, D)."""
-        ahead = self.first(x, rotation, order)
-        back = (self.second or self.first)(x, rotation, order, reverse=True)
-        if self.gate is not None:
-            alpha = self.gate.sigmoid()
-            ahead, back = alpha * ahead, (1 - alpha) * back
-        return self.residual(x, rotation) + ahead + back
+    @property
+    def branches(self) -> tuple[MambaBranch, MambaBranch]:
+        """The branch that reads the sequence, and the one that reads the reversed sequence."""
+        return self.first, self.second or self.first
+
+    def forward(
+        self,
+        x: Tensor,
+        residual: Tensor | None = None,
+        rotation: Rotation | None = None,
+        order: Tensor | None = None,
+        inference_params: InferenceParams | None = None,
+    ) -> Tensor:
+        """Applies both layers.
+
+        Args:
+            x: (B, L, D), the sequence.
+            residual: as in `MambaBlock`.
+            rotation: as in `MambaBranch`.
+            order: as in `MambaBranch`.
+            inference_params: None; a pair needs the whole sequence.
+
+        Returns:
+            (B, L, D).
+
+        Raises:
+            TierError: a cache is given.
+        """
+        if inference_params is not None:
+            raise TierError(
+                "the second layer of a pair starts at the end of the sequence: use a model with "
+                'pairs="none" and scan="forward".'
+            )
+        first, second = self.branches
+        ahead = first(x, residual, rotation, order)
+        back = second(x, residual, rotation, order, reverse=True)
+        out = self.join(ahead, back)
+        return out if residual is not None else self.residual(x, rotation) + out
+
+    def join(self, ahead: Tensor, back: Tensor) -> Tensor:
+        """Joins the outputs of the two branches.
+
+        Args:
+            ahead: (B, L, D), of the first.
+            back: (B, L, D), of the second, in the order of the sequence.
+
+        Returns:
+            (B, L, D).
+        """
+        if self.projection is not None:
+            return self.projection(torch.cat([ahead, back], dim=-1))
+        if self.gate is None:
+            return ahead + back
+        alpha = self.gate.sigmoid()
+        return alpha * ahead + (1 - alpha) * back
 
     def residual(self, x: Tensor, rotation: Rotation | None) -> Tensor:
         """The residual that both branches are added to.

@@ -181,13 +181,15 @@ class CaiT(SequenceBackbone):
 
     def to_sequence(self, features: Features) -> TokenSequence:
         """Features → the patches alone, which are all that `blocks` see."""
-        return TokenSequence(
-            features.patches, (), lambda patches: features._replace(patches=patches)
+        return self.augmented(
+            TokenSequence(features.patches, (), lambda patches: features._replace(patches=patches)),
+            prefix=0,
         )
 
     def encode(self, features: Features) -> Features:
         """Features → Features of the same shapes, normalized."""
-        patches, token = self.run_blocks(features.patches), features.prefix
+        tokens, _, to_features = self.to_sequence(features)
+        patches, token = to_features(self.run_blocks(tokens)).patches, features.prefix
         for block in self.class_blocks:
             token = block(token, patches)
         return features._replace(patches=self.norm(patches), prefix=self.norm(token))

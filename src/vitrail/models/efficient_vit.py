@@ -14,14 +14,16 @@ later papers call other networks EfficientViT (https://arxiv.org/abs/2205.14756,
 https://arxiv.org/abs/2305.07027).
 """
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from torch import nn
 
-from vitrail.layers.attention import Attention, divide
+from vitrail.layers.attention import Attend, Attention, divide
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.linear_attention import Linformer, Nystrom, Performer
 from vitrail.layers.mamba import Mamba
+from vitrail.layers.mixers import MixerFactory, make_mixer
 from vitrail.layers.mlp import Mlp
 from vitrail.models.base import Variant
 from vitrail.models.features import Features
@@ -42,7 +44,10 @@ class EfficientViT(PlainViT):
         depth: number of blocks.
         heads: number of attention heads, a divisor of `dim`; Mamba has no heads.
         mlp_dim: hidden width of the MLP.
-        mixer: "linformer", "nystrom", "performer", "mamba", or "attention" for comparison.
+        mixer: "linformer", "nystrom", "performer", "mamba", or "attention" for comparison. Any
+            other module from (B, N, D) to the same shape, too: a name of `register_mixer`; a
+            function from `dim` to a module, called for each block; or a module, copied for each
+            block. A model with one of the last two cannot be saved.
         rank: rank of the approximation of attention: Linformer's number of keys, Nyströmformer's
             number of landmarks, Performer's number of random features per head. The other mixers
             ignore it.
@@ -81,7 +86,10 @@ class EfficientViT(PlainViT):
         depth: PositiveInt,
         heads: PositiveInt,
         mlp_dim: PositiveInt,
-        mixer: Literal["nystrom", "performer", "linformer", "mamba", "attention"] = "nystrom",
+        mixer: Literal["nystrom", "performer", "linformer", "mamba", "attention"]
+        | str
+        | MixerFactory
+        | nn.Module = "nystrom",
         rank: PositiveInt = 64,
         channels: PositiveInt = 3,
         pool: Literal["cls", "mean"] = "cls",
@@ -93,21 +101,34 @@ class EfficientViT(PlainViT):
         super().__init__(image_size, patch_size, num_classes, dim, channels, pool, emb_dropout)
         self.mixer_kind, head_dim = mixer, divide(dim, heads)
 
-        def make_mixer(layer: int) -> nn.Module:
-            if mixer == "linformer":
-                prefix = 1 if pool == "cls" else 0
-                return Linformer(dim, heads, self.grid, prefix=prefix, rank=rank, dropout=dropout)
-            if mixer == "mamba":
-                return Mamba(dim, "v2")
-            attend = {
-                "nystrom": lambda: Nystrom(heads, rank),
-                "performer": lambda: Performer(head_dim, rank, seed=layer),
-                "attention": lambda: None,
-            }[mixer]()
+        def attention(attend: Attend | None = None) -> nn.Module:
             return Attention(dim, heads, dropout=dropout, attend=attend)
 
+        def linformer() -> nn.Module:
+            prefix = 1 if pool == "cls" else 0
+            return Linformer(dim, heads, self.grid, prefix=prefix, rank=rank, dropout=dropout)
+
+        papers: dict[str, Callable[[int], nn.Module]] = {
+            "nystrom": lambda layer: attention(Nystrom(heads, rank)),
+            "performer": lambda layer: attention(Performer(head_dim, rank, seed=layer)),
+            "linformer": lambda layer: linformer(),
+            "mamba": lambda layer: Mamba(dim, "v2"),
+            "attention": lambda layer: attention(),
+        }
+
+        def make_block_mixer(layer: int) -> nn.Module:
+            if isinstance(mixer, str) and mixer in papers:
+                return papers[mixer](layer)
+            return make_mixer(mixer, dim, papers)
+
         self.blocks = nn.ModuleList(
-            Block(dim, make_mixer(i), Mlp(dim, mlp_dim, dropout), drop_path=rate, norm_eps=norm_eps)
+            Block(
+                dim,
+                make_block_mixer(i),
+                Mlp(dim, mlp_dim, dropout),
+                drop_path=rate,
+                norm_eps=norm_eps,
+            )
             for i, rate in enumerate(drop_path_rates(drop_path, depth))
         )
         self.norm = nn.LayerNorm(dim, eps=norm_eps)

@@ -93,3 +93,19 @@ class TokenSequence(NamedTuple):
     tokens: Tensor
     context: tuple[Any, ...]
     to_features: abc.Callable[[Tensor], Features]
+
+    def reordered(self, order: Tensor) -> "TokenSequence":
+        """The tokens in another order; the context stays, as it belongs to slots of the sequence.
+
+        Args:
+            order: (P + N,), indices into `tokens`.
+
+        Returns:
+            A sequence whose `to_features` brings the tokens back to their order.
+        """
+        order = order.to(self.tokens.device)
+        inverse = order.argsort()
+        return self._replace(
+            tokens=self.tokens.index_select(1, order),
+            to_features=lambda tokens: self.to_features(tokens.index_select(1, inverse)),
+        )

@@ -42,7 +42,7 @@ from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import resize_positions
 from vitrail.layers.tokens import Token, draw_or_zero
 from vitrail.models.base import Variant
-from vitrail.models.features import Features
+from vitrail.models.features import Features, TokenSequence
 from vitrail.models.paper import Paper
 from vitrail.models.tiers import SequenceBackbone
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
@@ -323,6 +323,12 @@ class NaViT(SequenceBackbone):
         if features.extras and features.patches.shape[1] != sum(features.extras[0].lengths):
             raise TierError("`take` cannot drop patches of a pack: use NaViT.drop instead.")
         return features.extras
+
+    def augmented(self, sequence: TokenSequence, prefix: int) -> TokenSequence:
+        """sequence, number of prefix tokens → in training augmented; a pack raises `TierError`."""
+        if self.sequence_augment is not None and sequence.context:
+            raise TierError("another order would mix the images of a pack: unset sequence_augment.")
+        return super().augmented(sequence, prefix)
 
     def pool(self, features: Features) -> Tensor:
         """Features → (B, D); of a pack (images, D), in the order of the list."""

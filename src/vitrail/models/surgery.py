@@ -4,6 +4,7 @@ The config and the preprocessing of what comes out tell the truth about it, so t
 and loaded again.
 """
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -121,4 +122,6 @@ def _completed(
         parameter.requires_grad = learning.get(name, True)
     other.labels, other.origin, other.preprocess = model.labels, model.origin, preprocess
     other.gradient_checkpointing = model.gradient_checkpointing
+    if (augment := getattr(model, "sequence_augment", None)) is not None:
+        other.sequence_augment = copy.deepcopy(augment)
     return other.train(model.training)

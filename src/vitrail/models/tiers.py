@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.errors import TierError
+from vitrail.layers.sequence import SequenceAugment
 from vitrail.models.base import Backbone
 from vitrail.models.features import Features, TokenSequence
 
@@ -17,6 +18,15 @@ class SequenceBackbone(Backbone):
     Prefix tokens come before the patches in the sequence that the blocks see. A model that inserts
     them elsewhere overrides `to_sequence`.
 
+    Args:
+        image_size: pixels per axis; one number for all axes.
+        channels: number of channels of an image.
+        num_classes: width of the logits; 0 for no head.
+
+    Attributes:
+        sequence_augment: augmentation of the sequence in training, or None: see
+            `set_sequence_augment`.
+
     Example:
         >>> model = vitrail.ViT(32, 8, num_classes=5, dim=8, depth=1, heads=2, mlp_dim=16)
         >>> half = model.embed(torch.zeros(1, 3, 32, 32)).take(torch.arange(8)[None])
@@ -26,6 +36,32 @@ class SequenceBackbone(Backbone):
 
     norm: nn.Module
 
+    def __init__(self, image_size: int | tuple[int, ...], channels: int, num_classes: int) -> None:
+        super().__init__(image_size, channels, num_classes)
+        self.sequence_augment: SequenceAugment | None = None
+
+    def set_sequence_augment(
+        self, flip: float = 0.0, shuffle: float = 0.0, *, class_token: bool = False
+    ) -> None:
+        """Sets the augmentation of the sequence in training, which the model's config leaves out.
+
+        Positions are added before, so a token keeps its own. A model whose blocks attend from every
+        token to every other computes the same in any order, unless positions are rotations or
+        biases of its blocks: those belong to slots of the sequence, through which tokens move. In
+        Vision Mamba, where the order is what a scan reads, rotations move with the tokens.
+
+        Args:
+            flip: probability that the whole sequence is reversed.
+            shuffle: probability that the whole sequence is shuffled.
+            class_token: whether the prefix tokens stand together at a random slot.
+
+        Raises:
+            ConfigError: `flip` or `shuffle` is no probability.
+        """
+        augment = SequenceAugment(flip, shuffle, class_token=class_token)
+        augment.train(self.training)
+        self.sequence_augment = augment if flip or shuffle or class_token else None
+
     def to_sequence(self, features: Features) -> TokenSequence:
         """features → the sequence of prefix tokens and patches that the blocks see."""
         prefix = features.prefix.shape[1]
@@ -34,7 +70,15 @@ class SequenceBackbone(Backbone):
             return features._replace(prefix=tokens[:, :prefix], patches=tokens[:, prefix:])
 
         tokens = torch.cat([features.prefix, features.patches], dim=1)
-        return TokenSequence(tokens, self.context(features), to_features)
+        return self.augmented(TokenSequence(tokens, self.context(features), to_features), prefix)
+
+    def augmented(self, sequence: TokenSequence, prefix: int) -> TokenSequence:
+        """sequence, number of its first tokens that are prefix tokens → in training augmented."""
+        if self.sequence_augment is None:
+            return sequence
+        order = torch.arange(sequence.tokens.shape[1])
+        drawn = self.sequence_augment(order, prefix)
+        return sequence if drawn is order else sequence.reordered(drawn)
 
     def context(self, features: Features) -> tuple[Any, ...]:
         """features → extra arguments of every block, such as rotations."""

@@ -17,6 +17,7 @@ norm. Here each layer drops its own output, which is the same schedule shifted b
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from vitrail.errors import ConfigError
 from vitrail.layers.block import LayerScale, drop_path_rates
 from vitrail.layers.dtypes import at_least_float32
+from vitrail.layers.inference_params import InferenceParams
 from vitrail.layers.mamba import Mamba
 from vitrail.layers.mamba_block import MambaBlock, MambaBranch, MambaPair
 from vitrail.layers.norm import LayerNorm, RMSNorm
@@ -35,10 +37,12 @@ from vitrail.models.base import Variant
 from vitrail.models.features import Features, TokenSequence
 from vitrail.models.paper import Paper
 from vitrail.models.tiers import SequenceBackbone
+from vitrail.models.vim_cache import resume_image
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 ROPE_GRID = (14, 14)  # the grid of 224 pixels, to which others are scaled
 ROPE_THETA = 10_000.0
+Layer = Callable[..., tuple[Tensor, Tensor]]
 
 
 class VisionMamba(SequenceBackbone):
@@ -64,10 +68,10 @@ class VisionMamba(SequenceBackbone):
         stride: pixels from patch to patch, which overlap if it is less than `patch_size`; None for
             `patch_size`.
         scan: directions of the mixer, "v2", "v1" or "forward": see `Mamba`.
-        fusion: how the two directions are joined, "mean", "sum" or "gate": see `Mamba`.
+        fusion: how the two directions are joined, "mean", "sum", "gate" or "concat": see `Mamba`.
         pairs: "sum" puts the layers side by side in pairs, the second on the reversed sequence;
-            "gate" also weighs the two by a learned factor: see `MambaPair`. "none" for one layer
-            after the other.
+            "gate" also weighs the two by a learned factor, and "concat" joins them by a linear
+            layer: see `MambaPair`. "none" for one layer after the other.
         share_pairs: whether one layer serves as both of a pair.
         bias: whether the mixer's projections in and out have biases.
         d_state: number of states per channel of the scan.
@@ -117,8 +121,8 @@ class VisionMamba(SequenceBackbone):
         rope: Literal["none", "branch", "residual"] = "none",
         stride: Size | None = None,
         scan: Literal["forward", "v1", "v2"] = "v2",
-        fusion: Literal["mean", "sum", "gate"] = "mean",
-        pairs: Literal["none", "sum", "gate"] = "none",
+        fusion: Literal["mean", "sum", "gate", "concat"] = "mean",
+        pairs: Literal["none", "sum", "gate", "concat"] = "none",
         share_pairs: bool = False,
         bias: bool = False,
         d_state: PositiveInt = 16,
@@ -158,7 +162,7 @@ class VisionMamba(SequenceBackbone):
         def make_layer(kind: type[MambaBranch], i: int) -> MambaBranch:
             mixer = self.mixer_class(
                 dim, scan, d_state=d_state, d_conv=d_conv, expand=expand, dt_rank=dt_rank,
-                fusion=fusion, bias=bias,
+                fusion=fusion, bias=bias, layer_idx=i,
             )  # fmt: skip
             scale = nn.Identity() if layer_scale is None else LayerScale(dim, layer_scale)
             last = i >= depth - layers_per_block  # the norm after it reads unrotated tokens
@@ -168,7 +172,7 @@ class VisionMamba(SequenceBackbone):
             if pairs == "none":
                 return make_layer(MambaBlock, i)
             second = None if share_pairs else make_layer(MambaBranch, i + 1)
-            return self.pair_class(make_layer(MambaBranch, i), second, gate=pairs == "gate")
+            return self.pair_class(make_layer(MambaBranch, i), second, pairs)
 
         self.blocks = nn.ModuleList(make_block(i) for i in range(0, depth, layers_per_block))
         self.norm = make_norm()
@@ -188,9 +192,52 @@ class VisionMamba(SequenceBackbone):
                 if isinstance(module, Mamba):
                     module.out_proj.weight /= math.sqrt(self.config["depth"])
 
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers in their official order, each called as in the official code: see
+        `MambaBranch.add_norm_mix`. The entries of `blocks` keep the residual to themselves."""
+        blocks: list[Any] = list(self.blocks)
+        pairs = (b.branches if isinstance(b, MambaPair) else (b,) for b in blocks)
+        return [layer.add_norm_mix for pair in pairs for layer in pair]
+
+    def forward(self, images: Tensor, inference_params: InferenceParams | None = None) -> Tensor:
+        """Computes the logits.
+
+        Args:
+            images: (B, C, H, W). With a cache, the whole image of `image_size` or the next part of
+                it: one patch, patches of one row, or whole rows, from the top left to the bottom
+                right.
+            inference_params: cache of an image that comes in parts; None for an image at once. With
+                a cache the model computes as in evaluation, without dropout, whatever its mode.
+
+        Returns:
+            (B, classes); with a cache, for the patches so far.
+
+        Raises:
+            TierError: a cache is given, and the model reads later tokens too, or has class tokens
+                and is not given the whole image.
+            ConfigError: the cache is too small or holds the end of the image already.
+        """
+        if inference_params is None:
+            return super().forward(images)
+        return self.head(self.pool(resume_image(self, images, inference_params)))
+
+    def set_sequence_augment(
+        self, flip: float = 0.0, shuffle: float = 0.0, *, class_token: bool = False
+    ) -> None:
+        """Sets the augmentation of the sequence, as in `SequenceBackbone`; not for pool="last"."""
+        if self.pool_kind == "last" and (flip or shuffle):
+            raise ConfigError(
+                'pool="last" reads the last patch, which flip and shuffle move: use "mean".'
+            )
+        super().set_sequence_augment(flip, shuffle, class_token=class_token)
+
     def embed(self, images: Tensor) -> Features:
         """images (B, C, H, W) → patches (B, N, D) with positions, prefix (B, P, D)."""
-        patches, grid = self.patch_embed(images)
+        return self.add_positions(*self.patch_embed(images))
+
+    def add_positions(self, patches: Tensor, grid: tuple[int, ...]) -> Features:
+        """patches (B, N, D) of a grid → Features: class tokens, positions and dropout added."""
         prefix = patches[:, :0] if self.class_token is None else self.class_token(patches.shape[0])
         if self.position is not None:
             positions = self.position(grid)
@@ -217,7 +264,10 @@ class VisionMamba(SequenceBackbone):
     def to_sequence(self, features: Features) -> TokenSequence:
         """Features → the sequence that the layers scan, class tokens at their positions."""
         tokens = torch.cat([features.prefix, features.patches], dim=1)
-        return self.arrange(features, tokens, self.order(features.patches.shape[1]))
+        order = self.order(features.patches.shape[1])
+        if self.sequence_augment is not None:
+            order = self.sequence_augment(order, self.prefix)
+        return self.arrange(features, tokens, order)
 
     def arrange(self, features: Features, tokens: Tensor, order: Tensor) -> TokenSequence:
         """Puts tokens into the order of the sequence, and rotates them for the first layer.
@@ -228,7 +278,8 @@ class VisionMamba(SequenceBackbone):
             order: (P + N,), indices into `tokens`.
 
         Returns:
-            The sequence with its context: rotations (None without RoPE), and `order`.
+            The sequence with its context: None for no second stream, rotations (None without RoPE),
+            and `order`.
         """
         order = order.to(tokens.device)
         rotation = self._rotation(features, order)
@@ -244,7 +295,7 @@ class VisionMamba(SequenceBackbone):
                 prefix=tokens[:, : self.prefix], patches=tokens[:, self.prefix :]
             )
 
-        return TokenSequence(tokens, (rotation, order), to_features)
+        return TokenSequence(tokens, (None, rotation, order), to_features)
 
     def _rotation(self, features: Features, order: Tensor) -> Rotation | None:
         """(L, D) or, where patches were dropped, (B, L, D); class tokens are not rotated."""
@@ -314,7 +365,7 @@ def _check_scan(scan: str, fusion: str, pairs: str, share_pairs: bool, depth: in
             f'fusion="{fusion}" joins two directions, and scan="forward" has one: use scan="v2".'
         )
     if share_pairs and pairs == "none":
-        raise ConfigError('share_pairs=True is for layers in pairs: give pairs="sum" or "gate".')
+        raise ConfigError('share_pairs=True is for layers in pairs: give pairs="sum".')
     if pairs != "none" and depth % 2:
         raise ConfigError(f'depth={depth} is odd, and pairs="{pairs}" needs an even depth.')
 

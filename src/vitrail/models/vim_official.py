@@ -21,17 +21,16 @@ Differs from `vim.py`:
 """
 
 import math
-import random
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from vitrail.errors import ConfigError
 from vitrail.layers.mamba import Mamba
 from vitrail.layers.mamba_block import MambaPair
 from vitrail.layers.position import Rotation
+from vitrail.layers.sequence import SequenceAugment
 from vitrail.models.base import Variant
 from vitrail.models.features import Features, TokenSequence
 from vitrail.models.paper import Paper
@@ -60,9 +59,8 @@ class OfficialMamba(Mamba):
         """inputs of K directions, backwards (K,) → (B, N, E)."""
         if self.scan_kind != "v1" or inputs.z is None or not torch.is_grad_enabled():
             return super().run_scan(inputs, backwards)
-        ungated = inputs._replace(z=None)
-        first = ungated.map(lambda t: t[:1])._replace(z=inputs.z)
-        second = ungated.map(lambda t: t[1:])._replace(z=inputs.z.detach())
+        first = inputs.direction(0)
+        second = inputs.direction(1)._replace(z=inputs.z.detach())
         y = ssm.selective_scan(first, backwards[:1], self.backend)
         return y + ssm.selective_scan(second, backwards[1:], self.backend)
 
@@ -115,10 +113,6 @@ class OfficialVisionMamba(VisionMamba):
         flip: probability that the whole sequence is reversed, in training.
         shuffle: probability that the whole sequence is shuffled, in training.
 
-    Attributes:
-        generator: source of random slots, flips and shuffles. None for those of the official code:
-            Python's generator for slots and probabilities, PyTorch's for the shuffled order.
-
     Raises:
         ConfigError: a keyword is unknown, has a wrong value or contradicts another.
         DataError: `image_size` does not divide into patches.
@@ -168,10 +162,6 @@ class OfficialVisionMamba(VisionMamba):
         flip: Fraction = 0.0,
         shuffle: Fraction = 0.0,
     ) -> None:
-        if pool == "last" and (flip or shuffle):
-            raise ConfigError(
-                'pool="last" reads the last patch, which flip and shuffle move: use "mean".'
-            )
         super().__init__(
             image_size, patch_size, num_classes, dim, depth, channels,
             pool="cls_head" if pool == "cls_random" else pool,
@@ -181,68 +171,38 @@ class OfficialVisionMamba(VisionMamba):
             layer_scale=layer_scale,
         )  # fmt: skip
         self.random_slot = pool == "cls_random"
-        self.flip, self.shuffle = flip, shuffle
-        self.generator: torch.Generator | None = None
+        self.set_sequence_augment(flip, shuffle)
 
-    def embed(self, images: Tensor) -> Features:
-        """images (B, C, H, W) → Features; for "cls_random" without positions and dropout.
+    def set_sequence_augment(
+        self, flip: float = 0.0, shuffle: float = 0.0, *, class_token: bool = False
+    ) -> None:
+        """Sets the augmentation of the sequence, as in `VisionMamba`; it draws slots, too."""
+        super().set_sequence_augment(flip, shuffle, class_token=class_token)
+        if self.random_slot and self.sequence_augment is None:
+            self.sequence_augment = SequenceAugment().train(self.training)
+
+    def add_positions(self, patches: Tensor, grid: tuple[int, ...]) -> Features:
+        """patches (B, N, D) of a grid → Features; for "cls_random" without positions and dropout.
 
         They are added in `to_sequence`, where the slot of the class token is drawn.
         """
         if not self.random_slot or self.class_token is None:
-            return super().embed(images)
-        patches, grid = self.patch_embed(images)
+            return super().add_positions(patches, grid)
         return Features(patches, self.class_token(patches.shape[0]), grid)
 
     def to_sequence(self, features: Features) -> TokenSequence:
         """Features → the sequence, in training with a random slot, shuffled and flipped."""
+        if not self.random_slot:
+            return super().to_sequence(features)
         count = features.patches.shape[1]
         tokens = torch.cat([features.prefix, features.patches], dim=1)
-        order = self.order(count)
-        if self.random_slot:
-            slot = self.draw_slot(count)
-            order = order_with_class_token(count, slot)
-            if self.position is not None:
-                tokens = tokens + self._slot_positions(features, slot, self.position(features.grid))
-            tokens = self.emb_dropout(tokens)
-        return self.arrange(features, tokens, self.augment(order))
-
-    def draw_slot(self, patches: int) -> int:
-        """Draws the slot of the class token.
-
-        Args:
-            patches: number of patches N.
-
-        Returns:
-            The number of patches before it, 0 to N in training, 0 in evaluation.
-        """
-        if not self.training:
-            return 0
-        if self.generator is None:
-            return random.randint(0, patches)
-        return int(torch.randint(patches + 1, (), generator=self.generator))
-
-    def augment(self, order: Tensor) -> Tensor:
-        """Shuffles and flips an order with the probabilities `shuffle` and `flip`.
-
-        Args:
-            order: (L,), indices of tokens.
-
-        Returns:
-            (L,), as it was in evaluation.
-        """
-        if not self.training:
-            return order
-        if self.shuffle and (self.shuffle == 1 or self._uniform() < self.shuffle):
-            order = order[torch.randperm(len(order), generator=self.generator)]
-        if self.flip and self._uniform() < self.flip:
-            order = order.flip(0)
-        return order
-
-    def _uniform(self) -> float:
-        if self.generator is None:
-            return random.random()
-        return float(torch.rand((), generator=self.generator))
+        augment = self.sequence_augment or SequenceAugment().eval()
+        slot = augment.draw_slot(count)
+        order = order_with_class_token(count, slot)
+        if self.position is not None:
+            tokens = tokens + self._slot_positions(features, slot, self.position(features.grid))
+        tokens = self.emb_dropout(tokens)
+        return self.arrange(features, tokens, augment(order, self.prefix))
 
     def _slot_positions(self, features: Features, slot: int, table: Tensor) -> Tensor:
         """table (1, 1 + N, D), a row per slot → rows of [class token, patches], (1 or B, 1 + K, D).

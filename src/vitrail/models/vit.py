@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
 from vitrail.layers.attention import Attention
-from vitrail.layers.block import Block, drop_path_rates
+from vitrail.layers.block import Block, RotatedBlock, drop_path_rates
 from vitrail.layers.mlp import Mlp
+from vitrail.layers.norm import RMSNorm
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import (
     PositionTable,
@@ -35,6 +36,9 @@ from vitrail.models.features import Features
 from vitrail.models.paper import Paper
 from vitrail.models.tiers import SequenceBackbone
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
+
+
+ROPE_THETA = 10_000.0  # of the residual, as in Vision Mamba
 
 
 class ViT(SequenceBackbone):
@@ -64,9 +68,15 @@ class ViT(SequenceBackbone):
             https://arxiv.org/abs/2309.16588).
         qk_norm: whether queries and keys are normalized.
         layer_scale: initial factor of LayerScale; None for no LayerScale.
-        norm_eps: epsilon of every LayerNorm. transformers' ViT weights need 1e-12.
+        norm_eps: epsilon of every norm. transformers' ViT weights need 1e-12.
         reference_size: image size to whose grid rotations are scaled, so that their angles stay
-            those of training at another `image_size`; None for `image_size`. "rope" only.
+            those of training at another `image_size`; None for `image_size`. Rotations only.
+        residual_rope: whether all patches are rotated by their positions before every block, as
+            Vision Mamba's rope="residual" does: block l computes x ← R x, then the block of x. R
+            rotates pairs of the D channels by angles proportional to row and column. The skip
+            connection carries the rotation on, so that what block k added is rotated l - k times
+            by block l. It goes with any `position`.
+        norm: "layer" for LayerNorm, "rms" for RMSNorm.
 
     Raises:
         ConfigError: a keyword is unknown, has a wrong value or contradicts another.
@@ -108,6 +118,8 @@ class ViT(SequenceBackbone):
         layer_scale: float | None = None,
         norm_eps: PositiveFloat = 1e-6,
         reference_size: Size | None = None,
+        residual_rope: bool = False,
+        norm: Literal["layer", "rms"] = "layer",
     ) -> None:
         super().__init__(image_size, channels, num_classes)
         if antialias and len(self.image_size) != 2:
@@ -128,18 +140,23 @@ class ViT(SequenceBackbone):
             prefix = int(class_position and pool != "mean")
             self.position = PositionTable(self.grid, dim, prefix=prefix, antialias=antialias)
         self.emb_dropout = nn.Dropout(emb_dropout)
+        self.residual_rope = residual_rope
+
+        def make_norm(dim: int) -> nn.Module:
+            return (RMSNorm if norm == "rms" else nn.LayerNorm)(dim, eps=norm_eps)
+
         self.blocks = nn.ModuleList(
-            Block(
+            (RotatedBlock if residual_rope else Block)(
                 dim,
                 Attention(dim, heads, dropout=dropout, qk_norm=qk_norm, norm_eps=norm_eps),
                 Mlp(dim, mlp_dim, dropout),
                 drop_path=rate,
                 layer_scale=layer_scale,
-                norm_eps=norm_eps,
+                norm=make_norm,
             )
             for rate in drop_path_rates(drop_path, depth)
         )
-        self.norm = nn.LayerNorm(dim, eps=norm_eps)
+        self.norm = make_norm(dim)
         self.head = self.make_head(num_classes)
 
     def embed(self, images: Tensor) -> Features:
@@ -161,15 +178,28 @@ class ViT(SequenceBackbone):
         return Features(self.emb_dropout(patches), self.emb_dropout(tokens), grid)
 
     def context(self, features: Features) -> tuple[Rotation, ...]:
-        """Features → rotations (P + N, head_dim) for "rope", those of patches that remain."""
-        if self.position_kind != "rope":
-            return ()
+        """Features → rotations of the tokens that remain, each (P + N, width), where there are any.
+
+        First those of the residual, over all D channels, then those of the heads.
+        """
+        context: tuple[Rotation, ...] = ()
+        if self.residual_rope:
+            cos, sin = self._rotation(features, self.dim, ROPE_THETA)
+            if features.keep_indices is not None:  # the residual has no heads
+                cos, sin = cos[:, 0], sin[:, 0]
+            context = ((cos, sin),)
+        if self.position_kind == "rope":
+            context = *context, self._rotation(features, self.dim // self.heads)
+        return context
+
+    def _rotation(self, features: Features, width: int, theta: float = 100.0) -> Rotation:
+        """(P + N, width) or, where patches were dropped, (B, 1, P + K, width)."""
         prefix = features.prefix.shape[1]
-        tables = rotation(features.grid, self.reference_grid, self.dim // self.heads, prefix=prefix)
+        tables = rotation(features.grid, self.reference_grid, width, prefix=prefix, theta=theta)
         if features.keep_indices is not None:
             tables = select_rotation(tables, features.keep_indices, prefix)
         cos, sin = (t.to(features.patches) for t in tables)
-        return ((cos, sin),)
+        return cos, sin
 
     def pool(self, features: Features) -> Tensor:
         """Features → (B, D), or (B, 2 D) for "cls_mean"."""

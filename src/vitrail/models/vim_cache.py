@@ -1,0 +1,99 @@
+"""Vision Mamba with a cache: it reads a sequence, or an image, part by part."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vitrail.errors import ConfigError, TierError
+from vitrail.layers.inference_params import InferenceParams, evaluation
+from vitrail.models.features import Features
+
+if TYPE_CHECKING:
+    from vitrail.models.vim import VisionMamba
+
+
+def resume(
+    model: "VisionMamba", tokens: Tensor, context: tuple[Any, ...], cache: InferenceParams
+) -> Tensor:
+    """Applies the layers to the next tokens of a sequence.
+
+    Args:
+        model: a Vision Mamba; it computes as in evaluation.
+        tokens: (B, T, D), those after the ones that the cache remembers.
+        context: context of the whole `TokenSequence`.
+        cache: the cache, whose `seqlen_offset` is advanced by T.
+
+    Returns:
+        (B, T, D), before the last norm.
+
+    Raises:
+        TierError: a layer reads later tokens too.
+        ConfigError: the cache or the sequence is too short.
+
+    Example:
+        >>> model = vitrail.VisionMamba(16, 4, 5, dim=8, depth=1, scan="forward", pool="last")
+        >>> tokens, context, _ = model.to_sequence(model.embed(torch.zeros(1, 3, 16, 16)))
+        >>> cache = InferenceParams(max_seqlen=16, max_batch_size=1)
+        >>> resume(model, tokens[:, :3], context, cache).shape, cache.seqlen_offset
+        (torch.Size([1, 3, 8]), 3)
+    """
+    cache.require_room(*tokens.shape[:2])
+    _, rotation, order = context
+    slots = slice(cache.seqlen_offset, cache.seqlen_offset + tokens.shape[1])
+    if slots.stop > len(order):
+        raise ConfigError(f"{slots.stop} tokens are more than the {len(order)} of these features.")
+    if rotation is not None:  # (L, D), or (B, L, D) where patches were dropped
+        rotation = rotation[0][..., slots, :], rotation[1][..., slots, :]
+    with evaluation(model):
+        tokens = model.run_blocks(tokens, None, rotation, order[slots], cache)
+    cache.seqlen_offset = slots.stop
+    return tokens
+
+
+def resume_image(model: "VisionMamba", images: Tensor, cache: InferenceParams) -> Features:
+    """Reads the next part of an image.
+
+    Args:
+        model: a Vision Mamba; it computes as in evaluation.
+        images: (B, C, h, w), the part, as in `VisionMamba.forward`.
+        cache: the cache, which is advanced by the part's tokens.
+
+    Returns:
+        Features of the patches so far, after the last norm.
+
+    Raises:
+        TierError: the model reads later tokens too, or has class tokens and is not given the whole
+            image.
+        ConfigError: the cache is too small or holds the end of the image already.
+
+    Example:
+        >>> model = vitrail.VisionMamba(16, 4, 5, dim=8, depth=1, scan="forward", pool="last")
+        >>> cache = InferenceParams(max_seqlen=16, max_batch_size=1)
+        >>> resume_image(model, torch.zeros(1, 3, 4, 16), cache).patches.shape
+        torch.Size([1, 4, 8])
+    """
+    with evaluation(model):
+        patches, _ = model.patch_embed(images)
+        count, total, start = patches.shape[1], math.prod(model.grid), cache.seqlen_offset
+        if start + count > total:
+            raise ConfigError(
+                f"{start} and {count} more patches are more than the {total} of "
+                f"image_size={model.image_size}: call reset for another image."
+            )
+        if model.prefix and count < total:
+            raise TierError(
+                f'pool="{model.pool_kind}": a class token stands among patches to come, so give '
+                'the whole image, or use a model with pool="last" or "mean".'
+            )
+        # The patches that are not there only hold their slots.
+        patches = F.pad(patches, (0, 0, start, total - start - count))
+        tokens, context, to_features = model.to_sequence(model.add_positions(patches, model.grid))
+        tokens = tokens[:, start : start + count + model.prefix]
+        tokens = model.norm(resume(model, tokens, context, cache))
+    if cache.outputs is not None and start:
+        tokens = torch.cat([cache.outputs, tokens], dim=1)
+    cache.outputs = tokens
+    return to_features(tokens) if model.prefix else Features(tokens, tokens[:, :0], model.grid)
