@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from benchmarks.common import read, run_command, write
 from vitrail.data.registry import open_dataset
-from vitrail.models.registry import create_model
+from vitrail.models.registry import new_model
 from vitrail.train.config import read_config
 from vitrail.train.factory import build_model, open_datasets
 
@@ -166,7 +166,7 @@ def spectra(seconds: float) -> list[dict[str, Any]]:
         train, test = indian_pines(kind == "cubes")
         for name, keywords in models:
             torch.manual_seed(0)
-            model = create_model(name, num_classes=16, channels=1, **keywords)
+            model = new_model(name, num_classes=16, channels=1, **keywords)
             row = learn(model, train, test, seconds, 1e-3)
             rows.append({"model": name, "data": f"Indian Pines, {kind}", **row})
             show_row(rows[-1])

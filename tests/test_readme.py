@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from tests.pages import ROOT, blocks, run_python
+
 if TYPE_CHECKING:
     from vitrail.train.config import RunConfig
 
-ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh.md")
 TOPICS = ("vision_mamba", "architectures", "methods")
-PAGES = (*READMES, *(f"docs/{topic}{tongue}.md" for topic in TOPICS for tongue in ("", ".zh")))
-BLOCK = re.compile(r"(<!-- not run: .+? -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
-
-
-def blocks(readme: str, language: str) -> list[str]:
-    """Code blocks that are not marked as not to be run."""
-    text = (ROOT / readme).read_text("utf-8")
-    return [code for skip, kind, code in BLOCK.findall(text) if kind == language and not skip]
+TUTORIAL = "docs/python.md"  # its blocks go on from one another
+PAGES = (
+    *READMES,
+    TUTORIAL,
+    *(f"docs/{topic}{tongue}.md" for topic in TOPICS for tongue in ("", ".zh")),
+)
 
 
 @pytest.mark.parametrize("readme", PAGES)
@@ -31,11 +30,8 @@ def test_python_runs(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.chdir(tmp_path)
     Image.fromarray(data.chelsea()).save("cat.jpg")
-    examples = blocks(readme, "python")
-    assert examples
     torch.manual_seed(0)
-    for code in examples:
-        exec(compile(code, readme, "exec"), {})
+    assert run_python(readme, one_session=readme == TUTORIAL)
 
 
 @pytest.mark.parametrize("readme", READMES)
@@ -92,7 +88,7 @@ def test_recipes_are_valid_and_say_what_to_expect(recipe: Path) -> None:
 
 
 def test_every_model_has_a_recipe_in_the_zoo() -> None:
-    from vitrail.models.registry import create_model, model_classes
+    from vitrail.models.registry import model_classes, new_model
     from vitrail.train.config import read_config
 
     # Packs and videos are not for small images (docs/zoo.md), and Vim is there once.
@@ -100,7 +96,7 @@ def test_every_model_has_a_recipe_in_the_zoo() -> None:
     for path in sorted((ROOT / "recipes" / "zoo").glob("*.yaml")):
         if path.stem != "base":
             model = read_config(path).model
-            create_model(
+            new_model(
                 model.name, **{"image_size": 28, "channels": 1, "num_classes": 10, **model.options}
             )
             names.add(model.name)
@@ -112,7 +108,11 @@ def test_no_figure_is_missing() -> None:
         assert not re.search(r"^[A-Z]{4,}$", (ROOT / readme).read_text("utf-8"), re.MULTILINE)
 
 
-def test_both_readmes_have_the_same_code() -> None:
-    english, chinese = (blocks(readme, "bash") for readme in READMES)
+@pytest.mark.parametrize(
+    ("pages", "language"),
+    [(READMES, "bash"), ((TUTORIAL, TUTORIAL.replace(".md", ".zh.md")), "python")],
+)
+def test_both_languages_have_the_same_code(pages: tuple[str, str], language: str) -> None:
+    english, chinese = (blocks(page, language) for page in pages)
     strip = [re.sub(r"\s*#.*", "", "\n".join(b)) for b in (english, chinese)]
     assert strip[0] == strip[1]

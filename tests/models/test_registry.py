@@ -9,7 +9,7 @@ import vitrail
 import vitrail.models
 from vitrail.errors import ConfigError
 from vitrail.models.base import Backbone
-from vitrail.models.registry import MODELS, get_model_class, list_models, variants
+from vitrail.models.registry import MODELS, get_model_class, list_variants, new_model, variants
 
 
 def test_every_file_with_variants_is_listed() -> None:
@@ -29,14 +29,14 @@ def test_every_class_is_where_it_is_listed(name: str) -> None:
 
 
 def test_wildcards() -> None:
-    assert list_models("deit_*_distilled_*") == [
+    assert list_variants("deit_*_distilled_*") == [
         "deit_base_distilled_patch16_224",
         "deit_small_distilled_patch16_224",
         "deit_tiny_distilled_patch16_224",
     ]
-    assert list_models("vit_????_patch16_224") == ["vit_base_patch16_224", "vit_tiny_patch16_224"]
-    assert list_models("nothing*") == []
-    assert list_models() == sorted(variants())
+    assert list_variants("vit_????_patch16_224") == ["vit_base_patch16_224", "vit_tiny_patch16_224"]
+    assert list_variants("nothing*") == []
+    assert list_variants() == sorted(variants())
 
 
 def test_hints() -> None:
@@ -46,8 +46,21 @@ def test_hints() -> None:
         vitrail.create_model("Vit")
     with pytest.raises(ConfigError, match="no model class 'Deit'. Did you mean 'DeiT'"):
         get_model_class("Deit")
-    with pytest.raises(ConfigError, match=r"'pretrained'. Published weights come by vitrail.load"):
-        vitrail.create_model("vit_tiny_patch16_224", pretrained=True)
+    with pytest.raises(ConfigError, match="Published weights come by vitrail.create_model"):
+        vitrail.ViT(pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "meanings"),
+    [
+        ("vit_base", "vit_base_patch16_224, vit_base_patch32_224, vit_base_patch16_18x2_224 or 6"),
+        ("swin_tiny", "swin_tiny_patch4_window7_224."),
+        ("deit_tiny", "deit_tiny_patch16_224 or deit_tiny_distilled_patch16_224."),
+    ],
+)
+def test_a_vague_name_lists_what_it_may_mean(name: str, meanings: str) -> None:
+    with pytest.raises(ConfigError, match=f"no model '{name}'. It may mean {meanings}"):
+        new_model(name)
     with pytest.raises(ConfigError, match="'in_chans'. Here it is called 'channels'"):
         vitrail.create_model("vit_tiny_patch16_224", in_chans=1)
 

@@ -107,14 +107,14 @@ OURS = ["vim_tiny", "vim_tiny_stride8", "vim_small", "vim_small_stride8", "vim_b
 
 @pytest.mark.parametrize("variant", OURS)
 def test_the_parameter_list_is_the_official_one(variant: str) -> None:
-    from vitrail.models.registry import create_model
+    from vitrail.models.registry import new_model
 
     published = json.loads((GOLDEN / "full_models.json").read_text())
     kind = variant.removeprefix("vim_").replace("_stride8", "_patch16_stride8_224")
     kind = kind if "stride8" in kind else f"{kind}_patch16_224"
     official = next(v for k, v in published.items() if k.startswith(f"vim_{kind}"))
     with torch.device("meta"):
-        model = create_model(variant)
+        model = new_model(variant)
     shapes = {n: list(t.shape) for n, t in official_state_dict(model).items()}
     assert shapes == official["shapes"]
     assert sum(p.numel() for p in model.parameters()) == official["params"]

@@ -20,13 +20,13 @@ def run(
 ) -> None:
     """Prints a model's stages as a table."""
     from vitrail.lens.shapes import shapes
-    from vitrail.models.registry import create_model, variants
+    from vitrail.models.registry import new_model, variants
 
     if model in variants() and weights is None:
         import torch
 
         with torch.device("meta"):
-            backbone = create_model(model)
+            backbone = new_model(model)
     else:
         import vitrail
 

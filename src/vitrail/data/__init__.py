@@ -1,1 +1,29 @@
 """Images in: sources, decoding, batches, views. Stands alone; knows nothing of models."""
+
+from typing import TYPE_CHECKING
+
+from vitrail.exports import lazy
+
+if TYPE_CHECKING:
+    from vitrail.data.dataset import Dataset as Dataset
+    from vitrail.data.dataset import FolderDataset as FolderDataset
+    from vitrail.data.dataset import InMemoryDataset as InMemoryDataset
+    from vitrail.data.hub_datasets import HubDataset as HubDataset
+    from vitrail.data.hub_datasets import StreamedDataset as StreamedDataset
+    from vitrail.data.images import decode as decode
+    from vitrail.data.images import find_images as find_images
+    from vitrail.data.images import read_image as read_image
+    from vitrail.data.loader import Loader as Loader
+    from vitrail.data.loader import RawBatch as RawBatch
+    from vitrail.data.pairs import PairDataset as PairDataset
+    from vitrail.data.registry import open_dataset as open_dataset
+    from vitrail.data.splits import balanced as balanced
+    from vitrail.data.splits import split_off as split_off
+    from vitrail.data.text import Tokenizer as Tokenizer
+    from vitrail.data.text import open_tokenizer as open_tokenizer
+    from vitrail.data.transforms import AugmentConfig as AugmentConfig
+    from vitrail.data.transforms import MultiCrop as MultiCrop
+    from vitrail.data.transforms import MultiCropConfig as MultiCropConfig
+    from vitrail.data.transforms import TrainTransform as TrainTransform
+
+lazy(__name__)

@@ -1,1 +1,17 @@
 """Shipping a model."""
+
+from typing import TYPE_CHECKING
+
+from vitrail.exports import lazy
+
+if TYPE_CHECKING:
+    from vitrail.deploy.export import Exported as Exported
+    from vitrail.deploy.export import export_onnx as export_onnx
+    from vitrail.deploy.fuse import fuse as fuse
+    from vitrail.deploy.fuse import plain_layers as plain_layers
+    from vitrail.deploy.precision import FastestModel as FastestModel
+    from vitrail.deploy.precision import fastest as fastest
+    from vitrail.deploy.precision import halve as halve
+    from vitrail.deploy.stream import Stepper as Stepper
+
+lazy(__name__)

@@ -33,11 +33,27 @@ def convert(source: str | Path, destination: str | Path) -> Path:
     destination = Path(destination)
     if destination.exists():
         raise ConfigError(f"{destination} exists: choose a new folder.")
-    return model_folder.save(_read_any(source), destination)
+    return model_folder.save(read_any(source), destination)
 
 
-def _read_any(source: str | Path) -> Backbone:
-    """The model of what `load` takes, or of a folder with a pickle."""
+def read_any(source: str | Path) -> Backbone:
+    """The model of what `load` takes, or of a pickle that holds nothing but data.
+
+    Args:
+        source: what `load` takes, or a folder or Hub id with a pickle (.bin, .pth) in place of
+            safetensors.
+
+    Returns:
+        The model.
+
+    Raises:
+        LoadError: the model cannot be found or read.
+
+    Example:
+        >>> read_any("vit.pth")
+        Traceback (most recent call last):
+        vitrail.errors.LoadError: no file 'vit.pth'.
+    """
     path = Path(source).expanduser()
     if path.suffix in (*PICKLES, ".safetensors"):
         return load(path)
@@ -54,4 +70,5 @@ def _read_any(source: str | Path) -> Backbone:
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix in suffixes)
+    # There is no folder where a download found no file.
+    return sorted(file for file in folder.glob("*") if file.suffix in suffixes)

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vitrail.models.base import Backbone
 from vitrail.models.features import Features
-from vitrail.models.registry import create_model
+from vitrail.models.registry import new_model
 from vitrail.models.tiers import PyramidBackbone
 from vitrail.ops.selective_scan.op import FLOPS
 
@@ -154,7 +154,7 @@ def count_multiply_adds(variant: str) -> int:
         '1.25 G'
     """
     with torch.device("meta"):
-        model = create_model(variant)
+        model = new_model(variant)
     return shapes(model)[-1].multiply_adds
 
 

@@ -3,7 +3,7 @@
 import fnmatch
 import functools
 import importlib
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from vitrail.errors import ConfigError, suggest
 from vitrail.models.base import Backbone, Variant
@@ -96,8 +96,8 @@ def variants() -> dict[str, RegisteredVariant]:
     }
 
 
-def list_models(pattern: str = "*") -> list[str]:
-    """Names of variants, as `create_model` takes them.
+def list_variants(pattern: str = "*") -> list[str]:
+    """Names of variants. `vitrail.list_models` also knows which have published weights.
 
     Args:
         pattern: a shell pattern that the names match: `*` is any text, `?` any letter.
@@ -106,7 +106,7 @@ def list_models(pattern: str = "*") -> list[str]:
         Names, sorted. Empty if none match.
 
     Example:
-        >>> list_models("vit_*_patch32_224")
+        >>> list_variants("vit_*_patch32_224")
         ['vit_base_patch32_224']
     """
     return sorted(fnmatch.filter(variants(), pattern))
@@ -133,17 +133,15 @@ def get_model_class(name: str) -> type[Backbone]:
     return getattr(importlib.import_module(f"vitrail.models.{MODELS[name]}"), name)
 
 
-def create_model(name: str, **keywords: Any) -> Backbone:
+def new_model(name: str, **keywords: object) -> Backbone:
     """Builds a model with freshly initialized weights, in training mode.
 
-    `vitrail.load` reads trained weights.
-
     Args:
-        name: a variant, one of `list_models()`, or a model class.
+        name: a variant, one of `list_variants()`, or a model class.
         **keywords: keywords of the constructor, which replace those of the variant.
 
     Returns:
-        The model. Call `eval()` before using it for predictions.
+        The model.
 
     Raises:
         ConfigError: the name or a keyword is unknown, and the message names the nearest; or a value
@@ -151,17 +149,26 @@ def create_model(name: str, **keywords: Any) -> Backbone:
         DataError: `image_size` does not divide into patches.
 
     Example:
-        >>> model = create_model("vit_tiny_patch16_224", depth=1, num_classes=10)
-        >>> model.num_classes, model.training
-        (10, True)
+        >>> new_model("vit_tiny_patch16_224", depth=1, num_classes=10).num_classes
+        10
     """
     if name in MODELS:
-        return get_model_class(name)(**keywords)
-    if name not in variants():
-        names = [*variants(), *MODELS]
-        raise ConfigError(
-            f"no model {name!r}.{suggest(name, names)} vitrail.list_models() names all "
-            f"{len(variants())} variants."
+        return get_model_class(name)(**cast("dict[str, Any]", keywords))
+    if name in variants():
+        model, variant = variants()[name]
+        return model(**{**variant.keywords, **keywords})
+    raise ConfigError(f"no model {name!r}.{_suggestion(name)}")
+
+
+def _suggestion(name: str) -> str:
+    """What an unknown name may mean."""
+    longer = sorted(fnmatch.filter(variants(), f"{name}_*"), key=len)
+    if len(longer) > 4:
+        return (
+            f" It may mean {', '.join(longer[:3])} or {len(longer) - 3} others: "
+            f'vitrail.list_models("{name}_*") names them.'
         )
-    model, variant = variants()[name]
-    return model(**{**variant.keywords, **keywords})
+    if longer:
+        return f" It may mean {' or '.join(longer)}."
+    nearest = suggest(name, [*variants(), *MODELS])
+    return f"{nearest} vitrail.list_models() names all {len(variants())} variants."

@@ -5,7 +5,7 @@ and loaded again.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -83,12 +83,7 @@ def with_options(model: Backbone, options: Mapping[str, Any]) -> Backbone:
         >>> with_options(model, {"pool": "mean"}).position.weight.shape
         torch.Size([1, 16, 8])
     """
-    for name in options:
-        if name not in OPTIONS:
-            raise ConfigError(
-                f"the option {name!r} cannot change once there are weights."
-                f"{suggest(name, OPTIONS)} These can: {', '.join(OPTIONS)}."
-            )
+    check_options(options)
     with torch.random.fork_rng(devices=()):  # most initial values are thrown away
         other = type(model)(**{**model.config, **options})
     with torch.no_grad():
@@ -109,6 +104,26 @@ def with_options(model: Backbone, options: Mapping[str, Any]) -> Backbone:
             values = ", ".join(f"{key}={value!r}" for key, value in options.items())
             raise ConfigError(f"{values} needs the weight {name}, which this model lacks.")
     return _completed(other, complete, model, preprocess=model.preprocess)
+
+
+def check_options(options: Iterable[str]) -> None:
+    """Checks that keywords may change without changing what weights mean.
+
+    Args:
+        options: keywords of a constructor.
+
+    Raises:
+        ConfigError: a keyword is not among `OPTIONS`.
+
+    Example:
+        >>> check_options(["drop_path"])
+    """
+    for name in options:
+        if name not in OPTIONS:
+            raise ConfigError(
+                f"the option {name!r} cannot change once there are weights."
+                f"{suggest(name, OPTIONS)} These can: {', '.join(OPTIONS)}."
+            )
 
 
 def _completed(

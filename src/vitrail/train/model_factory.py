@@ -8,7 +8,7 @@ from vitrail.hub.load import load
 from vitrail.methods.base import Method
 from vitrail.methods.registry import create_method, get_method
 from vitrail.models.base import Backbone
-from vitrail.models.registry import create_model, variants
+from vitrail.models.registry import new_model, variants
 from vitrail.models.surgery import resized, with_options
 from vitrail.models.tiers import SequenceBackbone
 from vitrail.preprocess import Preprocess
@@ -101,7 +101,7 @@ def _new_model(config: RunConfig, dataset: Dataset) -> Backbone:
     if name not in variants():
         size = tuple(dataset.read(0).shape[1:])
         options.setdefault("image_size", size[0] if len(set(size)) == 1 else size)
-    model = create_model(name, **options)
+    model = new_model(name, **options)
     mean, std = dataset.statistics
     if model.channels != len(mean):
         raise ConfigError(
