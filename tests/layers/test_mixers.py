@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import vitrail
 from vitrail.errors import ConfigError
+from vitrail.layers.block import Block
 from vitrail.layers.mixers import MIXERS, register_mixer
 from vitrail.models.efficient_vit import EfficientViT
 
@@ -44,6 +45,13 @@ def test_any_module_mixes(mixer: object) -> None:
     assert not torch.equal(first.linear.weight, second.linear.weight)
     model(torch.randn(2, 3, 16, 16)).sum().backward()
     assert first.linear.weight.grad is not None
+
+
+def test_a_block_takes_any_mixer(named: str) -> None:
+    mixer = Mean(8)
+    assert Block(8, mixer, nn.Identity()).mixer is mixer
+    for other in (Mean, named):
+        assert type(Block(8, other, nn.Identity()).mixer) is Mean
 
 
 def test_a_mixer_with_a_name_is_saved(named: str, tmp_path: Path) -> None:

@@ -28,10 +28,10 @@ from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.layers.recording import RecordedMixer
 from vitrail.models.base import Backbone
 from vitrail.models.features import Features
-from vitrail.models.vim import VisionMamba
 from vitrail.models.parameters import undecayed
 from vitrail.models.registry import get_model_class, variants
 from vitrail.models.tiers import PyramidBackbone, SequenceBackbone
+from vitrail.models.vim import VisionMamba
 
 every_model = pytest.mark.parametrize(("name", "more"), CASES, ids=IDS)
 every_class = pytest.mark.parametrize("name", sorted({name for name, _ in CASES}))

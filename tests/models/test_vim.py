@@ -656,6 +656,11 @@ def test_official_names_there_and_back(more: dict[str, Any], tmp_path: Path) -> 
     assert torch.equal(vitrail.load(tmp_path / "model")(batch), model(batch))
 
 
+@pytest.mark.parametrize(("ratio", "flip"), [(-1.0, 0.0), (0.3, 0.3), (2.0, 1.0)])
+def test_an_official_ratio_of_flips_is_a_probability(ratio: float, flip: float) -> None:
+    assert keywords({"flip_img_sequences_ratio": ratio})["flip"] == flip
+
+
 def test_rates_of_stochastic_depth_rise_to_the_last_layer() -> None:
     model = VisionMamba(32, 8, num_classes=5, dim=16, depth=3, drop_path=0.4)
     rates = [m.rate for m in model.modules() if isinstance(m, DropPath)]

@@ -43,7 +43,6 @@ def parts(batch: Tensor, size: tuple[int, int]) -> list[Tensor]:
     return [part for row in rows for part in row.split(size[1], dim=3)]
 
 
-@torch.no_grad()
 @pytest.mark.parametrize("size", PARTS.values(), ids=PARTS)
 @pytest.mark.parametrize("rope", ["none", "residual"])
 @pytest.mark.parametrize("pool", ["last", "mean", "max", "all"])
@@ -54,6 +53,7 @@ def test_an_image_in_parts_is_the_image(pool: str, rope: str, size: tuple[int, i
     model.train()  # a cache turns dropout off
     for part in parts(batch, size):
         logits = model(part, inference_params=cache)
+        assert not logits.requires_grad
     assert all(module.training for module in model.modules())
     assert cache.seqlen_offset == PATCHES
     assert list(cache.key_value_memory_dict) == [0, 1]

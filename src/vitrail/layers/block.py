@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
 from vitrail.layers.linear import scale_outputs
+from vitrail.layers.mixers import MixerFactory, make_mixer
 from vitrail.layers.position import rotate
 
 
@@ -100,7 +101,8 @@ class Block(nn.Module):
 
     Args:
         dim: width of a token.
-        mixer: module that mixes the tokens, from (B, N, D) to the same shape.
+        mixer: module that mixes the tokens, from (B, N, D) to the same shape; or a function from
+            `dim` to one, or the name of one that `register_mixer` has.
         mlp: module applied to each token, from (B, N, D) to the same shape.
         drop_path: rate of stochastic depth of both branches.
         layer_scale: initial value of a `LayerScale` on each branch; None for no LayerScale.
@@ -117,7 +119,7 @@ class Block(nn.Module):
     def __init__(
         self,
         dim: int,
-        mixer: nn.Module,
+        mixer: nn.Module | MixerFactory | str,
         mlp: nn.Module,
         *,
         drop_path: float = 0.0,
@@ -134,7 +136,7 @@ class Block(nn.Module):
             return nn.Identity() if layer_scale is None else LayerScale(dim, layer_scale)
 
         self.norm1 = make_norm()
-        self.mixer = mixer
+        self.mixer = mixer if isinstance(mixer, nn.Module) else make_mixer(mixer, dim)
         self.scale1 = make_scale()
         self.norm2 = make_norm()
         self.mlp = mlp

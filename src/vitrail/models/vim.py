@@ -208,7 +208,8 @@ class VisionMamba(SequenceBackbone):
                 it: one patch, patches of one row, or whole rows, from the top left to the bottom
                 right.
             inference_params: cache of an image that comes in parts; None for an image at once. With
-                a cache the model computes as in evaluation, without dropout, whatever its mode.
+                a cache the model computes as in evaluation, without dropout and gradients, whatever
+                its mode.
 
         Returns:
             (B, classes); with a cache, for the patches so far.
@@ -220,7 +221,8 @@ class VisionMamba(SequenceBackbone):
         """
         if inference_params is None:
             return super().forward(images)
-        return self.head(self.pool(resume_image(self, images, inference_params)))
+        with torch.no_grad():
+            return self.head(self.pool(resume_image(self, images, inference_params)))
 
     def set_sequence_augment(
         self, flip: float = 0.0, shuffle: float = 0.0, *, class_token: bool = False

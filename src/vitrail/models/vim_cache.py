@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from vitrail.models.vim import VisionMamba
 
 
+@torch.no_grad()
 def resume(
     model: "VisionMamba", tokens: Tensor, context: tuple[Any, ...], cache: InferenceParams
 ) -> Tensor:
     """Applies the layers to the next tokens of a sequence.
 
     Args:
-        model: a Vision Mamba; it computes as in evaluation.
+        model: a Vision Mamba; it computes as in evaluation, without gradients.
         tokens: (B, T, D), those after the ones that the cache remembers.
         context: context of the whole `TokenSequence`.
         cache: the cache, whose `seqlen_offset` is advanced by T.
@@ -53,11 +54,12 @@ def resume(
     return tokens
 
 
+@torch.no_grad()
 def resume_image(model: "VisionMamba", images: Tensor, cache: InferenceParams) -> Features:
     """Reads the next part of an image.
 
     Args:
-        model: a Vision Mamba; it computes as in evaluation.
+        model: a Vision Mamba; it computes as in evaluation, without gradients.
         images: (B, C, h, w), the part, as in `VisionMamba.forward`.
         cache: the cache, which is advanced by the part's tokens.
 

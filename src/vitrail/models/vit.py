@@ -37,7 +37,6 @@ from vitrail.models.paper import Paper
 from vitrail.models.tiers import SequenceBackbone
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
-
 ROPE_THETA = 10_000.0  # of the residual, as in Vision Mamba
 
 

@@ -176,7 +176,7 @@ def keywords(official: Mapping[str, Any]) -> dict[str, Any]:
         "dt_rank": None if ssm["dt_rank"] == "auto" else ssm["dt_rank"],
         "norm": "rms" if flags["rms_norm"] else "layer",
         "layer_scale": flags["init_layer_scale"],
-        "flip": max(flags["flip_img_sequences_ratio"], 0.0),
+        "flip": min(max(flags["flip_img_sequences_ratio"], 0.0), 1.0),
         "shuffle": float(flags["if_random_token_rank"]),
     }
 
