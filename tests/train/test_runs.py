@@ -172,7 +172,7 @@ def test_data_in_memory(root: Path) -> None:
         run = vitrail.fit("ViT", data=source, options=SMALL, out=name, **settings)
         assert run.metrics["top1"] == 1
         assert run.metrics["count"] == (20 if name in ("both", "splits") else 4)
-        assert run.metrics["split"] == "memory test"
+        assert run.details["split"] == "memory test"
         weights[name] = files(run.folder)["model/model.safetensors"]
     assert weights["torch"] == weights["hub"] == weights["paths"]
     assert weights["both"] == weights["splits"] != weights["paths"]

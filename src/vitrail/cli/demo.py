@@ -143,14 +143,14 @@ def _train(folder: Path, model: dict[str, Any], epochs: int) -> tuple[str, Path]
         }
     )
     result = train_and_report(config, folder, command=f"vitrail demo --epochs {epochs}")
-    figures = result.metrics
+    accuracy = percent(result.metrics["top1"])
     text = ngettext(
         "accuracy on {split}, after {epochs} epoch",
         "accuracy on {split}, after {epochs} epochs",
         epochs,
     )
-    text = text.format(split=figures["split"], epochs=epochs)
-    out.print(f"{percent(figures['top1'])} {text}", highlight=False)
-    headline = html.headline([(percent(figures["top1"]), text)])
+    text = text.format(split=result.details["split"], epochs=epochs)
+    out.print(f"{accuracy} {text}", highlight=False)
+    headline = html.headline([(accuracy, text)])
     examples = example_sections(RunFolder(folder))
     return "\n".join([headline, *examples]), result.report

@@ -55,17 +55,16 @@ def run(
         folder = folder or default_folder(what)
     command = shlex.join(["vitrail", *sys.argv[1:]])
     result = train_and_report(config, folder, resume=resume, command=command)
-    figures = result.metrics
-    if not figures:  # one of several processes, and not the first
+    if not result.metrics:  # one of several processes, and not the first
         return
-    if "top1" in figures:
+    if "top1" in result.metrics:
         text = _("accuracy {accuracy} on {split}")
-        if "evaluated_by" in figures:
+        if "evaluated_by" in result.details:
             text = _("accuracy {accuracy} by {evaluator} on {split}")
         text = text.format(
-            accuracy=percent(figures["top1"]),
-            evaluator=figures.get("evaluated_by"),
-            split=figures["split"],
+            accuracy=percent(result.metrics["top1"]),
+            evaluator=result.details.get("evaluated_by"),
+            split=result.details["split"],
         )
         out.print(text, highlight=False, markup=False)
     model_folder = RunFolder(folder).model_folder

@@ -26,10 +26,10 @@ class Settings(TypedDict, total=False):
 
     # model
     weights: str | None
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
     lora: int
     lora_alpha: float | None
-    sequence: Mapping[str, Any]
+    sequence: Mapping[str, object]
     # data
     validation: float | None
     batch_size: int
@@ -38,8 +38,8 @@ class Settings(TypedDict, total=False):
     limit: int | None
     repeats: int
     canvas: float
-    augment: Mapping[str, Any]
-    crops: Mapping[str, Any]
+    augment: Mapping[str, object]
+    crops: Mapping[str, object]
     # data.augment
     crop: Literal["resized", "padded", "none"]
     scale: tuple[float, float]
@@ -56,7 +56,7 @@ class Settings(TypedDict, total=False):
     mixup: float
     cutmix: float
     # optim
-    optim: Mapping[str, Any]
+    optim: Mapping[str, object]
     lr: float
     weight_decay: float
     weight_decay_end: float | None
@@ -67,12 +67,12 @@ class Settings(TypedDict, total=False):
     accumulate: int
     ema: float
     # schedule
-    schedule: Mapping[str, Any]
+    schedule: Mapping[str, object]
     epochs: int
     warmup: float
     min_lr: float
     # train
-    train: Mapping[str, Any]
+    train: Mapping[str, object]
     seed: int
     precision: Literal["fp32", "bf16", "fp16"]
     gradient_checkpointing: bool
@@ -84,7 +84,9 @@ class Settings(TypedDict, total=False):
     wandb: bool
 
 
-def nest(sections: Mapping[str, Mapping[str, Any]], keywords: Mapping[str, Any]) -> dict[str, Any]:
+def nest(
+    sections: Mapping[str, Mapping[str, object]], keywords: Mapping[str, object]
+) -> dict[str, Any]:
     """Sorts keywords into the sections that they are settings of.
 
     Args:

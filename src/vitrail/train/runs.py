@@ -4,7 +4,6 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from typing_extensions import Unpack
@@ -32,14 +31,17 @@ class TrainingRun:
         folder: folder of the run.
         metrics: the final figures, such as "top1" and "loss". Of several processes only the main
             one has them.
+        details: what was evaluated, "split"; of which weights, "weights"; and where the method
+            learned no classes, how, "evaluated_by".
 
     Example:
-        >>> TrainingRun(Path("runs/photos"), {"top1": 0.9}).report.as_posix()
+        >>> TrainingRun(Path("runs/photos"), {"top1": 0.9}, {}).report.as_posix()
         'runs/photos/report.html'
     """
 
     folder: Path
-    metrics: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    details: Mapping[str, str]
 
     @property
     def report(self) -> Path:
@@ -53,10 +55,10 @@ class TrainingRun:
 
 
 def fit(
-    model: Backbone | TrainingRun | str | Path | Mapping[str, Any],
+    model: Backbone | TrainingRun | str | Path | Mapping[str, object],
     *,
     data: DataSource,
-    method: str | Mapping[str, Any] = "supervised",
+    method: str | Mapping[str, object] = "supervised",
     out: str | Path | None = None,
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
@@ -173,7 +175,7 @@ def train_and_report(
     """
     from vitrail.lens.report_page import write_report  # matplotlib is slow to import
 
-    metrics = train_run(
+    figures = train_run(
         config,
         folder,
         resume=resume,
@@ -182,9 +184,11 @@ def train_and_report(
         model=model,
         splits=splits,
     )
-    if metrics:  # of several processes, the first
+    if figures:  # of several processes, the first
         write_report(folder)
-    return TrainingRun(folder, metrics)
+    details = {name: value for name, value in figures.items() if isinstance(value, str)}
+    metrics = {name: value for name, value in figures.items() if name not in details}
+    return TrainingRun(folder, metrics, details)
 
 
 def default_folder(source: str) -> Path:
@@ -203,7 +207,7 @@ def default_folder(source: str) -> Path:
     return Path("runs") / Path(source.partition(":")[2] or source).name
 
 
-def _data_section(data: DataSource) -> Mapping[str, Any]:
+def _data_section(data: DataSource) -> Mapping[str, object]:
     if isinstance(data, Path):
         return {"source": f"folder:{data}"}
     if isinstance(data, Mapping) and "train" not in data:
@@ -211,7 +215,7 @@ def _data_section(data: DataSource) -> Mapping[str, Any]:
     return {"source": data if isinstance(data, str) else MEMORY}
 
 
-def _model_section(model: object, folder: Path) -> Mapping[str, Any]:
+def _model_section(model: object, folder: Path) -> Mapping[str, object]:
     if isinstance(model, Mapping):
         return model
     if isinstance(model, Backbone):
