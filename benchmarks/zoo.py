@@ -3,7 +3,8 @@
 python -m benchmarks.zoo [--quick] [--only Swin,CaiT]
 
 The pairs are those of parity/pairs, at a published size. Ratios are the original's time over
-ours: above 1 ours is faster. NaViT's packs of mixed sizes have a script of their own: navit.py.
+ours: above 1 ours is faster. Rows of other processors stay in the file. NaViT's packs of mixed
+sizes have a script of their own: navit.py.
 """
 
 import os
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.common import RESULTS, compare, read, write
+from benchmarks.common import RESULTS, compare, machine, read, write
 from parity.pairs import Pair, pairs
 
 torch.set_num_threads(os.cpu_count() or 1)
@@ -77,7 +78,9 @@ def main() -> None:
     quick = "--quick" in sys.argv
     only = sys.argv[sys.argv.index("--only") + 1].split(",") if "--only" in sys.argv else None
     timed = [p for p in pairs() if p.full and (only is None or p.model in only)]
-    rows = {} if quick else {(r["model"], r["original"]): r for r in read("zoo").get("rows", [])}
+    processor = machine()["processor"]
+    earlier = [] if quick else read("zoo").get("rows", [])
+    rows = {(r["model"], r["original"], r["processor"]): r for r in earlier}
     print(f"{'model':<16} {'original':<42} {'forward':>8} {'training':>9}   bar")
     failed = []
     for pair in timed:
@@ -87,8 +90,8 @@ def main() -> None:
             failed.append(f"{pair.model}, {pair.original}: {str(problem)[:200]}")
             continue
         bar = FASTER.get(pair.model, 1.0) if pair.original.startswith("vit-pytorch") else 1.0
-        row["bar"] = bar
-        rows[pair.model, pair.original] = row
+        row |= {"bar": bar, "processor": processor}
+        rows[pair.model, pair.original, processor] = row
         print(
             f"{pair.model:<16} {pair.original:<42} {row['forward']:7.2f}x "
             f"{row['training step']:8.2f}x  {bar}"

@@ -183,10 +183,10 @@ are many-band pixels, for models on one and three axes.
 
 Time of the original divided by ours, with the same weights, in turn in one run, {threads}
 threads, float32: above 1 ours is faster. Made by `python -m benchmarks.zoo`; the input is (batch,
-channels, size).
+channels, size). On AMD processors our float32 products go through oneDNN (`vitrail.ops.linear`).
 
-| model | original | input | forward | training step | bar |
-| --- | --- | --- | ---: | ---: | ---: |
+| model | original | processor | input | forward | training step | bar |
+| --- | --- | --- | --- | ---: | ---: | ---: |
 {speed}
 """
 
@@ -208,7 +208,8 @@ def zoo_page() -> str:
             for r in rows
         ),
         speed="\n".join(
-            f"| {r['model']} | {r['original']} | {', '.join(map(str, r['input']))} | "
+            f"| {r['model']} | {r['original']} | {r['processor']} | "
+            f"{', '.join(map(str, r['input']))} | "
             f"{r['forward']:.2f} | {r['training step']:.2f} | {r['bar']:.1f} |"
             for r in speed["rows"]
         ),
