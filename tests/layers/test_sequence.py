@@ -117,5 +117,7 @@ def test_settings_of_a_run_augment_its_model() -> None:
     swin["model"]["options"] = {
         "patch_size": 2, "dim": (8, 16), "depth": (1, 1), "heads": (1, 1), "window": 2,
     }  # fmt: skip
-    with pytest.raises(ConfigError, match=r"model\.sequence changes the order .* Swin needs"):
+    with pytest.raises(
+        ConfigError, match=r"model\.sequence changes the order .* Swin has no one sequence"
+    ):
         build_model(make_config(swin, ["model.sequence.class_token=true"]), dataset)

@@ -139,7 +139,8 @@ def read_model_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / CONFIG).read_text("utf-8"))
     except FileNotFoundError:
-        raise LoadError(f"{folder} is no model folder: it has no {CONFIG}.") from None
+        cure = _pickle_cure(folder)
+        raise LoadError(f"{folder} is no model folder: it has no {CONFIG}.{cure}") from None
     except (OSError, ValueError) as problem:
         raise LoadError(f"{folder / CONFIG} cannot be read: {problem}.") from None
     if not isinstance(config, dict):
@@ -169,13 +170,8 @@ def read_weights(folder: Path) -> Tensors:
     tensors: Tensors = {}
     for shard in _shards(folder):
         if not (folder / shard).is_file():
-            pickles = [file.name for file in folder.iterdir() if file.suffix in PICKLES]
-            cure = (
-                f"it has {pickles[0]}: `vitrail convert {folder} NEW` rewrites it safely."
-                if pickles
-                else "is the download complete?"
-            )
-            raise LoadError(f"{folder} has no {shard}; {cure}")
+            cure = _pickle_cure(folder) or " Is the download complete?"
+            raise LoadError(f"{folder} has no {shard}.{cure}")
         tensors |= read_file(folder / shard)
     return tensors
 
@@ -242,6 +238,12 @@ def load_weights(
         dtype = tensor.dtype if keep_dtype else own[name].dtype
         complete[name] = tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
     model.load_state_dict(complete, assign=True)
+
+
+def _pickle_cure(folder: Path) -> str:
+    """What to do with a folder whose weights are pickled; "" for others."""
+    pickles = sorted(file.name for file in folder.glob("*") if file.suffix in PICKLES)
+    return f" It has {pickles[0]}: `vitrail convert {folder} NEW` rewrites it." if pickles else ""
 
 
 def _shards(folder: Path) -> list[str]:

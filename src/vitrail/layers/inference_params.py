@@ -58,8 +58,10 @@ class InferenceParams:
     max_seqlen: int
     max_batch_size: int
     seqlen_offset: int = 0
-    key_value_memory_dict: dict[int, MambaState] = dataclasses.field(default_factory=dict)
-    outputs: Tensor | None = None
+    key_value_memory_dict: dict[int, MambaState] = dataclasses.field(
+        default_factory=dict, kw_only=True
+    )
+    outputs: Tensor | None = dataclasses.field(default=None, kw_only=True)
     forward_only: bool = dataclasses.field(default=False, kw_only=True)
 
     def reset(self, max_seqlen: int, max_batch_size: int) -> None:

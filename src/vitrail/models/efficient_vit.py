@@ -19,12 +19,13 @@ from typing import Any, Literal
 
 from torch import nn
 
-from vitrail.layers.attention import Attend, Attention, divide
+from vitrail.layers.attention import Attention, divide
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.linear_attention import Linformer, Nystrom, Performer
 from vitrail.layers.mamba import Mamba
 from vitrail.layers.mixers import MixerFactory, make_mixer
 from vitrail.layers.mlp import Mlp
+from vitrail.layers.recording import RecordedMixer
 from vitrail.models.base import Variant
 from vitrail.models.features import Features
 from vitrail.models.paper import Paper
@@ -101,7 +102,7 @@ class EfficientViT(PlainViT):
         super().__init__(image_size, patch_size, num_classes, dim, channels, pool, emb_dropout)
         self.mixer_kind, head_dim = mixer, divide(dim, heads)
 
-        def attention(attend: Attend | None = None) -> nn.Module:
+        def attention(attend: RecordedMixer | None = None) -> nn.Module:
             return Attention(dim, heads, dropout=dropout, attend=attend)
 
         def linformer() -> nn.Module:

@@ -85,8 +85,8 @@ def _augment_sequence(model: Backbone, config: RunConfig) -> None:
         return
     if not isinstance(model, SequenceBackbone):
         raise ConfigError(
-            f"model.sequence changes the order of tokens, and {type(model).__name__} needs their "
-            "grid: leave it out, or train a model such as ViT or VisionMamba."
+            f"model.sequence changes the order of tokens, and {type(model).__name__} has no one "
+            "sequence of them: leave it out, or train a model such as ViT or VisionMamba."
         )
     try:
         model.set_sequence_augment(**settings)
