@@ -193,3 +193,20 @@ def test_a_full_disk_while_drawing_is_one_line(
     assert (code, errors.count("\n")) == (2, 1)
     assert "the disk is full" in errors
     assert not (tmp_path / "look.html").exists()
+
+
+def test_messages_name_options_and_python_keywords_stay_where_they_are_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from vitrail.cli.main import in_options
+
+    monkeypatch.setattr("sys.argv", ["vitrail", "train", "digits"])
+    text = "resume it by resume=True, or out=NEW; data.out=3, set train.resume=True, layout=1."
+    assert in_options(text) == (
+        "resume it by --resume, or --out=NEW; data.out=3, set train.resume=True, layout=1."
+    )
+    monkeypatch.setattr("sys.argv", ["vitrail", "eval", "run"])
+    assert in_options("train_limit=9, probe='knn'") == "--train-limit=9, --probe='knn'"
+    for arguments in (["vitrail"], ["vitrail", "--help"]):
+        monkeypatch.setattr("sys.argv", arguments)
+        assert in_options("probe='knn'") == "probe='knn'"

@@ -58,7 +58,7 @@ def test_control_c_saves_and_the_run_goes_on(tmp_path: Path) -> None:
         kill(process)
     message = stopped.with_suffix(".log").read_text().splitlines()[-1]
     assert message.startswith("error: stopped; the last good checkpoint is")
-    assert message.endswith("Go on by resuming (resume=True, or --resume).")
+    assert message.endswith("Go on by --resume.")
     assert start(recipe, stopped, resume=True).wait() == 0
     assert digest(stopped) == digest(whole)
     assert json.loads(metrics.read_text().splitlines()[-1])["epoch"] == 4

@@ -67,7 +67,7 @@ def main() -> None:
     try:
         build_app()()
     except VitrailError as problem:
-        sys.exit(_fail(_in_options(str(problem))))
+        sys.exit(_fail(in_options(str(problem))))
     except BrokenPipeError:  # whatever read the output has closed the pipe
         sys.exit(0)
     except OSError as problem:
@@ -80,8 +80,21 @@ def main() -> None:
         sys.exit(_fail(message))
 
 
-def _in_options(problem: str) -> str:
-    """A message with the command's options in place of Python's keywords."""
+def in_options(message: str) -> str:
+    """An error message in the words of the command that runs.
+
+    Args:
+        message: with keywords of Python, such as `train_limit=9`.
+
+    Returns:
+        The message with the command's options in their stead, such as `--train-limit=9`.
+
+    Example:
+        >>> from unittest import mock
+        >>> with mock.patch("sys.argv", ["vitrail", "train"]):
+        ...     in_options("resume it by resume=True, or choose another folder by out=FOLDER.")
+        'resume it by --resume, or choose another folder by --out=FOLDER.'
+    """
     import typer.main
 
     commands = getattr(typer.main.get_command(build_app()), "commands", {})
@@ -90,9 +103,9 @@ def _in_options(problem: str) -> str:
     for option in options:
         keyword = option.removeprefix("--").replace("-", "_")
         if option.startswith("--"):  # but settings such as data.bad_images= are spelled alike
-            problem = re.sub(rf"(?<![\w.-]){keyword}=True\b", option, problem)
-            problem = re.sub(rf"(?<![\w.-]){keyword}=", f"{option}=", problem)
-    return problem
+            message = re.sub(rf"(?<![\w.-]){keyword}=True\b", option, message)
+            message = re.sub(rf"(?<![\w.-]){keyword}=", f"{option}=", message)
+    return message
 
 
 def _fail(problem: str) -> int:

@@ -87,7 +87,7 @@ def save_checkpoint(
     except OSError as problem:
         raise TrainingError(
             f"step {step} cannot be saved ({problem.strerror}); {last_checkpoint(run)} "
-            "Make room, then go on by resuming (resume=True, or --resume)."
+            "Make room, then go on by resume=True."
         ) from None
     for old in run.checkpoints[:-NEWEST]:
         shutil.rmtree(old)

@@ -192,8 +192,8 @@ def _check_start(config: RunConfig, run: RunFolder, *, resume: bool, is_main: bo
     elif is_main:
         if run.exists:
             raise ConfigError(
-                f"{run} already holds a run: resume it (resume=True, or --resume), or choose "
-                "another folder (out=, or --out)."
+                f"{run} already holds a run: resume it by resume=True, or choose another "
+                "folder by out=FOLDER."
             )
         run.check_ours()
     if config.train.wandb and importlib.util.find_spec("wandb") is None:

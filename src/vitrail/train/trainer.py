@@ -322,7 +322,7 @@ class Trainer:
             callback.log_image(self, kind, pixels)
 
 
-GO_ON = "Go on by resuming (resume=True, or --resume)."
+GO_ON = "Go on by resume=True."
 
 
 @contextlib.contextmanager
