@@ -98,6 +98,9 @@ def test_concatenated_directions_are_projected(scan: str) -> None:
     mixer.out_proj.weight.copy_(torch.cat([left, left], dim=1))
     torch.testing.assert_close(mixer(x), summed(x), rtol=0, atol=1e-12)
     torch.testing.assert_close(mixer(x, reverse=True), mixer(x.flip(1)).flip(1))
+    mixer.out_proj.weight.copy_(torch.cat([left, torch.zeros_like(left)], dim=1))
+    ahead = mixer(x, inference_params=InferenceParams(11, 2, forward_only=True))
+    torch.testing.assert_close(mixer(x), ahead, rtol=0, atol=1e-12)
 
 
 @torch.no_grad()

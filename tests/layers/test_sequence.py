@@ -88,6 +88,9 @@ def test_tokens_move_and_come_back() -> None:
     features = sequence.to_features(sequence.tokens)
     assert torch.equal(features.patches, embedded.patches)
     assert torch.equal(features.prefix, embedded.prefix)
+    evaluated = small("ViT").eval()
+    evaluated.set_sequence_augment(flip=1.0)
+    assert not evaluated.sequence_augment.training
     assert resized(model, 64).sequence_augment.flip == 1.0
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 import vitrail
 from tests.models.small import images_for, small
 from tests.train.tiny import tiny
+from vitrail.deploy.fuse import fuse
 from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.layers.position import resize_positions, rotate, rotation, sincos_positions
 from vitrail.lens.features import pca_colors
@@ -209,3 +210,5 @@ def test_a_residual_is_rotated_before_every_block(position: str) -> None:
     assert kept.patches.shape == (2, 3, model.dim) and alone.patches.shape[1] == 16
     whole = model.encode(embedded.take(torch.arange(16).expand(2, -1)))
     torch.testing.assert_close(whole.patches, alone.patches)
+    fused = fuse(small("ViT", residual_rope=True, layer_scale=0.5))
+    assert all(type(block.scale1) is torch.nn.Identity for block in fused.blocks)

@@ -193,6 +193,8 @@ def test_a_random_class_token_stands_anywhere_and_positions_follow() -> None:
         torch.testing.assert_close(tokens, expected, rtol=0, atol=1e-5)
         slots.add(slot)
     assert slots == set(range(PATCHES + 1))
+    model.set_sequence_augment()
+    assert model.sequence_augment.training, "slots are no longer drawn"
     head = model.eval().to_sequence(model.embed(batch)).tokens - model.position.weight
     torch.testing.assert_close(head, torch.cat([token, raw], 1), rtol=0, atol=1e-5)
 

@@ -68,10 +68,15 @@ def test_parts_in_double_precision() -> None:
     for part in parts(batch, (4, 4)):
         logits = model(part, inference_params=cache)
     torch.testing.assert_close(logits, model(batch), rtol=0, atol=1e-12)
-    fused, again = fuse(tiny(scan="forward", pool="mean", layer_scale=0.5)), InferenceParams(12, 2)
+
+
+@torch.no_grad()
+def test_layer_scales_are_fused_into_the_weights() -> None:
+    model = tiny(scan="forward", pool="mean", layer_scale=0.5, bias=True).double()
+    batch, fused = images().double(), fuse(model)
     assert all(type(block.scale) is nn.Identity for block in fused.blocks)
-    outputs = fused(batch.float(), inference_params=again)
-    torch.testing.assert_close(outputs, fused(batch.float()), rtol=0, atol=1e-5)
+    outputs = fused(batch, inference_params=InferenceParams(PATCHES, 2))
+    torch.testing.assert_close(outputs, model(batch), rtol=0, atol=1e-12)
 
 
 @torch.no_grad()
