@@ -69,10 +69,10 @@ def test_a_config_that_is_none(content: str, error: str, folder: Path) -> None:
 def test_missing_files_are_named(folder: Path) -> None:
     weights = folder / model_folder.WEIGHTS
     weights.rename(folder / "pytorch_model.bin")
-    with pytest.raises(LoadError, match="has no model.safetensors; it has pytorch_model.bin"):
+    with pytest.raises(LoadError, match="has no model.safetensors. It has pytorch_model.bin"):
         vitrail.load(folder)
     (folder / "pytorch_model.bin").unlink()
-    with pytest.raises(LoadError, match="is the download complete"):
+    with pytest.raises(LoadError, match="Is the download complete"):
         vitrail.load(folder)
 
 

@@ -36,7 +36,12 @@ def download(name: str, patterns: Sequence[str] = ("*.json", "*.safetensors")) -
 
     try:
         return Path(snapshot_download(name, allow_patterns=list(patterns)))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as problem:
+    except LocalEntryNotFoundError:
+        raise LoadError(
+            f"{name!r} cannot be downloaded from the Hub, which does not answer: where it does, "
+            f'`hf download {name} --local-dir FOLDER` works, and vitrail.load("FOLDER") reads that.'
+        ) from None
+    except (HfHubHTTPError, HFValidationError, OSError) as problem:
         raise LoadError(
             f"{name!r} cannot be downloaded from the Hub: {_first_line(problem)}"
         ) from None

@@ -5,7 +5,7 @@ import torch
 from vitrail.errors import ConfigError
 from vitrail.hub.convert import read_any
 from vitrail.models.base import Backbone
-from vitrail.models.registry import MODELS, list_variants, new_model, variants
+from vitrail.models.registry import list_variants, new_model, suggestion, variants
 from vitrail.models.surgery import check_options, resized, with_options
 from vitrail.values import Size
 
@@ -59,6 +59,12 @@ TIMM_TAGS = {
         swin_large_patch4_window7_224 swin_small_patch4_window7_224
     """,
     "orig_in21k": "vit_huge_patch14_224",
+    "v2_webli": """
+        vit_base_patch16_siglip_224 vit_base_patch16_siglip_256 vit_base_patch16_siglip_384
+        vit_base_patch16_siglip_512 vit_large_patch16_siglip_256 vit_large_patch16_siglip_384
+        vit_so400m_patch14_siglip_224
+    """,
+    "webli": "vit_so400m_patch14_siglip_384",
 }
 # Ids of other names, timm's, transformers' or the authors'.
 OTHER_IDS = {
@@ -70,9 +76,7 @@ OTHER_IDS = {
     "vim_tiny": "hustvl/Vim-tiny-midclstok",
     "vim_small": "hustvl/Vim-small-midclstok",
     "vim_base": "hustvl/Vim-base-midclstok",
-    "vit_base_patch16_siglip_224": "google/siglip-base-patch16-224",
     "vit_base_patch32_clip_quickgelu_224": "openai/clip-vit-base-patch32",
-    "vit_so400m_patch14_siglip_384": "google/siglip-so400m-patch14-384",
     "vivit_base_patch16x2_224": "google/vivit-b-16x2-kinetics400",
 }
 
@@ -152,6 +156,9 @@ def create_model(
     keywords |= {key: value for key, value in sizes.items() if value is not None}
     if not pretrained:
         return new_model(name, **keywords)
+    ids = published_ids()
+    if name not in ids:
+        raise ConfigError(_no_weights(name))
     with torch.device("meta"):  # raises what is wrong with the keywords before the download
         architecture, changed = new_model(name), new_model(name, **keywords)
     options = {
@@ -160,9 +167,6 @@ def create_model(
         if key not in sizes and changed.config[key] != architecture.config[key]
     }
     check_options(options)
-    ids = published_ids()
-    if name not in ids:
-        raise ConfigError(_no_weights(name))
     model = read_any(ids[name]).eval()
     model.origin = f"{ids[name]} of the Hub"
     if image_size is not None:
@@ -178,19 +182,17 @@ def create_model(
 def _no_weights(name: str) -> str:
     """What to say of a name without weights: which variants have some, and are near."""
     ids = published_ids()
-    if name in MODELS:
+    if name not in variants():
         own = [variant for variant in ids if variants()[variant].model.__name__ == name]
-        return f"{name} is a class without weights: " + (
-            f"name one of its variants, {', '.join(own)}."
-            if own
-            else "vitrail.list_models(pretrained=True) names the variants that have some."
-        )
+        if own:
+            return f"{name} is a class: name a variant that has weights, {', '.join(own)}."
+        return f"no variant {name!r}.{suggestion(name)}"
     model, (_, parameters) = variants()[name]
-    same = [variant for variant in ids if variants()[variant].model is model]
     near = sorted(
-        same or ids, key=lambda variant: abs(variants()[variant].variant.parameters - parameters)
+        [variant for variant in ids if variants()[variant].model is model] or ids,
+        key=lambda variant: abs(variants()[variant].variant.parameters - parameters),
     )
     return (
-        f"{name!r} has no published weights that Vitrail reads. Variants of about its size that "
-        f"have some: {', '.join(near[:3])}."
+        f"{name!r} has no published weights that Vitrail reads; these of about its size have: "
+        f"{', '.join(near[:3])}."
     )

@@ -157,11 +157,22 @@ def new_model(name: str, **keywords: object) -> Backbone:
     if name in variants():
         model, variant = variants()[name]
         return model(**{**variant.keywords, **keywords})
-    raise ConfigError(f"no model {name!r}.{_suggestion(name)}")
+    raise ConfigError(f"no model {name!r}.{suggestion(name)}")
 
 
-def _suggestion(name: str) -> str:
-    """What an unknown name may mean."""
+def suggestion(name: str) -> str:
+    """What an unknown name may mean.
+
+    Args:
+        name: a name that is no variant.
+
+    Returns:
+        A sentence with a leading space: the variants that begin so, or the most similar name.
+
+    Example:
+        >>> suggestion("swin_tiny")
+        ' It may mean swin_tiny_patch4_window7_224.'
+    """
     longer = sorted(fnmatch.filter(variants(), f"{name}_*"), key=len)
     if len(longer) > 4:
         return (

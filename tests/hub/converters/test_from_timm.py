@@ -56,10 +56,31 @@ def test_full_size_and_another_resolution_as_timm_writes_it(tmp_path: Path) -> N
     assert ours.preprocess.size == (288, 320)
 
 
+@torch.inference_mode()
+def test_siglip_computes_the_gelu_that_its_weights_were_trained_with(tmp_path: Path) -> None:
+    name, sizes = "vit_base_patch16_siglip_224", {"depth": 1, "embed_dim": 48, "num_heads": 3}
+    original = randomise(timm.create_model(name, **sizes, act_layer="gelu_tanh"))
+    save_timm(original, tmp_path, name, {**sizes, "global_pool": "map"})
+    model = vitrail.load(tmp_path)
+    close(model(images(224, 224)), original(images(224, 224)))
+
+
+def test_another_pooling_is_refused(tmp_path: Path) -> None:
+    original = timm.create_model("swin_tiny_patch4_window7_224", depths=(1, 1, 1, 1))
+    for pool, error in (("avg", None), ("max", "with global_pool='max' is not supported")):
+        arguments = {"depths": [1, 1, 1, 1], "global_pool": pool}
+        save_timm(original, tmp_path, "swin_tiny_patch4_window7_224", arguments)
+        if error is None:
+            assert vitrail.load(tmp_path).depth == 4
+        else:
+            with pytest.raises(LoadError, match=error):
+                vitrail.load(tmp_path)
+
+
 @pytest.mark.parametrize(
     "name",
     [
-        "vit_base_patch16_siglip_224",
+        "vit_base_patch16_plus_240",
         "vit_relpos_small_patch16_224",
         "eva02_tiny_patch14_224",
     ],

@@ -52,6 +52,8 @@ class Timm(NamedTuple):
         finish: steps after renaming, in order.
         architectures: keywords of further architectures, by timm's names.
         read: function of the config and the renamed weights that returns keywords which these show.
+        pool: timm's name of the pooling. Its `global_pool` may have no other value, unless
+            `arguments` has a meaning for it.
 
     Example:
         >>> of_timm("xcit_nano_12_p16_224")[0].arguments["eta"]
@@ -65,6 +67,7 @@ class Timm(NamedTuple):
     finish: Sequence[Step] = ()
     architectures: Mapping[str, Keywords] = {}
     read: Callable[[Config, Tensors], Keywords] = no_keywords
+    pool: str = "avg"
 
 
 class Transformers(NamedTuple):

@@ -29,4 +29,5 @@ TIMM = Timm(
     ],
     arguments={"depth_token_only": "class_depth", "init_values": "layer_scale"},
     finish=[fuse_kv],
+    pool="token",
 )

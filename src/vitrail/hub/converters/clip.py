@@ -192,4 +192,5 @@ TIMM = Timm(
         (r"blocks\.(\d+)\.attn\.(.*)", r"blocks.\1.mixer.\2"),
         (r"(blocks\..*|norm\..*|head\..*)", r"\1"),
     ],
+    pool="token",
 )

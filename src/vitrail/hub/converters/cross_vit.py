@@ -50,4 +50,5 @@ TIMM = Timm(
         "multi_conv": lambda conv: {"stem": "conv" if conv else "patch"},
     },
     finish=[fuse_kv],
+    pool="token",
 )

@@ -75,12 +75,13 @@ def convert(config: Config, tensors: Tensors, folder: Path) -> Backbone:
     name = config["architecture"].partition(".")[0]  # the rest says what it was trained on
     family, keywords = of_timm(name)
     keywords = {**keywords, "num_classes": config.get("num_classes", 0)}
-    meanings = {**ARGUMENTS, **family.arguments}
+    meanings, defaults = {**ARGUMENTS, **family.arguments}, {"global_pool": family.pool}
     for argument, value in (config.get("model_args") or {}).items():
         if argument in meanings:
             meaning = meanings[argument]
+            value = tuple(value) if isinstance(value, list) else value
             keywords |= {meaning: value} if isinstance(meaning, str) else meaning(value)
-        elif argument not in TRAINING_ARGUMENTS:
+        elif argument not in TRAINING_ARGUMENTS and value != defaults.get(argument):
             raise LoadError(f"timm's {name!r} with {argument}={value!r} is not supported.")
     weights = rename(tensors, family.rules, family.ignored)
     keywords |= family.read(config, weights)

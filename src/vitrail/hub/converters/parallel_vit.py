@@ -24,4 +24,5 @@ TIMM = Timm(
         (r"(norm|head)\.(weight|bias)", r"\1.\2"),
     ],
     arguments={"init_values": "layer_scale"},
+    pool="token",
 )

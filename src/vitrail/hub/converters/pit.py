@@ -40,4 +40,5 @@ TIMM = Timm(
         "mlp_ratio": "mlp_ratio",
     },
     finish=[_split_tokens],
+    pool="token",
 )

@@ -1,9 +1,9 @@
-"""SigLIP in transformers: the image tower, and the method with both towers."""
+"""SigLIP in timm, the image tower, and in transformers, the image tower or the method with both."""
 
 from typing import Any
 
 from vitrail.errors import LoadError
-from vitrail.hub.converters import Config, MethodConverter, Transformers
+from vitrail.hub.converters import Config, MethodConverter, Timm, Transformers
 from vitrail.hub.converters.clip import (
     IGNORED,
     IMAGE,
@@ -71,4 +71,18 @@ TRANSFORMERS = Transformers(
     keywords=_keywords,
     ignored=IGNORED,
     finish=[fuse_qkv, batch_positions, _split_pooling],
+)
+# timm computes the exact GELU; the weights were trained with its approximation by tanh, as here.
+TIMM = Timm(
+    SigLIPViT,
+    rules=[
+        (r"pos_embed", "position.weight"),
+        (r"patch_embed\.proj\.(weight|bias)", r"patch_embed.\1"),
+        (r"attn_pool\.latent", "attention_pool.query.weight"),
+        (r"attn_pool\.(q|kv|proj)\.(weight|bias)", r"attention_pool.mixer.\1.\2"),
+        (r"attn_pool\.(norm|mlp\.fc[12])\.(weight|bias)", r"attention_pool.\1.\2"),
+        (r"blocks\.(\d+)\.attn\.(.*)", r"blocks.\1.mixer.\2"),
+        (r"(blocks\..*|norm\..*|head\..*)", r"\1"),
+    ],
+    pool="map",
 )

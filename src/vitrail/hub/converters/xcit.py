@@ -52,4 +52,5 @@ TIMM = Timm(
         "tokens_norm": "norm_all",
     },
     finish=[_drop_axes_of_length_1, fuse_kv],
+    pool="token",
 )
