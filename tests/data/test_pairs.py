@@ -56,6 +56,8 @@ def test_gray_pictures_stay_gray() -> None:
     assert gray.subset([1]).statistics == gray.statistics
     assert PairDataset([(Image.new("RGBA", (4, 5)), 0)]).read(0).shape == (3, 5, 4)
     assert PairDataset([(BLACK[:1], 0)]).channels == 1
+    mixed = PairDataset([(BLACK, 0), (Image.new("L", (4, 5)), 1)])
+    assert mixed.subset([1]).read(0).shape == (3, 5, 4)  # as in the whole
 
 
 def test_a_fifth_of_each_class_is_held_out() -> None:

@@ -267,3 +267,8 @@ def test_frozen_parameters_are_no_setting(root: Path) -> None:
     model.blocks[0].requires_grad_(False)
     with pytest.raises(VitrailError, match=r"blocks.0.*takes no gradients, which a run does not"):
         vitrail.fit(model, data="digits", out="run", **QUICK)
+    model.requires_grad_(True)
+    patterns = {"backbone.blocks.0.*": {"lr_scale": 0}}  # the cure that the message names
+    run = vitrail.fit(model, data="digits", out="run", per_module=patterns, **QUICK)
+    for name, tensor in run.model.blocks.state_dict().items():
+        assert torch.equal(tensor, model.blocks.state_dict()[name]) == name.startswith("0.")

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from vitrail.hub.convert import convert as convert
     from vitrail.hub.converters.vision_mamba import from_official as from_official
     from vitrail.hub.converters.vision_mamba import official_state_dict as official_state_dict
+    from vitrail.hub.for_transformers import ForImageClassification as ForImageClassification
     from vitrail.hub.load import load as load
     from vitrail.hub.method_folder import load_method as load_method
     from vitrail.hub.method_folder import save_method as save_method

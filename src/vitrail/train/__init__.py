@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from vitrail.train.optim import parameter_groups as parameter_groups
     from vitrail.train.prediction import PooledFeatures as PooledFeatures
     from vitrail.train.prediction import Prediction as Prediction
+    from vitrail.train.prediction import Predictor as Predictor
     from vitrail.train.prediction import features as features
     from vitrail.train.prediction import predict as predict
     from vitrail.train.runs import TrainingRun as TrainingRun
     from vitrail.train.runs import fit as fit
+    from vitrail.train.runs import train_and_report as train_and_report
     from vitrail.train.schedule import Schedule as Schedule
     from vitrail.train.streams import FeatureStream as FeatureStream
     from vitrail.train.streams import ImageStream as ImageStream

