@@ -1,6 +1,6 @@
 """Residual layers of Mamba, one after the other or in pairs."""
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,26 @@ from vitrail.layers.position import Rotation, rotate
 
 Rope = Literal["none", "branch", "residual"]
 PairFusion = Literal["sum", "gate", "concat"]
+
+
+class TwoStreamLayer(Protocol):
+    """How the official code calls a layer, which `MambaBranch.add_norm_mix` describes.
+
+    Example:
+        >>> branch = MambaBranch(nn.LayerNorm(8), Mamba(8), nn.Identity())
+        >>> layer: TwoStreamLayer = branch.add_norm_mix
+        >>> hidden_states, residual = layer(torch.zeros(1, 5, 8))
+        >>> hidden_states.shape, residual.shape
+        (torch.Size([1, 5, 8]), torch.Size([1, 5, 8]))
+    """
+
+    def __call__(
+        self,
+        hidden_states: Tensor,
+        residual: Tensor | None = None,
+        inference_params: InferenceParams | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """hidden_states, residual (B, L, D), a cache or None → both after the layer."""
 
 
 class MambaBranch(nn.Module):

@@ -17,7 +17,6 @@ norm. Here each layer drops its own output, which is the same schedule shifted b
 """
 
 import math
-from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -28,7 +27,7 @@ from vitrail.layers.block import LayerScale, drop_path_rates
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.layers.inference_params import InferenceParams
 from vitrail.layers.mamba import Mamba
-from vitrail.layers.mamba_block import MambaBlock, MambaBranch, MambaPair
+from vitrail.layers.mamba_block import MambaBlock, MambaBranch, MambaPair, TwoStreamLayer
 from vitrail.layers.norm import LayerNorm, RMSNorm
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.position import PositionTable, Rotation, rotate, rotation, select_rotation
@@ -42,7 +41,6 @@ from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Siz
 
 ROPE_GRID = (14, 14)  # the grid of 224 pixels, to which others are scaled
 ROPE_THETA = 10_000.0
-Layer = Callable[..., tuple[Tensor, Tensor]]
 
 
 class VisionMamba(SequenceBackbone):
@@ -193,7 +191,7 @@ class VisionMamba(SequenceBackbone):
                     module.out_proj.weight /= math.sqrt(self.config["depth"])
 
     @property
-    def layers(self) -> list[Layer]:
+    def layers(self) -> list[TwoStreamLayer]:
         """The layers in their official order, each called as in the official code: see
         `MambaBranch.add_norm_mix`. The entries of `blocks` keep the residual to themselves."""
         blocks: list[Any] = list(self.blocks)
