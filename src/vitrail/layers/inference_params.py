@@ -105,6 +105,9 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     Args:
         model: any module.
 
+    Returns:
+        A context manager.
+
     Example:
         >>> model = nn.Dropout(0.5)
         >>> with evaluation(model):

@@ -77,8 +77,8 @@ class SequenceBackbone(Backbone):
         if self.sequence_augment is None:
             return sequence
         order = torch.arange(sequence.tokens.shape[1])
-        drawn = self.sequence_augment(order, prefix)
-        return sequence if drawn is order else sequence.reordered(drawn)
+        new_order = self.sequence_augment(order, prefix)
+        return sequence if new_order is order else sequence.reordered(new_order)
 
     def context(self, features: Features) -> tuple[Any, ...]:
         """features → extra arguments of every block, such as rotations."""

@@ -50,7 +50,7 @@ class Scan(NamedTuple):
         return self.map(lambda t: t.to(dtype))
 
     def direction(self, k: int) -> "Scan":
-        """index of a direction → the scan in that direction alone, with the gate."""
+        """k, the index of a direction → the scan in that direction alone, with the gate."""
         return self._replace(z=None).map(lambda t: t[k : k + 1])._replace(z=self.z)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Scan":
