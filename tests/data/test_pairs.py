@@ -122,3 +122,8 @@ def test_what_is_no_image(image: Any, message: str) -> None:
 def test_an_unknown_label_is_named() -> None:
     with pytest.raises(DataError, match="memory: the label 'cow' is none of cat, dog"):
         PairDataset([(BLACK, "cow")], labels=["cat", "dog"])
+
+
+def test_a_mapping_has_a_training_split() -> None:
+    with pytest.raises(DataError, match="data has test, batch_size, no 'train'"):
+        as_splits({"test": [], "batch_size": 3})

@@ -62,6 +62,16 @@ def test_the_training_images_are_evaluated_too(run: TrainingRun) -> None:
     assert vitrail.evaluate(run, split="train", limit=30).figures["count"] == 30
 
 
+def test_a_probe_learns_from_no_image_that_it_is_evaluated_on() -> None:
+    digits = open_dataset("digits", "test", limit=100)
+    pairs = [(digits.read(i), target) for i, target in enumerate(digits.targets())]
+    result = vitrail.evaluate(digits_model(), pairs, probe="knn")
+    assert result.figures["count"] == 20
+    assert result.details["training_images"] == 80
+    both = vitrail.evaluate(digits_model(), (pairs, pairs[:30]), probe="knn")
+    assert (both.figures["count"], both.details["training_images"]) == (30, 100)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -51,7 +51,7 @@ def test_the_callers_mappings_stay_as_they_are() -> None:
         ({"augment": 3, "mixup": 0.2}, "'mixup' is given twice: by augment=3 too"),
         ({"lr": 1, "optim": {"lr": 2}}, "'lr' is given twice, as 2 and as 1"),
         ({"learning_rat": 1}, "no setting 'learning_rat'"),
-        ({"mask_ratio": 0.5}, "no setting 'mask_ratio'"),
+        ({"mask_ratio": 0.5}, "no setting 'mask_ratio'. It is one of .*method='mae'"),
         ({"dim": 32}, r"no setting 'dim'.* go into options=\{...\}"),
     ],
 )

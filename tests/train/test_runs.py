@@ -227,6 +227,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "model of another kind": ({"model": torch.nn.Identity()}, "model is of Identity: give a name"),
     "no such run": ({"model": Path("nowhere")}, "no folder 'nowhere'"),
     "callback": ({"callbacks": [print]}, "callbacks holds builtin_function_or_method, which is no"),
+    "one callback": ({"callbacks": Stop()}, "callbacks is of Stop: give a list of callbacks"),
     "callback class": ({"callbacks": [Stop]}, "callbacks holds Stop, .* derive it, and call the"),
     "unknown keyword": ({"epoch": 3}, "no setting 'epoch'. Did you mean 'epochs'"),
     "two sections": (

@@ -253,6 +253,8 @@ def without_unreadable(
 def _parts(data: Any) -> tuple[Dataset, Dataset | None]:
     """Training samples, and test samples where there are any."""
     if isinstance(data, Mapping):
+        if "train" not in data:
+            raise DataError(f"data has {', '.join(map(str, data)) or 'no keys'}, no 'train'.")
         test = next((data[name] for name in TESTS if name in data), None)
         return as_dataset(data["train"]), None if test is None else as_dataset(test)
     if isinstance(data, tuple):

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Loader
-from vitrail.data.pairs import MEMORY, DataSource, open_split
+from vitrail.data.pairs import MEMORY, DataSource, as_splits, open_split
 from vitrail.errors import ConfigError, DataError, check_choice
 from vitrail.messages import _
 from vitrail.models.base import Backbone
@@ -49,7 +49,9 @@ def evaluate(
     Args:
         model: a model, which runs on its device; a `TrainingRun`; a run, a model folder or a Hub
             id.
-        data: as `vitrail.fit` takes it; None for the data that the run was trained on.
+        data: a name or objects, as `vitrail.fit` takes them; None for the data that the run was
+            trained on. Objects without a test split are all evaluated; with `probe`, a fifth of
+            each class is, and the probe learns from the others.
         split: "train" or "test".
         probe: evaluate the features instead of the head, by labelled training images: "knn", the
             20 nearest neighbors; "linear", a logistic regression.
@@ -77,6 +79,8 @@ def evaluate(
     """
     _check_options(probe, split, bad_images, train_limit, layer)
     data = _own_dataset(model) if data is None else data
+    if probe is not None and not isinstance(data, str | Path):
+        data = as_splits(data)  # none of the test images is learned from
     backbone = open_model(model, image_size=image_size, layer=layer)
 
     def open_loader(split: Literal["train", "test"], limit: int | None) -> Loader:
@@ -90,11 +94,7 @@ def evaluate(
     if probe is not None:
         module: Any = prepare(backbone, precision, next(loader.epoch()).images)
         train = open_loader("train", train_limit)
-        if train.dataset.labels != labels:
-            raise ConfigError(
-                f"the training images have the classes {', '.join(train.dataset.labels[:5])}..., "
-                f"and the test images {', '.join(labels[:5])}...: they must be the same."
-            )
+        _check_same_classes(train.dataset.labels, labels)
         result, more = evaluate_probe(module, probe, train, loader, progress_bar)
         return result._replace(labels=labels, details={**details, **more})
     # Where the model has no head, its run may have saved a classifier beside it.
@@ -116,7 +116,7 @@ def open_labelled(
     """A split of a labelled dataset. Images that are left out are listed on stderr.
 
     Args:
-        data: as `vitrail.fit` takes it.
+        data: a name or objects, as `vitrail.fit` takes them.
         split: "train" or "test".
         bad_images: "raise" for an error at unreadable images, "skip" to leave them out.
         limit: number of samples, evenly over the classes; None for all.
@@ -156,6 +156,14 @@ def _check_options(
     elif train_limit is not None or layer is not None:
         option = f"layer={layer}" if train_limit is None else f"train_limit={train_limit}"
         raise ConfigError(f"{option} is for probes: add probe='knn' or probe='linear'.")
+
+
+def _check_same_classes(train: list[str], test: list[str]) -> None:
+    if train != test:
+        raise ConfigError(
+            f"the training images have the classes {', '.join(train[:5])}..., and the test images "
+            f"{', '.join(test[:5])}...: they must be the same."
+        )
 
 
 def _check_labels(model: str, backbone: Backbone, data: str, labels: list[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from typing_extensions import TypedDict
 
 from vitrail.errors import ConfigError, suggest
+from vitrail.methods.registry import list_methods
 from vitrail.train.config import RunConfig
 from vitrail.train.optim import ParameterOptim
 from vitrail.train.sections import method_section
@@ -177,5 +178,8 @@ def _spelled(key: Key) -> str:
 
 
 def _suggestion(name: str, keys: Mapping[str, list[Key]]) -> str:
+    methods = [m for m in list_methods() if name in method_section(m).model_fields]
+    if methods:
+        return f" It is one of {', '.join(f'method={method!r}' for method in methods)}."
     nearest = suggest(name, [*keys, *RunConfig.model_fields, "out", "resume", "callbacks"])
     return f"{nearest} Keywords of the model go into options={{...}}. docs/config.md lists all."

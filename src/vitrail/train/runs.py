@@ -107,13 +107,7 @@ def fit(
         >>> run.metrics["count"], run.model.image_size, run.report.name
         (355, (8, 8), 'report.html')
     """
-    for callback in callbacks:
-        if not isinstance(callback, Callback):
-            name = callback.__name__ if isinstance(callback, type) else type(callback).__name__
-            raise ConfigError(
-                f"callbacks holds {name}, which is no object of a subclass of "
-                "vitrail.train.Callback: derive it, and call the class."
-            )
+    _check_callbacks(callbacks)
     if isinstance(model, Backbone):
         _check_trainable(model)
     data_section = _data_section(data)
@@ -235,6 +229,18 @@ def _model_section(model: object, folder: Path) -> Mapping[str, object]:
     if not is_name and ("/" in model or Path(model).is_dir()):
         return {"weights": model}
     return {"name": model}
+
+
+def _check_callbacks(callbacks: Sequence[object]) -> None:
+    if not isinstance(callbacks, Sequence):
+        raise ConfigError(f"callbacks is of {type(callbacks).__name__}: give a list of callbacks.")
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            name = callback.__name__ if isinstance(callback, type) else type(callback).__name__
+            raise ConfigError(
+                f"callbacks holds {name}, which is no object of a subclass of "
+                "vitrail.train.Callback: derive it, and call the class."
+            )
 
 
 def _check_trainable(model: Backbone) -> None:
