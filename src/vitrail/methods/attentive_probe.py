@@ -51,6 +51,7 @@ class AttentiveProbe(Method):
         "Chen et al.",
         2022,
         "https://arxiv.org/abs/2202.03026",
+        change="A learned query attends to frozen patches before the classifier.",
     )
 
     def __init__(

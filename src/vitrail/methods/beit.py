@@ -65,6 +65,7 @@ class BEiTPretraining(Masked):
         "Bao et al.",
         2021,
         "https://arxiv.org/abs/2106.08254",
+        change="Predicts the discrete tokens of masked patches, as BERT does words.",
     )
     named: ClassVar[Mapping[str, str]] = {"tokenizer": "image_tokenizer"}
 

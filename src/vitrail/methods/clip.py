@@ -87,6 +87,7 @@ class CLIP(Pretraining):
         "Radford et al.",
         2021,
         "https://arxiv.org/abs/2103.00020",
+        change="Images and captions in one space: words name the classes.",
     )
     inputs = ("images", "captions")
     batch_wide = True

@@ -92,6 +92,7 @@ class DINO(Pretraining):
         "Caron et al.",
         2021,
         "https://arxiv.org/abs/2104.14294",
+        change="A student matches an EMA teacher across crops, without labels.",
     )
     inputs = ("crops",)
     has_validation_loss = False

@@ -72,6 +72,7 @@ class Distill(Method):
         "Hinton et al.",
         2015,
         "https://arxiv.org/abs/1503.02531",
+        change="A small network learns the soft class probabilities of a large one.",
     )
     named: ClassVar[Mapping[str, str]] = {"teacher": "teacher"}
 

@@ -93,6 +93,7 @@ class DVAE(Masked):
         "Ramesh et al.",
         2021,
         "https://arxiv.org/abs/2102.12092",
+        change="A discrete autoencoder gives each patch a token of a codebook.",
     )
 
     def __init__(

@@ -44,6 +44,7 @@ class LinearProbe(Method):
         "Alain & Bengio",
         2016,
         "https://arxiv.org/abs/1610.01644",
+        change="A linear classifier on frozen features tells what a layer holds.",
     )
     inputs = ("features", "labels")
     training_only = ("feature_mean", "feature_std")

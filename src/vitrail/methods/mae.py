@@ -76,6 +76,7 @@ class MAE(Masked):
         "He et al.",
         2021,
         "https://arxiv.org/abs/2111.06377",
+        change="Encodes the visible quarter of the patches; a decoder rebuilds the rest.",
     )
     tier: ClassVar[tuple[type[Backbone], ...]] = (SequenceBackbone,)
 

@@ -60,6 +60,7 @@ class MPP(Masked):
         "Dosovitskiy et al.",
         2020,
         "https://arxiv.org/abs/2010.11929",
+        change="Predicts the mean color of masked patches: an appendix of the ViT paper.",
     )
 
     def __init__(

@@ -56,6 +56,7 @@ class SimMIM(Masked):
         "Xie et al.",
         2021,
         "https://arxiv.org/abs/2111.09886",
+        change="Mask tokens stay in the encoder; one linear layer predicts the pixels.",
     )
 
     def __init__(

@@ -33,6 +33,7 @@ class Supervised(Method):
         "Szegedy et al.",
         2015,
         "https://arxiv.org/abs/1512.00567",
+        change="Label smoothing: a little of each target goes to all classes.",
     )
 
     def __init__(self, backbone: Backbone, label_smoothing: Rate = 0.1) -> None:

@@ -219,6 +219,7 @@ class BEiT(SequenceBackbone):
         "Bao et al.",
         2021,
         "https://arxiv.org/abs/2106.08254",
+        change="A learned relative position bias in every layer of a ViT.",
     )
     # The authors count the shared bias with the head in layer-wise learning rate decay.
     after_blocks = ("bias", "norm", "pool_norm", "head")

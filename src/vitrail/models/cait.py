@@ -121,6 +121,7 @@ class CaiT(SequenceBackbone):
         "Touvron et al.",
         2021,
         "https://arxiv.org/abs/2103.17239",
+        change="LayerScale for deep models; the class token enters in the last layers.",
     )
     after_blocks = ("class_token", "class_blocks", "norm", "head")
 

@@ -83,6 +83,7 @@ class CCT(SequenceBackbone):
         "Hassani et al.",
         2021,
         "https://arxiv.org/abs/2104.05704",
+        change="A convolutional stem and learned sequence pooling, for small datasets.",
     )
     after_blocks = ("norm", "sequence_pool", "head")
 

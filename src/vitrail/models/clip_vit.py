@@ -65,6 +65,7 @@ class CLIPViT(PlainViT):
         "Radford et al.",
         2021,
         "https://arxiv.org/abs/2103.00020",
+        change="The image tower of CLIP: a ViT with a norm before its first block.",
     )
 
     def __init__(

@@ -143,6 +143,7 @@ class CrossFormer(PyramidBackbone):
         "Wang et al.",
         2021,
         "https://arxiv.org/abs/2108.00154",
+        change="Patches of several sizes; near and far attention alternate.",
     )
 
     def __init__(

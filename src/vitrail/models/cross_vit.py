@@ -254,6 +254,7 @@ class CrossViT(Backbone):
         "Chen et al.",
         2021,
         "https://arxiv.org/abs/2103.14899",
+        change="Two branches with patches of two sizes; class tokens attend across.",
     )
 
     def __init__(

@@ -145,6 +145,7 @@ class CvT(PyramidBackbone):
         "Wu et al.",
         2021,
         "https://arxiv.org/abs/2103.15808",
+        change="Convolutions embed the patches and project queries, keys and values.",
     )
 
     def __init__(

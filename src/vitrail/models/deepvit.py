@@ -111,6 +111,7 @@ class DeepViT(PlainViT):
         "Zhou et al.",
         2021,
         "https://arxiv.org/abs/2103.11886",
+        change="Re-attention: heads mix their weights, so deep layers stay different.",
     )
 
     def __init__(

@@ -69,6 +69,7 @@ class DeiT(SequenceBackbone):
         "Touvron et al.",
         2020,
         "https://arxiv.org/abs/2012.12877",
+        change="Learns from ImageNet alone; a distillation token learns from a teacher.",
     )
 
     def __init__(

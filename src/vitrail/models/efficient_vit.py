@@ -76,6 +76,7 @@ class EfficientViT(PlainViT):
         "Jeevan & Sethi",
         2021,
         "https://arxiv.org/abs/2107.02239",
+        change="Linear attention (Performer, Linformer, Nyström) in a ViT.",
     )
 
     def __init__(

@@ -186,6 +186,7 @@ class LeViT(PyramidBackbone):
         "Graham et al.",
         2021,
         "https://arxiv.org/abs/2104.01136",
+        change="Built for speed: convolutional stem, batch norm, downsampling attention.",
     )
 
     def __init__(

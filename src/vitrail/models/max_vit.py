@@ -87,6 +87,7 @@ class MaxViT(PyramidBackbone):
         "Tu et al.",
         2022,
         "https://arxiv.org/abs/2204.01697",
+        change="Convolution, window attention and grid attention in every block.",
     )
     after_blocks = ("norm", "neck", "head")
 

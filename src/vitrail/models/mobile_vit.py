@@ -182,6 +182,7 @@ class MobileViT(PyramidBackbone):
         "Mehta & Rastegari",
         2021,
         "https://arxiv.org/abs/2110.02178",
+        change="A small transformer inside a mobile convolutional network.",
     )
     after_blocks = ("last", "head")
 

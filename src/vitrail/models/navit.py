@@ -222,6 +222,7 @@ class NaViT(SequenceBackbone):
         "Dehghani et al.",
         2023,
         "https://arxiv.org/abs/2307.06304",
+        change="Images of any size and aspect ratio are packed into one sequence.",
     )
     after_blocks = ("norm", "attention_pool", "head")
 

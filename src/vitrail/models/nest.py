@@ -129,6 +129,7 @@ class NesT(PyramidBackbone):
         "Zhang et al.",
         2021,
         "https://arxiv.org/abs/2105.12723",
+        change="Attention within separate blocks, which convolutions connect.",
     )
 
     def __init__(

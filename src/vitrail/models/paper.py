@@ -11,6 +11,7 @@ class Paper(NamedTuple):
         authors: in short, "Dosovitskiy et al.".
         year: of the first version.
         url: where it can be read.
+        change: what the paper changed, one line of at most 72 characters; "": not stated.
 
     Example:
         >>> url = "https://arxiv.org/abs/2010.11929"
@@ -23,6 +24,7 @@ class Paper(NamedTuple):
     authors: str
     year: int
     url: str
+    change: str = ""
 
     def __str__(self) -> str:
         """The short citation: authors and year."""

@@ -123,6 +123,7 @@ class ParallelViT(PlainViT):
         "Touvron et al.",
         2022,
         "https://arxiv.org/abs/2203.09795",
+        change="Two blocks side by side instead of one after the other.",
     )
 
     def __init__(

@@ -97,6 +97,7 @@ class PatchMergerViT(Backbone):
         "Renggli et al.",
         2022,
         "https://arxiv.org/abs/2202.12015",
+        change="All patches are merged into a few tokens in a middle layer.",
     )
 
     def __init__(

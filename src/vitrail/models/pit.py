@@ -116,6 +116,7 @@ class PiT(PyramidBackbone):
         "Heo et al.",
         2021,
         "https://arxiv.org/abs/2103.16302",
+        change="Pooling between the stages of a ViT: fewer tokens, more channels.",
     )
 
     def __init__(

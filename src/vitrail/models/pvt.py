@@ -136,6 +136,7 @@ class PVT(PyramidBackbone):
         "Wang et al.",
         2021,
         "https://arxiv.org/abs/2102.12122",
+        change="A pyramid of stages; keys and values come from a coarser grid.",
     )
 
     def __init__(

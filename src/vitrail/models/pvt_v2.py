@@ -146,6 +146,7 @@ class PVTv2(PyramidBackbone):
         "Wang et al.",
         2021,
         "https://arxiv.org/abs/2106.13797",
+        change="PVT with overlapping patches and convolutions in its MLPs.",
     )
 
     def __init__(

@@ -170,6 +170,7 @@ class RegionViT(PyramidBackbone):
         "Chen et al.",
         2021,
         "https://arxiv.org/abs/2106.02689",
+        change="Tokens of regions attend globally, then locally with their patches.",
     )
 
     def __init__(

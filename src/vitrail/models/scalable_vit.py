@@ -164,6 +164,7 @@ class ScalableViT(ConditionalPyramid):
         "Yang et al.",
         2022,
         "https://arxiv.org/abs/2203.10790",
+        change="Attention scales tokens and widths; windows exchange information.",
     )
 
     def __init__(

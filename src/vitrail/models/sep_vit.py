@@ -131,6 +131,7 @@ class SepViT(ConditionalPyramid):
         "Li et al.",
         2022,
         "https://arxiv.org/abs/2203.15380",
+        change="Attention within windows, then between them: separable attention.",
     )
 
     def __init__(

@@ -93,6 +93,7 @@ class SigLIPViT(SequenceBackbone):
         "Zhai et al.",
         2023,
         "https://arxiv.org/abs/2303.15343",
+        change="A sigmoid loss per image-text pair; a learned query pools the patches.",
     )
     after_blocks = ("norm", "attention_pool", "head")
 

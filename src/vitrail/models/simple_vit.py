@@ -59,6 +59,7 @@ class SimpleViT(SequenceBackbone):
         "Beyer et al.",
         2022,
         "https://arxiv.org/abs/2205.01580",
+        change="A plain baseline: mean pooling, fixed sine positions, no dropout.",
     )
     axes = (2, 1, 3)
 

@@ -137,6 +137,7 @@ class SmallViT(PlainViT):
         "Lee et al.",
         2021,
         "https://arxiv.org/abs/2112.13492",
+        change="Shifted patches, a learned temperature, a masked diagonal: few images.",
     )
 
     def __init__(

@@ -138,6 +138,7 @@ class Swin(PyramidBackbone):
         "Liu et al.",
         2021,
         "https://arxiv.org/abs/2103.14030",
+        change="Attention in windows, shifted in every second block of a pyramid.",
     )
 
     def __init__(

@@ -171,6 +171,7 @@ class T2TViT(SequenceBackbone):
         "Yuan et al.",
         2021,
         "https://arxiv.org/abs/2101.11986",
+        change="Neighboring tokens are merged step by step before a deep, narrow ViT.",
     )
 
     def __init__(

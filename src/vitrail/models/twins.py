@@ -69,6 +69,7 @@ class Twins(ConditionalPyramid):
         "Chu et al.",
         2021,
         "https://arxiv.org/abs/2104.13840",
+        change="Window and global attention alternate; a convolution gives positions.",
     )
 
     def __init__(

@@ -98,6 +98,7 @@ class VisionMamba(SequenceBackbone):
         "Zhu et al.",
         2024,
         "https://arxiv.org/abs/2401.09417",
+        change="Two selective scans replace attention: linear in the number of tokens.",
     )
     mixer_class: ClassVar[type[Mamba]] = Mamba
     pair_class: ClassVar[type[MambaPair]] = MambaPair

@@ -33,7 +33,6 @@ from vitrail.layers.position import Rotation
 from vitrail.layers.sequence import SequenceAugment
 from vitrail.models.base import Variant
 from vitrail.models.features import Features, TokenSequence
-from vitrail.models.paper import Paper
 from vitrail.models.vim import VisionMamba, order_with_class_token
 from vitrail.ops import selective_scan as ssm
 from vitrail.values import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
@@ -123,13 +122,7 @@ class OfficialVisionMamba(VisionMamba):
         torch.Size([2, 5])
     """
 
-    paper = Paper(
-        "Vision Mamba: Efficient Visual Representation Learning with Bidirectional State "
-        "Space Model",
-        "Zhu et al.",
-        2024,
-        "https://arxiv.org/abs/2401.09417",
-    )
+    paper = VisionMamba.paper
     mixer_class = OfficialMamba
     pair_class = OfficialMambaPair
 

@@ -92,6 +92,7 @@ class ViT(SequenceBackbone):
         "Dosovitskiy et al.",
         2020,
         "https://arxiv.org/abs/2010.11929",
+        change="An image is a sequence of patches, read by a plain transformer.",
     )
     axes = (2, 1, 3)
 

@@ -179,6 +179,7 @@ class ViViT(Backbone):
         "Arnab et al.",
         2021,
         "https://arxiv.org/abs/2103.15691",
+        change="Videos as tubelets; space and time are attended jointly or in turn.",
     )
     axes = (3,)
 

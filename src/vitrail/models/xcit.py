@@ -252,6 +252,7 @@ class XCiT(Backbone):
         "El-Nouby et al.",
         2021,
         "https://arxiv.org/abs/2106.09681",
+        change="Attention between channels, not tokens: linear in the number of tokens.",
     )
     after_blocks = ("class_token", "class_blocks", "norm", "head")
 
