@@ -5,6 +5,7 @@ import torch
 from vitrail.errors import ConfigError
 from vitrail.hub.convert import read_any
 from vitrail.models.base import Backbone
+from vitrail.models.purposes import MODEL_PURPOSES, names_for
 from vitrail.models.registry import list_variants, new_model, suggestion, variants
 from vitrail.models.surgery import check_options, resized, with_options
 from vitrail.values import Size
@@ -97,21 +98,32 @@ def published_ids() -> dict[str, str]:
     return by_timm | OTHER_IDS
 
 
-def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
+def list_models(
+    pattern: str = "*", pretrained: bool = False, purpose: str | None = None
+) -> list[str]:
     """Names of variants, as `create_model` takes them.
 
     Args:
         pattern: a shell pattern that the names match: `*` is any text, `?` any letter.
         pretrained: whether to list only those with published weights.
+        purpose: "small-data", "edge", "detection", "video" or "long-sequences", to list only those
+            recommended for it; `vitrail.models.purposes` has the reasons. None for all.
 
     Returns:
-        Names, sorted. Empty if none match.
+        Names, sorted, or the best known choice first if there is a purpose. Empty if none match.
+
+    Raises:
+        ConfigError: there is no such purpose; the message lists all.
 
     Example:
         >>> list_models("nest_small*"), list_models("nest_small*", pretrained=True)
         (['nest_small', 'nest_small_jx'], ['nest_small_jx'])
+        >>> list_models(purpose="edge")[:2]
+        ['levit_128s', 'mobilevit_xxs']
     """
     names = list_variants(pattern)
+    if purpose is not None:
+        names = [name for name in names_for(purpose, MODEL_PURPOSES) if name in names]
     return [name for name in names if name in published_ids()] if pretrained else names
 
 
