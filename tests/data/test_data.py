@@ -96,6 +96,14 @@ class TestDatasets:
         }
         assert len(again - names[1]) <= 1  # at most the new one joined
 
+    def test_a_split_does_not_follow_the_order_of_names(self, tmp_path: Path) -> None:
+        """Names are often numbers in the order of recording: the first would be alike."""
+        photographs(tmp_path, each=20)
+        test = open_dataset(f"folder:{tmp_path}", "test")
+        by_name = sorted(tmp_path.glob("cat/*.jpg"))
+        ranks = [by_name.index(tmp_path / test.name(i)) for i in range(4)]
+        assert max(ranks) > 9 and min(ranks) < 10
+
     def test_named_splits_are_used(self, tmp_path: Path) -> None:
         photographs(tmp_path / "train", each=3)
         photographs(tmp_path / "val", each=2)

@@ -306,6 +306,11 @@ class TestMixing:
             areas.append(float(pasted.float().mean()))
         assert min(areas) < 0.1 and max(areas) > 0.6
 
+    def test_cutmix_cuts_the_area_that_it_draws(self) -> None:
+        """A box of area 1 - λ whose center is anywhere: (s - s²/4)² of it is inside, s² = 1 - λ."""
+        areas = 1 - self.weights(1000, mixup=0.0, cutmix=1.0)
+        assert areas.mean() == pytest.approx(1 / 2 - 1 / 5 + 1 / 48, abs=0.03)
+
     def test_with_both_a_coin_decides(self) -> None:
         x = torch.stack([torch.zeros(1, 16, 16), torch.ones(1, 16, 16)])
         cut = 0

@@ -114,3 +114,14 @@ def test_blocks_are_as_often_tall_as_wide() -> None:
     vertical = (mask[:, 1:] & mask[:, :-1]).sum()
     horizontal = (mask[:, :, 1:] & mask[:, :, :-1]).sum()
     assert 0.9 < vertical / horizontal < 1.1
+
+
+def test_blocks_have_their_smallest_size() -> None:
+    """Larger rectangles leave fewer edges: more pairs of neighbors are masked together."""
+
+    def pairs(smallest: int) -> float:
+        mask = block_mask(500, (28, 28), 0.3, smallest=smallest).unflatten(1, (28, 28))
+        return float((mask[:, 1:] & mask[:, :-1]).sum() + (mask[:, :, 1:] & mask[:, :, :-1]).sum())
+
+    torch.manual_seed(0)
+    assert pairs(50) > 1.015 * pairs(1)  # 1.027; two runs differ by 0.001
