@@ -25,7 +25,10 @@ from tests.models.small import (
     small,
 )  # fmt: skip
 from vitrail.errors import ConfigError, DataError, TierError
+from vitrail.layers.position import PositionTable
 from vitrail.layers.recording import RecordedMixer
+from vitrail.layers.relative_position import RelativeBias
+from vitrail.layers.tokens import Token
 from vitrail.models.base import Backbone
 from vitrail.models.features import Features
 from vitrail.models.parameters import undecayed
@@ -252,6 +255,10 @@ def test_layers_for_decay_and_freezing(name: str, more: dict[str, Any]) -> None:
         model.freeze(99)
 
 
+# Tables that the authors' code decays; all others, and all tokens, it spares.
+DECAYED: dict[str, type[nn.Module]] = {"PVT": PositionTable, "RegionViT": RelativeBias}
+
+
 @every_model
 def test_weight_decay_spares_vectors_tokens_and_positions(name: str, more: dict[str, Any]) -> None:
     model = small(name, **more)
@@ -262,6 +269,19 @@ def test_weight_decay_spares_vectors_tokens_and_positions(name: str, more: dict[
         assert (parameter_name in spared) == (parameter.ndim < 2 or own), parameter_name
         if isinstance(modules[path], nn.Linear):
             assert not own
+
+
+@every_model
+def test_tokens_and_tables_are_decayed_where_their_authors_do(
+    name: str, more: dict[str, Any]
+) -> None:
+    model = small(name, **more)
+    spared = undecayed(model)
+    for path, module in model.named_modules():
+        if isinstance(module, Token | PositionTable | RelativeBias):
+            decayed = isinstance(module, DECAYED.get(name, ()))
+            for parameter_name, _ in module.named_parameters(path, recurse=False):
+                assert (parameter_name not in spared) == decayed, parameter_name
 
 
 @every_model
