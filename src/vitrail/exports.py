@@ -90,7 +90,7 @@ def read_origins(package: str) -> dict[str, Origin]:
         package: its dotted name.
 
     Returns:
-        Where each name is imported from. `from x import *` stands for the names that x lists.
+        Where each name is imported from.
 
     Example:
         >>> read_origins("vitrail.models")["ViT"]
@@ -104,8 +104,5 @@ def read_origins(package: str) -> dict[str, Origin]:
         if not isinstance(statement, ast.ImportFrom) or statement.module is None:
             continue
         for alias in statement.names:
-            if alias.name == "*":
-                origins |= read_origins(statement.module)
-            else:
-                origins[alias.asname or alias.name] = (statement.module, alias.name)
+            origins[alias.asname or alias.name] = (statement.module, alias.name)
     return origins

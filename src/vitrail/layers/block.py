@@ -1,7 +1,7 @@
 """The pre-norm residual block, LayerScale and stochastic depth."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vitrail.errors import ConfigError
 from vitrail.layers.linear import scale_outputs
 from vitrail.layers.mixers import MixerFactory, make_mixer
-from vitrail.layers.position import rotate
+from vitrail.layers.position import Rotation, rotate
 
 
 class LayerScale(nn.Module):
@@ -173,6 +173,6 @@ class RotatedBlock(Block):
         torch.Size([1, 6, 8])
     """
 
-    def forward(self, x: Tensor, *context: Any) -> Tensor:
+    def forward(self, x: Tensor, *context: Tensor | tuple[Tensor, ...] | None) -> Tensor:
         """x (B, N, D), rotation of N tokens, extra arguments of the mixer → (B, N, D)."""
-        return super().forward(rotate(x, context[0]), *context[1:])
+        return super().forward(rotate(x, cast(Rotation, context[0])), *context[1:])

@@ -1,7 +1,7 @@
 """Training curves: loss, accuracy, learning rate and a method's own metrics over the epochs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -16,7 +16,7 @@ MANY_POINTS = 40  # from here on points are not marked, and noise is smoothed
 Point = tuple[float, float]  # epoch, value
 
 
-def training_curves(metrics: Sequence[dict[str, Any]]) -> list[Figure]:
+def training_curves(metrics: Sequence[Mapping[str, object]]) -> list[Figure]:
     """One chart per metric over the epochs: loss, accuracy, the method's own, learning rate.
 
     Args:
@@ -33,6 +33,7 @@ def training_curves(metrics: Sequence[dict[str, Any]]) -> list[Figure]:
     """
     keys = dict.fromkeys(key for line in metrics for key in line if line["split"] == "train")
     own = [(key, key.replace("_", " "), 1.0, ".3f") for key in keys if key not in COMMON]
+    lines: Sequence[Mapping[str, Any]] = metrics
     charts = []
     for key, name, scale, form in (
         ("loss", _("loss"), 1.0, ".3f"),
@@ -43,7 +44,7 @@ def training_curves(metrics: Sequence[dict[str, Any]]) -> list[Figure]:
         points = {
             split: [
                 (line["epoch"], scale * line[key])
-                for line in metrics
+                for line in lines
                 if line["split"] == split and math.isfinite(line.get(key, math.nan))
             ]
             for split in ("train", "val")

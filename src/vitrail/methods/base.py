@@ -159,7 +159,7 @@ class Method(nn.Module):
     named: ClassVar[Mapping[str, str]] = {}
     logs_attention: ClassVar[bool] = False
     backbone: Backbone
-    settings: dict[str, Any]  # the constructor's keywords, the backbone left out
+    settings: dict[str, object]  # the constructor's keywords, the backbone left out
     tokenizer: Any  # texts → ids (B, L), of methods that read captions
     templates: tuple[str, ...]  # prompts with {} for a label, of methods that read captions
 
@@ -179,7 +179,7 @@ class Method(nn.Module):
         self.backbone = backbone
         self.settings = {}
 
-    def resolved_settings(self) -> dict[str, Any]:
+    def resolved_settings(self) -> dict[str, object]:
         """The settings to save: `settings`, with what the constructor read off its arguments."""
         return dict(self.settings)
 

@@ -15,7 +15,7 @@ pooled features, and the linear layer would read tokens that are not normalized.
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -91,7 +91,7 @@ class BEiTPretraining(Masked):
         self.head = Linear(self.layout.dim, vocabulary).to(like.device, like.dtype)
         initialize(self.head)
 
-    def resolved_settings(self) -> dict[str, Any]:
+    def resolved_settings(self) -> dict[str, object]:
         """The settings with the number of codes, which need no tokenizer."""
         return {**self.settings, "vocabulary": self.vocabulary}
 

@@ -24,7 +24,7 @@ Common mistakes:
 """
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -79,7 +79,7 @@ class Distill(Method):
     def __init__(
         self,
         backbone: Backbone,
-        teacher: Callable[[Tensor], Any],
+        teacher: Callable[[Tensor], object],
         kind: Literal["hard", "soft"] = "hard",
         alpha: Fraction = 0.5,
         temperature: Annotated[float, Range(1e-3)] = 3.0,

@@ -5,7 +5,7 @@ image ─embed→ Features(patches, prefix, grid) ─encode→ Features ─pool�
 
 import functools
 from collections import abc
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -17,6 +17,8 @@ from vitrail.models.paper import Paper
 from vitrail.models.parameters import initialize
 from vitrail.preprocess import Preprocess
 from vitrail.values import bind
+
+Input = TypeVar("Input", Tensor, Features)  # of a block
 
 
 class Variant(NamedTuple):
@@ -32,7 +34,7 @@ class Variant(NamedTuple):
         86567656
     """
 
-    keywords: abc.Mapping[str, Any]
+    keywords: abc.Mapping[str, object]
     parameters: int
 
 
@@ -71,7 +73,7 @@ class Backbone(nn.Module):
     axes: ClassVar[tuple[int, ...]] = (2,)
     after_blocks: ClassVar[tuple[str, ...]] = ("norm", "head")
     config: dict[str, Any]
-    dim: Any  # width of a token; in a pyramid, one per stage
+    dim: int | tuple[int, ...]  # width of a token; in a pyramid, one per stage
     grid: tuple[int, ...]  # patches per axis, at image_size
     blocks: nn.ModuleList
     head: nn.Module
@@ -109,6 +111,10 @@ class Backbone(nn.Module):
         features = self.encode(features)
         pooled = self.pool(features)
         return self.head(pooled)
+
+    if TYPE_CHECKING:  # so that logits have a type: a call of nn.Module has none
+
+        def __call__(self, images: Tensor) -> Tensor: ...
 
     def features(self, images: Tensor) -> Features:
         """images (B, C, *size) → Features after the last norm."""
@@ -206,7 +212,7 @@ class Backbone(nn.Module):
         """Initializes every parameter; a model whose paper does it otherwise overrides this."""
         initialize(self)
 
-    def run_blocks(self, x: Any, *context: Any) -> Any:
+    def run_blocks(self, x: Input, *context: object) -> Input:
         """Applies all blocks, with gradient checkpointing if it is on.
 
         Args:

@@ -256,6 +256,7 @@ class CrossViT(Backbone):
         "https://arxiv.org/abs/2103.14899",
         change="Two branches with patches of two sizes; class tokens attend across.",
     )
+    dim: tuple[int, ...]
 
     def __init__(
         self,

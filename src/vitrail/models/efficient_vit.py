@@ -15,7 +15,7 @@ https://arxiv.org/abs/2305.07027).
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 from torch import nn
 
@@ -136,7 +136,7 @@ class EfficientViT(PlainViT):
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
         self.head = self.make_head(num_classes)
 
-    def context(self, features: Features) -> tuple[Any, ...]:
+    def context(self, features: Features) -> tuple[object, ...]:
         """Features → (grid, indices of the patches that remain) for Linformer, whose weights depend
         on positions; () for the others."""
         return (features.grid, features.keep_indices) if self.mixer_kind == "linformer" else ()

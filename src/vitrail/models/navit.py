@@ -27,6 +27,7 @@ import functools
 import itertools
 import math
 from collections import abc
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -266,6 +267,10 @@ class NaViT(SequenceBackbone):
         self.norm = nn.LayerNorm(dim, eps=norm_eps, bias=False)
         self.attention_pool = PackedAttentionPool(dim, heads, norm_eps)
         self.head = self.make_head(num_classes)
+
+    if TYPE_CHECKING:
+
+        def __call__(self, images: Tensor | abc.Sequence[Tensor]) -> Tensor: ...
 
     def embed(self, images: Tensor | abc.Sequence[Tensor]) -> Features:
         """images (B, C, H, W), or a list of (C, H, W) → patches with positions, some dropped."""

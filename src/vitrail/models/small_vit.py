@@ -14,7 +14,7 @@ self-attention: no token attends to itself, and every head learns the temperatur
 Queries, keys and values have no biases, as in the authors' code.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -178,7 +178,7 @@ class SmallViT(PlainViT):
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
         self.head = self.make_head(num_classes)
 
-    def context(self, features: Features) -> tuple[Any, ...]:
+    def context(self, features: Features) -> tuple[object, ...]:
         """Features → no rotations, and a bias (P + N, P + N) that is -∞ from a token to itself."""
         tokens = features.prefix.shape[1] + features.patches.shape[1]
         return None, features.patches.new_full((tokens,), -torch.inf).diag()

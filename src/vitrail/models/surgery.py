@@ -6,7 +6,6 @@ and loaded again.
 
 import copy
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +58,7 @@ def resized(model: Backbone, image_size: Size) -> Backbone:
     return _completed(other, weights, model, preprocess=model.preprocess.at(size))
 
 
-def with_options(model: Backbone, options: Mapping[str, Any]) -> Backbone:
+def with_options(model: Backbone, options: Mapping[str, object]) -> Backbone:
     """A copy of a model with other options, such as those that fine-tuning sets.
 
     With another `pool`, a token that is no longer read is left out with its position, and modules

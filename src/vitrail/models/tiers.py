@@ -1,7 +1,6 @@
 """The tiers of models: sequences may drop patches, pyramids need the whole grid."""
 
 from collections import abc
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +33,7 @@ class SequenceBackbone(Backbone):
         torch.Size([1, 8, 8])
     """
 
+    dim: int
     norm: nn.Module
 
     def __init__(self, image_size: int | tuple[int, ...], channels: int, num_classes: int) -> None:
@@ -80,7 +80,7 @@ class SequenceBackbone(Backbone):
         new_order = self.sequence_augment(order, prefix)
         return sequence if new_order is order else sequence.reordered(new_order)
 
-    def context(self, features: Features) -> tuple[Any, ...]:
+    def context(self, features: Features) -> tuple[object, ...]:
         """features → extra arguments of every block, such as rotations."""
         return ()
 

@@ -17,7 +17,7 @@ norm. Here each layer drops its own output, which is the same schedule shifted b
 """
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -198,6 +198,12 @@ class VisionMamba(SequenceBackbone):
         blocks: list[Any] = list(self.blocks)
         pairs = (b.branches if isinstance(b, MambaPair) else (b,) for b in blocks)
         return [layer.add_norm_mix for pair in pairs for layer in pair]
+
+    if TYPE_CHECKING:
+
+        def __call__(
+            self, images: Tensor, inference_params: InferenceParams | None = None
+        ) -> Tensor: ...
 
     def forward(self, images: Tensor, inference_params: InferenceParams | None = None) -> Tensor:
         """Computes the logits.
