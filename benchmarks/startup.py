@@ -2,8 +2,8 @@
 
 python -m benchmarks.startup [rounds]
 
-Public names are fetched when first used, so the bare import is nearly free; the fair rival of torch
-is `from vitrail import *`, which fetches every one of them, and torch with them.
+Public names are fetched when first used, so the bare import is nearly free. The fair rival of torch
+is the import with the first use of a model, which brings torch with it.
 """
 
 import subprocess
@@ -12,7 +12,7 @@ import sys
 from benchmarks.common import compare, write
 
 BAR = 1.15
-STATEMENTS = ("from vitrail import *", "import torch", "import vitrail")
+STATEMENTS = ("import vitrail; vitrail.ViT", "import torch", "import vitrail")
 
 
 def run(statement: str) -> None:
@@ -25,9 +25,9 @@ def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
     table = compare({s: (lambda s=s: run(s)) for s in STATEMENTS}, rounds)
     for statement, row in table.items():
-        print(f"{statement:<24} {row['median']:.3f} s")
+        print(f"{statement:<28} {row['median']:.3f} s")
     ratio = 1 / table["import torch"]["ratio"]
-    print(f"everything of vitrail against torch: {ratio:.3f} (bar: at most {BAR})")
+    print(f"a model of vitrail against torch: {ratio:.3f} (bar: at most {BAR})")
     write("startup", {"seconds": table, "ratio": ratio, "bar": BAR})
 
 

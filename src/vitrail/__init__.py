@@ -15,7 +15,7 @@ Training  `fit`, `evaluate`, `predict` and `features` do what the commands do; `
 Looking   `record` and `vitrail.lens`: attention, rollout, features, shapes.
 Shipping  `vitrail.deploy`: fusing, precision, ONNX.
 Parts     `vitrail.layers` and `vitrail.ops`; `vitrail.hub` reads other libraries' weights.
-Your own  `register_model`, `methods.register_method`, `data.register_dataset` ... name parts of
+Your own  `models.register_model`, `methods.register_method`, `data.register_dataset` ... name parts of
           yours; `load_plugin` runs a file of them; `vitrail check` says whether they fit.
 
 Every name is imported when it is first used.

@@ -58,7 +58,8 @@ def test_a_run_gives_its_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ref", "error"),
     [
-        ("vit_base_patch16_224", r'create_model\("vit_base_patch16_224"\) builds it untrained'),
+        ("vit_base_patch16_224", r"weights are 'timm/vit_base_patch16_224.augreg2_in21k_ft_in1k'"),
+        ("cct_7_3x1_32", r'an architecture: vitrail.create_model\("cct_7_3x1_32"\) builds it untr'),
         ("vit_base_patch16_225", "Did you mean 'vit_base_patch16_224'"),
         ("./no/folder", "no folder './no/folder', and a Hub id is organization/name"),
         ("no.pth", "no file 'no.pth'"),

@@ -89,15 +89,23 @@ def find_folder(ref: str | Path) -> Path:
         raise LoadError(f"{ref} is a file: give its folder.")
     name = str(ref)
     if name in variants():
-        raise LoadError(
-            f"{name!r} is an architecture without weights: "
-            f'vitrail.create_model("{name}") builds it untrained; load takes a folder or a Hub id.'
-        )
+        raise LoadError(f"{name!r} is an architecture: {_weights_of(name)}")
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise LoadError(
             f"no folder {name!r}, and a Hub id is organization/name.{suggest(name, variants())}"
         )
     return download(name)
+
+
+def _weights_of(variant: str) -> str:
+    """Where a variant's weights are, or how it is built without."""
+    from vitrail.hub.pretrained import published_ids  # it loads models, by this module
+
+    if (ref := published_ids().get(variant)) is not None:
+        return f"its published weights are {ref!r}. Give that, another Hub id or a folder."
+    return (
+        f'vitrail.create_model("{variant}") builds it untrained; load takes a folder or a Hub id.'
+    )
 
 
 def _read_folder(folder: Path) -> Backbone:

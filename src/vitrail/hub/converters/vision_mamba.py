@@ -93,7 +93,7 @@ def convert(tensors: Mapping[str, Tensor]) -> Backbone:
     return model
 
 
-def from_official(state_dict: Mapping[str, Tensor], **official: nn.Module) -> VisionMamba:
+def from_official(state_dict: Mapping[str, Tensor], **official: object) -> VisionMamba:
     """Builds the model of an official state dict.
 
     Args:
