@@ -115,6 +115,17 @@ class TestWhoSeesWhat:
         with pytest.raises(DataError, match="does not divide into patches"):
             method(Batch(crops=(images, images, torch.randn(3, 3, 15, 15))))
 
+    def test_agreement_is_between_the_two_global_crops(self) -> None:
+        """A student that equals its teacher agrees with it on a crop, not on another one."""
+        torch.manual_seed(0)
+        method = DINO(small("ViT"), out_dim=64, head_dims=(24, 8)).eval()
+        images = [torch.randn(64, 3, 32, 32) for _ in range(2)]
+        agreement = method(Batch(crops=tuple(images))).metrics["agreement"].item()
+        features = [method.backbone.pool(method.backbone.features(x)) for x in images]
+        first, second = (method.head(x).argmax(-1) for x in features)
+        assert agreement == pytest.approx((first == second).double().mean().item())
+        assert agreement < 1
+
 
 class TestWhatMoves:
     def test_the_teacher_is_an_average_that_nothing_else_moves(self) -> None:

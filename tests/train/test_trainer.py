@@ -374,3 +374,15 @@ def test_each_step_draws_anew_and_repeats_with_its_seed() -> None:
 
     assert len(set(numbers(0))) == 4
     assert numbers(0) == numbers(0) != numbers(1)
+
+
+def test_each_process_and_each_step_draws_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, seeds = supervised(), []
+    for process, step in ((0, 0), (1, 0), (0, 1)):
+        trainer = Trainer(method, stream(8), sgd(method), schedule=Schedule(2))
+        trainer.step = step
+        index = property(lambda _, process=process: process)
+        monkeypatch.setattr(type(trainer.accelerator), "process_index", index)
+        trainer.train_step(stream(8).epoch(0, 0, "cpu"))
+        seeds.append(torch.initial_seed())
+    assert len(set(seeds)) == 3
