@@ -1,8 +1,9 @@
 """Builds the documentation: pages from the code, then docs/site/ from all pages.
 
 docs/config.md comes from the settings; docs/models.md, and the multiply-adds that `vitrail models`
-shows, from the models; docs/zoo.md and docs/it_helps.md from benchmarks/results.
-docs/parity.md says itself what writes it.
+shows, from the models; docs/zoo.md, docs/it_helps.md, the tables of docs/choosing.md and the
+figures that `vitrail models --for` and `vitrail methods --for` show, from benchmarks/results;
+docs/images/*.svg from the papers and the purposes. docs/parity.md says itself what writes it.
 """
 
 import dataclasses
@@ -18,9 +19,12 @@ from typing import Any
 import markdown
 import pydantic
 
+from docs import tables
+from docs.drawings import drawings
 from tools import evidence
 from vitrail.hub.converters import published_weights
 from vitrail.lens.shapes import count_multiply_adds
+from vitrail.methods.purposes import GAINS
 from vitrail.methods.registry import get_method, list_methods, settings_of
 from vitrail.models import catalog
 from vitrail.train.config import RunConfig
@@ -38,6 +42,7 @@ img { max-width: 100% } td, th { padding: .2em .8em .2em 0; text-align: left }
 pre { overflow-x: auto; background: #f4f6fa; padding: .8em }
 </style>
 """
+CHOOSING = (DOCS / "choosing.md", DOCS / "choosing.zh.md")
 PAGES = ("README.md", "README.zh.md", "CONTRIBUTING.md")
 
 
@@ -299,8 +304,19 @@ def _points(fraction: float, half: float | None, sign: str = "") -> str:
     return f"{100 * fraction:{sign}.2f}" + ("" if half is None else f" ± {100 * half:.2f}")
 
 
+def package_figures() -> dict[Path, str]:
+    """The measurements that the command line shows, by the file in the package that has them."""
+    values = {
+        catalog.SPEED: tables.speed()._asdict(),
+        GAINS: [gain._asdict() for gain in tables.gains()],
+    }
+    return {path: json.dumps(value, indent=1) + "\n" for path, value in values.items()}
+
+
 def main() -> None:
-    """Writes config.md and the site."""
+    """Writes the pages, the figures that the package shows, and the site."""
+    for path, content in package_figures().items():
+        path.write_text(content, "utf-8")
     (DOCS / "config.md").write_text(config_page(), "utf-8")
     names = [name for entry in catalog.model_infos() for name in entry.variants]
     counted = {name: count_multiply_adds(name) for name in sorted(names)}
@@ -309,12 +325,19 @@ def main() -> None:
     (DOCS / "zoo.md").write_text(zoo_page(), "utf-8")
     (DOCS / "it_helps.md").write_text(helps_page(), "utf-8")
     evidence.PAGE.write_text(evidence.page(evidence.read_rows(), evidence.RESULTS), "utf-8")
+    for name, drawing in drawings().items():
+        (DOCS / "images" / name).write_text(drawing, "utf-8")
+    for page in CHOOSING:
+        page.write_text(tables.fill(page.read_text("utf-8"), ".zh" in page.name), "utf-8")
     site = DOCS / "site"
     site.mkdir(exist_ok=True)
     sources = [*(ROOT / name for name in PAGES), *sorted(DOCS.glob("*.md"))]
     for source in sources:
         text = (
-            source.read_text("utf-8").replace("docs/images/", "../images/").replace("](docs/", "](")
+            source.read_text("utf-8")
+            .replace("](images/", "](docs/images/")
+            .replace("docs/images/", "../images/")
+            .replace("](docs/", "](")
         )
         body = markdown.markdown(
             text.replace(".md)", ".html)"), extensions=["tables", "fenced_code"]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vitrail.train.config import RunConfig
 
 READMES = ("README.md", "README.zh.md")
-TOPICS = ("vision_mamba", "architectures", "methods")
+TOPICS = ("vision_mamba", "architectures", "methods", "choosing")
 TUTORIAL = "docs/python.md"  # its blocks go on from one another
 PAGES = (
     *READMES,

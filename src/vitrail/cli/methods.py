@@ -1,29 +1,125 @@
-"""`vitrail methods`: what a model can be trained to do."""
+"""`vitrail methods`: what a model can be trained to do, and which method to choose."""
 
 import inspect
+import json
+from typing import Annotated, Any
+
+import typer
 
 from vitrail.cli.common import out
+from vitrail.errors import check_choice
 from vitrail.messages import _
 
 HELP = _("List the methods, the models each can train, and its settings with their defaults.")
 
 
-def run() -> None:
-    """Lists the training methods."""
+def run(
+    purpose: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            help=_(
+                "Which to choose: labels, few-labels, no-labels, teacher, captions or small-budget."
+            ),
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help=_("Print JSON."))] = False,
+) -> None:
+    """Lists the training methods, or those that fit a purpose, with reasons."""
+    from vitrail.methods.purposes import METHOD_PURPOSES
+
+    rows = method_facts()
+    if purpose is not None:
+        check_choice("--for", purpose, tuple(METHOD_PURPOSES))
+        by_name = {row["name"]: row for row in rows}
+        reasons = METHOD_PURPOSES[purpose].reasons
+        rows = [{**by_name[name], "reason": reason} for name, reason in reasons.items()]
+    if as_json:
+        out.print_json(json.dumps(rows))
+        return
+    if purpose is not None:
+        out.print(METHOD_PURPOSES[purpose].summary, highlight=False, markup=False)
+    for row in rows:
+        print_method(row, with_settings=purpose is None)
+    if purpose is not None:
+        text = _("Measured on Fashion-MNIST with 1,000 labels: docs/it_helps.md.")
+        out.print(f"{text} {METHOD_PURPOSES[purpose].limits}", highlight=False, markup=False)
+
+
+def method_facts() -> list[dict[str, Any]]:
+    """What is known of every method.
+
+    Returns:
+        One dictionary per method, by name. "gains" are rows of `measured_gains`, without the name.
+
+    Example:
+        >>> [row["models"] for row in method_facts() if row["name"] == "mae"]
+        [['SequenceBackbone']]
+    """
+    from vitrail.methods.purposes import measured_gains
     from vitrail.methods.registry import get_method, list_methods, settings_of
 
+    rows = []
     for name in list_methods():
         method = get_method(name)
-        tiers = _(" or ").join(tier.__name__ for tier in method.tier)
-        scope = _("every model") if tiers == "Backbone" else _("{tiers} models").format(tiers=tiers)
-        out.print(f"[bold]{name}[/bold]  {scope}", highlight=False)
-        first_line = (inspect.getdoc(method) or "").partition("\n")[0]
-        paper = f'  "{method.paper.title}" ({method.paper}, {method.paper.url})'
-        out.print(f"  {first_line}\n{paper}", highlight=False, markup=False)
-        settings = [
-            key if parameter.default is parameter.empty else f"{key}={parameter.default!r}"
-            for key, parameter in settings_of(name).items()
-        ]
-        if settings:
-            text = _("settings: {names}").format(names=", ".join(settings))
-            out.print(f"  {text}", highlight=False, markup=False)
+        rows.append(
+            {
+                "name": name,
+                "summary": (inspect.getdoc(method) or "").partition("\n")[0],
+                "models": [tier.__name__ for tier in method.tier],
+                "paper": f'"{method.paper.title}" ({method.paper}, {method.paper.url})',
+                "settings": [
+                    key if parameter.default is parameter.empty else f"{key}={parameter.default!r}"
+                    for key, parameter in settings_of(name).items()
+                ],
+                "gains": [gain._asdict() for gain in measured_gains() if gain.method == name],
+            }
+        )
+    return rows
+
+
+def print_method(row: dict[str, Any], *, with_settings: bool) -> None:
+    """Prints a method: its settings, or why it is recommended and what it reached.
+
+    Args:
+        row: of `method_facts`, with its "reason" where it is recommended.
+        with_settings: whether to print the paper and the settings.
+
+    Example:
+        >>> print_method(method_facts()[0], with_settings=False)
+        attentive_probe  every model
+          ...
+    """
+    tiers = _(" or ").join(row["models"])
+    scope = _("every model") if tiers == "Backbone" else _("{tiers} models").format(tiers=tiers)
+    out.print(f"[bold]{row['name']}[/bold]  {scope}", highlight=False)
+    lines = [row["summary"]]
+    if with_settings:
+        lines.append(row["paper"])
+        if row["settings"]:
+            lines.append(_("settings: {names}").format(names=", ".join(row["settings"])))
+    elif "reason" in row:
+        lines.append(row["reason"])
+        lines += [describe_gain(gain) for gain in row["gains"]]
+    for line in lines:
+        out.print(f"  {line}", highlight=False, markup=False)
+
+
+def describe_gain(gain: dict[str, Any]) -> str:
+    """What a method reached, in one line.
+
+    Args:
+        gain: fields of a `vitrail.methods.purposes.Gain`.
+
+    Returns:
+        The accuracy, the gain over training from scratch, and the processor time.
+
+    Example:
+        >>> describe_gain({"variant": "", "accuracy": 0.807, "gain": 0.073, "seconds": 404})
+        'accuracy 80.7 %, +7.3 over scratch, 404 s of one core'
+    """
+    text = _("accuracy {percent:.1f} %").format(percent=100 * gain["accuracy"])
+    if gain["gain"] is not None:
+        text += _(", {points:+.1f} over scratch").format(points=100 * gain["gain"])
+    text += _(", {seconds:.0f} s of one core").format(seconds=gain["seconds"])
+    return f"{gain['variant']}: {text}" if gain["variant"] else text

@@ -1,12 +1,13 @@
-"""`vitrail models`: the models that can be built by name."""
+"""`vitrail models`: the models that can be built by name, and which to choose for a purpose."""
 
 import fnmatch
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
 import typer
 
 from vitrail.cli.common import out
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, check_choice
 from vitrail.messages import _
 
 HELP = _("List the models that can be built by name: parameters, and multiply-adds for one image.")
@@ -16,25 +17,131 @@ def run(
     pattern: Annotated[
         str, typer.Argument(help=_("A pattern of names, such as 'deit*'. Default: all."))
     ] = "*",
+    purpose: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            help=_("Which to choose: small-data, edge, detection, video or long-sequences."),
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help=_("Print JSON."))] = False,
 ) -> None:
-    """Lists the variants of all models."""
+    """Lists the variants of all models, or those that fit a purpose, with reasons."""
+    from vitrail.models.purposes import MODEL_PURPOSES
+
+    if purpose is not None:
+        check_choice("--for", purpose, tuple(MODEL_PURPOSES))
+    reasons = MODEL_PURPOSES[purpose].reasons if purpose is not None else {}
+    rows = [row for row in variant_facts() if fnmatch.fnmatch(row["name"], pattern)]
+    if purpose is not None:
+        rows = [{**row, "reason": reasons[row["name"]]} for row in rows if row["name"] in reasons]
+        rows.sort(key=lambda row: list(reasons).index(row["name"]))
+    if not rows:
+        cure = "vitrail models" + (f" --for {purpose}" if purpose is not None else "")
+        raise ConfigError(f"no model matches {pattern!r}: `{cure}` lists all.")
+    if as_json:
+        out.print_json(json.dumps(rows))
+    elif purpose is not None:
+        print_choices(purpose, rows)
+    else:
+        print_models(rows)
+
+
+def variant_facts() -> list[dict[str, Any]]:
+    """What is known of every variant.
+
+    Returns:
+        One dictionary per variant, in the order of `model_infos`. "weights" is the Hub id of the
+        published weights or None; "milliseconds" is None where the speed was not measured.
+
+    Example:
+        >>> next(row["tier"] for row in variant_facts() if row["name"] == "vit_tiny_patch16_224")
+        'sequence'
+    """
+    from vitrail.hub.pretrained import published_ids
+    from vitrail.models.catalog import measured_speed, model_infos, multiply_adds
+
+    return [
+        {
+            "name": name,
+            "model": info.model.__name__,
+            "tier": info.tier,
+            "year": info.paper.year,
+            "paper": info.paper.url,
+            "parameters": parameters,
+            "multiply_adds": multiply_adds()[name],
+            "milliseconds": measured_speed().milliseconds.get(name),
+            "weights": published_ids().get(name),
+        }
+        for info in model_infos()
+        for name, parameters in info.variants.items()
+    ]
+
+
+def print_models(rows: list[dict[str, Any]]) -> None:
+    """Prints variants below the names of their models.
+
+    Args:
+        rows: of `variant_facts`.
+
+    Example:
+        >>> print_models(variant_facts()[:1])
+        DeiT  2020, https://arxiv.org/abs/2012.12877, sequence, weights: timm, transformers
+          deit_tiny_distilled_patch16_224                    5.9 M     1.26 G
+    """
     from vitrail.hub.converters import published_weights
-    from vitrail.models.catalog import model_infos, multiply_adds
+    from vitrail.models.registry import get_model_class
 
     origins = published_weights()
-    count = 0
-    for info in model_infos():
-        names = fnmatch.filter(info.variants, pattern)
-        if not names:
-            continue
-        count += len(names)
-        weights = ", ".join(origins.get(info.model, ()))
-        weights = _(", weights: {origins}").format(origins=weights) if weights else ""
-        title = f"[bold]{info.model.__name__}[/bold]"
-        paper = f"{info.paper.year}, {info.paper.url}"
-        out.print(f"{title}  {paper}, {info.tier}{weights}", highlight=False)
-        for name in names:
-            parameters, work = info.variants[name] / 1e6, multiply_adds()[name] / 1e9
-            out.print(f"  {name:<46} {parameters:7.1f} M {work:8.2f} G", highlight=False)
-    if not count:
-        raise ConfigError(f"no model matches {pattern!r}: `vitrail models` lists all.")
+    title = ""
+    for row in rows:
+        if row["model"] != title:
+            title = row["model"]
+            weights = ", ".join(origins.get(get_model_class(title), ()))
+            weights = _(", weights: {origins}").format(origins=weights) if weights else ""
+            paper = f"{row['year']}, {row['paper']}"
+            out.print(f"[bold]{title}[/bold]  {paper}, {row['tier']}{weights}", highlight=False)
+        out.print(f"  {size(row)}", highlight=False)
+
+
+def print_choices(purpose: str, rows: list[dict[str, Any]]) -> None:
+    """Prints variants with the reasons for choosing them.
+
+    Args:
+        purpose: name of the purpose.
+        rows: of `variant_facts`, each with its "reason".
+
+    Example:
+        >>> print_choices("video", [])
+        Videos and volumes; ...
+    """
+    from vitrail.models.catalog import measured_speed
+    from vitrail.models.purposes import MODEL_PURPOSES
+
+    speed = measured_speed()
+    out.print(MODEL_PURPOSES[purpose].summary, highlight=False, markup=False)
+    for row in rows:
+        time = f"{row['milliseconds']:7.0f} ms" if row["milliseconds"] is not None else " " * 10
+        weights = f"  {row['weights']}" if row["weights"] is not None else ""
+        out.print(f"  [bold]{size(row)}[/bold] {time}{weights}", highlight=False)
+        out.print(f"      {row['reason']}", highlight=False, markup=False)
+    text = _("ms: one image, float32, {threads} threads of an {processor}.")
+    text = text.format(threads=speed.threads, processor=speed.processor)
+    out.print(f"{text}\n{MODEL_PURPOSES[purpose].limits}", highlight=False, markup=False)
+
+
+def size(row: dict[str, Any]) -> str:
+    """A variant's name, parameters and multiply-adds, in columns.
+
+    Args:
+        row: of `variant_facts`.
+
+    Returns:
+        The text.
+
+    Example:
+        >>> size({"name": "vit", "parameters": 5_700_000, "multiply_adds": 1_250_000_000})
+        'vit                                                5.7 M     1.25 G'
+    """
+    parameters, work = row["parameters"] / 1e6, row["multiply_adds"] / 1e9
+    return f"{row['name']:<46} {parameters:7.1f} M {work:8.2f} G"

@@ -10,7 +10,9 @@ from vitrail.models.paper import Paper
 from vitrail.models.registry import model_classes, variants
 from vitrail.models.tiers import PyramidBackbone, SequenceBackbone
 
-MULTIPLY_ADDS = Path(__file__).with_name("multiply_adds.json")  # written by `make docs`
+# Written by `make docs`.
+MULTIPLY_ADDS = Path(__file__).with_name("multiply_adds.json")
+SPEED = Path(__file__).with_name("speed.json")
 
 Tier = Literal["sequence", "pyramid", "backbone"]
 
@@ -87,3 +89,35 @@ def multiply_adds() -> dict[str, int]:
         '4.6 G'
     """
     return json.loads(MULTIPLY_ADDS.read_text("utf-8"))
+
+
+class Speed(NamedTuple):
+    """How long variants take for one image, in float32.
+
+    Args:
+        processor: the machine's processor.
+        threads: number of threads.
+        milliseconds: median time of a forward pass by the name of the variant.
+
+    Example:
+        >>> Speed("Intel Xeon", 2, {"levit_128s": 9.0}).milliseconds["levit_128s"]
+        9.0
+    """
+
+    processor: str
+    threads: int
+    milliseconds: dict[str, float]
+
+
+@functools.cache
+def measured_speed() -> Speed:
+    """The speed of the recommended variants, as `python -m benchmarks.recommended` measured it.
+
+    Returns:
+        The speed; variants that were not measured are missing.
+
+    Example:
+        >>> "levit_128s" in measured_speed().milliseconds
+        True
+    """
+    return Speed(**json.loads(SPEED.read_text("utf-8")))

@@ -1,0 +1,194 @@
+"""The tables of docs/choosing.md, from the measurements.
+
+A page says where a table is: `<!-- table NAME -->`, the table, `<!-- end -->`.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from docs.drawings import CHINESE
+from tools import evidence
+from vitrail.hub.pretrained import published_ids
+from vitrail.lens.shapes import shapes
+from vitrail.methods.purposes import METHOD_PURPOSES, Gain, measured_gains
+from vitrail.methods.registry import get_method
+from vitrail.models.catalog import Speed, measured_speed, multiply_adds
+from vitrail.models.purposes import MODEL_PURPOSES
+from vitrail.models.registry import new_model, variants
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+TABLE = re.compile(r"(<!-- table ([\w-]+) ?([\w-]*) -->\n).*?(<!-- end -->)", re.DOTALL)
+QUADRATIC = "vit_small_patch16_224"  # beside the models that are linear in the number of tokens
+IDS = {"scratch": ("supervised", ""), "distill_unlabelled": ("distill", "unlabelled")}
+
+HEADS = {
+    "models": ("| variant | parameters | multiply-adds | ms | weights | why |", "lrrrll"),
+    "methods": ("| method | models | accuracy, 1,000 labels | gain | seconds | why |", "llrrrl"),
+    "zoo": ("| model | accuracy | epochs | seconds |", "lrrr"),
+    "growth": ("| variant | at its own size | at four times the sides | ratio |", "lrrr"),
+    "resolution": ("| pixels | Vim-Ti, ms | DeiT-Ti, ms |", "rrr"),
+    "machines": ("| table | processor | threads |", "llr"),
+}
+CHINESE_HEADS = {
+    "models": "| 规格 | 参数量 | 乘加次数 | 毫秒 | 公开权重 | 理由 |",
+    "methods": "| 方法 | 模型 | 准确率（1,000 个标签） | 提升 | 秒 | 理由 |",
+    "zoo": "| 模型 | 准确率 | 轮数 | 秒 |",
+    "growth": "| 规格 | 自身尺寸 | 边长四倍 | 比值 |",
+    "resolution": "| 像素 | Vim-Ti，毫秒 | DeiT-Ti，毫秒 |",
+    "machines": "| 表 | 处理器 | 线程数 |",
+}
+PURPOSES = {"models": MODEL_PURPOSES, "methods": METHOD_PURPOSES}
+TIERS = {"SequenceBackbone": "序列", "PyramidBackbone": "金字塔", "Backbone": "全部"}
+ENGLISH_TIERS = {"SequenceBackbone": "sequences", "PyramidBackbone": "pyramids", "Backbone": "all"}
+
+
+def read(name: str) -> dict[str, Any]:
+    """The content of benchmarks/results/NAME.json."""
+    return json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+
+
+def fill(page: str, chinese: bool) -> str:
+    """A page with its tables as they are now."""
+
+    def table(match: re.Match[str]) -> str:
+        begin, name, purpose, end = match.groups()
+        english_head, sides = HEADS[name]
+        rules = " | ".join("---:" if side == "r" else "---" for side in sides)
+        rows = [f"| {' | '.join(row)} |" for row in ROWS[name](purpose, chinese)]
+        lines = [CHINESE_HEADS[name] if chinese else english_head, f"| {rules} |", *rows]
+        if purpose:
+            summary, _, limits = PURPOSES[name][purpose]
+            if chinese:
+                summary, limits = (CHINESE[name][purpose][key] for key in ("summary", "limits"))
+            lines = [summary, "", *lines, "", limits]
+        return begin + "\n".join(["", *lines, "", end])
+
+    return TABLE.sub(table, page)
+
+
+def model_rows(purpose: str, chinese: bool) -> Iterable[tuple[str, ...]]:
+    """A row per variant that is recommended for a purpose."""
+    for name, reason in MODEL_PURPOSES[purpose].reasons.items():
+        milliseconds = measured_speed().milliseconds.get(name)
+        yield (
+            f"`{name}`",
+            f"{variants()[name].variant.parameters / 1e6:.1f} M",
+            f"{multiply_adds()[name] / 1e9:.2f} G",
+            "" if milliseconds is None else f"{milliseconds:.0f}",
+            published_ids().get(name, "").partition("/")[0],
+            CHINESE["models"][purpose][name] if chinese else reason,
+        )
+
+
+def method_rows(purpose: str, chinese: bool) -> Iterable[tuple[str, ...]]:
+    """A row per method that is recommended for a purpose, with its first figures."""
+    tiers, separator = (TIERS, "、") if chinese else (ENGLISH_TIERS, ", ")
+    for name, reason in METHOD_PURPOSES[purpose].reasons.items():
+        gains = [gain for gain in measured_gains() if gain.method == name]
+        yield (
+            f"`{name}`",
+            separator.join(tiers[tier.__name__] for tier in get_method(name).tier),
+            "<br>".join(f"{gain.accuracy:.1%}" for gain in gains),
+            "<br>".join("" if g.gain is None else f"{100 * g.gain:+.1f}" for g in gains),
+            "<br>".join(f"{gain.seconds:.0f}" for gain in gains),
+            CHINESE["methods"][purpose][name] if chinese else reason,
+        )
+
+
+def zoo_rows(_: str, chinese: bool) -> Iterable[tuple[str, ...]]:
+    """The models for small data among the small models that were trained, ViT beside them."""
+    rows = read("zoo_training")["rows"]
+    names = {variants()[name].model.__name__ for name in MODEL_PURPOSES["small-data"].reasons}
+    fashion = [r for r in rows if r["data"] == "Fashion-MNIST" and r["model"] in {*names, "ViT"}]
+    for row in sorted(fashion, key=lambda r: -r["accuracy"]):
+        yield (
+            f"`{row['model']}`",
+            f"{row['accuracy']:.1%}",
+            f"{row['epochs']:.0f}",
+            f"{row['seconds']:.0f}",
+        )
+
+
+def growth(name: str) -> tuple[int, int]:
+    """Multiply-adds of a variant at its own image size, and at four times the sides."""
+    with torch.device("meta"):
+        model = new_model(name)
+    wide = tuple(4 * side for side in model.image_size)
+    return multiply_adds()[name], shapes(model, wide)[-1].multiply_adds
+
+
+def growth_rows(_: str, chinese: bool) -> Iterable[tuple[str, ...]]:
+    """How the work of the models for long sequences grows, beside one that grows faster."""
+    for name in (*MODEL_PURPOSES["long-sequences"].reasons, QUADRATIC):
+        small, large = growth(name)
+        yield (
+            f"`{name}`",
+            f"{small / 1e9:.2f} G",
+            f"{large / 1e9:.1f} G",
+            f"{large / small:.1f}",
+        )
+
+
+def resolution_rows(_: str, chinese: bool) -> Iterable[tuple[str, ...]]:
+    """Time of Vision Mamba beside DeiT by image size."""
+    for size, row in read("vim_resolution")["rivals"].items():
+        count, pixels = size.split(" x ")
+        if count == "1":
+            times = [1000 * row[name]["wall"] for name in ("Vim-Ti, numba", "DeiT-Ti")]
+            yield (pixels, *(f"{time:.0f}" for time in times))
+
+
+def machine_rows(_: str, chinese: bool) -> Iterable[tuple[str, ...]]:
+    """The machines that the tables of this page are from."""
+    english = ("ms", "small models from scratch", "Vim-Ti beside DeiT-Ti")
+    labels = ("毫秒", "从零训练的小模型", "Vim-Ti 与 DeiT-Ti") if chinese else english
+    for label, name in zip(labels, ("recommended", "zoo_training", "vim_resolution"), strict=True):
+        machine = read(name)["machine"]
+        yield label, machine["processor"], str(machine["threads"])
+
+
+ROWS: dict[str, Callable[[str, bool], Iterable[tuple[str, ...]]]] = {
+    "models": model_rows,
+    "methods": method_rows,
+    "zoo": zoo_rows,
+    "growth": growth_rows,
+    "resolution": resolution_rows,
+    "machines": machine_rows,
+}
+
+
+def speed() -> Speed:
+    """What `vitrail models --for` shows of benchmarks/results/recommended.json."""
+    results = read("recommended")
+    milliseconds = {name: round(1000 * s, 2) for name, s in results["seconds"].items()}
+    machine: dict[str, Any] = results["machine"]
+    return Speed(machine["processor"], machine["threads"], milliseconds)
+
+
+def gains() -> list[Gain]:
+    """What `vitrail methods --for` shows of the evidence."""
+    rows = {row.id: row for row in evidence.read_rows()}
+    table = rows["scratch"].table
+    results = {n: evidence.read_result(r, evidence.RESULTS) for n, r in rows.items()}
+    measured = []
+    for name, row in rows.items():
+        if row.table == table and results[name]:
+            mean, runs = results[name]["mean"]["accuracy"], results[name]["runs"]
+            base = results[row.beside]["mean"]["accuracy"] if row.beside else None
+            method, variant = IDS.get(name, (name, ""))
+            measured.append(
+                Gain(
+                    method,
+                    variant,
+                    round(mean, 4),
+                    None if base is None else round(mean - base, 4),
+                    len(runs),
+                    round(sum(sum(run["seconds"]) for run in runs) / len(runs), 1),
+                )
+            )
+    return measured
