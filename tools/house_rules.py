@@ -42,10 +42,12 @@ LAYERS = {
     "serve": _TRAIN,
     "policy": _TRAIN,
     "learn": _MODELS | {"methods"},
-    "cli": _TRAIN | {"explorer", "serve", "policy", "learn"},
+    "contract": _TRAIN,
+    "cli": _TRAIN | {"explorer", "serve", "policy", "learn", "contract"},
 }
 OPEN_TO_ALL = {
-    "errors", "exports", "files", "messages", "preprocess", "prompts", "run_folder", "values",
+    "errors", "exports", "files", "messages", "plugins", "preprocess", "prompts", "registry",
+    "run_folder", "values",
 }  # fmt: skip
 FRONT_DOOR = {"__init__", "__main__"}
 

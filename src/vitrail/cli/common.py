@@ -29,6 +29,12 @@ PrecisionOption = Annotated[
 BadImagesOption = Annotated[
     str, typer.Option(help=_("Unreadable images: raise an error, or skip and list them."))
 ]
+PluginOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help=_("A file or module with parts of your own; its code runs. May be repeated.")
+    ),
+]
 
 
 def parse_numbers(text: str | None, option: str) -> list[int] | None:

@@ -35,6 +35,13 @@ def run(
     heads: Annotated[
         str | None, typer.Option(help=_("Heads to draw, such as 0,1. Default: all."))
     ] = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            "--explain",
+            help=_("Draw this instead: attention, rollout, or an explanation of yours."),
+        ),
+    ] = None,
     image_size: SizeOption = None,
     bad_images: BadImagesOption = "raise",
     output: Annotated[
@@ -44,9 +51,9 @@ def run(
     """Draws what a model attends to in images."""
     from vitrail.data.images import find_images
     from vitrail.lens import html
-    from vitrail.lens.plots import attention_figure
+    from vitrail.lens.explanations import explain as explain_images
+    from vitrail.lens.plots import explanation_panels, panel_figure, panels
     from vitrail.lens.record import observe, recorded_mixers
-    from vitrail.lens.report_page import attention_section
     from vitrail.train.inference import open_model, read_images
 
     if model == DEFAULT_MODEL and weights is None:
@@ -59,24 +66,24 @@ def run(
     backbone = open_model(model, weights=weights, image_size=image_size)
     layer_indices = parse_numbers(layers, "--layers") or []
     head_indices = parse_numbers(heads, "--heads")
-    check_indices(len(recorded_mixers(backbone)), layer_indices, "--layers")
+    if explain is None:
+        check_indices(len(recorded_mixers(backbone)), layer_indices, "--layers")
     output.parent.mkdir(parents=True, exist_ok=True)
     sections = []
     for name, image in read_images(backbone.preprocess, paths, bad_images):
+        inputs, title = backbone.preprocess.normalise(image[None]), Path(name).name
+        if explain is None:
+            trace = observe(backbone, inputs)
+            rows = panels(image, trace, layers=layer_indices, heads=head_indices)
+        else:
+            weights_of_image = explain_images(backbone, inputs, explain)[0]
+            rows = explanation_panels(image, weights_of_image, explain)
         if output.suffix == ".html":
-            section = attention_section(
-                backbone, image, Path(name).name, layer_indices, head_indices
-            )
-            sections.append(section)
+            origin = [html.paragraph(backbone.origin, "quiet")] if backbone.origin else []
+            sections.append(html.section(title, *map(html.panel_row, rows), *origin))
             continue
-        figure = attention_figure(
-            image,
-            observe(backbone, backbone.preprocess.normalise(image[None])),
-            layers=layer_indices,
-            heads=head_indices,
-            title=Path(name).name,
-            origin=backbone.origin,
-        )
+        shape = image.shape[1] / image.shape[2]
+        figure = panel_figure(rows, shape, title=title, origin=backbone.origin)
         figure.savefig(output, dpi=120)
     if sections:
         title = _("What the model attends to")

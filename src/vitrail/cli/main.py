@@ -1,11 +1,14 @@
 """`vitrail`: runs a command, and turns errors into one line and exit code 2."""
 
 import errno
+import functools
 import importlib
+import inspect
 import re
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vitrail.errors import VitrailError
 from vitrail.messages import _
@@ -15,7 +18,8 @@ if TYPE_CHECKING:
 
 # One file of this folder per command, in the order of the help.
 COMMANDS = (
-    "train", "eval", "predict", "look", "info", "models", "methods", "convert", "export", "demo",
+    "train", "eval", "predict", "look", "info", "models", "methods", "check", "convert", "export",
+    "demo",
 )  # fmt: skip
 PACKAGES = ("typer", "rich", "PIL", "pydantic", "accelerate", "matplotlib", "yaml", "simplejpeg")
 BAD_PATH = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
@@ -29,7 +33,7 @@ def build_app() -> "typer.Typer":
 
     Example:
         >>> len(build_app().registered_commands)
-        10
+        11
     """
     import typer
 
@@ -43,8 +47,31 @@ def build_app() -> "typer.Typer":
     )
     for name in COMMANDS:
         command = importlib.import_module(f"vitrail.cli.{name}")
-        app.command(name, help=command.HELP)(command.run)
+        app.command(name, help=command.HELP)(_with_plugins(command.run))
     return app
+
+
+def _with_plugins(run: Callable[..., None]) -> Callable[..., None]:
+    """A command with the option --plugin, whose files run before it."""
+    from vitrail.cli.common import PluginOption
+
+    @functools.wraps(run)
+    def command(plugin: list[str] | None = None, **options: Any) -> None:
+        from vitrail.plugins import load_plugin
+
+        for source in plugin or ():
+            load_plugin(source)
+        run(**options)
+
+    parameter = inspect.Parameter(
+        "plugin", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=PluginOption
+    )
+    signature = inspect.signature(run)
+    command.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), parameter]
+    )
+    command.__annotations__ = {**run.__annotations__, "plugin": PluginOption}
+    return command
 
 
 def main() -> None:
@@ -105,7 +132,7 @@ def in_options(message: str) -> str:
         if option.startswith("--"):  # but settings such as data.bad_images= are spelled alike
             message = re.sub(rf"(?<![\w.-]){keyword}=True\b", option, message)
             message = re.sub(rf"(?<![\w.-]){keyword}=", f"{option}=", message)
-    return message
+    return re.sub(r"vitrail\.load_plugin\('([^']*)'\)", r"--plugin \1", message)
 
 
 def _fail(problem: str) -> int:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from vitrail.data.images import read_image as read_image
     from vitrail.data.loader import Loader as Loader
     from vitrail.data.loader import RawBatch as RawBatch
+    from vitrail.data.own_transforms import register_transform as register_transform
     from vitrail.data.pairs import PairDataset as PairDataset
     from vitrail.data.registry import open_dataset as open_dataset
+    from vitrail.data.registry import register_dataset as register_dataset
     from vitrail.data.splits import balanced as balanced
     from vitrail.data.splits import split_off as split_off
     from vitrail.data.text import Tokenizer as Tokenizer

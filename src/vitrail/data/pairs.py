@@ -9,7 +9,7 @@ from torch import Tensor
 from vitrail.data.dataset import Dataset
 from vitrail.data.hub_datasets import HubDataset
 from vitrail.data.images import to_tensor
-from vitrail.data.registry import PACKAGED, TEST_FRACTION, open_dataset
+from vitrail.data.registry import DATASETS, KINDS, PACKAGED, TEST_FRACTION, open_dataset
 from vitrail.data.splits import Progress, balanced, drop_unreadable, split_off
 from vitrail.errors import DataError
 
@@ -19,7 +19,6 @@ ACCEPTED = (
     "uint8 tensors, a torch Dataset of such pairs, a datasets.Dataset, or (train, test) of these"
 )
 TESTS = ("test", "validation", "val")
-KINDS = ("folder:", "images:", "captions:", "hub:")
 
 
 class Samples(Protocol):
@@ -181,7 +180,8 @@ def names_dataset(text: str) -> bool:
         >>> names_dataset("digits"), names_dataset("hub:beans"), names_dataset("cat.jpg")
         (True, True, False)
     """
-    return text in PACKAGED or text.startswith(KINDS)
+    kind, colon, _path = text.partition(":")
+    return text in PACKAGED or kind in DATASETS.names_of_others() or (kind in KINDS and colon != "")
 
 
 def open_split(

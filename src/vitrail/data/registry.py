@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,7 +17,11 @@ from vitrail.data.hub_datasets import HubDataset, StreamedDataset
 from vitrail.data.images import SUFFIXES
 from vitrail.data.splits import Progress, balanced, drop_unreadable, split_off
 from vitrail.errors import DataError, check_choice, suggest
+from vitrail.registry import Registry
 
+Opener = TypeVar("Opener", bound=Callable[..., Dataset])
+
+KINDS = ("folder", "images", "captions", "hub")  # `open_dataset` takes KIND:PATH
 METADATA = ("metadata.jsonl", "metadata.csv")
 TEST_FRACTION = 0.2  # fraction of a dataset that comes without a test split
 FASHION = Path("/usr/share/datasets/fashion-mnist")
@@ -47,7 +51,8 @@ def open_dataset(
             - `captions:PATH`: images that a metadata.jsonl or metadata.csv lists, with columns
               file_name and text; or folders train/ and test/ with such files.
             - `hub:NAME` or `hub:NAME?config=C&streaming`: the Hugging Face Hub.
-            - `fashion-mnist`, `cifar10`, `digits`, `mnist5k`.
+            - `fashion-mnist`, `cifar10`, `digits`, `mnist5k`;
+            - `NAME` or `NAME:PATH` of what `register_dataset` has registered.
         split: "train" or "test".
         bad_images: "raise" for an error that names them, "skip" to leave them out.
         limit: number of samples, evenly over the classes; None for all.
@@ -76,15 +81,54 @@ def open_dataset(
             dataset = drop_unreadable(dataset, bad_images, progress)
     elif name in PACKAGED:
         dataset = PACKAGED[name](split)
+    elif kind in DATASETS.names_of_others():
+        dataset = _own(kind, path, split)
+        if not (dataset.streamed or dataset.fixed_size):
+            dataset = drop_unreadable(dataset, bad_images, progress)
     elif Path(name).is_dir():
         raise DataError(f"dataset {name!r} is a folder: write folder:{name}")
     else:
+        names = [*PACKAGED, *DATASETS.names_of_others()]
         raise DataError(
-            f"no dataset {name!r}.{suggest(name, PACKAGED)} There are: folder:PATH, images:PATH, "
-            f"captions:PATH, hub:NAME, {', '.join(PACKAGED)}."
+            f"no dataset {name!r}.{suggest(name, names)} There are: folder:PATH, images:PATH, "
+            f"captions:PATH, hub:NAME, {', '.join(names)}."
         )
     if limit is not None and limit < len(dataset) and not dataset.streamed:
         dataset = balanced(dataset, limit)
+    return dataset
+
+
+def register_dataset(name: str) -> Callable[[Opener], Opener]:
+    """Adds a dataset of your own, so that recipes and commands can name it.
+
+    Args:
+        name: its name; `NAME` and `NAME:PATH` then open it.
+
+    Returns:
+        A decorator of a function of the path, "" for none, and the split, "train" or "test", that
+        returns a `Dataset`.
+
+    Raises:
+        ConfigError: another dataset has that name, or the function takes other arguments.
+
+    Example:
+        >>> @register_dataset("squares")
+        ... def squares(path: str, split: str) -> Dataset:
+        ...     images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
+        ...     return InMemoryDataset(images, torch.arange(4) % 2, ["small", "large"])
+        >>> len(open_dataset("squares"))
+        4
+    """
+    return DATASETS.register(name)
+
+
+def _own(kind: str, path: str, split: str) -> Dataset:
+    dataset = DATASETS.get(kind)(path, split)
+    if not hasattr(dataset, "read_batch"):
+        raise DataError(
+            f"the dataset {kind!r} returns {type(dataset).__name__}, and not a vitrail.data.Dataset"
+            ": return one, such as PairDataset([(image, label), ...])."
+        )
     return dataset
 
 
@@ -284,3 +328,9 @@ PACKAGED: dict[str, Callable[[str], Dataset]] = {
     "digits": functools.partial(_packaged, "digits"),
     "mnist5k": functools.partial(_packaged, "mnist5k"),
 }
+DATASETS: Registry[Callable[[str, str], Dataset]] = Registry(
+    "dataset",
+    dict.fromkeys((*KINDS, *PACKAGED), f"{__name__}:open_dataset"),
+    arguments=("path", "split"),
+    decorator="vitrail.data.register_dataset",
+)

@@ -5,6 +5,7 @@ A transform is a pure function of (images, labels, seed): it draws from generato
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.data.functional import flip, mix, random_resized_crop, shift
+from vitrail.data.own_transforms import ImageTransform
 from vitrail.errors import ConfigError, check_choice
 from vitrail.preprocess import Preprocess
 
@@ -33,6 +35,7 @@ class AugmentConfig:
             https://arxiv.org/abs/1909.13719).
         magnitude: strength of these, 0 to 30.
         jitter: strength of changes of brightness, contrast and saturation.
+        saturation: strength of changes of saturation; None for `jitter`.
         hue: strength of changes of hue, 0 to 0.5.
         jitter_probability: probability of both.
         grayscale: probability of a conversion to gray.
@@ -60,6 +63,7 @@ class AugmentConfig:
     randaugment: int = 0
     magnitude: int = 9
     jitter: float = 0.0
+    saturation: float | None = None
     hue: float = 0.0
     jitter_probability: float = 1.0
     grayscale: float = 0.0
@@ -76,6 +80,8 @@ class AugmentConfig:
         for name in ("mixup", "cutmix", "jitter", "padding", "randaugment"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name}={getattr(self, name)} is negative: use 0 or more.")
+        if self.saturation is not None and self.saturation < 0:
+            raise ConfigError(f"saturation={self.saturation} is negative: use 0 or more.")
         if not 0 <= self.magnitude <= 30:
             raise ConfigError(f"magnitude={self.magnitude} is not within 0 to 30.")
         if not 0 <= self.hue <= 0.5:
@@ -165,6 +171,7 @@ class TrainTransform:
         config: what to do.
         preprocess: size and statistics of the model's input.
         num_classes: number of classes, for the probabilities of mixed labels.
+        own: further transforms, after those of `config` and before mixing.
 
     Raises:
         ConfigError: an augmentation is for images, and samples are not.
@@ -178,8 +185,15 @@ class TrainTransform:
         (torch.Size([4, 3, 8, 8]), torch.Size([4]))
     """
 
-    def __init__(self, config: AugmentConfig, preprocess: Preprocess, num_classes: int) -> None:
+    def __init__(
+        self,
+        config: AugmentConfig,
+        preprocess: Preprocess,
+        num_classes: int,
+        own: Sequence[ImageTransform] = (),
+    ) -> None:
         self.config, self.preprocess, self.num_classes = config, preprocess, num_classes
+        self.own = own
         self.color_ops: nn.Module | None = None
         if len(preprocess.size) == 2:
             self.color_ops = _kornia_ops(config, preprocess.size)
@@ -214,6 +228,8 @@ class TrainTransform:
         x = flip(x, config.flip, generator)
         if self.color_ops is not None:
             x = _with_kornia(self.color_ops, x, seed)
+        for transform in self.own:
+            x = transform(x, generator)
         return mix(
             _normalize(x, self.preprocess),
             labels,
@@ -228,7 +244,7 @@ def _check_for_other_axes(config: AugmentConfig, axes: int) -> None:
     off = dict.fromkeys(
         ("randaugment", "jitter", "hue", "grayscale", "blur", "solarize", "erasing", "cutmix"), 0
     )
-    for name, value in {"crop": "none", **off}.items():
+    for name, value in {"crop": "none", "saturation": None, **off}.items():
         if getattr(config, name) != value:
             raise ConfigError(
                 f"{name}={getattr(config, name)!r} is for images, and these samples have {axes} "
@@ -245,6 +261,7 @@ class MultiCrop:
         crops: number and size of crops, and how often they are blurred and solarized.
         preprocess: size and statistics of the model's input.
         cell: pixels of a patch on each axis, to which the size of local crops is rounded.
+        own: further transforms of all crops, after flips and colors.
 
     Raises:
         ConfigError: `augment` asks for what cannot be done to several crops.
@@ -264,6 +281,7 @@ class MultiCrop:
         crops: MultiCropConfig,
         preprocess: Preprocess,
         cell: tuple[int, ...] = (1, 1),
+        own: Sequence[ImageTransform] = (),
     ) -> None:
         for name, only in (("crop", "resized"), ("mixup", 0), ("cutmix", 0)):
             if getattr(augment, name) != only:
@@ -277,7 +295,7 @@ class MultiCrop:
                     f"{name} is one probability for several crops: set crops.{name}, one for each "
                     "kind of crop."
                 )
-        self.preprocess = preprocess
+        self.preprocess, self.own = preprocess, own
         local = crops.local_pixels(preprocess.size, cell)
         # For each kind of crop: number, size, configuration and color operations.
         self.kinds: list[tuple[int, tuple[int, ...], AugmentConfig, nn.Module | None]] = []
@@ -317,6 +335,8 @@ class MultiCrop:
             batch = flip(torch.cat(cut), config.flip, generator)
             if color_ops is not None:
                 batch = _with_kornia(color_ops, batch, seed + kind)
+            for transform in self.own:
+                batch = transform(batch, generator)
             crops.extend(_normalize(batch, self.preprocess).chunk(count))
         return tuple(crops)
 
@@ -333,7 +353,8 @@ def _normalize(x: Tensor, preprocess: Preprocess) -> Tensor:
 
 def _kornia_ops(config: AugmentConfig, size: tuple[int, ...]) -> nn.Module | None:
     """kornia's operations on images of a size, or None."""
-    jitter = config.jitter_probability and (config.jitter or config.hue)
+    saturation = config.jitter if config.saturation is None else config.saturation
+    jitter = config.jitter_probability and (config.jitter or saturation or config.hue)
     rest = config.grayscale, config.blur, config.solarize, config.erasing
     if not (config.randaugment or jitter or any(rest)):
         return None
@@ -346,7 +367,7 @@ def _kornia_ops(config: AugmentConfig, size: tuple[int, ...]) -> nn.Module | Non
     if jitter:
         strength = config.jitter
         ops.append(
-            K.ColorJitter(strength, strength, strength, config.hue, p=config.jitter_probability)
+            K.ColorJitter(strength, strength, saturation, config.hue, p=config.jitter_probability)
         )
     if config.grayscale:
         ops.append(K.RandomGrayscale(p=config.grayscale))

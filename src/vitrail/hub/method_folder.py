@@ -14,7 +14,8 @@ from vitrail.hub import model_folder
 from vitrail.hub.converters import of_methods
 from vitrail.hub.load import find_folder, load
 from vitrail.methods.base import Method
-from vitrail.methods.registry import create_method
+from vitrail.methods.registry import METHOD_REGISTRY, create_method
+from vitrail.plugins import how_to_run, plugins_of
 
 FOLDER, SETTINGS, WEIGHTS = "method", "method.json", "method.safetensors"
 SIZES = ("vocabulary", "context", "end")  # attributes of a tokenizer that a method reads
@@ -79,7 +80,8 @@ def save_method(method: Method, name: str, folder: Path) -> None:
     settings = {k: v for k, v in method.resolved_settings().items() if k not in method.named}
     named = {key: getattr(method, key) for key in method.named}
     sizes = {key: _sizes(value) for key, value in named.items()}
-    content = {"name": name, "settings": settings, "named": sizes}
+    plugins = plugins_of([method])
+    content = {"name": name, "settings": settings, "named": sizes, "plugins": plugins}
     with atomic_folder(folder) as temporary:
         text = json.dumps(content, indent=1, ensure_ascii=False)
         (temporary / SETTINGS).write_text(text, "utf-8")
@@ -159,6 +161,8 @@ def _read(run: Path) -> Method:
         settings[key] = read_tokenizer(run / FOLDER / f"{key}.json", key, sizes)
     backbone = load(run)
     labels = backbone.labels
+    if content["name"] not in METHOD_REGISTRY and (cure := how_to_run(content.get("plugins"))):
+        raise LoadError(f"{run / FOLDER}: no method {content['name']!r}.{cure}")
     method = create_method(content["name"], backbone, **settings)
     backbone.labels = labels
     state: dict[str, Tensor] = safetensors.torch.load_file(run / FOLDER / WEIGHTS)

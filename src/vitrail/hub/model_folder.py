@@ -1,6 +1,7 @@
 """A saved model: a folder with config.json and model.safetensors."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from vitrail.errors import ConfigError, LoadError
 from vitrail.files import atomic_folder
 from vitrail.hub.rename import Tensors
 from vitrail.models.base import Backbone
-from vitrail.models.registry import get_model_class
+from vitrail.models.registry import get_model_class, is_registered
+from vitrail.plugins import how_to_run, plugins_of
 from vitrail.preprocess import Preprocess
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -21,7 +23,9 @@ VERSION = 2
 PICKLES = (".bin", ".pth", ".pt")  # suffixes of weights that are pickled
 
 
-def save(model: Backbone, folder: str | Path, *, metrics: dict[str, Any] | None = None) -> Path:
+def save(
+    model: Backbone, folder: str | Path, *, metrics: Mapping[str, object] | None = None
+) -> Path:
     """Saves a model with its preprocessing, labels and origin.
 
     The folder appears when it is complete; one that exists is replaced.
@@ -35,7 +39,8 @@ def save(model: Backbone, folder: str | Path, *, metrics: dict[str, Any] | None 
         The folder.
 
     Raises:
-        ConfigError: the model was built with a keyword that is no plain value.
+        ConfigError: the model could not be built again: a keyword is no plain value, or the class
+            is not registered.
 
     Example:
         >>> import tempfile
@@ -55,6 +60,7 @@ def save(model: Backbone, folder: str | Path, *, metrics: dict[str, Any] | None 
         "labels": model.labels,
         "origin": model.origin,
         "metrics": metrics or {},
+        "plugins": plugins_of(model.modules()),
     }
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     with atomic_folder(folder) as temporary:
@@ -70,11 +76,18 @@ def require_plain(model: Backbone) -> None:
         model: any model.
 
     Raises:
-        ConfigError: it was built with a keyword that is no plain value.
+        ConfigError: it was built with a keyword that is no plain value, or its class is not
+            registered.
 
     Example:
         >>> require_plain(vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=1, mlp_dim=8))
     """
+    if not is_registered(type(model)):
+        name = type(model).__name__
+        raise ConfigError(
+            f"{name} is no registered class, so this model cannot be saved: put "
+            f"@vitrail.models.register_model above class {name}."
+        )
     for name, value in model.config.items():
         try:
             json.dumps(value)
@@ -111,8 +124,13 @@ def read(folder: Path, config: dict[str, Any]) -> Backbone:
             f"{folder} has format version {config.get('version')}, and this Vitrail reads version "
             f"{VERSION}: use the Vitrail that wrote it."
         )
-    with torch.device("meta"):
-        model: Backbone = get_model_class(config["architecture"])(**config["keywords"])
+    try:
+        with torch.device("meta"):
+            model: Backbone = get_model_class(config["architecture"])(**config["keywords"])
+    except ConfigError as problem:
+        if cure := how_to_run(config.get("plugins")):
+            raise LoadError(f"{folder}: {problem}{cure}") from None
+        raise
     load_weights(model, read_weights(folder), str(folder), keep_dtype=True)
     model.preprocess = Preprocess.from_dict(config["preprocess"])
     model.labels, model.origin = config["labels"], config["origin"]

@@ -7,11 +7,14 @@ from typing import TypeVar
 from torch import nn
 
 from vitrail.errors import ConfigError, suggest
+from vitrail.registry import Registry
 
 MixerFactory = Callable[[int], nn.Module]
 Factory = TypeVar("Factory", bound=MixerFactory)
 
-MIXERS: dict[str, MixerFactory] = {}  # what `register_mixer` has named
+MIXERS: Registry[MixerFactory] = Registry(
+    "mixer", {}, arguments=("dim",), decorator="vitrail.layers.register_mixer"
+)
 
 
 def register_mixer(name: str) -> Callable[[Factory], Factory]:
@@ -20,14 +23,14 @@ def register_mixer(name: str) -> Callable[[Factory], Factory]:
     A program that loads the model registers the same mixer before.
 
     Args:
-        name: the name.
+        name: its name.
 
     Returns:
         A decorator of a function from a width `dim` to a module, or of a module class whose
         constructor takes `dim`.
 
     Raises:
-        ConfigError: the name is taken.
+        ConfigError: another mixer has that name, or the function takes other arguments.
 
     Example:
         >>> @register_mixer("linear")
@@ -36,16 +39,8 @@ def register_mixer(name: str) -> Callable[[Factory], Factory]:
         ...         super().__init__(dim, dim)
         >>> make_mixer("linear", 8)
         Mean(in_features=8, out_features=8, bias=True)
-        >>> _ = MIXERS.pop("linear")
     """
-
-    def register(factory: Factory) -> Factory:
-        if name in MIXERS:
-            raise ConfigError(f"there is a mixer {name!r} already: choose another name.")
-        MIXERS[name] = factory
-        return factory
-
-    return register
+    return MIXERS.register(name)
 
 
 def make_mixer(
@@ -76,12 +71,12 @@ def make_mixer(
         return copy.deepcopy(mixer)
     if isinstance(mixer, str):
         if mixer not in MIXERS:
-            names = [*others, *MIXERS]
+            names = [*others, *MIXERS.names()]
             raise ConfigError(
                 f"mixer={mixer!r} is not one of {names}, and is not registered."
                 f"{suggest(mixer, names)}"
             )
-        mixer = MIXERS[mixer]
+        mixer = MIXERS.get(mixer)
     module = mixer(dim) if callable(mixer) else mixer
     if not isinstance(module, nn.Module):
         raise ConfigError(

@@ -6,6 +6,8 @@ from vitrail.exports import lazy
 
 if TYPE_CHECKING:
     from vitrail.lens.curves import training_curves as training_curves
+    from vitrail.lens.explanations import explain as explain
+    from vitrail.lens.explanations import register_explanation as register_explanation
     from vitrail.lens.features import pca_colors as pca_colors
     from vitrail.lens.grids import attention_grid as attention_grid
     from vitrail.lens.grids import reconstruction_grid as reconstruction_grid

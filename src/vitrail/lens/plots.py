@@ -183,12 +183,57 @@ def attention_figure(
         >>> len(attention_figure(image, observe(model, image[None].float())).axes)
         6
     """
-    lines: list[list[Panel]] = []
-    first, *others = panels(image, trace, index=index, layers=layers, heads=heads)
+    rows = panels(image, trace, index=index, layers=layers, heads=heads)
+    return panel_figure(rows, image.shape[1] / image.shape[2], title=title, origin=origin)
+
+
+def explanation_panels(image: Tensor, weights: Tensor, caption: str) -> list[list[Panel]]:
+    """An image and an explanation of it.
+
+    Args:
+        image: uint8 (C, H, W), cropped as the model sees it.
+        weights: map over patches or pixels (H', W'), as `explain` returns it for one image.
+        caption: name of the explanation.
+
+    Returns:
+        One row of panels.
+
+    Raises:
+        TierError: the images are not flat.
+
+    Example:
+        >>> image = torch.zeros(3, 8, 8, dtype=torch.uint8)
+        >>> [panel.caption for panel in explanation_panels(image, torch.eye(2), "rollout")[0]]
+        ['image', 'rollout']
+    """
+    _flat(tuple(weights.shape))
+    image = enlarge(image.cpu())
+    return [[Panel(_("image"), to_picture(image)), Panel(caption, heat_map(image, weights))]]
+
+
+def panel_figure(
+    rows: Sequence[Sequence[Panel]], shape: float, *, title: str = "", origin: str = ""
+) -> Figure:
+    """Rows of panels as one figure.
+
+    Args:
+        rows: the panels; a long row becomes several lines.
+        shape: height of a picture over its width.
+        title: text above the pictures.
+        origin: where the weights come from, a line below the pictures.
+
+    Returns:
+        A figure, which `savefig` writes.
+
+    Example:
+        >>> len(panel_figure([[Panel("black", np.zeros((2, 2, 3)))]], 1.0).axes)
+        1
+    """
+    lines: list[Sequence[Panel]] = []
+    first, *others = rows
     across = columns_per_row(max(map(len, others), default=1), len(first))
     for row in others:
         lines += [row[start : start + across] for start in range(0, len(row), across)]
-    shape = image.shape[1] / image.shape[2]
     sides = [_side(len(first))] + [_side(across)] * len(lines)
     head, foot = (0.45 if title else 0.0), (0.3 if origin else 0.08)
     height = head + sum(side * shape + LINE + GAP for side in sides) + foot

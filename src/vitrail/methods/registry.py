@@ -1,12 +1,17 @@
 """Methods by name."""
 
-import importlib
 import inspect
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from vitrail.errors import ConfigError, suggest
 from vitrail.methods.base import Method
+from vitrail.methods.purposes import METHOD_PURPOSES
 from vitrail.models.base import Backbone
+from vitrail.models.purposes import names_for
+from vitrail.registry import Registry
+
+MethodClass = TypeVar("MethodClass", bound=type[Method])
 
 # The name of a method is that of its file in this folder; the class in it is listed here.
 METHODS = {
@@ -23,20 +28,35 @@ METHODS = {
     "supervised": "Supervised",
 }
 
-_REGISTERED: dict[str, type[Method]] = {}  # from other packages
+METHOD_REGISTRY: Registry[type[Method]] = Registry(
+    "method",
+    {name: f"vitrail.methods.{name}:{method}" for name, method in METHODS.items()},
+    base=Method,
+    decorator="vitrail.methods.register_method",
+)
 
 
-def list_methods() -> list[str]:
+def list_methods(purpose: str | None = None) -> list[str]:
     """The names of all methods.
 
+    Args:
+        purpose: "labels", "few-labels", "no-labels", "teacher", "captions" or "small-budget", to
+            list only those recommended for it; `vitrail.methods.purposes` has the reasons. None
+            for all.
+
     Returns:
-        Names, sorted.
+        Names, sorted, or the best known choice first if there is a purpose.
+
+    Raises:
+        ConfigError: there is no such purpose; the message lists all.
 
     Example:
-        >>> "mae" in list_methods()
-        True
+        >>> list_methods("teacher")
+        ['distill']
     """
-    return sorted(METHODS.keys() | _REGISTERED.keys())
+    if purpose is not None:
+        return names_for(purpose, METHOD_PURPOSES)
+    return METHOD_REGISTRY.names()
 
 
 def get_method(name: str) -> type[Method]:
@@ -55,35 +75,28 @@ def get_method(name: str) -> type[Method]:
         >>> get_method("supervised").__name__
         'Supervised'
     """
-    if name in _REGISTERED:
-        return _REGISTERED[name]
-    if name not in METHODS:
-        names = list_methods()
-        raise ConfigError(
-            f"no method {name!r}.{suggest(name, names)} There are: {', '.join(names)}."
-        )
-    return getattr(importlib.import_module(f"vitrail.methods.{name}"), METHODS[name])
+    return METHOD_REGISTRY.get(name)
 
 
-def register_method(name: str, method: type[Method]) -> None:
-    """Adds a method, so that recipes can name it.
+def register_method(name: str) -> Callable[[MethodClass], MethodClass]:
+    """Adds a method of your own, so that recipes and commands can name it.
 
     Args:
         name: its name.
-        method: its class.
+
+    Returns:
+        A decorator of the class, a subclass of `Method`.
 
     Raises:
-        ConfigError: another method has that name.
+        ConfigError: another method has that name, or the class is no method.
 
     Example:
-        >>> class Mine(get_method("supervised")): ...
-        >>> register_method("mine", Mine)
+        >>> @register_method("mine")
+        ... class Mine(get_method("supervised")): ...
         >>> get_method("mine") is Mine
         True
     """
-    if name in METHODS or _REGISTERED.get(name, method).__qualname__ != method.__qualname__:
-        raise ConfigError(f"there is a method {name!r} already: choose another name.")
-    _REGISTERED[name] = method
+    return METHOD_REGISTRY.register(name)
 
 
 def create_method(name: str, backbone: Backbone, **settings: Any) -> Method:

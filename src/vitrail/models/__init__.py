@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vitrail.models.pvt import PVT as PVT
     from vitrail.models.pvt_v2 import PVTv2 as PVTv2
     from vitrail.models.region_vit import RegionViT as RegionViT
+    from vitrail.models.registry import register_model as register_model
     from vitrail.models.scalable_vit import ScalableViT as ScalableViT
     from vitrail.models.sep_vit import SepViT as SepViT
     from vitrail.models.siglip_vit import SigLIPViT as SigLIPViT

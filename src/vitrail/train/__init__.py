@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vitrail.train.optim import ParameterOptim as ParameterOptim
     from vitrail.train.optim import make_ema as make_ema
     from vitrail.train.optim import parameter_groups as parameter_groups
+    from vitrail.train.optim import register_optimizer as register_optimizer
     from vitrail.train.prediction import PooledFeatures as PooledFeatures
     from vitrail.train.prediction import Prediction as Prediction
     from vitrail.train.prediction import Predictor as Predictor

@@ -28,7 +28,7 @@ class TrainState(NamedTuple):
     Args:
         method: the method with its backbone.
         optimizer: the optimizer.
-        ema: the EMA of the backbone's weights, or None.
+        ema: the EMA of the method's weights, or None.
         scaler: the scaler of half-precision gradients, or None.
 
     Example:
@@ -161,12 +161,17 @@ def _learning(state: TrainState) -> dict[str, Tensor]:
 
 
 def _optimizer_state(state: TrainState) -> dict[str, Tensor]:
-    return {
-        f"{name}/{entry}": tensor
-        for name, parameter in _learning(state).items()
-        for entry, tensor in state.optimizer.state[parameter].items()
-        if isinstance(tensor, Tensor)
-    }
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in _learning(state).items():
+        for entry, value in state.optimizer.state[parameter].items():
+            if isinstance(value, Tensor):
+                tensors[f"{name}/{entry}"] = value
+            elif value is not None:
+                raise TrainingError(
+                    f"{type(state.optimizer).__name__} keeps {entry}={value!r}, which is no tensor "
+                    "and goes into no checkpoint: keep torch.tensor(...) in its state."
+                )
+    return tensors
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:

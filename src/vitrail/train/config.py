@@ -10,6 +10,7 @@ from pydantic import Field
 
 from vitrail.errors import ConfigError, suggest
 from vitrail.methods.registry import list_methods
+from vitrail.plugins import require_plugins
 from vitrail.train.sections import (
     DataConfig,
     MethodConfig,
@@ -56,7 +57,10 @@ class RunConfig(Section):
         return self.model_dump(mode="json")
 
 
-HARMLESS = {"data.workers", "train.threads", "train.log_every", "train.wandb"}  # on resume
+OPEN = {"model.options", "optim.optimizer_options", "data.transforms"}  # of any keys
+HARMLESS = {  # on resume
+    "data.workers", "train.threads", "train.log_every", "train.plugins", "train.wandb",
+}  # fmt: skip
 
 
 def make_config(values: dict[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
@@ -87,6 +91,8 @@ def make_config(values: dict[str, Any], overrides: Sequence[str] = ()) -> RunCon
                 section[parent] = {}
             section = section[parent]
         section[last] = _read_value(text)
+    train = values.get("train")
+    require_plugins(train.get("plugins") if isinstance(train, dict) else None)
     try:
         return RunConfig.model_validate(values)
     except pydantic.ValidationError as problem:
@@ -195,7 +201,7 @@ def _read_numbers(value: Any, text: str) -> Any:
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        nested = isinstance(value, dict) and prefix + key != "model.options"
+        nested = isinstance(value, dict) and prefix + key not in OPEN
         flat |= _flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
     return flat
 

@@ -8,16 +8,18 @@ import torch
 from accelerate import PartialState
 from torch import Tensor
 
+from vitrail.data.captions import Captions
 from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Fit, Loader, canvas
+from vitrail.data.own_transforms import own_transforms
 from vitrail.data.pairs import without_unreadable
 from vitrail.data.registry import open_dataset
 from vitrail.data.splits import balanced, split_off
-from vitrail.data.text import Captions
 from vitrail.data.transforms import MultiCrop, TrainTransform
-from vitrail.errors import ConfigError, DataError
+from vitrail.errors import ConfigError, DataError, VitrailError
 from vitrail.messages import _
 from vitrail.methods.base import Method
+from vitrail.methods.frozen import BATCH_NORMS
 from vitrail.methods.registry import get_method
 from vitrail.preprocess import Preprocess
 from vitrail.train.config import RunConfig
@@ -128,9 +130,28 @@ def _open_split(
         raise DataError(message) from None
 
 
+class Streams(NamedTuple):
+    """What a method learns from, and what it is evaluated on during training.
+
+    Args:
+        training: batches with augmentation, or with features that were computed once.
+        evaluation: held-out batches.
+        loss: held-out batches of the size of training's and in random order, for the validation
+            loss of a method that compares the samples of a batch; None where it does not.
+
+    Example:
+        >>> Streams._fields
+        ('training', 'evaluation', 'loss')
+    """
+
+    training: Stream
+    evaluation: Stream
+    loss: Stream | None = None
+
+
 def build_streams(
     config: RunConfig, method: Method, datasets: Datasets, validation: Loader
-) -> tuple[Stream, Stream]:
+) -> Streams:
     """The batches that a method learns from, and those that it is evaluated on during training.
 
     Args:
@@ -140,11 +161,10 @@ def build_streams(
         validation: reads held-out samples.
 
     Returns:
-        The training stream, with augmentation, or with features that were computed once; and the
-        evaluation stream.
+        The streams.
 
     Raises:
-        ConfigError: augmentation does not fit the method.
+        ConfigError: augmentation or the size of batches does not fit the method.
 
     Example:
         >>> from vitrail.train.config import make_config
@@ -156,8 +176,8 @@ def build_streams(
         >>> model = build_model(config, datasets.train)
         >>> method = build_method(config, model, datasets.train)
         >>> loader = Loader(datasets.validation, 8, frame(model.preprocess))
-        >>> stream, _ = build_streams(config, method, datasets, loader)
-        >>> next(stream.epoch(0, 0, "cpu"))["images"].shape
+        >>> streams = build_streams(config, method, datasets, loader)
+        >>> next(streams.training.epoch(0, 0, "cpu"))["images"].shape
         torch.Size([4, 1, 8, 8])
     """
     data, preprocess = config.data, method.backbone.preprocess
@@ -175,12 +195,72 @@ def build_streams(
         repeats=data.repeats,
         shard=shard,
     )
+    check_batches(method, loader.batch_size, state.num_processes)
     transform = build_transform(config, method, datasets.train)
-    captions = _captions(method, datasets.validation)
-    return (
-        ImageStream(loader, transform, config.train.seed),
-        ImageStream(validation, evaluation_transform(preprocess, captions)),
-    )
+    if "crops" in method.inputs:
+        _check_local_crops(config, method)
+    evaluate = evaluation_transform(preprocess, _captions(method, datasets.validation))
+    loss_stream = None
+    if method.batch_wide and method.has_validation_loss:
+        mixed = Loader(
+            datasets.validation,
+            data.batch_size,
+            validation.fit,
+            seed=0,
+            workers=data.workers,
+            drop_last=True,
+            shard=shard,
+        )
+        loss_stream = ImageStream(mixed, evaluate)
+    training = ImageStream(loader, transform, config.train.seed)
+    return Streams(training, ImageStream(validation, evaluate), loss_stream)
+
+
+def check_batches(method: Method, batch_size: int, processes: int = 1) -> None:
+    """Checks that a batch is large enough for a method and for batch norms.
+
+    Args:
+        method: the method.
+        batch_size: samples per batch, of all processes together.
+        processes: number of processes.
+
+    Raises:
+        ConfigError: it is too small.
+
+    Example:
+        >>> from vitrail.methods.supervised import Supervised
+        >>> check_batches(Supervised(vitrail.create_model("levit_128s")), batch_size=1)
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: data.batch_size=1 leaves 1 image per process, and batch norms...
+    """
+    if batch_size < method.smallest_batch:
+        raise ConfigError(
+            f"data.batch_size={batch_size} is too small for {type(method).__name__}, which compares "
+            f"the samples of a batch: use {method.smallest_batch} or more."
+        )
+    learning = [m for m in method.train().modules() if isinstance(m, BATCH_NORMS) and m.training]
+    if learning and "images" in method.inputs and batch_size // processes < 2:
+        raise ConfigError(
+            f"data.batch_size={batch_size} leaves 1 image per process, and batch norms need the "
+            f"statistics of several: use {2 * processes} or more."
+        )
+
+
+def _check_local_crops(config: RunConfig, method: Method) -> None:
+    """Raises `ConfigError` if the model cannot read local crops of the size that is set."""
+    crops, backbone = config.data.crops, method.backbone
+    if not crops.local or crops.local_size is None:
+        return
+    size = crops.local_pixels(backbone.preprocess.size, method.cell)
+    like = next(backbone.parameters())
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            backbone.features(like.new_zeros(1, backbone.channels, *size))
+    except VitrailError as problem:
+        raise ConfigError(f"data.crops.local_size={crops.local_size}: {problem}") from None
+    backbone.train(was_training)
 
 
 def build_transform(config: RunConfig, method: Method, dataset: Dataset) -> BatchTransform:
@@ -214,11 +294,12 @@ def build_transform(config: RunConfig, method: Method, dataset: Dataset) -> Batc
             f"method {config.method.name!r} mixes no captions: set data.augment.mixup and cutmix "
             "to 0."
         )
+    own = own_transforms(config.data.transforms)
     try:
         crops = None
         if "crops" in inputs:
-            crops = MultiCrop(augment, config.data.crops, preprocess, method.cell)
-        images = TrainTransform(augment, preprocess, max(len(dataset.labels), 1))
+            crops = MultiCrop(augment, config.data.crops, preprocess, method.cell, own)
+        images = TrainTransform(augment, preprocess, max(len(dataset.labels), 1), own)
     except ConfigError as problem:
         raise ConfigError(f"data.augment: {problem}") from None
     return training_transform(inputs, images, crops, _captions(method, dataset))
@@ -262,7 +343,7 @@ def _feature_streams(
     datasets: Datasets,
     validation: Loader,
     shard: tuple[int, int],
-) -> tuple[Stream, Stream]:
+) -> Streams:
     """Streams of features, which are computed here."""
     model, data = method.backbone, config.data
     loader = Loader(datasets.train, data.batch_size, frame(model.preprocess), workers=data.workers)
@@ -274,6 +355,5 @@ def _feature_streams(
     with progress_bar(_("features of validation images")) as progress:
         features, labels, indices = compute_features(model, validation, model.preprocess, progress)
     method.fit_statistics(stream.all())
-    return stream, FeatureStream(
-        features, labels, validation.batch_size, seed=None, indices=indices
-    )
+    held_out = FeatureStream(features, labels, validation.batch_size, seed=None, indices=indices)
+    return Streams(stream, held_out)

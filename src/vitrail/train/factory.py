@@ -10,13 +10,18 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from torch.optim import Optimizer
 
 from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Loader
+from vitrail.data.own_transforms import TRANSFORMS
+from vitrail.data.registry import DATASETS
 from vitrail.errors import ConfigError
 from vitrail.hub.model_folder import save
 from vitrail.messages import _, ngettext
+from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
+from vitrail.plugins import plugins_of
 from vitrail.run_folder import RunFolder
 from vitrail.train.callback import Callback
 from vitrail.train.callbacks import Checkpointing, ImageLogging, Validation
@@ -27,8 +32,10 @@ from vitrail.train.finish import write_results
 from vitrail.train.image_logging import sample_images
 from vitrail.train.model_factory import build_method, build_model
 from vitrail.train.monitor import Monitor, note, progress_bar
-from vitrail.train.optim import make_ema, parameter_groups
+from vitrail.train.optim import OPTIMIZERS, build_optimizer, make_ema, parameter_groups
+from vitrail.train.remarks import data_remarks
 from vitrail.train.schedule import Schedule
+from vitrail.train.sections import OptimConfig
 from vitrail.train.trainer import Trainer
 
 
@@ -77,11 +84,14 @@ def train_run(
     with progress_bar(_("reading images")) as progress:
         datasets = open_datasets(config, progress, splits)
     trainer, evaluator = build_trainer(config, run, datasets, callbacks, model)
+    config = _with_plugins(config, trainer.method)
     if trainer.is_main:
         _write_start(config, run, datasets, None if resume else command)
         if model is not None and not resume:
             save(model, run.initial_folder)
         note(_summary(config, datasets, trainer))
+        for remark in data_remarks(config, trainer.method, datasets.train):
+            note(remark)
     trainer.fit(resume=resume and bool(run.checkpoints))
     if not trainer.is_main:
         return {}
@@ -131,37 +141,34 @@ def build_trainer(
     batch_size, workers = 2 * config.data.batch_size, config.data.workers
     fit = frame(model.preprocess)
     validation = Loader(datasets.validation, batch_size, fit, workers=workers)
-    stream, evaluation_stream = build_streams(config, method, datasets, validation)
+    streams = build_streams(config, method, datasets, validation)
     evaluator = Evaluator(
         datasets.train,
         validation,
         model.preprocess,
-        evaluation_stream,
+        streams.evaluation,
+        streams.loss,
         config.train.knn_images,
     )
     optim, schedule, train = config.optim, config.schedule, config.train
-    groups = parameter_groups(
-        method,
-        lr=optim.lr,
-        weight_decay=optim.weight_decay,
-        layer_decay=optim.layer_decay,
-        per_module=optim.per_module,
-    )
     trainer = Trainer(
         method,
-        stream,
-        torch.optim.AdamW(groups, betas=optim.betas, fused=True),
+        streams.training,
+        _optimizer(optim, method),
         schedule=Schedule(
-            len(stream) // optim.accumulate * schedule.epochs,
+            len(streams.training) // optim.accumulate * schedule.epochs,
             warmup=schedule.warmup,
             min_lr=schedule.min_lr,
+            shape=schedule.shape,
+            drop_at=schedule.drop_at,
             weight_decay=optim.weight_decay,
             weight_decay_end=optim.weight_decay_end,
         ),
         run_folder=run,
-        ema=make_ema(model, optim.ema) if optim.ema else None,
+        ema=make_ema(method, optim.ema) if optim.ema else None,
         accumulate=optim.accumulate,
         clip=optim.clip,
+        clip_by=optim.clip_by,
         seed=train.seed,
         precision=train.precision,
         callbacks=(
@@ -173,6 +180,35 @@ def build_trainer(
         ),
     )
     return trainer, evaluator
+
+
+def _optimizer(optim: OptimConfig, method: Method) -> Optimizer:
+    groups = parameter_groups(
+        method,
+        lr=optim.lr,
+        weight_decay=optim.weight_decay,
+        layer_decay=optim.layer_decay,
+        per_module=optim.per_module,
+    )
+    return build_optimizer(
+        optim.optimizer,
+        groups,
+        options=optim.optimizer_options,
+        betas=optim.betas,
+        eps=optim.eps,
+    )
+
+
+def _with_plugins(config: RunConfig, method: Method) -> RunConfig:
+    """The settings, with the files and modules that the run's own parts come from."""
+    sources = {
+        DATASETS.source(config.data.source.partition(":")[0]),
+        OPTIMIZERS.source(config.optim.optimizer),
+        *map(TRANSFORMS.source, config.data.transforms),
+        *plugins_of(method.modules()),
+    }
+    plugins = sorted(sources - {""})
+    return config.model_copy(update={"train": config.train.model_copy(update={"plugins": plugins})})
 
 
 def _to_config(settings: RunConfig | Mapping[str, Any] | str | Path) -> RunConfig:

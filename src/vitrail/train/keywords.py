@@ -40,6 +40,7 @@ class Settings(TypedDict, total=False):
     repeats: int
     canvas: float
     augment: Mapping[str, object]
+    transforms: Mapping[str, Mapping[str, object]]
     crops: Mapping[str, object]
     # data.augment
     crop: Literal["resized", "padded", "none"]
@@ -58,6 +59,8 @@ class Settings(TypedDict, total=False):
     cutmix: float
     # optim
     optim: Mapping[str, object]
+    optimizer: str
+    optimizer_options: Mapping[str, object]
     lr: float
     weight_decay: float
     weight_decay_end: float | None
@@ -83,6 +86,7 @@ class Settings(TypedDict, total=False):
     knn_images: int
     log_every: int
     wandb: bool
+    plugins: Sequence[str]
 
 
 def nest(

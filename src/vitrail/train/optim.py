@@ -1,18 +1,105 @@
-"""Which parameters learn how fast, and the exponential moving average (EMA) of the weights."""
+"""The optimizer, which parameters learn how fast, and the exponential moving average (EMA)."""
 
 import dataclasses
 import fnmatch
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from vitrail.errors import ConfigError, check_range, suggest
 from vitrail.methods.base import Method
-from vitrail.models.base import Backbone
 from vitrail.models.parameters import undecayed
+from vitrail.registry import Registry
+
+OptimizerFactory = TypeVar("OptimizerFactory", bound=Callable[..., Optimizer])
+
+OPTIMIZERS: Registry[Callable[..., Optimizer]] = Registry(
+    "optimizer",
+    {"adamw": "torch.optim:AdamW"},
+    arguments=("groups",),
+    decorator="vitrail.train.register_optimizer",
+)
+BETAS, EPS = (0.9, 0.999), 1e-8  # of AdamW
+
+
+def register_optimizer(name: str) -> Callable[[OptimizerFactory], OptimizerFactory]:
+    """Adds an optimizer of your own, which the setting `optim.optimizer` names.
+
+    Args:
+        name: its name.
+
+    Returns:
+        A decorator of an optimizer class, or of a function that returns an optimizer, of parameter
+        groups, and keywords of its own, which `optim.optimizer_options` sets. Each group has
+        "params", "lr" and "weight_decay". What its state holds per parameter must be tensors, so
+        that checkpoints can hold it.
+
+    Raises:
+        ConfigError: another optimizer has that name, or the class takes other arguments.
+
+    Example:
+        >>> @register_optimizer("sgd")
+        ... def sgd(groups: list[dict[str, Any]], momentum: float = 0.9) -> Optimizer:
+        ...     return torch.optim.SGD(groups, momentum=momentum)
+        >>> group = {"params": [nn.Parameter(torch.ones(1))], "lr": 0.1, "weight_decay": 0.0}
+        >>> build_optimizer("sgd", [group], options={"momentum": 0.5}).defaults["momentum"]
+        0.5
+    """
+    return OPTIMIZERS.register(name)
+
+
+def build_optimizer(
+    name: str,
+    groups: list[dict[str, Any]],
+    *,
+    options: Mapping[str, Any] | None = None,
+    betas: tuple[float, float] = BETAS,
+    eps: float = EPS,
+) -> Optimizer:
+    """The optimizer that settings name.
+
+    Args:
+        name: "adamw", or a registered one.
+        groups: as `parameter_groups` returns them.
+        options: keywords of the optimizer.
+        betas: decay rates of AdamW's averages.
+        eps: what AdamW adds to its denominator.
+
+    Returns:
+        The optimizer of all parameters of the groups.
+
+    Raises:
+        ConfigError: there is no such optimizer or keyword, or it is no optimizer of all parameters.
+
+    Example:
+        >>> group = {"params": [nn.Parameter(torch.ones(1))], "lr": 0.1, "weight_decay": 0.0}
+        >>> type(build_optimizer("adamw", [group])).__name__
+        'AdamW'
+    """
+    factory = OPTIMIZERS.partial(name, options or {})
+    if name == "adamw":
+        return factory(groups, betas=betas, eps=eps, fused=True)
+    for setting, value, default in (("betas", betas, BETAS), ("eps", eps, EPS)):
+        if value != default:
+            raise ConfigError(f"{setting}={value} is of AdamW: {name!r} takes optimizer_options.")
+    count = len({id(p) for group in groups for p in group["params"]})
+    optimizer = factory(groups)
+    if not isinstance(optimizer, Optimizer):
+        raise ConfigError(
+            f"the optimizer {name!r} is {type(optimizer).__name__}: derive it from "
+            "torch.optim.Optimizer."
+        )
+    missing = count - len({id(p) for group in optimizer.param_groups for p in group["params"]})
+    if missing:
+        raise ConfigError(
+            f"the optimizer {name!r} leaves out {missing} of {count} parameters: pass all groups "
+            "to torch.optim.Optimizer."
+        )
+    return optimizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,24 +206,33 @@ def _matches(
     return overrides
 
 
-def make_ema(backbone: Backbone, decay: float) -> AveragedModel:
-    """The exponential moving average of a backbone's weights.
+def make_ema(method: Method, decay: float) -> AveragedModel:
+    """The exponential moving average of a method's weights: the backbone's and its own.
 
     After u updates the decay is at most (1 + u) / (10 + u), so that the first weights fade soon.
 
     Args:
-        backbone: model whose weights are averaged.
+        method: method whose weights are averaged.
         decay: factor on the old average, 0 <= decay < 1.
 
     Returns:
-        torch's averaged model; `update_parameters(backbone)` updates it, `module` holds it.
+        torch's averaged model; `update_parameters(method)` updates it, `module` holds it.
+
+    Raises:
+        ConfigError: the method keeps an average of its own.
 
     Example:
+        >>> from vitrail.methods.supervised import Supervised
         >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=2, dim=8,
         ...                              depth=1, heads=1, mlp_dim=8)
-        >>> make_ema(model, 0.9).module.depth
+        >>> make_ema(Supervised(model), 0.9).module.backbone.depth
         1
     """
+    if method.result() is not method.backbone:
+        raise ConfigError(
+            f"optim.ema={decay:g}: {type(method).__name__} keeps an EMA of its own, its teacher, "
+            "and that is what comes out: set optim.ema=0."
+        )
 
     def update(averages: Any, weights: Any, updates: Tensor | int) -> None:
         weight = 1 - min(decay, (1 + int(updates)) / (10 + int(updates)))
@@ -144,4 +240,4 @@ def make_ema(backbone: Backbone, decay: float) -> AveragedModel:
             for old, new in zip(averages, weights, strict=True):
                 old.lerp_(new, weight)
 
-    return AveragedModel(backbone, multi_avg_fn=update)
+    return AveragedModel(method, multi_avg_fn=update)

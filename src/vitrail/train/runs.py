@@ -13,7 +13,8 @@ from vitrail.data.pairs import MEMORY, DataSource, as_splits
 from vitrail.errors import ConfigError
 from vitrail.hub.load import load
 from vitrail.models.base import Backbone
-from vitrail.models.registry import MODELS, get_model_class, variants
+from vitrail.models.registry import MODEL_REGISTRY, get_model_class, variants
+from vitrail.plugins import load_plugin
 from vitrail.run_folder import RunFolder
 from vitrail.train.callback import Callback
 from vitrail.train.config import RunConfig, make_config
@@ -107,6 +108,8 @@ def fit(
         >>> run.metrics["count"], run.model.image_size, run.report.name
         (355, (8, 8), 'report.html')
     """
+    for plugin in settings.get("plugins", ()):
+        load_plugin(plugin)
     _check_callbacks(callbacks)
     if isinstance(model, Backbone):
         _check_trainable(model)
@@ -225,7 +228,7 @@ def _model_section(model: object, folder: Path) -> Mapping[str, object]:
             f"model is of {type(model).__name__}: give a name, a model of Vitrail, a run or a "
             "folder; vitrail.load reads models of timm and transformers."
         )
-    is_name = model in MODELS or model in variants()
+    is_name = model in MODEL_REGISTRY or model in variants()
     if not is_name and ("/" in model or Path(model).is_dir()):
         return {"weights": model}
     return {"name": model}

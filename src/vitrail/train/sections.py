@@ -8,8 +8,10 @@ import pydantic
 from pydantic import Field
 
 from vitrail.data.transforms import AugmentConfig, MultiCropConfig
+from vitrail.methods.base import Method
 from vitrail.methods.registry import get_method, settings_of
 from vitrail.train.optim import ParameterOptim
+from vitrail.train.schedule import Shape
 from vitrail.values import convert_value, describe_annotation
 
 
@@ -56,6 +58,9 @@ class ModelConfig(Section):
     lora: int = Field(
         0, ge=0, description="Rank of adapters that learn in place of the weights; 0 for none."
     )
+    head_std: float | None = Field(
+        None, gt=0, description="Standard deviation of a new head's weights; null: the model's own."
+    )
     lora_alpha: float | None = Field(
         None, gt=0, description="The adapters' scale is lora_alpha / lora; null for a scale of 2."
     )
@@ -72,7 +77,6 @@ class MethodConfig(Section):
     name: str = Field("supervised", description="A method: `vitrail methods` lists them.")
 
 
-@functools.cache
 def method_section(name: str) -> type[MethodConfig]:
     """The settings of a method: the keywords of its constructor, checked by their annotations.
 
@@ -92,6 +96,15 @@ def method_section(name: str) -> type[MethodConfig]:
         0.1
     """
     method = get_method(name)
+    if _SECTIONS.get(name, (None, None))[0] is not method:  # it may have been registered again
+        _SECTIONS[name] = method, _make_section(name, method)
+    return _SECTIONS[name][1]
+
+
+_SECTIONS: dict[str, tuple[type[Method], type[MethodConfig]]] = {}
+
+
+def _make_section(name: str, method: type[Method]) -> type[MethodConfig]:
     fields: dict[str, Any] = {"name": (Literal[name], name)}
     hints = typing.get_type_hints(method.__init__, include_extras=True)
     for key, parameter in settings_of(name).items():
@@ -149,23 +162,31 @@ class DataConfig(Section):
         description="Side of the image that random crops are cut from, relative to image_size.",
     )
     augment: AugmentConfig = AugmentConfig()
+    transforms: dict[str, dict[str, Any]] = Field(
+        {},
+        description="Transforms of your own: the keywords of each by its name, as in {noise: "
+        "{strength: 0.1}}, after those of augment.",
+    )
     crops: MultiCropConfig = MultiCropConfig()
 
 
 class OptimConfig(Section):
-    """The optimizer, AdamW.
+    """The optimizer: AdamW, or one of your own.
 
     Example:
         >>> OptimConfig().betas
         (0.9, 0.999)
     """
 
+    optimizer: str = Field("adamw", description="adamw, or one that is registered.")
+    optimizer_options: dict[str, Any] = Field({}, description="Keywords of an optimizer of yours.")
     lr: float = Field(1e-3, gt=0, description="Learning rate after warm-up.")
     weight_decay: float = Field(0.05, ge=0)
     weight_decay_end: float | None = Field(
         None, ge=0, description="Weight decay at the end, after half a cosine; null: constant."
     )
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[float, float] = Field((0.9, 0.999), description="Of AdamW.")
+    eps: float = Field(1e-8, gt=0, description="Of AdamW.")
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="Factor on lr per block, from the head down."
     )
@@ -175,12 +196,15 @@ class OptimConfig(Section):
         "or weight_decay_scale, factors on lr and weight decay.",
     )
     clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
+    clip_by: Literal["all", "parameter"] = Field(
+        "all", description="Whose norm: all parameters' together, or each one's by itself."
+    )
     accumulate: int = Field(1, ge=1, description="Batches per step.")
     ema: float = Field(0.0, ge=0, lt=1, description="Decay of the EMA of the weights; 0 for none.")
 
 
 class ScheduleConfig(Section):
-    """Linear warm-up, then half a cosine.
+    """Linear warm-up, then a fall of the learning rate.
 
     Example:
         >>> ScheduleConfig().epochs
@@ -191,6 +215,14 @@ class ScheduleConfig(Section):
     warmup: float = Field(0.05, ge=0, lt=1, description="Fraction of all steps.")
     min_lr: float = Field(
         0.01, ge=0, le=1, description="Learning rate at the end, as a fraction of lr."
+    )
+    shape: Shape = Field(
+        "cosine",
+        description="cosine: half a cosine after the warm-up. full_cosine: over all steps, the "
+        "beginning hidden by the warm-up. step: constant, and then min_lr.",
+    )
+    drop_at: float = Field(
+        0.9, gt=0, lt=1, description="Fraction of all steps after which the rate of step drops."
     )
 
 
@@ -217,3 +249,8 @@ class TrainConfig(Section):
     )
     log_every: int = Field(50, ge=1, description="Steps.")
     wandb: bool = Field(False, description="Also log to Weights & Biases, offline.")
+    plugins: list[str] = Field(
+        [],
+        description="Files and modules that the run's own parts come from. The run notes them; "
+        "their code runs by `--plugin FILE` only.",
+    )

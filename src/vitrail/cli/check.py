@@ -1,0 +1,42 @@
+"""`vitrail check`: whether parts of the user's own keep the contract."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from vitrail.cli.common import err, out
+from vitrail.messages import _, ngettext
+
+HELP = _("Run the contract suite on models, methods and other parts, and say what to mend.")
+
+
+def run(
+    what: Annotated[
+        str,
+        typer.Argument(help=_("A .py file, whose code runs, or a name: of a model, a method, ...")),
+    ],
+) -> None:
+    """Checks parts of the user's own, or of Vitrail."""
+    from vitrail.contract.suite import SUITES, check_part, parts_of
+
+    broken = 0
+    for kind, name in parts_of(what):
+        table = Table("", f"{kind} {name}", box=None, header_style="bold")
+        count, problems = len(SUITES[kind].checks), []
+        with err.status(_("checking {name}").format(name=name)) as status:
+            for number, (check, problem) in enumerate(check_part(kind, name), 1):
+                status.update(f"{name}: {number} / {count}")
+                table.add_row("[red]✗[/red]" if problem else "[green]✓[/green]", check.name)
+                if problem:
+                    cure = _("Cure: {cure}.").format(cure=check.cure) if check.cure else ""
+                    problems.append(f"{check.name}: {problem}. {cure}".strip())
+        out.print(table)
+        for text in problems:
+            out.print(f"   {text}", highlight=False, markup=False)
+        broken += len(problems)
+    if broken:
+        text = ngettext("{n} check failed.", "{n} checks failed.", broken)
+        out.print(text.format(n=broken), style="bold", highlight=False)
+        raise typer.Exit(1)
+    out.print(_("All checks passed."), style="bold")
