@@ -67,7 +67,7 @@ def method_facts() -> list[dict[str, Any]]:
                 "name": name,
                 "summary": (inspect.getdoc(method) or "").partition("\n")[0],
                 "models": [tier.__name__ for tier in method.tier],
-                "paper": f'"{method.paper.title}" ({method.paper}, {method.paper.url})',
+                "paper": describe_origin(name),
                 "settings": [
                     key if parameter.default is parameter.empty else f"{key}={parameter.default!r}"
                     for key, parameter in settings_of(name).items()
@@ -76,6 +76,27 @@ def method_facts() -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def describe_origin(name: str) -> str:
+    """The paper of a method; the file or module of one that is not Vitrail's.
+
+    Args:
+        name: name of the method.
+
+    Returns:
+        The text.
+
+    Example:
+        >>> describe_origin("mae")
+        '"Masked Autoencoders Are Scalable Vision Learners" (He et al. 2021, https://...
+    """
+    from vitrail.methods.registry import METHOD_REGISTRY, METHODS, get_method
+
+    if name not in METHODS:
+        return METHOD_REGISTRY.source(name)
+    paper = get_method(name).paper
+    return f'"{paper.title}" ({paper}, {paper.url})'
 
 
 def print_method(row: dict[str, Any], *, with_settings: bool) -> None:

@@ -52,29 +52,37 @@ def variant_facts() -> list[dict[str, Any]]:
 
     Returns:
         One dictionary per variant, in the order of `model_infos`. "weights" is the Hub id of the
-        published weights or None; "milliseconds" is None where the speed was not measured.
+        published weights or None; "milliseconds" is None where the speed was not measured. A class
+        of the user's own has its file as "source", and one row if it has no variants.
 
     Example:
         >>> next(row["tier"] for row in variant_facts() if row["name"] == "vit_tiny_patch16_224")
         'sequence'
     """
     from vitrail.hub.pretrained import published_ids
+    from vitrail.lens.shapes import count_multiply_adds
     from vitrail.models.catalog import measured_speed, model_infos, multiply_adds
+
+    def work(name: str, parameters: int | None) -> int | None:
+        if parameters is None or name in multiply_adds():
+            return multiply_adds().get(name)
+        return count_multiply_adds(name)
 
     return [
         {
             "name": name,
             "model": info.model.__name__,
             "tier": info.tier,
-            "year": info.paper.year,
-            "paper": info.paper.url,
+            "year": None if info.source else info.paper.year,
+            "paper": None if info.source else info.paper.url,
+            "source": info.source,
             "parameters": parameters,
-            "multiply_adds": multiply_adds()[name],
+            "multiply_adds": work(name, parameters),
             "milliseconds": measured_speed().milliseconds.get(name),
             "weights": published_ids().get(name),
         }
         for info in model_infos()
-        for name, parameters in info.variants.items()
+        for name, parameters in (info.variants or {info.model.__name__: None}).items()
     ]
 
 
@@ -99,7 +107,7 @@ def print_models(rows: list[dict[str, Any]]) -> None:
             title = row["model"]
             weights = ", ".join(origins.get(get_model_class(title), ()))
             weights = _(", weights: {origins}").format(origins=weights) if weights else ""
-            paper = f"{row['year']}, {row['paper']}"
+            paper = row["source"] or f"{row['year']}, {row['paper']}"
             out.print(f"[bold]{title}[/bold]  {paper}, {row['tier']}{weights}", highlight=False)
         out.print(f"  {size(row)}", highlight=False)
 
@@ -143,5 +151,7 @@ def size(row: dict[str, Any]) -> str:
         >>> size({"name": "vit", "parameters": 5_700_000, "multiply_adds": 1_250_000_000})
         'vit                                                5.7 M     1.25 G'
     """
+    if row["parameters"] is None:
+        return row["name"]
     parameters, work = row["parameters"] / 1e6, row["multiply_adds"] / 1e9
     return f"{row['name']:<46} {parameters:7.1f} M {work:8.2f} G"

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
-from vitrail.models.registry import model_classes, variants
+from vitrail.models.registry import MODEL_REGISTRY, MODELS, model_classes, variants
 from vitrail.models.tiers import PyramidBackbone, SequenceBackbone
 
 # Written by `make docs`.
@@ -24,6 +24,7 @@ class ModelInfo(NamedTuple):
         model: the class.
         tier: see `tier_of`.
         variants: published number of parameters by the name of each variant.
+        source: file or module of a class that is not Vitrail's; "" for Vitrail's.
 
     Example:
         >>> info = ModelInfo(vitrail.ViT, "sequence", {"vit_base_patch16_224": 86_567_656})
@@ -34,10 +35,11 @@ class ModelInfo(NamedTuple):
     model: type[Backbone]
     tier: Tier
     variants: dict[str, int]
+    source: str = ""
 
     @property
     def paper(self) -> Paper:
-        """The paper that the model is from."""
+        """The paper that a model of Vitrail is from."""
         return self.model.paper
 
 
@@ -64,17 +66,21 @@ def model_infos() -> list[ModelInfo]:
     """Facts about all model classes.
 
     Returns:
-        One entry per class, sorted by the year of the paper and the name of the class.
+        One entry per class, sorted by the year of the paper and the name of the class; those that
+        are not Vitrail's come last.
 
     Example:
         >>> model_infos()[0].model.__name__
         'DeiT'
     """
     infos = []
-    for model in model_classes().values():
+    for name, model in model_classes().items():
         own = {n: v.parameters for n, (m, v) in variants().items() if m is model}
-        infos.append(ModelInfo(model, tier_of(model), own))
-    return sorted(infos, key=lambda info: (info.paper.year, info.model.__name__))
+        source = "" if name in MODELS else MODEL_REGISTRY.source(name) or "this session"
+        infos.append(ModelInfo(model, tier_of(model), own, source))
+    return sorted(
+        infos, key=lambda i: (i.source, 0 if i.source else i.paper.year, i.model.__name__)
+    )
 
 
 @functools.cache
