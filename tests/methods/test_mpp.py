@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from tests.methods.masked import assert_no_leak
 from tests.models.small import small
@@ -70,6 +71,19 @@ def test_the_loss_is_that_of_vit_pytorch_where_that_runs() -> None:
     found, metrics = method(Batch(images=images, patch_mask=mask))
     assert abs(found - theirs(logits, images, mask)) < 1e-6  # it has its mean and std in float32
     assert 0 <= metrics["color_accuracy"] <= 1
+
+
+def test_accuracy_is_the_fraction_of_the_masked_patches() -> None:
+    method = MPP(small("ViT"), token_ratio=0, swap_ratio=0)
+    nn.init.zeros_(method.head.weight)
+    nn.init.zeros_(method.head.bias)  # predicts class 0, black
+    images = torch.full((1, 3, 32, 32), -9.0)
+    images[:, :, :8] = 9.0  # the first four patches are white
+    mask = torch.zeros(1, 16, dtype=torch.bool)
+    mask[0, 2 : 2 + 16 - method.visible_count] = True
+    white = 2 / int(mask.sum())
+    _, metrics = method(Batch(images=images, patch_mask=mask))
+    assert metrics["color_accuracy"].item() == pytest.approx(1 - white)
 
 
 def test_settings_are_checked() -> None:
