@@ -76,13 +76,13 @@ def variant_facts() -> list[dict[str, Any]]:
             "year": None if info.source else info.paper.year,
             "paper": None if info.source else info.paper.url,
             "source": info.source,
-            "parameters": parameters,
-            "multiply_adds": work(name, parameters),
+            "parameters": info.variants.get(name),
+            "multiply_adds": work(name, info.variants.get(name)),
             "milliseconds": measured_speed().milliseconds.get(name),
             "weights": published_ids().get(name),
         }
         for info in model_infos()
-        for name, parameters in (info.variants or {info.model.__name__: None}).items()
+        for name in info.variants or [info.model.__name__]
     ]
 
 
