@@ -18,10 +18,9 @@ CHINESE = tomllib.loads(Path(__file__).with_name("chinese.toml").read_text("utf-
 WIDTH, MARGIN = 900, 16
 
 ENGLISH: dict[str, Any] = {
-    "timeline": "The papers of all models and training methods, by month of the first version",
+    "timeline": "The papers of all models and training methods, by the month of their arXiv number",
     "models": "model",
     "methods": "training method",
-    "month": "{year}-{month:02}",
     "decision": "Which method and which model: from the data to the device and the task",
     "data": "1 How many images have a label?",
     "small-budget": ("Few images", "published weights and"),
@@ -62,7 +61,7 @@ class Milestone(NamedTuple):
 
     @property
     def month(self) -> tuple[int, int]:
-        """Year and month of the first version, which the number of arXiv begins with."""
+        """Year and month that the number of arXiv begins with."""
         number = self.paper.url.rpartition("/")[2]
         return 2000 + int(number[:2]), int(number[2:4])
 
@@ -98,10 +97,9 @@ def timeline(chinese: bool = False) -> str:
             parts.append(f'<circle class="model" cx="145" cy="{y - 12}" r="5"/>')
         else:
             parts.append(f'<rect class="method" x="140" y="{y - 17}" width="10" height="10"/>')
-        date = words["month"].format(year=entry.month[0], month=entry.month[1])
         change = CHINESE["changes"][entry.name] if chinese else entry.paper.change
         parts += [
-            text(70, y - 8, date, "quiet", size=12),
+            text(70, y - 8, f"{year}-{entry.month[1]:02}", "quiet", size=12),
             text(160, y - 8, entry.name, "bold" if entry.is_model else "code", size=13),
             text(296, y - 8, change),
         ]

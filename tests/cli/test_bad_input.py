@@ -32,6 +32,10 @@ TABLE = {
         ["train", "quick.yaml", "model.name=vit_tiny_patch16_22", "model.options={}"],
         r"no model 'vit_tiny_patch16_22'. Did you mean 'vit_tiny_patch16_224'",
     ),
+    "unknown purpose": (
+        ["models", "--for", "phone"],
+        r"--for='phone' is not one of 'small-data', 'edge', 'detection', 'video', 'long-sequences'",
+    ),
     "unknown model option": (
         ["train", "quick.yaml", "model.options.dropuot=0.1"],
         r"no keyword 'dropuot'. Did you mean 'dropout'",
