@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 import vitrail
-from tests.models.small import CASES, IDS, settle, small
+from tests.models.small import CASES, IDS, small
 from vitrail.cli.main import main
+from vitrail.contract.model_case import awake
 from vitrail.deploy import export
 from vitrail.deploy.export import export_onnx
 from vitrail.deploy.precision import halve
@@ -59,7 +60,7 @@ def shaken(name: str, **more: Any) -> Backbone:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    return settle(model).eval()
+    return awake(model)
 
 
 def session(path: Path) -> onnxruntime.InferenceSession:

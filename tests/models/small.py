@@ -1,26 +1,14 @@
 """Small instances of every model, made from its variants by shrinking the keywords it has."""
 
-import contextlib
-import inspect
-from collections import Counter
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from vitrail.contract import model_case
+from vitrail.contract.model_case import ModelCase, awake, shrunk_keywords
 from vitrail.models.base import Backbone
 from vitrail.models.registry import get_model_class, model_classes, variants
-
-SHRINK = {
-    "image_size": 32,
-    "patch_size": 8,
-    "num_classes": 5,
-    "dim": 32,
-    "depth": 3,
-    "heads": 2,
-    "mlp_dim": 48,
-}
 
 # What a class needs to be small, where the above does not serve. Keep them fast: they run 30 tests.
 SMALL: dict[str, dict[str, Any]] = {
@@ -259,52 +247,41 @@ CASES = [(name, more) for name in model_classes() for more in [{}, *MORE.get(nam
 IDS = ["-".join([name, *map(str, more.values())]) for name, more in CASES]
 
 
+# What the logits do not depend on: of CvT's last block only the class token is read, whose query
+# passes by the convolution.
+# Of RegionViT's last block only the regional tokens are read, which have no bias.
+# The softmax of CCT's sequence pooling ignores its bias, whose gradient is rounding noise or 0.
+UNREAD = {
+    "CCT": "sequence_pool.bias",
+    "CvT": "blocks.2.blocks.1.mixer.q_conv.*",
+    "RegionViT": "blocks.2.blocks.0.bias.*",
+}
+
+
 def fresh(name: str, **more: Any) -> Backbone:
     """A small model of class `name` with its initial values: its first variant, shrunk."""
     model = get_model_class(name)
     entries = [entry for entry in variants().values() if entry.model is model]
     keywords = entries[0].variant.keywords if entries else {}
-    shrunk = {k: v for k, v in SHRINK.items() if k in inspect.signature(model.__init__).parameters}
-    shrunk |= SMALL.get(name, {})
-    return model(**{**keywords, **shrunk, **more})
+    return model(**{**shrunk_keywords(model, keywords), **SMALL.get(name, {}), **more})
 
 
 def small(name: str, **more: Any) -> Backbone:
     """A small model of class `name`, in eval mode, all of whose branches are in its output."""
-    instance = fresh(name, **more)
-    for name, parameter in instance.named_parameters():
-        if name.endswith("norm.weight") and not parameter.any():
-            nn.init.ones_(parameter)  # a branch that begins silent would hide what is in it
-    return settle(instance).eval()
+    return awake(fresh(name, **more))
 
 
-@torch.no_grad()
-def settle(model: Backbone) -> Backbone:
-    """Gives batch norms the statistics of a batch: fresh ones let all fade in evaluation."""
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = 1.0
-    if norms:
-        colours = torch.randn(8, model.channels, *[1] * len(model.image_size))
-        model.train()(colours + torch.randn(8, model.channels, *model.image_size))
-    for norm in norms:
-        norm.momentum = 0.1
-    return model
+def case(name: str, more: dict[str, Any]) -> ModelCase:
+    """What the contract's checks take."""
+
+    def build(**keywords: Any) -> Backbone:
+        return fresh(name, **{**more, **keywords})
+
+    axes = len(build().image_size)
+    return ModelCase(build, UNREAD.get(name, ""), RECTANGLES.get(name, SECOND[axes]))
 
 
 def images_for(model: Backbone, batch: int = 2) -> Tensor:
-    """Random images of the model's size, the same every time."""
+    """Random images of the model's size, and what follows is drawn the same every time, too."""
     torch.manual_seed(0)
-    return torch.randn(batch, model.channels, *model.image_size)
-
-
-@contextlib.contextmanager
-def count_calls(modules: Iterable[nn.Module]) -> Iterator[Counter[nn.Module]]:
-    """Counts the calls of modules, by forward hooks."""
-    calls: Counter[nn.Module] = Counter()
-    handles = [m.register_forward_hook(lambda m, *_: calls.update([m])) for m in modules]
-    try:
-        yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
+    return model_case.images_for(model, batch)

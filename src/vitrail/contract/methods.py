@@ -133,7 +133,9 @@ class MethodCase(NamedTuple):
             The method, in training mode.
         """
         torch.manual_seed(0)
-        return small_method(self.name, awake(get_model_class(name)(**EXAMPLES[name]))).train()
+        model = awake(get_model_class(name)(**EXAMPLES[name]))
+        model.labels = [f"class {i}" for i in range(model.num_classes)]
+        return small_method(self.name, model).train()
 
 
 def small_method(name: str, model: Backbone) -> Method:
