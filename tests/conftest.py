@@ -6,12 +6,23 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches for the net
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for commands that a test starts
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
 import parity  # noqa: F401, before any original asks for torchvision
+from vitrail.registry import snapshot
 
 torch.set_num_threads(1)  # the models are small, and pytest-xdist has a worker per core
+
+
+@pytest.fixture(autouse=True)
+def registered() -> Iterator[None]:
+    """What a test registers is gone after it."""
+    restore = snapshot()
+    yield
+    restore()
 
 
 @pytest.fixture(autouse=True)

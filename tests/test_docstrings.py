@@ -45,7 +45,6 @@ def test_the_examples_of_a_file_run(
     file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("vitrail.methods.registry._REGISTERED", {})  # an example adds a method
     tests = examples_of(file)
     collected = {test.name.removeprefix(f"{module_name(file)}.") for test in tests}
     source = Source(file, (PACKAGE / file).read_text("utf-8"))

@@ -75,6 +75,16 @@ class Registry(Generic[Part]):
         """The names of the parts that are not Vitrail's, sorted."""
         return sorted({*self.own, *self._offers()})
 
+    def others(self) -> dict[str, Part]:
+        """The parts that are not Vitrail's, by name; what a package fails to import is warned of."""
+        parts: dict[str, Part] = {}
+        for name in self.names_of_others():
+            try:
+                parts[name] = self.get(name)
+            except ConfigError as problem:
+                warnings.warn(str(problem))
+        return parts
+
     def get(self, name: str) -> Part:
         """A part by its name.
 
@@ -134,13 +144,13 @@ class Registry(Generic[Part]):
         """
         if not re.fullmatch(r"[A-Za-z_][\w-]*", name):
             raise ConfigError(
-                f"{name!r} is no name of a {self.kind}: take letters, digits, - and _."
+                f"{name!r} is no name of {_article(self.kind)}: take letters, digits, - and _."
             )
         self._check(name, part)
         owner = self._owner(name, part)
         if owner:
             raise ConfigError(
-                f"there is a {self.kind} {name!r} already, of {owner}: choose another name."
+                f"there is {_article(self.kind)} {name!r} already, of {owner}: choose another name."
             )
         self.own[name] = part
         self.origins[name] = _caller() if origin is None else origin
@@ -211,8 +221,8 @@ class Registry(Generic[Part]):
             if not (isinstance(part, type) and issubclass(part, self.base)):
                 bases = ", ".join(b.__name__ for b in getattr(part, "__bases__", ())) or "no class"
                 raise ConfigError(
-                    f"{self.decorator}: {title} derives from {bases}, and a {self.kind} derives "
-                    f"from {self.base.__module__}.{self.base.__qualname__}."
+                    f"{self.decorator}: {title} derives from {bases}, and {_article(self.kind)} "
+                    f"derives from {self.base.__module__}.{self.base.__qualname__}."
                 )
         elif not callable(part):
             raise ConfigError(f"{self.decorator}({name!r}): {part!r} cannot be called.")
@@ -238,7 +248,7 @@ class Registry(Generic[Part]):
 
     def _offers(self) -> dict[str, importlib.metadata.EntryPoint]:
         """What installed packages offer, without what Vitrail has under the same name."""
-        offers = _entry_points(f"vitrail.{self.kind}s")
+        offers = entry_points(f"vitrail.{self.kind}s")
         return {name: offer for name, offer in offers.items() if name not in self.builtin}
 
     def _import(self, name: str, offer: importlib.metadata.EntryPoint) -> None:
@@ -337,6 +347,10 @@ def _signature(part: Any) -> inspect.Signature:
         return inspect.signature(part)
 
 
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
 def _identity(part: Any) -> tuple[str, str]:
     return getattr(part, "__module__", ""), getattr(part, "__qualname__", repr(part))
 
@@ -354,8 +368,19 @@ def _package(offer: importlib.metadata.EntryPoint | None) -> str:
 
 
 @functools.cache
-def _entry_points(group: str) -> dict[str, importlib.metadata.EntryPoint]:
-    """Entry points by name; of two with one name, the first."""
+def entry_points(group: str) -> dict[str, importlib.metadata.EntryPoint]:
+    """What installed packages offer.
+
+    Args:
+        group: such as "vitrail.models".
+
+    Returns:
+        Entry points by name; of two with one name the first, with a warning.
+
+    Example:
+        >>> entry_points("vitrail.nothing")
+        {}
+    """
     offers: dict[str, importlib.metadata.EntryPoint] = {}
     for offer in importlib.metadata.entry_points(group=group):
         first = offers.setdefault(offer.name, offer)

@@ -61,7 +61,7 @@ def test_a_mixer_with_a_name_is_saved(named: str, tmp_path: Path) -> None:
     assert torch.equal(vitrail.load(tmp_path / "model")(images), model(images))
     register_mixer("mean")(Mean)  # a cell that runs again
     with pytest.raises(ConfigError, match="there is a mixer 'mean' already"):
-        register_mixer("mean")(nn.Linear)
+        register_mixer("mean")(nn.LayerNorm)
 
 
 def test_what_is_no_mixer_says_so(tmp_path: Path) -> None:

@@ -115,10 +115,7 @@ def test_a_linear_probe_is_standardized_while_it_learns_only() -> None:
     assert learning == ["backbone.head.weight", "backbone.head.bias"]
 
 
-def test_every_method_that_is_listed_exists_and_others_can_be_added(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("vitrail.methods.registry._REGISTERED", {})  # as before, afterwards
+def test_every_method_that_is_listed_exists_and_others_can_be_added() -> None:
     for name in list_methods():
         assert issubclass(get_method(name), Method)
 
@@ -126,9 +123,9 @@ def test_every_method_that_is_listed_exists_and_others_can_be_added(
         def predict(self, images: Tensor) -> Tensor:
             return self.backbone(images)
 
-    register_method("own", Own)
+    register_method("own")(Own)
     assert "own" in list_methods() and type(create_method("own", small("ViT"))) is Own
     with pytest.raises(ConfigError, match="there is a method 'own' already"):
-        register_method("own", Dropping)
+        register_method("own")(Dropping)
     with pytest.raises(ConfigError, match="there is a method 'mae' already"):
-        register_method("mae", Own)
+        register_method("mae")(Own)

@@ -38,7 +38,7 @@ METHODS = {
     "simmim": ("method.name=simmim", PLAIN),
     "mpp": ("method={name: mpp, bits: 2}", PLAIN),
     "dvae": ("method={name: dvae, vocabulary: 16}", PLAIN),
-    "dino": (DINO, *CROPS),
+    "dino": (DINO, *CROPS, "optim.ema=0"),
     "clip": (CLIP, PLAIN),
 }
 
@@ -172,7 +172,7 @@ def test_a_method_with_batches_of_its_own_needs_a_stream_of_its_own() -> None:
     class Cloning(Method):
         inputs = ("images", "actions")
 
-    register_method("cloning", Cloning)
+    register_method("cloning")(Cloning)
     run = tiny("method.name=cloning")
     dataset = open_datasets(run).train
     with pytest.raises(ConfigError, match=r"method 'cloning' reads actions, which no dataset"):

@@ -264,7 +264,7 @@ def test_the_guides_method_learns(guide: str, tmp_path: Path) -> None:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    registry.register_method("rotation", module.Rotation)
+    registry.register_method("rotation")(module.Rotation)
     with pytest.raises(ConfigError, match="has no setting 'hiden_dim'. Did you mean 'hidden_"):
         registry.create_method("rotation", small("Swin"), hiden_dim=16)
     method = registry.create_method("rotation", small("Swin"), hidden_dim=16)

@@ -86,7 +86,7 @@ def require_plain(model: Backbone) -> None:
         name = type(model).__name__
         raise ConfigError(
             f"{name} is no registered class, so this model cannot be saved: put "
-            f"@vitrail.models.register_model above class {name}."
+            f"@vitrail.register_model above class {name}."
         )
     for name, value in model.config.items():
         try:

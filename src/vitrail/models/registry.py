@@ -140,7 +140,8 @@ def model_classes() -> dict[str, type[Backbone]]:
         >>> model_classes()["ViT"] is vitrail.ViT
         True
     """
-    return {name: get_model_class(name) for name in MODEL_REGISTRY.names()}
+    builtin = {name: get_model_class(name) for name in MODELS}
+    return dict(sorted((builtin | MODEL_REGISTRY.others()).items()))
 
 
 @functools.cache
@@ -164,7 +165,7 @@ def variants() -> dict[str, RegisteredVariant]:
     """
     own = {
         name: RegisteredVariant(model, variant)
-        for model in map(MODEL_REGISTRY.get, MODEL_REGISTRY.names_of_others())
+        for model in MODEL_REGISTRY.others().values()
         for name, variant in _OWN_VARIANTS.get(model.__name__, {}).items()
     }
     return _builtin_variants() | own
