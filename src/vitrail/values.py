@@ -12,7 +12,7 @@ import numbers
 import operator
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, Union
 
 from vitrail.errors import ConfigError, suggest
@@ -166,6 +166,64 @@ def convert_value(value: Any, hint: Any) -> Any:
     if hint in _PLAIN:
         return _PLAIN[hint](value)
     return value
+
+
+def check_value(name: str, value: Any, hint: Any) -> Any:
+    """Converts an argument to what its annotation allows, with an error that names it.
+
+    Args:
+        name: name of the argument.
+        value: its value.
+        hint: an annotation, as in `convert_value`.
+
+    Returns:
+        The value as a plain Python value.
+
+    Raises:
+        ConfigError: the annotation does not allow the value.
+
+    Example:
+        >>> check_value("num_classes", -1, NonNegativeInt)
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: num_classes=-1 is not a whole number of at least 0.
+    """
+    try:
+        return convert_value(value, hint)
+    except ValueError:
+        raise ConfigError(_problem(name, value, hint)) from None
+
+
+def resolve_indices(indices: Iterable[int], count: int, what: str) -> list[int]:
+    """Indices from 0, in their order, where negative ones count from the end.
+
+    Args:
+        indices: the indices to resolve.
+        count: the number of items.
+        what: what an item is, for the error message.
+
+    Returns:
+        Indices within 0 to count - 1.
+
+    Raises:
+        ConfigError: an item does not exist, or these are no indices.
+
+    Example:
+        >>> resolve_indices([-1, 0], 4, "layer")
+        [3, 0]
+    """
+    limit = f"there are 0 to {count - 1}"
+    if isinstance(indices, str) or not isinstance(indices, Iterable):
+        raise ConfigError(f"{what}s {indices!r} are no list of indices, such as [0]: {limit}.")
+    resolved = []
+    for index in indices:
+        try:
+            number = _to_int(index)
+        except ValueError:
+            raise ConfigError(f"{what} {index!r} is no whole number: {limit}.") from None
+        if not -count <= number < count:
+            raise ConfigError(f"{what} {number} does not exist: {limit}.")
+        resolved.append(number % count)
+    return resolved
 
 
 def describe_annotation(hint: Any) -> str:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.models.small import images_for, small
 from vitrail.layers.conv import ConvNorm
 from vitrail.layers.inplace import may_overwrite
 from vitrail.layers.mlp import Mlp
@@ -86,3 +87,14 @@ def test_a_batch_norm_in_training_or_in_mixed_precision_leaves_its_input_alone()
         before = half.clone()
         assert norm.eval()(half, overwrite=True) is not half
     assert torch.equal(half, before)
+
+
+@pytest.mark.filterwarnings("ignore")  # jit is deprecated, and a trace warns of each size
+@pytest.mark.parametrize("name", ["ViT", "DeepViT", "PVTv2", "LeViT", "EfficientViT", "CrossViT"])
+@pytest.mark.parametrize("grad", [True, False])
+def test_a_trace_passes_its_own_check_and_equals_the_model(name: str, grad: bool) -> None:
+    model = small(name).eval()
+    images = images_for(model)
+    with torch.set_grad_enabled(grad):  # the check runs without, and compares the graphs
+        traced = torch.jit.trace(model, images)
+        assert torch.equal(traced(images), model(images))

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from vitrail.layers.block import LayerScale as LayerScale
     from vitrail.layers.block import RotatedBlock as RotatedBlock
     from vitrail.layers.block import drop_path_rates as drop_path_rates
+    from vitrail.layers.computed import compute_buffers as compute_buffers
+    from vitrail.layers.computed import register_computed as register_computed
     from vitrail.layers.conv import ConditionalPosition as ConditionalPosition
     from vitrail.layers.conv import ConvNorm as ConvNorm
     from vitrail.layers.conv import DepthwiseConv as DepthwiseConv
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from vitrail.layers.packing import attend_within as attend_within
     from vitrail.layers.patch import PatchEmbed as PatchEmbed
     from vitrail.layers.patch import check_images as check_images
+    from vitrail.layers.patch import check_input as check_input
     from vitrail.layers.patch import patch_grid as patch_grid
     from vitrail.layers.patch import patchify as patchify
     from vitrail.layers.patch import to_tuple as to_tuple

@@ -15,6 +15,21 @@ from vitrail.layers.linear import Linear
 PRODUCERS = (nn.Linear, Linear, nn.Conv2d)
 
 
+def computes_in_place() -> bool:
+    """Whether a tensor that only one function sees may be overwritten by it.
+
+    Returns:
+        True without gradients, unless the model is compiled, exported or traced: a trace is checked
+        without gradients, even one that was made with them.
+
+    Example:
+        >>> computes_in_place()
+        False
+    """
+    recompiled = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
+    return not (torch.is_grad_enabled() or recompiled)
+
+
 def may_overwrite(producer: nn.Module, consumer: nn.Module) -> bool:
     """Whether nothing but `consumer` reads the output of `producer`.
 
@@ -24,7 +39,7 @@ def may_overwrite(producer: nn.Module, consumer: nn.Module) -> bool:
 
     Returns:
         True without gradients, if the producer is a linear layer or a convolution, neither module
-        has hooks that see this tensor, and nobody compiles or exports the model.
+        has hooks that see this tensor, and nobody compiles, traces or exports the model.
 
     Example:
         >>> with torch.no_grad():
@@ -33,7 +48,7 @@ def may_overwrite(producer: nn.Module, consumer: nn.Module) -> bool:
         >>> may_overwrite(nn.Linear(2, 2), nn.ReLU())
         False
     """
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or type(producer) not in PRODUCERS:
+    if not computes_in_place() or type(producer) not in PRODUCERS:
         return False
     # private: without these, a tensor that a hook stored would be overwritten
     # (tests/layers/test_inplace.py).

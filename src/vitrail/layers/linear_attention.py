@@ -136,7 +136,7 @@ class Nystrom(RecordedMixer):
 
     def _means(self, x: Tensor) -> Tensor:
         """x (B, H, N, d) → landmarks (B, H, m, d)."""
-        length, longer_count = divmod(x.shape[2], self.landmarks)
+        length, longer_count = x.shape[2] // self.landmarks, x.shape[2] % self.landmarks
         boundary = longer_count * (length + 1)
         longer, rest = x.split([boundary, x.shape[2] - boundary], dim=2)
         segments = (

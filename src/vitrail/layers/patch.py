@@ -101,6 +101,44 @@ def check_images(images: Tensor, channels: int, axes: int = 2) -> None:
         )
 
 
+def check_input(images: object, like: Tensor) -> None:
+    """Checks that a model can compute with an input, whatever its shape.
+
+    Args:
+        images: what was given as a batch of images.
+        like: a parameter of the model.
+
+    Raises:
+        DataError: it is no dense tensor of floating point numbers, or not on the device and, but
+            for autocast, of the dtype of the model.
+
+    Example:
+        >>> check_input(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1))
+        Traceback (most recent call last):
+        vitrail.errors.DataError: input of torch.uint8 is not normalized: give the model ...
+    """
+    if not isinstance(images, Tensor):
+        raise DataError(
+            f"an input of type {type(images).__name__} is no tensor: model.preprocess makes one of "
+            "paths, Pillow images and lists of these, torch.as_tensor one of an array."
+        )
+    if images.is_nested or images.layout != torch.strided:
+        raise DataError("a nested or sparse tensor is no batch of images: give a dense one.")
+    if not images.is_floating_point():
+        cure = "model.preprocess(images)" if images.dtype == torch.uint8 else "images.float()"
+        raise DataError(f"input of {images.dtype} is not normalized: give the model {cure}.")
+    if images.device != like.device:
+        raise DataError(
+            f"the input is on {images.device} and the model on {like.device}: move one of them "
+            f'with .to("{images.device if like.is_meta else like.device}").'
+        )
+    if images.dtype != like.dtype and not torch.is_autocast_enabled(images.device.type):
+        raise DataError(
+            f"input of {images.dtype} does not fit weights of {like.dtype}: give the model "
+            f"images.to({like.dtype})."
+        )
+
+
 def patchify(images: Tensor, patch: tuple[int, ...]) -> Tensor:
     """Cuts images into patches that do not overlap.
 

@@ -1,8 +1,11 @@
 """Relative positions: a learned attention bias per offset between query and key."""
 
+import functools
+
 import torch
 from torch import Tensor, nn
 
+from vitrail.layers.computed import register_computed
 from vitrail.layers.tokens import draw_or_zero
 
 
@@ -16,16 +19,14 @@ def relative_index(window: tuple[int, ...]) -> Tensor:
         window: sides of the window, (h, w) in 2-D.
 
     Returns:
-        (n, n) int64 for the n positions of the window, query first, on the CPU.
+        (n, n) int64 for the n positions of the window, query first.
 
     Example:
         >>> relative_index((2,))
         tensor([[1, 0],
                 [2, 1]])
     """
-    # On the CPU even while parameters are built on another device, such as "meta": computed, it is
-    # never loaded.
-    axes = [torch.arange(side, device="cpu") for side in window]
+    axes = [torch.arange(side) for side in window]
     coordinates = torch.cartesian_prod(*axes).reshape(-1, len(window))
     index = coordinates.new_zeros(len(coordinates), len(coordinates))
     for axis, side in enumerate(window):
@@ -59,7 +60,7 @@ class RelativeBias(nn.Module):
         self.window, self.std = window, std
         offsets = torch.Size(2 * side - 1 for side in window).numel()
         self.table = nn.Parameter(torch.empty(offsets, heads))
-        self.register_buffer("index", relative_index(window), persistent=False)
+        register_computed(self, "index", functools.partial(relative_index, window))
         self.index: Tensor
         self.reset_parameters()
 

@@ -2,12 +2,13 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from vitrail import values
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.recording import RecordedMixer
 from vitrail.lens.rollout import extend_rollout
@@ -360,14 +361,13 @@ def resolve_indices(indices: Sequence[int], count: int, what: str) -> list[int]:
         >>> resolve_indices([-1, 0, 3], 4, "layer")
         [0, 3]
     """
-    for index in indices:
-        if not -count <= index < count:
-            raise ConfigError(f"{what} {index} does not exist: there are 0 to {count - 1}.")
-    return sorted({index % count for index in indices})
+    return sorted(set(values.resolve_indices(indices, count, what)))
 
 
 def _layer_keys(layers: Sequence[LayerKey], keys: list[LayerKey]) -> list[LayerKey]:
     """The keys of layers that are chosen by position or by path."""
+    if isinstance(layers, str) or not isinstance(layers, Iterable):
+        raise ConfigError(f"layers={layers!r} is no list of layers: give [{layers!r}].")
     for layer in layers:
         if isinstance(layer, str) and layer not in keys:
             raise ConfigError(

@@ -1,9 +1,12 @@
 """The projection head between a backbone's features and a loss on prototypes."""
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitrail.layers.computed import register_computed
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.layers.linear import Linear, linear
 from vitrail.models.parameters import initialize
@@ -14,12 +17,14 @@ class Prototypes(nn.Module):
 
     It is weight normalization (Salimans & Kingma 2016, https://arxiv.org/abs/1602.07868) with a
     gain of 1, which DINO's authors advise for stability. While the attribute `frozen` is True, the
-    gradient of the weight is 0. It is not None, because data-parallel training waits for the
-    gradient of every parameter that required one at the start.
+    gradients of its parameters are 0. They are not None, because data-parallel training waits for
+    the gradient of every parameter that required one at the start.
 
     Args:
         dim: width D of the input.
         out_dim: number K of prototypes.
+        fixed_length: whether the rows have length 1 throughout; False makes their lengths, which
+            start from 1, a parameter `gain` (K, 1).
 
     Example:
         >>> similarity = Prototypes(4, 6)(nn.functional.normalize(torch.randn(3, 4), dim=-1))
@@ -29,23 +34,31 @@ class Prototypes(nn.Module):
 
     gain: Tensor
 
-    def __init__(self, dim: int, out_dim: int) -> None:
+    def __init__(self, dim: int, out_dim: int, *, fixed_length: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(out_dim, dim))
-        self.register_buffer("gain", torch.ones(out_dim, 1), persistent=False)
+        self.fixed_length = fixed_length
+        if fixed_length:
+            register_computed(self, "gain", functools.partial(torch.ones, out_dim, 1))
+        else:
+            self.gain = nn.Parameter(torch.empty(out_dim, 1))
         self.frozen = False
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Initializes as `nn.Linear` does; the scale only sets how fast directions turn."""
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
+        if not self.fixed_length:
+            nn.init.ones_(self.gain)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) → (..., K), within -1 to 1 where x has length 1."""
-        weight = self.weight.detach() + 0 * self.weight if self.frozen else self.weight
+        weight, gain = self.weight, self.gain
+        if self.frozen:
+            weight, gain = weight.detach() + 0 * weight, gain.detach() + 0 * gain
         # private: the fused kernel holds one copy of the weight less than `F.normalize`, which
         # would compute the same; with 65,536 prototypes that is 64 MiB.
-        return linear(x, torch._weight_norm(weight, self.gain, 0))
+        return linear(x, torch._weight_norm(weight, gain, 0))
 
 
 class ProjectionHead(nn.Module):
@@ -56,13 +69,22 @@ class ProjectionHead(nn.Module):
         hidden_dim: width of the two hidden layers.
         bottleneck_dim: width of the normalized output of the MLP.
         out_dim: number K of prototypes.
+        fixed_length: whether the rows of the prototypes have length 1 throughout.
 
     Example:
         >>> ProjectionHead(8, 16, 4, 32)(torch.zeros(2, 8)).shape
         torch.Size([2, 32])
     """
 
-    def __init__(self, dim: int, hidden_dim: int, bottleneck_dim: int, out_dim: int) -> None:
+    def __init__(
+        self,
+        dim: int,
+        hidden_dim: int,
+        bottleneck_dim: int,
+        out_dim: int,
+        *,
+        fixed_length: bool = True,
+    ) -> None:
         super().__init__()
         self.mlp = nn.Sequential(
             Linear(dim, hidden_dim),
@@ -71,7 +93,7 @@ class ProjectionHead(nn.Module):
             nn.GELU(),
             Linear(hidden_dim, bottleneck_dim),
         )
-        self.last = Prototypes(bottleneck_dim, out_dim)
+        self.last = Prototypes(bottleneck_dim, out_dim, fixed_length=fixed_length)
         initialize(self)
 
     def forward(self, x: Tensor, temperature: float = 1.0) -> Tensor:

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vitrail.errors import ConfigError, TierError
-from vitrail.layers.patch import to_tuple
+from vitrail.layers.patch import check_input, to_tuple
 from vitrail.models.features import Features
 from vitrail.models.paper import Paper
 from vitrail.models.parameters import initialize
 from vitrail.preprocess import Preprocess
-from vitrail.values import bind
+from vitrail.values import NonNegativeInt, bind, check_value, resolve_indices
 
 Input = TypeVar("Input", Tensor, Features)  # of a block
 
@@ -82,6 +82,8 @@ class Backbone(nn.Module):
         super().__init_subclass__(**options)
         if "__init__" in vars(cls):
             cls.__init__ = _recording(cls.__init__)  # type: ignore[method-assign]
+        if "embed" in vars(cls):
+            cls.embed = _checking(cls.embed)  # type: ignore[method-assign, assignment]
 
     def __init__(self, image_size: int | tuple[int, ...], channels: int, num_classes: int) -> None:
         super().__init__()
@@ -92,6 +94,17 @@ class Backbone(nn.Module):
         self.preprocess = Preprocess.for_size(self.image_size, channels)
         self.labels: list[str] | None = None
         self.origin = ""
+
+    def check_input(self, images: object) -> None:
+        """Checks the type, the device and the dtype of images; `embed` checks their shape.
+
+        Args:
+            images: what was given as a batch of images.
+
+        Raises:
+            DataError: the model cannot compute with them.
+        """
+        check_input(images, next(self.parameters()))
 
     def embed(self, images: Tensor) -> Features:
         """images (B, C, *size) → Features with positions added."""
@@ -144,9 +157,17 @@ class Backbone(nn.Module):
     def reset_head(self, num_classes: int) -> None:
         """Replaces the head with a freshly initialized one.
 
+        Labels of another number of classes are dropped.
+
         Args:
             num_classes: width of the new logits; 0 leaves the pooled features.
+
+        Raises:
+            ConfigError: `num_classes` is no whole number of at least 0.
         """
+        num_classes = check_value("num_classes", num_classes, NonNegativeInt)
+        if self.labels is not None and num_classes not in (0, len(self.labels)):
+            self.labels = None
         like = next(self.parameters())
         self.head = self.make_head(num_classes).to(like.device, like.dtype)
         initialize(self.head)
@@ -161,8 +182,9 @@ class Backbone(nn.Module):
         Raises:
             ConfigError: the model has no such number of blocks.
         """
-        if not isinstance(depth, int) or not 1 <= depth <= len(self.blocks):
-            raise ConfigError(f"depth={depth!r} is not within 1 to {len(self.blocks)}.")
+        depth = check_value("depth", depth, int)
+        if not 1 <= depth <= len(self.blocks):
+            raise ConfigError(f"depth={depth} is not within 1 to {len(self.blocks)}.")
         self.blocks = self.blocks[:depth]
         self.config["depth"] = depth
 
@@ -199,14 +221,10 @@ class Backbone(nn.Module):
             ConfigError: there are no indices, or the model has no such block.
         """
         count = len(self.blocks)
-        if not layers:
+        indices = resolve_indices(layers, count, "layer")
+        if not indices:
             raise ConfigError(f"layers is empty: give indices within 0 to {count - 1}.")
-        for layer in layers:
-            if not -count <= layer < count:
-                raise ConfigError(
-                    f"layer {layer} is not in this model: it has blocks 0 to {count - 1}."
-                )
-        return [layer % count for layer in layers]
+        return indices
 
     def init_weights(self) -> None:
         """Initializes every parameter; a model whose paper does it otherwise overrides this."""
@@ -260,6 +278,9 @@ class Backbone(nn.Module):
     def freeze(self, layers: int | None = None) -> None:
         """Freezes the lower layers.
 
+        Batch norms of frozen layers go on averaging in training mode: put them in evaluation mode
+        to keep their statistics.
+
         Args:
             layers: number of layers to freeze, counted as in `layer_ids`: 1 freezes the embedding,
                 depth + 1 all but what comes after the blocks. None freezes all but the head.
@@ -273,6 +294,7 @@ class Backbone(nn.Module):
             for parameter in self.head.parameters():
                 parameter.requires_grad = True
             return
+        layers = check_value("layers", layers, int)
         if not 0 <= layers <= self.depth + 2:
             raise ConfigError(
                 f"layers={layers} is not within 0 to {self.depth + 2}: this model has an "
@@ -296,7 +318,7 @@ class Backbone(nn.Module):
         resampled = {
             f"{path}.{name}".lstrip("."): tensor
             for path, module in self.named_modules()
-            if (resample := getattr(module, "resampled_to", None)) is not None
+            if (resample := getattr(module, "resampled_to", None)) is not None and path in twins
             for name, tensor in resample(twins[path]).items()
         }
         return {**self.state_dict(), **resampled} if resampled else None
@@ -330,6 +352,19 @@ class Backbone(nn.Module):
             num_classes: width of the new logits; 0 for no head.
         """
         self.reset_head(num_classes)
+
+
+def _checking(
+    embed: abc.Callable[["Backbone", Tensor], Features],
+) -> abc.Callable[["Backbone", Tensor], Features]:
+    """Wraps `embed`, through which every input comes, so that its type and dtype are checked."""
+
+    @functools.wraps(embed)
+    def checked(self: Backbone, images: Tensor) -> Features:
+        self.check_input(images)
+        return embed(self, images)
+
+    return checked
 
 
 def _recording(init: abc.Callable[..., None]) -> abc.Callable[..., None]:

@@ -18,20 +18,23 @@ For another image size the table of offsets is resampled bilinearly, as transfor
 follows the authors' script for fine-tuning, which places far offsets further apart.
 """
 
+import functools
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitrail.errors import ConfigError
 from vitrail.layers.attention import Attend, divide
 from vitrail.layers.block import Block, drop_path_rates
+from vitrail.layers.computed import register_computed
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.relative_position import relative_index
 from vitrail.layers.tokens import Token
-from vitrail.models.base import Variant
+from vitrail.models.base import Backbone, Variant
 from vitrail.models.features import Features
 from vitrail.models.paper import Paper
 from vitrail.models.tiers import SequenceBackbone
@@ -48,7 +51,7 @@ def offset_index(grid: tuple[int, ...]) -> Tensor:
         grid: number of patches per axis.
 
     Returns:
-        (1 + N, 1 + N) int64, query first, on the CPU.
+        (1 + N, 1 + N) int64, query first.
 
     Example:
         >>> offset_index((1, 2))
@@ -250,7 +253,7 @@ class BEiT(SequenceBackbone):
         self.patch_embed = PatchEmbed(patch, channels, dim, init="torch")
         self.class_token = Token(1, dim)
         self.emb_dropout = nn.Dropout(emb_dropout)
-        self.register_buffer("index", offset_index(self.grid), persistent=False)
+        register_computed(self, "index", functools.partial(offset_index, self.grid))
         self.index: Tensor
 
         def attention() -> RelativeAttention:
@@ -291,6 +294,23 @@ class BEiT(SequenceBackbone):
             tokens = F.pad(keep_indices + 1, (1, 0))  # (B, 1 + K), the class token first
             index = index[tokens[:, :, None], tokens[:, None, :]]
         return (index, grid), None if self.bias is None else self.bias(index, grid)
+
+    def weights_at(self, other: Backbone) -> dict[str, Tensor] | None:
+        """other → its state dict; a shared table is copied to blocks that have their own.
+
+        As in the authors' fine-tuning, which goes on with a table per block.
+        """
+        if self.bias is None and getattr(other, "bias", None) is not None:
+            raise ConfigError("shared_bias=True makes one table of several: leave it out.")
+        weights = super().weights_at(other)
+        own = [m for m in other.blocks.modules() if isinstance(m, RelativeBiasWithClass)]
+        if self.bias is None or not own:
+            return weights
+        weights = dict(weights or self.state_dict())
+        del weights["bias.table"]
+        table = self.bias.resampled_to(own[0])["table"]
+        names = [n for n, m in other.named_modules() if isinstance(m, RelativeBiasWithClass)]
+        return weights | {f"{name}.table": table for name in names}
 
     def pool(self, features: Features) -> Tensor:
         """Features → (B, D)."""

@@ -19,6 +19,7 @@ of this name takes the paper's intervals of the long distance for the size of it
 its last stage attends to nothing, and gives the MLP wrong offsets.
 """
 
+import functools
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 
 from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
+from vitrail.layers.computed import register_computed
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images, patch_grid, to_tuple
 from vitrail.layers.pyramid import check_stages
@@ -91,10 +93,8 @@ class DynamicBias(nn.Module):
             norm = nn.LayerNorm(hidden_dim, eps=norm_eps)
             layers += [nn.Linear(dim_in, hidden_dim), norm, nn.ReLU()]
         self.mlp = nn.Sequential(*layers, nn.Linear(hidden_dim, heads))
-        # On the CPU even where parameters are built on "meta": computed, they are never loaded.
-        axes = [torch.arange(1.0 - side, side, device="cpu") for side in window]
-        self.register_buffer("offsets", torch.cartesian_prod(*axes), persistent=False)
-        self.register_buffer("index", relative_index(window), persistent=False)
+        register_computed(self, "offsets", functools.partial(_offsets, window))
+        register_computed(self, "index", functools.partial(relative_index, window))
         self.offsets: Tensor
         self.index: Tensor
 
@@ -102,6 +102,11 @@ class DynamicBias(nn.Module):
         """Returns the bias (H, n, n) for the n positions of a group, row by row."""
         n = len(self.index)
         return self.mlp(self.offsets)[self.index.flatten()].unflatten(0, (n, n)).permute(2, 0, 1)
+
+
+def _offsets(window: Window) -> Tensor:
+    """window (h, w) → all offsets within it, (offsets, 2)."""
+    return torch.cartesian_prod(*(torch.arange(1.0 - side, side) for side in window))
 
 
 class CrossFormer(PyramidBackbone):

@@ -108,7 +108,9 @@ class ScaleEmbed(nn.Module):
         """image_size (height, width) → number of patches per axis at this scale."""
         if self.scale == 1:
             return patch_grid(image_size, self.patch)
-        sides = zip(image_size, self.patch, strict=True)
+        sides = list(zip(image_size, self.patch, strict=True))
+        if torch.jit.is_tracing():  # type: ignore[attr-defined]  # sizes are tensors there
+            sides = [(int(side), p) for side, p in sides]
         return tuple(max(1, round(side * self.scale / p)) for side, p in sides)
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, ...]]:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from vitrail.layers.attention import Attend, Attention
 from vitrail.layers.block import Block, drop_path_rates
+from vitrail.layers.inplace import computes_in_place
 from vitrail.layers.mlp import Mlp
 from vitrail.models.base import Variant
 from vitrail.models.paper import Paper
@@ -70,10 +71,10 @@ class ReAttention(nn.Module):
         theta = theta.expand(weights.shape[0], -1, -1)
         mixed = torch.baddbmm(bias, theta, weights.flatten(2))
         scale = (mixed.square().mean(dim=1, keepdim=True) + self.eps).rsqrt()
-        if torch.is_grad_enabled():
-            mixed = mixed * scale * self.weight[:, None]
-        else:  # in place: maps are large, and new memory costs more than the arithmetic
+        if computes_in_place():  # maps are large, and new memory costs more than the arithmetic
             mixed.mul_(scale).mul_(self.weight[:, None])
+        else:
+            mixed = mixed * scale * self.weight[:, None]
         return mixed.add_(self.bias[:, None]).view_as(weights)
 
 

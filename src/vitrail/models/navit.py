@@ -272,6 +272,11 @@ class NaViT(SequenceBackbone):
 
         def __call__(self, images: Tensor | abc.Sequence[Tensor]) -> Tensor: ...
 
+    def check_input(self, images: object) -> None:
+        """Checks the type, the device and the dtype of a batch or of each image of a list."""
+        for each in images if isinstance(images, list | tuple) else [images]:
+            super().check_input(each)
+
     def embed(self, images: Tensor | abc.Sequence[Tensor]) -> Features:
         """images (B, C, H, W), or a list of (C, H, W) → patches with positions, some dropped."""
         features = self._embed_batch(images) if isinstance(images, Tensor) else self._pack(images)

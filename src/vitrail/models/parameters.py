@@ -2,9 +2,11 @@
 
 from torch import nn
 
+from vitrail.layers.computed import compute_buffers
+
 
 def initialize(module: nn.Module) -> None:
-    """Initializes every parameter of a module in place.
+    """Initializes every parameter of a module in place, and computes buffers that are not saved.
 
     Linear layers start from a truncated normal distribution with standard deviation 0.02 and biases
     of 0; any other module from its `reset_parameters`. Children come before parents, so a module
@@ -26,6 +28,7 @@ def initialize(module: nn.Module) -> None:
                 nn.init.zeros_(submodule.bias)
         elif callable(reset := getattr(submodule, "reset_parameters", None)):
             reset()
+        compute_buffers(submodule)
 
 
 def undecayed(module: nn.Module) -> set[str]:
