@@ -115,7 +115,7 @@ def is_kernel(function: Function) -> bool:
 
     A function called "_" repeats an operator's signature for its registration.
     """
-    pattern = r"jit|kernel_function|custom_op|intrinsic"
+    pattern = r"jit|kernel_function|operator|intrinsic"
     return function.name == "_" or bool(re.search(pattern, decorators(function)))
 
 

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numba import njit
 from torch import Tensor
 
+from vitrail.ops._jit import jit
 from vitrail.ops._simd import (
     BYTES,
-    FAST,
     WIDTH,
     add,
     fma,
@@ -31,12 +30,11 @@ from vitrail.ops.threads import run_tasks
 _CALL = record(
     "directions batch length dim d_conv out x x_batch x_token weight bias grad d_x d_weight d_bias"
 )
-_jit = njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
 f32 = np.float32
 TOKENS = 32  # per task of the forward pass
 
 
-@_jit
+@jit
 def _forward(start: int, stop: int, calls: Any, reverse: Any) -> None:
     c = calls[0]
     pieces = -(-c.length // TOKENS)
@@ -60,7 +58,7 @@ def _forward(start: int, stop: int, calls: Any, reverse: Any) -> None:
                     store(out + d, mul(value, vector_sigmoid(value)))
 
 
-@_jit
+@jit
 def _direction(c: Any, k: int, reverse: int, image: int, d: int, x: int, d_value: int) -> None:
     """The gradients of one direction and one block of channels; adds to d_x.
 
@@ -103,7 +101,7 @@ def _direction(c: Any, k: int, reverse: int, image: int, d: int, x: int, d_value
         store(at, value)
 
 
-@_jit
+@jit
 def _backward(start: int, stop: int, calls: Any, reverse: Any) -> None:
     c = calls[0]
     size = (c.length + 2 * (c.d_conv - 1)) * WIDTH

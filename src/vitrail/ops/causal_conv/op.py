@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vitrail.errors import ConfigError, check_choice
 from vitrail.ops.causal_conv.reference import causal_conv_reference
+from vitrail.ops.operator import operator
 from vitrail.ops.selective_scan.op import BACKENDS, resolve
 
 
@@ -71,13 +72,13 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]) 
     return F.silu(torch.stack(outputs)).to(x.dtype)  # autocast returns half precision
 
 
-@torch.library.custom_op("vitrail::causal_conv", mutates_args=())
+@operator("vitrail::causal_conv", differentiable=True)
 def _compiled(x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]) -> Tensor:
     backend = importlib.import_module("vitrail.ops.causal_conv._numba")
     return backend.forward(x, weight, bias, reverse).to(x.dtype).contiguous()
 
 
-@torch.library.custom_op("vitrail::causal_conv_backward", mutates_args=())
+@operator("vitrail::causal_conv_backward")
 def _gradient(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -86,12 +87,12 @@ def _gradient(
     return d_x.to(x.dtype), d_weight.to(weight.dtype), d_bias.to(bias.dtype)
 
 
-@_compiled.register_fake
+@torch.library.register_fake("vitrail::causal_conv")
 def _(x, weight, bias, reverse):  # type: ignore[no-untyped-def]
     return x.new_empty(len(reverse), *x.shape)
 
 
-@_gradient.register_fake
+@torch.library.register_fake("vitrail::causal_conv_backward")
 def _(grad, x, weight, bias, reverse):  # type: ignore[no-untyped-def]
     return x.new_empty(x.shape), weight.new_empty(weight.shape), bias.new_empty(bias.shape)
 

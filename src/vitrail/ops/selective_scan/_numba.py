@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numba import njit, types
+from numba import types
 from torch import Tensor
 
 from vitrail.ops import _simd as simd
+from vitrail.ops._jit import jit
 from vitrail.ops._simd import (
     BYTES,
-    FAST,
     LOG2E,
     WIDTH,
     add,
@@ -62,7 +62,6 @@ CALL = simd.record(
 STEP, SIGNAL, DERIVATIVE, INPUT, D_SIGNAL, D_STEP = (BYTES * i for i in range(6))
 Y, TOKEN = 2 * BYTES, 6 * BYTES
 
-_jit = njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
 f32 = np.float32
 
 
@@ -128,7 +127,7 @@ def gradient_step(  # type: ignore[no-untyped-def]
     return simd.pack(b, kind, [simd.pack_states(b, t) for t in (before_flow, d_rates, before)])
 
 
-@_jit
+@jit
 def _steps(p: Any, c: Any, image: int, d: int, first: int, last: int, at: int) -> None:
     """Stores step, signal and the like of the tokens from `first` to `last` at `at`."""
     u, delta = p.u + image * p.u_batch + 4 * d, p.delta + image * p.delta_batch + 4 * d
@@ -153,7 +152,7 @@ def _steps(p: Any, c: Any, image: int, d: int, first: int, last: int, at: int) -
         at += TOKEN
 
 
-@_jit
+@jit
 def _forward_pass(p: Any, c: Any, image: int, d: int, y: int, states: Any, carried: int) -> None:
     """One direction of a block, to or added to y; carried: memory for states, a chunk's tokens."""
     tokens = carried + c.states * BYTES
@@ -182,7 +181,7 @@ def _forward_pass(p: Any, c: Any, image: int, d: int, y: int, states: Any, carri
             y += row
 
 
-@_jit
+@jit
 def _forward(start: int, stop: int, passes: Any, calls: Any, states: Any) -> None:
     """`states` is a tuple as long as the states in registers; only its type is used."""
     c = calls[0]
@@ -202,7 +201,7 @@ def _forward(start: int, stop: int, passes: Any, calls: Any, states: Any) -> Non
                 store(out + t * row, mul(load(y + t * row), mul(gate, vector_sigmoid(gate))))
 
 
-@_jit
+@jit
 def _ungate(c: Any, image: int, d: int, g: int) -> None:
     """Writes the gradient of the sum before the gate to g, and that of the gate to c.d_z."""
     one, minus = splat(f32(1)), splat(f32(-1))
@@ -220,7 +219,7 @@ def _ungate(c: Any, image: int, d: int, g: int) -> None:
         store(c.d_z + at, mul(mul(out, load(c.total + at)), derivative))
 
 
-@_jit
+@jit
 def _backward_states(
     p: Any, c: Any, image: int, d: int, n: int, g: int, bounds: Any, states: Any, carried: int
 ) -> None:
@@ -259,7 +258,7 @@ def _backward_states(
     store_states(carried + n * BYTES, BYTES, flow)
 
 
-@_jit
+@jit
 def _backward_pass(
     p: Any, c: Any, image: int, d: int, g: int, task: int, states: Any, carried: int
 ) -> None:
@@ -288,7 +287,7 @@ def _backward_pass(
     store(p.d_bias + 4 * (image * c.dim + d), d_bias)
 
 
-@_jit
+@jit
 def _backward(start: int, stop: int, passes: Any, calls: Any, states: Any) -> None:
     c = calls[0]
     blocks = c.dim // WIDTH

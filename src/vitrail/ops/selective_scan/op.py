@@ -1,12 +1,13 @@
 """The selective scan as a PyTorch operator, which one of several backends computes.
 
-There are three custom operators behind `selective_scan`: one for inference, which saves nothing;
+There are three operators behind `selective_scan`: one for inference, which saves nothing;
 one for training, which also returns what its gradient needs; and that gradient. All have shapes
 that `torch.compile` and `torch.export` can follow for any batch and length.
 """
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -15,11 +16,14 @@ import torch
 from torch import Tensor
 
 from vitrail.errors import ConfigError, check_choice
+from vitrail.ops.operator import operator
 from vitrail.ops.selective_scan import _onnx
 from vitrail.ops.selective_scan._torch import CHUNK
 from vitrail.ops.selective_scan.reference import Scan, selective_scan_reference
 
 BACKENDS = ("auto", "reference", "torch", "numba", "triton", "export")
+# Read once, as numba does. Its kernels are made of instructions and do not run as Python.
+JIT_DISABLED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 
 
 def selective_scan(scan: Scan, reverse: Sequence[bool], backend: str = "auto") -> Tensor:
@@ -36,9 +40,10 @@ def selective_scan(scan: Scan, reverse: Sequence[bool], backend: str = "auto") -
         scan: the inputs.
         reverse: for each direction, whether it runs from the last token to the first.
         backend: "auto" is Triton on a CUDA device, numba on a CPU where it is installed, and else
-            plain PyTorch, as always in float64. "triton", "numba" and "torch" name one of them;
-            they agree up to rounding. "reference" is slow, and the one to read. "export" is for
-            graphs that leave PyTorch, and is selected inside `torch.onnx.export` anyway.
+            plain PyTorch, as always in float64 and under NUMBA_DISABLE_JIT. "triton", "numba" and
+            "torch" name one of them; they agree up to rounding. "reference" is slow, and the one to
+            read. "export" is for graphs that leave PyTorch, and is selected inside
+            `torch.onnx.export` anyway.
 
     Returns:
         (B, L, D) in the dtype of u.
@@ -90,13 +95,20 @@ def resolve(backend: str, u: Tensor) -> str:
             return "torch"
         if u.device.type == "cuda":
             return "triton" if _triton_is_new() else "torch"
-        has_numba = u.device.type == "cpu" and importlib.util.find_spec("numba")
+        has_numba = (
+            u.device.type == "cpu" and not JIT_DISABLED and importlib.util.find_spec("numba")
+        )
         return "numba" if has_numba else "torch"
     if backend in ("numba", "triton") and u.dtype == torch.float64:
         raise ConfigError(f'backend="{backend}" has no float64: use "torch".')
     if backend in ("numba", "triton") and not importlib.util.find_spec(backend):
         extra = " It is in vitrail[fast]." if backend == "numba" else ""
         raise ConfigError(f'backend="{backend}" is not installed: pip install {backend}.{extra}')
+    if backend == "numba" and JIT_DISABLED:
+        raise ConfigError(
+            "NUMBA_DISABLE_JIT is set, which keeps numba from compiling: unset it, or use "
+            'backend="torch".'
+        )
     return backend
 
 
@@ -135,7 +147,7 @@ def _check(scan: Scan, reverse: Sequence[bool]) -> None:
         )
 
 
-@torch.library.custom_op("vitrail::selective_scan", mutates_args=())
+@operator("vitrail::selective_scan")
 def _infer(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, bias: Tensor,
     z: Tensor | None, reverse: Sequence[bool], backend: str,
@@ -144,7 +156,7 @@ def _infer(
     return _backend(backend, u).forward(scan, reverse, save=False)[0].to(u.dtype)
 
 
-@torch.library.custom_op("vitrail::selective_scan_train", mutates_args=())
+@operator("vitrail::selective_scan_train", differentiable=True)
 def _train(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, bias: Tensor,
     z: Tensor | None, reverse: Sequence[bool], backend: str,
@@ -154,7 +166,7 @@ def _train(
     return out.to(u.dtype), total, saved
 
 
-@torch.library.custom_op("vitrail::selective_scan_backward", mutates_args=())
+@operator("vitrail::selective_scan_backward")
 def _gradient(
     grad: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor,
     bias: Tensor, z: Tensor | None, total: Tensor, saved: Tensor,
@@ -167,12 +179,12 @@ def _gradient(
     return [g.to(t.dtype).contiguous() for g, t in pairs if g is not None and t is not None]
 
 
-@_infer.register_fake
+@torch.library.register_fake("vitrail::selective_scan")
 def _(u, delta, A, B, C, D, bias, z, reverse, backend):  # type: ignore[no-untyped-def]
     return u.new_empty(u.shape[1:])
 
 
-@_train.register_fake
+@torch.library.register_fake("vitrail::selective_scan_train")
 def _(u, delta, A, B, C, D, bias, z, reverse, backend):  # type: ignore[no-untyped-def]
     k, batch, length, dim = u.shape
     exact = torch.promote_types(u.dtype, torch.float32)
@@ -183,7 +195,7 @@ def _(u, delta, A, B, C, D, bias, z, reverse, backend):  # type: ignore[no-untyp
     return u.new_empty(u.shape[1:]), total, saved
 
 
-@_gradient.register_fake
+@torch.library.register_fake("vitrail::selective_scan_backward")
 def _(grad, u, delta, A, B, C, D, bias, z, total, saved, reverse, backend):  # type: ignore[no-untyped-def]
     inputs = [u, delta, A, B, C, D, bias, z]
     return [t.new_empty(t.shape) for t in inputs if t is not None]

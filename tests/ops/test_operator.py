@@ -1,0 +1,84 @@
+"""Operators are registered with PyTorch, and calling them does not load its compiler."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import vitrail
+from vitrail.errors import ConfigError
+from vitrail.ops.selective_scan import op
+from vitrail.ops.selective_scan.op import resolve
+
+VIM = """
+import sys, torch, vitrail
+model = vitrail.VisionMamba(16, 8, num_classes=3, dim=16, depth=1)
+model(torch.zeros(1, 3, 16, 16)).sum().backward()
+assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+"""
+
+
+def run(code: str, **environment: str) -> str:
+    """Runs code in a new process → what it wrote to stderr."""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return result.stderr
+
+
+def test_a_vision_mamba_computes_without_the_compiler_of_pytorch() -> None:
+    assert run(VIM + 'assert "torch._dynamo" not in sys.modules') == ""
+
+
+@pytest.mark.parametrize("environment", [{"NUMBA_DISABLE_JIT": "1"}, {"NUMBA_DISABLE_JIT": "0"}])
+def test_kernels_that_numba_may_not_compile_are_left_to_pytorch(
+    environment: dict[str, str],
+) -> None:
+    disabled = environment["NUMBA_DISABLE_JIT"] == "1"
+    loaded = "not in" if disabled else "in"
+    code = VIM + f'assert "vitrail.ops.selective_scan._numba" {loaded} sys.modules'
+    assert run(code, **environment) == ""
+
+
+def test_numba_by_name_needs_its_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(op, "JIT_DISABLED", True)
+    assert resolve("auto", torch.zeros(1)) == "torch"
+    with pytest.raises(ConfigError, match='NUMBA_DISABLE_JIT is set, .* backend="torch"'):
+        resolve("numba", torch.zeros(1))
+
+
+def test_without_a_directory_for_the_cache_kernels_are_compiled_with_one_warning(
+    tmp_path: Path,
+) -> None:
+    package = tmp_path / "vitrail"
+    shutil.copytree(
+        Path(vitrail.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    # A file where the directory would be is refused to root, too.
+    for folder in (package / "ops", package / "ops/causal_conv", package / "ops/selective_scan"):
+        (folder / "__pycache__").touch()
+    (tmp_path / "file").touch()
+    nowhere = str(tmp_path / "file" / "cache")
+    code = VIM + f"assert vitrail.__file__.startswith({str(tmp_path)!r})"
+    environment = {
+        "HOME": nowhere, "XDG_CACHE_HOME": nowhere, "PYTHONPATH": str(tmp_path),
+        "NUMBA_CACHE_DIR": nowhere,
+    }  # fmt: skip
+    errors = run(code, **environment)
+    assert errors.count("RuntimeWarning") == 1
+    assert "set NUMBA_CACHE_DIR to a directory that can be written" in errors
+
+
+def test_an_operator_without_a_gradient_says_so() -> None:
+    u, weights = torch.ones(1, 1, 3, 4, requires_grad=True), torch.ones(1, 4)
+    state = torch.ones(1, 1, 3, 2)
+    rates = -torch.ones(1, 4, 2)
+    out = op._infer(u, u, rates, state, state, weights, weights, None, [False], "torch")
+    with pytest.raises(RuntimeError, match="vitrail::selective_scan has no gradient"):
+        out.sum().backward()
