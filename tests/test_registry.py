@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def define(depth: int = 1) -> type[vitrail.ViT]:
     """A class that is defined again at each call, as by a cell of a notebook."""
 
     class Mine(vitrail.ViT):
-        variants = {"mine_small": {**SIZES, "depth": depth}}
+        variants: ClassVar = {"mine_small": {**SIZES, "depth": depth}}
 
     return Mine
 
@@ -41,7 +41,7 @@ def test_a_model_is_built_and_listed_by_name() -> None:
     assert vitrail.list_models("mine*") == ["mine_small"]
     assert type(vitrail.create_model("mine_small", dim=16)) is model
     assert vitrail.create_model("Mine", **SIZES).dim == 8
-    with pytest.raises(ConfigError, match="no model 'mine_smal'. Did you mean 'mine_small'"):
+    with pytest.raises(ConfigError, match="no model 'mine_smal'. It may mean mine_small"):
         vitrail.create_model("mine_smal")
 
 
@@ -63,7 +63,7 @@ def test_the_same_definition_may_run_again() -> None:
 
 def test_a_variant_that_cannot_be_built_is_not_registered() -> None:
     class Mine(vitrail.ViT):
-        variants = {"mine_small": {"image_size": 16, "dpeth": 2}}
+        variants: ClassVar = {"mine_small": {"image_size": 16, "dpeth": 2}}
 
     with pytest.raises(ConfigError, match="Mine has no keyword 'dpeth'. Did you mean 'depth'"):
         register_model(Mine)
@@ -78,7 +78,7 @@ def other_model() -> None:
 def builtin_variant() -> None:
     @register_model
     class Other(vitrail.ViT):
-        variants = {"vit_tiny_patch16_224": SIZES}
+        variants: ClassVar = {"vit_tiny_patch16_224": SIZES}
 
 
 def builtin_model() -> None:

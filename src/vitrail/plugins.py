@@ -150,7 +150,7 @@ def require_plugins(plugins: object) -> None:
         Traceback (most recent call last):
         vitrail.errors.ConfigError: plugins: other.py has not run, and settings run no code: ...
     """
-    origins = {origin for registry in REGISTRIES.values() for origin in registry.origins.values()}
+    origins = {registry.origins[n] for registry in REGISTRIES.values() for n in registry.own}
     names = {Path(origin).name for origin in origins} | {file.name for file in PLUGINS}
     for plugin in map(str, plugins if isinstance(plugins, list | tuple) else ()):
         if Path(plugin).name not in names and plugin not in sys.modules:

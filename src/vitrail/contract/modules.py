@@ -1,10 +1,13 @@
 """What the contract asks of a model as a module: its config, its weights, its submodules."""
 
+import contextlib
 import copy
 import inspect
 import json
+import logging
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -140,7 +143,7 @@ def _copied(case: ModelCase) -> None:
 def _exported(case: ModelCase) -> None:
     model = case.small()
     batch = torch.export.Dim("batch", min=1, max=64)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _without_logs():
         warnings.simplefilter("ignore")  # of torch about itself
         exported = torch.export.export(model, (images_for(model),), dynamic_shapes=({0: batch},))
     images = images_for(model, 5)
@@ -160,3 +163,14 @@ def _dtypes(case: ModelCase) -> None:
         logits = model(images_for(model).to(dtype))
         require(logits.dtype == dtype, f"logits of a {dtype} model are {logits.dtype}")
         require(bool(logits.isfinite().all()), f"logits of a {dtype} model are not finite")
+
+
+@contextlib.contextmanager
+def _without_logs() -> Iterator[None]:
+    """torch logs pages of code where an export fails."""
+    before = logging.root.manager.disable
+    logging.disable()
+    try:
+        yield
+    finally:
+        logging.disable(before)
