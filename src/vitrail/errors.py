@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+from vitrail.other_names import name_here
+
 
 class VitrailError(ValueError):
     """Base class of all errors about something that was given to Vitrail.
@@ -64,20 +66,24 @@ class TrainingError(VitrailError):
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:
-    """A question that suggests the choice most similar to a name.
+    """A sentence that suggests what a name may mean.
 
     Args:
         name: the name that is unknown.
         choices: the names that exist.
 
     Returns:
-        " Did you mean ...?" with a leading space, or "" if no choice is similar.
+        With a leading space, the choice that another library calls so, or the most similar one;
+        "" if there is none.
 
     Example:
         >>> suggest("dropuot", ["dim", "dropout"])
         " Did you mean 'dropout'?"
     """
-    nearest = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
+    names = list(choices)
+    if here := name_here(name, names):
+        return here
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f" Did you mean {nearest[0]!r}?" if nearest else ""
 
 

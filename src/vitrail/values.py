@@ -65,21 +65,6 @@ Fraction = Annotated[float, Range(0, 1)]
 Rate = Annotated[float, Range(0, 1, high_included=False)]  # of dropout and stochastic depth
 Size = PositiveInt | tuple[PositiveInt, ...]  # pixels: one number for all axes, or one per axis
 
-# What other libraries call a keyword: timm, transformers, vit-pytorch.
-OTHER_NAMES = {
-    "img_size": "image_size", "image_height": "image_size", "in_chans": "channels",
-    "num_channels": "channels", "in_channels": "channels", "embed_dim": "dim",
-    "hidden_size": "dim", "hidden_dim": "dim", "num_layers": "depth", "num_hidden_layers": "depth",
-    "num_heads": "heads", "num_attention_heads": "heads", "intermediate_size": "mlp_dim",
-    "drop_rate": "dropout", "attn_drop_rate": "dropout", "proj_drop_rate": "dropout",
-    "hidden_dropout_prob": "dropout", "attention_probs_dropout_prob": "dropout",
-    "pos_drop_rate": "emb_dropout", "drop_path_rate": "drop_path", "stochastic_depth": "drop_path",
-    "global_pool": "pool", "num_labels": "num_classes", "reg_tokens": "registers",
-    "num_register_tokens": "registers", "init_values": "layer_scale",
-    "layerscale_value": "layer_scale", "layer_norm_eps": "norm_eps", "frames": "image_size",
-    "d_state": "d_state", "ssm_d_state": "d_state",
-}  # fmt: skip
-
 
 def bind(
     owner: type, init: Callable[..., None], args: tuple[Any, ...], keywords: Mapping[str, Any]
@@ -120,7 +105,7 @@ def bind(
     try:
         bound = signature.bind(None, *args, **keywords)
     except TypeError as problem:
-        raise ConfigError(f"{owner.__name__}: {problem}.") from None
+        raise ConfigError(f"{owner.__name__}: {problem}. {_cure(owner, signature)}") from None
     bound.apply_defaults()
     for name in names:
         if name in hints:
@@ -264,9 +249,12 @@ def _signature(init: Callable[..., None]) -> tuple[inspect.Signature, dict[str, 
     return inspect.signature(init), typing.get_type_hints(init, include_extras=True)
 
 
+def _cure(owner: type, signature: inspect.Signature) -> str:
+    required = [p.name for p in signature.parameters.values() if p.default is p.empty][1:]
+    return f"It needs {', '.join(required)}: help({owner.__name__}) says what each is."
+
+
 def _suggestion(name: str, names: list[str]) -> str:
-    if (here := OTHER_NAMES.get(name)) in names:
-        return f" Here it is called {here!r}."
     if name == "pretrained":
         return " Published weights come by vitrail.create_model(VARIANT, pretrained=True)."
     return suggest(name, names)

@@ -10,6 +10,7 @@ import torch
 
 from vitrail.errors import ConfigError, VitrailError, suggest
 from vitrail.models.base import Backbone, Variant
+from vitrail.models.spelling import is_convolutional, similar_names
 from vitrail.registry import Registry, snapshot
 
 Model = TypeVar("Model", bound=type[Backbone])
@@ -259,19 +260,23 @@ def suggestion(name: str) -> str:
         name: a name that is no variant.
 
     Returns:
-        A sentence with a leading space: the variants that begin so, or the most similar name.
+        A sentence with a leading space: the variants that fit, or the most similar name.
 
     Example:
         >>> suggestion("swin_tiny")
         ' It may mean swin_tiny_patch4_window7_224.'
     """
+    if is_convolutional(name):
+        return " It is a convolutional network: Vitrail has vision transformers and Vision Mamba."
+    for model in MODEL_REGISTRY.names():
+        if model.lower() == name.lower() and model != name:
+            return f" Did you mean {model!r}?"
     longer = sorted(fnmatch.filter(variants(), f"{name}_*"), key=len)
-    if len(longer) > 4:
-        return (
-            f" It may mean {', '.join(longer[:3])} or {len(longer) - 3} others: "
-            f'vitrail.list_models("{name}_*") names them.'
-        )
-    if longer:
-        return f" It may mean {' or '.join(longer)}."
+    fits = longer or similar_names(name, variants())
+    if len(fits) > 4:
+        rest = f'vitrail.list_models("{name}_*") names them' if longer else "see list_models()"
+        return f" It may mean {', '.join(fits[:3])} or {len(fits) - 3} others: {rest}."
+    if fits:
+        return f" It may mean {' or '.join(fits)}."
     nearest = suggest(name, [*variants(), *MODEL_REGISTRY.names()])
     return f"{nearest} vitrail.list_models() names all {len(variants())} variants."

@@ -1,0 +1,119 @@
+"""What other libraries call the keywords and settings of Vitrail, for the hints in errors."""
+
+from collections.abc import Iterable
+
+# Names of timm, transformers, vit-pytorch, lightly, the official Vim and their users, and the names
+# here that may stand for them. The first one that exists where the name was given is the hint.
+NAMES: dict[str, tuple[str, ...]] = {
+    # models
+    "img_size": ("image_size",), "image_height": ("image_size",), "input_size": ("image_size",),
+    "resolution": ("image_size",), "frames": ("image_size",), "seq_len": ("image_size",),
+    "max_frames": ("image_size",),
+    "image_patch_size": ("patch_size",), "frame_patch_size": ("patch_size",),
+    "tubelet_size": ("patch_size",),
+    "in_chans": ("channels",), "num_channels": ("channels",), "in_channels": ("channels",),
+    "embed_dim": ("dim",), "hidden_size": ("dim",), "hidden_dim": ("dim",), "d_model": ("dim",),
+    "embed_dims": ("dim",), "hidden_sizes": ("dim",), "dims": ("dim",), "sm_dim": ("dim",),
+    "lg_dim": ("dim",), "s1_emb_dim": ("dim",),
+    "num_layers": ("depth",), "num_hidden_layers": ("depth",), "depths": ("depth",),
+    "n_layers": ("depth",), "spatial_depth": ("depth",), "temporal_depth": ("depth",),
+    "num_heads": ("heads",), "num_attention_heads": ("heads",), "n_heads": ("heads",),
+    "nhead": ("heads",),
+    "intermediate_size": ("mlp_dim", "mlp_ratio"), "dim_feedforward": ("mlp_dim", "mlp_ratio"),
+    "mlp_ratio": ("mlp_dim",), "mlp_mult": ("mlp_ratio", "mlp_dim"), "mlp_dim": ("mlp_ratio",),
+    "drop_rate": ("dropout",), "attn_drop_rate": ("dropout",), "proj_drop_rate": ("dropout",),
+    "hidden_dropout_prob": ("dropout",), "attention_probs_dropout_prob": ("dropout",),
+    "attn_dropout": ("dropout",), "ff_dropout": ("dropout",),
+    "pos_drop_rate": ("emb_dropout",),
+    "drop_path_rate": ("drop_path",), "stochastic_depth": ("drop_path",),
+    "stochastic_depth_prob": ("drop_path",), "layer_dropout": ("drop_path",),
+    "global_pool": ("pool",), "pooling": ("pool",),
+    "num_labels": ("num_classes",), "n_classes": ("num_classes",), "classes": ("num_classes",),
+    "reg_tokens": ("registers",), "num_register_tokens": ("registers",),
+    "init_values": ("layer_scale",), "layerscale_value": ("layer_scale",),
+    "layer_scale_init_value": ("layer_scale",),
+    "layer_norm_eps": ("norm_eps",), "cls_depth": ("class_depth",),
+    "token_dropout_prob": ("token_dropout",),
+    "ssm_order": ("d_state",), "ssm_d_state": ("d_state",), "state_size": ("d_state",),
+    "pos_embed": ("position",), "qkv_bias": ("bias",),
+    # methods
+    "encoder": ("backbone",), "model": ("backbone",), "net": ("backbone",),
+    "student": ("backbone",), "vit": ("backbone",), "transformer": ("backbone", "mixer"),
+    "vision_encoder": ("backbone",), "image_encoder": ("backbone",),
+    "masking_ratio": ("mask_ratio",), "mask_prob": ("mask_ratio",),
+    "decoder_embed_dim": ("decoder_dim",), "decoder_hidden_size": ("decoder_dim",),
+    "decoder_num_heads": ("decoder_heads",), "decoder_num_attention_heads": ("decoder_heads",),
+    "decoder_num_hidden_layers": ("decoder_depth",),
+    "norm_pix_loss": ("norm_pixels",),
+    "student_temp": ("student_temperature",), "teacher_temp": ("teacher_temperature",),
+    "moving_average_decay": ("momentum",), "momentum_teacher": ("momentum",),
+    "center_moving_average_decay": ("center_momentum",), "num_classes_K": ("out_dim",),
+    "projection_hidden_size": ("head_dims",),
+    # training
+    "learning_rate": ("lr",), "base_lr": ("lr",), "blr": ("lr",), "max_lr": ("lr",),
+    "num_train_epochs": ("epochs",), "num_epochs": ("epochs",), "max_epochs": ("epochs",),
+    "per_device_train_batch_size": ("batch_size",), "train_batch_size": ("batch_size",),
+    "bs": ("batch_size",),
+    "output_dir": ("out",), "save_dir": ("out",), "log_dir": ("out",),
+    "wd": ("weight_decay",), "warmup_ratio": ("warmup",), "warmup_steps": ("warmup",),
+    "warmup_epochs": ("warmup",), "gradient_accumulation_steps": ("accumulate",),
+    "accumulate_grad_batches": ("accumulate",), "accum_iter": ("accumulate",),
+    "max_grad_norm": ("clip",), "clip_grad": ("clip",), "gradient_clip_val": ("clip",),
+    "num_workers": ("workers",), "dataloader_num_workers": ("workers",),
+    "random_seed": ("seed",), "smoothing": ("label_smoothing",),
+    "label_smoothing_factor": ("label_smoothing",), "min_learning_rate": ("min_lr",),
+    "resume_from_checkpoint": ("resume",), "train_dataset": ("data",), "dataset": ("data",),
+    "data_dir": ("data",), "color_jitter": ("jitter",), "reprob": ("erasing",),
+    "model_ema_decay": ("ema",),
+    # values
+    "avg": ("mean",), "gap": ("mean",), "average": ("mean",), "token": ("cls",), "map": ("mean",),
+}  # fmt: skip
+
+# How a name differs from the keyword, where the keyword is more than another spelling.
+NOTES = {
+    "frames": "image_size=(frames, height, width)",
+    "max_frames": "image_size=(frames, height, width)",
+    "seq_len": "image_size=(length,)",
+    "frame_patch_size": "patch_size=(frames, height, width)",
+    "image_patch_size": "patch_size, with the frames first where there are any",
+    "tubelet_size": "patch_size=(frames, height, width)",
+    "sm_dim": "dim, a tuple with an entry per branch",
+    "lg_dim": "dim, a tuple with an entry per branch",
+    "s1_emb_dim": "dim, a tuple with an entry per stage",
+    "spatial_depth": "depth, a tuple (spatial, temporal) where there are two",
+    "temporal_depth": "depth, a tuple (spatial, temporal) where there are two",
+    "mlp_ratio": "mlp_dim, which is the ratio times dim",
+    "mlp_dim": "mlp_ratio, which is mlp_dim divided by the width",
+    "encoder": "backbone, the first argument",
+    "warmup_steps": "warmup, a fraction of all steps",
+    "warmup_epochs": "warmup, a fraction of all steps",
+}
+
+
+def name_here(name: str, choices: Iterable[str]) -> str:
+    """A sentence that gives the name here of what another library calls differently.
+
+    Args:
+        name: the name that is unknown, or a key with sections such as "optim.learning_rate".
+        choices: the names or keys that exist where it was given.
+
+    Returns:
+        The sentence, with a leading space; "" if no name in the table is among the choices.
+
+    Example:
+        >>> name_here("num_heads", ["dim", "heads"])
+        " Here it is called 'heads'."
+        >>> name_here("optim.learning_rate", ["optim.lr"])
+        " Here it is called 'optim.lr'."
+        >>> name_here("num_heads", ["kernel"])
+        ''
+    """
+    section, dot, last = name.rpartition(".")
+    known = list(choices)
+    for target in NAMES.get(last, ()):
+        same_section = [key for key in known if key == f"{section}{dot}{target}"]
+        elsewhere = [key for key in known if section and key.rpartition(".")[2] == target]
+        for found in [*same_section, *elsewhere][:1]:
+            note = NOTES.get(last, "")
+            return f" Here it is {note}." if note else f" Here it is called {found!r}."
+    return ""
