@@ -25,7 +25,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.test data
-	for name in startup linear vit selective_scan vim_resolution navit methods zoo; do \
+	for name in startup linear vit selective_scan vim_resolution navit methods recommended zoo; do \
 	  $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 # What takes hours. It can be stopped at any time and goes on where it stopped.
