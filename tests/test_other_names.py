@@ -43,6 +43,8 @@ def test_every_note_begins_with_its_keyword() -> None:
         ("VisionMamba", {"ssm_order": 16}, "Here it is called 'd_state'"),
         ("EfficientViT", {"transformer": None}, "Here it is called 'mixer'"),
         ("Swin", {"depths": (2, 2)}, "Here it is called 'depth'"),
+        ("Swin", {"features_only": True}, "model.intermediates"),
+        ("ViT", {"output_attentions": True}, "vitrail.record"),
         ("PVT", {"mlp_dim": 48}, "Here it is mlp_ratio, which is mlp_dim divided by the width"),
     ],
 )

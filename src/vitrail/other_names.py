@@ -89,6 +89,19 @@ NOTES = {
     "warmup_epochs": "warmup, a fraction of all steps",
 }
 
+# Keywords of other libraries that are no keyword here, and what does the same.
+DONE_OTHERWISE = {
+    "pretrained": "Published weights come by vitrail.create_model(VARIANT, pretrained=True).",
+    "checkpoint_path": "Weights are read by vitrail.load(FOLDER).",
+    "features_only": "Every model gives its feature maps: model.intermediates(images, layers).",
+    "out_indices": "Every model gives its feature maps: model.intermediates(images, layers).",
+    "output_attentions": "Attention weights are recorded by vitrail.record(model).",
+    "output_hidden_states": "Hidden states are given by model.intermediates(images, layers).",
+    "attn_implementation": "Fused attention is always used, unless someone records the weights.",
+    "grad_checkpointing": "Assign model.gradient_checkpointing = True.",
+    "id2label": "Assign model.labels, a list of class names.",
+}
+
 
 def name_here(name: str, choices: Iterable[str]) -> str:
     """A sentence that gives the name here of what another library calls differently.

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, Union
 
 from vitrail.errors import ConfigError, suggest
+from vitrail.other_names import DONE_OTHERWISE
 
 
 class Range:
@@ -255,9 +256,7 @@ def _cure(owner: type, signature: inspect.Signature) -> str:
 
 
 def _suggestion(name: str, names: list[str]) -> str:
-    if name == "pretrained":
-        return " Published weights come by vitrail.create_model(VARIANT, pretrained=True)."
-    return suggest(name, names)
+    return f" {DONE_OTHERWISE[name]}" if name in DONE_OTHERWISE else suggest(name, names)
 
 
 def _problem(name: str, value: Any, hint: Any) -> str:
