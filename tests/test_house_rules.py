@@ -21,6 +21,7 @@ EXCEPTIONS = {
     r"same-name .* (run|command): cli/.*": "every file of cli/ has its command under this name",
     r"same-name .* (convert|recognizes): (hub/convert.py )?hub/converters/.*": "of every converter",
     r"import preprocess.py data": "data.images needs Pillow, and is imported when a picture comes",
+    r"arguments methods/dino.py DINO.__init__": "a keyword per setting of the authors' code",
     r"args train/keywords.py Settings \w+": "docs/config.md says what each setting means",
     r"unread ops/causal_conv/op.py _save output": "called by position, by PyTorch",
 }

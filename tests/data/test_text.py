@@ -13,10 +13,11 @@ import transformers
 
 from tests.data.test_data import picture
 from vitrail.data import text
+from vitrail.data.captions import Captions, all_captions
 from vitrail.data.dataset import InMemoryDataset
 from vitrail.data.registry import open_dataset
 from vitrail.data.splits import split_off
-from vitrail.data.text import Captions, Tokenizer, all_captions
+from vitrail.data.text import Tokenizer
 from vitrail.errors import ConfigError, DataError
 
 TEXTS = [

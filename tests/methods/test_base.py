@@ -115,6 +115,19 @@ def test_a_linear_probe_is_standardized_while_it_learns_only() -> None:
     assert learning == ["backbone.head.weight", "backbone.head.bias"]
 
 
+def test_a_feature_that_is_constant_in_training_tells_nothing() -> None:
+    """Otherwise its weight would be divided by almost 0, and any noise on it would decide."""
+    model = small("ViT").double()
+    features = torch.randn(200, model.pooled_dim, dtype=torch.double)
+    features[:, 3] = 0.1  # whose standard deviation is a rounding error
+    probe = LinearProbe(model)
+    probe.fit_statistics(Batch(features=features, labels=torch.arange(200) % 5))
+    before = model.head.weight.abs().max().item()
+    probe.finish(model)
+    assert model.head.weight[:, 3].abs().max() <= before
+    assert (model.head.weight[:, 4] != 0).all()
+
+
 def test_every_method_that_is_listed_exists_and_others_can_be_added() -> None:
     for name in list_methods():
         assert issubclass(get_method(name), Method)

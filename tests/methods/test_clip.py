@@ -191,6 +191,30 @@ def test_zero_shot_is_the_mean_of_prompts() -> None:
     assert cosines.shape == (2, 3) and cosines.abs().max() <= 1
 
 
+def test_a_string_is_one_text() -> None:
+    """And never its letters."""
+    method, images = made().float(), torch.randn(2, 3, 32, 32)
+    assert torch.equal(method.encode_text("a cat"), method.encode_text(["a cat"]))
+    assert torch.equal(method.similarity(images, "a cat"), method.similarity(images, ["a cat"]))
+    one = method.zero_shot("cat", "a photo of a {}")
+    assert torch.equal(one.directions, method.zero_shot(["cat"], ["a photo of a {}"]).directions)
+    two = method.zero_shot(["cat", "dog"], templates="a photo of a {}")
+    assert two.directions.shape == (2, 16) and not torch.equal(*two.directions)
+    with pytest.raises(ConfigError, match="templates='a photo of a {}' is not a tuple"):
+        made(templates="a photo of a {}")
+
+
+def test_texts_that_say_nothing() -> None:
+    method = made()
+    for call, message in (
+        (lambda: method.zero_shot([]), "labels is empty: give the names of the classes"),
+        (lambda: method.zero_shot(["cat"], ["a photo"]), "template 'a photo' has no {}"),
+        (lambda: method.encode_text([]), "texts is empty: give one"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            call()
+
+
 def test_without_a_projection_the_features_are_the_embedding() -> None:
     method, (images, ids) = made(embed_dim=0), batch()
     backbone = method.backbone

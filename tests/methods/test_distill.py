@@ -1,5 +1,6 @@
 """Distillation: which head learns from whom, and a teacher who stays apart and as it is."""
 
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -68,15 +69,103 @@ def test_the_teacher_is_no_part_and_comes_along() -> None:
 def test_of_two_heads_each_has_its_own_source(model: str) -> None:
     backbone = small(model, **({"pool": "both"} if model == "PiT" else {}))
     images = torch.randn(4, backbone.channels, *backbone.image_size)
-    answer = torch.randn(4, 5)
-    for alpha, silent in ((0.0, "dist"), (1.0, "cls")):
-        method = Distill(backbone, lambda _: answer, alpha=alpha).train()
+    answers, targets = torch.randn(2, 4, 5), torch.tensor([[0, 1, 2, 3], [4, 3, 2, 1]])
+
+    def gradients(answer: Tensor, labels: Tensor, alpha: float) -> dict[str, Tensor]:
+        method = Distill(backbone, lambda _: answer, "soft", alpha=alpha).eval()
         backbone.zero_grad()
-        method(Batch(images=images, labels=torch.arange(4))).loss.backward()
-        slopes = {n: p.grad for n, p in backbone.head.named_parameters()}
-        for name, slope in slopes.items():
-            assert slope is not None  # none is left out: data-parallel training would wait for it
-            assert slope.any() != name.startswith(silent), name
+        method(Batch(images=images, labels=labels)).loss.backward()
+        return {n: p.grad.clone() for n, p in backbone.head.named_parameters()}
+
+    base = gradients(answers[0], targets[0], 0.5)
+    other_teacher = gradients(answers[1], targets[0], 0.5)
+    other_labels = gradients(answers[0], targets[1], 0.5)
+    for name, gradient in base.items():
+        taught = name.startswith("dist")
+        assert torch.equal(gradient, other_labels[name]) == taught, name
+        assert torch.equal(gradient, other_teacher[name]) != taught, name
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+@pytest.mark.parametrize("model", ["DeiT", "LeViT", "PiT"])
+def test_both_heads_learn_where_only_one_source_teaches(model: str, alpha: float) -> None:
+    """A head that learned nothing would be half of every prediction."""
+    backbone = small(model, **({"pool": "both"} if model == "PiT" else {}))
+    images = torch.randn(4, backbone.channels, *backbone.image_size)
+    answer = torch.randn(4, 5)
+    loss = Distill(backbone, lambda _: answer, alpha=alpha, label_smoothing=0.0)(
+        Batch(images=images, labels=torch.arange(4))
+    ).loss
+    targets = answer.argmax(1) if alpha else torch.arange(4)
+    pooled = backbone.eval().pool(backbone.features(images))
+    heads = [F.cross_entropy(logits, targets) for logits in backbone.head.each(pooled)]
+    evaluated = Distill(backbone, lambda _: answer, alpha=alpha, label_smoothing=0.0).eval()
+    got = evaluated(Batch(images=images, labels=torch.arange(4))).loss
+    torch.testing.assert_close(got, sum(heads) / 2)
+    loss.backward()
+    assert all(p.grad is not None and p.grad.any() for p in backbone.head.parameters())
+
+
+class Named(nn.Linear):
+    """A teacher of classes with names, as transformers' models have them."""
+
+    def __init__(self, *labels: str) -> None:
+        super().__init__(3 * 32 * 32, len(labels))
+        self.config = SimpleNamespace(id2label=dict(enumerate(labels)), num_labels=len(labels))
+
+    def forward(self, images: Tensor) -> SimpleNamespace:
+        """Logits as transformers' models give them."""
+        return SimpleNamespace(logits=super().forward(images.flatten(1)))
+
+
+def with_labels(*labels: str) -> ViT:
+    backbone = small("ViT", num_classes=len(labels))
+    backbone.labels = list(labels)
+    return backbone  # type: ignore[return-value]
+
+
+def test_a_teacher_s_classes_are_put_in_the_student_s_order() -> None:
+    teacher = Named("Fox", "polar_bear", "dog")
+    method = Distill(with_labels("dog", "fox", "polar bear"), teacher)
+    answer = teacher(IMAGES).logits
+    torch.testing.assert_close(method.teacher(IMAGES), answer[:, [2, 0, 1]])
+    own = small("ViT", num_classes=2)
+    own.labels = ["b", "a"]
+    answer = own.eval()(IMAGES)
+    torch.testing.assert_close(
+        Distill(with_labels("a", "b"), own).teacher(IMAGES), answer[:, [1, 0]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("theirs", "message"),
+    [
+        (("bus", "car"), "knows other classes, bus, car, and the images have cat, dog"),
+        (("cat", "wolf"), "knows other classes, wolf, and the images have dog"),
+    ],
+)
+def test_a_teacher_of_other_classes_is_refused(theirs: tuple[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Distill(with_labels("cat", "dog"), Named(*theirs))
+
+
+def test_names_that_cannot_be_compared() -> None:
+    words = Named("tench", "goldfish")
+    with pytest.warns(UserWarning, match="calls its classes tench, goldfish, .* n01440764"):
+        Distill(with_labels("n01440764", "n01443537"), words)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Distill(with_labels("cat", "dog"), Named("LABEL_0", "LABEL_1"))  # placeholders
+        Distill(with_labels("cat", "dog"), Named("cat", "dog"))
+
+
+def test_a_teacher_that_was_trained_meanwhile_stays_still() -> None:
+    teacher = Fickle()
+    method = Distill(student(), teacher)
+    teacher.train()
+    before = teacher.layers[1].running_mean.clone()
+    method(Batch(images=IMAGES, labels=TARGETS))
+    assert not teacher.training and torch.equal(teacher.layers[1].running_mean, before)
 
 
 def test_one_head_learns_from_both() -> None:

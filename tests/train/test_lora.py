@@ -57,6 +57,24 @@ def test_merged_is_what_was_adapted(name: str) -> None:
     assert not any("peft" in type(module).__module__ for module in backbone.modules())
 
 
+@pytest.mark.parametrize("name", ["CvT", "XCiT"])
+def test_batch_norms_stay_still(name: str) -> None:
+    """Only adapters and the head learn, so statistics of the weights they adapt must not move."""
+    backbone = small(name)
+    lora.adapt(backbone, rank=2)
+    method = create_method("supervised", backbone).train()
+    before = {n: b.clone() for n, b in backbone.named_buffers() if "running" in n}
+    assert before
+    method(Batch(images=images_for(backbone), labels=torch.arange(3)))
+    after = dict(backbone.named_buffers())
+    assert all(torch.equal(after[n], value) for n, value in before.items())
+    plain = create_method("supervised", small(name)).train()
+    before = {n: b.clone() for n, b in plain.backbone.named_buffers() if "running" in n}
+    plain(Batch(images=images_for(plain.backbone), labels=torch.arange(3)))
+    after = dict(plain.backbone.named_buffers())
+    assert not any(torch.equal(after[n], value) for n, value in before.items())
+
+
 def test_merged_in_float32() -> None:
     backbone = lora.adapt(small("ViT"), rank=4)
     stir(backbone)

@@ -11,6 +11,8 @@ from tests.train.tiny import tiny
 from vitrail.errors import ConfigError
 from vitrail.layers.patch import PatchEmbed
 from vitrail.methods.base import Method
+from vitrail.methods.dino import DINO
+from vitrail.methods.distill import Distill
 from vitrail.methods.supervised import Supervised
 from vitrail.run_folder import RunFolder
 from vitrail.train.factory import build_trainer, open_datasets
@@ -90,17 +92,34 @@ def test_patterns_change_rates_and_decays() -> None:
 
 
 def test_the_ema_is_its_formula() -> None:
-    model = small("ViT")
-    ema = make_ema(model, 0.9)
-    expected, weight = None, model.head.weight
+    method = Supervised(small("ViT"))
+    ema = make_ema(method, 0.9)
+    expected, weight = None, method.backbone.head.weight
     for update in range(30):
         with torch.no_grad():
             weight.add_(torch.randn_like(weight))
-        ema.update_parameters(model)
+        ema.update_parameters(method)
         decay = min(0.9, (1 + update) / (10 + update))
         new = weight.detach().clone()
         expected = new if expected is None else decay * expected + (1 - decay) * new
-    torch.testing.assert_close(ema.module.head.weight, expected)
+    torch.testing.assert_close(ema.module.backbone.head.weight, expected)
+
+
+def test_the_ema_is_of_the_whole_method() -> None:
+    """What a method adds is averaged too; what it queries is not copied."""
+    teacher = small("ViT")
+    method = Distill(small("ViT"), teacher)
+    method.extra = nn.Linear(2, 2)
+    ema = make_ema(method, 0.5)
+    assert ema.module.teacher.function is teacher and ema.module.extra is not method.extra
+    before = method.extra.weight.detach().clone()
+    ema.update_parameters(method)
+    with torch.no_grad():
+        method.extra.weight.add_(1)
+    ema.update_parameters(method)
+    torch.testing.assert_close(ema.module.extra.weight, before + 9 / 11)
+    with pytest.raises(ConfigError, match=r"DINO keeps an EMA of its own.*set optim\.ema=0"):
+        make_ema(DINO(small("ViT"), out_dim=8, head_dims=(8, 4)), 0.9)
 
 
 @pytest.mark.parametrize(
@@ -124,12 +143,16 @@ def test_the_ema_is_its_formula() -> None:
             lambda t: max(g["lr"] for g in t.optimizer.param_groups) == pytest.approx(0.009),
         ),
         ("optim.clip=0.7", lambda t: t.clip == 0.7),
+        ("optim.clip_by=parameter", lambda t: t.clip_by == "parameter"),
+        ("optim.eps=1e-6", lambda t: {g["eps"] for g in t.optimizer.param_groups} == {1e-6}),
         ("optim.accumulate=3", lambda t: (t.accumulate, t.epoch_steps, t.total) == (3, 4, 8)),
         ("optim.ema=0", lambda t: t.ema is None),
         ("optim.ema=0.5", lambda t: t.ema is not None),
         ("schedule.epochs=5", lambda t: t.total == t.schedule.total == 60),
         ("schedule.warmup=0.3", lambda t: t.schedule.warmup == 0.3),
         ("schedule.min_lr=0.2", lambda t: t.schedule.min_lr == 0.2),
+        ("schedule.shape=full_cosine", lambda t: t.schedule.shape == "full_cosine"),
+        ("schedule.drop_at=0.3", lambda t: t.schedule.drop_at == 0.3),
         ("train.seed=4", lambda t: t.seed == t.stream.seed == t.stream.loader.seed == 4),
         ("train.precision=bf16", lambda t: t.dtype == torch.bfloat16),
         ("train.gradient_checkpointing=true", lambda t: t.method.backbone.gradient_checkpointing),

@@ -1,6 +1,7 @@
 """Learning rate and weight decay over a run, and seeds."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -17,6 +18,22 @@ def test_warm_up_and_cosine() -> None:
     assert rates[-1] == pytest.approx(0.01, abs=1e-3)
     assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
     assert cosine(0, 10, 0.0, 0.0) == 1.0
+
+
+def test_a_full_cosine_is_over_all_steps() -> None:
+    """timm's: the warm-up hides the beginning, so that the rate falls at once after it."""
+    rates = [
+        Schedule(100, warmup=0.2, min_lr=0.1, shape="full_cosine").factor(s) for s in range(100)
+    ]
+    assert rates[19] == 1.0
+    expected = [0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * step / 100)) for step in range(20, 100)]
+    assert rates[20:] == pytest.approx(expected)
+
+
+def test_a_step_drops_once() -> None:
+    schedule = Schedule(80, warmup=0.1, min_lr=0.1, shape="step", drop_at=0.875)
+    rates = [schedule.factor(step) for step in range(80)]
+    assert rates == pytest.approx([(i + 1) / 8 for i in range(8)] + [1.0] * 62 + [0.1] * 10)
 
 
 def test_weight_decay() -> None:

@@ -115,6 +115,17 @@ def test_a_huge_gradient_is_clipped() -> None:
     assert change.item() == pytest.approx(0.1 * 0.25, rel=1e-4)  # lr times the clipped norm
 
 
+def test_each_parameter_s_gradient_may_be_clipped_by_itself() -> None:
+    """As DINO's code does; what is logged is the norm of all before."""
+    method = supervised()
+    before = {name: p.detach().clone() for name, p in method.named_parameters()}
+    trained(method, stream(16), 1, clip=1e-3, clip_by="parameter")
+    changes = {n: (p - before[n]).norm().item() / 0.1 for n, p in method.named_parameters()}
+    moved = [change for change in changes.values() if change > 1e-6]
+    assert len(moved) > 5 and max(moved) == pytest.approx(1e-3, rel=1e-2)
+    assert sum(change > 0.9e-3 for change in moved) > 5  # not one norm for all
+
+
 def test_a_small_gradient_is_not_clipped() -> None:
     free, clipped = supervised(), supervised()
     trained(free, stream(16), 1, clip=1e9)
@@ -169,9 +180,7 @@ def test_the_ema_follows_with_its_warm_up() -> None:
             self.updates += 1
 
     method, averages = supervised(), Averages()
-    trainer = trained(
-        method, stream(8), 20, ema=make_ema(method.backbone, 0.6), callbacks=[averages]
-    )
+    trainer = trained(method, stream(8), 20, ema=make_ema(method, 0.6), callbacks=[averages])
     assert averages.updates == 20
     assert trainer.backbone is not method.backbone
     torch.testing.assert_close(trainer.backbone.head.weight, averages.average)

@@ -1,7 +1,6 @@
-"""Captions: texts to token ids, and a caption for every sample of a dataset.
+"""Texts to token ids, by byte-pair encoding.
 
-Any language works: a trained vocabulary consists of bytes, so no text is unknown, and templates are
-the user's own.
+Any language works: a trained vocabulary consists of bytes, so no text is unknown.
 """
 
 import gzip
@@ -16,12 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitrail.data.dataset import Dataset
 from vitrail.errors import ConfigError, DataError, check_range
-from vitrail.prompts import fill_template
 
 START, END, PAD = "<|startoftext|>", "<|endoftext|>", "<|pad|>"
 CONTEXT = 77  # tokens of a caption of OpenAI's CLIP
+SHORTEST_CONTEXT, LONGEST_CONTEXT = 32, 256  # of a vocabulary that is learned
 MERGES = 48_894  # of OpenAI's vocabulary: its 49,408 less two per byte, and two marks
 VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 PACKAGES = ("open_clip", "clip")  # that contain it
@@ -35,7 +33,6 @@ PLAIN: dict[int, str] = {
     **dict.fromkeys([0x2BC, *range(0x2018, 0x201C)], "'"),
     **dict.fromkeys(range(0x201C, 0x2020), '"'),
 }
-TEMPLATE_STREAM = 0x2545F4914F6CDD1D  # so that templates and crops of one seed draw differently
 
 
 class Tokenizer:
@@ -73,6 +70,7 @@ class Tokenizer:
         self.vocabulary: int = core.get_vocab_size()
         self.context = context
         self.end: int = marks[-1] if marks else -1
+        self._marks = len(marks)
 
     @classmethod
     def openai(cls) -> "Tokenizer":
@@ -102,17 +100,19 @@ class Tokenizer:
         return cls(_with_marks(core), CONTEXT)
 
     @classmethod
-    def train(cls, captions: Iterable[str], size: int, context: int = 32) -> "Tokenizer":
+    def train(cls, captions: Iterable[str], size: int, context: int | None = None) -> "Tokenizer":
         """Learns a vocabulary. The same captions give the same one.
 
         Args:
             captions: texts to learn from.
             size: number of ids, at least the 259 of all bytes and marks.
-            context: length of a caption in ids.
+            context: length of a caption in ids; None for that of the longest caption, but at least
+                32 and at most 256.
 
         Returns:
             The tokenizer.
         """
+        captions = list(captions)
         library = _library()
         core = _with_marks(library.Tokenizer(library.models.BPE()))
         core.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -124,7 +124,11 @@ class Tokenizer:
             show_progress=False,
         )
         core.train_from_iterator(map(clean, captions), trainer)
-        return cls(_with_marks(core), context)
+        core = _with_marks(core)
+        if context is None:
+            longest = max((len(core.encode(clean(text)).ids) for text in captions), default=0)
+            context = min(max(longest, SHORTEST_CONTEXT), LONGEST_CONTEXT)
+        return cls(core, context)
 
     @classmethod
     def load(cls, path: str | Path, context: int | None = None, pad: int = 0) -> "Tokenizer":
@@ -158,6 +162,14 @@ class Tokenizer:
             path: the file.
         """
         self._core.save(str(path))
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """B texts → the number of ids of each, marks included, before any is cut."""
+        encodings = [self._core.encode(clean(text)) for text in texts]
+        return [
+            self._marks + sum(part.special_tokens_mask.count(0) for part in [e, *e.overflowing])
+            for e in encodings
+        ]
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """B texts → ids int64 (B, context)."""
@@ -193,80 +205,6 @@ def open_tokenizer(name: str, texts: Iterable[str]) -> Tokenizer:
     raise ConfigError(f"tokenizer={name!r} is neither openai, nor train:SIZE, nor a .json file.")
 
 
-class Captions:
-    """A caption for every sample of a dataset: its own, or a prompt made of its label's name.
-
-    Args:
-        dataset: samples with captions, or with labels.
-        tokenizer: texts → ids (B, L).
-        templates: prompts with {} for the label; one is drawn for each sample. Samples that have
-            captions need none.
-
-    Raises:
-        DataError: the dataset has neither captions nor labels.
-
-    Example:
-        >>> from vitrail.data.registry import open_dataset
-        >>> tokenizer = Tokenizer.train(["a photo of a 7."], 300, context=16)
-        >>> captions = Captions(open_dataset("digits", limit=20), tokenizer)
-        >>> captions(torch.tensor([3, 7]), torch.tensor([0, 1]), seed=0).shape
-        torch.Size([2, 16])
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        tokenizer: Any,
-        templates: Sequence[str] = ("a photo of a {}.",),
-    ) -> None:
-        self.dataset, self.tokenizer = dataset, tokenizer
-        self.table: Tensor | None = None
-        if not dataset.captions:
-            labels = _labels(dataset)
-            rows = [tokenizer([fill_template(t, label) for label in labels]) for t in templates]
-            self.table = torch.stack(rows)  # (templates, labels, L)
-
-    def __call__(self, labels: Tensor, indices: Tensor, seed: int) -> Tensor:
-        """Captions of a batch.
-
-        Args:
-            labels: (B,), class indices.
-            indices: (B,), positions in the dataset.
-            seed: seed of the draw of templates.
-
-        Returns:
-            ids (B, L).
-        """
-        if self.table is None:
-            return self.tokenizer([self.dataset.captions[i] for i in indices.tolist()])
-        generator = torch.Generator().manual_seed(seed ^ TEMPLATE_STREAM)
-        template = torch.randint(len(self.table), labels.shape, generator=generator)
-        return self.table[template, labels.cpu()]
-
-
-def all_captions(dataset: Dataset, templates: Sequence[str]) -> list[str]:
-    """Every text that `Captions` may use, from which a vocabulary is learned.
-
-    Args:
-        dataset: samples with captions, or with labels.
-        templates: prompts with {} for a label.
-
-    Returns:
-        The captions of all samples, or the prompts of all labels.
-
-    Raises:
-        DataError: the dataset has neither captions nor labels.
-
-    Example:
-        >>> from vitrail.data.registry import open_dataset
-        >>> all_captions(open_dataset("digits", limit=20), ["a {}."])[:2]
-        ['a 0.', 'a 1.']
-    """
-    if dataset.captions:
-        return list(dataset.captions)
-    return [fill_template(template, label) for label in _labels(dataset) for template in templates]
-
-
 def clean(text: str) -> str:
     """Resolves HTML entities, also those that were escaped twice, and makes characters plain.
 
@@ -281,15 +219,6 @@ def clean(text: str) -> str:
         'cat & dog'
     """
     return html.unescape(html.unescape(text)).translate(PLAIN)
-
-
-def _labels(dataset: Dataset) -> list[str]:
-    if not dataset.labels:
-        raise DataError(
-            "these images have neither captions nor labels: name them as captions:PATH, a folder "
-            "with metadata.jsonl, or as folder:PATH, one of classes."
-        )
-    return dataset.labels
 
 
 def _with_marks(core: Any) -> Any:

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from vitrail.methods.base import Batch as Batch
     from vitrail.methods.base import Loss as Loss
     from vitrail.methods.base import Method as Method
-    from vitrail.methods.base import Pretraining as Pretraining
     from vitrail.methods.beit import BEiTPretraining as BEiTPretraining
     from vitrail.methods.clip import CLIP as CLIP
     from vitrail.methods.dino import DINO as DINO
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from vitrail.methods.mae import MAE as MAE
     from vitrail.methods.masked import Masked as Masked
     from vitrail.methods.mpp import MPP as MPP
+    from vitrail.methods.pretraining import Pretraining as Pretraining
     from vitrail.methods.registry import create_method as create_method
     from vitrail.methods.registry import get_method as get_method
     from vitrail.methods.registry import list_methods as list_methods

@@ -1,5 +1,6 @@
 """The contract of every training method: a batch goes in, a loss comes out."""
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +9,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vitrail.errors import ConfigError, DataError, TierError
+from vitrail.errors import DataError, TierError
+from vitrail.methods.frozen import BATCH_NORMS, is_frozen
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
 from vitrail.values import bind
@@ -121,6 +123,7 @@ class Method(nn.Module):
         inputs: fields of `Batch` that `forward` reads. With "features" the backbone is frozen, and
             its pooled features are computed once, before training. With "captions" the method has
             the attributes `tokenizer` and `templates`.
+        smallest_batch: fewest samples, of all processes together, that have a loss.
         has_validation_loss: whether the loss of validation batches, with masks from a fixed seed,
             measures what the method learns.
         batch_wide: whether the loss of a batch is more than a mean over its samples, because it
@@ -153,6 +156,7 @@ class Method(nn.Module):
     paper: ClassVar[Paper]
     tier: ClassVar[tuple[type[Backbone], ...]] = (Backbone,)
     inputs: ClassVar[tuple[Input, ...]] = ("images", "labels")
+    smallest_batch: ClassVar[int] = 1
     has_validation_loss: ClassVar[bool] = False
     batch_wide: ClassVar[bool] = False
     training_only: ClassVar[tuple[str, ...]] = ()
@@ -178,6 +182,28 @@ class Method(nn.Module):
             )
         self.backbone = backbone
         self.settings = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Method":
+        """A copy with weights of its own, which shares teachers and tokenizers."""
+        memo.update({id(value): value for value in map(self.settings.get, self.named)})
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
+
+    def train(self, mode: bool = True) -> "Method":
+        """Sets the mode; batch norms of the backbone that do not learn keep their statistics."""
+        super().train(mode)
+        for module in self.backbone.modules():
+            if isinstance(module, BATCH_NORMS) and is_frozen(module):
+                module.eval()
+        return self
+
+    def init_weights(self) -> None:
+        """Initializes as the method's authors do, where a new backbone does not already.
+
+        Called once for a backbone that is trained from scratch.
+        """
 
     def resolved_settings(self) -> dict[str, object]:
         """The settings to save: `settings`, with what the constructor read off its arguments."""
@@ -287,113 +313,3 @@ def _checked(init: Callable[..., None]) -> Callable[..., None]:
             self.settings = dict(list(bound.arguments.items())[2:])
 
     return checked
-
-
-class Layout(NamedTuple):
-    """Shapes of what a backbone computes from an image of its own size.
-
-    Args:
-        embedded_grid: grid of the tokens that `embed` returns.
-        embedded_dim: width of these tokens.
-        grid: grid of the features; coarser in a pyramid.
-        dim: width of the features' patches.
-        cell: pixels along each axis that one patch of `grid` stands for.
-
-    Example:
-        >>> Layout((4, 4), 8, (2, 2), 16, (8, 8)).grid
-        (2, 2)
-    """
-
-    embedded_grid: tuple[int, ...]
-    embedded_dim: int
-    grid: tuple[int, ...]
-    dim: int
-    cell: tuple[int, ...]
-
-
-class Pretraining(Method):
-    """Base class of methods that need no labels.
-
-    The head is removed, and parameters that the loss cannot reach are frozen. The last blocks of
-    CaiT, for example, only summarize the patches, and a loss on patches gives them no gradient;
-    unless they are frozen, data-parallel training waits for it.
-
-    Args:
-        backbone: model to train.
-        reads: what the loss reads of the backbone: "patches", "tokens" (patches and prefix),
-            "pooled", or "all" of these.
-
-    Example:
-        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=2, dim=8,
-        ...                              depth=1, heads=1, mlp_dim=8)
-        >>> Pretraining(model).layout.grid
-        (2, 2)
-    """
-
-    inputs: ClassVar[tuple[Input, ...]] = ("images",)
-    has_validation_loss = True
-
-    def __init__(
-        self,
-        backbone: Backbone,
-        *,
-        reads: Literal["patches", "tokens", "pooled", "all"] = "patches",
-    ) -> None:
-        super().__init__(backbone)
-        backbone.reset_head(0)
-        self.reads = reads
-        self.layout = _probe_layout(backbone, reads)
-
-    def needs_whole_cells(self) -> None:
-        """Checks that each cell of the output grid covers whole pixels, so that it can be masked.
-
-        Raises:
-            ConfigError: the grid does not divide the image.
-        """
-        size, grid = self.backbone.image_size, self.layout.grid
-        if len(grid) != len(size) or any(s % g for s, g in zip(size, grid, strict=True)):
-            raise ConfigError(
-                f"{type(self).__name__} masks whole cells, and {_times(size)} pixels do not divide "
-                f"into the {_times(grid)} grid of this {type(self.backbone).__name__}: change "
-                "image_size."
-            )
-
-    def classifier(self, backbone: Backbone) -> nn.Module | None:
-        """backbone → None: the method learns no classes."""
-        return None
-
-    @property
-    def cell(self) -> tuple[int, ...]:
-        """Pixels along each axis that one patch of the output stands for."""
-        return self.layout.cell
-
-
-def _times(sizes: tuple[int, ...]) -> str:
-    return " x ".join(map(str, sizes))
-
-
-def _probe_layout(backbone: Backbone, reads: str) -> Layout:
-    """Runs one image through, and freezes the parameters that `reads` does not depend on."""
-    was_training = backbone.training
-    backbone.eval()
-    like = next(backbone.parameters())
-    image = like.new_zeros(1, backbone.channels, *backbone.image_size)
-    with torch.enable_grad():
-        embedded = backbone.embed(image)
-        features = backbone.encode(embedded)
-        pooled = backbone.pool(features)
-        outputs = {
-            "patches": (features.patches,),
-            "tokens": (features.prefix, features.patches),
-            "pooled": (pooled,),
-            "all": (pooled, features.prefix, features.patches),
-        }[reads]
-        parameters = [p for p in backbone.parameters() if p.requires_grad]
-        sums = [output.sum() for output in outputs]
-        gradients = torch.autograd.grad(sums, parameters, allow_unused=True)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.requires_grad = gradient is not None
-    backbone.train(was_training)
-    cell = tuple(s // g for s, g in zip(backbone.image_size, features.grid, strict=False))
-    widths = embedded.patches.shape[-1], features.patches.shape[-1]
-    return Layout(embedded.grid, widths[0], features.grid, widths[1], cell)

@@ -27,6 +27,7 @@ from vitrail.layers.linear import Linear
 from vitrail.layers.tokens import take
 from vitrail.methods.base import Batch, Loss
 from vitrail.methods.frozen import Frozen
+from vitrail.methods.initial_values import draw_narrowly
 from vitrail.methods.masked import Masked
 from vitrail.methods.masking import block_mask, random_mask, split_mask
 from vitrail.models.base import Backbone
@@ -90,6 +91,12 @@ class BEiTPretraining(Masked):
         like = next(backbone.parameters())
         self.head = Linear(self.layout.dim, vocabulary).to(like.device, like.dtype)
         initialize(self.head)
+        draw_narrowly(self.head)
+
+    def init_weights(self) -> None:
+        """Everything starts from a narrow normal distribution, as in the authors' code."""
+        draw_narrowly(self.backbone)
+        draw_narrowly(self.mask_token)
 
     def resolved_settings(self) -> dict[str, object]:
         """The settings with the number of codes, which need no tokenizer."""

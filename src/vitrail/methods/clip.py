@@ -34,8 +34,9 @@ from vitrail.errors import ConfigError
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import ACTIVATIONS
-from vitrail.methods.base import Batch, Loss, Pretraining
+from vitrail.methods.base import Batch, Loss
 from vitrail.methods.distributed import gather, rank
+from vitrail.methods.pretraining import Pretraining
 from vitrail.methods.text_tower import TextTower
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
@@ -91,6 +92,7 @@ class CLIP(Pretraining):
     )
     inputs = ("images", "captions")
     batch_wide = True
+    smallest_batch = 2  # one image has only its own caption to find
     named: ClassVar[Mapping[str, str]] = {"tokenizer": "text_tokenizer"}
 
     def __init__(
@@ -174,11 +176,16 @@ class CLIP(Pretraining):
 
         Returns:
             (B, E), each of length 1.
+
+        Raises:
+            ConfigError: there are no texts.
         """
         if isinstance(texts, Tensor):
             ids = texts
         else:
             listed = [texts] if isinstance(texts, str) else list(texts)
+            if not listed:
+                raise ConfigError("texts is empty: give one.")
             ids = self.tokenizer(listed).to(self.log_scale.device)
         distinct, index = ids.unique(dim=0, return_inverse=True)  # each is encoded once
         return F.normalize(at_least_float32(self.text(distinct)), dim=-1)[index]

@@ -16,8 +16,8 @@ over all pairs of different crops. Common mistakes, most of which raise no error
                                                    centered before the center moves
     the student's temperature is the lower one     the teacher's is lower; centering without
                                                    sharpening makes its output uniform
-    rows of the last layer differ in length        they have length 1, and the layer is frozen at
-                                                   the beginning of training
+    rows of the last layer differ in length        they have length 1 (ViT-S is stable without),
+                                                   and the layer is frozen at the beginning
     dropout in the teacher                         dropout and stochastic depth in the student only
     a constant momentum                            it rises to 1 by half a cosine
 
@@ -37,15 +37,16 @@ from vitrail.errors import ConfigError, TierError
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.layers.tokens import Token, take
 from vitrail.methods import distributed
-from vitrail.methods.base import Batch, Loss, Pretraining
+from vitrail.methods.base import Batch, Loss
 from vitrail.methods.ema_teacher import EMATeacher
 from vitrail.methods.heads import ProjectionHead
 from vitrail.methods.masking import add_mask_token, embed_masked, random_mask, split_mask
+from vitrail.methods.pretraining import Pretraining
 from vitrail.models.base import Backbone
 from vitrail.models.features import Features
 from vitrail.models.paper import Paper
 from vitrail.models.tiers import PyramidBackbone, SequenceBackbone
-from vitrail.values import Fraction, NonNegativeFloat, PositiveInt, Range
+from vitrail.values import Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt, Range
 
 GLOBAL_CROPS = 2
 
@@ -65,6 +66,9 @@ class DINO(Pretraining):
         teacher_temperature: temperature of the teacher's softmax at the start and after its
             warm-up, linear in between.
         warmup_temperature: fraction of all steps in which the teacher's temperature changes.
+        temperature_levels: number of values that it takes in its warm-up, the first and the last
+            among them, each for as many steps; the authors' code has one per epoch. 0 for a new
+            value in each step.
         momentum: momentum of the teacher at the start; it rises to 1.
         center_momentum: momentum of the center.
         freeze_last: fraction of all steps in which the prototypes are frozen; the authors freeze
@@ -73,6 +77,7 @@ class DINO(Pretraining):
             student's global crops is masked, and the student predicts the teacher's output there.
         mask_ratio: fraction of the patches that is masked.
         shared_head: whether patches and pooled features share a head.
+        norm_last: whether the rows of the prototypes have length 1 throughout.
 
     Raises:
         TierError: with `patch_weight`, the backbone is neither a sequence nor a pyramid.
@@ -108,12 +113,14 @@ class DINO(Pretraining):
         student_temperature: Temperature = 0.1,
         teacher_temperature: tuple[Temperature, Temperature] = (0.04, 0.07),
         warmup_temperature: Fraction = 0.3,
+        temperature_levels: NonNegativeInt = 0,
         momentum: Fraction = 0.996,
         center_momentum: Fraction = 0.9,
         freeze_last: Fraction = 0.01,
         patch_weight: NonNegativeFloat = 0.0,
         mask_ratio: Fraction = 0.3,
         shared_head: bool = True,
+        norm_last: bool = True,
     ) -> None:
         if patch_weight and not isinstance(backbone, SequenceBackbone | PyramidBackbone):
             raise TierError(
@@ -124,10 +131,11 @@ class DINO(Pretraining):
         self.student_temperature = student_temperature
         self.teacher_temperature = teacher_temperature
         self.warmup_temperature, self.freeze_last = warmup_temperature, freeze_last
+        self.temperature_levels, self.norm_last = temperature_levels, norm_last
         self.momentum, self.patch_weight, self.mask_ratio = momentum, patch_weight, mask_ratio
         self.progress = 0.0
 
-        self.head = ProjectionHead(backbone.pooled_dim, *head_dims, out_dim)
+        self.head = ProjectionHead(backbone.pooled_dim, *head_dims, out_dim, fixed_length=norm_last)
         self.center = Center(out_dim, center_momentum)
         self.patch_head: ProjectionHead | None = None
         if patch_weight:
@@ -147,9 +155,9 @@ class DINO(Pretraining):
                 f"{pooled_dim}: set shared_head=False."
             )
         if not shared_head:
-            self.patch_head = ProjectionHead(dim, *head_dims, out_dim)
+            self.patch_head = ProjectionHead(dim, *head_dims, out_dim, fixed_length=self.norm_last)
         self.patch_center = Center(out_dim, center_momentum)
-        self.mask_token = Token(1, self.layout.embedded_dim)
+        self.mask_token = Token(1, self.layout.embedded_dim, std=0.0, decayed=True)  # as iBOT's
         with torch.random.fork_rng(devices=()):
             self.visible_count = int((~self.sample_mask(1)).sum())
 
@@ -234,8 +242,11 @@ class DINO(Pretraining):
     def temperature(self) -> float:
         """The teacher's temperature at this step."""
         start, end = self.teacher_temperature
-        warm = min(self.progress / self.warmup_temperature, 1) if self.warmup_temperature else 1
-        return start + (end - start) * warm
+        warm = self.progress / self.warmup_temperature if self.warmup_temperature else 1.0
+        if self.temperature_levels > 1:
+            level = math.floor(warm * self.temperature_levels + 1e-6)
+            warm = level / (self.temperature_levels - 1)
+        return start + (end - start) * min(warm, 1)
 
     def before_step(self, progress: float) -> None:
         """Sets the teacher's temperature and momentum, and whether the prototypes are frozen.

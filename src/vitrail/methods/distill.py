@@ -8,8 +8,9 @@ https://arxiv.org/abs/1503.02531; DeiT, Touvron et al. 2020, https://arxiv.org/a
     soft: T² · KL(softmax(teacher / T) ‖ softmax(student / T)), the mean over the batch
 
 A model with two heads, as DeiT's, LeViT's and PiT's distilled variants have, learns labels with the
-first and the teacher with the second, and predicts with the mean of both. Any other model learns
-both with its one head.
+first and the teacher with the second, and predicts with the mean of both. Where only one of them
+teaches (alpha is 0 or 1), both heads learn from it, for a head that learned nothing would spoil the
+mean. Any other model learns both with its one head.
 
 Common mistakes:
 - The teacher is a submodule of the method. Training then turns on its dropout, its batch norms
@@ -34,6 +35,7 @@ from vitrail.layers.dtypes import at_least_float32
 from vitrail.methods.base import Batch, Loss, Method
 from vitrail.methods.frozen import Frozen
 from vitrail.methods.supervised import classify
+from vitrail.methods.teachers import match_classes
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
 from vitrail.values import Fraction, Range, Rate
@@ -47,7 +49,9 @@ class Distill(Method):
         teacher: function from images (B, C, *size) to logits (B, classes), or to an object with the
             attribute `logits`, as transformers' models return. It is frozen, in evaluation mode,
             and not a submodule. Its attribute `preprocess`, if there is one, says how it expects
-            images. In a recipe: a run, a model folder or a Hub id; timm:NAME; transformers:ID;
+            images. Where its classes have names (`labels`, or transformers' `config.id2label`),
+            they must be the student's; another order is mapped by name. In a recipe: a run, a model
+            folder or a Hub id; timm:NAME; transformers:ID;
             python:FILE_OR_MODULE:FUNCTION.
         kind: "hard" learns the teacher's most likely class, "soft" its distribution.
         alpha: weight of the teacher's loss; the labels' loss has weight 1 - alpha. For DeiT's code
@@ -56,7 +60,7 @@ class Distill(Method):
         label_smoothing: probability that is spread evenly over all classes; labels only.
 
     Raises:
-        ConfigError: teacher and student have different numbers of classes.
+        ConfigError: teacher and student have different classes.
 
     Example:
         >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=2, dim=8,
@@ -93,7 +97,7 @@ class Distill(Method):
                 f"the teacher has {classes} classes and the student {backbone.num_classes}: give a "
                 "teacher that was trained on the same ones."
             )
-        self.teacher = Frozen(teacher)
+        self.teacher = Frozen(match_classes(teacher, backbone.labels))
         self.kind, self.alpha, self.temperature = kind, alpha, temperature
         self.label_smoothing = label_smoothing
 
@@ -119,6 +123,14 @@ class Distill(Method):
             )
         supervised = classify(class_logits, batch["labels"], self.label_smoothing)
         loss = distillation_loss(student_logits, teacher_logits, self.kind, self.temperature)
+        if self.alpha == 0:
+            other = classify(student_logits, batch["labels"], self.label_smoothing)
+            supervised = supervised._replace(loss=(supervised.loss + other.loss) / 2)
+        elif self.alpha == 1:
+            other_loss = distillation_loss(
+                class_logits, teacher_logits, self.kind, self.temperature
+            )
+            loss = (loss + other_loss) / 2
         agreement = (student_logits.detach().argmax(1) == teacher_logits.argmax(1)).float().mean()
         metrics = {**supervised.metrics, "distillation": loss.detach(), "agreement": agreement}
         return Loss((1 - self.alpha) * supervised.loss + self.alpha * loss, metrics)

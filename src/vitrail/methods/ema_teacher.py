@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from vitrail.methods.frozen import BATCH_NORMS
+
 
 class EMATeacher(nn.Module):
     """A frozen copy of the student's modules, by the same names.
@@ -41,7 +43,7 @@ class EMATeacher(nn.Module):
         """Sets the mode of batch norms; everything else stays in evaluation mode."""
         super().train(False)
         for module in self.modules():
-            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+            if isinstance(module, BATCH_NORMS):
                 module.train(mode)
         self.training = mode
         return self

@@ -1,4 +1,4 @@
-"""What a method queries and does not train: a distillation teacher, a tokenizer of images."""
+"""What a method does not train: a distillation teacher, a tokenizer of images, batch norms."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +8,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.errors import DataError
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def is_frozen(module: nn.Module) -> bool:
+    """Whether a module has parameters, and none of them learns.
+
+    Args:
+        module: any module.
+
+    Returns:
+        True if it does not learn.
+
+    Example:
+        >>> is_frozen(nn.Linear(2, 2).requires_grad_(False)), is_frozen(nn.ReLU())
+        (True, False)
+    """
+    learns = [parameter.requires_grad for parameter in module.parameters()]
+    return bool(learns) and not any(learns)
 
 
 class Frozen(nn.Module):
@@ -42,6 +61,8 @@ class Frozen(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor, preprocess: Any = None) -> Any:
         """images (B, C, *size), normalized as `preprocess` says → the output of the function."""
+        if isinstance(self.function, nn.Module) and self.function.training:
+            self.function.eval()  # it may be its owner's too, who trained it meanwhile
         function = getattr(self.function, self.call, self.function)
         return function(
             convert_images(images, preprocess, getattr(self.function, "preprocess", None))

@@ -41,7 +41,7 @@ class Prototypes(nn.Module):
         if fixed_length:
             register_computed(self, "gain", functools.partial(torch.ones, out_dim, 1))
         else:
-            self.gain = nn.Parameter(torch.empty(out_dim, 1))
+            self.register_parameter("gain", nn.Parameter(torch.empty(out_dim, 1)))
         self.frozen = False
         self.reset_parameters()
 
@@ -53,7 +53,8 @@ class Prototypes(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) → (..., K), within -1 to 1 where x has length 1."""
-        weight, gain = self.weight, self.gain
+        weight: Tensor = self.weight
+        gain: Tensor = self.gain
         if self.frozen:
             weight, gain = weight.detach() + 0 * weight, gain.detach() + 0 * gain
         # private: the fused kernel holds one copy of the weight less than `F.normalize`, which

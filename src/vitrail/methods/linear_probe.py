@@ -74,7 +74,9 @@ class LinearProbe(Method):
         """
         std, mean = torch.std_mean(data["features"], dim=0)
         self.feature_mean.copy_(mean)
-        self.feature_std.copy_(std.clamp(min=1e-6))
+        # A feature that is constant in training tells nothing; rounding gives it a tiny deviation.
+        constant = std <= 1e-6 * data["features"].abs().amax(dim=0).clamp(min=1e-6)
+        self.feature_std.copy_(std.masked_fill(constant, 1.0))
 
     def forward(self, batch: Batch) -> Loss:
         """Batch with features (B, D) and labels (B,) → Loss."""

@@ -28,6 +28,7 @@ from vitrail.layers.mlp import Mlp
 from vitrail.layers.position import Grid, sincos_positions
 from vitrail.layers.tokens import Token
 from vitrail.methods.base import Batch, Loss
+from vitrail.methods.initial_values import draw_from_xavier
 from vitrail.methods.masked import Masked
 from vitrail.methods.masking import (
     masked_pixels,
@@ -114,6 +115,12 @@ class MAE(Masked):
             norm_eps,
         ).to(like.device, like.dtype)
 
+    def init_weights(self) -> None:
+        """Linear layers of the encoder start from Xavier's uniform distribution, as the decoder's
+        do.
+        """
+        draw_from_xavier(self.backbone)
+
     def sample_mask(self, batch: int, device: torch.device | None = None) -> Tensor:
         """batch size B, device → a new mask, bool (B, N), True where masked."""
         return self.mask_function(batch, self.layout.grid, self.mask_ratio, device=device)
@@ -199,14 +206,8 @@ class Decoder(nn.Module):
         )
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
         self.head = Linear(dim, pixels)
-        self.init_weights()
-
-    def init_weights(self) -> None:
-        """Initializes as the authors' models_mae.py does."""
         initialize(self)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
+        draw_from_xavier(self)
 
     def forward(self, features: Features, masked_index: Tensor) -> Tensor:
         """Features of the visible patches, masked indices (B, M) → pixels (B, M, pixels)."""

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from vitrail.layers.tokens import Token
-from vitrail.methods.base import Batch, Pretraining
+from vitrail.methods.base import Batch
 from vitrail.methods.masking import add_mask_token, embed_masked, split_mask
+from vitrail.methods.pretraining import Pretraining
 from vitrail.models.base import Backbone
 from vitrail.models.features import Features
 from vitrail.models.tiers import PyramidBackbone, SequenceBackbone

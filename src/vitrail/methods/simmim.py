@@ -23,11 +23,12 @@ from vitrail.layers.dtypes import at_least_float32
 from vitrail.layers.linear import Linear
 from vitrail.layers.tokens import take
 from vitrail.methods.base import Batch, Loss
+from vitrail.methods.initial_values import draw_narrowly
 from vitrail.methods.masked import Masked
 from vitrail.methods.masking import masked_pixels, random_mask, reconstruction_rows, split_mask
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
-from vitrail.models.parameters import initialize
+from vitrail.models.tiers import SequenceBackbone
 from vitrail.values import Fraction, PositiveInt
 
 
@@ -68,8 +69,14 @@ class SimMIM(Masked):
         self.mask_token = self.new_mask_token()
         like = next(backbone.parameters())
         pixels = backbone.channels * math.prod(self.layout.cell)
+        # It starts as nn.Linear does: the authors' convolution is left as PyTorch has it.
         self.head = Linear(self.layout.dim, pixels).to(like.device, like.dtype)
-        initialize(self.head)
+
+    def init_weights(self) -> None:
+        """A sequence starts as the authors' ViT does, from a narrow normal distribution."""
+        if isinstance(self.backbone, SequenceBackbone):
+            draw_narrowly(self.backbone)
+            draw_narrowly(self.mask_token)
 
     def sample_mask(self, batch: int, device: torch.device | None = None) -> Tensor:
         """batch size B, device → a new mask, bool (B, N), True where masked."""

@@ -75,7 +75,13 @@ class ViT(SequenceBackbone):
             rotates pairs of the D channels by angles proportional to row and column. The skip
             connection carries the rotation on, so that what block k added is rotated l - k times
             by block l. It goes with any `position`.
+        class_token: whether there is a class token; None: where `pool` reads it. With pool="mean" a
+            token that nothing reads remains in attention, as in MAE's fine-tuning.
+        norm_after_pool: whether the last norm is after the pooling, as in MAE's fine-tuning and
+            timm's global_pool="avg", and not before it.
         norm: "layer" for LayerNorm, "rms" for RMSNorm.
+        patch_init: initial values of the patch embedding: "lecun", as in the paper's code; "torch",
+            those of a convolution of PyTorch, as in the code of DeiT and DINO.
 
     Raises:
         ConfigError: a keyword is unknown, has a wrong value or contradicts another.
@@ -95,6 +101,7 @@ class ViT(SequenceBackbone):
         change="An image is a sequence of patches, read by a plain transformer.",
     )
     axes = (2, 1, 3)
+    after_blocks = ("norm", "pool_norm", "head")
 
     def __init__(
         self,
@@ -120,6 +127,9 @@ class ViT(SequenceBackbone):
         reference_size: Size | None = None,
         residual_rope: bool = False,
         norm: Literal["layer", "rms"] = "layer",
+        patch_init: Literal["lecun", "torch"] = "lecun",
+        class_token: bool | None = None,
+        norm_after_pool: bool = False,
     ) -> None:
         super().__init__(image_size, channels, num_classes)
         if antialias and len(self.image_size) != 2:
@@ -127,17 +137,21 @@ class ViT(SequenceBackbone):
                 f"antialias=True is for images, and image_size={self.image_size} has "
                 f"{len(self.image_size)} axes: set antialias=False."
             )
+        if class_token is None:
+            class_token = pool != "mean"
+        if pool != "mean" and not class_token:
+            raise ConfigError(f'pool={pool!r} reads the class token: set pool="mean".')
         patch = to_tuple(patch_size, len(self.image_size))
         self.dim, self.heads, self.pool_kind, self.position_kind = dim, heads, pool, position
         self.grid = patch_grid(self.image_size, patch)
         reference = to_tuple(reference_size or self.image_size, len(self.image_size))
         self.reference_grid = patch_grid(reference, patch)
 
-        self.patch_embed = PatchEmbed(patch, channels, dim)
-        self.class_token = Token(1, dim) if pool != "mean" else None
+        self.patch_embed = PatchEmbed(patch, channels, dim, init=patch_init)
+        self.class_token = Token(1, dim) if class_token else None
         self.registers = Token(registers, dim) if registers else None
         if position == "learned":
-            prefix = int(class_position and pool != "mean")
+            prefix = int(class_position and class_token)
             self.position = PositionTable(self.grid, dim, prefix=prefix, antialias=antialias)
         self.emb_dropout = nn.Dropout(emb_dropout)
         self.residual_rope = residual_rope
@@ -156,7 +170,8 @@ class ViT(SequenceBackbone):
             )
             for rate in drop_path_rates(drop_path, depth)
         )
-        self.norm = make_norm(dim)
+        self.norm = nn.Identity() if norm_after_pool else make_norm(dim)
+        self.pool_norm = make_norm(self.pooled_dim) if norm_after_pool else nn.Identity()
         self.head = self.make_head(num_classes)
 
     def embed(self, images: Tensor) -> Features:
@@ -204,9 +219,11 @@ class ViT(SequenceBackbone):
     def pool(self, features: Features) -> Tensor:
         """Features → (B, D), or (B, 2 D) for "cls_mean"."""
         if self.pool_kind == "cls":
-            return features.prefix[:, 0]
-        mean = features.patches.mean(dim=1)
-        return mean if self.pool_kind == "mean" else torch.cat([features.prefix[:, 0], mean], dim=1)
+            return self.pool_norm(features.prefix[:, 0])
+        pooled = features.patches.mean(dim=1)
+        if self.pool_kind == "cls_mean":
+            pooled = torch.cat([features.prefix[:, 0], pooled], dim=1)
+        return self.pool_norm(pooled)
 
     @property
     def pooled_dim(self) -> int:
@@ -234,9 +251,9 @@ VARIANTS = {
     "vit_base_patch32_224": _variant(88_224_232, 32, 768, 12, 12),
     "vit_large_patch16_224": _variant(304_326_632, 16, 1024, 24, 16),
     "vit_huge_patch14_224": _variant(632_045_800, 14, 1280, 32, 16),
-    "deit_tiny_patch16_224": _variant(5_717_416, 16, 192, 12, 3),
-    "deit_small_patch16_224": _variant(22_050_664, 16, 384, 12, 6),
-    "deit_base_patch16_224": _variant(86_567_656, 16, 768, 12, 12),
+    "deit_tiny_patch16_224": _variant(5_717_416, 16, 192, 12, 3, patch_init="torch"),
+    "deit_small_patch16_224": _variant(22_050_664, 16, 384, 12, 6, patch_init="torch"),
+    "deit_base_patch16_224": _variant(86_567_656, 16, 768, 12, 12, patch_init="torch"),
     "dinov2_small": _variant(22_056_192, 14, 384, 12, 6, **DINOV2),
     "dinov2_base": _variant(86_579_712, 14, 768, 12, 12, **DINOV2),
     "dinov2_large": _variant(304_367_616, 14, 1024, 24, 16, **DINOV2),

@@ -26,7 +26,7 @@ class Validation(Callback):
         """trainer, values → figures of an epoch's end."""
         del values
         if is_due(trainer, self.every):
-            figures = self.evaluator.figures(trainer.method, trainer.backbone)
+            figures = self.evaluator.figures(trainer.result_method, trainer.backbone)
             trainer.log("val", {"epoch": trainer.epochs_done, **figures})
 
 
@@ -49,7 +49,8 @@ class ImageLogging(Callback):
         """trainer, values → images of an epoch's end."""
         del values
         if is_due(trainer, self.every):
-            for kind, pixels in draw_images(self.sample, trainer.method, trainer.backbone).items():
+            drawings = draw_images(self.sample, trainer.result_method, trainer.backbone)
+            for kind, pixels in drawings.items():
                 trainer.log_image(kind, pixels)
 
 

@@ -235,8 +235,8 @@ def check_batches(method: Method, batch_size: int, processes: int = 1) -> None:
     """
     if batch_size < method.smallest_batch:
         raise ConfigError(
-            f"data.batch_size={batch_size} is too small for {type(method).__name__}, which compares "
-            f"the samples of a batch: use {method.smallest_batch} or more."
+            f"data.batch_size={batch_size} is too small for {type(method).__name__}, which "
+            f"compares the samples of a batch: use {method.smallest_batch} or more."
         )
     learning = [m for m in method.train().modules() if isinstance(m, BATCH_NORMS) and m.training]
     if learning and "images" in method.inputs and batch_size // processes < 2:

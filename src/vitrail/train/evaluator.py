@@ -10,12 +10,15 @@ from torch import Tensor
 from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Loader
 from vitrail.data.splits import balanced
+from vitrail.messages import ngettext
+from vitrail.methods import distributed
 from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
 from vitrail.preprocess import Preprocess
 from vitrail.train.knn import knn
 from vitrail.train.logistic import fit_logistic
 from vitrail.train.metrics import Evaluation, collect, evaluate_classifier, summarize
+from vitrail.train.monitor import note
 from vitrail.train.streams import Stream
 
 K = 20
@@ -35,6 +38,9 @@ class Evaluator:
         validation: held-out samples of the model's size.
         preprocess: normalizes them.
         stream: held-out batches with what the method reads, for the evaluations during training.
+        loss_stream: held-out batches for the validation loss of a method that compares the samples
+            of a batch: like those of training, whose size and mixture its loss depends on. None
+            for `stream`.
         knn_images: number of training samples for k-NN, evenly over the classes.
 
     Example:
@@ -57,10 +63,11 @@ class Evaluator:
         validation: Loader,
         preprocess: Preprocess,
         stream: Stream,
+        loss_stream: Stream | None = None,
         knn_images: int = 10_000,
     ) -> None:
         self.train, self.validation, self.preprocess = train, validation, preprocess
-        self.stream, self.knn_images = stream, knn_images
+        self.stream, self.loss_stream, self.knn_images = stream, loss_stream or stream, knn_images
 
     def __call__(
         self, method: Method, backbone: Backbone, progress: Progress | None = None
@@ -143,11 +150,12 @@ class Evaluator:
         total, count = torch.zeros((), device=device), 0
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(0)
-            for batch in self.stream.epoch(0, 0, device):
+            for batch in self.loss_stream.epoch(0, 0, device):
                 total += method(batch).loss.float() * len(batch)
                 count += len(batch)
         method.train(was_training)
-        return (total / count).item()
+        mean = total / count
+        return (mean if self.loss_stream is self.stream else distributed.mean(mean)).item()
 
     @torch.inference_mode()
     def _by_stream(self, method: Method, backbone: Backbone) -> Evaluation | None:
@@ -241,6 +249,15 @@ def evaluate_probe(
     with progress("features of test images") as bar:
         queries, targets, indices = compute_features(backbone, validation, backbone.preprocess, bar)
     details: dict[str, Any] = {"probe": kind, "training_images": len(labels)}
+    if absent := classes - len(labels.unique()):
+        text = ngettext(
+            "{absent} of {classes} classes has no training image, and is never predicted: take "
+            "more images.",
+            "{absent} of {classes} classes have no training image, and are never predicted: take "
+            "more images.",
+            absent,
+        )
+        note(text.format(absent=absent, classes=classes))
     if kind == "knn":
         logits = (knn(bank, labels, queries, classes, k=K) + EPSILON).log()
     else:

@@ -31,7 +31,7 @@ def write_results(
         >>> callable(train_run)
         True
     """
-    method, run = trainer.method, trainer.run_folder
+    method, run = trainer.result_method, trainer.run_folder
     model = merge(trainer.backbone.eval())
     model.preprocess, model.labels = evaluator.preprocess, evaluator.train.labels or None
     method.finish(model)

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from torch import nn
+
 from vitrail.data.dataset import Dataset
 from vitrail.errors import ConfigError
 from vitrail.hub.load import load
@@ -66,6 +68,8 @@ def build_model(config: RunConfig, dataset: Dataset, initial: Backbone | None = 
                 raise ConfigError(f"model.options: {problem}") from None
         if model.labels != dataset.labels or model.num_classes != classes:
             model.reset_head(classes)
+            if config.model.head_std is not None:
+                _draw_head(model, config.model.head_std)
     if config.model.lora:
         if weights is None:
             raise ConfigError("model.lora adapts weights that exist: set model.weights too.")
@@ -78,6 +82,13 @@ def build_model(config: RunConfig, dataset: Dataset, initial: Backbone | None = 
     model.set_gradient_checkpointing(config.train.gradient_checkpointing)
     _augment_sequence(model, config)
     return model
+
+
+def _draw_head(model: Backbone, std: float) -> None:
+    """Draws the weights of a new head from a normal distribution."""
+    for module in model.head.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=std)
 
 
 def _augment_sequence(model: Backbone, config: RunConfig) -> None:
@@ -156,6 +167,8 @@ def build_method(config: RunConfig, model: Backbone, dataset: Dataset) -> Method
         if isinstance(settings.get(key), str):
             settings[key] = resolve_object(kind, settings[key], model, dataset, settings)
     method = create_method(name, model, **settings)
+    if config.model.weights is None:
+        method.init_weights()
     if missing := set(method.inputs) - INPUTS:
         raise ConfigError(
             f"method {name!r} reads {', '.join(sorted(missing))}, which no dataset of Vitrail "

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vitrail.data.captions import all_captions
 from vitrail.data.dataset import Dataset
-from vitrail.data.text import all_captions, open_tokenizer
+from vitrail.data.text import open_tokenizer
 from vitrail.errors import ConfigError, LoadError
 from vitrail.hub.converters.from_transformers import read_processor
 from vitrail.hub.load import find_folder, load
@@ -46,7 +47,7 @@ def resolve_object(
         True
     """
     if kind == "teacher":
-        return open_teacher(name, student)
+        return open_teacher(name)
     if kind == "image_tokenizer":
         return open_image_tokenizer(name)
     if kind == "text_tokenizer":
@@ -58,23 +59,22 @@ def resolve_object(
     )
 
 
-def open_teacher(name: str, student: Backbone) -> Callable[..., Any]:
+def open_teacher(name: str) -> Callable[..., Any]:
     """A distillation teacher.
 
     Args:
         name: a run, a model folder or a Hub id, as `vitrail.load` takes it; "timm:NAME", with that
             model's published weights; "transformers:FOLDER_OR_ID"; or "python:...".
-        student: model to train, whose classes must be in the teacher's order.
 
     Returns:
         images → logits, with a `preprocess` where it is known.
 
     Raises:
-        ConfigError: a package is missing, or the classes are in another order.
+        ConfigError: a package is missing.
         LoadError: the teacher cannot be loaded.
 
     Example:
-        >>> open_teacher("python:nowhere", None)
+        >>> open_teacher("python:nowhere")
         Traceback (most recent call last):
         vitrail.errors.ConfigError: python:nowhere names no function: ...
     """
@@ -83,12 +83,6 @@ def open_teacher(name: str, student: Backbone) -> Callable[..., Any]:
         "timm": _from_timm, "transformers": _from_transformers, "python": _from_python,
     }  # fmt: skip
     teacher: Any = openers[kind](rest) if kind in openers else load(name)
-    labels, names = getattr(teacher, "labels", None), student.labels
-    if labels and names and labels != names and sorted(labels) == sorted(names):
-        raise ConfigError(
-            f"the teacher {name} has the same classes in another order, from {labels[0]!r} on, "
-            f"where the images' begin with {names[0]!r}: train it on the same folders."
-        )
     return teacher
 
 

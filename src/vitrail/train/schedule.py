@@ -1,11 +1,14 @@
 """Learning rate and weight decay over the steps of a run."""
 
 import math
+from typing import Literal
 
 from torch.optim import Optimizer
 
+Shape = Literal["cosine", "full_cosine", "step"]
 
-def cosine(step: int, total: int, warmup: float, floor: float) -> float:
+
+def cosine(step: int, total: int, warmup: float, floor: float, *, full: bool = False) -> float:
     """Linear warm-up, then half a cosine (Loshchilov & Hutter 2016,
     https://arxiv.org/abs/1608.03983).
 
@@ -14,6 +17,8 @@ def cosine(step: int, total: int, warmup: float, floor: float) -> float:
         total: number of all steps.
         warmup: fraction of all steps in which the factor rises to 1.
         floor: factor at the end.
+        full: whether the half cosine is over all steps, and the warm-up hides its beginning, as in
+            the code of DeiT, Swin and SimMIM (timm's); otherwise it begins after the warm-up.
 
     Returns:
         The factor on the learning rate.
@@ -21,12 +26,37 @@ def cosine(step: int, total: int, warmup: float, floor: float) -> float:
     Example:
         >>> [cosine(step, 10, 0.2, 0.0) for step in (0, 1, 2, 6)]
         [0.5, 1.0, 1.0, 0.5]
+        >>> round(cosine(5, 10, 0.2, 0.0, full=True), 6)
+        0.5
     """
     warm = round(total * warmup)
     if step < warm:
         return (step + 1) / warm
-    progress = (step - warm) / max(total - warm, 1)
+    progress = step / total if full else (step - warm) / max(total - warm, 1)
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def drop(step: int, total: int, warmup: float, floor: float, drop_at: float) -> float:
+    """Linear warm-up, then a constant rate that drops once.
+
+    Args:
+        step: number of steps done.
+        total: number of all steps.
+        warmup: fraction of all steps in which the factor rises to 1.
+        floor: factor after the drop.
+        drop_at: fraction of all steps after which it drops.
+
+    Returns:
+        The factor on the learning rate.
+
+    Example:
+        >>> [drop(step, 10, 0.2, 0.1, 0.5) for step in (0, 1, 4, 5, 9)]
+        [0.5, 1.0, 1.0, 0.1, 0.1]
+    """
+    warm = round(total * warmup)
+    if step < warm:
+        return (step + 1) / warm
+    return 1.0 if step < round(total * drop_at) else floor
 
 
 def decay_at(progress: float, start: float, end: float | None) -> float:
@@ -54,13 +84,16 @@ class Schedule:
     """Sets the learning rate and the weight decay of an optimizer before each step.
 
     A parameter group's `initial_lr`, its `lr` when the schedule first sees it, is multiplied by the
-    factor of `cosine`. Where the weight decay changes, it is multiplied by the group's
+    factor of `cosine` or `drop`. Where the weight decay changes, it is multiplied by the group's
     `weight_decay_scale`.
 
     Args:
         total: number of all steps.
         warmup: fraction of all steps in which the learning rate rises.
         min_lr: factor on the learning rate at the end.
+        shape: "cosine" after the warm-up; "full_cosine" over all steps, whose beginning the warm-up
+            hides; "step", constant and then `min_lr`.
+        drop_at: fraction of all steps after which the rate of "step" drops.
         weight_decay: weight decay at the beginning.
         weight_decay_end: weight decay at the end; None leaves that of the groups as it is.
 
@@ -77,11 +110,21 @@ class Schedule:
         *,
         warmup: float = 0.05,
         min_lr: float = 0.01,
+        shape: Shape = "cosine",
+        drop_at: float = 0.9,
         weight_decay: float = 0.0,
         weight_decay_end: float | None = None,
     ) -> None:
         self.total, self.warmup, self.min_lr = total, warmup, min_lr
+        self.shape, self.drop_at = shape, drop_at
         self.weight_decay, self.weight_decay_end = weight_decay, weight_decay_end
+
+    def factor(self, step: int) -> float:
+        """number of steps done → the factor on the learning rate."""
+        if self.shape == "step":
+            return drop(step, self.total, self.warmup, self.min_lr, self.drop_at)
+        full = self.shape == "full_cosine"
+        return cosine(step, self.total, self.warmup, self.min_lr, full=full)
 
     def apply(self, optimizer: Optimizer, step: int) -> None:
         """Sets the values for a step.
@@ -90,7 +133,7 @@ class Schedule:
             optimizer: whose parameter groups are changed.
             step: number of steps done.
         """
-        factor = cosine(step, self.total, self.warmup, self.min_lr)
+        factor = self.factor(step)
         decay = decay_at(step / self.total, self.weight_decay, self.weight_decay_end)
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor

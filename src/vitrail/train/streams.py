@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from vitrail.data.captions import Captions
 from vitrail.data.loader import Loader, RawBatch, order
-from vitrail.data.text import Captions
 from vitrail.data.transforms import MultiCrop, TrainTransform
 from vitrail.methods.base import Batch
 from vitrail.preprocess import Preprocess

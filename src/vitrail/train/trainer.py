@@ -21,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel
 from vitrail.errors import ConfigError, TrainingError
 from vitrail.messages import _
 from vitrail.methods.base import Batch, Method
+from vitrail.methods.frozen import BATCH_NORMS
 from vitrail.models.base import Backbone
 from vitrail.run_folder import RunFolder
 from vitrail.train.callback import Callback, Values
@@ -31,7 +32,6 @@ from vitrail.train.streams import Stream
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class Trainer:
@@ -43,9 +43,10 @@ class Trainer:
         optimizer: optimizer of the method's parameters.
         schedule: sets learning rate and weight decay; it knows the number of all steps.
         run_folder: folder for checkpoints, if a callback writes them.
-        ema: EMA of the backbone's weights, which is then evaluated and kept; None for none.
+        ema: EMA of the method's weights, which is then evaluated and kept; None for none.
         accumulate: number of batches per step, whose gradients are averaged.
         clip: largest norm of the gradient.
+        clip_by: whether that is the norm of "all" gradients together, or of each "parameter"'s.
         seed: seed of the dropout and of what methods draw.
         precision: "fp32", or "bf16" or "fp16" for autocast. With fp16 gradients are scaled, and
             steps whose gradients overflow are skipped.
@@ -86,6 +87,7 @@ class Trainer:
     dtype: torch.dtype | None  # of autocast
     accumulate: int
     clip: float
+    clip_by: Literal["all", "parameter"]
     seed: int
     step: int  # steps done
     epoch_steps: int
@@ -104,6 +106,7 @@ class Trainer:
         ema: AveragedModel | None = None,
         accumulate: int = 1,
         clip: float = 1.0,
+        clip_by: Literal["all", "parameter"] = "all",
         seed: int = 0,
         precision: Precision = "fp32",
         callbacks: Sequence[Callback] = (),
@@ -113,7 +116,8 @@ class Trainer:
         self.method, self.stream, self.optimizer = method.to(self.device), stream, optimizer
         self.schedule, self.run_folder = schedule, run_folder or RunFolder(".")
         self.ema = None if ema is None else ema.to(self.device)
-        self.accumulate, self.clip, self.seed = accumulate, clip, seed
+        self.accumulate, self.seed = accumulate, seed
+        self.clip, self.clip_by = clip, clip_by
         self.dtype = DTYPES[precision]
         self.scaler = GradScaler(self.device.type) if precision == "fp16" else None
         self.callbacks = tuple(callbacks)
@@ -133,13 +137,18 @@ class Trainer:
         return self.accelerator.is_main_process
 
     @property
-    def backbone(self) -> Backbone:
+    def result_method(self) -> Method:
         """The weights to evaluate and to keep: the EMA if there is one."""
         if self.ema is None:
-            return self.method.result()
+            return self.method
         average = self.ema.module
-        assert isinstance(average, Backbone)
+        assert isinstance(average, Method)
         return average
+
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone to evaluate and to keep."""
+        return self.result_method.result()
 
     @property
     def epochs_done(self) -> float:
@@ -258,7 +267,7 @@ class Trainer:
         self._step_optimizer()
         self.method.after_step()
         if self.ema is not None:
-            self.ema.update_parameters(self.method.backbone)
+            self.ema.update_parameters(self.method)
         lr = max(group["lr"] for group in self.optimizer.param_groups)
         return {"loss": loss, "lr": lr, "grad_norm": norm, **sums}
 
@@ -269,7 +278,11 @@ class Trainer:
         """Clips the gradient → its norm before."""
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
-        return nn.utils.clip_grad_norm_(self.method.parameters(), self.clip)
+        if self.clip_by == "all":
+            return nn.utils.clip_grad_norm_(self.method.parameters(), self.clip)
+        learning = [p for p in self.method.parameters() if p.grad is not None]
+        norms = [nn.utils.clip_grad_norm_([p], self.clip) for p in learning]
+        return torch.linalg.vector_norm(torch.stack(norms))
 
     def _step_optimizer(self) -> None:
         if self.scaler is None:

@@ -1,0 +1,108 @@
+"""What a user should know about the data and the method before training begins."""
+
+from vitrail.data.captions import all_captions, count_captions
+from vitrail.data.dataset import Dataset
+from vitrail.data.transforms import AugmentConfig
+from vitrail.messages import _, ngettext
+from vitrail.methods.base import Method
+from vitrail.train.config import RunConfig
+
+
+def data_remarks(config: RunConfig, method: Method, dataset: Dataset) -> list[str]:
+    """Sentences on captions, on settings that the method does not read, and on its size.
+
+    Args:
+        config: the settings.
+        method: the method.
+        dataset: training samples.
+
+    Returns:
+        Sentences, one per remark.
+
+    Example:
+        >>> from vitrail.data.registry import open_dataset
+        >>> from vitrail.methods.supervised import Supervised
+        >>> model = vitrail.create_model("vit_tiny_patch16_224", num_classes=10)
+        >>> data_remarks(RunConfig(), Supervised(model), open_dataset("digits", limit=20))
+        []
+    """
+    remarks = _unread_settings(config) if "features" in method.inputs else []
+    if "captions" in method.inputs and not dataset.streamed:
+        remarks += caption_remarks(method, dataset)
+    model = sum(p.numel() for p in method.backbone.parameters())
+    more = sum(p.numel() for p in method.parameters() if p.requires_grad) - model
+    if more > model:
+        text = _("the method adds {more:,} parameters to the {model:,} of the model.")
+        remarks.append(text.format(more=more, model=model))
+    return remarks
+
+
+def caption_remarks(method: Method, dataset: Dataset) -> list[str]:
+    """How long captions are, and how many were cut, became equal or are empty.
+
+    Args:
+        method: a method that reads captions.
+        dataset: training samples, with captions or labels.
+
+    Returns:
+        Sentences, one per remark.
+
+    Example:
+        >>> from vitrail.data.registry import open_dataset
+        >>> from vitrail.data.text import Tokenizer
+        >>> from vitrail.methods.clip import CLIP
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, channels=1, dim=8,
+        ...                              num_classes=0, depth=1, heads=1, mlp_dim=8)
+        >>> clip = CLIP(model, Tokenizer.train(["a photo of a 7."], 300), templates=("a {}.",),
+        ...             text_dim=8, text_depth=1, text_heads=1)
+        >>> caption_remarks(clip, open_dataset("digits", limit=20))
+        ['10 captions, 10 of them different, of up to 5 of 32 tokens.']
+    """
+    tokenizer = method.tokenizer
+    figures = count_captions(all_captions(dataset, method.templates), tokenizer)
+    text = _(
+        "{number:,} captions, {distinct:,} of them different, of up to {longest} of {context} "
+        "tokens."
+    )
+    remarks = [text.format(**figures._asdict(), context=tokenizer.context)]
+    if figures.cut:
+        text = ngettext(
+            "{cut:,} caption is cut after {context} tokens: method.tokenizer=train:SIZE learns a "
+            "vocabulary whose context fits.",
+            "{cut:,} captions are cut after {context} tokens: method.tokenizer=train:SIZE learns a "
+            "vocabulary whose context fits.",
+            figures.cut,
+        )
+        remarks.append(text.format(cut=figures.cut, context=tokenizer.context))
+    if equal := figures.distinct - figures.distinct_ids:
+        text = ngettext(
+            "{equal:,} caption became equal to another one, and counts as the right one for its "
+            "image.",
+            "{equal:,} captions became equal to others, and count as the right ones for their "
+            "images.",
+            equal,
+        )
+        remarks.append(text.format(equal=equal))
+    if figures.empty:
+        text = ngettext(
+            "{empty:,} caption is empty.", "{empty:,} captions are empty.", figures.empty
+        )
+        remarks.append(text.format(empty=figures.empty))
+    if figures.number > 1 and figures.distinct_ids == 1:
+        remarks.append(_("all captions are equal: there is nothing to learn from them."))
+    return remarks
+
+
+def _unread_settings(config: RunConfig) -> list[str]:
+    """Features are computed once, so augmentation has no effect."""
+    data = config.data
+    unread = {
+        "data.augment": data.augment != AugmentConfig(),
+        "data.transforms": bool(data.transforms),
+        "data.repeats": data.repeats != 1,
+    }
+    names = [name for name, differs in unread.items() if differs]
+    if not names:
+        return []
+    text = _("{names}: without effect, for features are computed once, of images as they are.")
+    return [text.format(names=", ".join(names))]

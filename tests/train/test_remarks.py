@@ -1,0 +1,58 @@
+"""What a run says before it begins."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.models.small import small
+from tests.train.tiny import tiny
+from vitrail.data.dataset import InMemoryDataset
+from vitrail.data.registry import open_dataset
+from vitrail.data.text import Tokenizer
+from vitrail.methods.clip import CLIP
+from vitrail.methods.linear_probe import LinearProbe
+from vitrail.methods.mae import MAE
+from vitrail.methods.supervised import Supervised
+from vitrail.train.remarks import caption_remarks, data_remarks
+
+DIGITS = open_dataset("digits", limit=20)
+
+
+def clip(captions: list[str], context: int | None = None) -> tuple[CLIP, InMemoryDataset]:
+    """A method and a dataset with these captions."""
+    dataset = InMemoryDataset(
+        DIGITS.images[: len(captions)], torch.zeros(len(captions)), [], ((0.3,), (0.4,)), ""
+    )
+    dataset.captions = captions
+    tokenizer = Tokenizer.train(captions, 300, context)
+    tower: dict[str, Any] = {"text_dim": 16, "text_depth": 1, "text_heads": 2}
+    return CLIP(small("ViT", num_classes=0), tokenizer, **tower), dataset
+
+
+def test_captions_are_counted() -> None:
+    text = "a photograph of a park with many tall trees, and on a bench there sits a"
+    remarks = caption_remarks(*clip([f"{text} cat", f"{text} dog", f"{text} dog", ""], 5))
+    assert remarks[0].startswith("4 captions, 3 of them different, of up to ")
+    assert remarks[1].startswith("3 captions are cut after 5 tokens: method.tokenizer=train:SIZE")
+    assert remarks[2].startswith("1 caption became equal to another one, and counts as the right")
+    assert remarks[3] == "1 caption is empty."
+    assert len(caption_remarks(*clip([f"{text} cat", f"{text} dog"]))) == 1
+
+
+@pytest.mark.parametrize("caption", ["a photo", "", "   "])
+def test_captions_that_are_all_equal(caption: str) -> None:
+    assert caption_remarks(*clip([caption] * 4))[-1].startswith("all captions are equal")
+
+
+def test_settings_that_features_do_not_read() -> None:
+    probe = LinearProbe(small("ViT"))
+    remarks = data_remarks(tiny("data.repeats=2"), probe, DIGITS)
+    assert remarks[0].startswith("data.augment, data.repeats: without effect")
+    assert data_remarks(tiny(), Supervised(small("ViT")), DIGITS) == []
+
+
+def test_a_method_that_is_larger_than_the_model() -> None:
+    method = MAE(small("ViT"), decoder_dim=64, decoder_depth=2, decoder_heads=2)
+    text = data_remarks(tiny(), method, DIGITS)[0]
+    assert text.startswith("the method adds ") and "of the model" in text
