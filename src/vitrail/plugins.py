@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from vitrail.errors import ConfigError, VitrailError
+from vitrail.errors import ConfigError
 from vitrail.registry import REGISTRIES, describe_exception, origin_of, snapshot
 
 
@@ -181,11 +181,9 @@ def line_in(problem: BaseException, file: str | Path) -> int | None:
 
 
 def _line_of(problem: Exception, file: Path) -> str:
-    """ ", line 7: NameError: ..."; an error of Vitrail's stands without its class."""
+    """ ", line 7: NameError: ..."."""
     line = line_in(problem, file)
-    is_ours = isinstance(problem, VitrailError)
-    reason = str(problem).rstrip(".") if is_ours else describe_exception(problem)
-    return f"{'' if line is None else f', line {line}'}: {reason}"
+    return f"{'' if line is None else f', line {line}'}: {describe_exception(problem)}"
 
 
 def _execute(file: Path) -> ModuleType:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
-from vitrail.errors import ConfigError, suggest
+from vitrail.errors import ConfigError, VitrailError, suggest
 from vitrail.values import convert_value, describe_annotation
 
 Part = TypeVar("Part")
@@ -76,7 +76,7 @@ class Registry(Generic[Part]):
         return sorted({*self.own, *self._offers()})
 
     def others(self) -> dict[str, Part]:
-        """The parts that are not Vitrail's, by name; what a package fails to import is warned of."""
+        """The parts that are not Vitrail's, by name; of one that fails to import it warns."""
         parts: dict[str, Part] = {}
         for name in self.names_of_others():
             try:
@@ -303,20 +303,21 @@ def snapshot() -> Callable[[], None]:
 
 
 def describe_exception(problem: BaseException) -> str:
-    """An exception in one line.
+    """An exception in one line, without a full stop.
 
     Args:
         problem: any exception.
 
     Returns:
-        Its class and the first line of its message.
+        Its class and the first line of its message; of an error of Vitrail's the message alone.
 
     Example:
-        >>> describe_exception(ValueError("first\\nsecond"))
-        'ValueError: first'
+        >>> describe_exception(ValueError("first\\nsecond")), describe_exception(ConfigError("No."))
+        ('ValueError: first', 'No')
     """
     lines = str(problem).strip().splitlines() or ["no reason given"]
-    return f"{type(problem).__name__}: {lines[0].rstrip('.')}"
+    text = lines[0].rstrip(".")
+    return text if isinstance(problem, VitrailError) else f"{type(problem).__name__}: {text}"
 
 
 def origin_of(module: str) -> str:

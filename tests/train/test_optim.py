@@ -16,7 +16,13 @@ from vitrail.methods.distill import Distill
 from vitrail.methods.supervised import Supervised
 from vitrail.run_folder import RunFolder
 from vitrail.train.factory import build_trainer, open_datasets
-from vitrail.train.optim import ParameterOptim, make_ema, parameter_groups
+from vitrail.train.optim import (
+    ParameterOptim,
+    build_optimizer,
+    make_ema,
+    parameter_groups,
+    register_optimizer,
+)
 
 
 def settings_of(method: Method, key: str, **keywords: Any) -> dict[str, float]:
@@ -174,3 +180,32 @@ def test_the_callbacks_have_their_settings() -> None:
     monitor, validation, images, checkpoints = trainer.callbacks
     assert (monitor.every, validation.every, images.every, checkpoints.every) == (3, 3, 3, 9)
     assert evaluator.knn_images == 70
+
+
+def groups_of(*parameters: nn.Parameter) -> list[dict[str, Any]]:
+    return [{"params": [p], "lr": 0.1, "weight_decay": 0.0} for p in parameters]
+
+
+def test_an_optimizer_of_ones_own_takes_all_groups() -> None:
+    first, second = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
+    register_optimizer("sgd")(torch.optim.SGD)
+    optimizer = build_optimizer("sgd", groups_of(first, second), options={"momentum": 0.5})
+    assert type(optimizer) is torch.optim.SGD
+    assert [group["momentum"] for group in optimizer.param_groups] == [0.5, 0.5]
+    assert build_optimizer("adamw", groups_of(first), betas=(0.8, 0.9)).defaults["fused"]
+    with pytest.raises(
+        ConfigError, match=r"betas=\(0.8, 0.9\) is of AdamW: 'sgd' takes optimizer_o"
+    ):
+        build_optimizer("sgd", groups_of(first), betas=(0.8, 0.9))
+    with pytest.raises(ConfigError, match="the optimizer 'sgd' has no keyword 'momentm'. Did you"):
+        build_optimizer("sgd", groups_of(first), options={"momentm": 0.5})
+
+
+def test_what_is_no_optimizer_of_all_parameters_is_named() -> None:
+    parameters = [nn.Parameter(torch.ones(1)) for _ in range(3)]
+    register_optimizer("first")(lambda groups: torch.optim.SGD(groups[:1]))
+    register_optimizer("none")(lambda groups: None)  # type: ignore[arg-type, return-value]
+    with pytest.raises(ConfigError, match="'first' leaves out 2 of 3 parameters: pass all groups"):
+        build_optimizer("first", groups_of(*parameters))
+    with pytest.raises(ConfigError, match="'none' is NoneType: derive it from torch.optim.Optim"):
+        build_optimizer("none", groups_of(*parameters))

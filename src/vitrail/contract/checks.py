@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vitrail.errors import VitrailError
 from vitrail.registry import describe_exception, short_path
 
 
@@ -222,8 +221,7 @@ def describe_problem(problem: Exception) -> str:
     """
     if isinstance(problem, BrokenContractError):
         return str(problem)
-    is_ours = isinstance(problem, VitrailError)
-    text = str(problem).rstrip(".") if is_ours else describe_exception(problem)
+    text = describe_exception(problem)
     for frame in reversed(traceback.extract_tb(problem.__traceback__)):
         parts = Path(frame.filename).parts
         if not {"site-packages", "vitrail"} & set(parts) and not frame.filename.startswith("<"):

@@ -5,10 +5,7 @@ without arguments that returns a module, or any callable. It runs without any ch
 code that you trust.
 """
 
-import importlib
-import importlib.util
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from vitrail.data.captions import all_captions
@@ -18,8 +15,10 @@ from vitrail.errors import ConfigError, LoadError
 from vitrail.hub.converters.from_transformers import read_processor
 from vitrail.hub.load import find_folder, load
 from vitrail.models.base import Backbone
+from vitrail.plugins import load_plugin
 from vitrail.preprocess import Preprocess
 from vitrail.prompts import TEMPLATES
+from vitrail.registry import describe_exception
 
 
 def resolve_object(
@@ -131,7 +130,7 @@ def _from_timm(name: str) -> Any:
         ) from None
     except Exception as problem:  # of several libraries, and the network's
         raise LoadError(
-            f"the teacher timm:{name} cannot be loaded: {_first_line(problem)}"
+            f"the teacher timm:{name} cannot be loaded: {describe_exception(problem)}."
         ) from None
     teacher.preprocess = Preprocess.from_timm(teacher.pretrained_cfg)
     return teacher
@@ -149,7 +148,7 @@ def _from_transformers(ref: str) -> Any:
         teacher = AutoModelForImageClassification.from_pretrained(folder)
     except Exception as problem:  # of several libraries
         raise LoadError(
-            f"the teacher transformers:{ref} cannot be loaded: {_first_line(problem)}"
+            f"the teacher transformers:{ref} cannot be loaded: {describe_exception(problem)}."
         ) from None
     if processor := read_processor(folder):
         teacher.preprocess = Preprocess.from_transformers(processor)
@@ -160,24 +159,11 @@ def _from_python(path: str) -> Callable[..., Any]:
     source, _, function = path.rpartition(":")
     if not source:
         raise ConfigError(f"python:{path} names no function: python:FILE_OR_MODULE:FUNCTION.")
-    file = Path(source).expanduser()
     try:
-        if file.suffix == ".py":
-            spec = importlib.util.spec_from_file_location(file.stem, file)
-            assert spec is not None
-            assert spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(source)
-        value = getattr(module, function)()
+        value = getattr(load_plugin(source).module, function)()
     except Exception as problem:  # whatever that code raises
-        reason = f"{type(problem).__name__}: {_first_line(problem)}"
-        raise ConfigError(f"python:{path} cannot be run: {reason}") from None
+        reason = describe_exception(problem)
+        raise ConfigError(f"python:{path} cannot be run: {reason}.") from None
     if not callable(value):
         raise ConfigError(f"python:{path} returns {type(value).__name__}, which is not callable.")
     return value
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem).strip().splitlines() or ["no reason given"])[0]
