@@ -98,7 +98,7 @@ DONE_OTHERWISE = {
     "output_attentions": "Attention weights are recorded by vitrail.record(model).",
     "output_hidden_states": "Hidden states are given by model.intermediates(images, layers).",
     "attn_implementation": "Fused attention is always used, unless someone records the weights.",
-    "grad_checkpointing": "Assign model.gradient_checkpointing = True.",
+    "grad_checkpointing": "Call model.set_gradient_checkpointing().",
     "id2label": "Assign model.labels, a list of class names.",
 }
 
