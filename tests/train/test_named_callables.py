@@ -109,7 +109,11 @@ def test_timm_models(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("timm:no_such_model", LoadError, "timm:no_such_model cannot be loaded: Unknown model"),
+        (
+            "timm:no_such_model",
+            LoadError,
+            "timm:no_such_model cannot be loaded: RuntimeError: Unknown model",
+        ),
         ("transformers:no-such/model", LoadError, "cannot be downloaded from the Hub"),
         ("no-such-folder", LoadError, "no folder .no-such-folder., and a Hub id"),
         ("python:make", ConfigError, "names no function"),
