@@ -12,11 +12,11 @@ Models    `create_model` and `list_models` go by name, as in timm; the classes (
           `VisionMamba`, ...) are here and in `vitrail.models`. `load` and `save` read and write.
 Training  `fit`, `evaluate`, `predict` and `features` do what the commands do; `vitrail.methods`
           has the training methods, `vitrail.train` the trainer, `vitrail.data` the datasets.
-Looking   `record` and `vitrail.lens`: attention, rollout, features, shapes.
+Looking   `record`, `Recorder`, `Extractor`, and `vitrail.lens`: rollout, features, shapes.
 Shipping  `vitrail.deploy`: fusing, precision, ONNX.
 Parts     `vitrail.layers` and `vitrail.ops`; `vitrail.hub` reads other libraries' weights.
-Your own  `models.register_model`, `methods.register_method`, `data.register_dataset` ... name parts of
-          yours; `load_plugin` runs a file of them; `vitrail check` says whether they fit.
+Your own  `models.register_model`, `methods.register_method`, `data.register_dataset` ... name
+          parts of yours; `load_plugin` runs a file of them; `vitrail check` says whether they fit.
 
 Every name is imported when it is first used.
 """
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from vitrail.hub.pretrained import create_model as create_model
     from vitrail.hub.pretrained import list_models as list_models
     from vitrail.lens.record import record as record
+    from vitrail.lens.recorder import Extractor as Extractor
+    from vitrail.lens.recorder import Recorder as Recorder
     from vitrail.models import CCT as CCT
     from vitrail.models import PVT as PVT
     from vitrail.models import Backbone as Backbone

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from vitrail.lens.record import patch_maps as patch_maps
     from vitrail.lens.record import record as record
     from vitrail.lens.record import trace_attention as trace_attention
+    from vitrail.lens.recorder import Extractor as Extractor
+    from vitrail.lens.recorder import Recorder as Recorder
     from vitrail.lens.report_page import write_report as write_report
     from vitrail.lens.rollout import rollout as rollout
     from vitrail.lens.shapes import ShapeRow as ShapeRow

@@ -20,7 +20,7 @@ MAX_STAGES = 5  # more blocks than this are represented by four of them
 
 LayerKey = int | str  # index of a block, or path of a module
 Maps = dict[LayerKey, Tensor]  # attention weights (B, heads, N, N); row i belongs to query i
-Recorder = Callable[[Tensor], None]
+WeightsHook = Callable[[Tensor], None]
 
 
 def recorded_mixers(model: nn.Module) -> dict[LayerKey, RecordedMixer]:
@@ -58,7 +58,7 @@ def recorded_mixers(model: nn.Module) -> dict[LayerKey, RecordedMixer]:
 class _Recorders:
     """Several recorders of one mixer, called one after the other."""
 
-    def __init__(self, recorders: Sequence[Recorder]) -> None:
+    def __init__(self, recorders: Sequence[WeightsHook]) -> None:
         self.recorders = tuple(recorders)
 
     def __call__(self, weights: Tensor) -> None:
@@ -66,14 +66,14 @@ class _Recorders:
             recorder(weights)
 
 
-def _recorders(mixer: RecordedMixer) -> tuple[Recorder, ...]:
+def _recorders(mixer: RecordedMixer) -> tuple[WeightsHook, ...]:
     """The recorders that are attached to a mixer."""
     if mixer.recorder is None:
         return ()
     return mixer.recorder.recorders if isinstance(mixer.recorder, _Recorders) else (mixer.recorder,)
 
 
-def _attach(mixer: RecordedMixer, recorders: Sequence[Recorder]) -> None:
+def _attach(mixer: RecordedMixer, recorders: Sequence[WeightsHook]) -> None:
     """Makes these the recorders of a mixer."""
     mixer.recorder = (
         (recorders[0] if recorders else None) if len(recorders) < 2 else _Recorders(recorders)
@@ -115,7 +115,7 @@ def recording(
     """
     mixers = recorded_mixers(model)
 
-    def for_layer(key: LayerKey) -> Recorder:
+    def for_layer(key: LayerKey) -> WeightsHook:
         return lambda weights: recorder(key, weights.detach())
 
     keys = mixers if layers is None else _layer_keys(layers, list(mixers))
