@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import vitrail
 from tests.models.small import CASES, IDS, RECTANGLES, SECOND, images_for, small
 from vitrail.errors import ConfigError, DataError
-from vitrail.models.surgery import OPTIONS, resized, with_options
+from vitrail.models.registry import model_classes
+from vitrail.models.surgery import OPTIONS, resized, with_channels, with_options
 
 every_model = pytest.mark.parametrize(("name", "more"), CASES, ids=IDS)
 
@@ -132,3 +134,51 @@ def test_what_may_not_change(keywords: dict[str, Any], options: dict[str, Any], 
 def test_options_are_keywords_of_some_model() -> None:
     keywords = {keyword for name, _ in CASES for keyword in small(name).config}
     assert set(OPTIONS) <= keywords
+
+
+@pytest.mark.parametrize("name", sorted(model_classes()))
+@torch.no_grad()
+def test_channels_keep_the_logits_of_gray_and_of_repeated_images(name: str) -> None:
+    """One channel equals the image in gray; twice the channels equal the image twice."""
+    model = small(name).double().eval()
+    images = images_for(model).double()
+    if name in ("T2TViT", "SmallViT"):  # they attend to, or normalize, the pixels of a patch
+        with pytest.raises(ConfigError, match="depends on the number of channels"):
+            with_channels(model, 1)
+        return
+    gray = images[:, :1]
+    close = {"atol": 1e-9, "rtol": 1e-9}
+    one = with_channels(model, 1)
+    assert torch.allclose(one(gray), model(gray.expand(images.shape)), **close)
+    twice = with_channels(model, 6)
+    assert torch.allclose(twice(torch.cat([images, images], dim=1)), model(images), **close)
+    assert (one.config["channels"], one.preprocess.channels, twice.preprocess.channels) == (1, 1, 6)
+    assert not one.training
+
+
+def test_channels_that_are_none() -> None:
+    for channels in (0, -1, 1.5, "3"):
+        with pytest.raises(ConfigError, match="channels="):
+            with_channels(small("ViT"), channels)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def test_channels_as_timm_adapts_them(tmp_path: Path) -> None:
+    import timm
+    from timm.models import adapt_input_conv
+
+    weights = small("ViT").patch_embed.weight.detach().clone()
+    for channels in (1, 2, 4, 5, 12):
+        adapted = with_channels(model_with(weights), channels).patch_embed.weight
+        expected = adapt_input_conv(channels, weights)
+        assert torch.allclose(adapted, expected, atol=1e-6), (channels, timm.__version__)
+    folder = vitrail.save(small("ViT"), tmp_path / "model")
+    model = vitrail.load(folder, channels=4, image_size=40)
+    assert model(torch.zeros(1, 4, 40, 40)).shape == (1, 5)
+    assert with_options(small("ViT"), {"channels": 1}).channels == 1
+
+
+def model_with(weight: Tensor) -> Any:
+    model: Any = small("ViT")
+    model.patch_embed.weight.copy_(weight)
+    return model

@@ -14,12 +14,20 @@ HELP = _("Rewrite a model as config.json and model.safetensors; .bin and .pth ar
 def run(
     source: Annotated[
         str,
-        typer.Argument(help=_("A folder or Hub id of transformers or timm, or a Vim .pth file.")),
+        typer.Argument(help=_("A folder or Hub id of transformers or timm, or a file of weights.")),
     ],
     destination: Annotated[Path, typer.Argument(help=_("The folder to write."))],
+    architecture: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="NAME",
+            help=_("The architecture of weights without a config, such as vit_small_patch16_224."),
+        ),
+    ] = None,
 ) -> None:
     """Converts a model's weights and settings."""
     from vitrail.hub.convert import convert
 
-    folder = convert(source, destination)
+    folder = convert(source, destination, architecture=architecture)
     out.print(_("written: {path}").format(path=folder), highlight=False)

@@ -6,17 +6,20 @@ from vitrail.errors import ConfigError
 from vitrail.hub import model_folder
 from vitrail.hub.load import find_folder, load
 from vitrail.hub.model_folder import PICKLES
-from vitrail.hub.other_libraries import download, from_config, read_checkpoint, read_tensors
+from vitrail.hub.other_libraries import download, from_config, read_checkpoint, read_folder
 from vitrail.models.base import Backbone
 
 
-def convert(source: str | Path, destination: str | Path) -> Path:
+def convert(
+    source: str | Path, destination: str | Path, *, architecture: str | None = None
+) -> Path:
     """Rewrites a model as a folder of Vitrail.
 
     Args:
         source: what `load` takes, or a folder or Hub id with a pickle (.bin, .pth) in place of
             safetensors. A pickle that holds anything but data is refused.
         destination: path of a new folder.
+        architecture: architecture of weights without a config, as for `load`.
 
     Returns:
         The folder.
@@ -33,15 +36,16 @@ def convert(source: str | Path, destination: str | Path) -> Path:
     destination = Path(destination)
     if destination.exists():
         raise ConfigError(f"{destination} exists: choose a new folder.")
-    return model_folder.save(read_any(source), destination)
+    return model_folder.save(read_any(source, architecture), destination)
 
 
-def read_any(source: str | Path) -> Backbone:
+def read_any(source: str | Path, architecture: str | None = None) -> Backbone:
     """The model of what `load` takes, or of a pickle that holds nothing but data.
 
     Args:
         source: what `load` takes, or a folder or Hub id with a pickle (.bin, .pth) in place of
             safetensors.
+        architecture: architecture of weights without a config, as for `load`.
 
     Returns:
         The model.
@@ -55,8 +59,8 @@ def read_any(source: str | Path) -> Backbone:
         vitrail.errors.LoadError: no file 'vit.pth'.
     """
     path = Path(source).expanduser()
-    if path.suffix in (*PICKLES, ".safetensors"):
-        return load(path)
+    if architecture is not None or path.suffix in (*PICKLES, ".safetensors"):
+        return load(path, architecture=architecture)
     folder = path if path.is_dir() else find_folder(source)
     pickles, safe = _files(folder, PICKLES), _files(folder, (".safetensors",))
     if not path.is_dir() and not pickles and not safe:
@@ -65,8 +69,8 @@ def read_any(source: str | Path) -> Backbone:
     if safe or not pickles:
         return load(folder)
     if not (folder / model_folder.CONFIG).is_file():
-        return read_checkpoint(pickles[0])
-    return from_config(model_folder.read_model_config(folder), read_tensors(pickles[0]), folder)
+        return read_checkpoint(folder)
+    return from_config(model_folder.read_model_config(folder), read_folder(folder), folder)
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:

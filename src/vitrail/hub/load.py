@@ -7,7 +7,7 @@ from vitrail.hub import model_folder
 from vitrail.hub.other_libraries import download, from_config, read_checkpoint
 from vitrail.models.base import Backbone
 from vitrail.models.registry import variants
-from vitrail.models.surgery import resized
+from vitrail.models.surgery import resized, with_channels
 from vitrail.values import Size
 
 
@@ -17,6 +17,8 @@ def load(
     weights: str | None = None,
     num_classes: int | None = None,
     image_size: Size | None = None,
+    channels: int | None = None,
+    architecture: str | None = None,
 ) -> Backbone:
     """Loads a trained model, in evaluation mode.
 
@@ -31,6 +33,10 @@ def load(
         num_classes: classes of a freshly initialized head; None keeps the head that there is.
         image_size: pixels, one number for all axes or one per axis, to which positions are
             resampled; None for the size of the weights.
+        channels: number of channels of an image, to which the weights that read it are adapted (see
+            `vitrail.models.surgery.with_channels`); None for that of the weights.
+        architecture: architecture of a file or folder of weights without a config, such as
+            "vit_small_patch16_224", by its name here or in timm; None where there is a config.
 
     Returns:
         The model. Weights of other libraries become float32; Vitrail's own keep their dtype.
@@ -48,10 +54,12 @@ def load(
     path = Path(ref).expanduser()
     if weights is not None:
         model = _read_package(str(ref), weights)
-    elif path.suffix in (*model_folder.PICKLES, ".safetensors"):
-        model = read_checkpoint(path)
+    elif architecture is not None or path.suffix in (*model_folder.PICKLES, ".safetensors"):
+        model = read_checkpoint(path, architecture)
     else:
         model = _read_folder(find_folder(ref))
+    if channels is not None:
+        model = with_channels(model, channels)
     if image_size is not None:
         model = resized(model, image_size)
     if num_classes is not None:

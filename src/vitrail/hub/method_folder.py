@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from torch import Tensor
+import torch
 
 from vitrail.errors import LoadError
 from vitrail.files import atomic_folder
 from vitrail.hub import model_folder
 from vitrail.hub.converters import of_methods
+from vitrail.hub.fitting import fitting_state, reading
 from vitrail.hub.load import find_folder, load
 from vitrail.methods.base import Method
 from vitrail.methods.registry import METHOD_REGISTRY, create_method
@@ -62,6 +64,9 @@ def save_method(method: Method, name: str, folder: Path) -> None:
         name: its name in the registry.
         folder: path of the folder.
 
+    Raises:
+        ConfigError: the method could not be built again, because a part of it was replaced.
+
     Example:
         >>> import tempfile
         >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=1, mlp_dim=8)
@@ -70,16 +75,17 @@ def save_method(method: Method, name: str, folder: Path) -> None:
         >>> sorted(file.name for file in folder.iterdir())
         ['method.json', 'method.safetensors']
     """
-    state = {
-        key: tensor.contiguous()
-        for key, tensor in method.state_dict().items()
-        if _is_saved(method, key)
-    }
-    if not state:
+    if not any(_is_saved(method, key) for key in method.state_dict()):
         return
     settings = {k: v for k, v in method.resolved_settings().items() if k not in method.named}
     named = {key: getattr(method, key) for key in method.named}
     sizes = {key: _sizes(value) for key, value in named.items()}
+    with torch.random.fork_rng(devices=()):  # on the CPU: methods try their backbone out
+        backbone = type(method.backbone)(**method.backbone.config)
+        backbone.labels = method.backbone.labels
+        parts = {key: MissingPart(key, **values) for key, values in sizes.items()}
+        twin = create_method(name, backbone, **settings, **parts)
+    state = fitting_state(method, twin, f"the method {name!r}", partial(_is_saved, method))
     plugins = plugins_of([method])
     content = {"name": name, "settings": settings, "named": sizes, "plugins": plugins}
     with atomic_folder(folder) as temporary:
@@ -155,8 +161,9 @@ def read_tokenizer(file: Path, setting: str, sizes: Mapping[str, int], pad: int 
 
 def _read(run: Path) -> Method:
     """The method of a run."""
-    content = json.loads((run / FOLDER / SETTINGS).read_text("utf-8"))
-    settings = content["settings"]
+    with reading(run / FOLDER / SETTINGS):
+        content = json.loads((run / FOLDER / SETTINGS).read_text("utf-8"))
+        settings = content["settings"]
     for key, sizes in content["named"].items():
         settings[key] = read_tokenizer(run / FOLDER / f"{key}.json", key, sizes)
     backbone = load(run)
@@ -165,8 +172,9 @@ def _read(run: Path) -> Method:
         raise LoadError(f"{run / FOLDER}: no method {content['name']!r}.{cure}")
     method = create_method(content["name"], backbone, **settings)
     backbone.labels = labels
-    state: dict[str, Tensor] = safetensors.torch.load_file(run / FOLDER / WEIGHTS)
-    missing, extra = method.load_state_dict(state, strict=False)
+    state = model_folder.read_file(run / FOLDER / WEIGHTS)
+    with reading(run / FOLDER / WEIGHTS):
+        missing, extra = method.load_state_dict(state, strict=False)
     missing = [key for key in missing if _is_saved(method, key)]
     if missing or extra:
         problem = f"lacks {missing[0]}" if missing else f"has {extra[0]}, which the method lacks"

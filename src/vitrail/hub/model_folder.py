@@ -12,6 +12,7 @@ from torch import nn
 
 from vitrail.errors import ConfigError, LoadError
 from vitrail.files import atomic_folder
+from vitrail.hub.fitting import build, fitting_state, reading, unwrapped
 from vitrail.hub.rename import Tensors
 from vitrail.models.base import Backbone
 from vitrail.models.registry import get_model_class, is_registered
@@ -28,7 +29,8 @@ def save(
 ) -> Path:
     """Saves a model with its preprocessing, labels and origin.
 
-    The folder appears when it is complete; one that exists is replaced.
+    The folder appears when it is complete; one that this function wrote is replaced. A model inside
+    torch.compile, DataParallel, DistributedDataParallel or AveragedModel is saved without them.
 
     Args:
         model: any model.
@@ -39,8 +41,8 @@ def save(
         The folder.
 
     Raises:
-        ConfigError: the model could not be built again: a keyword is no plain value, or the class
-            is not registered.
+        ConfigError: the model could not be built again: a keyword is no plain value, the class is
+            not registered, or a part of the model was replaced; or the folder holds other files.
 
     Example:
         >>> import tempfile
@@ -49,8 +51,20 @@ def save(
         >>> sorted(file.name for file in folder.iterdir())
         ['config.json', 'model.safetensors']
     """
-    folder = Path(folder)
+    folder, inner = Path(folder), unwrapped(model)
+    if not isinstance(inner, Backbone):
+        raise ConfigError(f"{type(inner).__name__} is no model of Vitrail: save its state_dict.")
+    model = inner
     require_plain(model)
+    _require_own(folder)
+    if model.labels is not None and model.num_classes not in (0, len(model.labels)):
+        raise ConfigError(
+            f"the model has {len(model.labels)} labels and {model.num_classes} classes: set "
+            "model.labels to one name per class, or to None."
+        )
+    with torch.device("meta"):
+        twin = type(model)(**model.config)
+    weights = fitting_state(model, twin, f"{type(model).__name__}")
     config = {
         "format": "vitrail",
         "version": VERSION,
@@ -62,9 +76,9 @@ def save(
         "metrics": metrics or {},
         "plugins": plugins_of(model.modules()),
     }
-    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    text = json.dumps(config, indent=1, ensure_ascii=False, default=_plain)
     with atomic_folder(folder) as temporary:
-        (temporary / CONFIG).write_text(json.dumps(config, indent=1, ensure_ascii=False), "utf-8")
+        (temporary / CONFIG).write_text(text, "utf-8")
         (temporary / WEIGHTS).write_bytes(safetensors.torch.save(weights))
     return folder
 
@@ -124,16 +138,19 @@ def read(folder: Path, config: dict[str, Any]) -> Backbone:
             f"{folder} has format version {config.get('version')}, and this Vitrail reads version "
             f"{VERSION}: use the Vitrail that wrote it."
         )
+    weights = read_weights(folder)
     try:
-        with torch.device("meta"):
-            model: Backbone = get_model_class(config["architecture"])(**config["keywords"])
+        with reading(folder / CONFIG):
+            architecture = get_model_class(config["architecture"])
+            model = build(architecture, config["keywords"], weights, folder / CONFIG)
     except ConfigError as problem:
         if cure := how_to_run(config.get("plugins")):
             raise LoadError(f"{folder}: {problem}{cure}") from None
         raise
-    load_weights(model, read_weights(folder), str(folder), keep_dtype=True)
-    model.preprocess = Preprocess.from_dict(config["preprocess"])
-    model.labels, model.origin = config["labels"], config["origin"]
+    load_weights(model, weights, str(folder), keep_dtype=True)
+    with reading(folder / CONFIG):
+        model.preprocess = Preprocess.from_dict(config["preprocess"])
+        model.labels, model.origin = _labels(config["labels"], model), str(config["origin"])
     return model
 
 
@@ -186,7 +203,7 @@ def read_weights(folder: Path) -> Tensors:
         {'x': tensor([1., 1.])}
     """
     tensors: Tensors = {}
-    for shard in _shards(folder):
+    for shard in shards(folder):
         if not (folder / shard).is_file():
             cure = _pickle_cure(folder) or " Is the download complete?"
             raise LoadError(f"{folder} has no {shard}.{cure}")
@@ -215,7 +232,11 @@ def read_file(file: Path) -> Tensors:
     """
     try:
         return safetensors.torch.load_file(file)
-    except SafetensorError as problem:
+    except (SafetensorError, OSError, ValueError) as problem:
+        if file.is_file() and file.read_bytes()[:64].startswith(b"version https://git-lfs"):
+            raise LoadError(
+                f"{file} is a pointer of Git LFS, not the weights: `git lfs pull` fetches them."
+            ) from None
         raise LoadError(f"{file} is damaged: {problem}.") from None
 
 
@@ -252,10 +273,47 @@ def load_weights(
                 f"{source}: {name} is {tuple(tensor.shape)}, and the model's is "
                 f"{tuple(own[name].shape)}."
             )
+        if tensor.is_floating_point() != own[name].is_floating_point():
+            raise LoadError(
+                f"{source}: {name} is {tensor.dtype}, and the model's {own[name].dtype}: quantized "
+                "weights are not supported."
+            )
         # A copy: tensors of a file are views of one mapped storage, and not aligned.
         dtype = tensor.dtype if keep_dtype else own[name].dtype
         complete[name] = tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
     model.load_state_dict(complete, assign=True)
+
+
+def _labels(labels: object, model: Backbone) -> list[str] | None:
+    if labels is None:
+        return None
+    if not isinstance(labels, list) or model.num_classes not in (0, len(labels)):
+        raise ValueError(f"labels={labels!r} are not {model.num_classes} names")
+    return [str(label) for label in labels]
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy or a tensor with one element as a number of Python."""
+    try:
+        return value.item()
+    except (AttributeError, ValueError, RuntimeError):
+        raise ConfigError(f"{value!r} is no plain value, and cannot be saved as JSON.") from None
+
+
+def _require_own(folder: Path) -> None:
+    """Checks that saving deletes nothing but what `save` wrote."""
+    if folder.is_file():
+        raise ConfigError(f"{folder} is a file: choose a folder.")
+    others = {file.name for file in folder.glob("*")} - {CONFIG, WEIGHTS}
+    if others:
+        raise ConfigError(
+            f"{folder} holds {min(others)}, which saving would delete: choose another folder."
+        )
+    if (folder / CONFIG).exists() and read_model_config(folder).get("format") != "vitrail":
+        raise ConfigError(
+            f"{folder} holds a model of another library, which saving would delete: choose another "
+            "folder."
+        )
 
 
 def _pickle_cure(folder: Path) -> str:
@@ -264,16 +322,31 @@ def _pickle_cure(folder: Path) -> str:
     return f" It has {pickles[0]}: `vitrail convert {folder} NEW` rewrites it." if pickles else ""
 
 
-def _shards(folder: Path) -> list[str]:
-    """Names of the files with weights."""
-    index = folder / f"{WEIGHTS}.index.json"
+def shards(folder: Path, whole: str = WEIGHTS) -> list[str]:
+    """Names of the files with weights.
+
+    Args:
+        folder: folder of a model.
+        whole: name of the file if there is one only; an index of several adds ".index.json".
+
+    Returns:
+        Names, which need not exist.
+
+    Raises:
+        LoadError: the index cannot be read, or names a file outside the folder.
+
+    Example:
+        >>> shards(Path("no such folder"))
+        ['model.safetensors']
+    """
+    index = folder / f"{whole}.index.json"
     if not index.is_file():
-        return [WEIGHTS]
+        return [whole]
     try:
         names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise LoadError(f"{index} cannot be read: {problem!r}.") from None
     for name in names:
-        if Path(name).name != name:
+        if not isinstance(name, str) or Path(name).name != name:
             raise LoadError(f"{index} names {name!r}, which is no file of this folder.")
     return names

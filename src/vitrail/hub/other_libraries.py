@@ -7,10 +7,20 @@ from pathlib import Path
 import torch
 
 from vitrail.errors import LoadError
-from vitrail.hub.converters import Config, from_timm, from_transformers, vision_mamba
-from vitrail.hub.model_folder import CONFIG, read_file
-from vitrail.hub.rename import Tensors
+from vitrail.hub.converters import Config, from_timm, from_transformers, of_timm, vision_mamba
+from vitrail.hub.fitting import reading
+from vitrail.hub.model_folder import CONFIG, PICKLES, WEIGHTS, load_weights, read_file, shards
+from vitrail.hub.rename import Tensors, strip_prefixes
+from vitrail.layers.patch import to_tuple
 from vitrail.models.base import Backbone
+from vitrail.models.registry import new_model, variants
+
+PICKLED = "pytorch_model.bin"
+# Entries under which training scripts keep the weights of a model beside other things, EMA first.
+NESTED = (
+    "state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model_state", "model",
+    "teacher", "student",
+)  # fmt: skip
 
 
 def download(name: str, patterns: Sequence[str] = ("*.json", "*.safetensors")) -> Path:
@@ -66,22 +76,24 @@ def from_config(config: Config, tensors: Tensors, folder: Path) -> Backbone:
         Traceback (most recent call last):
         vitrail.errors.LoadError: bert/config.json is neither Vitrail's, nor timm's, nor of ...
     """
-    for library in (from_transformers, from_timm):
-        if library.recognizes(config):
-            model = library.convert(config, tensors, folder)
-            model.origin = f"{library.NAME} weights of {folder.name}"
-            return model
+    with reading(folder / CONFIG):
+        for library in (from_transformers, from_timm):
+            if library.recognizes(config):
+                model = library.convert(config, strip_prefixes(tensors), folder)
+                model.origin = f"{library.NAME} weights of {folder.name}"
+                return model
     raise LoadError(
         f"{folder / CONFIG} is neither Vitrail's, nor timm's, nor of an architecture of "
         f"transformers that is supported: model_type={config.get('model_type')!r}."
     )
 
 
-def read_checkpoint(file: Path) -> Backbone:
-    """Reads a file of weights without a config: one of the published Vision Mambas.
+def read_checkpoint(source: Path, architecture: str | None = None) -> Backbone:
+    """Reads weights without a config: those of a named architecture, or a published Vision Mamba.
 
     Args:
-        file: a .safetensors, .bin, .pth or .pt file.
+        source: a .safetensors, .bin, .pth or .pt file, or a folder with such files.
+        architecture: the architecture, by its name here or in timm; None for a Vision Mamba.
 
     Returns:
         The model.
@@ -94,17 +106,101 @@ def read_checkpoint(file: Path) -> Backbone:
         Traceback (most recent call last):
         vitrail.errors.LoadError: no file 'vim.pth'.
     """
-    if not file.is_file():
-        raise LoadError(f"no file {str(file)!r}.")
-    tensors = read_tensors(file)
-    if not vision_mamba.recognizes(tensors):
+    if not source.exists():
+        raise LoadError(f"no file {str(source)!r}.")
+    tensors = strip_prefixes(read_folder(source) if source.is_dir() else read_tensors(source))
+    if vision_mamba.recognizes(tensors):
+        model = vision_mamba.convert(tensors)
+        model.origin = f"{vision_mamba.NAME} weights of {source.name}"
+        return model
+    if architecture is None:
         raise LoadError(
-            f"{file} has no config beside it, and its weights are not a published Vision Mamba's: "
-            "give the folder that holds its config.json."
+            f"{source} has no config beside it, and its weights are not a published Vision "
+            'Mamba\'s: name the architecture, load(FILE, architecture="vit_small_patch16_224") in '
+            "Python, `vitrail convert FILE FOLDER --as vit_small_patch16_224` on the command line."
         )
-    model = vision_mamba.convert(tensors)
-    model.origin = f"{vision_mamba.NAME} weights of {file.name}"
+    model = from_state_dict(tensors, architecture, source)
+    model.origin = f"{architecture} weights of {source.name}"
     return model
+
+
+def from_state_dict(tensors: Tensors, architecture: str, source: Path) -> Backbone:
+    """Builds a named architecture with the weights of a state dict.
+
+    Args:
+        tensors: weights by the names of Vitrail, or of timm and the authors that it took them from.
+        architecture: the architecture, by its name here or in timm.
+        source: the file, for errors.
+
+    Returns:
+        The model, with the preprocessing of an untrained one and no labels.
+
+    Raises:
+        LoadError: there is no such architecture, or the weights do not fit it.
+
+    Example:
+        >>> from_state_dict({}, "vit_tini_patch16_224", Path("x.pth"))
+        Traceback (most recent call last):
+        vitrail.errors.LoadError: timm's 'vit_tini_patch16_224' is not supported. Did you mean ...
+    """
+    heads = [t for n, t in tensors.items() if n.startswith("head") and t.ndim == 2]
+    classes = len(heads[0]) if heads else 0
+    if architecture in variants():
+        with torch.device("meta"):
+            model = new_model(architecture, num_classes=classes)
+        if model.state_dict().keys() == tensors.keys():
+            load_weights(model, tensors, str(source))
+            return model
+    _, keywords = of_timm(architecture)
+    height, width = to_tuple(keywords["image_size"])
+    averages = "fc_norm.weight" in tensors or "cls_token" not in tensors
+    config = {
+        "architecture": architecture,
+        "num_classes": classes,
+        "global_pool": "avg" if averages else "token",
+        "pretrained_cfg": {"input_size": (3, height, width)},
+    }
+    with reading(source):
+        return from_timm.convert(config, tensors, source)
+
+
+def read_folder(folder: Path) -> Tensors:
+    """Reads the weights of a folder, whichever way it holds them.
+
+    Args:
+        folder: folder with model.safetensors, pytorch_model.bin, shards of one of them and their
+            index, or one other file of weights.
+
+    Returns:
+        Tensors by name.
+
+    Raises:
+        LoadError: there is no such file, several that could be meant, or one cannot be read.
+
+    Example:
+        >>> read_folder(Path("no such folder"))
+        Traceback (most recent call last):
+        vitrail.errors.LoadError: no such folder holds no weights.
+    """
+    files = sorted(folder.glob("*"))
+    for whole in (WEIGHTS, PICKLED):
+        names = shards(folder, whole)
+        if any((folder / name).exists() for name in names):
+            tensors: Tensors = {}
+            for name in names:
+                if not (folder / name).is_file():
+                    raise LoadError(f"{folder} has no {name}. Is the download complete?")
+                tensors |= read_tensors(folder / name)
+            return tensors
+    for suffixes in ((".safetensors",), PICKLES):
+        weights = [file for file in files if file.suffix in suffixes]
+        if len(weights) > 1:
+            raise LoadError(
+                f"{folder} holds {', '.join(file.name for file in weights)}: give the file."
+            )
+        if weights:
+            return read_tensors(weights[0])
+    raise LoadError(f"{folder} holds no weights.")
 
 
 def read_tensors(file: Path) -> Tensors:
@@ -133,12 +229,23 @@ def read_tensors(file: Path) -> Tensors:
         with torch.serialization.safe_globals([argparse.Namespace]):
             tensors = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as problem:  # torch raises several kinds for what it refuses
-        raise LoadError(f"{file} cannot be read safely: {_first_line(problem)}") from None
-    for key in ("state_dict", "model"):
-        tensors = tensors.get(key, tensors) if isinstance(tensors, dict) else tensors
-    if not isinstance(tensors, dict):
+        raise LoadError(
+            f"{file} cannot be read safely: {_first_line(problem)} A file of "
+            "torch.save(model.state_dict(), FILE) can."
+        ) from None
+    while isinstance(tensors, dict):
+        inner = next((key for key in NESTED if isinstance(tensors.get(key), dict)), None)
+        if inner is None:
+            break
+        tensors = tensors[inner]
+    if not isinstance(tensors, dict) or not tensors:
         raise LoadError(f"{file} holds no weights by name.")
-    return tensors
+    for name, tensor in tensors.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+            raise LoadError(
+                f"{file} holds no weights by name: its entry {name!r} is {type(tensor).__name__}."
+            )
+    return dict(tensors)
 
 
 def _first_line(problem: Exception) -> str:

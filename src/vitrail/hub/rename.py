@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from vitrail.errors import LoadError
 
 Tensors = dict[str, Tensor]
+PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.", "timm_model.")
 Rules = Sequence[tuple[str, str]]  # (pattern of a whole name, replacement)
 
 
@@ -44,6 +45,26 @@ def rename(tensors: Tensors, rules: Rules, ignored: Sequence[str] = ()) -> Tenso
                 "is of another network, which is not supported."
             )
     return renamed
+
+
+def strip_prefixes(tensors: Tensors) -> Tensors:
+    """Removes what wrappers put before every name: DataParallel, torch.compile, Lightning and such.
+
+    Args:
+        tensors: weights by name.
+
+    Returns:
+        The weights by the names that the wrapped model gives them.
+
+    Example:
+        >>> list(strip_prefixes({"_orig_mod.module.fc.bias": torch.zeros(2)}))
+        ['fc.bias']
+    """
+    tensors = {name: tensor for name, tensor in tensors.items() if name != "n_averaged"}
+    for prefix in PREFIXES:
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            return strip_prefixes({n.removeprefix(prefix): t for n, t in tensors.items()})
+    return tensors
 
 
 def normed(

@@ -42,7 +42,9 @@ class CLIPViT(PlainViT):
         heads: number of attention heads, a divisor of `dim`.
         mlp_dim: hidden width of the MLP.
         channels: number of channels of an image.
-        pool: "cls" reads the class token; "mean" averages the patches, without a class token.
+        pool: "cls" reads the class token; "mean" averages the patches, without a class token;
+            "patches" averages the patches beside a class token, without the last norm, as
+            transformers' CLIPForImageClassification does.
         dropout: dropout rate of attention weights, projections and MLPs.
         emb_dropout: dropout rate of the embedded tokens.
         drop_path: stochastic depth rate of the last block; it grows linearly from 0 at the first.
@@ -78,7 +80,7 @@ class CLIPViT(PlainViT):
         heads: PositiveInt,
         mlp_dim: PositiveInt,
         channels: PositiveInt = 3,
-        pool: Literal["cls", "mean"] = "cls",
+        pool: Literal["cls", "mean", "patches"] = "cls",
         dropout: Rate = 0.0,
         emb_dropout: Rate = 0.0,
         drop_path: Rate = 0.0,
@@ -87,8 +89,16 @@ class CLIPViT(PlainViT):
     ) -> None:
         patch_embed = PatchEmbed(to_tuple(patch_size), channels, dim, bias=False, init="torch")
         super().__init__(
-            image_size, patch_size, num_classes, dim, channels, pool, emb_dropout, patch_embed
+            image_size,
+            patch_size,
+            num_classes,
+            dim,
+            channels,
+            "mean" if pool == "mean" else "cls",
+            emb_dropout,
+            patch_embed,
         )
+        self.pool_kind = pool
         self.pre_norm = nn.LayerNorm(dim, eps=norm_eps)
         self.blocks = nn.ModuleList(
             Block(
@@ -100,7 +110,7 @@ class CLIPViT(PlainViT):
             )
             for rate in drop_path_rates(drop_path, depth)
         )
-        self.norm = nn.LayerNorm(dim, eps=norm_eps)
+        self.norm = nn.Identity() if pool == "patches" else nn.LayerNorm(dim, eps=norm_eps)
         self.head = self.make_head(num_classes)
 
     def embed(self, images: Tensor) -> Features:
@@ -108,6 +118,12 @@ class CLIPViT(PlainViT):
         features = super().embed(images)
         patches, prefix = self.pre_norm(features.patches), self.pre_norm(features.prefix)
         return features._replace(patches=patches, prefix=prefix)
+
+    def pool(self, features: Features) -> Tensor:
+        """Features → the class token, or the mean of the patches (B, D)."""
+        if self.pool_kind == "patches":
+            return features.patches.mean(dim=1)
+        return super().pool(features)
 
     def init_weights(self) -> None:
         """Initializes every parameter as OpenAI's code (clip/model.py) does in its image tower.

@@ -14,6 +14,8 @@ https://arxiv.org/abs/2106.04560). Pixels at the far edges that fill no patch ar
 published tower of 384 pixels has patches of 14.
 """
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from vitrail.layers.attention import Attention, CrossAttention
@@ -77,6 +79,8 @@ class SigLIPViT(SequenceBackbone):
         emb_dropout: dropout rate of the embedded tokens.
         drop_path: stochastic depth rate of the last block; it grows linearly from 0 at the first.
         norm_eps: epsilon of every LayerNorm.
+        pool: "map" for the attention pooling; "mean" averages the patches, as transformers'
+            SiglipForImageClassification does.
 
     Raises:
         ConfigError: a keyword is unknown, has a wrong value or contradicts another.
@@ -111,6 +115,7 @@ class SigLIPViT(SequenceBackbone):
         emb_dropout: Rate = 0.0,
         drop_path: Rate = 0.0,
         norm_eps: PositiveFloat = 1e-6,
+        pool: Literal["map", "mean"] = "map",
     ) -> None:
         super().__init__(image_size, channels, num_classes)
         self.dim, self.patch = dim, to_tuple(patch_size)
@@ -130,7 +135,9 @@ class SigLIPViT(SequenceBackbone):
             for rate in drop_path_rates(drop_path, depth)
         )
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
-        self.attention_pool = MAPHead(dim, heads, mlp_dim, dropout, norm_eps)
+        self.attention_pool = (
+            MAPHead(dim, heads, mlp_dim, dropout, norm_eps) if pool == "map" else None
+        )
         self.head = self.make_head(num_classes)
 
     def embed(self, images: Tensor) -> Features:
@@ -141,7 +148,9 @@ class SigLIPViT(SequenceBackbone):
         return Features(patches, patches[:, :0], grid)
 
     def pool(self, features: Features) -> Tensor:
-        """Features → the output of the query's attention and the MLP (B, D)."""
+        """Features → the output of the query's attention and the MLP, or the mean (B, D)."""
+        if self.attention_pool is None:
+            return features.patches.mean(dim=1)
         return self.attention_pool(features.patches)
 
     def init_weights(self) -> None:
@@ -154,7 +163,8 @@ class SigLIPViT(SequenceBackbone):
         super().init_weights()
         xavier_uniform_blocks(self)
         nn.init.normal_(self.position.weight, std=self.dim**-0.5)
-        nn.init.xavier_uniform_(self.attention_pool.query.weight[0])  # fans of D and 1
+        if self.attention_pool is not None:
+            nn.init.xavier_uniform_(self.attention_pool.query.weight[0])  # fans of D and 1
 
 
 def whole_patches(size: tuple[int, ...], patch: tuple[int, ...]) -> tuple[int, ...]:

@@ -5,6 +5,8 @@ and loaded again.
 """
 
 import copy
+import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -14,11 +16,13 @@ from vitrail.errors import ConfigError, suggest
 from vitrail.layers.patch import to_tuple
 from vitrail.models.base import Backbone
 from vitrail.preprocess import Preprocess
-from vitrail.values import Size
+from vitrail.values import PositiveInt, Size, check_value
 
-# Keywords that may change without changing what the weights mean. "pool" says which are read.
+# Keywords that may change without changing what the weights mean. "pool" says which are read; a
+# shared bias of BEiT becomes a copy per block; the weights that read "channels" are adapted.
 OPTIONS = (
     "dropout", "emb_dropout", "token_dropout", "token_dropout_largest", "drop_path", "pool",
+    "shared_bias", "channels",
 )  # fmt: skip
 
 
@@ -58,6 +62,61 @@ def resized(model: Backbone, image_size: Size) -> Backbone:
     return _completed(other, weights, model, preprocess=model.preprocess.at(size))
 
 
+def with_channels(model: Backbone, channels: int) -> Backbone:
+    """A copy of a model for images with another number of channels.
+
+    The weights that read the image are adapted as timm does. For one channel they are summed, so
+    that a gray image gives the logits of the same image in color. For more channels than before
+    they are repeated, and divided by how often, so that the sums keep their size.
+
+    Args:
+        model: any model whose first layers are linear in the channels.
+        channels: number of channels of the new model.
+
+    Returns:
+        A model with weights of its own, in the mode of `model`. Means and standard deviations of
+        its preprocessing are repeated too; for one channel each is the mean over channels.
+
+    Raises:
+        ConfigError: `channels` is below 1, or more than the first layers depend on it.
+
+    Example:
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=1, mlp_dim=8)
+        >>> image = torch.randn(1, 1, 8, 8)
+        >>> gray = with_channels(model, 1)(image)
+        >>> torch.allclose(gray, model(image.expand(1, 3, 8, 8)), atol=1e-5)
+        True
+    """
+    channels = check_value("channels", channels, PositiveInt)
+    with torch.device("meta"):
+        other = type(model)(**{**model.config, "channels": channels})
+    weights, old = dict(model.state_dict()), model.channels
+    for name, tensor in other.state_dict().items():
+        before, after = weights[name].shape, tensor.shape
+        if before == after:
+            continue
+        axes = [i for i, sides in enumerate(zip(before, after, strict=True)) if len(set(sides)) > 1]
+        if axes != [1] or before[1] * channels != after[1] * old:
+            raise ConfigError(
+                f"channels={channels}: {name} of this {type(model).__name__} depends on the number "
+                f"of channels, and cannot be adapted from {old}."
+            )
+        by_channel = weights[name].unflatten(1, (old, -1))
+        if channels == 1:
+            adapted = by_channel.sum(dim=1, keepdim=True)
+        else:
+            copies = -(-channels // old)
+            adapted = torch.cat([by_channel] * copies, dim=1)[:, :channels] * (old / channels)
+        weights[name] = adapted.flatten(1, 2)
+    mean, std = model.preprocess.mean, model.preprocess.std
+    if channels == 1:
+        mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
+    else:
+        mean, std = (tuple(itertools.islice(itertools.cycle(x), channels)) for x in (mean, std))
+    preprocess = dataclasses.replace(model.preprocess, mean=mean, std=std)
+    return _completed(other, weights, model, preprocess=preprocess)
+
+
 def with_options(model: Backbone, options: Mapping[str, object]) -> Backbone:
     """A copy of a model with other options, such as those that fine-tuning sets.
 
@@ -83,6 +142,9 @@ def with_options(model: Backbone, options: Mapping[str, object]) -> Backbone:
         torch.Size([1, 16, 8])
     """
     check_options(options)
+    options = dict(options)
+    if "channels" in options:
+        model = with_channels(model, check_value("channels", options.pop("channels"), PositiveInt))
     with torch.random.fork_rng(devices=()):  # most initial values are thrown away
         other = type(model)(**{**model.config, **options})
     with torch.no_grad():

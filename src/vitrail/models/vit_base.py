@@ -48,7 +48,8 @@ class PlainViT(SequenceBackbone):
     ) -> None:
         super().__init__(image_size, channels, num_classes)
         patch = to_tuple(patch_size)
-        self.dim, self.pool_kind = dim, pool
+        self.dim = dim
+        self.pool_kind: str = pool
         self.grid = patch_grid(self.image_size, patch)
         self.patch_embed = patch_embed or PatchEmbed(patch, channels, dim, init="torch")
         self.class_token = Token(1, dim) if pool == "cls" else None

@@ -8,6 +8,7 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from timm.models import save_for_hf
 
 import vitrail
 from parity.oracle import close, images, randomise
@@ -117,11 +118,63 @@ def test_registers_with_positions_are_refused() -> None:
         from_timm("vit_tiny_patch16_224", **TIMM, reg_tokens=2)
 
 
-def test_a_class_token_beside_mean_pooling_is_refused(tmp_path: Path) -> None:
-    original = timm.create_model("vit_tiny_patch16_224", depth=1)
-    save_timm(original, tmp_path, "vit_tiny_patch16_224", {"depth": 1}, pool="avg")
-    with pytest.raises(LoadError, match="pools by 'avg' with a class token"):
-        vitrail.load(tmp_path)
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("vit_tiny_patch16_224", {"global_pool": "avg"}),  # MAE's fine-tuning
+        ("vit_tiny_patch16_224", {"global_pool": "avg", "class_token": False}),
+        ("vit_tiny_patch16_224", {"global_pool": "avg", "fc_norm": False}),
+        ("vit_tiny_patch16_224", {"fc_norm": True, "num_classes": 0}),
+        ("vit_base_patch16_gap_224", {"embed_dim": 64, "num_heads": 4}),
+        ("vit_base_patch16_reg4_gap_256", {"embed_dim": 64, "num_heads": 4}),
+        ("vit_base_patch16_clip_224", {"embed_dim": 64, "num_heads": 4}),
+        ("vit_base_patch32_clip_224", {"embed_dim": 64, "num_heads": 4, "num_classes": 0}),
+    ],
+)
+@torch.inference_mode()
+def test_pooling_and_towers_as_timm_writes_them(
+    name: str, arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    arguments = {"depth": 2, **arguments}
+    original = randomise(timm.create_model(name, **arguments))
+    save_for_hf(original, tmp_path, safe_serialization=True, model_args=arguments)
+    side = original.pretrained_cfg["input_size"][1]
+    model = vitrail.load(tmp_path)
+    close(model(images(side, side)), original(images(side, side)))
+    close(
+        vitrail.load(vitrail.save(model, tmp_path / "ours"))(images(side, side)),
+        model(images(side, side)),
+    )
+
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "swin_tiny_patch4_window7_224": {
+        "depths": (1, 1, 1, 1), "embed_dim": 24, "num_heads": (1, 2, 3, 4),
+    },
+    "cait_xxs24_224": {"depth": 2},
+    "xcit_nano_12_p16_224": {"depth": 2},
+    "vit_small_patch16_18x2_224": {"depth": 2},
+    "beit_base_patch16_224": {"depth": 1, "embed_dim": 48, "num_heads": 3},
+    "vit_base_patch16_clip_quickgelu_224": {"depth": 1, "embed_dim": 48, "num_heads": 3},
+    "deit_tiny_distilled_patch16_224": {"depth": 1},
+    **{
+        name: {}
+        for name in (
+            "pit_ti_224", "levit_128s", "pvt_v2_b0", "mobilevit_xxs", "crossvit_tiny_240",
+            "twins_pcpvt_small", "nest_tiny_jx",
+        )
+    },
+    "maxvit_tiny_tf_224": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.inference_mode()
+def test_each_family_as_timm_writes_it(name: str, tmp_path: Path) -> None:
+    original = randomise(timm.create_model(name, **FAMILIES[name]))
+    save_for_hf(original, tmp_path, safe_serialization=True, model_args=FAMILIES[name])
+    side = original.pretrained_cfg["input_size"][1]
+    close(vitrail.load(tmp_path)(images(side, side)), original(images(side, side)), 1e-4)
 
 
 def test_half_precision_becomes_single(tmp_path: Path) -> None:

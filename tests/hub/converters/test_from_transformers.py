@@ -79,3 +79,48 @@ def test_what_would_change_the_output_is_refused(tmp_path: Path) -> None:
     transformers.ViTModel(config).save_pretrained(tmp_path)
     with pytest.raises(LoadError, match="hidden_act='relu'"):
         vitrail.load(tmp_path)
+
+
+VISION = {
+    "image_size": 32, "patch_size": 8, "hidden_size": 48, "num_hidden_layers": 2,
+    "num_attention_heads": 3, "intermediate_size": 96,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["CLIPVisionModel", "CLIPVisionModelWithProjection"])
+@torch.inference_mode()
+def test_the_image_tower_of_clip_alone(name: str, tmp_path: Path) -> None:
+    original = randomise(getattr(transformers, name)(transformers.CLIPVisionConfig(**VISION)))
+    original.save_pretrained(tmp_path)
+    model, output = vitrail.load(tmp_path), original(images(32, 32), output_hidden_states=True)
+    pooled = model(images(32, 32))
+    if name == "CLIPVisionModel":
+        close(pooled, output.pooler_output)
+    else:
+        close(original.visual_projection(pooled), output.image_embeds)
+
+
+@pytest.mark.parametrize("head", [True, False])
+@torch.inference_mode()
+def test_the_image_tower_of_siglip_alone(head: bool, tmp_path: Path) -> None:
+    config = transformers.SiglipVisionConfig(**VISION, vision_use_head=head)
+    original = randomise(transformers.SiglipVisionModel(config))
+    original.save_pretrained(tmp_path)
+    model, output = vitrail.load(tmp_path), original(images(32, 32))
+    close(model.features(images(32, 32)).patches, output.last_hidden_state)
+    expected = output.pooler_output if head else output.last_hidden_state.mean(dim=1)
+    close(model(images(32, 32)), expected)
+
+
+@pytest.mark.parametrize("name", ["CLIP", "Siglip"])
+@torch.inference_mode()
+def test_classifiers_of_clip_and_siglip(name: str, tmp_path: Path) -> None:
+    config = getattr(transformers, f"{name}Config")(vision_config=VISION)
+    config.num_labels, config.id2label = 3, {0: "cat", 1: "dog", 2: "emu"}
+    original = randomise(getattr(transformers, f"{name}ForImageClassification")(config))
+    original.save_pretrained(tmp_path / "theirs")
+    model = vitrail.load(tmp_path / "theirs")
+    close(model(images(32, 32)), original(images(32, 32)).logits)
+    assert model.labels == ["cat", "dog", "emu"]
+    again = vitrail.load(vitrail.save(model, tmp_path / "ours"))
+    assert torch.equal(again(images(32, 32)), model(images(32, 32)))

@@ -15,7 +15,7 @@ from vitrail.methods.clip import CLIP
 from vitrail.models.base import Backbone
 from vitrail.models.clip_vit import CLIPViT
 
-IMAGE, TEXT = r"vision_model\.", r"text_model\."
+IMAGE, TEXT = r"(?:vision_model\.)*", r"text_model\."
 LAYER, OURS = r"encoder\.layers\.(\d+)\.", r"blocks.\1."
 # The blocks of both towers, of CLIP and of SigLIP.
 BLOCK: Rules = [
@@ -29,6 +29,7 @@ IMAGE_RULES: Rules = [
     (IMAGE + r"embeddings\.position_embedding\.weight", "position.weight"),
     (IMAGE + r"post_layernorm\.(weight|bias)", r"norm.\1"),
     *((IMAGE + theirs, ours) for theirs, ours in BLOCK),
+    (r"classifier\.(weight|bias)", r"head.\1"),
 ]
 TEXT_RULES: Rules = [
     (TEXT + r"embeddings\.token_embedding\.weight", "words.weight"),
@@ -66,6 +67,23 @@ def activation(config: Config, default: str) -> str:
             f"hidden_act={name!r} of this checkpoint is not supported, only {supported}."
         )
     return HIDDEN_ACT[name]
+
+
+def image_config(config: Config) -> Config:
+    """The settings of the image tower.
+
+    Args:
+        config: content of config.json, of both towers or of the image tower alone.
+
+    Returns:
+        The part about the image tower.
+
+    Example:
+        >>> image_config({"model_type": "clip", "vision_config": {"hidden_size": 8}})
+        {'hidden_size': 8}
+    """
+    alone = config.get("model_type", "").endswith("_vision_model")
+    return config if alone else config.get("vision_config") or {}
 
 
 def build_clip(
@@ -141,9 +159,19 @@ def build_clip(
 
 
 def _keywords(config: Config) -> dict[str, Any]:
-    vision = config.get("vision_config") or {}
+    vision = image_config(config)
     keywords = shape_keywords(vision, patch_size=32, norm_eps=1e-5)
     return {**keywords, "activation": activation(vision, "quick_gelu")}
+
+
+def _read(_config: Config, weights: Tensors) -> dict[str, Any]:
+    """A classifier of transformers reads the mean of the patches, before the last norm."""
+    return {"pool": "patches" if "head.weight" in weights else "cls"}
+
+
+def _without_unread_norm(tensors: Tensors, model: Backbone) -> Tensors:
+    names = model.state_dict()
+    return {n: t for n, t in tensors.items() if not n.startswith("norm.") or n in names}
 
 
 def _batch_class_token(tensors: Tensors, _model: Backbone) -> Tensors:
@@ -170,18 +198,36 @@ def _convert(config: Config, tensors: Tensors, backbone: Backbone) -> CLIP:
 
 
 METHOD = MethodConverter("clip", _convert)
-TRANSFORMERS = Transformers(
-    "clip",
-    CLIPViT,
-    rules=[
-        (IMAGE + r"embeddings\.class_embedding", "class_token.weight"),
-        (IMAGE + r"pre_layrnorm\.(weight|bias)", r"pre_norm.\1"),
-        *IMAGE_RULES,
-    ],
-    keywords=_keywords,
-    ignored=IGNORED,
-    finish=[batch_positions, _batch_class_token, fuse_qkv],
+TRANSFORMERS = tuple(
+    Transformers(
+        kind,
+        CLIPViT,
+        rules=[
+            (IMAGE + r"embeddings\.class_embedding", "class_token.weight"),
+            (IMAGE + r"pre_layrnorm\.(weight|bias)", r"pre_norm.\1"),
+            *IMAGE_RULES,
+        ],
+        keywords=_keywords,
+        ignored=IGNORED,
+        finish=[batch_positions, _batch_class_token, fuse_qkv, _without_unread_norm],
+        read=_read,
+    )
+    for kind in ("clip", "clip_vision_model")
 )
+
+
+def _architectures(patch: int, dim: int, depth: int, image_sizes: str) -> dict[str, Any]:
+    """Towers with the exact GELU, which most CLIP models after OpenAI's have."""
+    size = {768: "base", 1024: "large", 1280: "huge"}[dim]
+    return {
+        f"vit_{size}_patch{patch}_clip_{image_size}": {
+            "image_size": int(image_size), "patch_size": patch, "dim": dim, "depth": depth,
+            "heads": {768: 12}.get(dim, 16), "mlp_dim": 4 * dim, "activation": "gelu",
+        }
+        for image_size in image_sizes.split()
+    }  # fmt: skip
+
+
 TIMM = Timm(
     CLIPViT,
     rules=[
@@ -192,5 +238,11 @@ TIMM = Timm(
         (r"blocks\.(\d+)\.attn\.(.*)", r"blocks.\1.mixer.\2"),
         (r"(blocks\..*|norm\..*|head\..*)", r"\1"),
     ],
+    architectures={
+        **_architectures(32, 768, 12, "224 256 384 448"),
+        **_architectures(16, 768, 12, "224 384"),
+        **_architectures(14, 1024, 24, "224 336"),
+        **_architectures(14, 1280, 32, "224 336 378"),
+    },
     pool="token",
 )

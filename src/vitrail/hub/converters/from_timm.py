@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from vitrail.errors import LoadError
 from vitrail.hub.converters import Config, Keywords, of_timm
-from vitrail.hub.model_folder import load_weights
+from vitrail.hub.fitting import build
+from vitrail.hub.model_folder import CONFIG, load_weights
 from vitrail.hub.rename import Tensors, rename
 from vitrail.models.base import Backbone
 from vitrail.preprocess import Preprocess
@@ -85,8 +84,7 @@ def convert(config: Config, tensors: Tensors, folder: Path) -> Backbone:
             raise LoadError(f"timm's {name!r} with {argument}={value!r} is not supported.")
     weights = rename(tensors, family.rules, family.ignored)
     keywords |= family.read(config, weights)
-    with torch.device("meta"):
-        model = family.model(**keywords)
+    model = build(family.model, keywords, weights, folder / CONFIG)
     for step in family.finish:
         weights = step(weights, model)
     load_weights(model, weights, str(folder))

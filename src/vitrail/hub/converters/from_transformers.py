@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from vitrail.errors import LoadError
 from vitrail.hub.converters import Config, of_transformers
-from vitrail.hub.model_folder import load_weights
+from vitrail.hub.fitting import build, reading
+from vitrail.hub.model_folder import CONFIG, load_weights
 from vitrail.hub.rename import Tensors, rename
 from vitrail.models.base import Backbone
 from vitrail.preprocess import Preprocess
@@ -64,8 +63,7 @@ def convert(config: Config, tensors: Tensors, folder: Path) -> Backbone:
     num_classes = next((len(weights[name]) for name in HEADS if name in weights), 0)
     keywords = {**family.keywords(config), "num_classes": num_classes}
     keywords |= family.read(config, weights)
-    with torch.device("meta"):
-        model = family.model(**keywords)
+    model = build(family.model, keywords, weights, folder / CONFIG)
     for step in family.finish:
         weights = step(weights, model)
     processor = read_processor(folder)
@@ -91,7 +89,10 @@ def read_processor(folder: Path) -> dict[str, Any]:
         {}
     """
     path = folder / "preprocessor_config.json"
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    with reading(path):
+        return dict(json.loads(path.read_text("utf-8")))
 
 
 def shape_keywords(
@@ -136,7 +137,7 @@ def _labels(config: Config, num_classes: int) -> list[str] | None:
     names = config.get("id2label")
     if not names or len(names) != num_classes:
         return None
-    return [names[key] for key in sorted(names, key=int)]
+    return [str(names[key]) for key in sorted(names, key=int)]
 
 
 def _preprocess(processor: dict[str, Any], model: Backbone) -> Preprocess:

@@ -10,6 +10,7 @@ from vitrail.hub.converters.clip import (
     IMAGE_RULES,
     activation,
     build_clip,
+    image_config,
 )
 from vitrail.hub.converters.from_transformers import shape_keywords
 from vitrail.hub.rename import Tensors, batch_positions, fuse_qkv
@@ -22,15 +23,23 @@ POOL = IMAGE + r"head\."
 
 
 def _keywords(config: Config) -> dict[str, Any]:
-    vision = config.get("vision_config") or {}
+    vision = image_config(config)
     if activation(vision, TANH) != "gelu_tanh":
         raise LoadError(f"hidden_act={vision['hidden_act']!r} is not supported, only {TANH!r}.")
     return shape_keywords(vision, patch_size=16, norm_eps=1e-6)
 
 
-def _split_pooling(tensors: Tensors, _model: Backbone) -> Tensors:
+def _read(_config: Config, weights: Tensors) -> dict[str, Any]:
+    """A classifier of transformers reads the mean of the patches, not their attention pooling."""
+    pools = "attention_pool.query.weight" in weights and "head.weight" not in weights
+    return {"pool": "map" if pools else "mean"}
+
+
+def _split_pooling(tensors: Tensors, model: Backbone) -> Tensors:
     """Splits the pooling's joint projection into those to queries and to keys and values."""
     weights = dict(tensors)
+    if model.attention_pool is None:
+        return {n: t for n, t in weights.items() if not n.startswith("attention_pool.")}
     for kind in ("weight", "bias"):
         joined = weights.pop(f"attention_pool.mixer.in_proj_{kind}")
         dim = len(joined) // 3
@@ -57,20 +66,24 @@ def _convert(config: Config, tensors: Tensors, backbone: Backbone) -> CLIP:
 
 
 METHOD = MethodConverter("siglip", _convert)
-TRANSFORMERS = Transformers(
-    "siglip",
-    SigLIPViT,
-    rules=[
-        *IMAGE_RULES,
-        (POOL + "probe", "attention_pool.query.weight"),
-        (POOL + r"attention\.(in_proj_(?:weight|bias))", r"attention_pool.mixer.\1"),
-        (POOL + r"attention\.out_proj\.(weight|bias)", r"attention_pool.mixer.proj.\1"),
-        (POOL + r"layernorm\.(weight|bias)", r"attention_pool.norm.\1"),
-        (POOL + r"mlp\.(fc[12])\.(weight|bias)", r"attention_pool.mlp.\1.\2"),
-    ],
-    keywords=_keywords,
-    ignored=IGNORED,
-    finish=[fuse_qkv, batch_positions, _split_pooling],
+TRANSFORMERS = tuple(
+    Transformers(
+        kind,
+        SigLIPViT,
+        rules=[
+            *IMAGE_RULES,
+            (POOL + "probe", "attention_pool.query.weight"),
+            (POOL + r"attention\.(in_proj_(?:weight|bias))", r"attention_pool.mixer.\1"),
+            (POOL + r"attention\.out_proj\.(weight|bias)", r"attention_pool.mixer.proj.\1"),
+            (POOL + r"layernorm\.(weight|bias)", r"attention_pool.norm.\1"),
+            (POOL + r"mlp\.(fc[12])\.(weight|bias)", r"attention_pool.mlp.\1.\2"),
+        ],
+        keywords=_keywords,
+        ignored=IGNORED,
+        finish=[fuse_qkv, batch_positions, _split_pooling],
+        read=_read,
+    )
+    for kind in ("siglip", "siglip_vision_model")
 )
 # timm computes the exact GELU; the weights were trained with its approximation by tanh, as here.
 TIMM = Timm(

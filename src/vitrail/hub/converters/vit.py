@@ -15,14 +15,17 @@ from vitrail.models.vit import ViT
 TIMM_RULES: Rules = [
     (r"cls_token", "class_token.weight"),
     (r"dist_token", "distillation_token.weight"),
-    (r"reg_token", "registers.weight"),
+    (r"reg_token|register_tokens", "registers.weight"),
     (r"pos_embed", "position.weight"),
     (r"patch_embed\.proj\.(weight|bias)", r"patch_embed.\1"),
     (r"blocks\.(\d+)\.attn\.(qkv|proj|q_norm|k_norm)\.(weight|bias)", r"blocks.\1.mixer.\2.\3"),
     (r"blocks\.(\d+)\.(norm1|norm2|mlp\.fc1|mlp\.fc2)\.(weight|bias)", r"blocks.\1.\2.\3"),
     (r"blocks\.(\d+)\.ls([12])\.gamma", r"blocks.\1.scale\2.gamma"),
+    (r"fc_norm\.(weight|bias)", r"pool_norm.\1"),
     (r"(norm|head)\.(weight|bias)", r"\1.\2"),
 ]
+# What serves the pretraining of DINOv2 and MAE only, in their authors' files.
+PRETRAINING = (r"mask_token", r"decoder_.*")
 # Width, depth and heads by the names of the sizes.
 SIZES = {
     "tiny": (192, 12, 3),
@@ -34,7 +37,9 @@ SIZES = {
 }
 
 
-def _architectures(name: str, sizes: str, patch: int, image_sizes: str) -> dict[str, Any]:
+def _architectures(
+    name: str, sizes: str, patch: int, image_sizes: str, **more: Any
+) -> dict[str, Any]:
     """Keywords by the names that a pattern gives. timm resamples positions with antialiasing."""
     architectures = {}
     for size in sizes.split():
@@ -43,6 +48,7 @@ def _architectures(name: str, sizes: str, patch: int, image_sizes: str) -> dict[
             architectures[name.format(size=size, patch=patch, image=image_size)] = {
                 "image_size": int(image_size), "patch_size": patch, "dim": dim, "depth": depth,
                 "heads": heads, "mlp_dim": 4 * dim, "antialias": True,
+                **more,
             }  # fmt: skip
     return architectures
 
@@ -50,6 +56,8 @@ def _architectures(name: str, sizes: str, patch: int, image_sizes: str) -> dict[
 VIT = "vit_{size}_patch{patch}_{image}"
 DEIT, DISTILLED = "deit_{size}_patch{patch}_{image}", "deit_{size}_distilled_patch{patch}_{image}"
 DEIT3 = "deit3_{size}_patch{patch}_{image}"
+GAP = "vit_{size}_patch{patch}_gap_{image}"
+GAP_REGISTERS = "vit_{size}_patch{patch}_reg4_gap_{image}"
 DINOV2, REGISTERS = "vit_{size}_patch{patch}_dinov2", "vit_{size}_patch{patch}_reg4_dinov2"
 
 
@@ -57,7 +65,7 @@ def _read_timm(config: Config, weights: Tensors) -> dict[str, Any]:
     """Keywords that the weights of a ViT show, which a configuration of timm may leave unsaid."""
     name, pool = config["architecture"], config.get("global_pool", "token")
     class_token = "class_token.weight" in weights
-    if pool != ("token" if class_token else "avg"):
+    if pool not in ("avg", "token" if class_token else "avg"):
         raise LoadError(
             f"timm's {name!r} pools by {pool!r} {'with' if class_token else 'without'} a class "
             "token, which is not supported."
@@ -71,7 +79,9 @@ def _read_timm(config: Config, weights: Tensors) -> dict[str, Any]:
     return {
         "image_size": (height, width),
         "mlp_dim": len(weights["blocks.0.mlp.fc1.weight"]),
-        "pool": "cls" if class_token else "mean",
+        "pool": "cls" if pool == "token" else "mean",
+        "class_token": None if class_token == (pool == "token") else class_token,
+        "norm_after_pool": "pool_norm.weight" in weights,
         "class_position": prefix == 1,
         "registers": 0 if registers is None else registers.shape[1],
         "qk_norm": "blocks.0.mixer.q_norm.weight" in weights,
@@ -99,12 +109,13 @@ def _no_keyword(_value: Any) -> dict[str, Any]:
 # Arguments that the weights show, or that change no output.
 READ_ARGUMENTS = (
     "global_pool", "mlp_ratio", "qk_norm", "init_values", "class_token", "no_embed_class",
-    "reg_tokens", "dynamic_img_size",
+    "reg_tokens", "dynamic_img_size", "fc_norm",
 )  # fmt: skip
 TIMM = (
     Timm(
         ViT,
         rules=TIMM_RULES,
+        ignored=PRETRAINING,
         arguments=dict.fromkeys(READ_ARGUMENTS, _no_keyword),
         architectures={
             **_architectures(VIT, "tiny", 16, "224 384"),
@@ -119,6 +130,10 @@ TIMM = (
             **_architectures(DEIT3, "huge", 14, "224"),
             **_architectures(DINOV2, "small base large", 14, "518"),
             **_architectures(REGISTERS, "small base large", 14, "518"),
+            **_architectures(GAP, "base", 16, "224", heads=16),
+            **_architectures(GAP, "huge", 14, "224"),
+            **_architectures(GAP, "huge", 16, "448"),
+            **_architectures(GAP_REGISTERS, "base", 16, "256"),
         },
         read=_read_timm,
     ),
