@@ -22,6 +22,9 @@ class Attend(RecordedMixer):
     change it. With `before` or `after`, or with values of another width than the keys, the fused
     kernel cannot be used, and the weights are computed as one matrix product.
 
+    PyTorch's fused kernels have no second derivatives. A gradient penalty or a Hessian needs
+    `with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):` around both passes.
+
     Args:
         dropout: probability with which an attention weight is set to 0 in training.
         scale: factor of the logits; None for 1 / √d.
