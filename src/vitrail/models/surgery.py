@@ -22,7 +22,7 @@ from vitrail.values import PositiveInt, Size, check_value
 # shared bias of BEiT becomes a copy per block; the weights that read "channels" are adapted.
 OPTIONS = (
     "dropout", "emb_dropout", "token_dropout", "token_dropout_largest", "drop_path", "pool",
-    "shared_bias", "channels",
+    "shared_bias", "channels", "class_token", "norm_after_pool",
 )  # fmt: skip
 
 
@@ -123,8 +123,8 @@ def with_options(model: Backbone, options: Mapping[str, object]) -> Backbone:
     With another `pool`, a token that is no longer read is left out with its position, and modules
     after the blocks that the weights lack are freshly initialized. A ViT that was pretrained with a
     class token and gets pool="mean" thus goes on without the token, and its last norm is before the
-    mean. (MAE's authors keep the token, which nothing reads, and put a fresh norm after the mean,
-    as BEiT does here.)
+    mean; with class_token=True and norm_after_pool=True it keeps the token, which nothing reads,
+    and gets a fresh norm after the mean, as MAE's authors fine-tune.
 
     Args:
         model: any model.

@@ -80,8 +80,6 @@ class ViT(SequenceBackbone):
         norm_after_pool: whether the last norm is after the pooling, as in MAE's fine-tuning and
             timm's global_pool="avg", and not before it.
         norm: "layer" for LayerNorm, "rms" for RMSNorm.
-        patch_init: initial values of the patch embedding: "lecun", as in the paper's code; "torch",
-            those of a convolution of PyTorch, as in the code of DeiT and DINO.
 
     Raises:
         ConfigError: a keyword is unknown, has a wrong value or contradicts another.
@@ -127,7 +125,6 @@ class ViT(SequenceBackbone):
         reference_size: Size | None = None,
         residual_rope: bool = False,
         norm: Literal["layer", "rms"] = "layer",
-        patch_init: Literal["lecun", "torch"] = "lecun",
         class_token: bool | None = None,
         norm_after_pool: bool = False,
     ) -> None:
@@ -147,7 +144,7 @@ class ViT(SequenceBackbone):
         reference = to_tuple(reference_size or self.image_size, len(self.image_size))
         self.reference_grid = patch_grid(reference, patch)
 
-        self.patch_embed = PatchEmbed(patch, channels, dim, init=patch_init)
+        self.patch_embed = PatchEmbed(patch, channels, dim)
         self.class_token = Token(1, dim) if class_token else None
         self.registers = Token(registers, dim) if registers else None
         if position == "learned":
@@ -251,9 +248,9 @@ VARIANTS = {
     "vit_base_patch32_224": _variant(88_224_232, 32, 768, 12, 12),
     "vit_large_patch16_224": _variant(304_326_632, 16, 1024, 24, 16),
     "vit_huge_patch14_224": _variant(632_045_800, 14, 1280, 32, 16),
-    "deit_tiny_patch16_224": _variant(5_717_416, 16, 192, 12, 3, patch_init="torch"),
-    "deit_small_patch16_224": _variant(22_050_664, 16, 384, 12, 6, patch_init="torch"),
-    "deit_base_patch16_224": _variant(86_567_656, 16, 768, 12, 12, patch_init="torch"),
+    "deit_tiny_patch16_224": _variant(5_717_416, 16, 192, 12, 3),
+    "deit_small_patch16_224": _variant(22_050_664, 16, 384, 12, 6),
+    "deit_base_patch16_224": _variant(86_567_656, 16, 768, 12, 12),
     "dinov2_small": _variant(22_056_192, 14, 384, 12, 6, **DINOV2),
     "dinov2_base": _variant(86_579_712, 14, 768, 12, 12, **DINOV2),
     "dinov2_large": _variant(304_367_616, 14, 1024, 24, 16, **DINOV2),

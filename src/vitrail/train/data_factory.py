@@ -355,5 +355,5 @@ def _feature_streams(
     with progress_bar(_("features of validation images")) as progress:
         features, labels, indices = compute_features(model, validation, model.preprocess, progress)
     method.fit_statistics(stream.all())
-    held_out = FeatureStream(features, labels, validation.batch_size, seed=None, indices=indices)
-    return Streams(stream, held_out)
+    evaluation = FeatureStream(features, labels, validation.batch_size, seed=None, indices=indices)
+    return Streams(stream, evaluation)

@@ -28,6 +28,8 @@ class Settings(TypedDict, total=False):
     # model
     weights: str | None
     options: Mapping[str, object]
+    patch_init: Literal["lecun", "torch"] | None
+    head_std: float | None
     lora: int
     lora_alpha: float | None
     sequence: Mapping[str, object]
@@ -51,6 +53,7 @@ class Settings(TypedDict, total=False):
     randaugment: int
     magnitude: int
     jitter: float
+    saturation: float | None
     hue: float
     jitter_probability: float
     grayscale: float
@@ -65,9 +68,11 @@ class Settings(TypedDict, total=False):
     weight_decay: float
     weight_decay_end: float | None
     betas: tuple[float, float]
+    eps: float
     layer_decay: float
     per_module: Mapping[str, ParameterOptim | Mapping[str, float | None]]
     clip: float
+    clip_by: Literal["all", "parameter"]
     accumulate: int
     ema: float
     # schedule
@@ -75,6 +80,8 @@ class Settings(TypedDict, total=False):
     epochs: int
     warmup: float
     min_lr: float
+    shape: Literal["cosine", "full_cosine", "step"]
+    drop_at: float
     # train
     train: Mapping[str, object]
     seed: int

@@ -1,12 +1,14 @@
 """From settings to a model and its method."""
 
 import dataclasses
+from typing import Literal
 
 from torch import nn
 
 from vitrail.data.dataset import Dataset
 from vitrail.errors import ConfigError
 from vitrail.hub.load import load
+from vitrail.layers.patch import PatchEmbed
 from vitrail.methods.base import Method
 from vitrail.methods.registry import create_method, get_method
 from vitrail.models.base import Backbone
@@ -48,6 +50,8 @@ def build_model(config: RunConfig, dataset: Dataset, initial: Backbone | None = 
     name, weights, classes = config.model.name, config.model.weights, len(dataset.labels)
     if weights is None:
         model = _new_model(config, dataset)
+        if config.model.patch_init is not None:
+            _draw_patch_embedding(model, config.model.patch_init)
     else:
         options = dict(config.model.options)
         size, depth = options.pop("image_size", None), options.pop("depth", None)
@@ -82,6 +86,14 @@ def build_model(config: RunConfig, dataset: Dataset, initial: Backbone | None = 
     model.set_gradient_checkpointing(config.train.gradient_checkpointing)
     _augment_sequence(model, config)
     return model
+
+
+def _draw_patch_embedding(model: Backbone, init: Literal["lecun", "torch"]) -> None:
+    """Initializes the patch embedding anew."""
+    for module in model.modules():
+        if isinstance(module, PatchEmbed):
+            module.init = init
+            module.reset_parameters()
 
 
 def _draw_head(model: Backbone, std: float) -> None:
@@ -165,7 +177,7 @@ def build_method(config: RunConfig, model: Backbone, dataset: Dataset) -> Method
     name, settings = config.method.name, config.method.model_dump(exclude={"name"})
     for key, kind in get_method(name).named.items():
         if isinstance(settings.get(key), str):
-            settings[key] = resolve_object(kind, settings[key], model, dataset, settings)
+            settings[key] = resolve_object(kind, settings[key], dataset, settings)
     method = create_method(name, model, **settings)
     if config.model.weights is None:
         method.init_weights()

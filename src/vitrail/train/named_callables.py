@@ -14,22 +14,18 @@ from vitrail.data.text import open_tokenizer
 from vitrail.errors import ConfigError, LoadError
 from vitrail.hub.converters.from_transformers import read_processor
 from vitrail.hub.load import find_folder, load
-from vitrail.models.base import Backbone
 from vitrail.plugins import load_plugin
 from vitrail.preprocess import Preprocess
 from vitrail.prompts import TEMPLATES
 from vitrail.registry import describe_exception
 
 
-def resolve_object(
-    kind: str, name: str, student: Backbone, dataset: Dataset, settings: Mapping[str, Any]
-) -> Any:
+def resolve_object(kind: str, name: str, dataset: Dataset, settings: Mapping[str, Any]) -> Any:
     """The object that a setting names.
 
     Args:
         kind: kind of object, as in `Method.named`: "teacher", "image_tokenizer", "text_tokenizer".
         name: the name.
-        student: model to train.
         dataset: training samples.
         settings: the method's other settings.
 
@@ -42,7 +38,7 @@ def resolve_object(
     Example:
         >>> from vitrail.data.registry import open_dataset
         >>> digits = open_dataset("digits", limit=20)
-        >>> resolve_object("text_tokenizer", "train:300", None, digits, {}).vocabulary <= 300
+        >>> resolve_object("text_tokenizer", "train:300", digits, {}).vocabulary <= 300
         True
     """
     if kind == "teacher":

@@ -120,7 +120,14 @@ class Schedule:
         self.weight_decay, self.weight_decay_end = weight_decay, weight_decay_end
 
     def factor(self, step: int) -> float:
-        """number of steps done → the factor on the learning rate."""
+        """The factor on the learning rate.
+
+        Args:
+            step: number of steps done.
+
+        Returns:
+            The factor.
+        """
         if self.shape == "step":
             return drop(step, self.total, self.warmup, self.min_lr, self.drop_at)
         full = self.shape == "full_cosine"

@@ -58,6 +58,11 @@ class ModelConfig(Section):
     lora: int = Field(
         0, ge=0, description="Rank of adapters that learn in place of the weights; 0 for none."
     )
+    patch_init: Literal["lecun", "torch"] | None = Field(
+        None,
+        description="Initial values of a new model's patch embedding: lecun, as in ViT's code; "
+        "torch, as in DeiT's and DINO's; null: the model's own.",
+    )
     head_std: float | None = Field(
         None, gt=0, description="Standard deviation of a new head's weights; null: the model's own."
     )

@@ -8,7 +8,7 @@ import contextlib
 import errno
 import signal
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -141,9 +141,7 @@ class Trainer:
         """The weights to evaluate and to keep: the EMA if there is one."""
         if self.ema is None:
             return self.method
-        average = self.ema.module
-        assert isinstance(average, Method)
-        return average
+        return cast(Method, self.ema.module)
 
     @property
     def backbone(self) -> Backbone:
