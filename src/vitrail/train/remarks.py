@@ -56,7 +56,7 @@ def caption_remarks(method: Method, dataset: Dataset) -> list[str]:
         >>> clip = CLIP(model, Tokenizer.train(["a photo of a 7."], 300), templates=("a {}.",),
         ...             text_dim=8, text_depth=1, text_heads=1)
         >>> caption_remarks(clip, open_dataset("digits", limit=20))
-        ['10 captions, 10 of them different, of up to 5 of 32 tokens.']
+        ['10 captions, 10 of them different, of up to 6 of 32 tokens.']
     """
     tokenizer = method.tokenizer
     figures = count_captions(all_captions(dataset, method.templates), tokenizer)
