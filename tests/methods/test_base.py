@@ -1,6 +1,6 @@
 """The contract of methods: batches, settings, tiers."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -142,3 +142,19 @@ def test_every_method_that_is_listed_exists_and_others_can_be_added() -> None:
         register_method("own")(Dropping)
     with pytest.raises(ConfigError, match="there is a method 'mae' already"):
         register_method("mae")(Own)
+
+
+def test_images_and_crops_need_no_batch() -> None:
+    torch.manual_seed(0)
+    mae: Any = create_method("mae", small("ViT"), decoder_dim=8, decoder_heads=2, decoder_depth=1)
+    dino: Any = create_method("dino", small("ViT"), out_dim=8, head_dims=(8, 8)).eval()
+    images = torch.randn(2, 3, 32, 32)
+    mae(images).backward()
+    assert all(p.grad is not None for p in mae.decoder.parameters() if p.requires_grad)
+    loss = dino([images, images]).loss
+    torch.testing.assert_close(loss, dino(Batch(crops=(images, images))).loss)
+    supervised: Any = create_method("supervised", small("ViT"))
+    with pytest.raises(DataError, match="the batch holds images, no labels: add labels to it"):
+        supervised(images)
+    with pytest.raises(DataError, match="Supervised reads .*labels.* and got dict: give a vitrail"):
+        supervised({"images": images})

@@ -74,6 +74,22 @@ def test_the_loss_is_that_of_the_paper(norm_pixels: bool) -> None:
     assert abs(method(Batch(images=images, patch_mask=mask)).loss - total / count) < 1e-12
 
 
+@pytest.mark.parametrize("norm_pixels", [True, False])
+def test_predictions_and_their_mask_give_the_loss(norm_pixels: bool) -> None:
+    method = MAE(small("ViT"), **LIGHT, norm_pixels=norm_pixels).double()
+    images = torch.randn(2, 3, 32, 32).double()
+    predictions, mask = method.predict(images)
+    targets = patchify(images, (8, 8))
+    if norm_pixels:
+        variance, mean = torch.var_mean(targets, dim=-1, keepdim=True)
+        targets = (targets - mean) / (variance + 1e-6).sqrt()
+    loss = ((predictions - targets) ** 2).mean(-1)
+    loss = (loss * mask).sum() / mask.sum()
+    torch.testing.assert_close(method(Batch(images=images, patch_mask=mask)).loss, loss)
+    assert (predictions[~mask] == 0).all() and predictions.requires_grad
+    assert torch.equal(method.predict(images, mask)[0], predictions)
+
+
 def test_decoder_positions_are_the_authors() -> None:
     """Of 8 channels, two frequencies an axis: 1 and 1/100; the column's before the row's."""
     position = MAE(small("ViT"), decoder_dim=8, decoder_heads=2).decoder.position

@@ -106,6 +106,10 @@ class Loss(NamedTuple):
     loss: Tensor
     metrics: dict[str, Tensor]
 
+    def backward(self) -> None:
+        """Computes the gradients of the loss."""
+        self.loss.backward()
+
 
 class Method(nn.Module):
     """Wraps a backbone and turns a batch into a loss. The backbone is what comes out.
@@ -171,6 +175,8 @@ class Method(nn.Module):
         super().__init_subclass__(**keywords)
         if "__init__" in vars(cls):
             cls.__init__ = _checked(cls.__init__)  # type: ignore[method-assign]
+        if "forward" in vars(cls):
+            cls.forward = _batching(cls.forward)  # type: ignore[method-assign]
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -313,3 +319,23 @@ def _checked(init: Callable[..., None]) -> Callable[..., None]:
             self.settings = dict(list(bound.arguments.items())[2:])
 
     return checked
+
+
+def _batching(forward: Callable[..., Loss]) -> Callable[..., Loss]:
+    """A forward that also takes images, or a list of crops, that are in no `Batch`."""
+
+    @functools.wraps(forward)
+    def batching(self: Method, batch: Batch | Tensor | Sequence[Tensor]) -> Loss:
+        if isinstance(batch, Batch):
+            return forward(self, batch)
+        if isinstance(batch, Tensor):
+            return forward(self, Batch(images=batch))
+        if isinstance(batch, list | tuple) and all(isinstance(crop, Tensor) for crop in batch):
+            return forward(self, Batch(crops=tuple(batch)))
+        raise DataError(
+            f"{type(self).__name__} reads {', '.join(self.inputs)}, and got "
+            f"{type(batch).__name__}: give a vitrail.methods.Batch, images (B, C, *size), or a "
+            "list of crops."
+        )
+
+    return batching

@@ -135,6 +135,26 @@ class MAE(Masked):
         predictions = at_least_float32(predictions)
         return Loss(F.mse_loss(predictions, targets.to(predictions)), {})
 
+    def predict(self, images: Tensor, patch_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Predicts the masked patches.
+
+        `loss = mae(Batch(images=images, patch_mask=mask)).loss` is the loss of this mask.
+
+        Args:
+            images: normalized images (B, C, *size).
+            patch_mask: bool (B, N), True where masked; None draws a mask.
+
+        Returns:
+            predictions: (B, N, pixels), zeros at visible patches; normalized per patch if
+                `norm_pixels`.
+            mask: bool (B, N), True where masked.
+        """
+        batch = Batch(images=images, patch_mask=patch_mask)
+        mask, masked_index, predictions = self._predict(batch)
+        index = masked_index[..., None].expand_as(predictions)
+        whole = predictions.new_zeros(*mask.shape, predictions.shape[-1])
+        return whole.scatter(1, index, predictions), mask
+
     @torch.no_grad()
     def reconstruct(self, images: Tensor) -> Tensor:
         """images (B, C, *size) → (3, B, C, *size): images, masked images, reconstructions.
