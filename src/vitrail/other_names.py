@@ -122,11 +122,11 @@ def name_here(name: str, choices: Iterable[str]) -> str:
         ''
     """
     section, dot, last = name.rpartition(".")
-    known = list(choices)
+    keys = list(choices)
     for target in NAMES.get(last, ()):
-        same_section = [key for key in known if key == f"{section}{dot}{target}"]
-        elsewhere = [key for key in known if section and key.rpartition(".")[2] == target]
-        for found in [*same_section, *elsewhere][:1]:
+        same_section = [key for key in keys if key == f"{section}{dot}{target}"]
+        elsewhere = [key for key in keys if section and key.rpartition(".")[2] == target]
+        for key in [*same_section, *elsewhere][:1]:
             note = NOTES.get(last, "")
-            return f" Here it is {note}." if note else f" Here it is called {found!r}."
+            return f" Here it is {note}." if note else f" Here it is called {key!r}."
     return ""

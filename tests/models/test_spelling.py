@@ -4,8 +4,8 @@ import pytest
 
 import vitrail
 from vitrail.errors import ConfigError
-from vitrail.models.spelling import similar_names
 from vitrail.models.registry import variants
+from vitrail.models.spelling import similar_names
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from vitrail.layers.linear import Linear
 PRODUCERS = (nn.Linear, Linear, nn.Conv2d)
 
 
-def computes_in_place() -> bool:
+def overwriting_is_safe() -> bool:
     """Whether a tensor that only one function sees may be overwritten by it.
 
     Returns:
@@ -23,7 +23,7 @@ def computes_in_place() -> bool:
         without gradients, even one that was made with them.
 
     Example:
-        >>> computes_in_place()
+        >>> overwriting_is_safe()
         False
     """
     recompiled = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
@@ -48,7 +48,7 @@ def may_overwrite(producer: nn.Module, consumer: nn.Module) -> bool:
         >>> may_overwrite(nn.Linear(2, 2), nn.ReLU())
         False
     """
-    if not computes_in_place() or type(producer) not in PRODUCERS:
+    if not overwriting_is_safe() or type(producer) not in PRODUCERS:
         return False
     # private: without these, a tensor that a hook stored would be overwritten
     # (tests/layers/test_inplace.py).

@@ -12,7 +12,7 @@ from torch import Tensor
 from vitrail.errors import TierError
 from vitrail.lens.features import pca_colors
 from vitrail.lens.pictures import enlarge, heat_map, outline_patches, repeat_cells, to_picture
-from vitrail.lens.record import AttentionTrace, resolve_indices
+from vitrail.lens.record import AttentionTrace, sorted_indices
 from vitrail.lens.theme import LIGHT
 from vitrail.messages import _
 from vitrail.models.features import Features
@@ -80,7 +80,7 @@ def panels(
     if not isinstance(trace, AttentionTrace):
         return stage_panels(image, trace, index)
     image = enlarge(image.cpu())
-    positions = resolve_indices(layers, trace.depth, _("attention layer"))
+    positions = sorted_indices(layers, trace.depth, _("attention layer"))
     grid = _flat(trace.features.grid)
     last = positions[-1]
     mean = heat_map(image, trace.attention[last][index].mean(0))
@@ -96,9 +96,7 @@ def panels(
     ]
     for layer in positions:
         maps = trace.attention[layer][index]
-        numbers = (
-            range(len(maps)) if heads is None else resolve_indices(heads, len(maps), _("head"))
-        )
+        numbers = range(len(maps)) if heads is None else sorted_indices(heads, len(maps), _("head"))
         names = trace.head_names[layer] or [_("head {n}").format(n=n) for n in range(len(maps))]
         key = _("layer {layer}").format(layer=trace.keys[layer])
         rows.append([Panel(f"{key}, {names[n]}", heat_map(image, maps[n])) for n in numbers])

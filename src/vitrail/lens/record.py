@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vitrail import values
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.recording import RecordedMixer
 from vitrail.lens.rollout import extend_rollout
 from vitrail.models.base import Backbone
 from vitrail.models.features import Features
 from vitrail.models.tiers import PyramidBackbone
+from vitrail.values import resolve_indices
 
 MAX_STAGES = 5  # more blocks than this are represented by four of them
 
@@ -165,7 +165,7 @@ def record(
 
     def keep(key: LayerKey, weights: Tensor) -> None:
         if heads is not None:
-            weights = weights[:, resolve_indices(heads, weights.shape[1], "head")]
+            weights = weights[:, sorted_indices(heads, weights.shape[1], "head")]
         maps[key] = weights
 
     with recording(model, keep, layers):
@@ -334,7 +334,7 @@ def patch_maps(
     elif isinstance(query, tuple) and len(query) == len(grid):
         token = 0
         for position, size in zip(query, grid, strict=True):
-            token = token * size + resolve_indices([position], size, "row or column")[0]
+            token = token * size + sorted_indices([position], size, "row or column")[0]
         rows = weights[..., prefix + token, :]
     else:
         raise ConfigError(
@@ -343,7 +343,7 @@ def patch_maps(
     return rows[..., prefix:].unflatten(-1, grid)
 
 
-def resolve_indices(indices: Sequence[int], count: int, what: str) -> list[int]:
+def sorted_indices(indices: Sequence[int], count: int, what: str) -> list[int]:
     """Indices from 0, sorted and each once, where negative ones count from the end.
 
     Args:
@@ -358,10 +358,10 @@ def resolve_indices(indices: Sequence[int], count: int, what: str) -> list[int]:
         ConfigError: an item does not exist.
 
     Example:
-        >>> resolve_indices([-1, 0, 3], 4, "layer")
+        >>> sorted_indices([-1, 0, 3], 4, "layer")
         [0, 3]
     """
-    return sorted(set(values.resolve_indices(indices, count, what)))
+    return sorted(set(resolve_indices(indices, count, what)))
 
 
 def _layer_keys(layers: Sequence[LayerKey], keys: list[LayerKey]) -> list[LayerKey]:
@@ -374,7 +374,7 @@ def _layer_keys(layers: Sequence[LayerKey], keys: list[LayerKey]) -> list[LayerK
                 f"attention layer {layer!r} does not exist: there are {', '.join(map(str, keys))}."
             )
     positions = [keys.index(la) if isinstance(la, str) else la for la in layers]
-    return [keys[i] for i in resolve_indices(positions, len(keys), "attention layer")]
+    return [keys[i] for i in sorted_indices(positions, len(keys), "attention layer")]
 
 
 def _not_all_tokens(weights: Tensor, grid: tuple[int, ...]) -> str:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from vitrail.layers.attention import Attend, Attention
 from vitrail.layers.block import Block, drop_path_rates
-from vitrail.layers.inplace import computes_in_place
+from vitrail.layers.inplace import overwriting_is_safe
 from vitrail.layers.mlp import Mlp
 from vitrail.models.base import Variant
 from vitrail.models.paper import Paper
@@ -71,7 +71,7 @@ class ReAttention(nn.Module):
         theta = theta.expand(weights.shape[0], -1, -1)
         mixed = torch.baddbmm(bias, theta, weights.flatten(2))
         scale = (mixed.square().mean(dim=1, keepdim=True) + self.eps).rsqrt()
-        if computes_in_place():  # maps are large, and new memory costs more than the arithmetic
+        if overwriting_is_safe():  # maps are large, and new memory costs more than the arithmetic
             mixed.mul_(scale).mul_(self.weight[:, None])
         else:
             mixed = mixed * scale * self.weight[:, None]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.conv import DepthwiseConv, StridedConvNorm
-from vitrail.layers.inplace import computes_in_place
+from vitrail.layers.inplace import overwriting_is_safe
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images
 from vitrail.layers.pyramid import check_stages
@@ -69,7 +69,7 @@ class ConvGELU(DepthwiseConv):
     def forward(self, x: Tensor) -> Tensor:
         """x (B, H, W, D) → (B, H, W, D)."""
         x = super().forward(x)
-        return torch.ops.aten.gelu_(x) if computes_in_place() else F.gelu(x)
+        return torch.ops.aten.gelu_(x) if overwriting_is_safe() else F.gelu(x)
 
 
 class RectifiedConvGELU(ConvGELU):
