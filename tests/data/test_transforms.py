@@ -352,3 +352,19 @@ class TestOtherSamples:
         name = next(iter(setting))
         with pytest.raises(ConfigError, match=f"^{name}=.* is for images, and .* have 1 axes"):
             TrainTransform(config, Preprocess.for_size((40,), 1), 2)
+
+
+def test_saturation_may_differ_from_contrast() -> None:
+    """As in DINO's recipe; gray images have none."""
+    images = torch.randint(0, 255, (64, 3, 8, 8), dtype=torch.uint8)
+    gray = images[:, :1].expand(-1, 3, -1, -1)
+    plain = {"crop": "none", "flip": 0.0}
+    more = {**plain, "saturation": 0.9}
+    assert (augmented(images, **more) - augmented(images, **plain)).abs().max() > 0.1
+    torch.testing.assert_close(augmented(gray, **more), augmented(gray, **plain), atol=1e-4, rtol=0)
+    jitter = {**plain, "jitter": 0.4}
+    same = augmented(images, **jitter, saturation=0.4)
+    assert torch.equal(augmented(images, **jitter), same)
+    assert not torch.equal(augmented(images, **jitter, saturation=0.0), same)
+    with pytest.raises(ConfigError, match="saturation=-1 is negative"):
+        AugmentConfig(saturation=-1)

@@ -18,6 +18,7 @@ from vitrail.methods.dino import DINO, Center
 from vitrail.methods.ema_teacher import EMATeacher
 from vitrail.methods.heads import Prototypes
 from vitrail.models.base import Backbone
+from vitrail.models.parameters import undecayed
 from vitrail.models.tiers import PyramidBackbone, SequenceBackbone
 from vitrail.models.vit import ViT
 from vitrail.preprocess import Preprocess
@@ -359,3 +360,10 @@ def test_a_batch_is_centered_before_the_center_moves() -> None:
     moved = 0.1 * logits.mean(0)
     torch.testing.assert_close(center.value, moved)
     torch.testing.assert_close(center(logits, 0.5), ((logits - moved) / 0.5).softmax(-1))
+
+
+def test_the_mask_token_starts_from_zeros_and_is_decayed() -> None:
+    """As in iBOT's code, whose `masked_embed` is a matrix of zeros."""
+    method = DINO(small("ViT"), **SMALL, patch_weight=1.0)
+    assert not method.mask_token.weight.any()
+    assert "mask_token.weight" not in undecayed(method)

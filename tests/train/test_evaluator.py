@@ -9,6 +9,7 @@ from torch import Tensor
 from tests.cli.conftest import digits_model
 from vitrail.data.loader import Loader
 from vitrail.data.registry import open_dataset
+from vitrail.data.splits import balanced
 from vitrail.train import evaluator
 from vitrail.train.evaluator import Evaluator, evaluate_probe
 
@@ -31,3 +32,14 @@ def test_votes_of_neighbors_are_probabilities(monkeypatch: pytest.MonkeyPatch) -
     for result in (of_run, of_probe):
         torch.testing.assert_close(result.probabilities[0], VOTES, atol=1e-3, rtol=0)
         assert 0 < result.probabilities.min() < 1e-3  # unlikely, not impossible
+
+
+def test_classes_without_a_training_image_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    digits, model = open_dataset("digits", limit=30), digits_model().eval()
+    loader = Loader(digits, 16, lambda image: image)
+    quiet = lambda title: contextlib.nullcontext(lambda done, total: None)  # noqa: E731
+    few = Loader(balanced(digits, 5), 5, lambda image: image)
+    evaluate_probe(model, "linear", few, loader, quiet)
+    assert "5 of 10 classes have no training image, and are never" in capsys.readouterr().err
+    evaluate_probe(model, "linear", loader, loader, quiet)
+    assert not capsys.readouterr().err
