@@ -94,6 +94,14 @@ TABLE = {
         ["eval", "photos"],
         r"photos is no run, so its dataset is unknown: .*--data='folder",
     ),
+    "no plug-in": (["train", "quick.yaml", "--plugin", "gone.py"], r"no file 'gone.py': a plug-in"),
+    "no part to check": (["check", "vit_tinny"], r"nothing is called 'vit_tinny'"),
+    "unknown optimizer": (["train", "quick.yaml", "optim.optimizer=lion"], r"no optimizer 'lion'"),
+    "unknown transform": (["train", "quick.yaml", "data.transforms.x={}"], r"no transform 'x'"),
+    "plug-in of a recipe": (
+        ["train", "quick.yaml", "train.plugins=[mine.py]"],
+        r"plugins: mine.py has not run, .* --plugin mine.py runs it",
+    ),
     "unknown split": (["eval", "photos", "--split", "val"], r"--split='val' is not one of 'train'"),
 }
 
