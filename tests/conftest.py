@@ -6,12 +6,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches for the net
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for commands that a test starts
 
+import sys
 from collections.abc import Iterator
 
 import pytest
 import torch
 
 import parity  # noqa: F401, before any original asks for torchvision
+from vitrail import plugins
 from vitrail.registry import snapshot
 
 torch.set_num_threads(1)  # the models are small, and pytest-xdist has a worker per core
@@ -20,9 +22,14 @@ torch.set_num_threads(1)  # the models are small, and pytest-xdist has a worker 
 @pytest.fixture(autouse=True)
 def registered() -> Iterator[None]:
     """What a test registers is gone after it."""
-    restore = snapshot()
+    restore, before, path = snapshot(), set(plugins.PLUGINS), [*sys.path]
     yield
     restore()
+    sys.path[:] = path
+    for key in plugins.PLUGINS.keys() - before:
+        module = plugins.PLUGINS.pop(key).module
+        for name in [name for name, other in sys.modules.items() if other is module]:
+            del sys.modules[name]
 
 
 @pytest.fixture(autouse=True)

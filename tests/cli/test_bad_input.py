@@ -30,7 +30,7 @@ TABLE = {
     "one class": (["train", "folder:one"], r"only one class, 'cat'"),
     "unknown model": (
         ["train", "quick.yaml", "model.name=vit_tiny_patch16_22", "model.options={}"],
-        r"no model 'vit_tiny_patch16_22'. Did you mean 'vit_tiny_patch16_224'",
+        r"no model 'vit_tiny_patch16_22'. It may mean vit_tiny_patch16_224",
     ),
     "unknown purpose": (
         ["models", "--for", "phone"],

@@ -1,5 +1,6 @@
 """An exported model says in onnxruntime what it says in PyTorch, at any batch size and length."""
 
+import copy
 import functools
 import importlib.util
 import json
@@ -17,10 +18,13 @@ import vitrail
 from tests.models.small import CASES, IDS, small
 from vitrail.cli.main import main
 from vitrail.contract.model_case import awake
-from vitrail.deploy import export
+from vitrail.deploy import _exportable, export
 from vitrail.deploy.export import export_onnx
-from vitrail.deploy.precision import halve
+from vitrail.deploy.fuse import fuse, plain_layers
+from vitrail.deploy.precision import fastest, halve
+from vitrail.deploy.stream import Stepper
 from vitrail.errors import ConfigError, DataError, VitrailError
+from vitrail.methods.mae import MAE
 from vitrail.models.base import Backbone
 from vitrail.models.tiers import SequenceBackbone
 from vitrail.ops.selective_scan import Scan, selective_scan
@@ -83,10 +87,10 @@ def vit(monkeypatch: pytest.MonkeyPatch) -> Backbone:
 @functools.cache
 def once(*arguments: Any) -> Any:
     torch.manual_seed(0)
-    return TRANSLATE(shaken("ViT").requires_grad_(False), *arguments)
+    return TRANSLATE(_exportable.prepare(shaken("ViT"), None, arguments[0]), *arguments)
 
 
-def translated(_model: Backbone, *arguments: Any) -> Any:
+def translated(_exportable: _exportable.Exportable, *arguments: Any) -> Any:
     return once(*arguments)
 
 
@@ -194,11 +198,11 @@ def test_weights_too_large_for_one_file(
     images = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(run(path, images), model(images).detach(), **CLOSE)
 
-    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    monkeypatch.setattr(_exportable, "TOLERANCE", -1.0)
     with pytest.raises(VitrailError, match="nothing was written"):
         export_onnx(model, path)
     assert sorted(path.parent.iterdir()) == [path, exported.weights]
-    monkeypatch.setattr(export, "TOLERANCE", 1e-4)
+    monkeypatch.setattr(_exportable, "TOLERANCE", 1e-4)
     monkeypatch.setattr(export, "LARGEST", 1_000_000)
     export_onnx(model, path)
     assert sorted(path.parent.iterdir()) == [path]
@@ -227,7 +231,7 @@ def test_what_cannot_be_exported(
             export_onnx(model, path, dynamic_size=True)
         assert "\n" not in str(problem.value)
     with monkeypatch.context() as patch:
-        patch.setattr(export, "TOLERANCE", -1.0)
+        patch.setattr(_exportable, "TOLERANCE", -1.0)
         with pytest.raises(VitrailError, match="from PyTorch's, and .* nothing was written"):
             export_onnx(model, path)
     with torch.no_grad():
@@ -252,6 +256,90 @@ def test_packages_that_are_missing(
     monkeypatch.setattr(export, "find_spec", without("onnxruntime"))
     assert export_onnx(model, path).difference is None
     assert path.is_file()
+
+
+@pytest.fixture(scope="module")
+def wide_vim(tmp_path_factory: pytest.TempPathFactory) -> tuple[Backbone, Path]:
+    """A Vision Mamba of published width, at which PyTorch's exporter leaves A to be computed."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("wide") / "vim.onnx"
+    model = vitrail.VisionMamba(16, 8, num_classes=3, dim=192, depth=1).eval()
+    export_onnx(model, path)
+    return model, path
+
+
+def test_scans_read_constants_only(wide_vim: tuple[Backbone, Path]) -> None:
+    graph = onnx.load(wide_vim[1]).graph
+    scans = [node for node in graph.node if node.op_type == "Scan"]
+    assert len(scans) == 1
+    body = next(a.g for a in scans[0].attribute if a.name == "body")
+    own = {value.name for value in (*body.input, *body.initializer)}
+    own |= {name for node in body.node for name in node.output}
+    captured = {name for node in body.node for name in node.input} - own
+    assert captured
+    assert captured <= {tensor.name for tensor in graph.initializer}  # for OpenVINO
+    assert not {"TopK", "Loop", "If", "NonZero"} & set(nodes(wide_vim[1]))
+
+
+def test_openvino_runs_it(wide_vim: tuple[Backbone, Path]) -> None:
+    openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    model, path = wide_vim
+    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    for batch in (1, 3):
+        images = torch.randn(batch, 3, 16, 16)
+        outputs = torch.from_numpy(compiled(images.numpy())[0])
+        torch.testing.assert_close(outputs, model(images).detach(), **CLOSE)
+
+
+def test_onnxruntime_quantizes_it(wide_vim: tuple[Backbone, Path], tmp_path: Path) -> None:
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    model, path = wide_vim
+    int8 = quantization.QuantType.QInt8
+    quantization.quantize_dynamic(path, tmp_path / "int8.onnx", weight_type=int8)
+    assert (tmp_path / "int8.onnx").stat().st_size < 0.6 * path.stat().st_size
+    images = torch.randn(3, 3, 16, 16)
+    expected = model(images).detach()
+    difference = (run(tmp_path / "int8.onnx", images) - expected).abs().max()
+    assert difference < 0.1 * expected.abs().max()
+
+
+def wrong(model: Any) -> dict[str, tuple[Callable[[], object], str]]:
+    """Calls with a wrong argument, and what the error says."""
+    onnx_file, images = "model.onnx", torch.zeros(1, 3, 32, 32)
+    features = model.embed(images)
+    return {
+        "layer": (lambda: export_onnx(nn.Linear(3, 3), onnx_file), "Linear is no model of"),
+        "name": (lambda: export_onnx("vit", onnx_file), "'vit' is no model: give a module"),
+        "method": (lambda: export_onnx(MAE(model), onnx_file), "give method.backbone"),
+        "opset": (lambda: export_onnx(model, onnx_file, opset="20"), "opset='20' is not"),
+        "folder": (lambda: export_onnx(model, "."), "is a folder: give the file"),
+        "below a file": (lambda: export_onnx(model, "file/a.onnx"), "file is a file"),
+        "no path": (lambda: export_onnx(model, None), "path=None is not the path"),
+        "negative": (lambda: export_onnx(model, onnx_file, image_size=-8), "image_size=-8 is"),
+        "text": (lambda: export_onnx(model, onnx_file, image_size="32"), "image_size='32' is"),
+        "axes": (lambda: export_onnx(model, onnx_file, image_size=(8, 8, 8)), r"size \(8, 8, 8\)"),
+        "no bool": (lambda: export_onnx(model, onnx_file, dynamic_size="no"), "dynamic_size='no'"),
+        "no weights": (lambda: export_onnx(copy.deepcopy(model).to("meta"), onnx_file), "meta"),
+        "fuse": (lambda: fuse("vit"), "'vit' is no model"),
+        "plain layers": (lambda: plain_layers({}), "is no model"),
+        "halve": (lambda: halve(MAE(model)), "MAE is no model of Vitrail"),
+        "fastest": (lambda: fastest(nn.Linear(3, 3), images), "Linear is no model of Vitrail"),
+        "rounds": (lambda: fastest(model, images, rounds=0), "rounds=0 is not"),
+        "steps": (lambda: Stepper(model, features), "ViT takes no steps: give a VisionMamba"),
+    }
+
+
+def test_wrong_arguments_are_named_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    monkeypatch.setattr(export, "_translate", None)
+    for name, (call, message) in wrong(small("ViT")).items():
+        with pytest.raises(ConfigError, match=message) as problem:
+            call()
+        assert "\n" not in str(problem.value), name
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 class Scanned(nn.Module):
@@ -345,7 +433,7 @@ def test_the_command(
     assert code == 0
     assert "written: pets.v2.onnx (" in output
     assert "input: images, float32, batch x 3 x 32 x 32" in output
-    assert "checked: onnxruntime's logits are within" in output
+    assert "checked: the file's logits are within" in output
     images = torch.randn(2, 3, 32, 32)
     logits = run(tmp_path / "pets.v2.onnx", images)
     torch.testing.assert_close(logits, model(images).detach(), **CLOSE)
@@ -353,7 +441,7 @@ def test_the_command(
     before = sorted(tmp_path.rglob("*"))
     for arguments, message in (
         (("pets.v2",), "pets.v2.onnx exists: choose another name, or overwrite it by"),
-        (("pets.v2", "out"), "out does not end in .onnx"),
+        (("pets.v2", "out"), "out does not end in .onnx or .pt2"),
         (("pets.v2", "x.onnx", "--image-size", "30"), "resize it to 32 x 32"),
         (("pets.v2", "x.onnx", "--opset", "99"), "opset=99 is not within 18 to 23"),
         (("nowhere", "x.onnx"), "no folder 'nowhere'"),

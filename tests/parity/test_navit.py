@@ -164,9 +164,9 @@ def test_what_a_pack_cannot_do_is_said() -> None:
     with pytest.raises(DataError, match="a list of no images"):
         model([])
     with pytest.raises(DataError, match="3-channel images"):
-        model([*images, torch.zeros(4, 8, 8)])
+        model([*images, torch.zeros(4, 8, 8).double()])
     with pytest.raises(DataError, match="12 x 8 pixels does not divide"):
-        model([torch.zeros(3, 12, 8)])
+        model([torch.zeros(3, 12, 8).double()])
     with pytest.raises(TierError, match=r"use NaViT\.drop"):
         model.encode(model.embed(images).take(torch.arange(9)[None]))
     with (

@@ -170,7 +170,7 @@ def test_the_first_release_is_told_by_its_rotations(tmp_path: Path) -> None:
 
 def test_what_is_no_vision_mamba_is_refused(tmp_path: Path) -> None:
     torch.save({"model": {"weight": torch.zeros(1)}}, tmp_path / "other.pth")
-    with pytest.raises(LoadError, match="not a published Vision Mamba's: give the folder"):
+    with pytest.raises(LoadError, match="not a published Vision Mamba's: name the architecture"):
         vitrail.load(tmp_path / "other.pth")
     _, file = published(tmp_path, ".pth")
     state = torch.load(file, weights_only=False)["model"]

@@ -1,7 +1,7 @@
 """`vitrail export`: a model as a file for other runtimes."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,14 +9,17 @@ from vitrail.cli.common import SizeOption, WeightsOption, err, out
 from vitrail.errors import ConfigError
 from vitrail.messages import _
 
-HELP = _("Write a model as ONNX, for any batch size, and check it in onnxruntime.")
-SUFFIX = ".onnx"
+HELP = _("Write a model as ONNX or as a PyTorch program, for any batch size, and check the file.")
+SUFFIX, PROGRAM = ".onnx", ".pt2"
 
 
 def run(
     model: Annotated[str, typer.Argument(help=_("A run, a model folder or a Hub id."))],
     destination: Annotated[
-        Path | None, typer.Argument(help=_("The .onnx file to write. Default: the model's name."))
+        Path | None,
+        typer.Argument(
+            help=_("The file to write: .onnx, or .pt2 for torch.export. Default: NAME.onnx.")
+        ),
     ] = None,
     image_size: SizeOption = None,
     dynamic_size: Annotated[
@@ -27,25 +30,26 @@ def run(
     weights: WeightsOption = None,
     force: Annotated[bool, typer.Option("--force", help=_("Overwrite an existing file."))] = False,
 ) -> None:
-    """Exports a model to ONNX."""
+    """Exports a model."""
     path = destination or default_path(model)
-    if path.suffix != SUFFIX:
-        raise ConfigError(f"{path} does not end in {SUFFIX}.")
+    if path.suffix not in (SUFFIX, PROGRAM):
+        raise ConfigError(f"{path} does not end in {SUFFIX} or {PROGRAM}.")
+    if path.suffix == PROGRAM and opset is not None:
+        raise ConfigError(f"--opset={opset} is for .onnx files: leave it out for {path}.")
     if path.exists() and not force:
         raise ConfigError(f"{path} exists: choose another name, or overwrite it by --force.")
 
     import vitrail
     from vitrail.deploy.export import OPSET, export_onnx
+    from vitrail.deploy.program import export_program
 
     backbone = vitrail.load(model, weights=weights)
     with err.status(_("exporting {model}").format(model=type(backbone).__name__)):
-        result = export_onnx(
-            backbone,
-            path,
-            image_size=image_size,
-            dynamic_size=dynamic_size,
-            opset=OPSET if opset is None else opset,
-        )
+        size: dict[str, Any] = {"image_size": image_size, "dynamic_size": dynamic_size}
+        if path.suffix == PROGRAM:
+            result = export_program(backbone, path, **size)
+        else:
+            result = export_onnx(backbone, path, opset=OPSET if opset is None else opset, **size)
     files = [result.path] if result.weights is None else [result.path, result.weights]
     for file in files:
         text = _("written: {path} ({size:.1f} MB)")
@@ -56,7 +60,7 @@ def run(
     if result.difference is None:
         text = _("not checked: onnxruntime is not installed (pip install 'vitrail[export]')")
     else:
-        text = _("checked: onnxruntime's logits are within {difference:.0e} of PyTorch's")
+        text = _("checked: the file's logits are within {difference:.0e} of the model's")
         text = text.format(difference=result.difference)
     out.print(text, highlight=False, markup=False)
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from vitrail.deploy.precision import FastestModel as FastestModel
     from vitrail.deploy.precision import fastest as fastest
     from vitrail.deploy.precision import halve as halve
+    from vitrail.deploy.program import export_program as export_program
     from vitrail.deploy.stream import Stepper as Stepper
+    from vitrail.deploy.towers import ImageEncoder as ImageEncoder
+    from vitrail.deploy.towers import TextEncoder as TextEncoder
 
 lazy(__name__)

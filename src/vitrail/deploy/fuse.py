@@ -5,6 +5,8 @@ from typing import TypeVar
 
 from torch import nn
 
+from vitrail.errors import ConfigError
+from vitrail.hub.fitting import unwrapped
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import GELU
 from vitrail.layers.norm import BatchNorm2d
@@ -23,7 +25,7 @@ def fuse(model: Model) -> Model:
     the folded result. A fused model has other parameters: save and train the original.
 
     Args:
-        model: any module; it is left unchanged.
+        model: any module, compiled or parallel too; it is left unchanged.
 
     Returns:
         A copy in evaluation mode whose parameters take no gradients.
@@ -33,7 +35,7 @@ def fuse(model: Model) -> Model:
         >>> fuse(ConvNorm(3, 8)).norm
         Identity()
     """
-    fused = copy.deepcopy(model).eval().requires_grad_(False)
+    fused = copy.deepcopy(module_in(model)).eval().requires_grad_(False)
     for module in list(fused.modules()):
         if callable(step := getattr(module, "fuse_for_inference", None)):
             step()
@@ -66,8 +68,33 @@ def plain_layers(model: Model) -> Model:
         >>> type(plain_layers(Mlp(8, 16)).fc1) is nn.Linear
         True
     """
-    copied = copy.deepcopy(model)
+    copied = copy.deepcopy(module_in(model))
     for module in copied.modules():
         # The type is all that differs: parameters, buffers and hooks are the same attributes.
         module.__class__ = PLAIN.get(type(module), type(module))
     return copied
+
+
+def module_in(model: Model) -> Model:
+    """The module inside `torch.compile`'s and parallel wrappers.
+
+    Args:
+        model: any module.
+
+    Returns:
+        The module itself if it is not wrapped.
+
+    Raises:
+        ConfigError: it is no module.
+
+    Example:
+        >>> layer = nn.Linear(3, 2)
+        >>> module_in(nn.DataParallel(layer)) is layer
+        True
+        >>> module_in("vit_tiny")
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: 'vit_tiny' is no model: give a module, as vitrail.load ...
+    """
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"{model!r} is no model: give a module, as vitrail.load returns one.")
+    return unwrapped(model)  # type: ignore[return-value]

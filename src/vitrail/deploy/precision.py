@@ -12,9 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrail.deploy.fuse import fuse
+from vitrail.deploy.fuse import fuse, module_in
+from vitrail.errors import ConfigError
 from vitrail.layers.linear import Linear
 from vitrail.models.base import Backbone
+from vitrail.values import PositiveInt, check_value
 
 GAIN = 1.1  # speed of bfloat16 relative to float32 from which its rounding is accepted
 
@@ -111,11 +113,16 @@ def halve(model: Backbone) -> Backbone:
     Returns:
         A copy in evaluation mode whose parameters take no gradients; it returns float32 logits.
 
+    Raises:
+        ConfigError: it is no model of Vitrail.
+
     Example:
         >>> model = vitrail.ViT(32, 8, num_classes=5, dim=8, depth=1, heads=2, mlp_dim=16)
         >>> halve(model)(torch.zeros(1, 3, 32, 32)).dtype
         torch.float32
     """
+    if not isinstance(module_in(model), Backbone):
+        raise ConfigError(f"{type(model).__name__} is no model of Vitrail: only these are halved.")
     half = fuse(model)
     half.blocks = nn.ModuleList(HalfBlock(block) for block in half.blocks)
     return half
@@ -134,12 +141,16 @@ def fastest(model: Backbone, images: Tensor, rounds: int = 5) -> FastestModel:
     Returns:
         A fused copy of the model, its precision, and its speed relative to the model itself.
 
+    Raises:
+        ConfigError: it is no model of Vitrail, or `rounds` is no whole number of at least 1.
+
     Example:
         >>> model = vitrail.ViT(32, 8, num_classes=5, dim=8, depth=1, heads=2, mlp_dim=16)
         >>> fastest(model, torch.zeros(1, 3, 32, 32), rounds=1).precision in ("fp32", "bf16")
         True
     """
-    fused, half = fuse(model.eval()), halve(model)
+    rounds = check_value("rounds", rounds, PositiveInt)
+    fused, half = fuse(module_in(model).eval()), halve(model)
     unfused_seconds, fused_seconds, half_seconds = (
         _seconds(candidate, images, rounds) for candidate in (model, fused, half)
     )

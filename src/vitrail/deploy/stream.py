@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from vitrail.errors import ConfigError
 from vitrail.layers.inference_params import InferenceParams, MambaState, evaluation
 from vitrail.models.features import Features
 from vitrail.models.vim import VisionMamba
@@ -24,6 +25,9 @@ class Stepper:
     Attributes:
         cache: the `InferenceParams`, unused where the whole is computed anew.
 
+    Raises:
+        ConfigError: the model is no Vision Mamba.
+
     Example:
         >>> model = VisionMamba(16, 4, 5, dim=8, depth=1, scan="forward", pool="last")
         >>> features = model.embed(torch.zeros(1, 3, 16, 16))
@@ -37,6 +41,8 @@ class Stepper:
     def __init__(
         self, model: VisionMamba, features: Features, *, forward_only: bool = False
     ) -> None:
+        if not isinstance(model, VisionMamba):
+            raise ConfigError(f"{type(model).__name__} takes no steps: give a VisionMamba.")
         self.model, self.caches = model, model.causal or forward_only
         with evaluation(model):
             tokens, self.context, _ = model.to_sequence(features)

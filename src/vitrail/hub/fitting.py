@@ -64,7 +64,7 @@ def fitting_state(
         ['bias', 'weight']
         >>> fitting_state(nn.Linear(2, 3), nn.Linear(2, 1, device="meta"), "a layer")
         Traceback (most recent call last):
-        vitrail.errors.ConfigError: bias is (3,), and in a layer built anew from its settings (1,...
+        vitrail.errors.ConfigError: weight is (3, 2), and in a layer built anew from its ...
     """
     state = {_without_wrappers(name): tensor for name, tensor in module.state_dict().items()}
     own, expected = (

@@ -59,7 +59,7 @@ class PositionTable(nn.Module):
 
     def forward(self, grid: Grid) -> Tensor:
         """grid of N patches → positions (1, prefix + N, D), rows of prefix tokens first."""
-        if grid == self.grid:
+        if _is(grid, self.grid):
             return self.weight
         prefix, patches = self.weight[:, : self.prefix], self.weight[:, self.prefix :]
         return torch.cat([prefix, resize_positions(patches, self.grid, grid, self.antialias)], 1)
@@ -100,12 +100,20 @@ def resize_positions(
         >>> resize_positions(torch.ones(1, 4, 8), (2, 2), (3, 3)).shape
         torch.Size([1, 9, 8])
     """
-    if old == new:
+    if _is(new, old):
         return table
     image = table.reshape(1, *old, -1).movedim(-1, 1)
     image = image.to(torch.promote_types(table.dtype, torch.float32))  # no bicubic in half
     image = F.interpolate(image, size=new, mode=mode or RESAMPLING[len(old)], antialias=antialias)
     return image.movedim(1, -1).flatten(1, -2).to(table.dtype)
+
+
+def _is(grid: Grid, other: Grid) -> bool:
+    """Whether two grids are the same.
+
+    A symbol of an exported graph stands for any size: compared, it would exclude this one.
+    """
+    return not any(isinstance(side, torch.SymInt) for side in grid) and grid == other
 
 
 def sincos_positions(grid: Grid, dim: int, temperature: float = 10_000.0) -> Tensor:

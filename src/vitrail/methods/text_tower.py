@@ -93,13 +93,14 @@ class TextTower(nn.Module):
             )
         mask = None
         if self.end is None:
-            index = ids.new_full((len(ids),), ids.shape[1] - 1)
+            index = ids.new_full((ids.shape[0],), ids.shape[1] - 1)
         else:
             index = (ids == self.end).int().argmax(dim=1)  # the first one, if padding is the same
-            ids = ids[:, : int(index.max()) + 1]  # no token attends to what comes after
+            if not torch.compiler.is_exporting():  # a graph has one length
+                ids = ids[:, : int(index.max()) + 1]  # no token attends to what comes after
             length = ids.shape[1]
             mask = self.position.weight.new_full((length, length), -torch.inf).triu(1)
         x = self.words(ids) + self.position((self.context,))[:, : ids.shape[1]]
         for block in self.blocks:
             x = block(x, None, mask)
-        return self.proj(self.norm(x[torch.arange(len(x), device=x.device), index]))
+        return self.proj(self.norm(x[torch.arange(x.shape[0], device=x.device), index]))

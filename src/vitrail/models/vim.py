@@ -295,7 +295,7 @@ class VisionMamba(SequenceBackbone):
             tokens = rotate(tokens, rotation)
         tokens = at_least_float32(tokens)  # the residual, where layers compute in half precision
         # Not argsort: a permutation needs no sorting, and small runtimes have none.
-        inverse = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)).to(order))
+        inverse = torch.zeros_like(order).scatter_(0, order, torch.arange(order.shape[0]).to(order))
 
         def to_features(tokens: Tensor) -> Features:
             tokens = tokens.index_select(1, inverse)

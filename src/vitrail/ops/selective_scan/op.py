@@ -84,12 +84,14 @@ def resolve(backend: str, u: Tensor) -> str:
         `backend`, or the one that "auto" stands for.
 
     Raises:
-        ConfigError: the backend has no float64, or is not installed.
+        ConfigError: the backend has no float64, or is not installed, or TorchScript traces.
 
     Example:
         >>> resolve("auto", torch.zeros(1, dtype=torch.float64))
         'torch'
     """
+    if torch.jit.is_tracing():  # type: ignore[attr-defined]
+        raise ConfigError("a Mamba cannot be traced by torch.jit: use torch.export.")
     if backend == "auto":
         if u.dtype == torch.float64:
             return "torch"

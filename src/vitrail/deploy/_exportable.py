@@ -1,0 +1,284 @@
+"""What is exported, whatever the format: a fused float32 copy, its input, and what to check."""
+
+import contextlib
+import copy
+import json
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vitrail.deploy.fuse import fuse, module_in
+from vitrail.deploy.precision import HalfLinear
+from vitrail.deploy.towers import ImageEncoder, TextEncoder
+from vitrail.errors import ConfigError, VitrailError
+from vitrail.layers.mamba import Mamba
+from vitrail.layers.patch import AXES, PatchEmbed, to_tuple
+from vitrail.layers.recording import RecordedMixer
+from vitrail.methods.clip import ZeroShotClassifier
+from vitrail.models.base import Backbone
+from vitrail.models.surgery import resized
+from vitrail.models.tiers import SequenceBackbone
+from vitrail.values import Size, check_value
+
+Model = Backbone | ZeroShotClassifier | ImageEncoder | TextEncoder
+LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+TOLERANCE = 1e-4  # of outputs, absolute; relative where they are larger than 1
+
+
+class Case(NamedTuple):
+    """Inputs, and the outputs that the file has to reproduce."""
+
+    inputs: Tensor
+    outputs: Tensor
+
+
+class Exportable(NamedTuple):
+    """A model that is ready to be traced.
+
+    Attributes:
+        module: float32, on the CPU, fused, in evaluation mode.
+        example: the input to trace with.
+        dynamic: the axes of the input that may have any size.
+        input_name: "images", or "ids" of a text tower.
+        output_name: "logits", "features" of a model without a head, or "embeddings".
+        cases: what the file is checked with.
+        about: metadata, JSON by name.
+    """
+
+    module: nn.Module
+    example: Tensor
+    dynamic: dict[int, Any]
+    input_name: str
+    output_name: str
+    cases: list[Case]
+    about: dict[str, str]
+
+
+def prepare(
+    model: Model, image_size: Size | None, dynamic_size: bool, least: int = 1
+) -> Exportable:
+    """Checks a model and makes a copy for tracing.
+
+    Arguments and errors are those of `export_onnx`; `least` is the smallest number of patches per
+    axis if sizes are dynamic.
+    """
+    if image_size is not None:
+        image_size = check_value("image_size", image_size, Size)
+    dynamic_size = check_value("dynamic_size", dynamic_size, bool)
+    module = module_in(model)
+    if isinstance(module, TextEncoder):
+        return _text(module)
+    if not isinstance(module, Backbone | ZeroShotClassifier | ImageEncoder):
+        raise ConfigError(_refusal(module))
+    plain = _plain(module)
+    backbone = _backbone(plain)
+    size = tuple(backbone.preprocess.size)
+    if image_size is not None:
+        size = to_tuple(image_size, len(backbone.image_size))
+    traced_size, about = size, _about(backbone, size)
+    cases = [_images(plain, 1, size), _images(plain, 3, size)]
+    dynamic = {0: torch.export.Dim("batch", min=1)}
+    if dynamic_size:
+        embed = _patch_embed(backbone)
+        # Traced at another size than the model's own, at which positions are not resampled.
+        sides = zip(backbone.image_size, embed.patch, strict=True)
+        traced_size = tuple(side + (i + 1) * patch for i, (side, patch) in enumerate(sides))
+        cases.append(_images(plain, 1, traced_size))
+        dynamic |= _dynamic_sides(embed, least)
+    elif isinstance(plain, Backbone):
+        plain = resized(plain, size)  # so that the graph does not resample
+    else:
+        plain.backbone = resized(backbone, size)
+    # A batch of 2: an axis of size 1 would become a constant of the graph.
+    example = torch.zeros(2, backbone.channels, *traced_size)
+    output_name = "logits" if backbone.num_classes else "features"
+    if not isinstance(plain, Backbone):
+        output_name = "embeddings" if isinstance(plain, ImageEncoder) else "logits"
+    return Exportable(fuse(plain), example, dynamic, "images", output_name, cases, about)
+
+
+def _text(tower: TextEncoder) -> Exportable:
+    plain = _plain(tower)
+    text = plain.text
+    dynamic = {0: torch.export.Dim("batch", min=1)}
+
+    def case(batch: int) -> Case:
+        generator = torch.Generator().manual_seed(batch)
+        shape = (batch, text.context)
+        ids = torch.randint(text.words.num_embeddings, shape, generator=generator)
+        if text.end is not None:
+            ids[:, -1] = text.end
+        return _case(plain, ids)
+
+    about = {"context": json.dumps(text.context), "end": json.dumps(text.end)}
+    example = torch.zeros(2, text.context, dtype=torch.int64)
+    cases = [case(1), case(3)]
+    return Exportable(fuse(plain), example, dynamic, "ids", "embeddings", cases, about)
+
+
+def check_path(path: str | Path) -> Path:
+    """Checks that a file can be written, before the minutes that an export takes.
+
+    Args:
+        path: the file.
+
+    Returns:
+        It as a path.
+
+    Raises:
+        ConfigError: it is a folder, or the folder that it would be in cannot be written to.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigError(f"path={path!r} is not the path of a file.")
+    path = Path(path)
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder: give the file to write in it.")
+    parent = next(p for p in path.absolute().parents if p.exists())
+    if not parent.is_dir():
+        raise ConfigError(f"{path} cannot be written: {parent} is a file.")
+    if not os.access(parent, os.W_OK):
+        raise ConfigError(f"{path} cannot be written: {parent} does not allow it.")
+    return path
+
+
+def check_outputs(call: Callable[[Tensor], Tensor], cases: list[Case], runtime: str) -> float:
+    """Compares the outputs of an exported file with those of the model.
+
+    Args:
+        call: the file, from inputs to outputs.
+        cases: inputs and the model's outputs.
+        runtime: its name for the error.
+
+    Returns:
+        The largest difference.
+
+    Raises:
+        VitrailError: it is too large.
+    """
+    differences = [
+        (call(inputs) - outputs).abs().max() / outputs.abs().max().clamp(min=1)
+        for inputs, outputs in cases
+    ]
+    largest = float(torch.stack(differences).max())
+    if not largest <= TOLERANCE:  # NaN is refused, too
+        raise VitrailError(
+            f"{runtime}'s outputs are {largest:.1e} from PyTorch's, and {TOLERANCE:.0e} is the "
+            "limit: nothing was written."
+        )
+    return largest
+
+
+def first_cause(problem: BaseException) -> str:
+    """The first line of the exception at the beginning of the chain."""
+    while problem.__cause__ is not None:
+        problem = problem.__cause__
+    return f"{type(problem).__name__}: {str(problem).strip()}".splitlines()[0].rstrip(". :")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """A context that silences the exporter's loggers and warnings, which address its developers."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _refusal(module: nn.Module) -> str:
+    name = type(module).__name__
+    if hasattr(module, "image_proj"):
+        return (
+            f"{name} has two towers: give deploy.ImageEncoder(method), deploy.TextEncoder(method), "
+            "or method.zero_shot(labels)."
+        )
+    if isinstance(getattr(module, "backbone", None), Backbone):
+        return f"{name} is a method, not a model: give method.backbone."
+    return f"{name} is no model of Vitrail: give one that create_model or load returns."
+
+
+def _backbone(model: nn.Module) -> Backbone:
+    return model if isinstance(model, Backbone) else model.backbone  # type: ignore[return-value]
+
+
+def _plain(model: Any) -> Any:
+    """A float32 copy on the CPU without recorders."""
+    if any(isinstance(module, HalfLinear) for module in model.modules()):
+        raise ConfigError(
+            "a model in bfloat16 (`halve`) cannot be exported: export the one it was made from."
+        )
+    if any(tensor.is_meta for tensor in model.parameters()):
+        raise ConfigError("a model on the meta device has no weights to export: load them first.")
+    plain = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
+    for module in plain.modules():
+        if isinstance(module, RecordedMixer):
+            module.recorder = None
+        if isinstance(module, Mamba):
+            module.backend = "torch"
+    return plain
+
+
+def _patch_embed(model: Backbone) -> PatchEmbed:
+    embed = getattr(model, "patch_embed", None)
+    if not isinstance(model, SequenceBackbone) or not isinstance(embed, PatchEmbed):
+        raise ConfigError(
+            f"{type(model).__name__} cannot be exported for any size (dynamic_size=True): give "
+            "image_size instead."
+        )
+    return embed
+
+
+def _dynamic_sides(embed: PatchEmbed, least: int) -> dict[int, Any]:
+    """By axis of the images, the sizes of at least so many patches that patches divide."""
+    Dim, dynamic = torch.export.Dim, {}
+    counts = {1: ("patches",), 2: ("rows", "columns"), 3: ("steps", "rows", "columns")}
+    for i, p in enumerate(embed.patch):
+        # Patches that overlap fit any size.
+        side, count = AXES[len(embed.patch)][i], counts[len(embed.patch)][i]
+        whole = embed.stride == embed.patch
+        dynamic[2 + i] = p * Dim(count, min=least) if whole else Dim(side, min=p * least)
+    return dynamic
+
+
+def _images(model: nn.Module, batch: int, size: tuple[int, ...]) -> Case:
+    """Images of noise and PyTorch's outputs. Raises `DataError` for a size that does not fit."""
+    generator = torch.Generator().manual_seed(batch)
+    return _case(model, torch.randn(batch, _backbone(model).channels, *size, generator=generator))
+
+
+def _case(model: nn.Module, inputs: Tensor) -> Case:
+    with torch.no_grad():
+        outputs = model(inputs)
+    if not outputs.isfinite().all():
+        raise VitrailError("the logits of noise are not finite: the model's weights are damaged.")
+    return Case(inputs, outputs)
+
+
+def _about(model: Backbone, size: tuple[int, ...]) -> dict[str, str]:
+    """The metadata: JSON by name."""
+    preprocess = model.preprocess
+    if tuple(preprocess.size) != size:
+        preprocess = preprocess.at(size)
+    about = {
+        "labels": model.labels,
+        "preprocess": preprocess.to_dict(),
+        "vitrail": {
+            "architecture": type(model).__name__,
+            "keywords": model.config,
+            "image_size": size,
+            "origin": model.origin,
+        },
+    }
+    return {name: json.dumps(value, ensure_ascii=False) for name, value in about.items()}

@@ -1,0 +1,88 @@
+"""Export of a model as a program of `torch.export`, which PyTorch runs without Vitrail.
+
+ExecuTorch and AOTInductor start from such programs, too:
+
+    export_program(model, "model.pt2")
+    program = torch.export.load("model.pt2")
+    logits = program.module()(images)
+"""
+
+import io
+from pathlib import Path
+
+import torch
+
+from vitrail.deploy._exportable import Model, check_outputs, check_path, first_cause, prepare, quiet
+from vitrail.deploy.export import Exported
+from vitrail.errors import ConfigError
+from vitrail.files import atomic_write
+from vitrail.layers.mamba import Mamba
+from vitrail.values import Size
+
+
+def export_program(
+    model: Model,
+    path: str | Path,
+    *,
+    image_size: Size | None = None,
+    dynamic_size: bool = False,
+) -> Exported:
+    """Exports a model as a program of `torch.export` for any batch size, and checks its outputs.
+
+    The program is fused, float32 and for the CPU, takes one tensor and holds PyTorch's own
+    operators only. `extra_files` of `torch.export.load` reads the metadata of `export_onnx` from
+    it, JSON by name: "preprocess.json", "labels.json" and "vitrail.json".
+
+    Args:
+        model: as in `export_onnx`.
+        path: file to write; `torch.export.load` wants it to end in ".pt2".
+        image_size: as in `export_onnx`.
+        dynamic_size: as in `export_onnx`, from two patches per axis on.
+
+    Returns:
+        The file that was written, the input's shape, and the difference from the model.
+
+    Raises:
+        ConfigError: the model cannot be exported with these arguments.
+        DataError: patches do not divide `image_size`.
+        VitrailError: the program's outputs differ.
+
+    Example:
+        >>> model = vitrail.ViT(32, 8, num_classes=5, dim=8, depth=1, heads=2, mlp_dim=16)
+        >>> export_program(model, "model.onnx")
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: model.onnx does not end in .pt2.
+    """
+    path = check_path(path)
+    if path.suffix != ".pt2":
+        raise ConfigError(f"{path} does not end in .pt2.")
+    # One patch per axis would be a graph of its own for PyTorch.
+    exportable = prepare(model, image_size, dynamic_size, least=2)
+    for module in exportable.module.modules():
+        if isinstance(module, Mamba):
+            module.backend = "export"
+    try:
+        with quiet(), torch.no_grad():
+            program = torch.export.export(
+                exportable.module, (exportable.example,), dynamic_shapes=(exportable.dynamic,)
+            )
+    except Exception as problem:  # torch.export's have no class in common
+        cure = " Export one file per size, with image_size." if dynamic_size else ""
+        raise ConfigError(
+            f"PyTorch {torch.__version__} does not export this "
+            f"{type(exportable.module).__name__}: {first_cause(problem)}.{cure}"
+        ) from problem
+    buffer = io.BytesIO()
+    extra = {f"{name}.json": text for name, text in exportable.about.items()}
+    with quiet():
+        torch.export.save(program, buffer, extra_files=extra)
+        buffer.seek(0)
+        with torch.no_grad():
+            run = torch.export.load(buffer).module()
+            difference = check_outputs(run, exportable.cases, "the program")
+    atomic_write(path, buffer.getvalue())
+    axes = enumerate(exportable.example.shape)
+    inputs = tuple(
+        exportable.dynamic[i].__name__ if i in exportable.dynamic else side for i, side in axes
+    )
+    return Exported(path, None, inputs, difference)

@@ -1,0 +1,93 @@
+"""A program of torch.export needs no Vitrail, and takes the sizes that it says."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import vitrail
+from vitrail.deploy import ImageEncoder, TextEncoder, export_program
+from vitrail.errors import ConfigError, DataError
+from vitrail.methods.clip import CLIP
+
+LOAD = """
+import sys, torch
+program = torch.export.load("model.pt2", extra_files=(files := {"labels.json": ""}))
+for images, logits in torch.load("cases.pt"):
+    torch.testing.assert_close(program.module()(images), logits, rtol=0, atol=1e-5)
+assert "vitrail" not in sys.modules
+assert files["labels.json"] == '["a", "b", "c"]', files
+assert not [n for n in program.graph.nodes if "vitrail" in str(n.target) or "sort" in n.name]
+"""
+
+
+def in_a_process_without_vitrail(
+    folder: Path, cases: list[tuple[torch.Tensor, torch.Tensor]]
+) -> None:
+    torch.save([(images, logits.detach()) for images, logits in cases], folder / "cases.pt")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LOAD], cwd=folder, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_vision_mamba_of_any_size_runs_without_vitrail(tmp_path: Path) -> None:
+    model = vitrail.VisionMamba(32, 8, num_classes=3, dim=16, depth=1).eval()
+    model.labels = ["a", "b", "c"]
+    exported = export_program(model, tmp_path / "model.pt2", dynamic_size=True)
+    assert exported.inputs == ("batch", 3, "8*rows", "8*columns")
+    assert exported.difference is not None and exported.difference <= 1e-6
+    sizes = ((1, 32, 32), (3, 16, 64), (2, 48, 24))  # the model's own first
+    images = [torch.randn(b, 3, h, w) for b, h, w in sizes]
+    in_a_process_without_vitrail(tmp_path, [(x, model(x)) for x in images])
+
+
+def test_a_program_of_one_size(tmp_path: Path) -> None:
+    model = vitrail.ViT(32, 8, num_classes=3, dim=16, depth=1, heads=2, mlp_dim=16).eval()
+    path = tmp_path / "model.pt2"
+    exported = export_program(torch.compile(model), path, image_size=(48, 24))
+    assert exported.inputs == ("batch", 3, 48, 24)
+    images = torch.randn(5, 3, 48, 24)
+    run = torch.export.load(path).module()
+    torch.testing.assert_close(run(images), model(images), rtol=0, atol=1e-5)
+    with pytest.raises(DataError, match="resize it to 32 x 32"):
+        export_program(model, path, image_size=30)
+    with pytest.raises(ConfigError, match=r"model.onnx does not end in .pt2"):
+        export_program(model, tmp_path / "model.onnx")
+
+
+class Tokenizer:
+    """Words by their length, and an end."""
+
+    vocabulary, context, end = 16, 6, 15
+
+    def __call__(self, texts: list[str]) -> torch.Tensor:
+        """texts → ids (B, 6)."""
+        return torch.tensor([[len(text) % 10, 2, 15, 0, 0, 0] for text in texts])
+
+
+@pytest.fixture(scope="module", params=["end", "last"])
+def clip(request: pytest.FixtureRequest) -> CLIP:
+    torch.manual_seed(0)
+    backbone = vitrail.ViT(16, 8, num_classes=0, dim=8, depth=1, heads=2, mlp_dim=8)
+    sizes = {"embed_dim": 4, "text_dim": 8, "text_depth": 1, "text_heads": 2}
+    return CLIP(backbone, Tokenizer(), text_pool=request.param, **sizes).eval()
+
+
+def test_the_towers_of_clip(clip: CLIP, tmp_path: Path) -> None:
+    words, images = ["a", "four", "sixsix"], torch.randn(5, 3, 16, 16)
+    classifier = clip.zero_shot(["cat", "parrot"])
+    for model, inputs, expected in (
+        (TextEncoder(clip), clip.tokenizer(words), clip.encode_text(words)),
+        (ImageEncoder(clip), images, clip.encode_image(images)),
+        (classifier, images, classifier(images)),
+    ):
+        export_program(model, tmp_path / "model.pt2")
+        outputs = torch.export.load(tmp_path / "model.pt2").module()(inputs)
+        torch.testing.assert_close(outputs, expected.detach(), rtol=0, atol=1e-5)
+    with pytest.raises(ConfigError, match="CLIP has two towers: give deploy.ImageEncoder"):
+        export_program(clip, tmp_path / "model.pt2")
