@@ -11,12 +11,12 @@ import vitrail
 from tests.models.small import small
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.recording import RecordedMixer
+from vitrail.lens.layer_keys import recorded_mixers
 from vitrail.lens.record import (
     AttentionTrace,
     observe,
     patch_maps,
     record,
-    recorded_mixers,
     recording,
     trace_attention,
 )

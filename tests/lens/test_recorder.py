@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import vitrail
+from parity.pairs.vit import vit_pytorch
 from tests.models.small import CASES, IDS, images_for, small
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.recording import RecordedMixer
@@ -34,19 +35,19 @@ def test_every_model_is_recorded_or_says_why_not(name: str, more: dict[str, Any]
 
 
 def test_weights_are_those_of_vit_pytorch() -> None:
-    from vit_pytorch import ViT as TheirViT
-    from vit_pytorch.recorder import Recorder as Theirs
+    from vit_pytorch.extractor import Extractor as TheirExtractor
+    from vit_pytorch.recorder import Recorder as TheirRecorder
 
-    keywords: dict[str, Any] = {
-        "image_size": 16, "patch_size": 4, "num_classes": 5, "dim": 12, "depth": 3, "heads": 2,
-        "mlp_dim": 24,
-    }  # fmt: skip
-    images = torch.randn(2, 3, 16, 16)
-    their_logits, their_weights = Theirs(TheirViT(dim_head=6, **keywords).eval())(images)
-    logits, weights = Recorder(vitrail.ViT(**keywords).eval())(images)
+    torch.manual_seed(0)
+    ours, theirs = vit_pytorch("ViT", 2, {}, full=False)
+    images = torch.randn(2, 3, *ours.image_size, dtype=next(ours.parameters()).dtype)
+    logits, weights = Recorder(ours)(images)
+    their_logits, their_weights = TheirRecorder(theirs)(images)
     assert isinstance(weights, torch.Tensor)
-    assert (logits.shape, weights.shape) == (their_logits.shape, their_weights.shape)
-    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 2, 17))
+    torch.testing.assert_close(logits, their_logits, rtol=0, atol=1e-5)
+    torch.testing.assert_close(weights, their_weights, rtol=0, atol=1e-5)
+    _, embeddings = TheirExtractor(theirs)(images)
+    torch.testing.assert_close(Extractor(ours)(images)[1], embeddings, rtol=0, atol=1e-5)
 
 
 def test_it_trains_nests_and_lets_the_model_go() -> None:
@@ -59,6 +60,9 @@ def test_it_trains_nests_and_lets_the_model_go() -> None:
     assert isinstance(weights, torch.Tensor) and not weights.requires_grad
     assert torch.equal(torch.stack(list(maps.values()), 1), weights)
     assert isinstance(inner(images)[1], torch.Tensor)
+    twice = Recorder(outer)(images)[1]
+    assert isinstance(twice, torch.Tensor) and torch.equal(twice, weights)
+    assert torch.equal(Extractor(outer)(images)[0], logits)
     assert outer.eject() is model and not any(
         module.recorder for module in model.modules() if isinstance(module, RecordedMixer)
     )
@@ -106,6 +110,29 @@ def test_gradients_flow_where_they_are_wanted() -> None:
 def test_a_layer_that_does_not_exist(layer: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Extractor(small("ViT"), layer)
+
+
+def test_windows_are_no_samples_of_the_batch() -> None:
+    """All layers of this Swin have one shape, whose first axis counts windows too."""
+    model = small("Swin", depth=(2,), dim=(16,), heads=(2,)).eval()
+    _, weights = Recorder(model)(images_for(model))
+    assert isinstance(weights, dict) and len({w.shape for w in weights.values()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [("blocks", "layer='blocks' is not called"), ("pair", "layer='pair' returns a tuple")],
+)
+def test_a_module_without_a_tensor(layer: str, message: str) -> None:
+    class Pair(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return x, x
+
+    model: Any = small("ViT")
+    model.pair = Pair()
+    model.patch_embed.register_forward_hook(lambda *_: model.pair(torch.ones(1)) and None)
+    with pytest.raises(ConfigError, match=message):
+        Extractor(model, layer)(images_for(model))
 
 
 def test_they_are_at_the_front_door() -> None:

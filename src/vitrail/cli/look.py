@@ -52,8 +52,9 @@ def run(
     from vitrail.data.images import find_images
     from vitrail.lens import html
     from vitrail.lens.explanations import explain as explain_images
+    from vitrail.lens.layer_keys import recorded_mixers
     from vitrail.lens.plots import explanation_panels, panel_figure, panels
-    from vitrail.lens.record import observe, recorded_mixers
+    from vitrail.lens.record import observe
     from vitrail.train.inference import open_model, read_images
 
     if model == DEFAULT_MODEL and weights is None:

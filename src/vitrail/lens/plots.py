@@ -11,8 +11,9 @@ from torch import Tensor
 
 from vitrail.errors import TierError
 from vitrail.lens.features import pca_colors
+from vitrail.lens.layer_keys import sorted_indices
 from vitrail.lens.pictures import enlarge, heat_map, outline_patches, repeat_cells, to_picture
-from vitrail.lens.record import AttentionTrace, sorted_indices
+from vitrail.lens.record import AttentionTrace
 from vitrail.lens.theme import LIGHT
 from vitrail.messages import _
 from vitrail.models.features import Features

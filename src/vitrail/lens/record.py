@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,49 +10,21 @@ from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.recording import RecordedMixer
+from vitrail.lens.layer_keys import (
+    LayerKey,
+    Maps,
+    layer_paths,
+    recorded_mixers,
+    select_layers,
+    sorted_indices,
+)
 from vitrail.lens.rollout import extend_rollout
 from vitrail.models.base import Backbone
 from vitrail.models.features import Features
-from vitrail.models.tiers import PyramidBackbone
-from vitrail.values import resolve_indices
 
 MAX_STAGES = 5  # more blocks than this are represented by four of them
 
-LayerKey = int | str  # index of a block, or path of a module
-Maps = dict[LayerKey, Tensor]  # attention weights (B, heads, N, N); row i belongs to query i
 WeightsHook = Callable[[Tensor], None]
-
-
-def recorded_mixers(model: nn.Module) -> dict[LayerKey, RecordedMixer]:
-    """The token mixers of a model whose weights can be recorded, in the order of its modules.
-
-    Args:
-        model: any module.
-
-    Returns:
-        The mixers by key. Where each of the model's `blocks` holds at most one mixer, the key is
-        the index of the block. In pyramids, where `blocks` are stages, in models with several
-        mixers per block, and for mixers outside `blocks`, it is the path of the module, such as
-        "blocks.0.blocks.1.mixer.attend".
-
-    Raises:
-        TierError: there are none.
-
-    Example:
-        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=2, heads=2, mlp_dim=8)
-        >>> list(recorded_mixers(model))
-        [0, 1]
-    """
-    paths = {path: m for path, m in model.named_modules() if isinstance(m, RecordedMixer)}
-    if not paths:
-        raise TierError(f"{type(model).__name__} has no attention to record.")
-    blocks = [path.split(".")[1] for path in paths if path.startswith("blocks.")]
-    if isinstance(model, PyramidBackbone) or len(set(blocks)) < len(blocks):
-        return dict(paths)
-    return {
-        int(path.split(".")[1]) if path.startswith("blocks.") else path: mixer
-        for path, mixer in paths.items()
-    }
 
 
 class _Recorders:
@@ -93,10 +65,9 @@ def recording(
 
     Args:
         model: the model whose layers are recorded.
-        recorder: function of the layer's key (see `recorded_mixers`) and its weights (B, heads, N,
+        recorder: function of the layer's key (see `layer_paths`) and its weights (B, heads, N,
             N), which are detached.
-        layers: layers to record: their positions in `recorded_mixers`, negative ones count from
-            the end, or their paths. None: all.
+        layers: layers to record, as in `record`. None: all.
 
     Returns:
         A context manager.
@@ -118,7 +89,7 @@ def recording(
     def for_layer(key: LayerKey) -> WeightsHook:
         return lambda weights: recorder(key, weights.detach())
 
-    keys = mixers if layers is None else _layer_keys(layers, list(mixers))
+    keys = mixers if layers is None else select_layers(layers, layer_paths(model))
     own = {mixers[key]: for_layer(key) for key in keys}
     for mixer, call in own.items():
         _attach(mixer, [*_recorders(mixer), call])
@@ -139,16 +110,14 @@ def record(
 
     Args:
         model: the model to record.
-        layers: layers to record: their positions, negative ones count from the end, or their
-            paths. None: all.
+        layers: layers to record: indices of blocks, or where keys are paths, positions among the
+            layers; negative ones count from the last layer; or paths of modules. None: all.
         heads: indices of the heads to keep; negative ones count from the end. None: all.
 
     Returns:
-        A context manager that gives a dict, which every forward within the context fills with
+        A context manager that gives `Maps`, which every forward within the context fills with
         weights (B, heads, N, N). Row i belongs to query i; tokens are the prefix, then patches row
-        by row. Its keys are those of `recorded_mixers`: the index of the block, or the path of the
-        module where a block has several attention layers. The last forward replaces what earlier
-        ones recorded.
+        by row. The last forward replaces what earlier ones recorded.
 
     Raises:
         TierError: the model has no layer that can be recorded.
@@ -161,7 +130,7 @@ def record(
         >>> maps[1].shape
         torch.Size([1, 1, 5, 5])
     """
-    maps: Maps = {}
+    maps = Maps(layer_paths(model))
 
     def keep(key: LayerKey, weights: Tensor) -> None:
         if heads is not None:
@@ -177,7 +146,7 @@ class AttentionTrace:
     """Attention of one forward pass, as maps over the patches: what `trace_attention` returns.
 
     Args:
-        keys: key of each layer, as in `recorded_mixers`.
+        keys: key of each layer, as in `layer_paths`.
         attention: per layer, attention of the summary query to each patch, (B, heads, *grid).
         head_names: per layer, the names of its heads, or () where heads have no names.
         rollout: attention rollout of the summary query through all layers, (B, *grid).
@@ -341,40 +310,6 @@ def patch_maps(
             f'query={query!r} is not "class", "mean" or a position in the grid {grid}.'
         )
     return rows[..., prefix:].unflatten(-1, grid)
-
-
-def sorted_indices(indices: Sequence[int], count: int, what: str) -> list[int]:
-    """Indices from 0, sorted and each once, where negative ones count from the end.
-
-    Args:
-        indices: the indices to resolve.
-        count: the number of items.
-        what: what an item is, for the error message.
-
-    Returns:
-        Indices within 0 to count - 1.
-
-    Raises:
-        ConfigError: an item does not exist.
-
-    Example:
-        >>> sorted_indices([-1, 0, 3], 4, "layer")
-        [0, 3]
-    """
-    return sorted(set(resolve_indices(indices, count, what)))
-
-
-def _layer_keys(layers: Sequence[LayerKey], keys: list[LayerKey]) -> list[LayerKey]:
-    """The keys of layers that are chosen by position or by path."""
-    if isinstance(layers, str) or not isinstance(layers, Iterable):
-        raise ConfigError(f"layers={layers!r} is no list of layers: give [{layers!r}].")
-    for layer in layers:
-        if isinstance(layer, str) and layer not in keys:
-            raise ConfigError(
-                f"attention layer {layer!r} does not exist: there are {', '.join(map(str, keys))}."
-            )
-    positions = [keys.index(la) if isinstance(la, str) else la for la in layers]
-    return [keys[i] for i in sorted_indices(positions, len(keys), "attention layer")]
 
 
 def _not_all_tokens(weights: Tensor, grid: tuple[int, ...]) -> str:

@@ -1,12 +1,13 @@
 """Predictions together with attention weights, or with embeddings, from one forward pass."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
-from vitrail.lens.record import LayerKey, record, recorded_mixers
+from vitrail.lens.layer_keys import LayerKey, Maps, layer_paths
+from vitrail.lens.record import record
 from vitrail.models.base import Backbone
 from vitrail.models.features import Features
 from vitrail.values import resolve_indices
@@ -33,10 +34,10 @@ class Recorder(nn.Module):
 
     def __init__(self, model: Backbone) -> None:
         super().__init__()
-        recorded_mixers(model)  # raises where there are none
-        self.model = model
+        self.model = _unwrapped(model)
+        layer_paths(self.model)  # raises where there are none
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | dict[LayerKey, Tensor]]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | Maps]:
         """Predicts, and records.
 
         Args:
@@ -44,12 +45,14 @@ class Recorder(nn.Module):
 
         Returns:
             Logits (B, classes), and attention weights (B, layers, heads, N, N), prefix tokens
-            first, row i of query i. Where the layers' weights differ in shape, as in pyramids, a
-            dict of weights by layer, with the keys of `vitrail.record`.
+            first, row i of query i, of all layers that have such weights: of XCiT those of its
+            class token. Where layers differ in shape, or attend within windows, the `Maps` of
+            `vitrail.record`.
         """
         with record(self.model) as maps:
             logits = self.model(images)
-        if len({weights.shape for weights in maps.values()}) == 1:
+        shapes = {weights.shape for weights in maps.values()}
+        if len(shapes) == 1 and shapes.pop()[0] == len(logits):  # windows are counted in the batch
             return logits, torch.stack(list(maps.values()), dim=1)
         return logits, maps
 
@@ -59,7 +62,7 @@ class Recorder(nn.Module):
 
     if TYPE_CHECKING:
 
-        def __call__(self, images: Tensor) -> tuple[Tensor, Tensor | dict[LayerKey, Tensor]]: ...
+        def __call__(self, images: Tensor) -> tuple[Tensor, Tensor | Maps]: ...
 
 
 class Extractor(nn.Module):
@@ -86,7 +89,7 @@ class Extractor(nn.Module):
         self, model: Backbone, layer: LayerKey | None = None, *, detach: bool = True
     ) -> None:
         super().__init__()
-        self.model, self.layer, self.detach = model, layer, detach
+        self.model, self.layer, self.detach = _unwrapped(model), layer, detach
         if layer is not None:
             self._module(layer)
 
@@ -97,8 +100,12 @@ class Extractor(nn.Module):
             images: (B, C, *size).
 
         Returns:
-            Logits (B, classes), and tokens (B, P + N, D), prefix tokens first; or whatever shape
-            the chosen module's output has.
+            Logits (B, classes), and tokens (B, P + N, D), prefix tokens first, in a pyramid too
+            (`features(images).to_map()` gives maps); or whatever shape the chosen module's output
+            has. A second scale, as in CrossViT, is left out.
+
+        Raises:
+            ConfigError: the module at `layer` is not called, or returns no tensor.
         """
         output: Features | Tensor
         if self.layer is None:
@@ -113,7 +120,13 @@ class Extractor(nn.Module):
                 logits = self.model(images)
             finally:
                 hook.remove()
-            (output,) = outputs[-1:]
+            if not outputs or not isinstance(outputs[-1], Features | Tensor):
+                result = f"returns a {type(outputs[-1]).__name__}" if outputs else "is not called"
+                raise ConfigError(
+                    f"layer={self.layer!r} {result}: give a module that returns a tensor, such as "
+                    "a block."
+                )
+            output = outputs[-1]
         tokens = output if isinstance(output, Tensor) else _tokens(output)
         return logits, tokens.detach() if self.detach else tokens
 
@@ -137,6 +150,13 @@ class Extractor(nn.Module):
     if TYPE_CHECKING:
 
         def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+def _unwrapped(model: nn.Module) -> Backbone:
+    """The model inside a `Recorder` or an `Extractor`."""
+    while isinstance(model, Recorder | Extractor):
+        model = model.model
+    return cast(Backbone, model)
 
 
 def _tokens(features: Features) -> Tensor:
