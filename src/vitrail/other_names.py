@@ -108,7 +108,7 @@ def name_here(name: str, choices: Iterable[str]) -> str:
 
     Args:
         name: the name that is unknown, or a key with sections such as "optim.learning_rate".
-        choices: the names or keys that exist where it was given.
+        choices: the keywords of the same call, or the keys of all settings.
 
     Returns:
         The sentence, with a leading space; "" if no name in the table is among the choices.

@@ -28,14 +28,14 @@ def test_the_order_is_the_official_code_s() -> None:
     for seed in range(6):
         random.seed(seed)
         torch.manual_seed(seed)
-        drawn = augment(order, prefix=1)
+        new_order = augment(order, prefix=1)
         random.seed(seed)
         torch.manual_seed(seed)
         slot = random.randint(0, 7)
         expected = torch.cat([order[1 : slot + 1], order[:1], order[slot + 1 :]])
         expected = expected[torch.randperm(8)]
         expected = expected.flip(0) if random.random() < 0.5 else expected
-        assert torch.equal(drawn, expected)
+        assert torch.equal(new_order, expected)
     assert augment.eval()(order, prefix=1) is order
 
 
@@ -43,9 +43,9 @@ def test_prefix_tokens_stand_together_at_any_slot() -> None:
     augment, slots = SequenceAugment(class_token=True), set()
     augment.generator = torch.Generator().manual_seed(3)
     for _ in range(100):
-        drawn = augment(torch.arange(6), prefix=2).tolist()
-        slots.add(slot := drawn.index(0))
-        assert drawn[:slot] + drawn[slot + 2 :] == [2, 3, 4, 5] and drawn[slot + 1] == 1
+        new_order = augment(torch.arange(6), prefix=2).tolist()
+        slots.add(slot := new_order.index(0))
+        assert new_order[:slot] + new_order[slot + 2 :] == [2, 3, 4, 5] and new_order[slot + 1] == 1
     assert slots == set(range(5))
 
 

@@ -225,11 +225,11 @@ def test_a_state_carries_all_there_is_to_know(backend: str, case: Case, where: f
     scan = random_scan(case)
     batch, length, dim, n = case.sizes[1:]
     exact = Scan(*(None if t is None else t.double() for t in scan))
-    state, found, first = torch.zeros(batch, dim, n, dtype=torch.double), [], int(where * length)
+    state, outputs, first = torch.zeros(batch, dim, n, dtype=torch.double), [], int(where * length)
     for t in range(length):
         y, state = resume(part(exact, slice(t, t + 1)), state)
-        found.append(y)
-    stepped, whole = torch.cat(found, 1), selective_scan(scan, (False,), backend)
+        outputs.append(y)
+    stepped, whole = torch.cat(outputs, 1), selective_scan(scan, (False,), backend)
     near = {"rtol": 0, "atol": 5e-6 * stepped.abs().max().item()}
     torch.testing.assert_close(whole.double(), stepped, **near)
     if first:

@@ -31,8 +31,8 @@ class MambaState(NamedTuple):
 class InferenceParams:
     """What a causal model remembers of a sequence: mamba_ssm's class of this name.
 
-    A layer reads its state, and writes the one after the tokens that it was given. It takes tokens
-    from the start of the sequence if `seqlen_offset` is 0, and goes on after the state otherwise.
+    A layer reads its state, and writes the one after its input. Where `seqlen_offset` is 0 its
+    input begins the sequence, and otherwise goes on after the state.
     Layers leave `seqlen_offset` to the caller, because all of them share it; a model advances it.
 
     Args:

@@ -144,7 +144,7 @@ class Mamba(RecordedMixer):
             (B, N, D).
 
         Raises:
-            TierError: a cache is given, and the mixer reads later tokens too.
+            TierError: there is a cache, and the mixer reads later tokens too.
             ConfigError: the cache holds no state of this layer to go on from.
         """
         if inference_params is not None:

@@ -241,7 +241,7 @@ class MambaPair(nn.Module):
             (B, L, D).
 
         Raises:
-            TierError: a cache is given.
+            TierError: there is a cache.
         """
         if inference_params is not None:
             raise TierError(

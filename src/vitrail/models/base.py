@@ -99,7 +99,7 @@ class Backbone(nn.Module):
         """Checks the type, the device and the dtype of images; `embed` checks their shape.
 
         Args:
-            images: what was given as a batch of images.
+            images: an object in the place of a batch of images.
 
         Raises:
             DataError: the model cannot compute with them.

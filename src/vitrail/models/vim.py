@@ -220,7 +220,7 @@ class VisionMamba(SequenceBackbone):
             (B, classes); with a cache, for the patches so far.
 
         Raises:
-            TierError: a cache is given, and the model reads later tokens too, or has class tokens
+            TierError: there is a cache, and the model reads later tokens too, or has class tokens
                 and is not given the whole image.
             ConfigError: the cache is too small or holds the end of the image already.
         """
