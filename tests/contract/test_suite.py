@@ -1,5 +1,6 @@
 """Every check fails on a part that breaks what it asks, and names what is wrong."""
 
+import json
 import random
 import re
 from collections.abc import Callable
@@ -625,6 +626,8 @@ def test_a_problem_names_the_line_of_the_users_code() -> None:
         r"KeyError: 'x' \(tests/contract/test_suite.py, line \d+\)", outcome.problem
     )
     assert describe_problem(ConfigError("one line.")) == "one line"
+    (of_json,) = run_checks([Check("is JSON", "", lambda text: json.loads(text))], "{")
+    assert "(tests/contract/test_suite.py, line" in of_json.problem  # not a line of json itself
 
 
 def test_hooks_are_gone_after_counting() -> None:

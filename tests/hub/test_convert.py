@@ -108,6 +108,8 @@ ARCHITECTURES: dict[str, dict[str, object]] = {
     "deit3_small_patch16_224": {"num_classes": 7},
     "pit_ti_224": {"num_classes": 3},
     "levit_128s": {},
+    "vit_tiny_patch16_384": {"img_size": 96},  # another size than its name says
+    "deit_tiny_distilled_patch16_224": {"img_size": 64},
 }
 
 
@@ -115,7 +117,7 @@ ARCHITECTURES: dict[str, dict[str, object]] = {
 @torch.inference_mode()
 def test_a_state_dict_of_a_named_architecture(name: str, tmp_path: Path) -> None:
     original = randomise(timm.create_model(name, **ARCHITECTURES[name]))
-    side = original.pretrained_cfg["input_size"][1]
+    side = int(ARCHITECTURES[name].get("img_size", original.pretrained_cfg["input_size"][1]))
     torch.save({"model": original.state_dict(), "epoch": 3}, tmp_path / "plain.pth")
     save_file(original.state_dict(), tmp_path / "plain.safetensors")
     for file in ("plain.pth", "plain.safetensors"):
@@ -123,6 +125,22 @@ def test_a_state_dict_of_a_named_architecture(name: str, tmp_path: Path) -> None
         assert torch.allclose(model(images(side, side)), original(images(side, side)), atol=1e-4)
     folder = convert(tmp_path / "plain.pth", tmp_path / "ours", architecture=name)
     assert torch.equal(vitrail.load(folder)(images(side, side)), model(images(side, side)))
+
+
+VARIANTS = ["cait_xxs24_224", "cct_7_7x2_224", "deit_tiny_distilled_patch16_224", "pit_ti_224",
+            "vim_tiny", "vit_tiny_patch16_224"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@torch.inference_mode()
+def test_a_state_dict_of_a_variant_at_its_size_and_another(name: str, tmp_path: Path) -> None:
+    for more in ({}, {"image_size": 96} if name not in ("pit_ti_224", "cct_7_7x2_224") else {}):
+        model = vitrail.create_model(name, num_classes=3, **more).eval()
+        torch.save(model.state_dict(), tmp_path / "x.pth")
+        loaded = vitrail.load(tmp_path / "x.pth", architecture=name)
+        assert loaded.image_size == model.image_size
+        image = images(*model.image_size)
+        assert torch.equal(loaded(image), model(image))
 
 
 @torch.inference_mode()

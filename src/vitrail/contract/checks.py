@@ -1,6 +1,7 @@
 """What a check is, and how checks run: the contract suite, for Vitrail's tests and for users."""
 
 import contextlib
+import sysconfig
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -222,9 +223,12 @@ def describe_problem(problem: Exception) -> str:
     if isinstance(problem, BrokenContractError):
         return str(problem)
     text = describe_exception(problem)
+    standard_library = sysconfig.get_path("stdlib")
     for frame in reversed(traceback.extract_tb(problem.__traceback__)):
         parts = Path(frame.filename).parts
-        if not {"site-packages", "vitrail"} & set(parts) and not frame.filename.startswith("<"):
+        if frame.filename.startswith(("<", standard_library)):
+            continue
+        if not {"site-packages", "vitrail"} & set(parts):
             return f"{text} ({short_path(frame.filename)}, line {frame.lineno})"
     return text
 

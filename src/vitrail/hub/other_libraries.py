@@ -1,8 +1,10 @@
 """Models that Vitrail did not write: a download, a config with weights, or a file of weights."""
 
 import argparse
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -146,13 +148,15 @@ def from_state_dict(tensors: Tensors, architecture: str, source: Path) -> Backbo
     heads = [t for n, t in tensors.items() if n.startswith("head") and t.ndim == 2]
     classes = len(heads[0]) if heads else 0
     if architecture in variants():
+        keywords = variants()[architecture].variant.keywords
+        size = _trained_size(tensors.get("position.weight"), keywords)
         with torch.device("meta"):
-            model = new_model(architecture, num_classes=classes)
+            model = new_model(architecture, num_classes=classes, image_size=size)
         if model.state_dict().keys() == tensors.keys():
             load_weights(model, tensors, str(source))
             return model
     _, keywords = of_timm(architecture)
-    height, width = to_tuple(keywords["image_size"])
+    height, width = _trained_size(tensors.get("pos_embed"), keywords)
     averages = "fc_norm.weight" in tensors or "cls_token" not in tensors
     config = {
         "architecture": architecture,
@@ -162,6 +166,25 @@ def from_state_dict(tensors: Tensors, architecture: str, source: Path) -> Backbo
     }
     with reading(source):
         return from_timm.convert(config, tensors, source)
+
+
+def _trained_size(table: torch.Tensor | None, keywords: Mapping[str, Any]) -> tuple[int, ...]:
+    """The image size whose square grid has as many positions as a learned table (1, P + N, D).
+
+    Where none has, it is the size in the keywords of the architecture. Only one number of prefix
+    tokens P below 3 leaves a square of a table with more than two rows.
+    """
+    size, patch = keywords["image_size"], keywords.get("patch_size")
+    size = to_tuple(size, len(size) if isinstance(size, tuple) else 2)
+    if not isinstance(patch, int) or keywords.get("stride", patch) != patch:
+        return size
+    if table is None or table.ndim != 3 or len(size) != 2:
+        return size
+    for prefix in range(3):
+        side = math.isqrt(max(table.shape[1] - prefix, 0))
+        if side and side**2 == table.shape[1] - prefix:
+            return (side * patch,) * 2
+    return size
 
 
 def read_folder(folder: Path) -> Tensors:
