@@ -1,0 +1,160 @@
+"""Layouts of folders: which folder is a split, which a class, and what is left aside."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vitrail.data.folders import Layout, find_layout, scan, split_name
+from vitrail.errors import DataError
+
+
+def is_png(path: Path) -> bool:
+    return path.suffix == ".png"
+
+
+def found(root: Path, *names: str) -> Layout:
+    """The layout of a folder with these files; "cat/*" stands for two images."""
+    for name in names:
+        pair = [name.replace("*", "1.png"), name.replace("*", "2.png")]
+        for file in pair if "*" in name else [name]:
+            path = root / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    return find_layout(root, is_png)
+
+
+def classes(layout: Layout) -> dict[str, list[str]]:
+    return {split: list(classes) for split, classes in layout.splits.items()}
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [
+        ("train", "val", "test"),
+        ("Training", "Validation", "Testing"),
+        ("TRAIN", "Valid", "Eval"),
+        ("training_set", "dev", "test-set"),
+        ("seg_train", "seg_dev", "seg_test"),
+        ("train2017", "val2017", "test2017"),
+        ("trainset", "valset", "testset"),
+    ],
+)
+def test_splits_by_any_name(tmp_path: Path, train: str, val: str, test: str) -> None:
+    names = [f"{split}/{name}/*" for split in (train, val, test) for name in ("cat", "dog")]
+    layout = found(tmp_path, *names)
+    assert classes(layout) == {s: ["cat", "dog"] for s in ("train", "val", "test")}
+    assert [path.name for path in layout.folders.values()] == [train, val, test]
+
+
+def test_one_or_two_splits(tmp_path: Path) -> None:
+    assert list(found(tmp_path / "a", "Train/a/*", "Train/b/*", "Val/a/*").splits) == [
+        "train", "val",
+    ]  # fmt: skip
+    assert list(found(tmp_path / "b", "val/a/*", "test/a/*").splits) == ["val", "test"]
+    assert list(found(tmp_path / "c", "train/a/*", "test/a/*", "eval/a/*").splits) == [
+        "train", "val", "test",
+    ]  # fmt: skip
+    unlabelled = found(tmp_path / "d", "train/a/*", "train/b/*", "test1/*")
+    assert list(unlabelled.splits) == ["train"] and unlabelled.left_aside.folders == {"test1": 2}
+
+
+def test_classes_that_are_called_like_splits(tmp_path: Path) -> None:
+    layout = found(tmp_path, "bus/*", "train/*", "test/*")
+    assert classes(layout) == {"all": ["bus", "test", "train"]}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["Training/*", "Testing/*"], "Testing, Training in .* look like splits"),
+        (["train/a/*", "Training/a/*"], "'Training' and 'train' in .* both look like the train"),
+        (["bus/*", "train/steam/*", "train/diesel/*"], "'train' in .* looks like a split, and bus"),
+        (["2019/a/*", "2019/b/*", "2020/a/*", "2020/b/*"], "hold the same folders .a, b.*2020"),
+        (["train/x/a/*", "train/x/b/*", "train/y/a/*", "train/y/b/*", "val/a/*"], "'x' and 'y'"),
+    ],
+)
+def test_what_may_mean_two_things_is_refused(
+    tmp_path: Path, names: list[str], message: str
+) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        found(tmp_path, *names)
+    assert (
+        ", as folder:" in str(caught.value)
+        or "rename" in str(caught.value)
+        or "csv:" in str(caught.value)
+    )
+
+
+def test_folders_of_archives_are_opened(tmp_path: Path) -> None:
+    kaggle = found(
+        tmp_path / "chest",
+        "chest/train/a/*", "chest/train/b/*", "chest/test/a/*", "__MACOSX/chest/train/a/._1.png",
+    )  # fmt: skip
+    assert classes(kaggle) == {"train": ["a", "b"], "test": ["a"]}
+    assert kaggle.root == tmp_path / "chest" / "chest" and kaggle.left_aside.hidden == 1
+    inner = found(tmp_path / "x", "training_set/training_set/a/*", "test_set/test_set/a/*")
+    assert classes(inner) == {"train": ["a"], "test": ["a"]}
+    assert classes(found(tmp_path / "cat", "cat/*")) == {"all": ["cat"]}
+
+
+def test_what_is_left_aside_is_counted(tmp_path: Path) -> None:
+    layout = found(
+        tmp_path,
+        "cat/*", "cat/deep/*", "cat/a.heic", "cat/b.HEIC", "dog/*", "stray.png", "notes.txt",
+        "cat/.ipynb_checkpoints/1-checkpoint.png", "cat/._1.png", "@eaDir/cat/1.png", "Thumbs.db",
+        ".git/1.png",
+    )  # fmt: skip
+    (tmp_path / "fox").mkdir()
+    layout = find_layout(tmp_path, is_png)
+    assert {name: len(files) for name, files in layout.splits["all"].items()} == {
+        "cat": 4, "dog": 2,
+    }  # fmt: skip
+    rest = layout.left_aside
+    assert (rest.suffixes, rest.empty, rest.beside) == ({".heic": 2, ".txt": 1}, ["fox"], 1)
+    assert rest.hidden == 5 and rest.folders == {}
+
+
+def test_the_root_itself_may_be_hidden(tmp_path: Path) -> None:
+    assert classes(found(tmp_path / ".cache" / "pets", "cat/*", "dog/*")) == {"all": ["cat", "dog"]}
+
+
+def test_links_are_followed_and_circles_are_not(tmp_path: Path) -> None:
+    found(tmp_path / "real", "dog/*", "dog/more/*")
+    root = tmp_path / "pets"
+    found(root, "dog/3.png", "cat/*")
+    (root / "dog" / "batch1").symlink_to(tmp_path / "real" / "dog")
+    (root / "owl").symlink_to(tmp_path / "real" / "dog")
+    (root / "dog" / "up").symlink_to(root)
+    (root / "cat" / "nowhere.png").symlink_to("nowhere")
+    layout = find_layout(root, is_png)
+    counts = {name: len(files) for name, files in layout.splits["all"].items()}
+    assert counts == {"cat": 3, "dog": 5, "owl": 4}
+
+
+def test_only_files_are_samples(tmp_path: Path) -> None:
+    found(tmp_path, "cat/*", "dog/*", "dog/album.png/1.png")
+    os.mkfifo(tmp_path / "cat" / "pipe.png")
+    layout = find_layout(tmp_path, is_png)
+    assert {name: len(files) for name, files in layout.splits["all"].items()} == {
+        "cat": 2, "dog": 3,
+    }  # fmt: skip
+    assert layout.left_aside.suffixes == {".png": 1}
+
+
+def test_a_folder_may_be_one_sample(tmp_path: Path) -> None:
+    found(tmp_path, "run/clip1/*", "run/clip2/*", "walk/clip3/*", "walk/4.png")
+    layout = find_layout(tmp_path, is_png, lambda folder: folder.name.startswith("clip"))
+    names = {name: [path.name for path in files] for name, files in layout.splits["all"].items()}
+    assert names == {"run": ["clip1", "clip2"], "walk": ["4.png", "clip3"]}
+
+
+def test_the_order_is_that_of_paths(tmp_path: Path) -> None:
+    found(tmp_path, "b/*", "a.png", "a/2.png", "c.png", "a/b/1.png")
+    tree, _ = scan(tmp_path, is_png)
+    assert list(tree.walk()) == sorted(tmp_path.rglob("*.png"))
+
+
+@pytest.mark.parametrize("name", ["cat", "trainer", "testudo", "train test", "valley", "1", ""])
+def test_other_names_are_no_splits(name: str) -> None:
+    assert split_name(name) is None
