@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vitrail.files import TEMPORARY, atomic_folder, atomic_write
+from vitrail.files import OLD, TEMPORARY, atomic_folder, atomic_write
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -26,17 +26,46 @@ def test_a_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
         1 / 0
     assert (path / "a").read_text() == "1"
     with atomic_folder(path) as new:
-        (new / "b").write_text("3")
-    assert [p.name for p in path.iterdir()] == ["b"]
+        (new / "a").write_text("3")
+    assert (path / "a").read_text() == "3"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_user_put_into_a_folder_or_beside_it_outlives_its_replacement(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "model"
+    for name in ("model", "model.old", "model.writing"):
+        (tmp_path / name / "mine").mkdir(parents=True)
+        (tmp_path / name / "mine" / "net.py").write_text("my code")
+    (path / "config.json").write_text("1")
+    for content in ("2", "3"):
+        with atomic_folder(path) as new:
+            (new / "config.json").write_text(content)
+    assert (path / "config.json").read_text() == "3"
+    for name in ("model", "model.old", "model.writing"):
+        assert (tmp_path / name / "mine" / "net.py").read_text() == "my code"
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_crash_between_the_renames_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "folder"
     with atomic_folder(path) as new:
         (new / "a").write_text("1")
-    os.replace(path, tmp_path / "folder.old")  # the first rename was done, the second was not
+    os.replace(path, tmp_path / f"folder{OLD}")  # the first rename was done, the second was not
     (tmp_path / f"folder{TEMPORARY}").mkdir()
     with pytest.raises(ZeroDivisionError), atomic_folder(path):
         1 / 0
     assert (path / "a").read_text() == "1"
+
+
+def test_a_crash_after_the_renames_loses_nothing(tmp_path: Path) -> None:
+    path, old = tmp_path / "folder", tmp_path / f"folder{OLD}"
+    for folder, names in ((path, "a"), (old, "ab")):
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_text(folder.name)
+    with pytest.raises(ZeroDivisionError), atomic_folder(path):
+        1 / 0
+    assert ((path / "a").read_text(), (path / "b").read_text()) == ("folder", old.name)
+    assert list(tmp_path.iterdir()) == [path]

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-TEMPORARY = ".writing"
+TEMPORARY, OLD = ".vitrail-writing", ".vitrail-old"  # names that no user gives
 
 
 def atomic_write(path: str | Path, data: bytes | str) -> None:
@@ -43,7 +43,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """A context to fill a temporary folder, which becomes `path` if no exception is raised.
 
     An existing folder is renamed first and deleted last, so a whole folder exists at any moment,
-    under `path` or beside it.
+    under `path` or beside it. Its files of other names than the new ones stay: they may be a
+    user's.
 
     Args:
         path: the folder to write or to replace.
@@ -62,11 +63,13 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + TEMPORARY)
-    old = path.with_name(path.name + ".old")
-    if old.exists() and not path.exists():  # a crash fell between the two renames below
-        os.replace(old, path)
-    for leftover in (temporary, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    old = path.with_name(path.name + OLD)
+    if old.exists():
+        if not path.exists():  # a crash fell between the two renames below
+            os.replace(old, path)
+        else:  # or after them
+            _merge(old, path)
+    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
@@ -80,6 +83,15 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         os.replace(path, old)
     os.replace(temporary, path)
     _sync(path.parent)
+    if old.exists():
+        _merge(old, path)
+
+
+def _merge(old: Path, new: Path) -> None:
+    """Deletes a replaced folder, but for what its successor does not have."""
+    for entry in old.iterdir():
+        if not os.path.lexists(new / entry.name):
+            os.replace(entry, new / entry.name)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -1,5 +1,6 @@
 """The folder of a training run: where each file is, and how it is read and written."""
 
+import datetime
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,16 @@ from torch import Tensor
 
 from vitrail.errors import ConfigError
 from vitrail.files import atomic_write
+
+WRITTEN = (  # all that runs write
+    "run.yaml", "command.txt", "summary.json", "bad_images.txt", "metrics.jsonl", "timing.jsonl",
+    "evaluation.json", "evaluation.safetensors", "report.html", "images/*-????????.png",
+    "model/config.json", "model/model.safetensors", "initial/config.json",
+    "initial/model.safetensors", "method/method.json", "method/method.safetensors",
+    "method/*tokenizer.json", "best/model.safetensors", "best/best.json",
+    "checkpoints/step-*/*.safetensors", "checkpoints/step-*/state.json",
+    "tensorboard/events.out.tfevents.*",
+)  # fmt: skip
 
 
 class RunFolder:
@@ -103,6 +114,11 @@ class RunFolder:
         return self.path / "report.html"
 
     @property
+    def notes_file(self) -> Path:
+        """Remarks of the user, JSON lines."""
+        return self.path / "notes.jsonl"
+
+    @property
     def exists(self) -> bool:
         """Whether the folder holds a run."""
         files = (self.settings_file, self.metrics_file, self.evaluation_file)
@@ -112,6 +128,12 @@ class RunFolder:
     def is_foreign(self) -> bool:
         """Whether the folder holds files but no run, so that nothing may be written into it."""
         return self.path.is_dir() and any(self.path.iterdir()) and not self.exists
+
+    @property
+    def is_unborn(self) -> bool:
+        """Whether a run began here and stopped before it left a checkpoint or a result."""
+        results = (*self.checkpoints, self.evaluation_file, self.model_folder)
+        return self.settings_file.is_file() and not any(map(Path.exists, results))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -210,6 +232,15 @@ class RunFolder:
                 f"{self.path} holds files that are no run's: choose another folder, or empty it."
             )
 
+    def clear(self) -> None:
+        """Deletes what runs write, and nothing else: files of other names stay where they are."""
+        for file in [file for pattern in WRITTEN for file in self.path.glob(pattern)]:
+            file.unlink()
+            for folder in file.parents:
+                if folder == self.path or any(folder.iterdir()):
+                    break
+                folder.rmdir()
+
     def write_settings(self, values: dict[str, Any]) -> None:
         """Writes the settings.
 
@@ -236,6 +267,21 @@ class RunFolder:
         """
         lines = "".join(f"{name}\t{reason}\n" for name, reason in bad_images)
         atomic_write(self.bad_images_file, lines)
+
+    @property
+    def notes(self) -> list[dict[str, str]]:
+        """Remarks of the user, each with "date" and "text"."""
+        return _read_lines(self.notes_file)
+
+    def add_note(self, text: str) -> None:
+        """Adds a remark.
+
+        Args:
+            text: the remark.
+        """
+        note = {"date": datetime.date.today().isoformat(), "text": text.strip()}
+        lines = [json.dumps(line, ensure_ascii=False) for line in [*self.notes, note]]
+        atomic_write(self.notes_file, "\n".join(lines) + "\n")
 
     def write_evaluation(self, evaluation: dict[str, Any], images: Tensor | None = None) -> None:
         """Writes the final evaluation.

@@ -102,6 +102,22 @@ TABLE = {
         ["train", "quick.yaml", "train.plugins=[mine.py]"],
         r"plugins: mine.py has not run, .* --plugin mine.py runs it",
     ),
+    "run among the data": (
+        ["train", "folder:photos", "--out", "photos/cat/run"],
+        r"photos/cat/run lies in the folder of the data, photos: choose .* by --out=FOLDER",
+    ),
+    "run over the data": (
+        ["train", "folder:photos", "--out", "photos"],
+        r"photos holds files that are no run's: choose another folder",
+    ),
+    "default folder among the data": (
+        ["train", "folder:."],
+        r"runs/.* lies in the folder of the data, \.: choose another folder by --out=FOLDER",
+    ),
+    "drawing over an image": (
+        ["look", "photos/cat/0.jpg", "-o", "./photos/cat/../cat/0.jpg"],
+        r"cat/0.jpg is one of the images: choose another file",
+    ),
     "unknown split": (["eval", "photos", "--split", "val"], r"--split='val' is not one of 'train'"),
 }
 

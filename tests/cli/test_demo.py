@@ -48,3 +48,13 @@ def test_a_folder_of_the_user_is_not_deleted(vitrail: Command, tmp_path: Path) -
     assert code == 2
     assert "demo/vit holds files that are no run's" in errors
     assert thesis.read_text() == "years of work"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_file_of_the_user_outlives_a_second_call(vitrail: Command, tmp_path: Path) -> None:
+    assert vitrail("demo", "--out", "demo")[0] == 0
+    thesis = tmp_path / "demo" / "vit" / "model" / "thesis.txt"
+    thesis.parent.mkdir(exist_ok=True)
+    thesis.write_text("years of work")
+    assert vitrail("demo", "--out", "demo")[0] == 0
+    assert thesis.read_text() == "years of work"

@@ -12,9 +12,8 @@ from vitrail.cli.common import out
 from vitrail.errors import DataError, VitrailError
 from vitrail.messages import _, ngettext
 
-HELP = _(
-    "Look inside a pretrained ViT-S/14, train a small ViT and a Vision Mamba, open the report."
-)
+HELP = _("Look inside a ViT, train two small models. Open the report.")
+EXAMPLES = ("vitrail demo",)
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 IMAGE_SIZE, LAYERS = 392, (5, 11)
 SMALL = {"image_size": 28, "patch_size": 7, "dim": 96, "depth": 4, "pool": "mean"}
@@ -55,8 +54,6 @@ def run(
     epochs: Annotated[int, typer.Option(min=1, help=_("Epochs of the small trainings."))] = 4,
 ) -> None:
     """Shows what Vitrail does."""
-    import shutil
-
     from vitrail.lens import html
     from vitrail.run_folder import RunFolder
 
@@ -74,7 +71,7 @@ def run(
         out.rule(heading.format(n=number, count=steps, title=text), align="left")
         run_folder = folder / training.folder
         RunFolder(run_folder).check_ours()
-        shutil.rmtree(run_folder, ignore_errors=True)  # the demo's own, of an earlier call
+        RunFolder(run_folder).clear()  # of an earlier call
         summary, report = _train(run_folder, training.model, epochs)
         link = html.escape(_("Its training curves and its mistakes"))
         link = f'<p><a href="{training.folder}/{report.name}">{link}</a></p>'

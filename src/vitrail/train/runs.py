@@ -202,7 +202,7 @@ def default_folder(source: str) -> Path:
         >>> default_folder("folder:images/pets").as_posix()
         'runs/pets'
     """
-    return Path("runs") / Path(source.partition(":")[2] or source).name
+    return Path("runs") / (Path(source.partition(":")[2] or source).resolve().name or "root")
 
 
 def _data_section(data: DataSource) -> Mapping[str, object]:
