@@ -6,18 +6,15 @@ figures that `vitrail models --for` and `vitrail methods --for` show, from bench
 docs/images/*.svg from the papers and the purposes. docs/parity.md says itself what writes it.
 """
 
-import dataclasses
 import inspect
 import json
 import math
 import re
 import statistics
-import typing
 from pathlib import Path
 from typing import Any
 
 import markdown
-import pydantic
 
 from docs import tables
 from docs.drawings import drawings
@@ -25,11 +22,11 @@ from tools import evidence
 from vitrail.hub.converters import published_weights
 from vitrail.lens.shapes import count_multiply_adds
 from vitrail.methods.purposes import GAINS
-from vitrail.methods.registry import get_method, list_methods, settings_of
+from vitrail.methods.registry import get_method, list_methods
 from vitrail.models import catalog
 from vitrail.train.config import RunConfig
 from vitrail.train.sections import MethodConfig
-from vitrail.values import describe_annotation
+from vitrail.train.settings import REQUIRED, Setting, list_settings
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -46,21 +43,6 @@ CHOOSING = (DOCS / "choosing.md", DOCS / "choosing.zh.md")
 PAGES = ("README.md", "README.zh.md", "CONTRIBUTING.md")
 
 
-def argument_texts(docstring: str | None) -> dict[str, str]:
-    """The descriptions of a docstring's `Args:`, by argument."""
-    lines = inspect.cleandoc(docstring or "").partition("\nArgs:\n")[2].splitlines()
-    texts: dict[str, str] = {}
-    name = ""
-    for line in lines:
-        if line and not line.startswith(" "):
-            break
-        if match := re.match(r" {4}(\w+): (.*)", line):
-            name, texts[match[1]] = match[1], match[2]
-        elif line.strip() and name:
-            texts[name] += f" {line.strip()}"
-    return texts
-
-
 def summary(docstring: str | None) -> str:
     """A docstring up to its first section, as one paragraph per paragraph."""
     return re.split(
@@ -68,67 +50,28 @@ def summary(docstring: str | None) -> str:
     )[0]
 
 
-def line(setting: str, hint: Any, default: Any, text: str) -> str:
-    """A row of the table of settings."""
-    kind = describe_annotation(hint).replace("|", "or")
-    value = "required" if default in (..., inspect.Parameter.empty) else f"`{default}`"
-    return f"| `{setting}` | {kind} | {value} | {text} |"
-
-
-def settings_of_section(section: type[pydantic.BaseModel], prefix: str) -> list[str]:
-    """A row per setting of a section; those of nested dataclasses have rows of their own."""
-    hints = typing.get_type_hints(section, include_extras=True)
-    lines = []
-    for name, field in section.model_fields.items():
-        default = field.get_default(call_default_factory=True)
-        if dataclasses.is_dataclass(default):
-            texts, nested = (
-                argument_texts(type(default).__doc__),
-                typing.get_type_hints(type(default)),
-            )
-            lines += [
-                line(f"{prefix}{name}.{f.name}", nested[f.name], f.default, texts.get(f.name, ""))
-                for f in dataclasses.fields(default)
-            ]
-        else:
-            default = ... if field.is_required() else default
-            lines.append(line(f"{prefix}{name}", hints[name], default, field.description or ""))
-    return lines
-
-
-def methods_part() -> str:
-    """The settings of every method: the keywords of its constructor."""
-    rows = settings_of_section(MethodConfig, "method.")
-    parts = [f"## method\n\n{summary(MethodConfig.__doc__)}\n\n{HEAD}\n" + "\n".join(rows)]
-    for name in list_methods():
-        method = get_method(name)
-        texts = argument_texts(method.__doc__)
-        hints = typing.get_type_hints(method.__init__, include_extras=True)
-        rows = [
-            line(
-                f"method.{key}",
-                str if key in method.named else hints[key],
-                parameter.default,
-                texts.get(key, ""),
-            )
-            for key, parameter in settings_of(name).items()
-        ]
-        parts.append(f"### {name}\n\n{summary(method.__doc__)}\n\n{HEAD}\n" + "\n".join(rows))
-    return "\n\n".join(parts) + "\n"
+def table(settings: list[Setting]) -> str:
+    """The table of settings."""
+    rows = []
+    for setting in settings:
+        value = "required" if setting.default is REQUIRED else f"`{setting.default}`"
+        kind = setting.kind.replace("|", "or")
+        rows.append(f"| `{setting.name}` | {kind} | {value} | {setting.meaning} |")
+    return "\n".join([HEAD, *rows])
 
 
 def config_page() -> str:
     """docs/config.md."""
+    settings = list_settings()
     parts = ["# Settings\n\nMade by `make docs` from `vitrail/train/sections.py`; do not edit.\n"]
     for name, field in RunConfig.model_fields.items():
-        if name == "method":
-            parts.append(methods_part())
-            continue
-        section: Any = field.annotation
-        rows = settings_of_section(section, f"{name}.")
-        parts.append(
-            f"## {name}\n\n{summary(section.__doc__)}\n\n{HEAD}\n" + "\n".join(rows) + "\n"
-        )
+        section: Any = MethodConfig if name == "method" else field.annotation
+        rows = [s for s in settings if s.name.startswith(f"{name}.") and not s.method]
+        parts.append(f"## {name}\n\n{summary(section.__doc__)}\n\n{table(rows)}\n")
+        for method in list_methods() if name == "method" else ():
+            rows = [s for s in settings if s.method == method]
+            text = summary(get_method(method).__doc__)
+            parts.append(f"### {method}\n\n{text}\n\n{table(rows)}\n")
     return "\n".join(parts)
 
 

@@ -8,7 +8,8 @@ from rich.table import Table
 from vitrail.cli.common import err, out
 from vitrail.messages import _, ngettext
 
-HELP = _("Run the contract suite on models, methods and other parts, and say what to mend.")
+HELP = _("Run the contract suite on models and other parts. Say what to mend.")
+EXAMPLES = ("vitrail check my_model.py", "vitrail check vit_tiny_patch16_224")
 
 
 def run(

@@ -37,6 +37,34 @@ PluginOption = Annotated[
 ]
 
 
+def _print_version(show: bool) -> None:
+    if show:
+        import torch
+
+        import vitrail
+
+        out.print(f"vitrail {vitrail.__version__}, torch {torch.__version__}", highlight=False)
+        raise typer.Exit
+
+
+def no_command(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", "-V", is_eager=True, callback=_print_version, help=_("Print the version.")
+        ),
+    ] = False,
+) -> None:
+    """The options of `vitrail` itself.
+
+    Args:
+        version: whether to print the version and to exit.
+
+    Example:
+        >>> no_command()
+    """
+
+
 def parse_numbers(text: str | None, option: str) -> list[int] | None:
     """Whole numbers that are separated by commas.
 

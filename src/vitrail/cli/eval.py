@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from vitrail.train.metrics import Evaluation
 
 HELP = _("Print accuracy and loss, and the accuracy of each class.")
+EXAMPLES = ("vitrail eval runs/photos", "vitrail eval runs/photos --data folder:OTHER_PHOTOS")
 
 
 def run(

@@ -9,7 +9,8 @@ from vitrail.cli.common import SizeOption, WeightsOption, err, out
 from vitrail.errors import ConfigError
 from vitrail.messages import _
 
-HELP = _("Write a model as ONNX or as a PyTorch program, for any batch size, and check the file.")
+HELP = _("Write a model as ONNX or torch.export file. For any batch size, and checked.")
+EXAMPLES = ("vitrail export runs/photos photos.onnx", "vitrail export runs/photos photos.pt2")
 SUFFIX, PROGRAM = ".onnx", ".pt2"
 
 

@@ -8,7 +8,8 @@ from rich.table import Table
 from vitrail.cli.common import SizeOption, WeightsOption, out
 from vitrail.messages import _
 
-HELP = _("Print the shape of every stage, its parameters and multiply-adds for one image.")
+HELP = _("Print the shape of every stage. With its parameters and multiply-adds for one image.")
+EXAMPLES = ("vitrail info vit_base_patch16_224", "vitrail info runs/photos")
 
 
 def run(

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 # One file of this folder per command, in the order of the help.
 COMMANDS = (
-    "train", "eval", "predict", "look", "info", "models", "methods", "check", "convert", "export",
-    "demo",
+    "train", "eval", "predict", "features", "look", "report", "note", "config", "info", "models",
+    "methods", "check", "convert", "export", "demo",
 )  # fmt: skip
 PACKAGES = ("typer", "rich", "PIL", "pydantic", "accelerate", "matplotlib", "yaml", "simplejpeg")
 BAD_PATH = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
@@ -33,22 +33,44 @@ def build_app() -> "typer.Typer":
 
     Example:
         >>> len(build_app().registered_commands)
-        11
+        15
     """
     import typer
+
+    from vitrail.cli.common import no_command
 
     app = typer.Typer(
         name="vitrail",
         help=_("Train, look inside and ship vision transformers."),
+        epilog=examples(("vitrail demo", "vitrail train folder:PHOTOS", "vitrail train --help")),
         no_args_is_help=True,
-        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
+    app.callback()(no_command)
     for name in COMMANDS:
         command = importlib.import_module(f"vitrail.cli.{name}")
-        app.command(name, help=command.HELP)(_with_plugins(command.run))
+        register = app.command(name, help=command.HELP, epilog=examples(command.EXAMPLES))
+        register(_with_plugins(command.run))
     return app
+
+
+def examples(commands: Sequence[str]) -> str:
+    """The end of a help text: commands that can be typed.
+
+    Args:
+        commands: each with its arguments.
+
+    Returns:
+        A text whose lines are kept.
+
+    Example:
+        >>> examples(["vitrail demo"])
+        '\\x08\\nExamples:\\n  vitrail demo'
+    """
+    lines = "".join(f"\n  {command}" for command in commands)
+    return "\b\n" + _("Examples:") + lines
 
 
 def _with_plugins(run: Callable[..., None]) -> Callable[..., None]:

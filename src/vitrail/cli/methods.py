@@ -10,7 +10,8 @@ from vitrail.cli.common import out
 from vitrail.errors import check_choice
 from vitrail.messages import _
 
-HELP = _("List the methods, the models each can train, and its settings with their defaults.")
+HELP = _("List the training methods. With the models each can train, and its settings.")
+EXAMPLES = ("vitrail methods", "vitrail methods --for few-labels")
 
 
 def run(

@@ -10,7 +10,8 @@ from vitrail.cli.common import out
 from vitrail.errors import ConfigError, check_choice
 from vitrail.messages import _
 
-HELP = _("List the models that can be built by name: parameters, and multiply-adds for one image.")
+HELP = _("List the models that can be built by name. With parameters and multiply-adds.")
+EXAMPLES = ("vitrail models 'swin*'", "vitrail models --for small-data")
 
 
 def run(

@@ -1,7 +1,12 @@
 """`vitrail predict`: the likeliest classes of images."""
 
+import csv
+import io
 import json
-from typing import Annotated, Any, cast
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -17,7 +22,16 @@ from vitrail.cli.common import (
 from vitrail.errors import ConfigError
 from vitrail.messages import _
 
+if TYPE_CHECKING:
+    from vitrail.train.prediction import Prediction
+
 HELP = _("Name the likeliest classes of each image.")
+EXAMPLES = (
+    "vitrail predict cat.jpg --model runs/photos",
+    "vitrail predict photos --model runs/photos --truth --out classes.csv",
+    "find . -name '*.jpg' | vitrail predict - --model runs/photos",
+)
+SUFFIXES = (".csv", ".jsonl")
 
 
 def run(
@@ -29,12 +43,33 @@ def run(
         typer.Option(help=_("Classes to choose from, for CLIP: 'a cat,a dog,a bicycle'.")),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help=_("Number of classes per image."))] = 3,
+    flip: Annotated[
+        bool,
+        typer.Option("--flip", help=_("Average over each image and its mirror image.")),
+    ] = False,
+    truth: Annotated[
+        bool,
+        typer.Option(
+            "--truth", help=_("The folder of an image names its class: tell it, and the accuracy.")
+        ),
+    ] = False,
     image_size: SizeOption = None,
+    batch_size: Annotated[int, typer.Option(min=1, help=_("Images per batch."))] = 32,
     precision: PrecisionOption = "fp32",
     bad_images: BadImagesOption = "raise",
+    output: Annotated[
+        Path | None, typer.Option("--out", "-o", help=_("Write a .csv or .jsonl file instead."))
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help=_("Overwrite an existing file."))] = False,
     as_json: Annotated[bool, typer.Option("--json", help=_("One JSON object per line."))] = False,
 ) -> None:
     """Prints the likeliest classes of each image."""
+    if output is not None:
+        if output.suffix not in SUFFIXES:
+            raise ConfigError(f"--out {output} does not end in {' or '.join(SUFFIXES)}.")
+        if output.exists() and not force:
+            raise ConfigError(f"{output} exists: choose another name, or overwrite it by --force.")
+
     from vitrail.data.images import find_images
     from vitrail.train.prediction import Predictor
 
@@ -44,15 +79,151 @@ def run(
         labels=parse_labels(labels),
         image_size=image_size,
         precision=cast(Any, precision),
+        flip=flip,
     )
-    predictions = predictor(find_images(images), top=top, bad_images=cast(Any, bad_images))
-    for image, classes in predictions:
-        if as_json:
-            rounded = {label: round(value, 4) for label, value in classes.items()}
-            out.print_json(json.dumps({"image": image, "classes": rounded}), indent=None)
-        else:
-            text = "  ".join(f"{name} {value:.1%}" for name, value in classes.items())
-            out.print(f"{image}: {text}", highlight=False, markup=False)
+    paths = find_images(listed_images(images))
+    if truth:
+        check_truth(paths, predictor.labels)
+    predictions: Iterable[Prediction] = predictor(
+        paths, top=top, bad_images=cast(Any, bad_images), batch_size=batch_size
+    )
+    rows = []
+    for prediction in predictions:
+        row = as_row(prediction, truth)
+        rows.append(row)
+        if output is None:
+            print_row(row, as_json)
+    if output is not None:
+        write_rows(output, rows)
+        text = _("written: {path} ({count:,} images)").format(path=output, count=len(rows))
+        out.print(text, highlight=False, markup=False)
+    if truth and not as_json:
+        right = sum(row["truth"] == next(iter(row["classes"])) for row in rows)
+        text = _("accuracy {accuracy:.1%} ({right} of {total})")
+        text = text.format(accuracy=right / max(len(rows), 1), right=right, total=len(rows))
+        out.print(text, highlight=False, markup=False)
+
+
+def listed_images(arguments: Sequence[str]) -> list[str]:
+    """The images that arguments name, with those that stdin lists in the place of "-".
+
+    Args:
+        arguments: files, folders, patterns, or "-".
+
+    Returns:
+        Paths and patterns.
+
+    Raises:
+        ConfigError: stdin lists nothing.
+
+    Example:
+        >>> listed_images(["cat.jpg"])
+        ['cat.jpg']
+    """
+    if "-" not in arguments:
+        return list(arguments)
+    listed = [line for line in sys.stdin.read().splitlines() if line.strip()]
+    if not listed:
+        raise ConfigError("'-' reads paths of images from stdin, one per line, and there are none.")
+    return [path for text in arguments for path in (listed if text == "-" else [text])]
+
+
+def check_truth(paths: Sequence[Path], labels: Sequence[str]) -> None:
+    """Checks that the folders of images are names of classes.
+
+    Args:
+        paths: the images.
+        labels: names of the model's classes.
+
+    Raises:
+        ConfigError: a folder is not.
+
+    Example:
+        >>> check_truth([Path("photos/cat/1.jpg")], ["cat", "dog"])
+    """
+    for path in paths:
+        folder = path.resolve().parent.name
+        if folder not in labels:
+            names = ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")
+            raise ConfigError(
+                f"--truth: {path} lies in a folder {folder!r}, and the model's classes are {names}."
+            )
+
+
+def as_row(prediction: "Prediction", truth: bool) -> dict[str, Any]:
+    """What is told of an image.
+
+    Args:
+        prediction: its likeliest classes.
+        truth: whether the image's folder names its class.
+
+    Returns:
+        "image", "truth" if asked for, and "classes", probabilities by name.
+
+    Example:
+        >>> from vitrail.train.prediction import Prediction
+        >>> as_row(Prediction("photos/cat/1.jpg", {"cat": 0.98765}), True)
+        {'image': 'photos/cat/1.jpg', 'truth': 'cat', 'classes': {'cat': 0.98765}}
+    """
+    row: dict[str, Any] = {"image": prediction.image}
+    if truth:
+        row["truth"] = Path(prediction.image).resolve().parent.name
+    return {**row, "classes": dict(prediction.classes)}
+
+
+def print_row(row: dict[str, Any], as_json: bool) -> None:
+    """Prints what is told of an image.
+
+    Args:
+        row: of `as_row`.
+        as_json: whether as JSON.
+
+    Example:
+        >>> print_row({"image": "1.jpg", "truth": "dog", "classes": {"cat": 0.9}}, False)
+        1.jpg: cat 90.0%  (dog)
+    """
+    if as_json:
+        out.print_json(json.dumps(row), indent=None)
+        return
+    text = "  ".join(f"{name} {value:.1%}" for name, value in row["classes"].items())
+    text += f"  ({row['truth']})" if "truth" in row else ""
+    out.print(f"{row['image']}: {text}", highlight=False, markup=False)
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Writes what is told of images.
+
+    Args:
+        path: a .jsonl file for an object per image, or a .csv file with columns image, truth if
+            there is one, class and probability, class_2 and probability_2, ...
+        rows: of `as_row`.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "classes.csv"
+        >>> write_rows(path, [{"image": "1.jpg", "classes": {"cat": 0.75, "dog": 0.25}}])
+        >>> path.read_text().split()
+        ['image,class,probability,class_2,probability_2', '1.jpg,cat,0.75,dog,0.25']
+    """
+    from vitrail.files import atomic_write
+
+    if path.suffix == ".jsonl":
+        atomic_write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        return
+    keys = ["image", "truth"] if any("truth" in row for row in rows) else ["image"]
+    ranks = range(1, max((len(row["classes"]) for row in rows), default=0) + 1)
+    pairs = [
+        f"{name}_{rank}" if rank > 1 else name
+        for rank in ranks
+        for name in ("class", "probability")
+    ]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*keys, *pairs])
+    for row in rows:
+        values = [value for pair in row["classes"].items() for value in pair]
+        writer.writerow([*(row[name] for name in keys), *values])
+    atomic_write(path, text.getvalue())
 
 
 def parse_labels(text: str | None) -> list[str] | None:

@@ -12,6 +12,11 @@ from vitrail.errors import ConfigError
 from vitrail.messages import _
 
 HELP = _("Train a model and write a report. docs/config.md lists all settings.")
+EXAMPLES = (
+    "vitrail train folder:PHOTOS",
+    "vitrail train folder:PHOTOS schedule.epochs=30 optim.lr=3e-4",
+    "vitrail train recipe.yaml --out runs/first",
+)
 
 
 def run(

@@ -74,7 +74,7 @@ def write_report(run: RunFolder | str | Path) -> Path:
     """
     run = run if isinstance(run, RunFolder) else RunFolder(run)
     data = read_report(run)
-    body = [_headline(data), *_notes(data)]
+    body = [_headline(data), *_notes(data), *_user_notes(run)]
     if data.metrics:
         body.append(html.section(_("Training curves"), html.charts(training_curves(data.metrics))))
     body += _logged_images(data)
@@ -174,6 +174,12 @@ def _notes(data: ReportData) -> list[str]:
         text = _("Training started from these weights: {origin}.").format(origin=data.model.origin)
         notes.append(html.paragraph(text))
     return notes
+
+
+def _user_notes(run: RunFolder) -> list[str]:
+    """What the user noted with `vitrail note`."""
+    texts = [f"{note['date']}: {note['text']}" for note in run.notes]
+    return [html.section(_("Notes"), *map(html.paragraph, texts))] if texts else []
 
 
 def _headline(data: ReportData) -> str:

@@ -79,6 +79,7 @@ def predict(
     precision: Literal["auto", "fp32", "bf16"] = "fp32",
     bad_images: Literal["raise", "skip"] = "raise",
     batch_size: int = 32,
+    flip: bool = False,
 ) -> list[Prediction]:
     """Names the likeliest classes of images, as `vitrail predict` does.
 
@@ -93,6 +94,7 @@ def predict(
         precision: "fp32", "bf16", or "auto" for the faster of them.
         bad_images: "raise" for an error at an unreadable image, "skip" to list it on stderr.
         batch_size: images per batch.
+        flip: whether to average the probabilities of each image and its mirror image.
 
     Returns:
         One prediction per image, in the order of `images`.
@@ -107,7 +109,9 @@ def predict(
         >>> prediction.label in ("cat", "dog")
         True
     """
-    predictor = Predictor(model, labels=labels, image_size=image_size, precision=precision)
+    predictor = Predictor(
+        model, labels=labels, image_size=image_size, precision=precision, flip=flip
+    )
     return list(predictor(images, top=top, bad_images=bad_images, batch_size=batch_size))
 
 
@@ -121,6 +125,7 @@ class Predictor:
         labels: class names to select from, for a run or Hub id of CLIP; None for the model's own.
         image_size: pixels of the images' sides; None for the model's own.
         precision: "fp32", "bf16", or "auto" for the faster of them, measured on the first batch.
+        flip: whether to average the probabilities of each image and its mirror image.
 
     Raises:
         VitrailError: the model cannot be loaded, or does not classify.
@@ -140,6 +145,7 @@ class Predictor:
         labels: Sequence[str] | None = None,
         image_size: int | None = None,
         precision: Literal["auto", "fp32", "bf16"] = "fp32",
+        flip: bool = False,
     ) -> None:
         if labels is not None and (len(labels) < 2 or not all(labels)):
             raise ConfigError(f"labels={list(labels)!r} needs two names at least.")
@@ -151,7 +157,8 @@ class Predictor:
         if labels is not None:
             self.backbone.labels = list(labels)  # which the method reads
         self.labels = self.backbone.labels or [str(i) for i in range(self.backbone.num_classes)]
-        self.precision, self._module = precision, cast(nn.Module | None, None)
+        self.precision, self.flip = precision, flip
+        self._module: nn.Module | None = None
 
     def __call__(
         self,
@@ -192,8 +199,12 @@ class Predictor:
             backbone = prepare(self.backbone, self.precision, crops)
             self._module = classifier(backbone, self.method)
         device = next(self.backbone.parameters()).device
-        logits = self._module(self.backbone.preprocess.normalise(crops.to(device)))
-        return logits.float().softmax(1).cpu()
+        inputs = self.backbone.preprocess.normalise(crops.to(device))
+        probabilities = self._module(inputs).float().softmax(1)
+        if self.flip:
+            mirrored = self._module(inputs.flip(-1)).float().softmax(1)
+            probabilities = (probabilities + mirrored) / 2
+        return probabilities.cpu()
 
 
 def features(

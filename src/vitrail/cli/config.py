@@ -1,0 +1,58 @@
+"""`vitrail config`: every setting of a run, with its type, its default and its meaning."""
+
+import json
+import textwrap
+from fnmatch import fnmatch
+from typing import Annotated
+
+import typer
+
+from vitrail.cli.common import out
+from vitrail.errors import ConfigError, suggest
+from vitrail.messages import _
+
+HELP = _("List the settings of `vitrail train`: type, default, meaning.")
+EXAMPLES = ("vitrail config optim", "vitrail config 'data.augment.*'", "vitrail config lr")
+
+
+def run(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help=_("Sections, settings, methods or patterns, such as optim, lr, mae, '*.drop*'.")
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help=_("Print JSON."))] = False,
+) -> None:
+    """Lists settings."""
+    from vitrail.train.settings import list_settings
+
+    settings = list_settings()
+    if names:
+        for name in names:
+            if not any(_matches(setting.name, setting.method, name) for setting in settings):
+                names_of_all = [s.name for s in settings] + [
+                    s.name.rpartition(".")[2] for s in settings
+                ]
+                raise ConfigError(
+                    f"no setting {name!r}.{suggest(name, names_of_all)} `vitrail config` lists all."
+                )
+        settings = [s for s in settings if any(_matches(s.name, s.method, n) for n in names)]
+    if as_json:
+        rows = [{**s._asdict(), "default": s.shown_default} for s in settings]
+        out.print_json(json.dumps(rows))
+        return
+    for setting in settings:
+        title = f"{setting.name} = {setting.shown_default}"
+        if setting.method:
+            title += _("   (method {name})").format(name=setting.method)
+        out.print(title, style="bold", highlight=False, markup=False)
+        text = f"{setting.kind}. {setting.meaning}"
+        out.print(textwrap.indent(text, "    "), highlight=False, markup=False)
+
+
+def _matches(setting: str, method: str, pattern: str) -> bool:
+    """Whether a pattern names a setting: its section, its last word, its method, or a glob."""
+    if setting.startswith(f"{pattern}.") or setting.endswith(f".{pattern}") or method == pattern:
+        return True
+    return fnmatch(setting, pattern)
