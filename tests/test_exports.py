@@ -121,7 +121,7 @@ try:
 except ModuleNotFoundError as error:
     print(error)
 """
-    cure = "vitrail.lens.attention_figure needs matplotlib: pip install 'vitrail[train]'\n"
+    cure = "vitrail.lens.attention_figure needs matplotlib: pip install matplotlib\n"
     assert run(program) == cure
 
 

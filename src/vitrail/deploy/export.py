@@ -28,7 +28,7 @@ from vitrail.deploy._exportable import (
     prepare,
     quiet,
 )
-from vitrail.errors import ConfigError, VitrailError
+from vitrail.errors import ConfigError, VitrailError, how_to_install
 from vitrail.files import TEMPORARY, atomic_write
 from vitrail.values import Size, check_value
 
@@ -102,7 +102,7 @@ def export_onnx(
     path = check_path(path)
     for name in ("onnx", "onnxscript"):
         if find_spec(name) is None:
-            raise ConfigError(f"exporting needs the package {name}: pip install 'vitrail[export]'.")
+            raise ConfigError(f"exporting needs the package {name}: {how_to_install(name)}.")
     opset = check_value("opset", opset, int)
     if not OPSETS[0] <= opset <= OPSETS[1]:
         raise ConfigError(f"opset={opset} is not within {OPSETS[0]} to {OPSETS[1]}.")

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from vitrail.errors import ConfigError, check_range
+from vitrail.errors import ConfigError, check_range, how_to_install
 from vitrail.models.base import Backbone
 
 
@@ -52,7 +52,7 @@ def adapt(backbone: Backbone, rank: int, alpha: float | None = None) -> Backbone
         from peft import LoraConfig, inject_adapter_in_model
     except ModuleNotFoundError as problem:
         if problem.name == "peft":
-            raise ConfigError("lora needs the package peft: pip install 'vitrail[lora]'") from None
+            raise ConfigError(f"lora needs the package peft: {how_to_install('peft')}") from None
         raise ConfigError(f"lora needs peft, which cannot be imported: {_root(problem)}") from None
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers)  # type: ignore[arg-type]
     inject_adapter_in_model(config, backbone)

