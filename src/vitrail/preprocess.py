@@ -1,14 +1,14 @@
 """Preprocessing: what happens to an image before a model sees it. It is saved with every model."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitrail.errors import ConfigError, DataError, check_choice
+from vitrail.errors import ConfigError, DataError, check_choice, check_range
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PILLOW_FILTERS = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers for them
@@ -37,18 +37,67 @@ def resize(image: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
     return pixels.round_().clamp_(0, 255).to(torch.uint8)
 
 
+def unit(samples: Tensor) -> Tensor:
+    """The scale of `Preprocess.mean`: bytes on 0..1, other values in their own units.
+
+    Args:
+        samples: uint8 or float, of any shape.
+
+    Returns:
+        float32 of the same shape.
+
+    Example:
+        >>> unit(torch.tensor([51], dtype=torch.uint8)), unit(torch.tensor([51.0]))
+        (tensor([0.2000]), tensor([51.]))
+    """
+    return samples.float() / 255 if samples.dtype == torch.uint8 else samples.float()
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How parts of the model's size are sampled from videos, volumes and signals.
+
+    Args:
+        stride: step from a frame, voxel or value of a part to the next. Training takes the part
+            from a random position. null spreads it over the whole: frames at equal distances, of
+            which training takes a random one of each interval; volumes and signals are resampled.
+        parts: number of parts whose predictions are averaged in evaluation; of volumes the number
+            along each axis.
+        window: the values of volumes and signals that are clipped to, such as [-1000, 400]
+            Hounsfield units; null for no clipping.
+
+    Raises:
+        ConfigError: a value is out of range.
+
+    Example:
+        >>> Sampling(stride=2, parts=3).window is None
+        True
+    """
+
+    stride: int | None = None
+    parts: int = 1
+    window: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        check_range("stride", 1 if self.stride is None else self.stride, 1)
+        check_range("parts", self.parts, 1)
+        if self.window is not None and not self.window[0] < self.window[1]:
+            raise ConfigError(f"window={self.window} is no range: give (lowest, highest).")
+
+
 @dataclasses.dataclass(frozen=True)
 class Preprocess:
     """Resizes an image, crops its center, scales pixels to 0..1 and normalizes them.
 
     Args:
-        size: (height, width) of the model's input. A model of signals or of videos has one or three
-            axes here; its inputs are not resized.
+        size: (height, width) of the model's input, or (length,) of a signal, (frames, height,
+            width) of a video, (depth, height, width) of a volume.
         resize: length of the short side before the center crop, in pixels; None squeezes the whole
             image to `size`.
         interpolation: "nearest", "bilinear" or "bicubic".
         mean: mean of each channel, on the scale 0..1.
         std: standard deviation of each channel, on the same scale.
+        sampling: how parts are sampled from videos, volumes and signals.
 
     Raises:
         ConfigError: a value is unknown or contradicts another.
@@ -64,6 +113,7 @@ class Preprocess:
     interpolation: str = "bicubic"
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    sampling: Sampling = Sampling()
 
     def __post_init__(self) -> None:
         check_choice("interpolation", self.interpolation, tuple(PILLOW_FILTERS.values()))
@@ -71,10 +121,11 @@ class Preprocess:
             raise ConfigError(
                 f"mean has {len(self.mean)} channels and std {len(self.std)}: give as many of both."
             )
-        if self.resize is not None and self.resize < max(self.size):
+        side = max(self.size[-2:])
+        if self.resize is not None and self.resize < side:
             raise ConfigError(
-                f"resize={self.resize} is less than the crop {max(self.size)}: raise it, or use "
-                "None to squeeze the whole image."
+                f"resize={self.resize} is less than the crop {side}: raise it, or use None to "
+                "squeeze the whole image."
             )
 
     @property
@@ -86,13 +137,14 @@ class Preprocess:
         """Resizes and crops an image, without normalizing it.
 
         Args:
-            image: a path, a Pillow image or a uint8 tensor (C, H, W).
+            image: a path, a Pillow image or a uint8 tensor (C, H, W); for models of videos,
+                volumes and signals a path, or a tensor (C, *any), uint8 or float.
 
         Returns:
-            uint8 (C, *size).
+            (C, *size), uint8 for images.
 
         Raises:
-            DataError: the image cannot be read, or the model's inputs are no images.
+            DataError: the image cannot be read.
 
         Example:
             >>> Preprocess((32, 32), 36).crop(torch.zeros(3, 50, 80, dtype=torch.uint8)).shape
@@ -101,10 +153,9 @@ class Preprocess:
         from vitrail.data.images import to_tensor  # needs Pillow, which models do not
 
         if len(self.size) != 2:
-            raise DataError(
-                f"inputs of shape {self.size} are not flat images: give float tensors "
-                f"(batch, {self.channels}, {', '.join(map(str, self.size))}) to the model itself."
-            )
+            from vitrail.data.recording_dataset import fit
+
+            return fit(image, self)
         size = (self.size[0], self.size[1])
         pixels = to_tensor(image, self.channels)
         if self.resize is None:
@@ -120,17 +171,40 @@ class Preprocess:
         """Scales pixels to 0..1 and normalizes each channel.
 
         Args:
-            images: uint8 (B, C, H, W).
+            images: (B, C, *size), uint8, or float in its own units.
 
         Returns:
-            float32 (B, C, H, W).
+            float32 (B, C, *size).
 
         Example:
             >>> Preprocess(mean=(0.5,), std=(0.5,)).normalise(torch.zeros(1, 1, 2, 2)).unique()
             tensor([-1.])
         """
         mean, std = self._statistics(images)
-        return (images.float() / 255 - mean) / std
+        return (unit(images) - mean) / std
+
+    def apply(self, module: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """Runs a module on normalized images. Of several parts of a recording the mean is taken.
+
+        Args:
+            module: float (B, C, *size) → (B, ...).
+            images: (B, C, *size), as `crop` returns them; n parts follow each other along the first
+                axis, see `Sampling`.
+
+        Returns:
+            (B, ...).
+
+        Example:
+            >>> preprocess = Preprocess((2,), None, mean=(0.0,), std=(1.0,))
+            >>> preprocess.apply(lambda x: x.amax(-1), torch.tensor([[[1.0, 3.0, 4.0, 5.0]]]))
+            tensor([[4.]])
+        """
+        images = self.normalise(images)
+        parts = images.shape[2] // self.size[0]
+        if len(self.size) == 2 or parts == 1:
+            return module(images)
+        separate = images.unflatten(2, (parts, -1)).transpose(1, 2).flatten(0, 1)
+        return module(separate).unflatten(0, (-1, parts)).mean(1)
 
     def undo(self, images: Tensor) -> Tensor:
         """The inverse of `normalise`, for drawing.
@@ -150,7 +224,7 @@ class Preprocess:
 
     def __call__(self, images: Any) -> Tensor:
         """One image or several (paths, Pillow images, uint8 (C, H, W)) → float32 (B, C, *size)."""
-        if isinstance(images, Tensor) and images.ndim == 4:
+        if isinstance(images, Tensor) and images.ndim == len(self.size) + 2:
             images = list(images)
         images = images if isinstance(images, list | tuple) else [images]
         if not images:
@@ -173,7 +247,7 @@ class Preprocess:
         if self.resize is None:
             return dataclasses.replace(self, size=size)
         return dataclasses.replace(
-            self, size=size, resize=round(max(size) * self.resize / max(self.size))
+            self, size=size, resize=round(max(size[-2:]) * self.resize / max(self.size[-2:]))
         )
 
     def _statistics(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -202,8 +276,7 @@ class Preprocess:
         """Preprocessing for a new model.
 
         Args:
-            size: pixels per axis. Other than two axes are for signals and videos, which are not
-                resized here.
+            size: pixels per axis; see `Preprocess`.
             channels: number of channels. ImageNet's statistics are for three, 0.5 for others.
 
         Returns:
@@ -214,7 +287,7 @@ class Preprocess:
             256
         """
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,) * channels,) * 2
-        resize = round(max(size) / 0.875) if len(size) == 2 else None
+        resize = round(max(size[-2:]) / 0.875) if len(size) > 1 else None
         return cls(size, resize, "bicubic", mean, std)
 
     @classmethod
@@ -237,6 +310,9 @@ class Preprocess:
         plain: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
         }
+        if isinstance(sampling := plain.get("sampling"), Mapping):
+            window = sampling.get("window")
+            plain["sampling"] = Sampling(**{**sampling, "window": window and tuple(window)})
         return cls(**plain)
 
     @classmethod
