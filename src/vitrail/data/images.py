@@ -1,6 +1,5 @@
 """Decoding of image files to uint8 tensors."""
 
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -8,14 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vitrail.data.folders import scan
+from vitrail.data.formats import is_image_name
+from vitrail.data.image_file import ImageFile, pillow_pixels
 from vitrail.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-JPEG = b"\xff\xd8\xff"
-ORIENTATION = 0x0112  # EXIF tag of how a camera was held
 
 
 class BadImage(NamedTuple):
@@ -34,22 +32,25 @@ class BadImage(NamedTuple):
     reason: str
 
 
-def decode(data: bytes, channels: int, name: str) -> Tensor:
+def decode(data: bytes, channels: int, name: str, white: float | None = None) -> Tensor:
     """Decodes an image file, rotated as its EXIF says.
 
     JPEGs go through a fast decoder; other formats, and JPEGs with unusual colors, through Pillow.
-    Gray, palette, CMYK, 16-bit and transparent images are converted; transparency becomes white.
+    Gray, palette, CMYK and transparent images are converted; transparency becomes white. Images of
+    more than 8 bits are scaled by `white`, the same way for every image.
 
     Args:
         data: the bytes of the file.
-        channels: 1 for gray, 3 for RGB.
+        channels: 1 for gray, 3 for RGB, or the number of channels of the file.
         name: name of the image for messages.
+        white: value of white in images of more than 8 bits; None for the largest value: 65535 for
+            16 bits, 1 for floats.
 
     Returns:
         uint8 (channels, H, W).
 
     Raises:
-        DataError: the data is no image, or incomplete.
+        DataError: the data is no image, or incomplete, or has other channels.
 
     Example:
         >>> import io, PIL.Image
@@ -58,73 +59,66 @@ def decode(data: bytes, channels: int, name: str) -> Tensor:
         >>> decode(file.getvalue(), 3, "black.png").shape
         torch.Size([3, 4, 5])
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    if not data:
-        raise DataError(f"{name}: the file is empty.")
-    try:
-        with Image.open(io.BytesIO(data)) as image:  # reads the header only
-            upright = _is_upright(image)
-            if data.startswith(JPEG) and upright and image.mode in ("RGB", "L"):
-                return _decode_jpeg(data, channels)
-            return from_pillow(image if upright else ImageOps.exif_transpose(image), channels)
-    except UnidentifiedImageError:
-        raise DataError(f"{name}: not an image (starts with {data[:8]!r}).") from None
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as problem:
-        reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
-        raise DataError(f"{name}: damaged image ({reason}).") from None
+    return ImageFile(data, channels, name, white).decode()
 
 
-def _is_upright(image: "Image") -> bool:
-    """Whether EXIF asks for no rotation. Broken EXIF is ignored."""
-    try:
-        return image.getexif().get(ORIENTATION, 1) == 1
-    except Exception:  # Pillow's parser raises many kinds
-        return True
-
-
-def _decode_jpeg(data: bytes, channels: int) -> Tensor:
-    import simplejpeg
-
-    space = "GRAY" if channels == 1 else "RGB"
-    pixels = simplejpeg.decode_jpeg(data, colorspace=space, strict=True)
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-
-
-def from_pillow(image: "Image", channels: int) -> Tensor:
+def from_pillow(image: "Image", channels: int, white: float | None = None) -> Tensor:
     """Converts a Pillow image.
 
     Args:
         image: of any mode.
-        channels: 1 for gray, 3 for RGB.
+        channels: 1 for gray, 3 for RGB, or the number of channels of the image.
+        white: value of white in images of more than 8 bits; None for the largest value.
 
     Returns:
         uint8 (channels, H, W).
+
+    Raises:
+        DataError: the image has other channels.
 
     Example:
         >>> import PIL.Image
         >>> from_pillow(PIL.Image.new("RGBA", (5, 4)), 3).shape
         torch.Size([3, 4, 5])
     """
-    import numpy as np
-    from PIL import Image
-
-    if image.mode.startswith("I") or image.mode == "F":  # 16 or 32 bits of gray
-        gray = np.asarray(image, dtype=np.float64)
-        image = Image.fromarray((gray / max(gray.max(), 1.0) * 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
-    return torch.from_numpy(pixels).reshape(*pixels.shape[:2], -1).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(pillow_pixels(image, channels, white, "image")).permute(2, 0, 1)
 
 
-def read_image(path: str | Path, channels: int = 3) -> Tensor:
+def open_image(path: str | Path, channels: int = 3, white: float | None = None) -> ImageFile:
+    """Reads a file and the header of the image in it.
+
+    Args:
+        path: the file.
+        channels: 1 for gray, 3 for RGB, or the number of channels of the file.
+        white: value of white in images of more than 8 bits; None for the largest value.
+
+    Returns:
+        The image, to be decoded.
+
+    Raises:
+        DataError: the file cannot be read; the message names it.
+
+    Example:
+        >>> import pathlib, tempfile, PIL.Image
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "black.png"
+        >>> PIL.Image.new("RGB", (5, 4)).save(path)
+        >>> open_image(path).width
+        5
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as problem:
+        raise DataError(f"{path}: cannot be read ({problem.strerror}).") from None
+    return ImageFile(data, channels, str(path), white)
+
+
+def read_image(path: str | Path, channels: int = 3, white: float | None = None) -> Tensor:
     """Reads an image file.
 
     Args:
         path: the file.
-        channels: 1 for gray, 3 for RGB.
+        channels: 1 for gray, 3 for RGB, or the number of channels of the file.
+        white: value of white in images of more than 8 bits; None for the largest value.
 
     Returns:
         uint8 (channels, H, W).
@@ -139,19 +133,16 @@ def read_image(path: str | Path, channels: int = 3) -> Tensor:
         >>> read_image(path).shape
         torch.Size([3, 4, 5])
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as problem:
-        raise DataError(f"{path}: cannot be read ({problem.strerror}).") from None
-    return decode(data, channels, str(path))
+    return open_image(path, channels, white).decode()
 
 
-def to_tensor(image: Any, channels: int) -> Tensor:
+def to_tensor(image: Any, channels: int, white: float | None = None) -> Tensor:
     """Converts whatever holds an image.
 
     Args:
-        image: a path, a Pillow image, or a uint8 tensor (C, H, W).
-        channels: 1 for gray, 3 for RGB.
+        image: a path, a Pillow image, an `ImageFile`, or a uint8 tensor (C, H, W).
+        channels: number of channels of the result; gray and RGB are converted.
+        white: value of white in images of more than 8 bits; None for the largest value.
 
     Returns:
         uint8 (channels, H, W).
@@ -164,9 +155,11 @@ def to_tensor(image: Any, channels: int) -> Tensor:
         torch.Size([3, 4, 5])
     """
     if isinstance(image, str | Path):
-        return read_image(image, channels)
+        return read_image(image, channels, white)
+    if isinstance(image, ImageFile):
+        return image.decode()
     if not isinstance(image, Tensor):
-        return from_pillow(image, channels)
+        return from_pillow(image, channels, white)
     if image.dtype != torch.uint8 or image.ndim != 3:
         raise DataError(
             f"image tensor of {image.dtype} and shape {tuple(image.shape)}: "
@@ -174,13 +167,14 @@ def to_tensor(image: Any, channels: int) -> Tensor:
         )
     if image.shape[0] == channels:
         return image
-    if image.shape[0] == 1:
+    if image.shape[0] == 1 and channels == 3:
         return image.expand(channels, -1, -1)
     if image.shape[0] == 3 and channels == 1:  # ITU-R 601 luma, as in JPEG and Pillow
         luma = image.new_tensor([299, 587, 114], dtype=torch.float32) / 1000
         return (image.float() * luma[:, None, None]).sum(0, keepdim=True).round().to(torch.uint8)
     raise DataError(
-        f"an image of {image.shape[0]} channels cannot become one of {channels}: give 1 or 3."
+        f"an image of {image.shape[0]} channels cannot become one of {channels}: give as many, or "
+        "gray or RGB for a model of the other."
     )
 
 
@@ -188,8 +182,8 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
     """Finds image files.
 
     Args:
-        paths: files, folders, which are searched with all folders below, and glob patterns. A file
-            that is named itself counts whatever its suffix.
+        paths: files, folders, which are searched with all folders below but hidden ones, and glob
+            patterns. A file that is named itself counts whatever its suffix.
 
     Returns:
         Each file once, in a fixed order.
@@ -211,7 +205,8 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
     for text in map(str, paths):
         path = Path(text).expanduser()
         if path.is_dir():
-            matches = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            tree, _ = scan(path, lambda file: is_image_name(file.name))
+            matches = list(tree.walk())
         elif path.is_file():
             matches = [path]
         else:

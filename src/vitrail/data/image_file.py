@@ -1,0 +1,235 @@
+"""An image file: its header first, its pixels when and as large as they are needed."""
+
+import functools
+import io
+import math
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from torch import Tensor
+
+from vitrail.data.formats import (
+    MAX_BYTES,
+    available_formats,
+    check_size,
+    format_of,
+    pillow,
+    why_unknown,
+)
+from vitrail.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+Result = TypeVar("Result")
+
+ORIENTATION = 0x0112  # EXIF tag of how a camera was held
+PNG_METADATA = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
+SCALES = (8, 4, 2)  # reductions that libjpeg decodes to faster than to full size
+# Warnings of libjpeg after which every pixel is there: what follows in the file is padding.
+HARMLESS = ("extraneous bytes", "Unknown Adobe color transform", "Invalid SOS parameters")
+
+
+class ImageFile:
+    """An encoded image, of which only the header was read.
+
+    What is read afterwards, and at which size, is up to the caller: a JPEG of a camera decodes
+    several times faster to an eighth of its size.
+
+    Args:
+        data: the bytes of the file.
+        channels: 1 for gray, 3 for RGB, or the number of channels of the file.
+        name: name of the image for messages.
+        white: value of white in images of more than 8 bits; None for the largest value.
+
+    Attributes:
+        height: pixels, upright as EXIF says.
+        width: the same.
+        remark: what is odd about the file although all pixels could be read; "" for nothing. Set
+            by `decode`.
+
+    Raises:
+        DataError: the data is no image, or too large.
+
+    Example:
+        >>> file = io.BytesIO()
+        >>> pillow().new("L", (500, 400)).save(file, "jpeg")
+        >>> image = ImageFile(file.getvalue(), 3, "black.jpg")
+        >>> image.height, image.decode(at_least=(90, 90)).shape
+        (400, torch.Size([3, 100, 125]))
+    """
+
+    def __init__(self, data: bytes, channels: int, name: str, white: float | None = None) -> None:
+        self.data, self.channels, self.name, self.white = data, channels, name, white
+        self.remark, self._orientation, self._is_jpeg = "", 1, False
+        self._pixels: NDArray[np.uint8] | None = None
+        if not data:
+            raise DataError(f"{name}: the file is empty.")
+        if len(data) > MAX_BYTES:
+            raise DataError(
+                f"{name}: {len(data) >> 20} MiB is more than the limit of {MAX_BYTES >> 20}."
+            )
+        self._size = self._guarded(self._read_header)  # as stored
+        check_size(name, math.prod(self._size))
+        self.height, self.width = self._size[::-1] if self._orientation > 4 else self._size
+
+    def decode(self, at_least: tuple[int, int] | None = None) -> Tensor:
+        """Decodes the pixels.
+
+        Args:
+            at_least: height and width that suffice; None for all pixels. A JPEG may then come out
+                at a half, a quarter or an eighth of its size, but not below these.
+
+        Returns:
+            uint8 (C, H, W).
+
+        Raises:
+            DataError: the file is damaged, or its channels do not fit.
+        """
+        from vitrail.data.deep_pixels import upright  # needs NumPy
+
+        pixels = self._guarded(lambda: self._read_pixels(at_least))
+        return torch.from_numpy(upright(pixels, self._orientation)).permute(2, 0, 1)
+
+    def _guarded(self, read: Callable[[], Result]) -> Result:
+        """Calls a reader of the file; what it raises becomes one line."""
+        from PIL import UnidentifiedImageError
+
+        try:
+            return read()
+        except DataError:
+            raise
+        except pillow().DecompressionBombError as problem:  # its limit is ours
+            check_size(self.name, int(re.findall(r"\d+", str(problem))[0]))
+            raise
+        except UnidentifiedImageError:
+            raise DataError(f"{self.name}: {why_unknown(self.data)}.") from None
+        except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as problem:
+            reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+            kind = format_of(self.data) or "image"
+            raise DataError(f"{self.name}: damaged {kind} ({reason}).") from None
+
+    def _read_header(self) -> tuple[int, int]:
+        """Height and width as stored. Rare kinds of files are decoded here already."""
+        from PIL import UnidentifiedImageError
+
+        from vitrail.data import deep_pixels
+
+        if self.data.startswith(deep_pixels.NPY):
+            return self._keep(deep_pixels.read_npy(self.data, self.channels, self.name))
+        try:
+            with self._open() as image:
+                if not deep_pixels.is_cut_by_pillow(image):
+                    self._orientation = _orientation(image, self.data)
+                    self._is_jpeg = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
+                    return image.height, image.width
+        except UnidentifiedImageError:
+            if not self.data.startswith(deep_pixels.TIFF):
+                raise
+        return self._keep(*deep_pixels.read_tiff(self.data, self.name))
+
+    def _keep(self, pixels: "NDArray", alpha: bool = False) -> tuple[int, int]:
+        from vitrail.data.deep_pixels import to_channels, to_uint8
+
+        scaled = to_uint8(pixels, self.white, self.name)
+        self._pixels = to_channels(scaled, self.channels, self.name, alpha)
+        return pixels.shape[0], pixels.shape[1]
+
+    def _open(self) -> "Image":
+        return pillow().open(io.BytesIO(self.data), formats=available_formats())
+
+    def _read_pixels(self, at_least: tuple[int, int] | None) -> "NDArray":
+        from vitrail.data import deep_pixels
+
+        if self._pixels is not None:
+            return self._pixels
+        if self._is_jpeg:
+            return self._read_jpeg(at_least)
+        with self._open() as image:
+            if deep_pixels.is_deep_png(self.data):
+                image.load()  # finds damage that OpenCV passes over
+                self._keep(*deep_pixels.read_deep_png(self.data))
+                return self._pixels
+            return pillow_pixels(image, self.channels, self.white, self.name)
+
+    def _read_jpeg(self, at_least: tuple[int, int] | None) -> "NDArray":
+        import simplejpeg
+
+        from vitrail.data.deep_pixels import to_channels
+
+        height, width = self._size
+        if at_least is not None:
+            rows, columns = at_least[::-1] if self._orientation > 4 else at_least
+            for scale in SCALES:
+                if height >= scale * rows and width >= scale * columns:
+                    height, width = math.ceil(height / scale), math.ceil(width / scale)
+                    break
+        decode_jpeg = functools.partial(
+            simplejpeg.decode_jpeg,
+            self.data,
+            colorspace="GRAY" if self.channels == 1 else "RGB",
+            min_height=height,
+            min_width=width,
+        )
+        try:
+            pixels = decode_jpeg(strict=True)
+        except ValueError as problem:
+            if not any(text in str(problem) for text in HARMLESS):
+                raise
+            self.remark = str(problem)
+            pixels = decode_jpeg(strict=False)
+        return to_channels(pixels, self.channels, self.name)
+
+
+def _orientation(image: "Image", data: bytes) -> int:
+    """How the stored image is turned and mirrored, 1 to 8 as in EXIF. Broken EXIF is ignored."""
+    if image.format == "TIFF":
+        return 1  # Pillow has turned it
+    if image.format == "PNG" and not any(text in data for text in PNG_METADATA):
+        return 1  # Pillow would decode the whole image to look for it behind the pixels
+    try:
+        orientation = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # Pillow's parser raises many kinds
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def pillow_pixels(
+    image: "Image", channels: int, white: float | None, name: str
+) -> "NDArray[np.uint8]":
+    """Converts a Pillow image of any mode.
+
+    Args:
+        image: the image.
+        channels: 1 for gray, 3 for RGB, or the number of channels of the image.
+        white: value of white in images of more than 8 bits; None for the largest value.
+        name: name of the image for messages.
+
+    Returns:
+        uint8 (H, W, channels); transparency becomes white.
+
+    Raises:
+        DataError: the image has other channels.
+
+    Example:
+        >>> pillow_pixels(pillow().new("P", (5, 4)), 3, None, "x").shape
+        (4, 5, 3)
+    """
+    import numpy as np
+
+    from vitrail.data.deep_pixels import to_channels, to_uint8
+
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if channels in (1, 3) and not image.mode.startswith(("I", "F")):
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = pillow().alpha_composite(pillow().new("RGBA", image.size, "white"), image)
+        image = image.convert("L" if channels == 1 else "RGB")
+    pixels = np.array(image)
+    pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+    return to_channels(to_uint8(pixels, white, name), channels, name)
