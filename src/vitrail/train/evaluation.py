@@ -1,18 +1,22 @@
 """`vitrail.evaluate`: how good a model is on labelled images."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from vitrail.data.dataset import Dataset
+from vitrail.data.joined import with_labels
 from vitrail.data.loader import Loader
-from vitrail.data.pairs import MEMORY, DataSource, as_splits, open_split
-from vitrail.errors import ConfigError, DataError, check_choice
-from vitrail.messages import _
+from vitrail.data.pairs import MEMORY, DataSource, as_parts
+from vitrail.data.registry import Split, prepared
+from vitrail.data.splits import Parts, open_part, split_off
+from vitrail.errors import ConfigError, DataError, check_choice, check_range
+from vitrail.messages import _, ngettext
 from vitrail.models.base import Backbone
 from vitrail.run_folder import RunFolder
-from vitrail.train.config import read_config
-from vitrail.train.data_factory import frame
-from vitrail.train.evaluator import evaluate_probe
+from vitrail.train.config import RunConfig, read_config
+from vitrail.train.data_factory import frame, run_parts
+from vitrail.train.evaluator import cross_validate, evaluate_probe
 from vitrail.train.inference import (
     ModelSource,
     classifier,
@@ -30,8 +34,9 @@ def evaluate(
     model: ModelSource,
     data: DataSource | None = None,
     *,
-    split: Literal["train", "test"] = "test",
+    split: Split | None = None,
     probe: Literal["knn", "linear"] | None = None,
+    folds: int | None = None,
     layer: int | None = None,
     limit: int | None = None,
     train_limit: int | None = None,
@@ -44,17 +49,21 @@ def evaluate(
     """Evaluates a model on labelled images, as `vitrail eval` does.
 
     A model without a head is evaluated by the classifier that its run saved beside it, or with
-    `probe` by its features.
+    `probe` by its features. The classes of the images are matched with the model's by name; it may
+    know more of them.
 
     Args:
         model: a model, which runs on its device; a `TrainingRun`; a run, a model folder or a Hub
             id.
         data: a name or objects, as `vitrail.fit` takes them; None for the data that the run was
-            trained on. Objects without a test split are all evaluated; with `probe`, a fifth of
-            each class is, and the probe learns from the others.
-        split: "train" or "test".
+            trained on, split as in training.
+        split: "train", "val" or "test"; "all" for all images; None for "test" if there is one,
+            "val" if not, and otherwise "all".
         probe: evaluate the features instead of the head, by labelled training images: "knn", the
-            20 nearest neighbors; "linear", a logistic regression.
+            20 nearest neighbors; "linear", a logistic regression. Where there is no other split
+            than "train", a fifth of each class is held out to evaluate on.
+        folds: with `probe`, evaluate all images in so many parts, each by the images of the others:
+            cross-validation for small sets.
         layer: with `probe`, features after so many blocks; None for all.
         limit: number of images, evenly over the classes; None for all.
         train_limit: with `probe`, number of training images, evenly over the classes; None for all.
@@ -65,7 +74,8 @@ def evaluate(
         workers: number of processes that read images; 0 reads them in this one.
 
     Returns:
-        The evaluation, with `top1`, `top5`, `loss`, `confusion()`, `labels` and `details`.
+        The evaluation, with `top1`, `top5`, `loss`, `interval`, `confusion()`, `labels` and
+        `details`.
 
     Raises:
         VitrailError: the model, the data and the options do not fit each other.
@@ -77,118 +87,154 @@ def evaluate(
         >>> result.figures["count"], result.details["training_images"]
         (20, 1442)
     """
-    _check_options(probe, split, bad_images, train_limit, layer)
-    data = _own_dataset(model) if data is None else data
-    if probe is not None and not isinstance(data, str | Path):
-        data = as_splits(data)  # none of the test images is learned from
+    _check_options(probe, split, bad_images, train_limit, layer, folds)
     backbone = open_model(model, image_size=image_size, layer=layer)
+    parts, name = _open_parts(model, data)
 
-    def open_loader(split: Literal["train", "test"], limit: int | None) -> Loader:
-        dataset = open_labelled(data, split, bad_images=bad_images, limit=limit)
+    def open_loader(dataset: Dataset, limit: int | None) -> Loader:
+        dataset = _labelled(dataset, name, bad_images=bad_images, limit=limit)
         return Loader(dataset, batch_size, frame(backbone.preprocess), workers=workers)
 
-    loader = open_loader(split, limit)
-    labels = loader.dataset.labels
-    name = str(data) if isinstance(data, str | Path) else MEMORY
-    details: dict[str, Any] = {"data": name, "split": split}
-    if probe is not None:
-        module: Any = prepare(backbone, precision, next(loader.epoch()).images)
-        train = open_loader("train", train_limit)
-        _check_same_classes(train.dataset.labels, labels)
-        result, more = evaluate_probe(module, probe, train, loader, progress_bar)
-        return result._replace(labels=labels, details={**details, **more})
-    # Where the model has no head, its run may have saved a classifier beside it.
-    method = None if backbone.num_classes else classifying_method(model)
-    _check_labels(describe_model(model), backbone, name, labels)
-    module = classifier(prepare(backbone, precision, next(loader.epoch()).images), method)
-    with progress_bar(_("evaluation")) as progress:
-        result = evaluate_classifier(module, loader, backbone.preprocess, progress)
-    return result._replace(labels=labels, details=details)
+    if probe is None:
+        chosen, dataset = open_part(parts, split, name)
+        loader = open_loader(dataset, limit)
+        # Where the model has no head, its run may have saved a classifier beside it.
+        method = None if backbone.num_classes else classifying_method(model)
+        loader.dataset = _with_classes_of(backbone, loader.dataset, describe_model(model), name)
+        module = classifier(prepare(backbone, precision, next(loader.epoch()).images), method)
+        with progress_bar(_("evaluation")) as progress:
+            result = evaluate_classifier(module, loader, backbone.preprocess, progress)
+        details: dict[str, Any] = {"data": name, "split": chosen}
+        return result._replace(labels=loader.dataset.labels, details=details)
+    if folds is not None:
+        loader = open_loader(open_part(parts, split or "all", name)[1], limit)
+        module = prepare(backbone, precision, next(loader.epoch()).images)
+        result, more = cross_validate(module, probe, loader, folds, progress_bar)
+        chosen = split or "all"
+    else:
+        chosen, train, held_out = _for_probe(parts, split, name)
+        loader = open_loader(held_out, limit)
+        module = prepare(backbone, precision, next(loader.epoch()).images)
+        bank = open_loader(train, train_limit)
+        loader.dataset = _matched(loader.dataset, bank.dataset.labels, name)
+        result, more = evaluate_probe(module, probe, bank, loader, progress_bar)
+    details = {"data": name, "split": chosen, **more}
+    return result._replace(labels=loader.dataset.labels, details=details)
 
 
-def open_labelled(
-    data: DataSource,
-    split: Literal["train", "test"],
-    *,
-    bad_images: Literal["raise", "skip"] = "raise",
-    limit: int | None = None,
+def _labelled(
+    dataset: Dataset, name: str, *, bad_images: Literal["raise", "skip"], limit: int | None
 ) -> Dataset:
-    """A split of a labelled dataset. Images that are left out are listed on stderr.
-
-    Args:
-        data: a name or objects, as `vitrail.fit` takes them.
-        split: "train" or "test".
-        bad_images: "raise" for an error at unreadable images, "skip" to leave them out.
-        limit: number of samples, evenly over the classes; None for all.
-
-    Returns:
-        The samples.
-
-    Raises:
-        ConfigError: they have no labels.
-        DataError: something is missing or unreadable.
-
-    Example:
-        >>> len(open_labelled("digits", "test", limit=20))
-        20
-    """
+    """The samples that can be read; those left out are listed on stderr."""
     with progress_bar(_("reading images")) as progress:
         try:
-            dataset = open_split(data, split, bad_images=bad_images, limit=limit, progress=progress)
+            dataset = prepared(dataset, bad_images=bad_images, limit=limit, progress=progress)
         except DataError as problem:
             raise DataError(str(problem).replace("=skip", "='skip'")) from None
-    for name, reason in dataset.bad_images:
-        note(_("skipped {problem}").format(problem=f"{name}: {reason}"))
+    for image, reason in dataset.bad_images:
+        note(_("skipped {problem}").format(problem=f"{image}: {reason}"))
     if not dataset.labels:
-        raise ConfigError(f"{data} has no labels: give labelled images, as data='folder:PHOTOS'.")
+        raise ConfigError(f"{name} has no labels: give labelled images, as data='folder:PHOTOS'.")
     return dataset
 
 
 def _check_options(
-    probe: str | None, split: str, bad_images: str, train_limit: int | None, layer: int | None
+    probe: str | None,
+    split: str | None,
+    bad_images: str,
+    train_limit: int | None,
+    layer: int | None,
+    folds: int | None,
 ) -> None:
-    check_choice("split", split, ("train", "test"))
     check_choice("bad_images", bad_images, ("raise", "skip"))
-    if probe is not None:
-        check_choice("probe", probe, ("knn", "linear"))
-        if split == "train":
-            raise ConfigError(f"{probe=} learns from the training images: use split='test'.")
-    elif train_limit is not None or layer is not None:
-        option = f"layer={layer}" if train_limit is None else f"train_limit={train_limit}"
-        raise ConfigError(f"{option} is for probes: add probe='knn' or probe='linear'.")
-
-
-def _check_same_classes(train: list[str], test: list[str]) -> None:
-    if train != test:
+    if split is not None:
+        check_choice("split", split, ("train", "val", "test", "all"))
+    if probe is None:
+        for option, value in {"train_limit": train_limit, "layer": layer, "folds": folds}.items():
+            if value is not None:
+                raise ConfigError(
+                    f"{option}={value} is for probes: add probe='knn' or probe='linear'."
+                )
+        return
+    check_choice("probe", probe, ("knn", "linear"))
+    if folds is not None:
+        check_range("folds", folds, 2)
+        if train_limit is not None:
+            raise ConfigError(f"{folds=} learns from all other parts: leave {train_limit=} out.")
+    elif split in ("train", "all"):
         raise ConfigError(
-            f"the training images have the classes {', '.join(train[:5])}..., and the test images "
-            f"{', '.join(test[:5])}...: they must be the same."
+            f"{probe=} learns from the training images: use split='test' or 'val', or folds=5 to "
+            "evaluate all."
         )
 
 
-def _check_labels(model: str, backbone: Backbone, data: str, labels: list[str]) -> None:
-    """Raises `ConfigError` if the model classifies into other classes than the dataset's."""
-    if backbone.num_classes not in (0, len(labels)):
-        raise ConfigError(f"{model} has {backbone.num_classes} classes and {data} {len(labels)}.")
-    if backbone.labels is not None and backbone.labels != labels:
-        raise ConfigError(
-            f"{model} has the classes {', '.join(backbone.labels[:5])}..., and {data} has "
-            f"{', '.join(labels[:5])}...: they must be the same, in the same order."
+def _for_probe(parts: Parts, split: str | None, name: str) -> tuple[str, Dataset, Dataset]:
+    """The name of the split to evaluate on, samples to learn from, and those to evaluate on."""
+    if "train" not in parts:
+        raise DataError(
+            f"{name} has no training images for a probe: it has {', '.join(map(repr, parts))}."
         )
+    if split is None and not {"test", "val"} & parts.keys():
+        train, held_out = split_off(parts["train"]())
+        return "val", train, held_out
+    chosen, held_out = open_part(parts, split, name)
+    return chosen, parts["train"](), held_out
 
 
-def _own_dataset(model: ModelSource) -> str:
-    """The name of the dataset that a run was trained on."""
-    source = None
+def _with_classes_of(backbone: Backbone, dataset: Dataset, model: str, name: str) -> Dataset:
+    """The dataset with the model's classes in their order."""
+    if backbone.labels is not None:
+        return _matched(dataset, backbone.labels, name, model)
+    if backbone.num_classes not in (0, len(dataset.labels)):
+        raise ConfigError(
+            f"{model} has {backbone.num_classes} classes without names, and {name} "
+            f"{len(dataset.labels)}: name them, as model.labels=[...]."
+        )
+    return dataset
+
+
+def _matched(dataset: Dataset, labels: Sequence[str], name: str, known: str = "") -> Dataset:
+    """The dataset with these classes. What it has no image of is said on stderr."""
+    try:
+        dataset = with_labels(dataset, labels)
+    except DataError as problem:
+        subject = f"for {known}, " if known else ""
+        raise DataError(f"{subject}{name} has {problem}") from None
+    if not dataset.streamed:
+        present = set(dataset.targets())
+        absent = [label for index, label in enumerate(labels) if index not in present]
+        if absent:
+            text = ngettext(
+                "{name} has no image of the class {absent}.",
+                "{name} has no image of {count} classes: {absent}.",
+                len(absent),
+            )
+            listed = ", ".join(absent[:10]) + (", ..." if len(absent) > 10 else "")
+            note(text.format(name=name, count=len(absent), absent=listed))
+    return dataset
+
+
+def _open_parts(model: ModelSource, data: DataSource | None) -> tuple[Parts, str]:
+    """The splits to evaluate on, and the name of the data."""
+    if data is not None:
+        return as_parts(data), str(data) if isinstance(data, str | Path) else MEMORY
+    config = _own_config(model)
+    with progress_bar(_("reading images")) as progress:
+        return run_parts(config, progress), config.data.source
+
+
+def _own_config(model: ModelSource) -> RunConfig:
+    """The settings of the run that a model comes from."""
+    config = None
     if not isinstance(model, Backbone):
         run = RunFolder(model.folder if isinstance(model, TrainingRun) else model)
         if run.settings_file.is_file():
-            source = read_config(run.settings_file).data.source
-    if source is None:
+            config = read_config(run.settings_file)
+    if config is None:
         raise ConfigError(
             f"{describe_model(model)} is no run, so its dataset is unknown: give one, as "
             "data='folder:PHOTOS'."
         )
-    if source == MEMORY:
+    if config.data.source == MEMORY:
         raise ConfigError(f"{describe_model(model)} learned from objects in memory: give data=.")
-    return source
+    return config

@@ -14,6 +14,7 @@ from vitrail.deploy.precision import fastest, halve
 from vitrail.errors import ConfigError, DataError, VitrailError, check_choice
 from vitrail.hub.load import load
 from vitrail.hub.method_folder import load_method
+from vitrail.layers.patch import to_tuple
 from vitrail.messages import _
 from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
@@ -21,6 +22,7 @@ from vitrail.preprocess import Preprocess
 from vitrail.run_folder import RunFolder
 from vitrail.train.monitor import note
 from vitrail.train.runs import TrainingRun
+from vitrail.values import Size, check_value
 
 ModelSource = Backbone | TrainingRun | str | Path  # a model, or where one is
 ONE = (str, Path, Image)
@@ -31,7 +33,7 @@ def open_model(
     model: ModelSource,
     *,
     weights: str | None = None,
-    image_size: int | None = None,
+    image_size: Size | None = None,
     layer: int | None = None,
 ) -> Backbone:
     """A model in evaluation mode, for another image size or without its last blocks.
@@ -39,7 +41,7 @@ def open_model(
     Args:
         model: a model, which is left as it is; or a run, a model folder or a Hub id.
         weights: package that holds the weights; None for the model's own.
-        image_size: pixels of the images' sides; None for the model's own.
+        image_size: pixels, one number for all axes or one per axis; None for the model's own.
         layer: number of blocks that remain; None for all.
 
     Returns:
@@ -65,11 +67,12 @@ def open_model(
         except VitrailError as problem:
             raise type(problem)(f"layer={layer}: {problem}") from None
     if image_size is not None:
-        backbone.preprocess = backbone.preprocess.at((image_size, image_size))
+        size = to_tuple(check_value("image_size", image_size, Size), len(backbone.image_size))
+        backbone.preprocess = backbone.preprocess.at(size)
         try:  # the model knows its sizes: windows, strides and patches differ between models
             with torch.inference_mode():
                 like = next(backbone.parameters())
-                backbone(like.new_zeros(1, backbone.channels, image_size, image_size))
+                backbone(like.new_zeros(1, backbone.channels, *size))
         except VitrailError as problem:
             raise ConfigError(f"image_size={image_size}: {problem}") from None
     return backbone
