@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from vitrail.lens.recorder import Recorder as Recorder
     from vitrail.models import CCT as CCT
     from vitrail.models import PVT as PVT
+    from vitrail.models import ATSViT as ATSViT
     from vitrail.models import Backbone as Backbone
     from vitrail.models import BEiT as BEiT
     from vitrail.models import CaiT as CaiT

@@ -49,7 +49,9 @@ def _shapes(case: ModelCase) -> None:
             good,
             f"of 2 images {stage} returns patches {shape_of(patches)}, prefix {shape_of(prefix)}",
         )
-        if stage == "encode" or isinstance(model, SequenceBackbone):
+        if features.keep_indices is not None:
+            require_shape("keep_indices are", features.keep_indices, tuple(patches.shape[:2]))
+        elif stage == "encode" or isinstance(model, SequenceBackbone):
             require(
                 math.prod(grid) == patches.shape[1],
                 f"{stage} returns {patches.shape[1]} patches on a grid of {grid}",

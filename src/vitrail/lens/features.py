@@ -26,14 +26,15 @@ def pca_colors(features: Features, foreground: float | None = None) -> Tensor:
         uint8 (B, *grid, 3).
 
     Raises:
-        TierError: `foreground` was asked for on a grid that is not two-dimensional.
+        TierError: patches were dropped, or `foreground` was asked for on a grid that is not
+            two-dimensional.
 
     Example:
         >>> patches = torch.arange(12.0).reshape(1, 4, 3)
         >>> pca_colors(Features(patches, patches[:, :0], (2, 2))).shape
         torch.Size([1, 2, 2, 3])
     """
-    patches = features.patches.float()
+    patches = features.to_map().flatten(1, -2).float()
     flat = patches.flatten(0, 1)
     visible = torch.ones(len(flat), dtype=torch.bool, device=flat.device)
     if foreground is not None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from vitrail.exports import lazy
 
 if TYPE_CHECKING:
+    from vitrail.models.ats_vit import ATSViT as ATSViT
     from vitrail.models.base import Backbone as Backbone
     from vitrail.models.base import Variant as Variant
     from vitrail.models.beit import BEiT as BEiT

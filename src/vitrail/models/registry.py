@@ -18,6 +18,7 @@ Model = TypeVar("Model", bound=type[Backbone])
 # The class of each model, and the file in this folder that has it. The file's `VARIANTS` are
 # variants of that class. A new model is a new line.
 MODELS = {
+    "ATSViT": "ats_vit",
     "BEiT": "beit",
     "CCT": "cct",
     "CLIPViT": "clip_vit",
