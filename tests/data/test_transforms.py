@@ -346,7 +346,7 @@ class TestOtherSamples:
         torch.testing.assert_close(y, (samples / 255 - 0.5) / 0.5)
         torch.testing.assert_close(y, preprocess.normalise(samples))
 
-    @pytest.mark.parametrize("setting", [{"crop": "resized"}, {"blur": 0.5}, {"cutmix": 1.0}])
+    @pytest.mark.parametrize("setting", [{"jitter": 0.4}, {"blur": 0.5}, {"cutmix": 1.0}])
     def test_what_is_for_images_only(self, setting: dict[str, Any]) -> None:
         config = AugmentConfig(**{"crop": "none", **setting})
         name = next(iter(setting))

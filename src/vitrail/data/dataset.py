@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vitrail.data.images import BadImage, read_image
 from vitrail.errors import DataError
-from vitrail.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from vitrail.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, Sampling, unit
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std per channel, on 0..1
 
@@ -35,13 +35,16 @@ def epoch_seed(seed: int, epoch: int) -> int:
 class Dataset(ABC):
     """Base class of all datasets.
 
-    A sample is a uint8 tensor (C, *size): an image (C, H, W), a clip or a volume (C, T, H, W), or
-    a signal (C, L). Datasets whose samples come in an order of their own set `streamed`; they
+    A sample is a tensor (C, *size): an image (C, H, W), a clip or a volume (C, T, H, W), or a signal
+    (C, L). Bytes are uint8, 0 black and 255 white. Where 8 bits are too few, as for most volumes and
+    signals, values are float32 in units of their own, the same for all samples. Datasets whose samples come in an order of their own set `streamed`; they
     override `samples`. All others override `targets`, `read` and `subset`.
 
     Attributes:
         labels: class names; a target is an index into them. Empty for unlabelled samples.
-        statistics: mean and standard deviation per channel, on 0..1.
+        statistics: mean and standard deviation per channel, of bytes on 0..1, of other values in
+            their units.
+        sampling: how parts of videos, volumes and signals are sampled; None for other samples.
         bad_images: what was left out, because it could not be read.
         captions: the caption of every sample; empty where there are none.
         streamed: whether samples can only be read in order, so that their labels are not known in
@@ -58,6 +61,7 @@ class Dataset(ABC):
 
     labels: list[str]
     statistics: Statistics = (IMAGENET_MEAN, IMAGENET_STD)
+    sampling: Sampling | None = None
     bad_images: Sequence[BadImage] = ()
     captions: Sequence[str] = ()
     streamed: bool = False
@@ -94,12 +98,37 @@ class Dataset(ABC):
             index: its position in the dataset.
 
         Returns:
-            uint8 (C, *size).
+            (C, *size), uint8 or float32.
 
         Raises:
             DataError: the sample cannot be read, or the dataset is streamed.
         """
         raise self._no_random_access()
+
+    def for_input(self, preprocess: Preprocess) -> "Dataset":
+        """The dataset as a model reads it.
+
+        Args:
+            preprocess: of the model.
+
+        Returns:
+            A dataset whose samples are parts of the model's length, where they are videos, volumes
+            or signals; otherwise this one.
+        """
+        del preprocess
+        return self
+
+    def with_seed(self, seed: int) -> "Dataset":
+        """The dataset as training reads it in one epoch.
+
+        Args:
+            seed: decides where parts of videos, volumes and signals begin.
+
+        Returns:
+            A dataset whose samples are random parts; this one where samples are read whole.
+        """
+        del seed
+        return self
 
     def read_batch(self, indices: Tensor) -> Tensor:
         """Reads several samples of one size.
@@ -232,7 +261,7 @@ class InMemoryDataset(Dataset):
 
 def _measure(images: Tensor) -> Statistics:
     """Mean and standard deviation per channel of at most 10,000 samples."""
-    pixels = images[:10_000].transpose(0, 1).flatten(1).double() / 255
+    pixels = unit(images[:10_000]).transpose(0, 1).flatten(1).double()
     std = pixels.std(1, correction=0).clamp(min=1e-3)
     return tuple(pixels.mean(1).tolist()), tuple(std.tolist())
 

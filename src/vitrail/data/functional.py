@@ -7,13 +7,14 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 
-def flip(x: Tensor, probability: float, generator: Generator) -> Tensor:
-    """Flips each sample along its last axis with a probability.
+def flip(x: Tensor, probability: float, generator: Generator, axis: int = -1) -> Tensor:
+    """Flips each sample along an axis with a probability.
 
     Args:
         x: (B, C, *size).
         probability: of a flip.
         generator: source of the draws.
+        axis: the axis of `x`; the last one is the width.
 
     Returns:
         (B, C, *size).
@@ -25,33 +26,44 @@ def flip(x: Tensor, probability: float, generator: Generator) -> Tensor:
     if not probability:
         return x
     flipped = torch.rand(len(x), generator=generator, device=x.device) < probability
-    return torch.where(flipped.view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)
+    return torch.where(flipped.view(-1, *[1] * (x.ndim - 1)), x.flip(axis), x)
 
 
 def shift(images: Tensor, padding: int, generator: Generator) -> Tensor:
-    """Shifts each image by a random number of pixels; zeros come in.
+    """Shifts each sample by a random number of pixels; zeros come in.
+
+    All frames of a clip and all slices of a volume are shifted alike; a signal is shifted in time.
 
     Args:
-        images: (B, C, H, W) of any dtype.
+        images: (B, C, H, W), (B, C, T, H, W) or (B, C, L), of any dtype.
         padding: greatest shift in each direction.
         generator: source of the draws.
 
     Returns:
-        (B, C, H, W).
+        The same shape.
 
     Example:
         >>> shift(torch.ones(2, 1, 4, 4), 1, torch.Generator()).shape
         torch.Size([2, 1, 4, 4])
     """
+    if images.ndim != 4:
+        return shift(_flat(images), padding, generator).reshape(images.shape)
     batch, _, height, width = images.shape
     padded = F.pad(images, (padding,) * 4)
     offsets = torch.randint(
         2 * padding + 1, (2, batch, 1), generator=generator, device=images.device
     )
+    if height == 1:  # a signal
+        offsets[0] = padding
     rows = offsets[0] + torch.arange(height, device=images.device)
     columns = offsets[1] + torch.arange(width, device=images.device)
     index = torch.arange(batch, device=images.device)[:, None, None]
     return padded.transpose(1, 3)[index, columns[:, :, None], rows[:, None, :]].transpose(1, 3)
+
+
+def _flat(samples: Tensor) -> Tensor:
+    """Clips and volumes (B, C, T, H, W) → (B, C · T, H, W); signals (B, C, L) → (B, C, 1, L)."""
+    return samples[:, :, None] if samples.ndim == 3 else samples.flatten(1, 2)
 
 
 def random_resized_crop(
@@ -69,10 +81,13 @@ def random_resized_crop(
     squeezed onto, so shapes are distorted by `ratio` only. A rectangle that does not fit is shrunk,
     where other libraries draw again; so no draw depends on another.
 
+    Of a clip or a volume the same rectangle is cut of each frame or slice; of a signal a segment,
+    whatever `ratio`.
+
     Args:
-        images: float (B, C, h, w).
-        sizes: (B, 2), height and width of the original images.
-        out: (height, width) of the result.
+        images: float (B, C, h, w), (B, C, T, h, w) or (B, C, l).
+        sizes: (B, axes), the sizes of the original samples.
+        out: size of the result, with the number of frames or slices as it is.
         scale: least and greatest area, as a fraction of the image's.
         ratio: least and greatest width / height.
         generator: source of the draws.
@@ -85,6 +100,11 @@ def random_resized_crop(
         >>> random_resized_crop(images, sizes, (4, 6), (0.5, 1), (1, 2), torch.Generator()).shape
         torch.Size([2, 3, 4, 6])
     """
+    if images.ndim != 4:
+        sides = sizes[:, -2:] if images.ndim == 5 else F.pad(sizes, (1, 0), value=1)
+        size = out[-2:] if images.ndim == 5 else (1, *out)
+        crops = random_resized_crop(_flat(images), sides, size, scale, ratio, generator)
+        return crops.reshape(*images.shape[:2], *out)
     batch = len(images)
 
     def uniform(low: float, high: float) -> Tensor:
@@ -95,6 +115,8 @@ def random_resized_crop(
     aspect = uniform(math.log(ratio[0]), math.log(ratio[1])).exp()
     fraction_w = (area * aspect).sqrt() / width
     fraction_h = (area / aspect).sqrt() / height
+    if out[0] == images.shape[2] == 1:  # a signal
+        fraction_w, fraction_h = area / width, torch.ones_like(area)
     excess = torch.maximum(fraction_w, fraction_h).clamp(min=1.0)  # both sides shrink by it
     fraction_w, fraction_h = fraction_w / excess, fraction_h / excess
     # affine_grid's coordinates run from -1 to 1 over the canvas.
@@ -123,6 +145,8 @@ def mix(
 ) -> tuple[Tensor, Tensor]:
     """Mixup or CutMix of a batch with itself reversed; one λ ~ Beta(α, α) per batch.
 
+    CutMix takes the same rectangle of all frames of a clip.
+
     Args:
         x: float (B, C, *size).
         labels: (B,), class indices.
@@ -147,7 +171,7 @@ def mix(
     cut = bool(cutmix) and (not mixup or coin)
     weight = _beta(cutmix if cut else mixup, generator)
     if cut:
-        height, width = x.shape[2:]
+        height, width = x.shape[-2:]
         side = math.sqrt(1 - weight)
         center = torch.rand(2, generator=generator, device=x.device).tolist()
         box = [
@@ -156,7 +180,7 @@ def mix(
         ]
         (top, bottom), (left, right) = box
         mixed = x.clone()
-        mixed[:, :, top:bottom, left:right] = x.flip(0)[:, :, top:bottom, left:right]
+        mixed[..., top:bottom, left:right] = x.flip(0)[..., top:bottom, left:right]
         weight = 1 - (bottom - top) * (right - left) / (height * width)
     else:
         mixed = x.lerp(x.flip(0), 1 - weight)

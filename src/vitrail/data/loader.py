@@ -51,7 +51,7 @@ class RawBatch(NamedTuple):
 
 
 def canvas(size: int, channels: int = 3) -> Fit:
-    """A function that squeezes a whole image onto a square.
+    """A function that squeezes a whole image, or each frame of a clip, onto a square.
 
     Nothing is cut off: a random crop is later cut in the original's proportions, so the squeeze
     only costs resolution.
@@ -61,7 +61,7 @@ def canvas(size: int, channels: int = 3) -> Fit:
         channels: channels of the result.
 
     Returns:
-        uint8 (C, H, W) → uint8 (channels, size, size).
+        uint8 (C, H, W) → uint8 (channels, size, size), and (C, T, H, W) alike.
 
     Example:
         >>> canvas(4)(torch.zeros(3, 9, 6, dtype=torch.uint8)).shape
@@ -71,7 +71,11 @@ def canvas(size: int, channels: int = 3) -> Fit:
 
 
 def _squeeze(image: Tensor, size: int, channels: int) -> Tensor:
-    return resize(to_tensor(image, channels), (size, size), "bilinear")
+    if image.ndim == 3:
+        return resize(to_tensor(image, channels), (size, size), "bilinear")
+    frames, height = image.shape[1:3]
+    clip = to_tensor(image.flatten(1, 2), channels).unflatten(1, (frames, height))
+    return resize(clip.flatten(0, 1), (size, size), "bilinear").unflatten(0, (channels, frames))
 
 
 def order(length: int, seed: int | None, epoch: int, repeats: int = 1) -> Tensor:
@@ -110,7 +114,8 @@ class Loader:
     """Batches of a dataset.
 
     Any number of workers gives the same batches, and an epoch that is entered at `start` gives the
-    same batches as one that was never left.
+    same batches as one that was never left. With a seed, samples of videos, volumes and signals are
+    random parts, other ones in each epoch.
 
     Args:
         dataset: samples to load.
@@ -170,8 +175,11 @@ class Loader:
         if self.dataset.fixed_size and self._fits():
             yield from self._gather(batches)
             return
+        dataset = self.dataset
+        if self.seed is not None:
+            dataset = dataset.with_seed(epoch_seed(self.seed, epoch))
         loader = data.DataLoader(
-            _Items(self.dataset, self.fit),
+            _Items(dataset, self.fit),
             batch_sampler=[b.tolist() for b in batches],
             num_workers=self.workers,
             collate_fn=_collate,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vitrail.data.functional import flip, mix, random_resized_crop, shift
 from vitrail.data.own_transforms import ImageTransform
 from vitrail.errors import ConfigError, check_choice
-from vitrail.preprocess import Preprocess
+from vitrail.preprocess import Preprocess, unit
 
 KORNIA = 0x5DEECE66D  # offset, so that kornia's random stream differs from the crops'
 
@@ -26,11 +26,13 @@ class AugmentConfig:
 
     Args:
         crop: "resized" cuts a random rectangle and resizes it; "padded" shifts by up to `padding`
-            pixels; "none" takes the whole image.
+            pixels; "none" takes the whole image. Frames of a clip are cut alike, signals in time.
         scale: least and greatest area of a resized crop, as a fraction of the image's.
         ratio: least and greatest width / height of a resized crop.
         padding: greatest shift of a padded crop, in pixels.
-        flip: probability of a horizontal flip.
+        flip: probability of a horizontal flip; signals have none.
+        reverse: probability that a clip or a signal is reversed in time, and a volume flipped along
+            its depth.
         randaugment: number of operations per image (Cubuk et al. 2019,
             https://arxiv.org/abs/1909.13719).
         magnitude: strength of these, 0 to 30.
@@ -60,6 +62,7 @@ class AugmentConfig:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     padding: int = 4
     flip: float = 0.5
+    reverse: float = 0.0
     randaugment: int = 0
     magnitude: int = 9
     jitter: float = 0.0
@@ -75,7 +78,8 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         check_choice("crop", self.crop, ("resized", "padded", "none"))
-        for name in ("flip", "jitter_probability", "grayscale", "blur", "solarize", "erasing"):
+        probabilities = ("flip", "reverse", "jitter_probability", "grayscale", "blur", "solarize")
+        for name in (*probabilities, "erasing"):
             _check_probability(name, getattr(self, name))
         for name in ("mixup", "cutmix", "jitter", "padding", "randaugment"):
             if getattr(self, name) < 0:
@@ -165,7 +169,7 @@ def _check_areas(name: str, scale: tuple[float, float]) -> None:
 class TrainTransform:
     """Augments and normalizes a batch.
 
-    Clips, volumes and signals are only flipped along their last axis and mixed by mixup.
+    Clips, volumes and signals are cropped, flipped, reversed and mixed; colors are for images.
 
     Args:
         config: what to do.
@@ -199,6 +203,8 @@ class TrainTransform:
             self.color_ops = _kornia_ops(config, preprocess.size)
         else:
             _check_for_other_axes(config, len(preprocess.size))
+        if config.reverse and len(preprocess.size) == 2:
+            raise ConfigError(f"reverse={config.reverse} is for clips and signals: set it to 0.")
 
     def __call__(
         self, images: Tensor, labels: Tensor, sizes: Tensor, seed: int
@@ -206,7 +212,7 @@ class TrainTransform:
         """Augments a batch.
 
         Args:
-            images: uint8 (B, C, *any).
+            images: (B, C, *any), uint8 or float.
             labels: (B,), class indices.
             sizes: (B, axes), the sizes of the original samples.
             seed: seed of all draws.
@@ -219,19 +225,21 @@ class TrainTransform:
         generator = torch.Generator(images.device).manual_seed(seed)
         if config.crop == "padded":
             images = shift(images, config.padding, generator)
-        x = images.float() / 255
+        x = unit(images)
         size = self.preprocess.size
         if config.crop == "resized":
             x = random_resized_crop(x, sizes, size, config.scale, config.ratio, generator)
         elif x.shape[2:] != torch.Size(size):
             x = F.interpolate(x, size, mode="bilinear", antialias=True)
-        x = flip(x, config.flip, generator)
+        if len(size) > 1:
+            x = flip(x, config.flip, generator)
+        x = flip(x, config.reverse, generator, axis=2)
         if self.color_ops is not None:
             x = _with_kornia(self.color_ops, x, seed)
         for transform in self.own:
             x = transform(x, generator)
         return mix(
-            _normalize(x, self.preprocess),
+            self.preprocess.normalise(x),
             labels,
             self.num_classes,
             mixup=config.mixup,
@@ -241,10 +249,9 @@ class TrainTransform:
 
 
 def _check_for_other_axes(config: AugmentConfig, axes: int) -> None:
-    off = dict.fromkeys(
-        ("randaugment", "jitter", "hue", "grayscale", "blur", "solarize", "erasing", "cutmix"), 0
-    )
-    for name, value in {"crop": "none", "saturation": None, **off}.items():
+    colors = ("randaugment", "jitter", "hue", "grayscale", "blur", "solarize", "erasing")
+    off = dict.fromkeys(colors if axes == 3 else (*colors, "cutmix"), 0)
+    for name, value in {"saturation": None, **off}.items():
         if getattr(config, name) != value:
             raise ConfigError(
                 f"{name}={getattr(config, name)!r} is for images, and these samples have {axes} "
@@ -283,6 +290,8 @@ class MultiCrop:
         cell: tuple[int, ...] = (1, 1),
         own: Sequence[ImageTransform] = (),
     ) -> None:
+        if len(preprocess.size) != 2:
+            raise ConfigError("several crops are cut of flat images only: take another method.")
         for name, only in (("crop", "resized"), ("mixup", 0), ("cutmix", 0)):
             if getattr(augment, name) != only:
                 raise ConfigError(
@@ -323,7 +332,7 @@ class MultiCrop:
             Float crops, normalized: two of (B, C, *size), then `local` of (B, C, *local_size).
         """
         generator = torch.Generator(images.device).manual_seed(seed)
-        x = images.float() / 255
+        x = unit(images)
         crops: list[Tensor] = []
         for kind, (count, size, config, color_ops) in enumerate(self.kinds):
             if not count:
@@ -337,18 +346,8 @@ class MultiCrop:
                 batch = _with_kornia(color_ops, batch, seed + kind)
             for transform in self.own:
                 batch = transform(batch, generator)
-            crops.extend(_normalize(batch, self.preprocess).chunk(count))
+            crops.extend(self.preprocess.normalise(batch).chunk(count))
         return tuple(crops)
-
-
-def _normalize(x: Tensor, preprocess: Preprocess) -> Tensor:
-    """float (B, C, *size) on 0..1 → mean 0 and standard deviation 1 over the training set."""
-    shape = (-1, *[1] * (x.ndim - 2))
-    mean, std = (
-        torch.tensor(values, dtype=torch.float32, device=x.device).view(shape)
-        for values in (preprocess.mean, preprocess.std)
-    )
-    return (x - mean) / std
 
 
 def _kornia_ops(config: AugmentConfig, size: tuple[int, ...]) -> nn.Module | None:
