@@ -1,40 +1,19 @@
 """Preprocessing: what happens to an image before a model sees it. It is saved with every model."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vitrail.errors import ConfigError, DataError, check_choice, check_range
+from vitrail.resizing import center_crop, padded, resize
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CROP_FRACTION = 0.875  # of the short side
 PILLOW_FILTERS = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers for them
-
-
-def resize(image: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
-    """Resizes an image with antialiasing, as Pillow does.
-
-    Args:
-        image: uint8 (C, H, W).
-        size: height and width of the result.
-        interpolation: "nearest", "bilinear" or "bicubic".
-
-    Returns:
-        uint8 (C, *size).
-
-    Example:
-        >>> resize(torch.zeros(3, 8, 8, dtype=torch.uint8), (4, 6), "bilinear").shape
-        torch.Size([3, 4, 6])
-    """
-    if image.shape[1:] == torch.Size(size):
-        return image
-    if interpolation == "nearest":
-        return F.interpolate(image[None], size, mode="nearest-exact")[0]
-    pixels = F.interpolate(image[None].float(), size, mode=interpolation, antialias=True)[0]
-    return pixels.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def unit(samples: Tensor) -> Tensor:
@@ -44,13 +23,14 @@ def unit(samples: Tensor) -> Tensor:
         samples: uint8 or float, of any shape.
 
     Returns:
-        float32 of the same shape.
+        A new float32 tensor of the same shape.
 
     Example:
         >>> unit(torch.tensor([51], dtype=torch.uint8)), unit(torch.tensor([51.0]))
         (tensor([0.2000]), tensor([51.]))
     """
-    return samples.float() / 255 if samples.dtype == torch.uint8 else samples.float()
+    values = samples.to(torch.float32, copy=True)
+    return values.div_(255) if samples.dtype == torch.uint8 else values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,12 +72,14 @@ class Preprocess:
     Args:
         size: (height, width) of the model's input, or (length,) of a signal, (frames, height,
             width) of a video, (depth, height, width) of a volume.
-        resize: length of the short side before the center crop, in pixels; None squeezes the whole
-            image to `size`.
+        resize: length of the short side before the center crop, in pixels; None keeps the whole
+            image, which is squeezed to `size`, or padded.
         interpolation: "nearest", "bilinear" or "bicubic".
         mean: mean of each channel, on the scale 0..1.
         std: standard deviation of each channel, on the same scale.
         sampling: how parts are sampled from videos, volumes and signals.
+        pad: whether a whole image keeps its proportions, between borders of the mean color.
+        white: value of white in images of more than 8 bits; None for the largest value.
 
     Raises:
         ConfigError: a value is unknown or contradicts another.
@@ -114,6 +96,8 @@ class Preprocess:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     sampling: Sampling = Sampling()
+    pad: bool = False
+    white: float | None = None
 
     def __post_init__(self) -> None:
         check_choice("interpolation", self.interpolation, tuple(PILLOW_FILTERS.values()))
@@ -127,6 +111,10 @@ class Preprocess:
                 f"resize={self.resize} is less than the crop {side}: raise it, or use None to "
                 "squeeze the whole image."
             )
+        if self.pad and self.resize is not None:
+            raise ConfigError(f"resize={self.resize} crops, and pad=True does not: set it to None.")
+        if self.white is not None and not self.white > 0:
+            raise ConfigError(f"white={self.white} is not above 0, which is black.")
 
     @property
     def channels(self) -> int:
@@ -153,19 +141,15 @@ class Preprocess:
         from vitrail.data.images import to_tensor  # needs Pillow, which models do not
 
         if len(self.size) != 2:
-            from vitrail.data.recording_dataset import fit
+            from vitrail.data.recording_inputs import fit
 
             return fit(image, self)
         size = (self.size[0], self.size[1])
-        pixels = to_tensor(image, self.channels)
+        pixels = to_tensor(image, self.channels, self.white)
         if self.resize is None:
-            return resize(pixels, size, self.interpolation)
-        height, width = pixels.shape[1:]
-        scale = self.resize / min(height, width)
-        larger = (max(round(height * scale), size[0]), max(round(width * scale), size[1]))
-        pixels = resize(pixels, larger, self.interpolation)
-        top, left = ((before - after) // 2 for before, after in zip(larger, size, strict=True))
-        return pixels[:, top : top + size[0], left : left + size[1]]
+            fit = functools.partial(padded, color=self.mean) if self.pad else resize
+            return fit(pixels, size, self.interpolation)
+        return center_crop(pixels, size, self.resize, self.interpolation)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Scales pixels to 0..1 and normalizes each channel.
@@ -181,7 +165,7 @@ class Preprocess:
             tensor([-1.])
         """
         mean, std = self._statistics(images)
-        return (unit(images) - mean) / std
+        return unit(images).sub_(mean).div_(std)
 
     def apply(self, module: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """Runs a module on normalized images. Of several parts of a recording the mean is taken.
@@ -250,6 +234,29 @@ class Preprocess:
             self, size=size, resize=round(max(size[-2:]) * self.resize / max(self.size[-2:]))
         )
 
+    def with_resize(self, how: Literal["crop", "pad", "squeeze"]) -> "Preprocess":
+        """The same preprocessing with another way to the model's size.
+
+        Args:
+            how: "crop" cuts the center out; "pad" keeps the whole image and its proportions;
+                "squeeze" keeps the whole image and changes its proportions.
+
+        Returns:
+            The preprocessing.
+
+        Raises:
+            ConfigError: there is no such way.
+
+        Example:
+            >>> Preprocess(size=(224, 224), resize=256).with_resize("pad").resize is None
+            True
+        """
+        check_choice("resize", how, ("crop", "pad", "squeeze"))
+        if how == "crop":
+            resize = self.resize or round(max(self.size[-2:]) / CROP_FRACTION)
+            return dataclasses.replace(self, resize=resize, pad=False)
+        return dataclasses.replace(self, resize=None, pad=how == "pad")
+
     def _statistics(self, images: Tensor) -> tuple[Tensor, Tensor]:
         mean, std = (
             torch.tensor(values, dtype=torch.float32, device=images.device).view(
@@ -258,6 +265,11 @@ class Preprocess:
             for values in (self.mean, self.std)
         )
         return mean, std
+
+    @property
+    def single(self) -> "Preprocess":
+        """The same preprocessing with one part of each video, volume or signal."""
+        return dataclasses.replace(self, sampling=dataclasses.replace(self.sampling, parts=1))
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values, for JSON.
@@ -287,7 +299,7 @@ class Preprocess:
             256
         """
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,) * channels,) * 2
-        resize = round(max(size[-2:]) / 0.875) if len(size) > 1 else None
+        resize = round(max(size[-2:]) / CROP_FRACTION) if len(size) > 1 else None
         return cls(size, resize, "bicubic", mean, std)
 
     @classmethod
@@ -331,7 +343,7 @@ class Preprocess:
         """
         _, height, width = config.get("input_size", (3, 224, 224))
         squeeze = config.get("crop_mode", "center") == "squash"
-        short_side = int(max(height, width) / config.get("crop_pct", 0.875))
+        short_side = int(max(height, width) / config.get("crop_pct", CROP_FRACTION))
         return cls(
             (height, width),
             None if squeeze else short_side,

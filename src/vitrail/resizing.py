@@ -1,0 +1,104 @@
+"""Ways of an image to a size: squeezed, cropped at the center, or padded; always antialiased."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+THIN = 4  # an image is thin if it is so many times longer than its center crop
+
+
+def resize(image: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
+    """Resizes an image with antialiasing, as Pillow does.
+
+    Args:
+        image: uint8 (C, H, W).
+        size: height and width of the result.
+        interpolation: "nearest", "bilinear" or "bicubic".
+
+    Returns:
+        uint8 (C, *size).
+
+    Example:
+        >>> resize(torch.zeros(3, 8, 8, dtype=torch.uint8), (4, 6), "bilinear").shape
+        torch.Size([3, 4, 6])
+    """
+    if image.shape[1:] == torch.Size(size):
+        return image
+    if interpolation == "nearest":
+        return F.interpolate(image[None], size, mode="nearest-exact")[0]
+    on_cpu = image.device.type == "cpu"  # other devices resize no bytes
+    batch = image[None] if on_cpu else image[None].float()
+    pixels = F.interpolate(batch, size, mode=interpolation, antialias=True)[0]
+    return pixels if on_cpu else pixels.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def center_crop(
+    image: Tensor, size: tuple[int, int], short_side: int, interpolation: str
+) -> Tensor:
+    """Resizes the short side of an image and cuts out its center.
+
+    Args:
+        image: uint8 (C, H, W).
+        size: height and width of the result.
+        short_side: pixels of the short side before it is cropped.
+        interpolation: "nearest", "bilinear" or "bicubic".
+
+    Returns:
+        uint8 (C, *size).
+
+    Example:
+        >>> center_crop(torch.zeros(3, 1, 9000, dtype=torch.uint8), (8, 8), 9, "bicubic").shape
+        torch.Size([3, 8, 8])
+    """
+    scale = short_side / min(image.shape[1:])
+    image = _without_ends(image, size, scale)
+    height, width = image.shape[1:]
+    larger = (max(round(height * scale), size[0]), max(round(width * scale), size[1]))
+    image = resize(image, larger, interpolation)
+    top, left = ((before - after) // 2 for before, after in zip(larger, size, strict=True))
+    return image[:, top : top + size[0], left : left + size[1]]
+
+
+def _without_ends(image: Tensor, size: tuple[int, int], scale: float) -> Tensor:
+    """Cuts off what a center crop does not see of a thin image, before that is enlarged."""
+    margin = 2 * math.ceil(max(1 / scale, 1)) + 1  # as far as the filters reach
+    for axis, target in enumerate(size, 1):
+        length = image.shape[axis]
+        if length * scale > THIN * target:
+            keep = math.ceil(target / scale) + 2 * margin
+            keep += (length - keep) % 2
+            while keep < length and (round(length * scale) - round(keep * scale)) % 2:
+                keep += 2  # so that the center stays where it is, before resizing and after
+            image = image.narrow(axis, (length - keep) // 2, keep)
+    return image
+
+
+def padded(
+    image: Tensor, size: tuple[int, int], interpolation: str, color: Sequence[float]
+) -> Tensor:
+    """Puts a whole image in its proportions into the middle of a larger one.
+
+    Args:
+        image: uint8 (C, H, W).
+        size: height and width of the result.
+        interpolation: "nearest", "bilinear" or "bicubic".
+        color: value of each channel of the borders, on 0..1.
+
+    Returns:
+        uint8 (C, *size).
+
+    Example:
+        >>> padded(torch.zeros(1, 4, 8, dtype=torch.uint8), (4, 4), "bilinear", [1.0])[0, :, 0]
+        tensor([255,   0,   0, 255], dtype=torch.uint8)
+    """
+    scale = min(after / before for before, after in zip(image.shape[1:], size, strict=True))
+    height, width = (max(round(side * scale), 1) for side in image.shape[1:])
+    border = torch.tensor([round(255 * value) for value in color], dtype=torch.uint8)
+    canvas = border.to(image.device)[:, None, None].repeat(1, *size)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    inner = canvas[:, top : top + height, left : left + width]
+    inner.copy_(resize(image, (height, width), interpolation))
+    return canvas
