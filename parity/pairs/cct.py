@@ -2,7 +2,7 @@
 
 import torch
 from torch import nn
-from vit_pytorch import cct
+from vit_pytorch import cct, cct_3d
 
 import vitrail
 from parity.oracle import randomise
@@ -38,6 +38,34 @@ def build(full: bool, position: str = "learned") -> Two:
     return ours, theirs.eval()
 
 
+def build_3d(full: bool) -> Two:
+    """(T, H, W), each axis with its own kernel and stride."""
+    config = {
+        "image_size": (4, 32, 32), "num_classes": 7, "dim": 48, "depth": 3, "heads": 4,
+        "mlp_dim": 96, "convolutions": 2, "patch_size": (3, 7, 7), "stride": (1, 2, 2),
+    }  # fmt: skip
+    ours = vitrail.CCT(**config)
+    theirs = cct_3d.CCT(
+        img_size=32,
+        num_frames=4,
+        embedding_dim=48,
+        n_conv_layers=2,
+        frame_kernel_size=3,
+        kernel_size=7,
+        stride=2,
+        padding=3,
+        num_layers=3,
+        num_heads=4,
+        mlp_ratio=2.0,
+        num_classes=7,
+        positional_embedding="learnable",
+    )
+    randomise(ours)
+    with torch.no_grad():
+        fill(theirs, ours, "learned")
+    return ours, theirs.eval()
+
+
 def fill(theirs: cct.CCT, ours: nn.Module, position: str) -> None:
     """Copies our weights into theirs."""
     for i, layer in enumerate(theirs.tokenizer.conv_layers):
@@ -59,4 +87,7 @@ def fill(theirs: cct.CCT, ours: nn.Module, position: str) -> None:
     last.fc.load_state_dict(ours.head.state_dict())
 
 
-PAIRS = [Pair("CCT", "vit-pytorch CCT", build, ((32, 32),), (224, 224))]
+PAIRS = [
+    Pair("CCT", "vit-pytorch CCT", build, ((32, 32),), (224, 224)),
+    Pair("CCT", "vit-pytorch cct_3d", build_3d, ((4, 32, 32),)),
+]

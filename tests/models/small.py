@@ -157,6 +157,8 @@ MORE: dict[str, list[dict[str, Any]]] = {
     "CCT": [
         {"position": "sincos", "channels": 1, "patch_size": 5},
         {"position": "none", "convolutions": 2, "stride": 1, "image_size": (28, 36)},
+        {"image_size": (4, 16, 24), "patch_size": (3, 5, 5), "stride": (1, 2, 2)},
+        {"image_size": (64,), "channels": 2},
     ],
     "T2TViT": [{"image_size": (52, 80), "channels": 1}],
     "CrossFormer": [{"merge_size": (2, 4, 6), "channels": 1, "window": 3, "image_size": (22, 16)}],

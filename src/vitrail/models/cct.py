@@ -11,6 +11,9 @@ its neighborhood before the first block. A weighted mean of all patches takes th
 token. Queries, keys and values have no bias. In the authors' blocks, which their weights need, the
 second norm normalizes the residual stream itself, not only the input of the MLP.
 
+A video or volume (B, C, T, H, W) has kernels of three axes, and a signal (B, C, L) of one. Pooling
+halves height and width, or the length, and never the number of frames.
+
 Sequence pooling has a bias, as in the authors' code. It adds the same number to all logits of a
 softmax, which ignores it.
 """
@@ -25,13 +28,16 @@ from vitrail.errors import ConfigError
 from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.mlp import Mlp
-from vitrail.layers.patch import check_images
+from vitrail.layers.patch import check_images, to_tuple
 from vitrail.layers.position import PositionTable, sequence_positions
 from vitrail.models.base import Variant
 from vitrail.models.features import Features
 from vitrail.models.paper import Paper
 from vitrail.models.tiers import SequenceBackbone
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
+
+CONV: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+POOL: dict[int, type[nn.Module]] = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 
 
 class CCTBlock(Block):
@@ -52,15 +58,18 @@ class CCT(SequenceBackbone):
     """Compact convolutional transformer for images of any size (Hassani et al. 2021).
 
     Args:
-        image_size: pixels (height, width), or one number for both. Learned positions are for this
-            size and resampled for any other.
+        image_size: pixels (height, width), or one number for both; (length,) for signals, (frames,
+            height, width) for videos and volumes. Learned positions are for this size and resampled
+            for any other.
         num_classes: width of the logits; 0 for no head.
         dim: width of a token.
         depth: number of blocks.
         heads: number of attention heads, a divisor of `dim`.
         mlp_dim: hidden width of the MLP.
-        patch_size: pixels of the tokenizer's kernels on both axes, an odd number.
-        stride: stride of the tokenizer's convolutions; max pooling after each halves the grid.
+        patch_size: pixels of the tokenizer's kernels on the same axes, odd numbers; one number for
+            all.
+        stride: stride of the tokenizer's convolutions on the same axes; one number for all. Max
+            pooling after each halves the grid.
         convolutions: number of convolutions of the tokenizer; all but the last are 64 wide.
         channels: number of channels of an image.
         dropout: dropout rate of attention weights, projections and MLPs.
@@ -85,6 +94,7 @@ class CCT(SequenceBackbone):
         "https://arxiv.org/abs/2104.05704",
         change="A convolutional stem and learned sequence pooling, for small datasets.",
     )
+    axes = (2, 1, 3)
     after_blocks = ("norm", "sequence_pool", "head")
 
     def __init__(
@@ -95,8 +105,8 @@ class CCT(SequenceBackbone):
         depth: PositiveInt,
         heads: PositiveInt,
         mlp_dim: PositiveInt,
-        patch_size: PositiveInt = 3,
-        stride: PositiveInt = 1,
+        patch_size: Size = 3,
+        stride: Size = 1,
         convolutions: PositiveInt = 1,
         channels: PositiveInt = 3,
         dropout: Rate = 0.0,
@@ -106,19 +116,26 @@ class CCT(SequenceBackbone):
         norm_eps: PositiveFloat = 1e-5,
     ) -> None:
         super().__init__(image_size, channels, num_classes)
-        if patch_size % 2 == 0:
-            raise ConfigError(f"patch_size={patch_size} is not odd: use {patch_size + 1}.")
+        axes = len(self.image_size)
+        kernel, steps = to_tuple(patch_size, axes), to_tuple(stride, axes)
+        if any(side % 2 == 0 for side in kernel):
+            odd = tuple(side // 2 * 2 + 1 for side in kernel)
+            cure = odd[0] if isinstance(patch_size, int) else odd
+            raise ConfigError(f"patch_size={patch_size} is not odd: use {cure}.")
         self.dim, self.position_kind = dim, position
+        self.grid = self.image_size
         widths = (channels, *[64] * (convolutions - 1), dim)
+        conv, pool = CONV[axes], POOL[axes]
+        padding = tuple(side // 2 for side in kernel)
+        window, halves, margin = (3,) * axes, (2,) * axes, (1,) * axes
+        if axes == 3:  # frames are not pooled
+            window, halves, margin = (1, 3, 3), (1, 2, 2), (0, 1, 1)
         self.tokenizer = nn.Sequential()
         for before, width in itertools.pairwise(widths):
-            self.tokenizer.append(
-                nn.Conv2d(before, width, patch_size, stride, patch_size // 2, bias=False)
-            )
-            self.tokenizer.extend([nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)])
-        self.grid = self.image_size
-        for step in (stride, 2) * convolutions:
-            self.grid = tuple(-(-side // step) for side in self.grid)
+            self.tokenizer.append(conv(before, width, kernel, steps, padding, bias=False))
+            self.tokenizer.extend([nn.ReLU(inplace=True), pool(window, halves, margin)])
+            for step in (steps, halves):
+                self.grid = tuple(-(-side // n) for side, n in zip(self.grid, step, strict=True))
         if position == "learned":
             self.position = PositionTable(self.grid, dim, std=0.2)
         self.emb_dropout = nn.Dropout(emb_dropout)
@@ -137,10 +154,11 @@ class CCT(SequenceBackbone):
         self.head = self.make_head(num_classes)
 
     def embed(self, images: Tensor) -> Features:
-        """images (B, C, H, W) → patches (B, N, D) with positions, no prefix."""
-        check_images(images, self.channels)
-        x = self.tokenizer(images.contiguous(memory_format=torch.channels_last))
-        features = Features.from_map(x.permute(0, 2, 3, 1))
+        """images (B, C, *size) → patches (B, N, D) with positions, no prefix."""
+        check_images(images, self.channels, len(self.image_size))
+        if images.ndim == 4:
+            images = images.contiguous(memory_format=torch.channels_last)
+        features = Features.from_map(self.tokenizer(images).movedim(1, -1))
         patches = features.patches
         if self.position_kind == "learned":
             patches = patches + self.position(features.grid)
