@@ -1,0 +1,174 @@
+"""The page on other libraries: each call of theirs that it names exists, and so does ours."""
+
+import ast
+import importlib.metadata
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+import parity as parity  # before vit_pytorch
+import vitrail
+from tests.pages import ROOT, blocks
+
+PAGES = ("docs/coming_from_elsewhere.md", "docs/coming_from_elsewhere.zh.md")
+ENGLISH = (ROOT / PAGES[0]).read_text("utf-8")
+METADATA = importlib.metadata.distribution("vit-pytorch").read_text("METADATA") or ""
+README = dict(enumerate(re.findall(r"^```python\n(.*?)^```", METADATA, re.S | re.M), start=1))
+SCALE = {1024: 64, 2048: 64, 384: 48, 65336: 64, 65536: 64}  # widths of their models, on the CPU
+NEEDS_VALUES = {3, 4, 5, 9, 11, 12, 25, 28, 30, 37, 41, 42}  # theirs do not run on the meta device
+BEFORE = {4: 3, 7: 6, 44: 43, 48: 47, 49: 47}  # a block that goes on from another
+FAILS = {26: RuntimeError, 27: RuntimeError, 28: RuntimeError, 38: ImportError}  # as printed
+NOT_INSTALLED = {52}  # x_transformers
+
+
+class Row(NamedTuple):
+    """A line of the table of models: a call there, with the keywords that differ, and ours."""
+
+    number: int
+    theirs: ast.Call
+    ours: ast.Call
+
+
+def call(text: str) -> ast.Call:
+    node = ast.parse(text, mode="eval").body
+    assert isinstance(node, ast.Call)
+    return node
+
+
+def keywords(node: ast.Call) -> dict[str, ast.expr]:
+    return {str(k.arg): k.value for k in node.keywords}
+
+
+def shapes(result: Any) -> Any:
+    """The shape of a tensor, or those of several."""
+    return [shapes(part) for part in result] if isinstance(result, tuple) else result.shape
+
+
+def table_rows(text: str) -> list[Row]:
+    lines = re.findall(r"^\| (\d+) \| [^|`]+ \| `([^`]+)` \| `([^`]+)` \|$", text, re.M)
+    return [Row(int(number), call(theirs), call(ours)) for number, theirs, ours in lines]
+
+
+def numbers(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", text)]
+
+
+RESULTS = {"preds", "pred", "out", "logits", "loss", "tokens", "attns", "embeddings"}
+PREAMBLE = next(code for code in blocks(PAGES[0], "python") if "small = {" in code)
+ROWS = table_rows(ENGLISH)
+CODE = {
+    tuple(numbers(head)): code
+    for code in blocks(PAGES[0], "python")
+    if (match := re.match(r"# README ([\d, ]+):", code)) and (head := match[1])
+}
+REASONS = [n for cell in re.findall(r"^\| ([\d, ]+) \| `[^`]+` \| [^`]", ENGLISH, re.M)
+           for n in numbers(cell)]  # fmt: skip
+
+
+def test_every_block_of_the_readme_is_on_the_page_once() -> None:
+    assert len(README) == 54
+    with_code = [n for key in CODE for n in key]
+    assert sorted([row.number for row in ROWS] + with_code + REASONS) == sorted(README)
+    assert len(REASONS) <= 7
+
+
+class Smaller(ast.NodeTransformer):
+    """A block of the README with other values of keywords, and narrower models."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.values = values
+
+    def visit_keyword(self, node: ast.keyword) -> Any:
+        if node.arg in self.values:
+            return ast.keyword(node.arg, ast.Constant(self.values[node.arg]))
+        return self.generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        return ast.Constant(
+            SCALE.get(node.value, node.value) if type(node.value) is int else node.value
+        )
+
+
+def run_theirs(number: int, small: dict[str, Any] | None = None, **names: Any) -> dict[str, Any]:
+    """The names that a block of the README defines.
+
+    Args:
+        number: of the block.
+        small: keywords that get other values, on the CPU. None: as printed, on the meta device if
+            it runs there, and else on the CPU with narrower models.
+        **names: what the block sees; `images` and `labels` take the place of its own.
+    """
+    code = README.get(BEFORE.get(number, 0), "") + README[number]
+    code = re.sub(r"range\(10+\)", "range(1)", code)
+    code = code.replace("resnet50(pretrained = True)", "resnet50(num_classes = num_classes)")
+    if small is not None:
+        code = re.sub(
+            r"torch.(randn|FloatTensor)\(\d+, 3, (256|224), \2\)(\.uniform_\(.*?\))?",
+            "images",
+            code,
+        )
+        code = re.sub(r"torch.randint\(.*?\)\)", "labels", code)
+        code = re.sub(r"torch.randn\(3, (\d+), (\d+)\)", r"torch.randn(3, \1 // 8, \2 // 8)", code)
+    on_cpu = small is not None or number in NEEDS_VALUES
+    tree: Any = ast.parse(code)
+    if on_cpu:
+        tree = ast.fix_missing_locations(Smaller(small or {}).visit(tree))
+    names.setdefault("num_classes", 1000)
+    with torch.device("cpu" if on_cpu else "meta"):
+        exec(compile(tree, f"block {number}", "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row.number))
+def test_models(row: Row) -> None:
+    tree = ast.parse(README[row.number])
+    (full,) = (
+        node for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.dump(node.func) == ast.dump(row.theirs.func)
+    )  # fmt: skip
+    same = keywords(full)
+    for keyword, value in keywords(row.theirs).items():
+        assert ast.dump(same.pop(keyword)) == ast.dump(value), keyword
+    inputs = [
+        ast.unparse(node.value) for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("img", "video")
+    ]  # fmt: skip
+    ours = {**same, **keywords(row.ours)}
+    with torch.device("meta"):
+        positional = [ast.literal_eval(argument) for argument in row.ours.args]
+        values = {keyword: ast.literal_eval(value) for keyword, value in ours.items()}
+        model = getattr(vitrail, ast.unparse(row.ours.func))(*positional, **values).eval()
+        image = eval(inputs[0] if inputs else "torch.randn(1, 3, 224, 224)")
+        logits = model(image)
+    assert logits.shape == (len(image), 1000)
+    if row.number not in FAILS:
+        theirs = run_theirs(row.number)
+        for result in RESULTS & theirs.keys():
+            assert logits.shape == theirs[result].shape
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors is in prototype:UserWarning")
+@pytest.mark.parametrize("numbers", CODE, ids=str)
+def test_pieces_and_wrappers(
+    numbers: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    names: dict[str, Any] = {}
+    exec(PREAMBLE, names)
+    small, images, labels = names["small"], names["images"], names["labels"]
+    exec(CODE[numbers], names)
+    sizes = {**small, "window_size": 2} if "**small" in CODE[numbers] else None
+    for number in {*numbers} - {*FAILS, *NOT_INSTALLED}:
+        theirs = run_theirs(number, sizes, images=images, labels=labels, num_classes=10)
+        for result in RESULTS & theirs.keys():
+            assert shapes(names[result]) == shapes(theirs[result]), result
+
+
+@pytest.mark.parametrize("number", FAILS)
+def test_blocks_that_fail_as_printed(number: int) -> None:
+    with pytest.raises(FAILS[number]):
+        run_theirs(number, {}, images=torch.randn(2, 3, 256, 256))
