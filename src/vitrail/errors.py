@@ -9,12 +9,16 @@ from vitrail.other_names import name_here
 class VitrailError(ValueError):
     """Base class of all errors about something that was given to Vitrail.
 
-    The command line prints the message and exits with code 2.
+    The command line prints the message and exits with code 2. A message is one line, whatever the
+    values that it names print as.
 
     Example:
-        >>> issubclass(VitrailError, ValueError)
-        True
+        >>> issubclass(VitrailError, ValueError), str(VitrailError("one\\ntwo"))
+        (True, 'one two')
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(" ".join(line.strip() for line in str(message).splitlines()))
 
 
 class ConfigError(VitrailError):
@@ -87,6 +91,28 @@ def how_to_install(*modules: str | None) -> str:
     """
     names = [(module or "").partition(".")[0] for module in modules]
     return " ".join(["pip install", *(PACKAGES.get(name, name) for name in names)])
+
+
+def describe_value(value: object) -> str:
+    """A value, in one line of an error message.
+
+    Args:
+        value: any object.
+
+    Returns:
+        What Python prints for it; for what is long or takes several lines, its class and shape.
+
+    Example:
+        >>> describe_value("cat"), describe_value(list(range(100)))
+        ("'cat'", '<list of 100>')
+    """
+    text = repr(value)
+    if len(text) <= 100 and "\n" not in text:
+        return text
+    name = type(value).__name__
+    if hasattr(value, "shape"):
+        return f"<{name} {tuple(value.shape)}>"
+    return f"<{name} of {len(value)}>" if hasattr(value, "__len__") else f"<{name}>"
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:

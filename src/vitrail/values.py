@@ -10,12 +10,14 @@ import inspect
 import math
 import numbers
 import operator
+import os
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
-from vitrail.errors import ConfigError, suggest
+from vitrail.errors import ConfigError, describe_value, suggest
 from vitrail.other_names import DONE_OTHERWISE
 
 
@@ -49,7 +51,7 @@ class Range:
     def __contains__(self, value: float) -> bool:
         above = value >= self.low if self.low_included else value > self.low
         below = value <= self.high if self.high_included else value < self.high
-        return above and below
+        return above and below and abs(value) != math.inf
 
     def __repr__(self) -> str:
         low = f"at least {self.low:g}" if self.low_included else f"above {self.low:g}"
@@ -124,8 +126,9 @@ def convert_value(value: Any, hint: Any) -> Any:
 
     Args:
         value: any value.
-        hint: an annotation of int, float, bool, str, None, `Literal`, tuples, unions of these, or
-            `Annotated` with a `Range`. A value with any other annotation is returned unchanged.
+        hint: an annotation of plain values, paths, classes, functions, lists, tuples, mappings,
+            `Literal`, unions of these, or `Annotated` with a `Range`. A value with any other
+            annotation is returned unchanged.
 
     Returns:
         The value as a plain Python value: NumPy's numbers become Python's, lists become tuples.
@@ -140,7 +143,7 @@ def convert_value(value: Any, hint: Any) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         value = convert_value(value, arguments[0])
-        if any(value not in limit for limit in arguments[1:] if isinstance(limit, Range)):
+        if any(value not in limit for limit in arguments[1:] if hasattr(limit, "__contains__")):
             raise ValueError(value)
         return value
     if origin is Literal:
@@ -151,6 +154,14 @@ def convert_value(value: Any, hint: Any) -> Any:
         return _convert_tuple(value, arguments)
     if hint in _PLAIN:
         return _PLAIN[hint](value)
+    if origin in _CONTAINERS:
+        return _CONTAINERS[origin](value, arguments)
+    if isinstance(hint, typing.TypeVar) and hint.__bound__ is not None:
+        return convert_value(value, hint.__bound__)
+    if isinstance(hint, type) and hint not in (Any, object) and not hasattr(hint, "_is_protocol"):
+        # Compiled and parallel modules stand for what they wrap.
+        inner = getattr(value, "_orig_mod", None) or getattr(value, "module", None)
+        return _require(value, isinstance(value, hint) or isinstance(inner, hint))
     return value
 
 
@@ -227,7 +238,7 @@ def describe_annotation(hint: Any) -> str:
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        limits = [f" of {limit}" for limit in arguments[1:] if isinstance(limit, Range)]
+        limits = [f" of {limit}" for limit in arguments[1:] if hasattr(limit, "__contains__")]
         return describe_annotation(arguments[0]) + "".join(limits)
     if origin is Literal:
         return f"one of {', '.join(map(repr, arguments))}"
@@ -238,11 +249,17 @@ def describe_annotation(hint: Any) -> str:
     if origin is tuple:
         entries = "; ".join(map(describe_annotation, arguments))
         return f"a tuple of {len(arguments)} entries ({entries})"
+    if origin in (list, Sequence, Iterable):
+        return f"a list with each entry {describe_annotation(arguments[0])}"
     nouns = {
         int: "a whole number", float: "a number", bool: "True or False", str: "a string",
-        type(None): "None",
+        Path: "a path", type(None): "None", Callable: "a function", Mapping: "a mapping",
+        dict: "a mapping",
     }  # fmt: skip
-    return nouns.get(hint, str(hint))
+    if isinstance(hint, typing.TypeVar) and hint.__bound__ is not None:
+        return describe_annotation(hint.__bound__)
+    name = getattr(hint, "__name__", str(hint))
+    return nouns.get(origin or hint, f"{'an' if name[0] in 'AEIOU' else 'a'} {name}")
 
 
 @functools.cache
@@ -261,7 +278,8 @@ def _suggestion(name: str, names: list[str]) -> str:
 
 def _problem(name: str, value: Any, hint: Any) -> str:
     nearest = suggest(value, typing.get_args(hint)) if _is_choice(hint, value) else ""
-    return f"{name}={value!r} is not {describe_annotation(hint)}.{nearest}"
+    nearest = " It has a zero byte." if isinstance(value, str) and "\0" in value else nearest
+    return f"{name}={describe_value(value)} is not {describe_annotation(hint)}.{nearest}"
 
 
 def _is_choice(hint: Any, value: Any) -> bool:
@@ -293,13 +311,53 @@ def _convert_tuple(value: Any, hints: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(convert_value(entry, hint) for entry, hint in zip(value, hints, strict=True))
 
 
+def _check_sequence(value: Any, hints: tuple[Any, ...]) -> Any:
+    return _check_iterable(_require(value, hasattr(value, "__getitem__")), hints)
+
+
+def _check_iterable(value: Any, hints: tuple[Any, ...]) -> Any:
+    """A string is one text and no list of letters; an array is a list of numbers, or a stack."""
+    listed = isinstance(value, Iterable) or hasattr(value, "__getitem__")
+    _require(value, listed and not isinstance(value, str | bytes | Mapping))
+    stacked = isinstance(hints[0], type) and isinstance(value, hints[0])
+    if hasattr(value, "tolist") and not stacked:
+        value = _require(value, value.ndim == 1).tolist()
+    for entry in value if isinstance(value, list | tuple) else ():
+        convert_value(entry, hints[0])
+    return value
+
+
+def _check_mapping(value: Any, hints: tuple[Any, ...]) -> Any:
+    for key, entry in _require(value, isinstance(value, Mapping)).items():
+        convert_value(key, hints[0])
+        convert_value(entry, hints[1])
+    return value
+
+
+def _check_callable(value: Any, _hints: tuple[Any, ...]) -> Any:
+    return _require(value, callable(value))
+
+
+_CONTAINERS: dict[Any, Callable[[Any, tuple[Any, ...]], Any]] = {
+    list: _check_sequence,
+    Sequence: _check_sequence,
+    Iterable: _check_iterable,
+    dict: _check_mapping,
+    Mapping: _check_mapping,
+    Callable: _check_callable,
+}
+
+
 def _is_bool(value: Any) -> bool:
     return isinstance(value, bool) or type(value).__name__ == "bool_"  # NumPy's is no bool
 
 
 def _to_int(value: Any) -> int:
-    _require(value, not _is_bool(value) and hasattr(value, "__index__"))
-    return operator.index(value)
+    _require(value, not _is_bool(value))
+    try:
+        return operator.index(value)
+    except (TypeError, RuntimeError):  # arrays and classes have __index__ too
+        raise ValueError(value) from None
 
 
 def _to_float(value: Any) -> float:
@@ -312,7 +370,11 @@ def _to_bool(value: Any) -> bool:
 
 
 def _to_str(value: Any) -> str:
-    return str(_require(value, isinstance(value, str)))
+    return str(_require(value, isinstance(value, str) and "\0" not in value))
+
+
+def _to_path(value: Any) -> Path:
+    return Path(_require(value, isinstance(value, str | os.PathLike) and "\0" not in str(value)))
 
 
 _PLAIN: dict[Any, Callable[[Any], Any]] = {
@@ -320,5 +382,6 @@ _PLAIN: dict[Any, Callable[[Any], Any]] = {
     float: _to_float,
     bool: _to_bool,
     str: _to_str,
+    Path: _to_path,
     type(None): lambda value: _require(value, value is None),
 }
