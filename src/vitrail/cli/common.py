@@ -1,11 +1,13 @@
 """What several commands share: options, and the console."""
 
+import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, DataError
 from vitrail.messages import _
 
 LARGEST_SIDE = 2**16  # pixels
@@ -45,7 +47,15 @@ SizeOption = Annotated[
         help=_("Pixels of the images, if not the model's own: 64, or height x width, 64x48."),
     ),
 ]
-ImagesArgument = Annotated[list[str], typer.Argument(help=_("Images, folders or quoted patterns."))]
+ImagesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help=_(
+            "Images, folders or quoted patterns; - reads paths from stdin. Default: photographs "
+            "that come with Vitrail."
+        )
+    ),
+]
 ModelOption = Annotated[
     str, typer.Option("--model", "-m", help=_("A run, a model folder or a Hub id."))
 ]
@@ -93,6 +103,35 @@ def no_command(
     Example:
         >>> no_command()
     """
+
+
+def named_images(arguments: Sequence[str] | None) -> list[str]:
+    """What arguments name, to find images in.
+
+    Args:
+        arguments: files, folders and patterns, with "-" for those that stdin lists; None or empty
+            for the photographs that come with Vitrail.
+
+    Returns:
+        Files, folders and patterns.
+
+    Raises:
+        DataError: stdin lists nothing.
+
+    Example:
+        >>> [Path(name).name for name in named_images(None)][1]
+        'cat.jpg'
+    """
+    from vitrail.data.samples import sample_images
+
+    if not arguments:
+        return [str(path) for path in sample_images()]
+    if "-" not in arguments:
+        return list(arguments)
+    listed = [line for line in sys.stdin.read().splitlines() if line.strip()]
+    if not listed:
+        raise DataError("'-' reads paths of images from stdin, one per line, and there are none.")
+    return [path for text in arguments for path in (listed if text == "-" else [text])]
 
 
 def parse_numbers(text: str | None, option: str) -> list[int] | None:

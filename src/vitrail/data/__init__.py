@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vitrail.data.pairs import PairDataset as PairDataset
     from vitrail.data.registry import open_dataset as open_dataset
     from vitrail.data.registry import register_dataset as register_dataset
+    from vitrail.data.samples import sample_images as sample_images
     from vitrail.data.splits import balanced as balanced
     from vitrail.data.splits import split_off as split_off
     from vitrail.data.text import Tokenizer as Tokenizer

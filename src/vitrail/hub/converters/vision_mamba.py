@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError, LoadError, check_choice, suggest
 from vitrail.layers.mamba_block import MambaBranch
 from vitrail.models.base import Backbone
@@ -93,6 +94,7 @@ def convert(tensors: Mapping[str, Tensor]) -> Backbone:
     return model
 
 
+@checked
 def from_official(state_dict: Mapping[str, Tensor], **official: object) -> VisionMamba:
     """Builds the model of an official state dict.
 
@@ -269,6 +271,7 @@ def _layers(model: VisionMamba) -> list[MambaBranch]:
     return [module for module in model.blocks.modules() if isinstance(module, MambaBranch)]
 
 
+@checked
 def official_state_dict(model: VisionMamba) -> dict[str, Tensor]:
     """The weights of a model under their official names.
 
