@@ -29,7 +29,7 @@ def test_a_model_without_a_head_is_evaluated_by_its_features(
     code, out, _ = vitrail(*command[:-1], "--train-limit", "100", "--limit", "50", "--layer", "1")
     assert code == 0
     assert out.startswith(f"digits test, 50 images, probe {probe}, training images 100")
-    assert out.count("of 5)") == 10
+    assert out.count("of 5;") == 10
 
 
 def test_probes_of_pixels_reach_what_they_are_known_to_reach(
@@ -113,4 +113,4 @@ def test_classes_must_be_those_of_the_dataset(vitrail: Command, tmp_path: Path) 
     save(model, tmp_path / "ten")
     code, _, errors = vitrail("eval", "ten", "--data", "digits")
     assert code == 2
-    assert "ten has the classes class 0, class 1" in errors
+    assert "ten: digits has unknown classes '0', '1', '2', '3', '4' and 5 more" in errors

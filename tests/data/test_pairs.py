@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from vitrail.data.pairs import PairDataset, as_dataset, as_splits, names_dataset, open_split
+from vitrail.data.pairs import PairDataset, as_dataset, as_parts, names_dataset, open_split
 from vitrail.data.registry import PACKAGED
+from vitrail.data.splits import split_off
 from vitrail.errors import DataError
 
 BLACK = torch.zeros(3, 5, 4, dtype=torch.uint8)
@@ -62,7 +63,7 @@ def test_gray_pictures_stay_gray() -> None:
 
 def test_a_fifth_of_each_class_is_held_out() -> None:
     pairs = [(BLACK + i, "cat" if i % 2 else "dog") for i in range(20)]
-    train, test = as_splits(pairs)
+    train, test = split_off(as_parts(pairs)["train"]())
     assert (len(train), len(test)) == (16, 4)
     assert sorted(test.targets()) == [0, 0, 1, 1]
     pixels = {int(part.read(i)[0, 0, 0]) for part in (train, test) for i in range(len(part))}
@@ -71,16 +72,28 @@ def test_a_fifth_of_each_class_is_held_out() -> None:
 
 def test_parts_by_name_and_by_position(tmp_path: Path) -> None:
     train, test = [(BLACK, "a"), (BLACK, "b")] * 2, [(BLACK, "a"), (BLACK, "b")]
-    for data in ((train, test), {"train": train, "validation": test}):
-        assert [len(part) for part in as_splits(data)] == [4, 2]
-        assert len(open_split(data, "test")) == 2
-        assert len(open_split(data, "train", limit=2)) == 2
-    assert len(open_split(train, "test")) == 4
+    named = {
+        ("train", "test"): (train, test),
+        ("train", "val"): {"train": train, "validation": test},
+        ("train", "val", "test"): (train, test, test),
+        ("val", "test"): {"dev": test, "Testing": test},
+    }
+    for splits, data in named.items():
+        assert tuple(as_parts(data)) == splits
+        assert len(open_split(data)[1]) == 2 and open_split(data)[0] == splits[-1]
+        assert len(open_split(data, "all")[1]) == (4 if "train" in splits else 0) + 2 * sum(
+            split != "train" for split in splits
+        )
+    assert len(open_split(named["train", "test"], "train", limit=2)[1]) == 2
+    assert len(open_split(train)[1]) == 4
+    with pytest.raises(DataError, match="memory has no split 'test': it has 'train'"):
+        open_split(train, "test")
     for label in ("a", "b"):
         (tmp_path / label).mkdir()
         for number in range(5):
             Image.new("RGB", (4, 4)).save(tmp_path / label / f"{number}.png")
-    assert len(open_split(tmp_path, "train")) == 8
+    split, dataset = open_split(tmp_path)
+    assert (split, len(dataset)) == ("all", 10)
 
 
 def test_every_name_of_a_dataset() -> None:
@@ -125,5 +138,5 @@ def test_an_unknown_label_is_named() -> None:
 
 
 def test_a_mapping_has_a_training_split() -> None:
-    with pytest.raises(DataError, match="data has test, batch_size, no 'train'"):
-        as_splits({"test": [], "batch_size": 3})
+    with pytest.raises(DataError, match="data has batch_size, no 'train'"):
+        as_parts({"batch_size": 3})

@@ -178,7 +178,7 @@ def captioned(root: Path, suffix: str, count: int = 6) -> None:
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])
 def test_a_folder_of_captions(suffix: str, tmp_path: Path) -> None:
     captioned(tmp_path / "all", suffix)
-    train, test = (open_dataset(f"captions:{tmp_path / 'all'}", s) for s in ("train", "test"))
+    train, test = split_off(open_dataset(f"captions:{tmp_path / 'all'}"))
     assert (len(train), len(test), train.labels) == (5, 1, [])
     for source in (train, test, split_off(train, 0.5)[1]):
         for i in range(len(source)):
@@ -189,7 +189,7 @@ def test_a_folder_of_captions(suffix: str, tmp_path: Path) -> None:
     assert torch.equal(ids, tokenizer([train.captions[3], train.captions[1]]))
     captioned(tmp_path / "parts" / "train", suffix)
     captioned(tmp_path / "parts" / "val", suffix, 3)
-    sizes = [len(open_dataset(f"captions:{tmp_path / 'parts'}", s)) for s in ("train", "test")]
+    sizes = [len(open_dataset(f"captions:{tmp_path / 'parts'}", s)) for s in ("train", "val")]
     assert sizes == [6, 3]
 
 

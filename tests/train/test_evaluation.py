@@ -58,7 +58,9 @@ def test_the_model_is_left_as_it_is(run: TrainingRun) -> None:
 
 
 def test_the_training_images_are_evaluated_too(run: TrainingRun) -> None:
-    assert vitrail.evaluate(run, split="train").figures["count"] == 1442
+    assert vitrail.evaluate(run, split="train").figures["count"] == 1157
+    assert vitrail.evaluate(run, split="val").figures["count"] == 285
+    assert vitrail.evaluate(run, split="all").figures["count"] == 1797
     assert vitrail.evaluate(run, split="train", limit=30).figures["count"] == 30
 
 
@@ -84,7 +86,7 @@ def test_a_probe_learns_from_no_image_that_it_is_evaluated_on() -> None:
         ({"probe": "knn", "split": "train"}, "probe='knn' learns from the training images"),
         ({"probe": "knn", "layer": 9}, "layer=9: depth=9 is not within 1 to 3"),
         ({"train_limit": 9}, "train_limit=9 is for probes: add probe='knn'"),
-        ({"split": "val"}, "split='val' is not one of 'train', 'test'"),
+        ({"split": "val"}, "digits has no split 'val': it has 'train', 'test', and 'all'"),
         ({"data": "folder:nowhere"}, "no folder 'nowhere'"),
         ({"probe": "knn", "image_size": 5}, "image_size=5: .* does not divide into patches"),
         ({"probe": "knn", "precision": "fp8"}, "precision='fp8' is not one of 'auto'"),
@@ -105,7 +107,7 @@ def test_unreadable_images_are_named(tmp_path: Path) -> None:
     with pytest.raises(VitrailError, match="text.jpg .*or set bad_images='skip' to leave them"):
         vitrail.evaluate(model, f"folder:{tmp_path / 'photos'}")
     result = vitrail.evaluate(model, tmp_path / "photos", bad_images="skip")
-    assert result.figures["count"] == 2
+    assert result.figures["count"] == 10
 
 
 def test_classes_must_be_those_of_the_data(tmp_path: Path) -> None:

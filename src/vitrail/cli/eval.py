@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vitrail.cli.common import BadImagesOption, PrecisionOption, SizeOption, WeightsOption, out
+from vitrail.intervals import interval_text, wilson
 from vitrail.messages import _
 
 if TYPE_CHECKING:
@@ -21,7 +22,12 @@ def run(
         str | None,
         typer.Option(help=_("folder:PATH, hub:NAME, fashion-mnist, ... Default: the run's own.")),
     ] = None,
-    split: Annotated[str, typer.Option(help=_("train or test."))] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help=_("train, val, test or all. Default: test or val, where there is one, or all.")
+        ),
+    ] = None,
     weights: WeightsOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help=_("Images per batch."))] = 64,
     limit: Annotated[
@@ -49,6 +55,12 @@ def run(
     layer: Annotated[
         int | None, typer.Option(min=1, help=_("With --probe: features after so many blocks."))
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help=_("With --probe: cross-validation of all images in so many parts.")
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help=_("Print JSON."))] = False,
 ) -> None:
     """Evaluates a model on labeled images."""
@@ -61,6 +73,7 @@ def run(
     result = evaluate(
         open_model(model, weights=weights) if weights is not None else model,
         data,
+        folds=folds,
         layer=layer,
         limit=limit,
         train_limit=train_limit,
@@ -83,21 +96,38 @@ def print_result(result: "Evaluation", as_json: bool) -> None:
         >>> from vitrail.train.metrics import summarize
         >>> result = summarize(torch.eye(2), torch.arange(2), torch.arange(2))
         >>> print_result(result._replace(details={"data": "pets", "split": "test"}), True)
-        {"count": 2, "top1": 1.0, "top5": 1.0, "loss": 0.31..., "data": "pets", "split": "test"}
+        {"count": 2, "top1": 1.0, "top1_low": 0.34..., "top1_high": 1.0, "top5": 1.0, ...
     """
     details, figures = dict(result.details), result.figures
     if as_json:
         out.print_json(json.dumps({**figures, **details}), indent=None)
         return
     count, data, split = figures.pop("count"), details.pop("data"), details.pop("split")
+    folds: Any = details.pop("fold_top1", [])
     text = _("{data} {split}, {count:,} images").format(data=data, split=split, count=count)
     text += "".join(f", {key.replace('_', ' ')} {value}" for key, value in details.items())
     out.print(text, highlight=False, markup=False)
+    low, high = figures.pop("top1_low"), figures.pop("top1_high")
     for name, value in figures.items():
-        out.print(f"{name:>6} {value:.4f}", highlight=False)
+        if name != "top5" or len(result.labels) > 5:
+            out.print(f"{name:>6} {value:.4f}", highlight=False)
+        if name == "top1":
+            text = _("       95 % interval {interval}").format(interval=interval_text(low, high))
+            out.print(text, highlight=False)
+    for number, accuracy in enumerate(folds, 1):
+        text = _("{accuracy:7.1%}  fold {number}").format(accuracy=accuracy, number=number)
+        out.print(text, highlight=False)
     confusion = result.confusion()
     for index, label in enumerate(result.labels):
         right, total = int(confusion[index, index]), int(confusion[index].sum())
-        text = _("{accuracy:7.1%}  {label} ({right} of {total})")
-        text = text.format(accuracy=right / max(total, 1), label=label, right=right, total=total)
+        text = _("{accuracy:7.1%}  {label} ({right} of {total}; {interval})")
+        if not total:
+            text = _("     –   {label} (0 of 0)")
+        text = text.format(
+            accuracy=right / max(total, 1),
+            label=label,
+            right=right,
+            total=total,
+            interval=interval_text(*wilson(right, total)),
+        )
         out.print(text, highlight=False, markup=False)

@@ -9,6 +9,7 @@ import typer
 
 from vitrail.cli.common import out
 from vitrail.errors import ConfigError
+from vitrail.intervals import interval_text
 from vitrail.messages import _
 
 HELP = _("Train a model and write a report. docs/config.md lists all settings.")
@@ -63,11 +64,12 @@ def run(
     if not result.metrics:  # one of several processes, and not the first
         return
     if "top1" in result.metrics:
-        text = _("accuracy {accuracy} on {split}")
+        text = _("accuracy {accuracy} on {split} (95 % interval: {interval})")
         if "evaluated_by" in result.details:
-            text = _("accuracy {accuracy} by {evaluator} on {split}")
+            text = _("accuracy {accuracy} by {evaluator} on {split} (95 % interval: {interval})")
         text = text.format(
             accuracy=percent(result.metrics["top1"]),
+            interval=interval_text(result.metrics["top1_low"], result.metrics["top1_high"]),
             evaluator=result.details.get("evaluated_by"),
             split=result.details["split"],
         )

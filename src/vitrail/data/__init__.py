@@ -10,9 +10,12 @@ if TYPE_CHECKING:
     from vitrail.data.dataset import InMemoryDataset as InMemoryDataset
     from vitrail.data.hub_datasets import HubDataset as HubDataset
     from vitrail.data.hub_datasets import StreamedDataset as StreamedDataset
+    from vitrail.data.folders import Found as Found
+    from vitrail.data.folders import find_layout as find_layout
     from vitrail.data.images import decode as decode
     from vitrail.data.images import find_images as find_images
     from vitrail.data.images import read_image as read_image
+    from vitrail.data.joined import JoinedDataset as JoinedDataset
     from vitrail.data.loader import Loader as Loader
     from vitrail.data.loader import RawBatch as RawBatch
     from vitrail.data.own_transforms import register_transform as register_transform

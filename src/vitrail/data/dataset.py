@@ -1,6 +1,8 @@
 """Datasets: labelled images, clips, volumes or signals, read one by one or as a stream."""
 
 import functools
+import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vitrail.data.folders import Found
 from vitrail.data.images import BadImage, read_image
 from vitrail.errors import DataError
 from vitrail.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, Sampling, unit
@@ -47,10 +50,13 @@ class Dataset(ABC):
         sampling: how parts of videos, volumes and signals are sampled; None for other samples.
         bad_images: what was left out, because it could not be read.
         captions: the caption of every sample; empty where there are none.
+        found: what the folder or file holds that the samples come from, and what of it is not used;
+            None where there is neither.
         streamed: whether samples can only be read in order, so that their labels are not known in
             advance.
         fixed_size: whether all samples have one size and are read fast, as small images in memory.
             They are not cropped.
+        checked_first: whether samples are decoded before training, to find those that cannot be.
 
     Example:
         >>> from vitrail.data.registry import open_dataset
@@ -64,8 +70,10 @@ class Dataset(ABC):
     sampling: Sampling | None = None
     bad_images: Sequence[BadImage] = ()
     captions: Sequence[str] = ()
+    found: Found | None = None
     streamed: bool = False
     fixed_size: bool = False
+    checked_first: bool = True
 
     @property
     def channels(self) -> int:
@@ -90,6 +98,21 @@ class Dataset(ABC):
             DataError: the dataset is streamed.
         """
         raise self._no_random_access()
+
+    def digest(self) -> str:
+        """A hash of the keys and labels of all samples, by which changed data are noticed.
+
+        Returns:
+            64 hexadecimal digits; they do not depend on where the dataset is stored.
+        """
+        content = hashlib.sha256()
+        if self.streamed:
+            content.update(f"{len(self)} {self.labels}".encode(errors="surrogateescape"))
+            return content.hexdigest()
+        names = [os.fsencode(label) for label in self.labels] or [b""]
+        for index, target in enumerate(self.targets()):
+            content.update(os.fsencode(self.key(index)) + b"\0" + names[target] + b"\0")
+        return content.hexdigest()
 
     def read(self, index: int) -> Tensor:
         """Reads one sample.
@@ -173,6 +196,20 @@ class Dataset(ABC):
         """
         raise DataError(f"{type(self).__name__} is not streamed: read samples by their index.")
 
+    def take(self, limit: int | None) -> "Dataset":
+        """The first samples of a streamed dataset.
+
+        Args:
+            limit: how many; None for all.
+
+        Returns:
+            A dataset of the same class.
+
+        Raises:
+            DataError: the dataset is not streamed, or its length is not known.
+        """
+        raise DataError(f"{type(self).__name__} is not streamed: take a subset of it.")
+
     def why_unreadable(self, index: int) -> str:
         """Decodes a sample, because the header of a damaged file may be intact.
 
@@ -190,7 +227,7 @@ class Dataset(ABC):
 
     def _with_rest(self, part: "Dataset", indices: Sequence[int]) -> "Dataset":
         """`part` with what a subset inherits."""
-        part.bad_images = self.bad_images
+        part.bad_images, part.found = self.bad_images, self.found
         part.captions = [self.captions[i] for i in indices] if self.captions else ()
         return part
 
@@ -300,7 +337,8 @@ class FolderDataset(Dataset):
 
     def key(self, index: int) -> str:
         """index of a file → its path inside the folder, however the folder was spelled."""
-        return self.files[index].relative_to(self.root).as_posix()
+        path = str(self.files[index])  # a table may name files outside
+        return path.removeprefix(f"{self.root}{os.sep}").replace(os.sep, "/")
 
     def read(self, index: int) -> Tensor:
         """index of a file → uint8 (3, H, W)."""

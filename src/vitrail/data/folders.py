@@ -84,6 +84,27 @@ class LeftAside:
     hidden: int = 0
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a folder or file holds, in numbers; `dataclasses.asdict` makes JSON of it.
+
+    Args:
+        source: the folder or file.
+        counts: "train", "val", "test" → class name → number of samples. Without splits, "all".
+        folders: folder of each split, as it is spelled; empty without split folders.
+        left_aside: what is not used.
+
+    Example:
+        >>> Found("pets", {"all": {"cat": 2}}).counts["all"]["cat"]
+        2
+    """
+
+    source: str
+    counts: dict[str, dict[str, int]]
+    folders: dict[str, str] = field(default_factory=dict)
+    left_aside: LeftAside = field(default_factory=LeftAside)
+
+
 @dataclass
 class Layout:
     """Samples of a folder by split and class.
@@ -96,14 +117,21 @@ class Layout:
 
     Example:
         >>> layout = Layout(Path("pets"), {"all": {"cat": [Path("pets/cat/1.jpg")]}})
-        >>> list(layout.splits["all"])
-        ['cat']
+        >>> layout.found.counts
+        {'all': {'cat': 1}}
     """
 
     root: Path
     splits: dict[str, Classes]
     folders: dict[str, Path] = field(default_factory=dict)
     left_aside: LeftAside = field(default_factory=LeftAside)
+
+    @property
+    def found(self) -> Found:
+        """The same in numbers."""
+        counts = {s: {c: len(f) for c, f in classes.items()} for s, classes in self.splits.items()}
+        folders = {split: folder.name for split, folder in self.folders.items()}
+        return Found(str(self.root), counts, folders, self.left_aside)
 
 
 def find_layout(

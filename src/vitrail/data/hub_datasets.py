@@ -1,33 +1,105 @@
 """Datasets of Hugging Face's `datasets` library, stored or streamed."""
 
-from collections.abc import Iterator, Sequence
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from torch import Tensor
 
 from vitrail.data.dataset import Dataset, epoch_seed
+from vitrail.data.folders import split_name
 from vitrail.data.images import decode, from_pillow
+from vitrail.data.splits import Parts
 from vitrail.errors import DataError
+
+LABEL_COLUMNS = ("label", "class", "category", "target")
+
+
+def open_hub(spec: str) -> Parts:
+    """A dataset of the Hugging Face Hub, or of a local folder that its library reads.
+
+    Args:
+        spec: NAME or NAME?config=C&streaming.
+
+    Returns:
+        Its splits.
+
+    Raises:
+        DataError: it cannot be loaded.
+
+    Example:
+        >>> open_hub("no/such/dataset")
+        Traceback (most recent call last):
+        vitrail.errors.DataError: hub:no/such/dataset cannot be loaded: ...
+    """
+    import datasets
+
+    name, _, query = spec.partition("?")
+    options = {k: v[0] for k, v in parse_qs(query, keep_blank_values=True).items()}
+    streaming = "streaming" in options
+    try:
+        splits = datasets.load_dataset(name, options.get("config"), streaming=streaming)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as problem:
+        reason = (str(problem) or type(problem).__name__).splitlines()[0]
+        raise DataError(
+            f"hub:{name} cannot be loaded: {reason}. Is its name right, and the net reachable?"
+        ) from None
+    dataset_type = StreamedDataset if streaming else HubDataset
+    parts: dict[str, Callable[[], Dataset]] = {}
+    for key in splits:
+        split = split_name(key)
+        if split is not None:
+            parts.setdefault(
+                split, functools.partial(dataset_type, splits[key], f"hub:{name}/{key}")
+            )
+    if not parts:
+        raise DataError(
+            f"hub:{name} has no splits for training or evaluation: it has {', '.join(splits)}."
+        )
+    return parts
 
 
 class _HubColumns:
-    """Where a split of the `datasets` library keeps its images and labels."""
+    """Where a split of the `datasets` library keeps its images and labels.
 
-    def __init__(self, features: Any, name: str) -> None:
-        from datasets import ClassLabel, Image
+    Labels are class labels or names; the names of classes that are names are those that occur.
+    """
 
-        columns = dict(features or {})
+    def __init__(self, rows: Any, name: str, labels: Sequence[str] | None = None) -> None:
+        from datasets import ClassLabel, Image, Value
+
+        columns = dict(rows.features or {})
         images = [key for key, feature in columns.items() if isinstance(feature, Image)]
-        labels = [key for key, feature in columns.items() if isinstance(feature, ClassLabel)]
-        if not images or not labels:
+        classes = [key for key, feature in columns.items() if isinstance(feature, ClassLabel)]
+        texts = [
+            key
+            for key, feature in columns.items()
+            if isinstance(feature, Value) and key.casefold() in LABEL_COLUMNS
+        ]
+        if not images or not (classes or texts):
             raise DataError(
-                f"{name} has columns {list(columns)}: one image and one class-label column are "
-                "needed."
+                f"{name} has columns {list(columns)}: one of images and one of class labels are "
+                f"needed, or one of class names that is called {' or '.join(LABEL_COLUMNS)}."
             )
         self.image = images[0]
-        self.label = "label" if "label" in labels else labels[0]
-        self.class_names = list(columns[self.label].names)
+        self.label = "label" if "label" in [*classes, *texts] else (classes or texts)[0]
+        self.named = self.label in texts
+        if not self.named:
+            self.class_names = list(columns[self.label].names)
+            return
+        if labels is None and not hasattr(rows, "select"):
+            raise DataError(
+                f"{name} names the class of each image in {self.label!r}, so that its classes are "
+                "known only when all are read: open it without streaming."
+            )
+        names = labels or sorted({str(value) for value in rows[self.label]}, key=_by_number)
+        self.class_names = list(names)
+
+    def target(self, value: Any) -> int:
+        return self.class_names.index(str(value)) if self.named else value
 
     def pixels(self, row: dict[str, Any], channels: int, name: str) -> Tensor:
         image = row[self.image]
@@ -37,12 +109,19 @@ class _HubColumns:
         return decode(data, channels, name)
 
 
+def _by_number(name: str) -> tuple[float, str]:
+    """Sorts the names of classes: numbers by their value, before all others."""
+    return (int(name), name) if name.isdecimal() else (math.inf, name)
+
+
 class HubDataset(Dataset):
     """A split of a dataset of Hugging Face's `datasets` library.
 
     Args:
-        rows: the split, a `datasets.Dataset` with one column of images and one of class labels.
+        rows: the split, a `datasets.Dataset` with one column of images and one of class labels or
+            class names.
         name: name of the split for messages.
+        labels: names of classes that are names; None for those that occur.
 
     Raises:
         DataError: a column is missing.
@@ -56,10 +135,12 @@ class HubDataset(Dataset):
         torch.Size([3, 3, 4])
     """
 
-    def __init__(self, rows: Any, name: str) -> None:
+    checked_first = False  # it may be large, and the library has checked its files
+
+    def __init__(self, rows: Any, name: str, labels: Sequence[str] | None = None) -> None:
         from datasets import Image
 
-        self._name, self._columns = name, _HubColumns(rows.features, name)
+        self._name, self._columns = name, _HubColumns(rows, name, labels)
         self.labels = self._columns.class_names
         # As bytes, so that a bad image is reported as everywhere else.
         self.rows = rows.cast_column(self._columns.image, Image(decode=False))
@@ -69,7 +150,11 @@ class HubDataset(Dataset):
 
     def targets(self) -> list[int]:
         """The target of every row."""
-        return list(self.rows[self._columns.label])
+        values = self.rows[self._columns.label]
+        if not self._columns.named:
+            return list(values)
+        index = {label: number for number, label in enumerate(self.labels)}
+        return [index[str(value)] for value in values]
 
     def name(self, index: int) -> str:
         """index of a row → a name such as "hub:beans/train[17]"."""
@@ -85,7 +170,8 @@ class HubDataset(Dataset):
 
     def subset(self, indices: Sequence[int]) -> Dataset:
         """indices of rows → a dataset of these."""
-        return self._with_rest(HubDataset(self.rows.select(indices), self._name), indices)
+        part = HubDataset(self.rows.select(indices), self._name, self.labels)
+        return self._with_rest(part, indices)
 
 
 class StreamedDataset(Dataset):
@@ -97,10 +183,10 @@ class StreamedDataset(Dataset):
     Args:
         rows: the split, a `datasets.IterableDataset` with one column of images and one of labels.
         name: name of the split for messages.
-        length: number of rows to use.
+        length: number of rows to use; None for what the dataset says.
 
     Raises:
-        DataError: a column is missing.
+        DataError: a column is missing, or the number of rows is not known.
 
     Example:
         >>> import datasets, PIL.Image
@@ -115,13 +201,22 @@ class StreamedDataset(Dataset):
     BUFFER = 1000
     streamed = True
 
-    def __init__(self, rows: Any, name: str, length: int) -> None:
-        self.rows, self._name, self._length = rows, name, length
-        self._columns = _HubColumns(rows.features, name)
+    def __init__(self, rows: Any, name: str, length: int | None = None) -> None:
+        self.rows, self._name = rows, name
+        self._columns = _HubColumns(rows, name)
         self.labels = self._columns.class_names
+        card = (rows.info.splits or {}).get(str(rows.split))
+        self._length = length or (card.num_examples if card else 0)
 
     def __len__(self) -> int:
         return self._length
+
+    def take(self, limit: int | None) -> Dataset:
+        """limit → a dataset of the first rows, if there are more."""
+        lengths = [n for n in (limit, self._length) if n]
+        if not lengths:
+            raise DataError(f"{self._name} does not say how long it is: set a limit of samples.")
+        return StreamedDataset(self.rows, self._name, min(lengths))
 
     def name(self, index: int) -> str:
         """position in the epoch → a name such as "hub:beans/train[17]"."""
@@ -136,4 +231,4 @@ class StreamedDataset(Dataset):
             rows = rows.shuffle(seed=epoch_seed(seed, epoch), buffer_size=self.BUFFER)
         for position, row in enumerate(rows.skip(start).take(self._length - start), start):
             pixels = self._columns.pixels(row, self.channels, self.name(position))
-            yield pixels, row[self._columns.label], position
+            yield pixels, self._columns.target(row[self._columns.label]), position

@@ -1,5 +1,6 @@
 """Datasets of Python objects: pairs of an image and a label, and what other libraries make."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -7,18 +8,19 @@ from typing import Any, Literal, Protocol
 from torch import Tensor
 
 from vitrail.data.dataset import Dataset
+from vitrail.data.folders import split_name
 from vitrail.data.hub_datasets import HubDataset
 from vitrail.data.images import to_tensor
-from vitrail.data.registry import DATASETS, KINDS, PACKAGED, TEST_FRACTION, open_dataset
-from vitrail.data.splits import Progress, balanced, drop_unreadable, split_off
+from vitrail.data.registry import DATASETS, KINDS, PACKAGED, Split, open_parts, prepared
+from vitrail.data.splits import Parts, Progress, open_part
 from vitrail.errors import DataError
 
 MEMORY = "memory"  # what a dataset of Python objects is called
 ACCEPTED = (
     "give a name such as 'folder:PHOTOS', a list of (image, label) with paths, Pillow images or "
-    "uint8 tensors, a torch Dataset of such pairs, a datasets.Dataset, or (train, test) of these"
+    "uint8 tensors, a torch Dataset of such pairs, a datasets.Dataset, or (train, test) or (train, "
+    "val, test) of these"
 )
-TESTS = ("test", "validation", "val")
 
 
 class Samples(Protocol):
@@ -143,28 +145,79 @@ def as_dataset(samples: Any) -> Dataset:
     return HubDataset(samples, MEMORY) if hasattr(samples, "cast_column") else PairDataset(samples)
 
 
-def as_splits(data: DataSource) -> tuple[Dataset, Dataset]:
-    """Training and test samples of Python objects.
+def as_parts(data: DataSource) -> Parts:
+    """The splits of a dataset by name, or of Python objects.
 
     Args:
-        data: (train, test); a mapping of "train" and "test" or "validation", such as a
-            `datasets.DatasetDict`; or samples of which a fifth of each class is held out. Each is
-            what `as_dataset` takes.
+        data: what `open_dataset` names; the path of a folder; (train, test) or (train, val, test);
+            a mapping with such keys, such as a `datasets.DatasetDict`; or samples, which are
+            "train". Objects are what `as_dataset` takes.
 
     Returns:
-        Training and test samples.
+        Functions that return datasets, by "train", "val" and "test".
 
     Raises:
-        DataError: they are nothing of the kind.
+        DataError: it is nothing of the kind.
 
     Example:
         >>> pairs = [(torch.zeros(3, 5, 4, dtype=torch.uint8), name) for name in ("cat", "dog")]
-        >>> train, test = as_splits(pairs * 5)
-        >>> len(train), len(test)
-        (8, 2)
+        >>> list(as_parts((pairs * 5, pairs)))
+        ['train', 'test']
     """
-    train, test = _parts(data)
-    return split_off(train, TEST_FRACTION) if test is None else (train, test)
+    if isinstance(data, str | Path):
+        return open_parts(data if isinstance(data, str) else f"folder:{data}")
+    if isinstance(data, Mapping):
+        named = {split: data[key] for key in data if (split := split_name(str(key)))}
+        if not named:
+            raise DataError(f"data has {', '.join(map(str, data)) or 'no keys'}, no 'train'.")
+    elif isinstance(data, tuple):
+        if len(data) not in (2, 3):
+            raise DataError(f"data is a tuple of {len(data)}: {ACCEPTED}.")
+        named = dict(zip(("train", "val", "test") if len(data) == 3 else ("train", "test"), data,
+                         strict=True))  # fmt: skip
+    else:
+        named = {"train": data}
+    datasets = {split: as_dataset(samples) for split, samples in named.items()}
+    return {split: functools.partial(_same, dataset) for split, dataset in datasets.items()}
+
+
+def open_split(
+    data: DataSource,
+    split: Split | None = None,
+    *,
+    bad_images: Literal["raise", "skip"] = "raise",
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[str, Dataset]:
+    """Opens a split of a dataset by name, or of Python objects.
+
+    Args:
+        data: as `as_parts` takes it.
+        split: "train", "val" or "test"; "all" for all samples; None for "test" if there is one,
+            "val" if not, and otherwise "all".
+        bad_images: "raise" for an error that names unreadable ones, "skip" to leave them out.
+        limit: number of samples, evenly over the classes; None for all.
+        progress: called with (done, total) while files are checked.
+
+    Returns:
+        The name of the split, and its samples.
+
+    Raises:
+        DataError: something is missing or unreadable, or there is no such split.
+
+    Example:
+        >>> pairs = [(torch.zeros(3, 5, 4, dtype=torch.uint8), name) for name in ("cat", "dog")]
+        >>> split, samples = open_split(pairs)
+        >>> split, len(samples)
+        ('all', 2)
+    """
+    name = str(data) if isinstance(data, str | Path) else MEMORY
+    chosen, dataset = open_part(as_parts(data), split, name)
+    return chosen, prepared(dataset, bad_images=bad_images, limit=limit, progress=progress)
+
+
+def _same(dataset: Dataset) -> Dataset:
+    return dataset
 
 
 def names_dataset(text: str) -> bool:
@@ -182,86 +235,6 @@ def names_dataset(text: str) -> bool:
     """
     kind, colon, _path = text.partition(":")
     return text in PACKAGED or kind in DATASETS.names_of_others() or (kind in KINDS and colon != "")
-
-
-def open_split(
-    data: DataSource,
-    split: Literal["train", "test"],
-    *,
-    bad_images: Literal["raise", "skip"] = "raise",
-    limit: int | None = None,
-    progress: Progress | None = None,
-) -> Dataset:
-    """A split of a dataset by name, or of Python objects.
-
-    Args:
-        data: what `open_dataset` names, a folder's path, or what `as_splits` takes. Objects without
-            a test split are all of them either split.
-        split: "train" or "test".
-        bad_images: "raise" for an error that names them, "skip" to leave them out.
-        limit: number of samples, evenly over the classes; None for all.
-        progress: called with (done, total) while files are checked.
-
-    Returns:
-        The samples.
-
-    Raises:
-        DataError: something is missing or unreadable.
-
-    Example:
-        >>> pairs = [(torch.zeros(3, 5, 4, dtype=torch.uint8), name) for name in ("cat", "dog")]
-        >>> len(open_split(pairs, "test"))
-        2
-    """
-    if isinstance(data, Path):
-        data = f"folder:{data}"
-    if isinstance(data, str):
-        return open_dataset(data, split, bad_images=bad_images, limit=limit, progress=progress)
-    train, test = _parts(data)
-    dataset = train if split == "train" or test is None else test
-    dataset = without_unreadable(dataset, bad_images, progress)
-    return dataset if limit is None or dataset.streamed else balanced(dataset, limit)
-
-
-def without_unreadable(
-    dataset: Dataset, bad_images: Literal["raise", "skip"], progress: Progress | None = None
-) -> Dataset:
-    """A dataset of which every image can be read. Those in memory and streamed are not checked.
-
-    Args:
-        dataset: the samples.
-        bad_images: "raise" for an error that names unreadable ones, "skip" to leave them out.
-        progress: called with (done, total).
-
-    Returns:
-        The samples that can be read.
-
-    Raises:
-        DataError: there are unreadable ones.
-
-    Example:
-        >>> dataset = PairDataset([("nowhere.jpg", "cat"), ("nowhere.png", "dog")])
-        >>> without_unreadable(dataset, "raise")
-        Traceback (most recent call last):
-        vitrail.errors.DataError: 2 of 2 images cannot be read: nowhere.jpg (...
-    """
-    if dataset.streamed or dataset.fixed_size:
-        return dataset
-    return drop_unreadable(dataset, bad_images, progress)
-
-
-def _parts(data: Any) -> tuple[Dataset, Dataset | None]:
-    """Training samples, and test samples where there are any."""
-    if isinstance(data, Mapping):
-        if "train" not in data:
-            raise DataError(f"data has {', '.join(map(str, data)) or 'no keys'}, no 'train'.")
-        test = next((data[name] for name in TESTS if name in data), None)
-        return as_dataset(data["train"]), None if test is None else as_dataset(test)
-    if isinstance(data, tuple):
-        if len(data) != 2:
-            raise DataError(f"data is a tuple of {len(data)}: {ACCEPTED}.")
-        return as_dataset(data[0]), as_dataset(data[1])
-    return as_dataset(data), None
 
 
 def _pair(samples: Any, index: int) -> tuple[Any, Any]:

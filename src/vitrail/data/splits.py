@@ -2,15 +2,24 @@
 
 import hashlib
 import math
+import os
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
 
 from vitrail.data.dataset import Dataset
 from vitrail.data.images import BadImage
+from vitrail.data.joined import JoinedDataset
 from vitrail.errors import DataError
 
 Progress = Callable[[int, int], None]  # (done, total)
+Parts = Mapping[str, Callable[[], Dataset]]  # "train", "val", "test" → opens that split
+SPLITS = ("train", "val", "test")
+HELD_OUT = 0.2  # fraction of the training samples that is held out for validation
+MOST_HELD_OUT = 5000  # samples
 
 
 def drop_unreadable(
@@ -52,16 +61,49 @@ def drop_unreadable(
         )
     rest = dataset.subset([i for i in range(len(dataset)) if i not in bad])
     rest.bad_images = list(bad.values())
-    counts = Counter(rest.targets())
-    small = [label for index, label in enumerate(dataset.labels) if counts[index] < 2]
-    if small:
-        raise DataError(
-            f"class {small[0]!r} has fewer than two readable images: add some, or remove it."
-        )
+    before, after = Counter(dataset.targets()), Counter(rest.targets())
+    empty = [label for i, label in enumerate(dataset.labels) if before[i] and not after[i]]
+    if empty or not len(rest):
+        subject = f"class {empty[0]!r}" if empty else "what is left"
+        raise DataError(f"{subject} has no readable image: add some, or remove it.")
     return rest
 
 
-def split_off(dataset: Dataset, fraction: float) -> tuple[Dataset, Dataset]:
+def open_part(parts: Parts, split: str | None, name: str) -> tuple[str, Dataset]:
+    """Opens one split of those that a dataset has.
+
+    Args:
+        parts: its splits.
+        split: "train", "val" or "test"; "all" for all samples; None for "test" if there is one,
+            "val" if not, and otherwise "all".
+        name: name of the dataset for messages.
+
+    Returns:
+        The name of the split, and its samples.
+
+    Raises:
+        DataError: there is no such split.
+
+    Example:
+        >>> from vitrail.data.registry import open_parts
+        >>> split, dataset = open_part(open_parts("digits"), None, "digits")
+        >>> split, len(dataset)
+        ('test', 355)
+    """
+    if split is None:
+        split = next((s for s in ("test", "val") if s in parts), "all")
+    if split == "all":
+        opened = {s: parts[s]() for s in SPLITS if s in parts}
+        return "all", JoinedDataset(opened) if len(opened) > 1 else next(iter(opened.values()))
+    if split not in parts:
+        raise DataError(
+            f"{name} has no split {split!r}: it has {', '.join(map(repr, parts))}, and 'all' is "
+            "all of its images."
+        )
+    return split, parts[split]()
+
+
+def split_off(dataset: Dataset, fraction: float | None = None) -> tuple[Dataset, Dataset]:
     """Splits off a held-out part, class by class.
 
     In each class the samples whose keys have the lowest hashes are held out. The split depends on
@@ -69,10 +111,14 @@ def split_off(dataset: Dataset, fraction: float) -> tuple[Dataset, Dataset]:
 
     Args:
         dataset: a dataset that is not streamed.
-        fraction: fraction of each class to hold out; at least one sample.
+        fraction: fraction of each class to hold out, at least one sample; None for a fifth, or less
+            so that at most 5,000 samples are held out.
 
     Returns:
         (the rest, the held-out part).
+
+    Raises:
+        DataError: a class has only one sample.
 
     Example:
         >>> from vitrail.data.registry import open_dataset
@@ -80,15 +126,91 @@ def split_off(dataset: Dataset, fraction: float) -> tuple[Dataset, Dataset]:
         >>> len(rest), len(part)
         (80, 20)
     """
+    if fraction is None:
+        fraction = min(HELD_OUT, MOST_HELD_OUT / max(len(dataset), 1))
+    chosen: set[int] = set()
+    for target, indices in _by_hash(dataset).items():
+        if len(indices) < 2:
+            label = repr(dataset.labels[target]) if dataset.labels else "of all images"
+            raise DataError(
+                f"class {label} has one image, and two are needed to hold one out for "
+                "validation: add one, remove the class, or make a folder of each split."
+            )
+        chosen |= set(indices[: max(1, math.floor(len(indices) * fraction))])
+    return _divide(dataset, chosen)
+
+
+def split_fold(dataset: Dataset, number: int, folds: int) -> tuple[Dataset, Dataset]:
+    """Splits off one of several parts of the same size, for cross-validation.
+
+    Args:
+        dataset: a dataset that is not streamed.
+        number: of the part, from 1.
+        folds: number of parts; every sample is in one of them.
+
+    Returns:
+        (the rest, the part). Each class is divided as evenly as it can be.
+
+    Raises:
+        DataError: a class has fewer samples than there are parts.
+
+    Example:
+        >>> from vitrail.data.registry import open_dataset
+        >>> rest, part = split_fold(open_dataset("digits", limit=100), 1, 5)
+        >>> len(rest), len(part)
+        (80, 20)
+    """
+    numbers = fold_numbers(dataset, folds)
+    return _divide(dataset, set((numbers == number).nonzero().flatten().tolist()))
+
+
+def fold_numbers(dataset: Dataset, folds: int) -> Tensor:
+    """Divides a dataset into parts of the same size, each class as evenly as it can be.
+
+    Args:
+        dataset: a dataset that is not streamed.
+        folds: number of parts.
+
+    Returns:
+        (N,), the part of each sample, from 1.
+
+    Raises:
+        DataError: a class has fewer samples than there are parts.
+
+    Example:
+        >>> from vitrail.data.registry import open_dataset
+        >>> fold_numbers(open_dataset("digits", limit=100), 5).bincount().tolist()
+        [0, 20, 20, 20, 20, 20]
+    """
+    numbers = torch.zeros(len(dataset), dtype=torch.long)
+    position = 0  # over all classes, so that parts of many small classes have the same size
+    for target, indices in sorted(_by_hash(dataset).items()):
+        if len(indices) < folds:
+            label = repr(dataset.labels[target]) if dataset.labels else "of all images"
+            raise DataError(
+                f"class {label} has {len(indices)} images, fewer than folds={folds}: take fewer "
+                "folds, or add images."
+            )
+        places = torch.arange(position, position + len(indices))
+        numbers[indices] = places % folds + 1
+        position += len(indices)
+    return numbers
+
+
+def _by_hash(dataset: Dataset) -> dict[int, list[int]]:
+    """The indices of each class, in the order of the hashes of their keys."""
     classes: dict[int, list[int]] = defaultdict(list)
     for index, target in enumerate(dataset.targets()):
         classes[target].append(index)
-    split: set[int] = set()
     for indices in classes.values():
-        indices.sort(key=lambda i: hashlib.sha1(dataset.key(i).encode()).digest())
-        split |= set(indices[: max(1, math.floor(len(indices) * fraction))])
-    rest = [i for i in range(len(dataset)) if i not in split]
-    return dataset.subset(rest), dataset.subset(sorted(split))
+        # Names of files need not be UTF-8.
+        indices.sort(key=lambda i: hashlib.sha1(os.fsencode(dataset.key(i))).digest())
+    return classes
+
+
+def _divide(dataset: Dataset, chosen: set[int]) -> tuple[Dataset, Dataset]:
+    rest = [index for index in range(len(dataset)) if index not in chosen]
+    return dataset.subset(rest), dataset.subset(sorted(chosen))
 
 
 def balanced(dataset: Dataset, limit: int) -> Dataset:

@@ -8,9 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
+from vitrail.arguments import checked
 from vitrail.errors import VitrailError
+from vitrail.intervals import interval_text, wilson
 from vitrail.lens import html
 from vitrail.lens.curves import training_curves
+from vitrail.lens.flat import picture, to_bytes
 from vitrail.lens.pictures import to_picture
 from vitrail.lens.plots import panels
 from vitrail.lens.record import observe
@@ -51,6 +54,7 @@ def how_to_read() -> str:
     )
 
 
+@checked
 def write_report(run: RunFolder | str | Path) -> Path:
     """Writes the report of a run from the files of its folder.
 
@@ -187,7 +191,14 @@ def _headline(data: ReportData) -> str:
     figures: list[tuple[str, str]] = []
     if data.has_accuracy:
         name = _("accuracy on {split}").format(split=evaluation["split"])
+        if "top1_low" in evaluation:
+            interval = interval_text(evaluation["top1_low"], evaluation["top1_high"])
+            name += " " + _("(95 % interval: {interval})").format(interval=interval)
         figures.append((percent(evaluation["top1"]), name))
+        if "val_top1" in evaluation:
+            interval = interval_text(evaluation["val_top1_low"], evaluation["val_top1_high"])
+            name = _("accuracy on validation images (95 % interval: {interval})")
+            figures.append((percent(evaluation["val_top1"]), name.format(interval=interval)))
         if len(evaluation["labels"]) > 5:
             figures.append((percent(evaluation["top5"]), _("top-5 accuracy")))
         if "evaluated_by" not in evaluation:
@@ -253,8 +264,10 @@ def _mistakes(data: ReportData) -> list[str]:
         parts = [html.side_by_side(classes, crossed)] if few else [classes, crossed]
     if data.images is not None and evaluation["mistakes"]:
         legend = _("Wrong predictions of the highest confidence. Wrong labels show up here, too.")
-        tags = [_mistake(entry, labels, data.images) for entry in evaluation["mistakes"]]
-        gallery = f'<div class="gallery">{"".join(tags)}</div>'
+        images = data.images if data.model is None else to_bytes(data.images, data.model.preprocess)
+        tags = [_mistake(entry, labels, images) for entry in evaluation["mistakes"]]
+        style = "gallery" if images.ndim == 4 else "gallery wide"
+        gallery = f'<div class="{style}">{"".join(tags)}</div>'
         title = _("Most confident mistakes")
         parts.append(html.section(title, html.paragraph(legend, "quiet"), gallery))
     return parts
@@ -269,6 +282,9 @@ def _class_table(evaluation: dict[str, Any]) -> str:
     for result in class_results(evaluation["labels"], evaluation["confusion"])[:CLASSES_LISTED]:
         other = f"{result.confused_with} ({result.times})" if result.times else ""
         value = percent(result.accuracy) if result.images else _("no images")
+        if result.images:
+            right = round(result.accuracy * result.images)
+            value += f" ({interval_text(*wilson(right, result.images))})"
         rows.append(
             f'<tr><td>{html.escape(result.label)}</td><td width="28%"><span class="bar" '
             f'style="--fraction:{100 * result.accuracy:.1f}%"></span></td>'
@@ -311,7 +327,9 @@ def _confusion_table(evaluation: dict[str, Any]) -> str:
 
 def _mistake(entry: dict[str, Any], labels: Sequence[str], images: Tensor) -> str:
     truth = labels[entry["truth"]]
-    tag = html.image_tag(to_picture(images[entry["image"]]), truth, 224)
+    image = images[entry["image"]]
+    pixels = to_picture(image) if image.ndim == 3 else picture(image)
+    tag = html.image_tag(pixels, truth, 224 if image.ndim == 3 else 560)
     text = _("taken for {label}, {confidence:.0%}")
     text = text.format(label=labels[entry["predicted"]], confidence=entry["confidence"])
     return (
@@ -352,7 +370,7 @@ def _examples(model: Backbone, data: ReportData, count: int) -> list[str]:
 def _picture_rows(
     model: Backbone, images: Tensor, layers: Sequence[int], heads: Sequence[int] | None = None
 ) -> list[list[str]]:
-    """Cropped images uint8 (B, C, H, W) → for each its rows of pictures."""
+    """Images as the model's preprocess crops them → for each its rows of pictures."""
     device = next(model.parameters()).device
     trace = observe(model, model.preprocess.normalise(images.to(device)))
     return [
@@ -360,7 +378,7 @@ def _picture_rows(
             html.panel_row(row)
             for row in panels(image, trace, index=index, layers=layers, heads=heads)
         ]
-        for index, image in enumerate(images)
+        for index, image in enumerate(to_bytes(images, model.preprocess))
     ]
 
 

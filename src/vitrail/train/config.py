@@ -57,9 +57,17 @@ class RunConfig(Section):
         return self.model_dump(mode="json")
 
 
-OPEN = {"model.options", "optim.optimizer_options", "data.transforms"}  # of any keys
-HARMLESS = {  # on resume
+OPEN = {  # of any keys
+    "model.options", "optim.optimizer_options", "data.transforms", "data.digests",
+}  # fmt: skip
+HARMLESS = {  # on resume: they change no result
     "data.workers", "train.threads", "train.log_every", "train.plugins", "train.wandb",
+}  # fmt: skip
+ADJUSTABLE = {  # on resume: they change the result from there on
+    "data.batch_size", "optim.lr", "optim.weight_decay", "optim.weight_decay_end", "optim.clip",
+    "optim.clip_by", "optim.accumulate", "schedule", "train.precision", "train.save_every",
+    "train.eval_every", "train.keep", "train.early_stopping", "train.gradient_checkpointing",
+    "train.compile", "train.channels_last",
 }  # fmt: skip
 
 
@@ -126,26 +134,37 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     return make_config(_read(Path(path)), overrides)
 
 
-def check_unchanged(old: RunConfig, new: RunConfig) -> None:
-    """Checks that a run is resumed with its own settings.
+def resumed_config(old: RunConfig, new: RunConfig) -> tuple[RunConfig, list[str]]:
+    """The settings with which a run goes on.
 
     Args:
         old: settings of the run.
-        new: settings that it is resumed with.
+        new: settings that it is resumed with; what they do not give is as it was.
+
+    Returns:
+        The settings, and a sentence on each that changes the result from here on.
 
     Raises:
-        ConfigError: a setting differs that changes the result.
+        ConfigError: a setting differs that a run cannot change on its way.
 
     Example:
-        >>> check_unchanged(RunConfig(), make_config({}, ["data.workers=2"]))
+        >>> config, changes = resumed_config(RunConfig(), make_config({}, ["schedule.epochs=20"]))
+        >>> config.schedule.epochs, changes
+        (20, ['schedule.epochs was 10 and is 20 from here on.'])
     """
-    before, after = _flat(old.model_dump()), _flat(new.model_dump())
+    explicit = new.model_dump(mode="json", exclude_unset=True)
+    config = RunConfig.model_validate(merged(old.plain(), explicit))
+    before, after, changes = _flat(old.model_dump()), _flat(config.model_dump()), []
     for key in before | after:
-        if before.get(key) != after.get(key) and key not in HARMLESS:
+        if before.get(key) == after.get(key) or key in HARMLESS:
+            continue
+        change = f"{key} was {before.get(key)!r} and is {after.get(key)!r}"
+        if key not in ADJUSTABLE and key.partition(".")[0] not in ADJUSTABLE:
             raise ConfigError(
-                f"{key} was {before.get(key)!r} and is {after.get(key)!r} now: a resumed run keeps "
-                "its settings. Leave it out, or start a new run."
+                f"{change} now: a resumed run keeps its settings. Leave it out, or start a new run."
             )
+        changes.append(f"{change} from here on.")
+    return config, changes
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -163,16 +182,28 @@ def _read(path: Path) -> dict[str, Any]:
     other = path.parent / str(base)
     if other.resolve() == path.resolve():
         raise ConfigError(f"{path}: base={base!r} is this file itself.")
-    return _merge(_read(other), values)
+    return merged(_read(other), values)
 
 
-def _merge(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """Nested values, with those of `base` where `values` has none."""
-    merged = dict(base)
+def merged(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Nested values, with those of another where they have none.
+
+    Args:
+        base: nested dictionaries.
+        values: others, which win.
+
+    Returns:
+        A new dictionary.
+
+    Example:
+        >>> merged({"optim": {"lr": 0.1, "clip": 1}}, {"optim": {"lr": 0.2}})
+        {'optim': {'lr': 0.2, 'clip': 1}}
+    """
+    result = dict(base)
     for key, value in values.items():
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        merged[key] = _merge(base[key], value) if both else value
-    return merged
+        result[key] = merged(base[key], value) if both else value
+    return result
 
 
 def _read_value(text: str) -> Any:

@@ -101,14 +101,14 @@ def evaluate(
         # Where the model has no head, its run may have saved a classifier beside it.
         method = None if backbone.num_classes else classifying_method(model)
         loader.dataset = _with_classes_of(backbone, loader.dataset, describe_model(model), name)
-        module = classifier(prepare(backbone, precision, next(loader.epoch()).images), method)
+        head = classifier(prepare(backbone, precision, next(loader.epoch()).images), method)
         with progress_bar(_("evaluation")) as progress:
-            result = evaluate_classifier(module, loader, backbone.preprocess, progress)
+            result = evaluate_classifier(head, loader, backbone.preprocess, progress)
         details: dict[str, Any] = {"data": name, "split": chosen}
         return result._replace(labels=loader.dataset.labels, details=details)
     if folds is not None:
         loader = open_loader(open_part(parts, split or "all", name)[1], limit)
-        module = prepare(backbone, precision, next(loader.epoch()).images)
+        module: Any = prepare(backbone, precision, next(loader.epoch()).images)
         result, more = cross_validate(module, probe, loader, folds, progress_bar)
         chosen = split or "all"
     else:
@@ -187,8 +187,8 @@ def _with_classes_of(backbone: Backbone, dataset: Dataset, model: str, name: str
         return _matched(dataset, backbone.labels, name, model)
     if backbone.num_classes not in (0, len(dataset.labels)):
         raise ConfigError(
-            f"{model} has {backbone.num_classes} classes without names, and {name} "
-            f"{len(dataset.labels)}: name them, as model.labels=[...]."
+            f"{model} has {backbone.num_classes} classes and {name} {len(dataset.labels)}: evaluate "
+            "it on images of its own, or name its classes, as model.labels=[...]."
         )
     return dataset
 
@@ -198,7 +198,7 @@ def _matched(dataset: Dataset, labels: Sequence[str], name: str, known: str = ""
     try:
         dataset = with_labels(dataset, labels)
     except DataError as problem:
-        subject = f"for {known}, " if known else ""
+        subject = f"{known}: " if known else ""
         raise DataError(f"{subject}{name} has {problem}") from None
     if not dataset.streamed:
         present = set(dataset.targets())

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Loader
-from vitrail.data.splits import balanced
+from vitrail.data.splits import balanced, fold_numbers
 from vitrail.messages import ngettext
 from vitrail.methods import distributed
 from vitrail.methods.base import Method
@@ -258,9 +258,66 @@ def evaluate_probe(
             absent,
         )
         note(text.format(absent=absent, classes=classes))
-    if kind == "knn":
-        logits = (knn(bank, labels, queries, classes, k=K) + EPSILON).log()
-    else:
-        fit = fit_logistic(bank, labels, classes)
-        logits, details["penalty"] = fit(queries), fit.penalty
+    logits, penalty = _probe(kind, bank, labels, queries, classes)
+    if penalty is not None:
+        details["penalty"] = penalty
     return summarize(logits, targets, indices), details
+
+
+def cross_validate(
+    backbone: Backbone,
+    kind: Literal["knn", "linear"],
+    loader: Loader,
+    folds: int,
+    progress: Callable[[str], AbstractContextManager[Progress]],
+) -> tuple[Evaluation, dict[str, Any]]:
+    """Evaluates pooled features by cross-validation: each part by the samples of all others.
+
+    Args:
+        backbone: the model.
+        kind: "knn" for k-NN, "linear" for logistic regression.
+        loader: labelled samples.
+        folds: number of parts.
+        progress: makes a progress bar from its title.
+
+    Returns:
+        The evaluation of all samples; and "probe", "folds" and "fold_top1", the accuracy of each
+        part.
+
+    Raises:
+        DataError: a class has fewer samples than there are parts.
+
+    Example:
+        >>> import contextlib
+        >>> from vitrail.data.registry import open_dataset
+        >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, channels=1, dim=8,
+        ...                              num_classes=0, depth=1, heads=1, mlp_dim=8)
+        >>> loader = Loader(open_dataset("digits", limit=40), 10, model.preprocess.crop)
+        >>> quiet = lambda title: contextlib.nullcontext(lambda done, total: None)
+        >>> result, details = cross_validate(model, "knn", loader, 2, quiet)
+        >>> result.figures["count"], len(details["fold_top1"])
+        (40, 2)
+    """
+    classes = len(loader.dataset.labels)
+    with progress("features of images") as bar:
+        features, labels, indices = compute_features(backbone, loader, backbone.preprocess, bar)
+    parts = fold_numbers(loader.dataset, folds)[indices]
+    logits = features.new_zeros(len(features), classes)
+    accuracies = []
+    for number in range(1, folds + 1):
+        part = parts == number
+        logits[part] = _probe(kind, features[~part], labels[~part], features[part], classes)[0]
+        right = logits[part].argmax(1) == labels[part]
+        accuracies.append(round(right.double().mean().item(), 4))
+    details = {"probe": kind, "folds": folds, "fold_top1": accuracies}
+    return summarize(logits, labels, indices), details
+
+
+def _probe(
+    kind: Literal["knn", "linear"], bank: Tensor, labels: Tensor, queries: Tensor, classes: int
+) -> tuple[Tensor, float | None]:
+    """Logits of the queries, and the penalty of a logistic regression."""
+    if kind == "knn":
+        return (knn(bank, labels, queries, classes, k=K) + EPSILON).log(), None
+    fit = fit_logistic(bank, labels, classes)
+    return fit(queries), fit.penalty

@@ -12,21 +12,28 @@ import torch
 from accelerate import PartialState
 from torch.optim import Optimizer
 
-from vitrail.data.dataset import Dataset
-from vitrail.data.loader import Loader
 from vitrail.data.own_transforms import TRANSFORMS
-from vitrail.data.registry import DATASETS
-from vitrail.errors import ConfigError
+from vitrail.data.registry import DATASETS, absolute_name
+from vitrail.data.splits import Parts
+from vitrail.errors import ConfigError, how_to_install
 from vitrail.hub.model_folder import save
 from vitrail.messages import _, ngettext
 from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
 from vitrail.plugins import plugins_of
 from vitrail.run_folder import RunFolder
+from vitrail.train.best import KeepBest
 from vitrail.train.callback import Callback
 from vitrail.train.callbacks import Checkpointing, ImageLogging, Validation
-from vitrail.train.config import RunConfig, check_unchanged, make_config, read_config
-from vitrail.train.data_factory import Datasets, build_streams, frame, open_datasets
+from vitrail.train.config import RunConfig, make_config, read_config, resumed_config
+from vitrail.train.data_factory import (
+    Datasets,
+    build_evaluator,
+    build_stream,
+    changed_samples,
+    digests,
+    open_datasets,
+)
 from vitrail.train.evaluator import Evaluator
 from vitrail.train.finish import write_results
 from vitrail.train.image_logging import sample_images
@@ -47,7 +54,7 @@ def train_run(
     command: str | None = None,
     callbacks: Sequence[Callback] = (),
     model: Backbone | None = None,
-    splits: tuple[Dataset, Dataset] | None = None,
+    parts: Parts | None = None,
 ) -> dict[str, Any]:
     """Trains a model in a run folder, and evaluates and saves it. `vitrail.fit` calls it.
 
@@ -59,7 +66,7 @@ def train_run(
         callbacks: further callbacks of the trainer.
         model: model to start from, in place of the weights that the settings name; it is saved in
             the run's folder.
-        splits: training and test samples, in place of the data that the settings name.
+        parts: the splits of the data, in place of those that the settings name.
 
     Returns:
         The final figures, such as "top1"; of several processes only the main one has them.
@@ -78,11 +85,19 @@ def train_run(
         355
     """
     config = _to_config(settings)
+    source = config.data.source
+    config = _with_data(config, source=absolute_name(source))
     run = RunFolder(folder)
     state = PartialState(cpu=not torch.accelerator.is_available())
-    _check_start(config, run, resume=resume, is_main=state.is_main_process)
+    config, changes = _check_start(config, run, resume=resume, is_main=state.is_main_process)
     with progress_bar(_("reading images")) as progress:
-        datasets = open_datasets(config, progress, splits)
+        datasets = open_datasets(config, progress, parts)
+    differences = changed_samples(config, datasets.splits)
+    if resume and differences:
+        raise ConfigError(
+            f"{differences[0]} A resumed run keeps its data: restore them, or start a new run."
+        )
+    config = _with_data(config, digests=digests(datasets.splits))
     trainer, evaluator = build_trainer(config, run, datasets, callbacks, model)
     config = _with_plugins(config, trainer.method)
     if trainer.is_main:
@@ -92,17 +107,16 @@ def train_run(
         if model is not None and not resume:
             save(model, run.initial_folder)
         note(_summary(config, datasets, trainer))
-        for remark in data_remarks(config, trainer.method, datasets.train):
+        for remark in changes + differences + data_remarks(config, trainer.method, datasets.train):
             note(remark)
     trainer.fit(resume=resume and bool(run.checkpoints))
     if not trainer.is_main:
         return {}
-    return write_results(
-        trainer,
-        evaluator,
-        method_name=config.method.name,
-        split=f"{config.data.source} {datasets.split}",
-    )
+    evaluators = {"validation": evaluator} if datasets.validation is not None else {}
+    if datasets.test is not None:
+        method = trainer.result_method
+        evaluators["test"] = build_evaluator(config, method, datasets.train, datasets.test)
+    return write_results(trainer, evaluators, method_name=config.method.name, source=source)
 
 
 def build_trainer(
@@ -122,7 +136,8 @@ def build_trainer(
         model: model to start from, in place of the weights that the settings name.
 
     Returns:
-        The trainer, and the evaluator that it uses.
+        The trainer, and the evaluator of the validation samples, or of the test samples where there
+        are no others.
 
     Raises:
         ConfigError: settings do not fit each other, the data or the model.
@@ -140,26 +155,28 @@ def build_trainer(
     torch.manual_seed(config.train.seed)
     model = build_model(config, datasets.train, model)
     method = build_method(config, model, datasets.train)
-    batch_size, workers = 2 * config.data.batch_size, config.data.workers
-    fit = frame(model.preprocess)
-    validation = Loader(datasets.validation, batch_size, fit, workers=workers)
-    streams = build_streams(config, method, datasets, validation)
-    evaluator = Evaluator(
-        datasets.train,
-        validation,
-        model.preprocess,
-        streams.evaluation,
-        streams.loss,
-        config.train.knn_images,
-    )
+    stream = build_stream(config, method, datasets.train)
+    evaluator = build_evaluator(config, method, datasets.train, datasets.held_out)
+    # Epochs are not judged by the test samples.
+    judges = []
+    if datasets.validation is not None:
+        judges.append(Validation(evaluator, config.train.eval_every))
+        keep = config.train.keep == "best" and "labels" in method.inputs
+        if keep or config.train.early_stopping:
+            judges.append(KeepBest(config.train.early_stopping, keep=keep))
     optim, schedule, train = config.optim, config.schedule, config.train
+    if train.channels_last:
+        for parameter in method.parameters():
+            if parameter.ndim == 4:  # its convolution then has such activations too
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    epoch_steps = len(stream) // optim.accumulate
     trainer = Trainer(
         method,
-        streams.training,
+        stream,
         _optimizer(optim, method),
         schedule=Schedule(
-            len(streams.training) // optim.accumulate * schedule.epochs,
-            warmup=schedule.warmup,
+            epoch_steps * schedule.epochs,
+            warmup=schedule.warmup_fraction(epoch_steps),
             min_lr=schedule.min_lr,
             shape=schedule.shape,
             drop_at=schedule.drop_at,
@@ -173,10 +190,11 @@ def build_trainer(
         clip_by=optim.clip_by,
         seed=train.seed,
         precision=train.precision,
+        compiled=train.compile,
         callbacks=(
             Monitor(run, train.log_every, wandb=train.wandb),
-            Validation(evaluator, train.eval_every),
-            ImageLogging(sample_images(datasets.validation, model.preprocess), train.eval_every),
+            *judges,
+            ImageLogging(sample_images(datasets.held_out, model.preprocess), train.eval_every),
             *callbacks,
             Checkpointing(train.save_every),
         ),
@@ -213,6 +231,13 @@ def _with_plugins(config: RunConfig, method: Method) -> RunConfig:
     return config.model_copy(update={"train": config.train.model_copy(update={"plugins": plugins})})
 
 
+def _with_data(config: RunConfig, **values: Any) -> RunConfig:
+    """The settings with others of the data."""
+    if all(getattr(config.data, name) == value for name, value in values.items()):
+        return config
+    return config.model_copy(update={"data": config.data.model_copy(update=values)})
+
+
 def _to_config(settings: RunConfig | Mapping[str, Any] | str | Path) -> RunConfig:
     if isinstance(settings, RunConfig):
         return settings
@@ -221,14 +246,21 @@ def _to_config(settings: RunConfig | Mapping[str, Any] | str | Path) -> RunConfi
     return make_config(dict(settings))
 
 
-def _check_start(config: RunConfig, run: RunFolder, *, resume: bool, is_main: bool) -> None:
-    """Raises `ConfigError` if the run cannot start here with these settings."""
+def _check_start(
+    config: RunConfig, run: RunFolder, *, resume: bool, is_main: bool
+) -> tuple[RunConfig, list[str]]:
+    """The settings, and what differs of those of the run that is resumed.
+
+    Raises `ConfigError` if the run cannot start here with these settings.
+    """
+    changes: list[str] = []
     if resume:
         if not run.settings_file.is_file():
             raise ConfigError(f"{run} holds no run to resume: it has no {run.settings_file.name}.")
         old = read_config(run.settings_file)
+        old = _with_data(old, source=absolute_name(old.data.source))
         if not run.is_unborn:
-            check_unchanged(old, config)
+            config, changes = resumed_config(old, config)
     elif is_main:
         if run.is_unborn:
             read_config(run.settings_file)  # raises if it is not a run's
@@ -240,9 +272,10 @@ def _check_start(config: RunConfig, run: RunFolder, *, resume: bool, is_main: bo
         run.check_ours()
     _check_outside(config.data.source, run)
     if config.train.wandb and importlib.util.find_spec("wandb") is None:
-        raise ConfigError("train.wandb needs the package wandb: pip install 'vitrail[wandb]'")
+        raise ConfigError(f"train.wandb needs the package wandb: {how_to_install('wandb')}")
     if config.train.precision == "fp16" and not torch.accelerator.is_available():
         raise ConfigError("train.precision='fp16' needs a GPU: use bf16 or fp32 on a CPU.")
+    return config, changes
 
 
 def _check_outside(source: str, run: RunFolder) -> None:
@@ -262,7 +295,8 @@ def _write_start(
     run.write_settings(config.plain())
     if command is not None:
         run.write_command(command)
-    bad_images = list(dict.fromkeys([*datasets.train.bad_images, *datasets.validation.bad_images]))
+    lists = [dataset.bad_images for dataset in datasets.splits.values()]
+    bad_images = list(dict.fromkeys(bad for listed in lists for bad in listed))
     if bad_images:
         run.write_bad_images(bad_images)
         text = ngettext(
@@ -279,14 +313,15 @@ def _summary(config: RunConfig, datasets: Datasets, trainer: Trainer) -> str:
     """One line on what is trained on what."""
     backbone = trainer.method.backbone
     text = _(
-        "{source}: {train:,} training and {validation:,} {split} images, {classes} classes; "
+        "{source}: {train:,} training, {validation:,} validation and {test:,} test images, "
+        "{classes} classes; "
         "{model}, {parameters:,} parameters; {steps:,} steps on {device}"
     )
     return text.format(
         source=config.data.source,
         train=len(datasets.train),
-        validation=len(datasets.validation),
-        split=datasets.split,
+        validation=len(datasets.validation or ()),
+        test=len(datasets.test or ()),
         classes=len(datasets.train.labels),
         model=type(backbone).__name__,
         parameters=sum(p.numel() for p in backbone.parameters()),

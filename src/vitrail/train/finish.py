@@ -1,27 +1,31 @@
 """The end of a run: the final evaluation, and the model and the method on disk."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from vitrail.hub.method_folder import save_method
 from vitrail.hub.model_folder import save
 from vitrail.messages import _
+from vitrail.methods.base import Method
+from vitrail.models.base import Backbone
 from vitrail.train.evaluator import Evaluator, K
 from vitrail.train.lora import merge
-from vitrail.train.metrics import describe_evaluation
-from vitrail.train.monitor import progress_bar
+from vitrail.train.metrics import Evaluation, describe_evaluation
+from vitrail.train.monitor import log_result, progress_bar
 from vitrail.train.trainer import Trainer
 
 
 def write_results(
-    trainer: Trainer, evaluator: Evaluator, *, method_name: str, split: str
+    trainer: Trainer, evaluators: Mapping[str, Evaluator], *, method_name: str, source: str
 ) -> dict[str, Any]:
     """Evaluates the trained weights and writes evaluation, model and method to the run folder.
 
     Args:
         trainer: a trainer that has trained; its backbone is changed.
-        evaluator: evaluates the weights.
+        evaluators: evaluate the weights, by "validation" and "test". The last one's figures are the
+            run's; those of the other begin with "val_".
         method_name: name of the method in the registry.
-        split: what the held-out samples are called in the report.
+        source: name of the data in the report.
 
     Returns:
         The final figures.
@@ -32,29 +36,48 @@ def write_results(
         True
     """
     method, run = trainer.result_method, trainer.run_folder
+    *others, (split, evaluator) = evaluators.items()
     model = merge(trainer.backbone.eval())
     model.preprocess, model.labels = evaluator.preprocess, evaluator.train.labels or None
     method.finish(model)
-    with progress_bar(_("final evaluation")) as progress:
-        result = evaluator(method, model, progress)
     figures: dict[str, Any] = {
-        "split": split,
-        "weights": "EMA" if trainer.ema is not None else "last step",
+        "split": f"{source} {split}",
+        "weights": _describe_weights(trainer),
     }
+    result, scores = _judge(evaluator, method, model)
     if method.classifier(model) is None:
         model.labels = None  # it learned no classes
         if result is not None:
             figures["evaluated_by"] = f"k-NN, k = {K}"
-    if (loss := evaluator.validation_loss(method)) is not None:
-        figures["method_loss"] = loss
     details: dict[str, Any] = {}
     images = None
     if result is not None:
-        scores, details, images = describe_evaluation(
+        _, details, images = describe_evaluation(
             result, evaluator.validation.dataset, evaluator.train.labels, evaluator.validation.fit
         )
-        figures |= scores
+    figures |= scores
+    for _name, other in others:  # what epochs were judged by, beside the test
+        figures |= {f"val_{key}": value for key, value in _judge(other, method, model)[1].items()}
+    if split == "test":
+        log_result(run, trainer.step, split, scores)
     run.write_evaluation({**figures, **details}, images)
     save(model, run.model_folder, metrics=figures)
     save_method(method, method_name, run.method_folder)
     return figures
+
+
+def _describe_weights(trainer: Trainer) -> str:
+    step = "last step" if trainer.result_step is None else f"best step, {trainer.result_step}"
+    return f"EMA, {step}" if trainer.ema is not None else step
+
+
+def _judge(
+    evaluator: Evaluator, method: Method, model: Backbone
+) -> tuple[Evaluation | None, dict[str, float]]:
+    """The evaluation of a model, and all figures."""
+    with progress_bar(_("final evaluation")) as progress:
+        result = evaluator(method, model, progress)
+    figures = {} if result is None else result.figures
+    if (loss := evaluator.validation_loss(method)) is not None:
+        figures["method_loss"] = loss
+    return result, figures

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Loader
+from vitrail.intervals import wilson
 from vitrail.preprocess import Preprocess
 
 MISTAKES, EXAMPLES = 24, 8  # images in the report
@@ -37,17 +38,28 @@ class Evaluation(NamedTuple):
     indices: Tensor
     loss: float
     labels: Sequence[str] = ()
-    details: Mapping[str, str | int | float] = MappingProxyType({})
+    details: Mapping[str, str | int | float | list[float]] = MappingProxyType({})
 
     @property
     def figures(self) -> dict[str, float]:
-        """The number of images, "count", and "top1", "top5" and "loss"."""
+        """The number of images, "count"; "top1", with its interval "top1_low" and "top1_high";
+        "top5" and "loss".
+        """
+        low, high = self.interval
         return {
             "count": len(self.targets),
             "top1": self.top1,
+            "top1_low": low,
+            "top1_high": high,
             "top5": self.top5,
             "loss": self.loss,
         }
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of `top1`."""
+        count = len(self.targets)
+        return wilson(round(self.top1 * count), count)
 
     @property
     def top1(self) -> float:

@@ -34,7 +34,8 @@ class Monitor(Callback):
 
     Args:
         run: folder of the run.
-        every: number of steps between lines of training.
+        every: number of steps between lines of training, which also end each epoch; None for 50,
+            or for fewer in a run of fewer than 2,500.
         wandb: whether to log to Weights & Biases too, offline.
 
     Example:
@@ -43,7 +44,7 @@ class Monitor(Callback):
         {'metrics_bytes': 0}
     """
 
-    def __init__(self, run: RunFolder, every: int = 50, *, wandb: bool = False) -> None:
+    def __init__(self, run: RunFolder, every: int | None = None, *, wandb: bool = False) -> None:
         self.run, self.every, self.use_wandb = run, every, wandb
         self.metrics_bytes = 0  # length of metrics.jsonl at the last checkpoint
         self.metrics_file: IO[bytes] | None = None
@@ -66,6 +67,8 @@ class Monitor(Callback):
 
     def start(self, trainer: Trainer) -> None:
         """trainer → open files, at the length that they had at the checkpoint."""
+        if self.every is None:
+            self.every = max(1, min(50, trainer.total // 50))
         if not trainer.is_main:
             return
         from torch.utils.tensorboard import SummaryWriter
@@ -106,7 +109,8 @@ class Monitor(Callback):
         if trainer.is_main:
             epoch = _("epoch {number}").format(number=int(trainer.epochs_done) + 1)
             self.progress.update(self.task, completed=trainer.step, description=epoch)
-        if trainer.step % self.every and trainer.step != trainer.total:
+        ends = trainer.step == trainer.total or trainer.step % trainer.epoch_steps == 0
+        if not ends and (self.every is None or trainer.step % self.every):
             return
         trainer.check_finite()
         floats = {name: float(value) for name, value in values.items()}
@@ -121,8 +125,13 @@ class Monitor(Callback):
             self._report_speed(trainer, values)
         else:
             figures = "  ".join(f"{k} {v:.4f}" for k, v in values.items() if k != "epoch")
-            line = _("step {step}: validation {figures}").format(step=trainer.step, figures=figures)
-            self.console.print(line, highlight=False)
+            line = _("epoch {epoch:g}, step {step}/{total}: validation {figures}").format(
+                epoch=round(trainer.epochs_done, 2),
+                step=trainer.step,
+                total=trainer.total,
+                figures=figures,
+            )
+            self.console.print(line, highlight=False, markup=False)
 
     def log_image(self, trainer: Trainer, kind: str, pixels: np.ndarray) -> None:
         """trainer, kind, pixels uint8 (H, W, 3) → a PNG, and an image on the board."""
@@ -170,7 +179,7 @@ class Monitor(Callback):
             line = _("step {step}/{total}  {note}  {clock} remaining").format(
                 step=trainer.step, total=trainer.total, note=note, clock=clock
             )
-            self.console.print(line, highlight=False)
+            self.console.print(line, highlight=False, markup=False)
 
     def _write(self, step: int, split: str, values: dict[str, float]) -> None:
         assert self.metrics_file is not None
@@ -182,6 +191,31 @@ class Monitor(Callback):
             self.board.add_scalar(name, value, step)
         if self.wandb is not None:
             self.wandb.log(scalars, step=step)
+
+
+def log_result(run: RunFolder, step: int, split: str, values: dict[str, float]) -> None:
+    """Adds the figures of the trained weights to the metrics of a run and to TensorBoard.
+
+    Args:
+        run: folder of a run that has trained.
+        step: number of steps done.
+        split: "test".
+        values: figures by name.
+
+    Example:
+        >>> import tempfile
+        >>> run = RunFolder(tempfile.mkdtemp())
+        >>> log_result(run, 10, "test", {"top1": 0.5})
+        >>> run.metrics
+        [{'step': 10, 'split': 'test', 'top1': 0.5}]
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    with open(run.metrics_file, "a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+    with SummaryWriter(str(run.tensorboard_folder)) as board:
+        for name, value in values.items():
+            board.add_scalar(f"{split}/{name}", value, step)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from typing_extensions import TypeIs
 
 from vitrail.data.loader import Loader
 from vitrail.data.pairs import DataSource, names_dataset, open_split
+from vitrail.data.registry import Split
 from vitrail.errors import ConfigError, check_choice, check_range
 from vitrail.messages import _
 from vitrail.methods.base import Method
@@ -26,6 +27,7 @@ from vitrail.train.inference import (
     read_images,
 )
 from vitrail.train.monitor import progress_bar
+from vitrail.values import Size
 
 
 class Prediction(NamedTuple):
@@ -75,7 +77,7 @@ def predict(
     *,
     labels: Sequence[str] | None = None,
     top: int = 3,
-    image_size: int | None = None,
+    image_size: Size | None = None,
     precision: Literal["auto", "fp32", "bf16"] = "fp32",
     bad_images: Literal["raise", "skip"] = "raise",
     batch_size: int = 32,
@@ -90,7 +92,7 @@ def predict(
             (C, H, W).
         labels: class names to select from, for a run or Hub id of CLIP; None for the model's own.
         top: number of classes per image.
-        image_size: pixels of the images' sides; None for the model's own.
+        image_size: pixels, one number for all axes or one per axis; None for the model's own.
         precision: "fp32", "bf16", or "auto" for the faster of them.
         bad_images: "raise" for an error at an unreadable image, "skip" to list it on stderr.
         batch_size: images per batch.
@@ -123,7 +125,7 @@ class Predictor:
             id.
         weights: package that holds the weights; None for the model's own.
         labels: class names to select from, for a run or Hub id of CLIP; None for the model's own.
-        image_size: pixels of the images' sides; None for the model's own.
+        image_size: pixels, one number for all axes or one per axis; None for the model's own.
         precision: "fp32", "bf16", or "auto" for the faster of them, measured on the first batch.
         flip: whether to average the probabilities of each image and its mirror image.
 
@@ -143,7 +145,7 @@ class Predictor:
         *,
         weights: str | None = None,
         labels: Sequence[str] | None = None,
-        image_size: int | None = None,
+        image_size: Size | None = None,
         precision: Literal["auto", "fp32", "bf16"] = "fp32",
         flip: bool = False,
     ) -> None:
@@ -211,10 +213,10 @@ def features(
     model: ModelSource,
     images_or_data: ImageSource | Iterable[ImageSource] | DataSource,
     *,
-    split: Literal["train", "test"] = "test",
+    split: Split | None = None,
     layer: int | None = None,
     limit: int | None = None,
-    image_size: int | None = None,
+    image_size: Size | None = None,
     bad_images: Literal["raise", "skip"] = "raise",
     batch_size: int = 64,
     workers: int = 0,
@@ -226,10 +228,11 @@ def features(
             id.
         images_or_data: images as `vitrail.predict` takes them, or the name of a dataset or a
             dataset of Vitrail.
-        split: of a dataset, "train" or "test".
+        split: of a dataset, "train", "val", "test" or "all"; None for "test" if there is one, "val"
+            if not, and otherwise "all".
         layer: features after so many blocks and the last norm; None for all.
         limit: of a dataset, number of samples, evenly over the classes; None for all.
-        image_size: pixels of the images' sides; None for the model's own.
+        image_size: pixels, one number for all axes or one per axis; None for the model's own.
         bad_images: "raise" for an error at an unreadable image, "skip" to leave it out.
         batch_size: images per batch.
         workers: of a dataset, number of processes that read samples; 0 reads them in this one.
@@ -260,7 +263,7 @@ def features(
             names += batch
         return PooledFeatures(torch.cat(pooled).clone(), None, names, [])
     with progress_bar(_("reading images")) as progress:
-        dataset = open_split(
+        _split, dataset = open_split(
             images_or_data, split, bad_images=bad_images, limit=limit, progress=progress
         )
     loader = Loader(dataset, batch_size, frame(backbone.preprocess), workers=workers)

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from typing_extensions import Unpack
 
-from vitrail.data.dataset import Dataset
-from vitrail.data.pairs import MEMORY, DataSource, as_splits
+from vitrail.data.pairs import MEMORY, DataSource, as_parts
+from vitrail.data.splits import Parts
 from vitrail.errors import ConfigError
 from vitrail.hub.load import load
 from vitrail.models.base import Backbone
@@ -82,8 +82,10 @@ def fit(
             - a `Path` of a folder with a subfolder of images per class;
             - a list of (image, label) with paths, Pillow images or uint8 tensors (C, H, W) and
               class names or indices; a torch Dataset of such pairs; a `datasets.Dataset`; or a
-              dataset of `vitrail.data`. A fifth of each class is held out to test on;
-            - (train, test), or {"train": ..., "test": ...}, of these objects;
+              dataset of `vitrail.data`;
+            - (train, test), (train, val, test), or {"train": ..., "val": ..., "test": ...}, of
+              these objects. Where there is no validation split, a fifth of each class is held out
+              of train;
             - a mapping of the settings of `data` in docs/config.md.
         method: name of the method, one of `vitrail methods`; or a mapping of its settings with
             its "name".
@@ -130,7 +132,7 @@ def fit(
         resume=resume,
         callbacks=callbacks,
         model=model if isinstance(model, Backbone) else None,
-        splits=as_splits(data) if source == MEMORY else None,
+        parts=as_parts(data) if source == MEMORY else None,
     )
 
 
@@ -142,7 +144,7 @@ def train_and_report(
     command: str | None = None,
     callbacks: Sequence[Callback] = (),
     model: Backbone | None = None,
-    splits: tuple[Dataset, Dataset] | None = None,
+    parts: Parts | None = None,
 ) -> TrainingRun:
     """Trains what settings say, and writes the report.
 
@@ -153,7 +155,7 @@ def train_and_report(
         command: command line that started the run, which is written down.
         callbacks: further callbacks of the trainer.
         model: model to start from, in place of the weights that the settings name.
-        splits: training and test samples, in place of the data that the settings name.
+        parts: the splits of the data, in place of those that the settings name.
 
     Returns:
         The run.
@@ -180,7 +182,7 @@ def train_and_report(
         command=command,
         callbacks=callbacks,
         model=model,
-        splits=splits,
+        parts=parts,
     )
     if figures:  # of several processes, the first
         write_report(folder)

@@ -146,11 +146,29 @@ class DataConfig(Section):
     )
     validation: float | None = Field(
         None,
-        gt=0,
+        ge=0,
         lt=1,
-        description="Fraction of the training images to hold out; null uses the test split.",
+        description="Fraction of the training images to hold out for validation where the data "
+        "have no validation split; 0 for none; null: a fifth, of at most 5,000 images.",
     )
-    batch_size: int = Field(128, ge=1, description="Images per batch, of all processes together.")
+    folds: int | None = Field(
+        None,
+        ge=2,
+        description="Number of equal parts of the training images, one of which is the test split: "
+        "cross-validation. `vitrail train --folds` trains a run for each.",
+    )
+    fold: int = Field(1, ge=1, description="Which of the parts it is, from 1.")
+    digests: dict[str, str] = Field(
+        {},
+        description="Number of samples and a hash of their names and labels, by split. The run "
+        "notes them, so that changed data are noticed.",
+    )
+    batch_size: int = Field(
+        128,
+        ge=1,
+        description="Images per batch, of all processes together. If it is not given and there are "
+        "fewer than 1,024 training images, an eighth of them.",
+    )
     workers: int = Field(0, ge=0, description="Processes that read images; 0 reads in this one.")
     bad_images: Literal["raise", "skip"] = Field(
         "raise", description="Unreadable images stop the run, or are left out and listed."
@@ -176,15 +194,21 @@ class DataConfig(Section):
 
 
 class OptimConfig(Section):
-    """The optimizer: AdamW, or one of your own.
+    """The optimizer: AdamW, another, or one of your own.
 
     Example:
         >>> OptimConfig().betas
         (0.9, 0.999)
     """
 
-    optimizer: str = Field("adamw", description="adamw, or one that is registered.")
-    optimizer_options: dict[str, Any] = Field({}, description="Keywords of an optimizer of yours.")
+    optimizer: str = Field(
+        "adamw",
+        description="adamw, sgd, adafactor, muon (for the matrices of blocks, adamw for the rest), "
+        "lamb (needs timm), or one that is registered.",
+    )
+    optimizer_options: dict[str, Any] = Field(
+        {}, description="Keywords of the optimizer, if it is not adamw."
+    )
     lr: float = Field(1e-3, gt=0, description="Learning rate after warm-up.")
     weight_decay: float = Field(0.05, ge=0)
     weight_decay_end: float | None = Field(
@@ -200,7 +224,9 @@ class OptimConfig(Section):
         description="Patterns over parameter names, such as 'backbone.embed.*', each with lr_scale "
         "or weight_decay_scale, factors on lr and weight decay.",
     )
-    clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
+    clip: float | None = Field(
+        1.0, gt=0, description="Largest norm of the gradient; null does not clip it."
+    )
     clip_by: Literal["all", "parameter"] = Field(
         "all", description="Whose norm: all parameters' together, or each one's by itself."
     )
@@ -218,17 +244,45 @@ class ScheduleConfig(Section):
 
     epochs: int = Field(10, ge=1)
     warmup: float = Field(0.05, ge=0, lt=1, description="Fraction of all steps.")
+    warmup_steps: int | None = Field(None, ge=0, description="Steps, in place of the fraction.")
+    warmup_epochs: float | None = Field(None, ge=0, description="Epochs, in place of it.")
     min_lr: float = Field(
         0.01, ge=0, le=1, description="Learning rate at the end, as a fraction of lr."
     )
     shape: Shape = Field(
         "cosine",
         description="cosine: half a cosine after the warm-up. full_cosine: over all steps, the "
-        "beginning hidden by the warm-up. step: constant, and then min_lr.",
+        "beginning hidden by the warm-up. linear: falls to min_lr. constant: does not fall. step: "
+        "constant, and then min_lr. wsd: constant, and then linear.",
     )
     drop_at: float = Field(
-        0.9, gt=0, lt=1, description="Fraction of all steps after which the rate of step drops."
+        0.9,
+        gt=0,
+        lt=1,
+        description="Fraction of all steps after which the rate of step drops and of wsd falls.",
     )
+
+    @pydantic.model_validator(mode="after")
+    def _check_warmup(self) -> "ScheduleConfig":
+        if self.warmup_steps is not None and self.warmup_epochs is not None:
+            raise ValueError("warmup_steps and warmup_epochs are both given: leave one out")
+        return self
+
+    def warmup_fraction(self, epoch_steps: int) -> float:
+        """The warm-up as a fraction of all steps.
+
+        Args:
+            epoch_steps: number of steps of an epoch.
+
+        Returns:
+            0 to 1.
+        """
+        total = epoch_steps * self.epochs
+        if self.warmup_steps is not None:
+            return min(self.warmup_steps / max(total, 1), 1.0)
+        if self.warmup_epochs is not None:
+            return min(self.warmup_epochs / self.epochs, 1.0)
+        return self.warmup
 
 
 class TrainConfig(Section):
@@ -244,15 +298,31 @@ class TrainConfig(Section):
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations in the backward pass, which saves memory."
     )
+    compile: bool = Field(False, description="Compile the method by torch.compile.")
+    channels_last: bool = Field(
+        False, description="Keep the weights of convolutions with channels last in memory."
+    )
     threads: int | None = Field(None, ge=1, description="null: as many as torch takes.")
     save_every: int | None = Field(None, ge=1, description="Steps; null: each epoch.")
     eval_every: int = Field(1, ge=1, description="Epochs.")
+    keep: Literal["best", "last"] = Field(
+        "best",
+        description="Weights that come out: of the best evaluation on validation images, where the "
+        "method learns from labels, or of the last step.",
+    )
+    early_stopping: int | None = Field(
+        None, ge=1, description="Evaluations without a better one after which training ends."
+    )
     knn_images: int = Field(
         10_000,
         ge=1,
         description="Training images for k-NN, which evaluates methods without labels.",
     )
-    log_every: int = Field(50, ge=1, description="Steps.")
+    log_every: int | None = Field(
+        None,
+        ge=1,
+        description="Steps; null: 50, in a short run fewer. Each epoch ends with a line.",
+    )
     wandb: bool = Field(False, description="Also log to Weights & Biases, offline.")
     plugins: list[str] = Field(
         [],

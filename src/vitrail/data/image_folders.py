@@ -1,0 +1,168 @@
+"""Images in folders: of classes, without labels, or with captions."""
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+from vitrail.data.dataset import Dataset, FolderDataset
+from vitrail.data.folders import Layout, find_layout, scan, split_name
+from vitrail.data.formats import is_image_name
+from vitrail.data.splits import Parts
+from vitrail.data.tables import read_rows
+from vitrail.errors import DataError
+
+METADATA = ("metadata.jsonl", "metadata.csv")
+
+
+def open_folder(path: str) -> Parts:
+    """Images in a subfolder per class, or in folders of splits with such subfolders.
+
+    Args:
+        path: the folder.
+
+    Returns:
+        Its splits; without folders of splits, "train".
+
+    Raises:
+        DataError: there is no such folder, or it holds no classes.
+
+    Example:
+        >>> open_folder("nowhere")
+        Traceback (most recent call last):
+        vitrail.errors.DataError: no folder 'nowhere': give one with a subfolder of images for...
+    """
+    root = folder_at(path, "a subfolder of images for each class")
+    layout = find_layout(root, _is_image)
+    roots = layout.folders or {"all": layout.root}
+    return {
+        "train" if split == "all" else split: functools.partial(_labelled, layout, split, folder)
+        for split, folder in roots.items()
+    }
+
+
+def _labelled(layout: Layout, split: str, root: Path) -> Dataset:
+    classes = layout.splits[split]
+    if not classes:
+        raise DataError(f"{root} holds no class folders with images: make one for each class.")
+    files = [file for paths in classes.values() for file in paths]
+    targets = [target for target, paths in enumerate(classes.values()) for _ in paths]
+    dataset = FolderDataset(root, files, targets, list(classes))
+    dataset.found = layout.found
+    return dataset
+
+
+def open_images(path: str) -> Parts:
+    """All images in a folder and below, without labels.
+
+    Args:
+        path: the folder.
+
+    Returns:
+        The split "train".
+
+    Raises:
+        DataError: there is no such folder, or it holds fewer than two images.
+
+    Example:
+        >>> open_images("nowhere")
+        Traceback (most recent call last):
+        vitrail.errors.DataError: no folder 'nowhere': give one with images.
+    """
+    root = folder_at(path, "images")
+    tree, left_aside = scan(root, _is_image)
+    layout = Layout(root, {"all": {"": list(tree.walk())}}, left_aside=left_aside)
+    return {"train": functools.partial(_unlabelled, layout)}
+
+
+def _unlabelled(layout: Layout) -> Dataset:
+    files = layout.splits["all"][""]
+    if len(files) < 2:
+        raise DataError(f"{layout.root} holds {len(files)} images: two or more are needed.")
+    dataset = FolderDataset(layout.root, files, [0] * len(files), [])
+    dataset.found = layout.found
+    return dataset
+
+
+def open_captioned(path: str) -> Parts:
+    """Images that a metadata.jsonl or metadata.csv lists, with columns file_name and text.
+
+    Args:
+        path: a folder with that file, or with folders of splits that have one each.
+
+    Returns:
+        Its splits; without folders of splits, "train".
+
+    Raises:
+        DataError: there is no such folder or file.
+
+    Example:
+        >>> open_captioned("nowhere")
+        Traceback (most recent call last):
+        vitrail.errors.DataError: no folder 'nowhere': give one with images and a metadata.jsonl.
+    """
+    root = folder_at(path, f"images and a {METADATA[0]}")
+    if _metadata(root) is None:
+        folders = sorted(p for p in root.iterdir() if p.is_dir() and _metadata(p))
+        splits = {split: folder for folder in folders if (split := split_name(folder.name))}
+        if splits:
+            return {split: functools.partial(_captioned, f) for split, f in splits.items()}
+    return {"train": functools.partial(_captioned, root)}
+
+
+def _metadata(root: Path) -> Path | None:
+    return next((root / name for name in METADATA if (root / name).is_file()), None)
+
+
+def _captioned(root: Path) -> Dataset:
+    """The images that a file of captions lists, by the convention of Hugging Face's imagefolder."""
+    file = _metadata(root)
+    if file is None:
+        raise DataError(
+            f"{root} has no {' or '.join(METADATA)}: write one that names each image's file_name "
+            "and text."
+        )
+    pairs = list(_pairs(file))
+    if len(pairs) < 2:
+        raise DataError(f"{file} lists {len(pairs)} images: two or more are needed.")
+    dataset = FolderDataset(root, [path for path, _text in pairs], [0] * len(pairs), [])
+    dataset.captions = [text for _path, text in pairs]
+    return dataset
+
+
+def _pairs(file: Path) -> Iterator[tuple[Path, str]]:
+    """(path, caption) of each row."""
+    for number, row in enumerate(read_rows(file), 1):
+        name, text = (row.get(key) for key in ("file_name", "text"))
+        if not (name and isinstance(text, str)):
+            raise DataError(
+                f"{file}: row {number} has {', '.join(map(str, row)) or 'nothing'}: file_name and "
+                "text are needed."
+            )
+        yield file.parent / name, text
+
+
+def folder_at(path: str, content: str) -> Path:
+    """A folder that is there.
+
+    Args:
+        path: as the user wrote it.
+        content: what it should hold, for the message.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: there is none.
+
+    Example:
+        >>> folder_at(".", "images").is_dir()
+        True
+    """
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        raise DataError(f"no folder {str(root)!r}: give one with {content}.")
+    return root
+
+
+def _is_image(path: Path) -> bool:
+    return is_image_name(path.name)

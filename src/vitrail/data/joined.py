@@ -1,0 +1,187 @@
+"""Several datasets as one, whose classes go by their names."""
+
+import bisect
+import copy
+import itertools
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from vitrail.data.dataset import Dataset
+from vitrail.errors import DataError
+from vitrail.preprocess import Preprocess
+
+
+class JoinedDataset(Dataset):
+    """Datasets one after the other, with one list of classes.
+
+    Args:
+        parts: datasets that are not streamed, by a name that tells their samples apart.
+        labels: class names; None for all that occur, in the order in which they do. The classes of
+            the parts are matched with them by name.
+
+    Raises:
+        DataError: a part has samples of a class that is not among `labels`.
+
+    Example:
+        >>> from vitrail.data.dataset import InMemoryDataset
+        >>> one = InMemoryDataset(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.tensor([0, 1]),
+        ...                       ["cat", "dog"])
+        >>> joined = JoinedDataset({"train": one, "test": one.subset([1])}, ["dog", "cat", "fox"])
+        >>> joined.targets(), joined.key(2)
+        ([1, 0, 0], 'test/memory[1]')
+    """
+
+    def __init__(self, parts: Mapping[str, Dataset], labels: Sequence[str] | None = None) -> None:
+        datasets = list(parts.values())
+        names = dict.fromkeys(itertools.chain.from_iterable(d.labels for d in datasets))
+        self.parts, self.labels = parts, [*names] if labels is None else list(labels)
+        self._ends = list(itertools.accumulate(map(len, datasets)))
+        self._rows: Sequence[int] = range(
+            self._ends[-1]
+        )  # positions among all samples of the parts
+        self._targets = [t for d in datasets for t in targets_among(d, self.labels)]
+        self.statistics, self.found = datasets[0].statistics, datasets[0].found
+        self.sampling = datasets[0].sampling
+        self.fixed_size = all(d.fixed_size for d in datasets)
+        self.checked_first = any(d.checked_first for d in datasets)
+        self.bad_images = [bad for d in datasets for bad in d.bad_images]
+        if all(d.captions for d in datasets):
+            self.captions = [caption for d in datasets for caption in d.captions]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def targets(self) -> list[int]:
+        """The target of every sample, an index into `labels`."""
+        return [self._targets[row] for row in self._rows]
+
+    def name(self, index: int) -> str:
+        """index of a sample → its name in the dataset that it comes from."""
+        _part, dataset, position = self._find(index)
+        return dataset.name(position)
+
+    def key(self, index: int) -> str:
+        """index of a sample → the name of its part and its key there."""
+        part, dataset, position = self._find(index)
+        return f"{part}/{dataset.key(position)}" if len(self.parts) > 1 else dataset.key(position)
+
+    def read(self, index: int) -> Tensor:
+        """index of a sample → uint8 (C, *size)."""
+        _part, dataset, position = self._find(index)
+        return dataset.read(position)
+
+    def read_batch(self, indices: Tensor) -> Tensor:
+        """indices (B,) → uint8 (B, C, *size)."""
+        if len(self.parts) > 1:
+            return super().read_batch(indices)
+        rows = torch.tensor([self._rows[index] for index in indices.tolist()], dtype=torch.long)
+        return next(iter(self.parts.values())).read_batch(rows)
+
+    def why_unreadable(self, index: int) -> str:
+        """index of a sample → why it cannot be read, or ""."""
+        _part, dataset, position = self._find(index)
+        return dataset.why_unreadable(position)
+
+    def for_input(self, preprocess: Preprocess) -> Dataset:
+        """preprocess of a model → the dataset as the model reads it."""
+        return self._of({part: d.for_input(preprocess) for part, d in self.parts.items()})
+
+    def with_seed(self, seed: int) -> Dataset:
+        """seed → the dataset as training reads it in one epoch."""
+        return self._of({part: d.with_seed(seed) for part, d in self.parts.items()})
+
+    def _of(self, parts: Mapping[str, Dataset]) -> Dataset:
+        same = copy.copy(self)
+        same.parts, same.sampling = parts, next(iter(parts.values())).sampling
+        return same
+
+    def subset(self, indices: Sequence[int]) -> Dataset:
+        """indices of samples → a dataset of these."""
+        part = copy.copy(self)
+        part._rows = [self._rows[index] for index in indices]
+        return self._with_rest(part, indices)
+
+    def _find(self, index: int) -> tuple[str, Dataset, int]:
+        """index of a sample → name of its part, the part, and its position there."""
+        row = self._rows[index]
+        number = bisect.bisect_right(self._ends, row)
+        part = list(self.parts)[number]
+        return part, self.parts[part], row - (self._ends[number - 1] if number else 0)
+
+
+def with_labels(dataset: Dataset, labels: Sequence[str]) -> Dataset:
+    """A dataset whose targets are indices into other class names, matched by name.
+
+    Args:
+        dataset: any dataset; a streamed one must have these classes already.
+        labels: class names.
+
+    Returns:
+        The dataset itself if it has these classes in this order.
+
+    Raises:
+        DataError: it has samples of other classes; the message names these.
+
+    Example:
+        >>> from vitrail.data.registry import open_dataset
+        >>> digits = open_dataset("digits", limit=20)
+        >>> with_labels(digits, digits.labels[::-1]).targets()[:3] == digits.targets()[:3]
+        False
+    """
+    if dataset.labels == list(labels):
+        return dataset
+    if dataset.streamed:
+        raise DataError(
+            f"{type(dataset).__name__} has the classes {', '.join(dataset.labels[:5])}, and "
+            f"{', '.join(labels[:5])} are asked for: a stream's classes cannot be changed."
+        )
+    return JoinedDataset({"": dataset}, labels)
+
+
+def targets_among(dataset: Dataset, labels: Sequence[str]) -> list[int]:
+    """The targets of a dataset as indices into other class names.
+
+    Names are compared as they are and, where that fails, without regard to case.
+
+    Args:
+        dataset: a dataset that is not streamed.
+        labels: class names.
+
+    Returns:
+        An index into `labels` for every sample.
+
+    Raises:
+        DataError: there are samples of other classes; the message names these.
+
+    Example:
+        >>> from vitrail.data.pairs import PairDataset
+        >>> pairs = [(torch.zeros(3, 4, 4, dtype=torch.uint8), name) for name in ("Cat", "dog")]
+        >>> targets_among(PairDataset(pairs), ["dog", "cat", "fox"])
+        [1, 0]
+    """
+    exact = {label: index for index, label in enumerate(labels)}
+    folded: dict[str, list[int]] = {}
+    for index, label in enumerate(labels):
+        folded.setdefault(label.casefold().strip(), []).append(index)
+    positions: list[int | None] = []
+    for label in dataset.labels:
+        alike = folded.get(label.casefold().strip(), [])
+        positions.append(exact.get(label, alike[0] if len(alike) == 1 else None))
+    targets = dataset.targets()
+    if not dataset.labels:
+        return targets
+    used = set(targets)
+    unknown = [dataset.labels[i] for i, p in enumerate(positions) if p is None and i in used]
+    if unknown:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        raise DataError(
+            f"unknown classes {', '.join(map(repr, unknown[:5]))}{more}: remove their images, or "
+            f"name them like one of the {len(labels)} known ones ({_few(labels)})."
+        )
+    return [position for target in targets if (position := positions[target]) is not None]
+
+
+def _few(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")
