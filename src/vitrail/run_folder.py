@@ -16,7 +16,7 @@ WRITTEN = (  # all that runs write
     "evaluation.json", "evaluation.safetensors", "report.html", "images/*-????????.png",
     "model/config.json", "model/model.safetensors", "initial/config.json",
     "initial/model.safetensors", "method/method.json", "method/method.safetensors",
-    "method/*tokenizer.json", "best/model.safetensors", "best/best.json",
+    "method/*tokenizer.json", "best/step-????????.safetensors",
     "checkpoints/step-*/*.safetensors", "checkpoints/step-*/state.json",
     "tensorboard/events.out.tfevents.*",
 )  # fmt: skip
@@ -198,6 +198,33 @@ class RunFolder:
         folders = self.checkpoints_folder.glob("step-*")
         return sorted(folder for folder in folders if folder.name[5:].isdigit())
 
+    @property
+    def summary_file(self) -> Path:
+        """What is trained on what, JSON."""
+        return self.path / "summary.json"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What is trained on what."""
+        file = self.summary_file
+        return json.loads(file.read_text("utf-8")) if file.is_file() else {}
+
+    @property
+    def best_folder(self) -> Path:
+        """The weights of the best evaluation, the method's state_dict."""
+        return self.path / "best"
+
+    def best_weights(self, step: int) -> Path:
+        """Where weights belong that were the best so far.
+
+        Args:
+            step: number of steps done.
+
+        Returns:
+            A file, which need not exist.
+        """
+        return self.best_folder / f"step-{step:08d}.safetensors"
+
     def checkpoint(self, step: int) -> Path:
         """Where the checkpoint of a step belongs.
 
@@ -250,6 +277,14 @@ class RunFolder:
         import yaml
 
         atomic_write(self.settings_file, yaml.safe_dump(values, sort_keys=False))
+
+    def write_summary(self, values: dict[str, Any]) -> None:
+        """Writes what is trained on what.
+
+        Args:
+            values: nested dictionaries of plain values.
+        """
+        atomic_write(self.summary_file, json.dumps(values, indent=1, ensure_ascii=False))
 
     def write_command(self, command: str) -> None:
         """Writes the command that started the run.

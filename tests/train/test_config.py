@@ -8,7 +8,7 @@ import yaml
 from tests.train.tiny import tiny
 from vitrail.errors import ConfigError
 from vitrail.methods.registry import get_method, list_methods
-from vitrail.train.config import check_unchanged, make_config, read_config
+from vitrail.train.config import make_config, read_config, resumed_config
 from vitrail.train.optim import ParameterOptim
 
 
@@ -69,7 +69,7 @@ def test_settings_survive_yaml(name: str, tmp_path: Path) -> None:
     run = make_config({"method": {"name": name, **objects}})
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(run.plain()))
-    check_unchanged(run, read_config(path))
+    assert resumed_config(run, read_config(path)) == (run, [])
     assert read_config(path) == run
 
 
@@ -89,6 +89,19 @@ def test_a_recipe_may_build_on_another(tmp_path: Path) -> None:
 
 
 def test_what_may_change_on_resume() -> None:
-    check_unchanged(tiny(), tiny("data.workers=3", "train.log_every=1"))
+    changes = ("data.workers=3", "train.log_every=1", "optim.lr=0.1", "schedule={warmup: 0.5}")
+    config, remarks = resumed_config(tiny(), tiny(*changes))
+    assert (config.data.workers, config.optim.lr, config.schedule.warmup) == (3, 0.1, 0.5)
+    assert remarks == [
+        "optim.lr was 0.003 and is 0.1 from here on.",
+        "schedule.warmup was 0.05 and is 0.5 from here on.",
+    ]
     with pytest.raises(ConfigError, match="data.augment.padding was 1 and is 2 now"):
-        check_unchanged(tiny(), tiny("data.augment.padding=2"))
+        resumed_config(tiny(), tiny("data.augment.padding=2"))
+
+
+def test_what_is_not_given_on_resume_is_as_it_was() -> None:
+    patterns = "optim.per_module={'backbone.blocks.0.*': {lr_scale: 0.1}}"
+    old = tiny("method={name: mae}", "optim.ema=0", patterns)
+    config, remarks = resumed_config(old, make_config({"data": {"source": "digits"}}))
+    assert (config, remarks) == (old, [])

@@ -175,8 +175,8 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(tmp_path: 
     train_run(tiny("schedule.epochs=1"), tmp_path / "run")
     with pytest.raises(ConfigError, match="already holds a run: resume it .* or choose another"):
         train_run(tiny("schedule.epochs=1"), tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"optim.lr was 0.003 and is 0.1 now"):
-        train_run(tiny("schedule.epochs=1", "optim.lr=0.1"), tmp_path / "run", resume=True)
+    with pytest.raises(ConfigError, match=r"optim.ema was 0.9 and is 0.5 now"):
+        train_run(tiny("schedule.epochs=1", "optim.ema=0.5"), tmp_path / "run", resume=True)
     before = digest(tmp_path / "run")
     train_run(tiny("schedule.epochs=1", "data.workers=1"), tmp_path / "run", resume=True)
     assert digest(tmp_path / "run") == before

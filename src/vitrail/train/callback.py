@@ -69,6 +69,13 @@ class Callback:
             pixels: uint8 (H, W, 3).
         """
 
+    def finish(self, trainer: "Trainer") -> None:
+        """Called after the last step, before the weights are evaluated and saved.
+
+        Args:
+            trainer: with all steps done.
+        """
+
     def close(self, trainer: "Trainer") -> None:
         """Called at the end, also after an error.
 

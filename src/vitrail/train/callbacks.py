@@ -1,7 +1,7 @@
 """Callbacks of the trainer: evaluation, images and checkpoints. `monitor` holds the logs."""
 
 from vitrail.train.callback import Callback, Values
-from vitrail.train.checkpoint import save_checkpoint
+from vitrail.train.checkpoint import Progress, save_checkpoint
 from vitrail.train.evaluator import Evaluator
 from vitrail.train.image_logging import ImageSample, draw_images
 from vitrail.train.trainer import Trainer
@@ -78,7 +78,8 @@ class Checkpointing(Callback):
         trainer.check_finite()
         if trainer.is_main:
             states = {type(callback).__name__: callback.state() for callback in trainer.callbacks}
-            save_checkpoint(trainer.run_folder, trainer.step, trainer.state, states)
+            progress = Progress(trainer.step, trainer.epoch_steps, states)
+            save_checkpoint(trainer.run_folder, progress, trainer.state)
 
 
 def is_due(trainer: Trainer, every: int) -> bool:

@@ -20,6 +20,7 @@ from vitrail.methods.base import Method
 from vitrail.run_folder import RunFolder
 
 NEWEST = 2  # checkpoints that are not deleted
+GROUP = "group/"  # before the number of a group of the optimizer; no parameter is called so
 
 
 class TrainState(NamedTuple):
@@ -42,16 +43,31 @@ class TrainState(NamedTuple):
     scaler: GradScaler | None
 
 
-def save_checkpoint(
-    run: RunFolder, step: int, state: TrainState, callbacks: dict[str, dict[str, Any]]
-) -> Path:
+class Progress(NamedTuple):
+    """How far a run has come.
+
+    Args:
+        step: number of steps done.
+        epoch_steps: number of steps of an epoch.
+        callbacks: state of each callback, plain values for JSON.
+
+    Example:
+        >>> Progress(7, 5, {}).step
+        7
+    """
+
+    step: int
+    epoch_steps: int
+    callbacks: dict[str, dict[str, Any]]
+
+
+def save_checkpoint(run: RunFolder, progress: Progress, state: TrainState) -> Path:
     """Writes a checkpoint atomically, and deletes all but the newest.
 
     Args:
         run: folder of the run.
-        step: number of steps done.
+        progress: how far the run has come.
         state: what changes during training.
-        callbacks: state of each callback, plain values for JSON.
 
     Returns:
         The checkpoint's folder.
@@ -66,13 +82,12 @@ def save_checkpoint(
         ...                              depth=1, heads=1, mlp_dim=8)
         >>> optimizer = torch.optim.AdamW(model.parameters())
         >>> state = TrainState(Supervised(model), optimizer, None, None)
-        >>> save_checkpoint(RunFolder(tempfile.mkdtemp()), 7, state, {}).name
+        >>> save_checkpoint(RunFolder(tempfile.mkdtemp()), Progress(7, 5, {}), state).name
         'step-00000007'
     """
-    path = run.checkpoint(step)
+    path = run.checkpoint(progress.step)
     values = {
-        "step": step,
-        "callbacks": callbacks,
+        **progress._asdict(),
         "generators": _generators(),
         "scaler": state.scaler.state_dict() if state.scaler is not None else None,
         "ema_updates": int(state.ema.n_averaged) if state.ema is not None else 0,
@@ -86,7 +101,7 @@ def save_checkpoint(
             (folder / "state.json").write_text(json.dumps(values))
     except OSError as problem:
         raise TrainingError(
-            f"step {step} cannot be saved ({problem.strerror}); {last_checkpoint(run)} "
+            f"step {progress.step} cannot be saved ({problem.strerror}); {last_checkpoint(run)} "
             "Make room, then go on by resume=True."
         ) from None
     for old in run.checkpoints[:-NEWEST]:
@@ -94,7 +109,7 @@ def save_checkpoint(
     return path
 
 
-def load_checkpoint(run: RunFolder, state: TrainState) -> tuple[int, dict[str, dict[str, Any]]]:
+def load_checkpoint(run: RunFolder, state: TrainState) -> Progress:
     """Restores the newest checkpoint.
 
     Args:
@@ -102,7 +117,7 @@ def load_checkpoint(run: RunFolder, state: TrainState) -> tuple[int, dict[str, d
         state: what is restored in place.
 
     Returns:
-        The number of steps done, and the state of each callback.
+        How far the run had come.
 
     Raises:
         TrainingError: there is no checkpoint, or it does not fit.
@@ -129,13 +144,31 @@ def load_checkpoint(run: RunFolder, state: TrainState) -> tuple[int, dict[str, d
     fused = bool(state.optimizer.defaults.get("fused"))
     for key, tensor in _read(path / "optimizer.safetensors").items():
         name, _, entry = key.rpartition("/")
+        if name.startswith(GROUP):
+            index = int(name.removeprefix(GROUP))
+            state.optimizer.param_groups[index][entry] = tensor.clone()
+            continue
         parameter = parameters[name]
         device = "cpu" if entry == "step" and not fused else parameter.device
         state.optimizer.state[parameter][entry] = tensor.to(device, copy=True)
     if state.scaler is not None and values["scaler"]:
         state.scaler.load_state_dict(values["scaler"])
     _set_generators(values["generators"])
-    return values["step"], values["callbacks"]
+    return Progress(values["step"], values["epoch_steps"], values["callbacks"])
+
+
+def drop_checkpoint(run: RunFolder, step: int) -> None:
+    """Deletes a checkpoint that turned out to be bad, if there is one.
+
+    Args:
+        run: folder of the run.
+        step: number of steps done.
+
+    Example:
+        >>> drop_checkpoint(RunFolder("nowhere"), 7)
+    """
+    if run.checkpoint(step) in run.checkpoints:
+        shutil.rmtree(run.checkpoint(step))
 
 
 def last_checkpoint(run: RunFolder) -> str:
@@ -161,7 +194,12 @@ def _learning(state: TrainState) -> dict[str, Tensor]:
 
 
 def _optimizer_state(state: TrainState) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
+    tensors = {
+        f"{GROUP}{index}/{entry}": value
+        for index, group in enumerate(state.optimizer.param_groups)
+        for entry, value in group.items()
+        if isinstance(value, Tensor)
+    }
     for name, parameter in _learning(state).items():
         for entry, value in state.optimizer.state[parameter].items():
             if isinstance(value, Tensor):

@@ -19,7 +19,13 @@ OptimizerFactory = TypeVar("OptimizerFactory", bound=Callable[..., Optimizer])
 
 OPTIMIZERS: Registry[Callable[..., Optimizer]] = Registry(
     "optimizer",
-    {"adamw": "torch.optim:AdamW"},
+    {
+        "adamw": "torch.optim:AdamW",
+        "sgd": "vitrail.train.optimizers:sgd",
+        "adafactor": "vitrail.train.optimizers:adafactor",
+        "muon": "vitrail.train.optimizers:Muon",
+        "lamb": "vitrail.train.optimizers:lamb",
+    },
     arguments=("groups",),
     decorator="vitrail.train.register_optimizer",
 )
@@ -42,11 +48,11 @@ def register_optimizer(name: str) -> Callable[[OptimizerFactory], OptimizerFacto
         ConfigError: another optimizer has that name, or the class takes other arguments.
 
     Example:
-        >>> @register_optimizer("sgd")
-        ... def sgd(groups: list[dict[str, Any]], momentum: float = 0.9) -> Optimizer:
-        ...     return torch.optim.SGD(groups, momentum=momentum)
+        >>> @register_optimizer("rmsprop")
+        ... def rmsprop(groups: list[dict[str, Any]], alpha: float = 0.9) -> Optimizer:
+        ...     return torch.optim.RMSprop(groups, alpha=alpha)
         >>> group = {"params": [nn.Parameter(torch.ones(1))], "lr": 0.1, "weight_decay": 0.0}
-        >>> build_optimizer("sgd", [group], options={"momentum": 0.5}).defaults["momentum"]
+        >>> build_optimizer("rmsprop", [group], options={"alpha": 0.5}).defaults["alpha"]
         0.5
     """
     return OPTIMIZERS.register(name)
@@ -63,7 +69,7 @@ def build_optimizer(
     """The optimizer that settings name.
 
     Args:
-        name: "adamw", or a registered one.
+        name: "adamw", "sgd", "adafactor", "muon", "lamb", or a registered one.
         groups: as `parameter_groups` returns them.
         options: keywords of the optimizer.
         betas: decay rates of AdamW's averages.
@@ -152,7 +158,8 @@ def parameter_groups(
             last pattern that matches a parameter wins.
 
     Returns:
-        Groups with "params", "lr", "weight_decay" and "weight_decay_scale", the factor in the last.
+        Groups with "params", "lr", "weight_decay", "weight_decay_scale", the factor in the last,
+        and "hidden", whether these are matrices of blocks, which Muon treats differently.
 
     Raises:
         ConfigError: a pattern matches no parameter.
@@ -162,29 +169,32 @@ def parameter_groups(
         >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=2, dim=8,
         ...                              depth=1, heads=1, mlp_dim=8)
         >>> groups = parameter_groups(Supervised(model), lr=0.1, weight_decay=0.05)
-        >>> sorted(group["weight_decay"] for group in groups)
-        [0.0, 0.05]
+        >>> sorted((group["weight_decay"], group["hidden"]) for group in groups)
+        [(0.0, False), (0.05, False), (0.05, True)]
     """
     backbone, no_decay = method.backbone, undecayed(method)
     top, layers = backbone.depth + 1, backbone.layer_ids()
     layer_of = {id(p): layers[name] for name, p in backbone.named_parameters()}
     parameters = {name: p for name, p in method.named_parameters() if p.requires_grad}
     overrides = _matches(list(parameters), per_module or {})
-    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    groups: dict[tuple[float, float, bool], dict[str, Any]] = {}
     for name, parameter in parameters.items():
         override = overrides.get(name, ParameterOptim())
-        lr_scale = layer_decay ** (top - layer_of.get(id(parameter), top))
+        layer = layer_of.get(id(parameter), top)
+        lr_scale = layer_decay ** (top - layer)
         lr_scale *= 1.0 if override.lr_scale is None else override.lr_scale
         decay_scale = override.weight_decay_scale
         if decay_scale is None:
             decay_scale = float(name not in no_decay)
+        hidden = 0 < layer < top and parameter.ndim == 2 and name not in no_decay
         group = groups.setdefault(
-            (lr_scale, decay_scale),
+            (lr_scale, decay_scale, hidden),
             {
                 "params": [],
                 "lr": lr * lr_scale,
                 "weight_decay": weight_decay * decay_scale,
                 "weight_decay_scale": decay_scale,
+                "hidden": hidden,
             },
         )
         group["params"].append(parameter)

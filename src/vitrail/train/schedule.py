@@ -5,7 +5,8 @@ from typing import Literal
 
 from torch.optim import Optimizer
 
-Shape = Literal["cosine", "full_cosine", "step"]
+Shape = Literal["cosine", "full_cosine", "linear", "constant", "step", "wsd"]
+FALL_AT = {"linear": 0.0, "constant": 1.0, "wsd": None}  # None: at `drop_at`
 
 
 def cosine(step: int, total: int, warmup: float, floor: float, *, full: bool = False) -> float:
@@ -59,6 +60,32 @@ def drop(step: int, total: int, warmup: float, floor: float, drop_at: float) -> 
     return 1.0 if step < round(total * drop_at) else floor
 
 
+def linear(step: int, total: int, warmup: float, floor: float, fall_at: float = 0.0) -> float:
+    """Linear warm-up, a constant rate, and a linear fall, as in WSD (Hu et al. 2024,
+    https://arxiv.org/abs/2404.06395).
+
+    Args:
+        step: number of steps done.
+        total: number of all steps.
+        warmup: fraction of all steps in which the factor rises to 1.
+        floor: factor at the end.
+        fall_at: fraction of all steps after which it falls; 0 for right after the warm-up, 1 for
+            never.
+
+    Returns:
+        The factor on the learning rate.
+
+    Example:
+        >>> [linear(step, 10, 0.2, 0.0, 0.6) for step in (0, 1, 2, 6, 8)]
+        [0.5, 1.0, 1.0, 1.0, 0.5]
+    """
+    warm = round(total * warmup)
+    if step < warm:
+        return (step + 1) / warm
+    start = max(warm, round(total * fall_at))
+    return 1.0 - (1 - floor) * max(step - start, 0) / max(total - start, 1)
+
+
 def decay_at(progress: float, start: float, end: float | None) -> float:
     """Weight decay that follows half a cosine, as DINO's does (Caron et al. 2021,
     https://arxiv.org/abs/2104.14294).
@@ -84,7 +111,7 @@ class Schedule:
     """Sets the learning rate and the weight decay of an optimizer before each step.
 
     A parameter group's `initial_lr`, its `lr` when the schedule first sees it, is multiplied by the
-    factor of `cosine` or `drop`. Where the weight decay changes, it is multiplied by the group's
+    factor of `cosine`, `drop` or `linear`. Where the weight decay changes, it is multiplied by the group's
     `weight_decay_scale`.
 
     Args:
@@ -92,8 +119,9 @@ class Schedule:
         warmup: fraction of all steps in which the learning rate rises.
         min_lr: factor on the learning rate at the end.
         shape: "cosine" after the warm-up; "full_cosine" over all steps, whose beginning the warm-up
-            hides; "step", constant and then `min_lr`.
-        drop_at: fraction of all steps after which the rate of "step" drops.
+            hides; "linear" after the warm-up; "constant"; "step", constant and then `min_lr`;
+            "wsd", constant and then linear.
+        drop_at: fraction of all steps after which the rate of "step" drops and that of "wsd" falls.
         weight_decay: weight decay at the beginning.
         weight_decay_end: weight decay at the end; None leaves that of the groups as it is.
 
@@ -130,6 +158,10 @@ class Schedule:
         """
         if self.shape == "step":
             return drop(step, self.total, self.warmup, self.min_lr, self.drop_at)
+        if self.shape in FALL_AT:
+            fall_at = FALL_AT[self.shape]
+            fall_at = self.drop_at if fall_at is None else fall_at
+            return linear(step, self.total, self.warmup, self.min_lr, fall_at)
         full = self.shape == "full_cosine"
         return cosine(step, self.total, self.warmup, self.min_lr, full=full)
 

@@ -5,8 +5,6 @@ the rest, so a run that was killed and resumed ends with the same bytes as one t
 """
 
 import contextlib
-import errno
-import signal
 from collections.abc import Iterator, Sequence
 from typing import Literal, cast
 
@@ -18,16 +16,22 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from vitrail.errors import ConfigError, TrainingError
+from vitrail.errors import ConfigError, DataError, TrainingError
 from vitrail.messages import _
 from vitrail.methods.base import Batch, Method
 from vitrail.methods.frozen import BATCH_NORMS
 from vitrail.models.base import Backbone
 from vitrail.run_folder import RunFolder
 from vitrail.train.callback import Callback, Values
-from vitrail.train.checkpoint import TrainState, last_checkpoint, load_checkpoint
+from vitrail.train.checkpoint import (
+    TrainState,
+    drop_checkpoint,
+    last_checkpoint,
+    load_checkpoint,
+)
 from vitrail.train.schedule import Schedule
 from vitrail.train.seeds import mix_seed
+from vitrail.train.stopping import GO_ON, catch_interrupt, explain_stop
 from vitrail.train.streams import Stream
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -45,11 +49,12 @@ class Trainer:
         run_folder: folder for checkpoints, if a callback writes them.
         ema: EMA of the method's weights, which is then evaluated and kept; None for none.
         accumulate: number of batches per step, whose gradients are averaged.
-        clip: largest norm of the gradient.
+        clip: largest norm of the gradient; None does not clip it.
         clip_by: whether that is the norm of "all" gradients together, or of each "parameter"'s.
         seed: seed of the dropout and of what methods draw.
         precision: "fp32", or "bf16" or "fp16" for autocast. With fp16 gradients are scaled, and
             steps whose gradients overflow are skipped.
+        compiled: whether the method is compiled by torch.compile.
         callbacks: called in this order.
 
     Raises:
@@ -86,13 +91,14 @@ class Trainer:
     device: torch.device
     dtype: torch.dtype | None  # of autocast
     accumulate: int
-    clip: float
+    clip: float | None
     clip_by: Literal["all", "parameter"]
     seed: int
     step: int  # steps done
     epoch_steps: int
     total: int  # steps of the whole run
-    stopping: bool  # after this step, because of Ctrl-C
+    result_step: int | None  # step of the weights to keep; None for the last
+    stopping: bool  # after this step, because of Ctrl-C or SIGTERM
     unchecked: list[Tensor]  # losses and gradient norms of steps not yet checked for NaN
 
     def __init__(
@@ -105,10 +111,11 @@ class Trainer:
         run_folder: RunFolder | None = None,
         ema: AveragedModel | None = None,
         accumulate: int = 1,
-        clip: float = 1.0,
+        clip: float | None = 1.0,
         clip_by: Literal["all", "parameter"] = "all",
         seed: int = 0,
         precision: Precision = "fp32",
+        compiled: bool = False,
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
@@ -122,6 +129,8 @@ class Trainer:
         self.scaler = GradScaler(self.device.type) if precision == "fp16" else None
         self.callbacks = tuple(callbacks)
         self.state = TrainState(method, optimizer, self.ema, self.scaler)
+        if compiled:
+            method.compile()
         self.model = self.accelerator.prepare_model(method)
         self.step, self.total, self.epoch_steps = 0, schedule.total, len(stream) // accumulate
         if self.epoch_steps == 0:
@@ -129,7 +138,7 @@ class Trainer:
                 f"accumulate={accumulate} is more than the {len(stream)} batches of an epoch: "
                 "lower it or the batch size."
             )
-        self.stopping, self.unchecked = False, []
+        self.stopping, self.unchecked, self.result_step = False, [], None
 
     @property
     def is_main(self) -> bool:
@@ -181,30 +190,38 @@ class Trainer:
             resume: whether to go on from the newest checkpoint of the run folder.
 
         Raises:
-            TrainingError: training was stopped, the loss is not finite, or the disk is full. The
-                newest checkpoint stays.
+            TrainingError: training was stopped, the loss is not finite, a sample cannot be read,
+                or memory or the disk is full. The newest checkpoint stays.
         """
         if resume:
-            self.step, states = load_checkpoint(self.run_folder, self.state)
-            for callback in self.callbacks:
-                callback.load_state(states.get(type(callback).__name__, {}))
+            self._resume()
         with contextlib.ExitStack() as stack:
             for callback in self.callbacks:
                 stack.callback(callback.close, self)
                 callback.start(self)
             try:
-                with _catch_interrupt() as interrupt:
+                with catch_interrupt() as interrupt:
                     self._run(interrupt)
-            except KeyboardInterrupt:
-                raise TrainingError(
-                    f"stopped; {last_checkpoint(self.run_folder)} {GO_ON}"
-                ) from None
-            except OSError as problem:
-                if problem.errno != errno.ENOSPC:
+                for callback in self.callbacks:
+                    callback.finish(self)
+            except (KeyboardInterrupt, DataError, OSError, RuntimeError, MemoryError) as problem:
+                size, accumulate = self.stream.batch_size, self.accumulate
+                error = explain_stop(problem, self.run_folder, size, accumulate)
+                if error is None:
                     raise
-                raise TrainingError(
-                    f"the disk is full; {last_checkpoint(self.run_folder)} Make room. {GO_ON}"
-                ) from None
+                raise error from None
+
+    def _resume(self) -> None:
+        progress = load_checkpoint(self.run_folder, self.state)
+        self.step = round(progress.step / progress.epoch_steps * self.epoch_steps)
+        if self.step < progress.step:
+            raise ConfigError(
+                f"a batch of {self.accumulate * self.stream.batch_size} is larger than before, and "
+                "those of a run may only get smaller: leave it, or start a new run from the "
+                f"weights of {self.run_folder}."
+            )
+        for callback in self.callbacks:
+            callback.load_state(progress.callbacks.get(type(callback).__name__, {}))
 
     def _run(self, interrupt: dict[str, bool]) -> None:
         while self.step < self.total:
@@ -276,6 +293,9 @@ class Trainer:
         """Clips the gradient → its norm before."""
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
+        if self.clip is None:
+            gradients = [p.grad for p in self.method.parameters() if p.grad is not None]
+            return nn.utils.get_total_norm(gradients)
         if self.clip_by == "all":
             return nn.utils.clip_grad_norm_(self.method.parameters(), self.clip)
         learning = [p for p in self.method.parameters() if p.grad is not None]
@@ -305,11 +325,13 @@ class Trainer:
         self.unchecked.clear()
         if not all(finite):
             bad = (self.step if step is None else step) - len(finite) + 1 + finite.index(False)
+            if self.is_main:
+                drop_checkpoint(self.run_folder, bad - 1)  # its weights lead to no finite loss
             lr = max(group["initial_lr"] for group in self.optimizer.param_groups)
             raise TrainingError(
                 f"the loss or its gradient is not finite at step {bad}; "
                 f"{last_checkpoint(self.run_folder)} "
-                f"Lower the learning rate (now {lr:g}) or lengthen the warm-up."
+                f"Lower the learning rate (now {lr:g}) or lengthen the warm-up. {GO_ON}"
             )
 
     def log(self, split: str, values: dict[str, float]) -> None:
@@ -331,26 +353,3 @@ class Trainer:
         """
         for callback in self.callbacks:
             callback.log_image(self, kind, pixels)
-
-
-GO_ON = "Go on by resume=True."
-
-
-@contextlib.contextmanager
-def _catch_interrupt() -> Iterator[dict[str, bool]]:
-    """Lets the current step finish after Ctrl-C; a second Ctrl-C stops at once."""
-    interrupt = {"requested": False}
-
-    def handle(*_arguments: object) -> None:
-        interrupt["requested"] = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    try:
-        old = signal.signal(signal.SIGINT, handle)
-    except ValueError:  # not in the main thread, where Ctrl-C does not arrive
-        yield interrupt
-        return
-    try:
-        yield interrupt
-    finally:
-        signal.signal(signal.SIGINT, old)

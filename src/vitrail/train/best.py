@@ -1,0 +1,81 @@
+"""The weights of the best epoch, and the end of a run that gets no better."""
+
+from typing import Any
+
+import safetensors.torch
+
+from vitrail.files import atomic_write
+from vitrail.run_folder import RunFolder
+from vitrail.train.callback import Callback
+from vitrail.train.trainer import Trainer
+
+
+class KeepBest(Callback):
+    """Keeps the weights of the best evaluation in the run folder.
+
+    The best is the one with the highest accuracy, and of equal ones, or where there is none, with
+    the least loss.
+
+    Args:
+        patience: number of evaluations without a better one after which training ends; None for
+            never.
+        keep: whether the weights are kept; otherwise only the end is found.
+
+    Example:
+        >>> KeepBest(patience=3).state()
+        {'step': None, 'score': None, 'worse': 0}
+    """
+
+    def __init__(self, patience: int | None = None, *, keep: bool = True) -> None:
+        self.patience, self.keep = patience, keep
+        self.step: int | None = None
+        self.score: list[float] | None = None
+        self.worse = 0  # evaluations since the best one
+        self.saved: list[int | None] = []  # the best of the checkpoints that may be resumed from
+
+    def start(self, trainer: Trainer) -> None:
+        """trainer → ends a run that is resumed after it ended so."""
+        if self.patience is not None and self.worse >= self.patience:
+            trainer.end()
+
+    def log(self, trainer: Trainer, split: str, values: dict[str, float]) -> None:
+        """trainer, split, values → the weights on disk, if they are the best."""
+        if split != "val":
+            return
+        score = [values.get("top1", 0.0), -values.get("loss", 0.0)]
+        if self.score is None or score > self.score:
+            self.step, self.score, self.worse = trainer.step, score, 0
+            if self.keep and trainer.is_main:
+                weights = trainer.result_method.state_dict()
+                data = {name: tensor.contiguous() for name, tensor in weights.items()}
+                run = trainer.run_folder
+                atomic_write(run.best_weights(trainer.step), safetensors.torch.save(data))
+                self._forget(run)
+        else:
+            self.worse += 1
+            if self.patience is not None and self.worse >= self.patience:
+                trainer.end()
+
+    def _forget(self, run: RunFolder) -> None:
+        """Deletes all but these weights and those that checkpoints refer to."""
+        kept = {run.best_weights(step) for step in (self.step, *self.saved) if step is not None}
+        for file in run.best_folder.glob("step-????????.safetensors"):
+            if file not in kept:
+                file.unlink()
+
+    def finish(self, trainer: Trainer) -> None:
+        """trainer → the best weights in the place of the last."""
+        if self.keep and self.step is not None and trainer.is_main:
+            weights = safetensors.torch.load_file(trainer.run_folder.best_weights(self.step))
+            trainer.result_method.load_state_dict(weights)
+            trainer.result_step = self.step
+
+    def state(self) -> dict[str, Any]:
+        """The step and the figures of the best, and the number of evaluations since."""
+        self.saved = [*self.saved[-1:], self.step]  # until it is whole, the one before counts
+        return {"step": self.step, "score": self.score, "worse": self.worse}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """state → the best so far."""
+        self.step, self.score = state.get("step"), state.get("score")
+        self.worse, self.saved = state.get("worse", 0), [self.step]
