@@ -1,5 +1,6 @@
 """What other libraries call the keywords and settings of Vitrail, for the hints in errors."""
 
+import re
 from collections.abc import Iterable
 
 # Names of timm, transformers, vit-pytorch, lightly, the official Vim and their users, and the names
@@ -8,19 +9,30 @@ NAMES: dict[str, tuple[str, ...]] = {
     # models
     "img_size": ("image_size",), "image_height": ("image_size",), "input_size": ("image_size",),
     "resolution": ("image_size",), "frames": ("image_size",), "seq_len": ("image_size",),
-    "max_frames": ("image_size",),
+    "max_frames": ("image_size",), "num_frames": ("image_size",),
     "image_patch_size": ("patch_size",), "frame_patch_size": ("patch_size",),
-    "tubelet_size": ("patch_size",),
+    "tubelet_size": ("patch_size",), "kernel_size": ("patch_size",),
+    "frame_kernel_size": ("patch_size",), "sm_patch_size": ("patch_size",),
+    "lg_patch_size": ("patch_size",), "patch": ("patch_size",),
     "in_chans": ("channels",), "num_channels": ("channels",), "in_channels": ("channels",),
     "embed_dim": ("dim",), "hidden_size": ("dim",), "hidden_dim": ("dim",), "d_model": ("dim",),
     "embed_dims": ("dim",), "hidden_sizes": ("dim",), "dims": ("dim",), "sm_dim": ("dim",),
-    "lg_dim": ("dim",), "s1_emb_dim": ("dim",),
+    "lg_dim": ("dim",), "emb_dim": ("dim",), "embedding_dim": ("dim",),
+    "dim_conv_stem": ("stem_dim",), "ssa_dim_key": ("key_ratio",),
     "num_layers": ("depth",), "num_hidden_layers": ("depth",), "depths": ("depth",),
-    "n_layers": ("depth",), "spatial_depth": ("depth",), "temporal_depth": ("depth",),
+    "n_layers": ("depth",), "block_repeats": ("depth",), "sm_enc_depth": ("branch_depth",),
+    "lg_enc_depth": ("branch_depth",), "n_conv_layers": ("convolutions",),
+    "spatial_depth": ("depth",), "temporal_depth": ("depth",),
     "num_heads": ("heads",), "num_attention_heads": ("heads",), "n_heads": ("heads",),
-    "nhead": ("heads",),
+    "nhead": ("heads",), "sm_enc_heads": ("heads",), "lg_enc_heads": ("heads",),
+    "cross_attn_heads": ("heads",),
     "intermediate_size": ("mlp_dim", "mlp_ratio"), "dim_feedforward": ("mlp_dim", "mlp_ratio"),
     "mlp_ratio": ("mlp_dim",), "mlp_mult": ("mlp_ratio", "mlp_dim"), "mlp_dim": ("mlp_ratio",),
+    "sm_enc_mlp_dim": ("mlp_ratio",), "lg_enc_mlp_dim": ("mlp_ratio",),
+    "window_size": ("window",), "local_window_size": ("window",),
+    "global_window_size": ("window",), "local_patch_size": ("window",),
+    "reduction_factor": ("reduction",), "global_k": ("reduction",),
+    "kv_proj_stride": ("kv_stride",), "tokenize_local_3_conv": ("stem",),
     "drop_rate": ("dropout",), "attn_drop_rate": ("dropout",), "proj_drop_rate": ("dropout",),
     "hidden_dropout_prob": ("dropout",), "attention_probs_dropout_prob": ("dropout",),
     "attn_dropout": ("dropout",), "ff_dropout": ("dropout",),
@@ -29,13 +41,17 @@ NAMES: dict[str, tuple[str, ...]] = {
     "stochastic_depth_prob": ("drop_path",), "layer_dropout": ("drop_path",),
     "global_pool": ("pool",), "pooling": ("pool",),
     "num_labels": ("num_classes",), "n_classes": ("num_classes",), "classes": ("num_classes",),
-    "reg_tokens": ("registers",), "num_register_tokens": ("registers",),
+    "max_tokens_per_depth": ("samples",), "patch_merge_num_tokens": ("tokens",),
+    "num_tokens_out": ("tokens",), "patch_merge_layer": ("merge_after",),
+    "num_parallel_branches": ("branches",), "variant": ("form",),
+    "reg_tokens": ("registers",), "num_registers": ("registers",),
+    "num_register_tokens": ("registers",),
     "init_values": ("layer_scale",), "layerscale_value": ("layer_scale",),
     "layer_scale_init_value": ("layer_scale",),
     "layer_norm_eps": ("norm_eps",), "cls_depth": ("class_depth",),
     "token_dropout_prob": ("token_dropout",),
     "ssm_order": ("d_state",), "ssm_d_state": ("d_state",), "state_size": ("d_state",),
-    "pos_embed": ("position",), "qkv_bias": ("bias",),
+    "pos_embed": ("position",), "positional_embedding": ("position",), "qkv_bias": ("bias",),
     # methods
     "encoder": ("backbone",), "model": ("backbone",), "net": ("backbone",),
     "student": ("backbone",), "vit": ("backbone",), "transformer": ("backbone", "mixer"),
@@ -77,9 +93,18 @@ NOTES = {
     "frame_patch_size": "patch_size=(frames, height, width)",
     "image_patch_size": "patch_size, with the frames first where there are any",
     "tubelet_size": "patch_size=(frames, height, width)",
+    "num_frames": "image_size=(frames, height, width)",
+    "frame_kernel_size": "patch_size=(frames, height, width)",
+    "sm_patch_size": "patch_size, a tuple with an entry per branch",
+    "lg_patch_size": "patch_size, a tuple with an entry per branch",
+    "sm_enc_depth": "branch_depth, a tuple with an entry per branch",
+    "lg_enc_depth": "branch_depth, a tuple with an entry per branch",
+    "sm_enc_mlp_dim": "mlp_ratio, which is mlp_dim divided by the width",
+    "lg_enc_mlp_dim": "mlp_ratio, which is mlp_dim divided by the width",
+    "ssa_dim_key": "key_ratio, the width of the keys of all heads divided by dim",
+    "tokenize_local_3_conv": "stem, '3conv' or '1conv'",
     "sm_dim": "dim, a tuple with an entry per branch",
     "lg_dim": "dim, a tuple with an entry per branch",
-    "s1_emb_dim": "dim, a tuple with an entry per stage",
     "spatial_depth": "depth, a tuple (spatial, temporal) where there are two",
     "temporal_depth": "depth, a tuple (spatial, temporal) where there are two",
     "mlp_ratio": "mlp_dim, which is the ratio times dim",
@@ -90,43 +115,74 @@ NOTES = {
 }
 
 # Keywords of other libraries that are no keyword here, and what does the same.
+PAPER = "It is the paper's, in the code of the model."
+NO_DROPOUT = "The paper's model has no such dropout."
+STAGES = "The number of stages is the length of dim, depth and heads."
+ANY_SIZE = "Images of other sizes need no keyword: positions are resampled."
+INTERMEDIATES = "Every model gives its feature maps: model.intermediates(images, layers)."
+PARTS = "Other parts are layers of yours: docs/your_own.md shows a model of one page."
 DONE_OTHERWISE = {
     "pretrained": "Published weights come by vitrail.create_model(VARIANT, pretrained=True).",
     "checkpoint_path": "Weights are read by vitrail.load(FOLDER).",
-    "features_only": "Every model gives its feature maps: model.intermediates(images, layers).",
-    "out_indices": "Every model gives its feature maps: model.intermediates(images, layers).",
+    "features_only": INTERMEDIATES,
+    "out_indices": INTERMEDIATES,
     "output_attentions": "Attention weights are recorded by vitrail.record(model).",
     "output_hidden_states": "Hidden states are given by model.intermediates(images, layers).",
+    "return_dict": "A model returns its logits.",
     "attn_implementation": "Fused attention is always used, unless someone records the weights.",
     "grad_checkpointing": "Call model.set_gradient_checkpointing().",
     "id2label": "Assign model.labels, a list of class names.",
-}
+    "label2id": "Assign model.labels, a list of class names.",
+    "ignore_mismatched_sizes": "Give num_classes: the head of another size is a new one.",
+    "interpolate_pos_encoding": ANY_SIZE,
+    "dynamic_img_size": ANY_SIZE,
+    "dropout": NO_DROPOUT,
+    "emb_dropout": NO_DROPOUT,
+    "dim_head": "A head is dim / heads wide.",
+    "stages": STAGES,
+    "num_hierarchies": STAGES,
+    **dict.fromkeys(
+        ("padding", "pooling_kernel_size", "pooling_stride", "pooling_padding", "t2t_layers",
+         "emb_kernel", "emb_stride", "proj_kernel", "mlp_mult", "cross_attn_depth",
+         "local_patch_kernel_size", "peg_kernel_size", "use_peg", "mbconv_expansion_rate",
+         "mbconv_shrinkage_rate"), PAPER
+    ),
+}  # fmt: skip
+STAGE = re.compile(r"s\d_(\w+)")  # vit-pytorch's keywords of one stage, such as "s2_heads"
 
 
 def name_here(name: str, choices: Iterable[str]) -> str:
-    """A sentence that gives the name here of what another library calls differently.
+    """A sentence that says what does here what another library's keyword does.
 
     Args:
         name: the name that is unknown, or a key with sections such as "optim.learning_rate".
         choices: the keywords of the same call, or the keys of all settings.
 
     Returns:
-        The sentence, with a leading space; "" if no name in the table is among the choices.
+        The sentence, with a leading space; "" if nothing is known about the name, or none of its
+        names here is among the choices.
 
     Example:
         >>> name_here("num_heads", ["dim", "heads"])
         " Here it is called 'heads'."
         >>> name_here("optim.learning_rate", ["optim.lr"])
         " Here it is called 'optim.lr'."
+        >>> name_here("s2_emb_dim", ["dim", "heads"])
+        ' Here it is dim, one keyword for all stages.'
+        >>> name_here("dim_head", ["dim", "heads"])
+        ' A head is dim / heads wide.'
         >>> name_here("num_heads", ["kernel"])
         ''
     """
     section, dot, last = name.rpartition(".")
     keys = list(choices)
-    for target in NAMES.get(last, ()):
+    stage = STAGE.fullmatch(last)
+    if stage:
+        last = stage[1]
+    for target in (*NAMES.get(last, ()), *[last] * bool(stage)):
         same_section = [key for key in keys if key == f"{section}{dot}{target}"]
         elsewhere = [key for key in keys if section and key.rpartition(".")[2] == target]
         for key in [*same_section, *elsewhere][:1]:
-            note = NOTES.get(last, "")
+            note = f"{target}, one keyword for all stages" if stage else NOTES.get(last, "")
             return f" Here it is {note}." if note else f" Here it is called {key!r}."
-    return ""
+    return f" {DONE_OTHERWISE[last]}" if last in DONE_OTHERWISE else ""

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
 from vitrail.errors import ConfigError, describe_value, suggest
-from vitrail.other_names import DONE_OTHERWISE
 
 
 class Range:
@@ -102,7 +101,7 @@ def bind(
     for name in keywords:
         if name not in names and not open_ended:
             raise ConfigError(
-                f"{owner.__name__} has no keyword {name!r}.{_suggestion(name, names)} "
+                f"{owner.__name__} has no keyword {name!r}.{suggest(name, names)} "
                 f"It takes: {', '.join(names)}."
             )
     try:
@@ -270,10 +269,6 @@ def _signature(init: Callable[..., None]) -> tuple[inspect.Signature, dict[str, 
 def _cure(owner: type, signature: inspect.Signature) -> str:
     required = [p.name for p in signature.parameters.values() if p.default is p.empty][1:]
     return f"It needs {', '.join(required)}: help({owner.__name__}) says what each is."
-
-
-def _suggestion(name: str, names: list[str]) -> str:
-    return f" {DONE_OTHERWISE[name]}" if name in DONE_OTHERWISE else suggest(name, names)
 
 
 def _problem(name: str, value: Any, hint: Any) -> str:
