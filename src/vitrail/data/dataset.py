@@ -1,5 +1,6 @@
 """Datasets: labelled images, clips, volumes or signals, read one by one or as a stream."""
 
+import copy
 import functools
 import hashlib
 import os
@@ -10,12 +11,31 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vitrail.data.folders import Found
-from vitrail.data.images import BadImage, read_image
+from vitrail.data.folders import Inventory
+from vitrail.data.image_file import ImageFile
+from vitrail.data.images import BadImage, open_image, read_image
 from vitrail.errors import DataError
 from vitrail.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, Sampling, unit
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std per channel, on 0..1
+
+
+def neutral_statistics(channels: int) -> Statistics:
+    """Statistics of images of any kind.
+
+    Args:
+        channels: number of channels.
+
+    Returns:
+        ImageNet's mean and standard deviation for three channels, 0.5 for others.
+
+    Example:
+        >>> neutral_statistics(1)
+        ((0.5,), (0.5,))
+    """
+    if channels == 3:
+        return IMAGENET_MEAN, IMAGENET_STD
+    return (0.5,) * channels, (0.5,) * channels
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -50,7 +70,7 @@ class Dataset(ABC):
         sampling: how parts of videos, volumes and signals are sampled; None for other samples.
         bad_images: what was left out, because it could not be read.
         captions: the caption of every sample; empty where there are none.
-        found: what the folder or file holds that the samples come from, and what of it is not used;
+        inventory: what the folder or file holds that the samples come from, and what of it is not used;
             None where there is neither.
         streamed: whether samples can only be read in order, so that their labels are not known in
             advance.
@@ -70,7 +90,7 @@ class Dataset(ABC):
     sampling: Sampling | None = None
     bad_images: Sequence[BadImage] = ()
     captions: Sequence[str] = ()
-    found: Found | None = None
+    inventory: Inventory | None = None
     streamed: bool = False
     fixed_size: bool = False
     checked_first: bool = True
@@ -127,6 +147,33 @@ class Dataset(ABC):
             DataError: the sample cannot be read, or the dataset is streamed.
         """
         raise self._no_random_access()
+
+    def open(self, index: int) -> Tensor | ImageFile:
+        """Opens one sample, for those who need only a part of its pixels.
+
+        Args:
+            index: its position in the dataset.
+
+        Returns:
+            A file whose header was read, where samples are image files; otherwise the sample.
+
+        Raises:
+            DataError: the sample cannot be read, or the dataset is streamed.
+        """
+        return self.read(index)
+
+    def with_pixels(self, channels: int | None, white: float | None) -> "Dataset":
+        """The dataset with image files that are read in another way.
+
+        Args:
+            channels: number of channels; None for those that they are read with.
+            white: value of white in images of more than 8 bits; None for the largest value.
+
+        Returns:
+            A dataset of the same samples; this one where they are no image files.
+        """
+        del channels, white
+        return self
 
     def for_input(self, preprocess: Preprocess) -> "Dataset":
         """The dataset as a model reads it.
@@ -227,7 +274,7 @@ class Dataset(ABC):
 
     def _with_rest(self, part: "Dataset", indices: Sequence[int]) -> "Dataset":
         """`part` with what a subset inherits."""
-        part.bad_images, part.found = self.bad_images, self.found
+        part.bad_images, part.inventory = self.bad_images, self.inventory
         part.captions = [self.captions[i] for i in indices] if self.captions else ()
         return part
 
@@ -312,12 +359,17 @@ class FolderDataset(Dataset):
         targets: class index of each file.
         labels: class names; empty for unlabelled images, whose targets are all 0.
 
+    Attributes:
+        white: value of white in images of more than 8 bits; None for the largest value.
+
     Example:
         >>> from pathlib import Path
         >>> dataset = FolderDataset(Path("pets"), [Path("pets/cat/1.jpg")], [0], ["cat"])
         >>> dataset.key(0)
         'cat/1.jpg'
     """
+
+    white: float | None = None
 
     def __init__(
         self, root: Path, files: list[Path], targets: list[int], labels: list[str]
@@ -341,13 +393,31 @@ class FolderDataset(Dataset):
         return path.removeprefix(f"{self.root}{os.sep}").replace(os.sep, "/")
 
     def read(self, index: int) -> Tensor:
-        """index of a file → uint8 (3, H, W)."""
-        return read_image(self.files[index], self.channels)
+        """index of a file → uint8 (C, H, W)."""
+        return read_image(self.files[index], self.channels, self.white)
+
+    def open(self, index: int) -> ImageFile:
+        """index of a file → the file, to be decoded."""
+        return open_image(self.files[index], self.channels, self.white)
+
+    def with_pixels(self, channels: int | None, white: float | None) -> Dataset:
+        """channels, white → the same files, read with these."""
+        copied = copy.copy(self)
+        copied.white = white
+        if channels is not None and channels != self.channels:
+            copied.statistics = neutral_statistics(channels)
+        return copied
+
+    def for_input(self, preprocess: Preprocess) -> Dataset:
+        """preprocess → the same files, read with its channels and its white."""
+        return self.with_pixels(preprocess.channels, preprocess.white)
 
     def subset(self, indices: Sequence[int]) -> Dataset:
         """indices of files → a dataset of these."""
         files, targets = [self.files[i] for i in indices], [self._targets[i] for i in indices]
-        return self._with_rest(FolderDataset(self.root, files, targets, self.labels), indices)
+        part = copy.copy(self)
+        part.files, part._targets = files, targets
+        return self._with_rest(part, indices)
 
     def why_unreadable(self, index: int) -> str:
         """index of a file → why it cannot be read, or ""; cached while the file stays the same."""

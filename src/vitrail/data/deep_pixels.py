@@ -121,7 +121,7 @@ def read_tiff(data: bytes, name: str) -> tuple[NDArray, bool]:
     Example:
         >>> import tifffile
         >>> file = io.BytesIO()
-        >>> tifffile.imwrite(file, np.zeros((4, 6, 5), np.uint16), photometric="minisblack")
+        >>> tifffile.imwrite(file, np.zeros((4, 6, 5), "H"), planarconfig="contig")
         >>> read_tiff(file.getvalue(), "bands.tif")[0].shape
         (4, 6, 5)
     """

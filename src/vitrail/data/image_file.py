@@ -77,6 +77,11 @@ class ImageFile:
         check_size(name, math.prod(self._size))
         self.height, self.width = self._size[::-1] if self._orientation > 4 else self._size
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width, as all pixels would have them."""
+        return self.channels, self.height, self.width
+
     def decode(self, at_least: tuple[int, int] | None = None) -> Tensor:
         """Decodes the pixels.
 

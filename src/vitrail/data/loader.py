@@ -1,6 +1,7 @@
 """Batches in an order that depends on seed, epoch and position only."""
 
 import functools
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -10,11 +11,17 @@ from torch import Tensor
 from torch.utils import data
 
 from vitrail.data.dataset import Dataset, epoch_seed
+from vitrail.data.image_file import ImageFile
 from vitrail.data.images import to_tensor
-from vitrail.preprocess import resize
+from vitrail.errors import DataError
+from vitrail.resizing import resize
 
 Fit = Callable[[Tensor], Tensor]  # uint8 (C, *any) → uint8 (C, *size), the same for every sample
+Augment = Callable[[Tensor | ImageFile, int], Tensor]  # with a seed, in place of a `Fit`
 Item = tuple[Tensor, int, Tensor, int]
+Key = tuple[int, int, int]  # index of a sample, epoch, position in the epoch
+MOST_WORKERS = 8
+FEW_SAMPLES = 1000  # that need no processes to read them
 
 
 class RawBatch(NamedTuple):
@@ -101,13 +108,53 @@ def order(length: int, seed: int | None, epoch: int, repeats: int = 1) -> Tensor
     return torch.randperm(length, generator=generator).repeat_interleave(repeats)[:length]
 
 
-class _Items(data.Dataset[Item]):
-    def __init__(self, dataset: Dataset, fit: Fit) -> None:
-        self.dataset, self.fit, self.targets = dataset, fit, dataset.targets()
+def default_workers(dataset: Dataset, processes: int = 1) -> int:
+    """The number of processes that read samples where none is set.
 
-    def __getitem__(self, index: int) -> Item:
-        image = self.dataset.read(index)
-        return self.fit(image), self.targets[index], torch.tensor(image.shape[1:]), index
+    Args:
+        dataset: what is read.
+        processes: number of processes that train, on this machine.
+
+    Returns:
+        None for few samples or for those in memory. Otherwise half of the processor's cores, or all
+        but one where a GPU computes, for each process that trains; at most 8.
+
+    Example:
+        >>> from vitrail.data.registry import open_dataset
+        >>> default_workers(open_dataset("digits"))
+        0
+    """
+    if dataset.fixed_size or dataset.streamed or len(dataset) < FEW_SAMPLES:
+        return 0
+    can_tell = hasattr(os, "sched_getaffinity")  # not on Windows and macOS
+    cores = len(os.sched_getaffinity(0)) if can_tell else os.cpu_count() or 1
+    readers = cores - 1 if torch.accelerator.is_available() else cores // 2
+    return min(max(readers // processes, 1), MOST_WORKERS)
+
+
+class _Items(data.Dataset[Item | DataError]):
+    """Samples of the size of a batch. Errors are values: a worker would make tracebacks of them."""
+
+    def __init__(self, loader: "Loader") -> None:
+        self.dataset, self.fit, self.augment = loader.dataset, loader.fit, loader.augment
+        self.seed, self.targets = loader.seed, loader.dataset.targets()
+        self.epoch, self.part = -1, loader.dataset
+
+    def __getitem__(self, key: Key) -> Item | DataError:
+        index, epoch, position = key
+        try:
+            if self.seed is not None and epoch != self.epoch:
+                self.epoch, self.part = epoch, self.dataset.with_seed(epoch_seed(self.seed, epoch))
+            if self.augment is None:
+                sample: Tensor | ImageFile = self.part.read(index)
+                image, size = self.fit(sample), sample.shape[1:]
+            else:
+                sample = self.part.open(index)
+                draws = (epoch_seed(self.seed or 0, epoch) << 32) + position
+                image, size = self.augment(sample, draws), sample.shape[1:]
+        except DataError as problem:
+            return problem
+        return image, self.targets[index], torch.tensor(size), index
 
 
 class Loader:
@@ -121,8 +168,11 @@ class Loader:
         dataset: samples to load.
         batch_size: samples per batch; at most all of them.
         fit: brings a sample to the size that all samples of a batch have.
+        augment: does so at random, with a seed that follows from `seed`, epoch and position; takes
+            the place of `fit`. None for none.
         seed: seed of the order; None for the dataset's own order.
-        workers: number of processes that read samples; 0 reads them in this one.
+        workers: number of processes that read samples, which stay for all epochs; 0 reads them in
+            this one, None for `default_workers`.
         drop_last: whether to leave out an incomplete last batch.
         repeats: how often each sample comes in a row.
         shard: (rank, processes) for data-parallel training: each process gets its part of every
@@ -141,15 +191,18 @@ class Loader:
         batch_size: int,
         fit: Fit,
         *,
+        augment: Augment | None = None,
         seed: int | None = None,
-        workers: int = 0,
+        workers: int | None = 0,
         drop_last: bool = False,
         repeats: int = 1,
         shard: tuple[int, int] = (0, 1),
     ) -> None:
         self.dataset, self.batch_size, self.fit = dataset, min(batch_size, len(dataset)), fit
-        self.seed, self.workers, self.drop_last = seed, workers, drop_last
+        self.augment, self.seed, self.drop_last = augment, seed, drop_last
         self.repeats, self.shard = repeats, shard
+        self.workers = default_workers(dataset, shard[1]) if workers is None else workers
+        self._batches: list[list[Key]] = []
 
     def __len__(self) -> int:
         """The number of batches per epoch."""
@@ -172,22 +225,33 @@ class Loader:
         indices = order(len(self.dataset), self.seed, epoch, self.repeats)
         rank, processes = self.shard
         batches = [b[rank::processes] for b in indices.split(self.batch_size)][start : len(self)]
-        if self.dataset.fixed_size and self._fits():
+        if self.dataset.fixed_size and self.augment is None and self._fits():
             yield from self._gather(batches)
             return
-        dataset = self.dataset
-        if self.seed is not None:
-            dataset = dataset.with_seed(epoch_seed(self.seed, epoch))
-        loader = data.DataLoader(
-            _Items(dataset, self.fit),
-            batch_sampler=[b.tolist() for b in batches],
+        self._batches.clear()
+        for number, batch in enumerate(batches, start):
+            first = number * self.batch_size + rank
+            self._batches.append(
+                [(i, epoch, first + j * processes) for j, i in enumerate(batch.tolist())]
+            )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "This DataLoader will create")  # the user's choice
+            for batch in self._reader:
+                if isinstance(batch, DataError):
+                    raise batch
+                yield batch
+
+    @functools.cached_property
+    def _reader(self) -> "data.DataLoader[RawBatch | DataError]":
+        """Reads the batches of `_batches`; its processes stay between epochs."""
+        return data.DataLoader(
+            _Items(self),
+            batch_sampler=self._batches,
             num_workers=self.workers,
+            persistent_workers=self.workers > 0,
             collate_fn=_collate,
             generator=torch.Generator(),  # its own, so that loading draws nothing from the model's
         )
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "This DataLoader will create")  # the user's choice
-            yield from loader
 
     def _fits(self) -> bool:
         """Whether samples have their final size already, so that a batch is one indexing."""
@@ -207,7 +271,11 @@ class Loader:
         for image, label, position in self.dataset.samples(
             self.seed, epoch, start * self.batch_size
         ):
-            items.append((self.fit(image), label, torch.tensor(image.shape[1:]), position))
+            if self.augment is None:
+                fitted = self.fit(image)
+            else:
+                fitted = self.augment(image, (epoch_seed(self.seed or 0, epoch) << 32) + position)
+            items.append((fitted, label, torch.tensor(image.shape[1:]), position))
             if len(items) == self.batch_size:
                 yield _collate(items[rank::processes])
                 items = []
@@ -215,7 +283,10 @@ class Loader:
             yield _collate(items[rank::processes])
 
 
-def _collate(items: list[Item]) -> RawBatch:
+def _collate(items: "list[Item | DataError]") -> RawBatch | DataError:
+    for item in items:
+        if isinstance(item, DataError):
+            return item
     images, labels, sizes, indices = zip(*items, strict=True)
     return RawBatch(
         torch.stack(images), torch.tensor(labels), torch.stack(sizes), torch.tensor(indices)

@@ -6,164 +6,18 @@ A transform is a pure function of (images, labels, seed): it draws from generato
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitrail.data.augment_config import AugmentConfig, MultiCropConfig
 from vitrail.data.functional import flip, mix, random_resized_crop, shift
 from vitrail.data.own_transforms import ImageTransform
-from vitrail.errors import ConfigError, check_choice
+from vitrail.errors import ConfigError
 from vitrail.preprocess import Preprocess, unit
 
 KORNIA = 0x5DEECE66D  # offset, so that kornia's random stream differs from the crops'
-
-
-@dataclasses.dataclass(frozen=True)
-class AugmentConfig:
-    """Augmentation of training images. Zero turns a part off.
-
-    Args:
-        crop: "resized" cuts a random rectangle and resizes it; "padded" shifts by up to `padding`
-            pixels; "none" takes the whole image. Frames of a clip are cut alike, signals in time.
-        scale: least and greatest area of a resized crop, as a fraction of the image's.
-        ratio: least and greatest width / height of a resized crop.
-        padding: greatest shift of a padded crop, in pixels.
-        flip: probability of a horizontal flip; signals have none.
-        reverse: probability that a clip or a signal is reversed in time, and a volume flipped along
-            its depth.
-        randaugment: number of operations per image (Cubuk et al. 2019,
-            https://arxiv.org/abs/1909.13719).
-        magnitude: strength of these, 0 to 30.
-        jitter: strength of changes of brightness, contrast and saturation.
-        saturation: strength of changes of saturation; None for `jitter`.
-        hue: strength of changes of hue, 0 to 0.5.
-        jitter_probability: probability of both.
-        grayscale: probability of a conversion to gray.
-        blur: probability of a Gaussian blur with a standard deviation of 0.1 to 2 pixels.
-        solarize: probability that bright pixels are inverted.
-        erasing: probability that a random rectangle is erased
-            (https://arxiv.org/abs/1708.04896).
-        mixup: α of mixup (https://arxiv.org/abs/1710.09412).
-        cutmix: α of CutMix (https://arxiv.org/abs/1905.04899). With both, each batch gets one of
-            them, with equal probability.
-
-    Raises:
-        ConfigError: a value is out of range.
-
-    Example:
-        >>> AugmentConfig(crop="none", flip=0).scale
-        (0.35, 1.0)
-    """
-
-    crop: Literal["resized", "padded", "none"] = "resized"
-    scale: tuple[float, float] = (0.35, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    padding: int = 4
-    flip: float = 0.5
-    reverse: float = 0.0
-    randaugment: int = 0
-    magnitude: int = 9
-    jitter: float = 0.0
-    saturation: float | None = None
-    hue: float = 0.0
-    jitter_probability: float = 1.0
-    grayscale: float = 0.0
-    blur: float = 0.0
-    solarize: float = 0.0
-    erasing: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_choice("crop", self.crop, ("resized", "padded", "none"))
-        probabilities = ("flip", "reverse", "jitter_probability", "grayscale", "blur", "solarize")
-        for name in (*probabilities, "erasing"):
-            _check_probability(name, getattr(self, name))
-        for name in ("mixup", "cutmix", "jitter", "padding", "randaugment"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name}={getattr(self, name)} is negative: use 0 or more.")
-        if self.saturation is not None and self.saturation < 0:
-            raise ConfigError(f"saturation={self.saturation} is negative: use 0 or more.")
-        if not 0 <= self.magnitude <= 30:
-            raise ConfigError(f"magnitude={self.magnitude} is not within 0 to 30.")
-        if not 0 <= self.hue <= 0.5:
-            raise ConfigError(f"hue={self.hue} is not within 0 to 0.5.")
-        _check_areas("scale", self.scale)
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise ConfigError(f"ratio={self.ratio} is no range of ratios above 0.")
-
-
-@dataclasses.dataclass(frozen=True)
-class MultiCropConfig:
-    """Several crops of each image, for methods that compare them: two global ones, then local.
-
-    Args:
-        local: number of local crops.
-        local_size: pixels of local crops; None for 3/7 of the model's, 96 of 224, rounded to whole
-            patches.
-        global_scale: least and greatest area of global crops, as a fraction of the image's.
-        local_scale: the same of local crops.
-        blur: probability of a blur of the first global crop, the second, and the local ones.
-        solarize: the same of solarization.
-
-    Raises:
-        ConfigError: a value is out of range.
-
-    Example:
-        >>> MultiCropConfig().local_pixels((224, 224), (16, 16))
-        (96, 96)
-    """
-
-    local: int = 6
-    local_size: int | tuple[int, int] | None = None
-    global_scale: tuple[float, float] = (0.4, 1.0)
-    local_scale: tuple[float, float] = (0.05, 0.4)
-    blur: tuple[float, float, float] = (1.0, 0.1, 0.5)
-    solarize: tuple[float, float, float] = (0.0, 0.2, 0.0)
-
-    def __post_init__(self) -> None:
-        if self.local < 0:
-            raise ConfigError(f"local={self.local} is negative: use 0 or more.")
-        sizes = self.local_size if isinstance(self.local_size, tuple) else (self.local_size,)
-        if any(size is not None and size < 1 for size in sizes):
-            raise ConfigError(f"local_size={self.local_size} is no number of pixels.")
-        for name in ("global_scale", "local_scale"):
-            _check_areas(name, getattr(self, name))
-        for name in ("blur", "solarize"):
-            for probability in getattr(self, name):
-                _check_probability(name, probability)
-
-    def local_pixels(self, size: tuple[int, ...], cell: tuple[int, ...]) -> tuple[int, int]:
-        """The size of local crops.
-
-        Args:
-            size: (height, width) of global crops.
-            cell: pixels of a patch on each axis, to whole numbers of which the size is rounded.
-
-        Returns:
-            (height, width).
-        """
-        if isinstance(self.local_size, tuple):
-            return self.local_size
-        if self.local_size is not None:
-            return self.local_size, self.local_size
-        height, width = (
-            max(round(side * 3 / 7 / pixels), 1) * pixels
-            for side, pixels in zip(size, cell, strict=True)
-        )
-        return height, width
-
-
-def _check_probability(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ConfigError(f"{name}={value} is no probability: use 0 to 1.")
-
-
-def _check_areas(name: str, scale: tuple[float, float]) -> None:
-    if not 0 < scale[0] <= scale[1] <= 1:
-        raise ConfigError(f"{name}={scale} is no range of areas within 0 to 1.")
 
 
 class TrainTransform:
@@ -225,8 +79,10 @@ class TrainTransform:
         generator = torch.Generator(images.device).manual_seed(seed)
         if config.crop == "padded":
             images = shift(images, config.padding, generator)
-        x = unit(images)
         size = self.preprocess.size
+        is_cut = config.crop == "resized" or images.shape[2:] != torch.Size(size)
+        # Bytes are moved and normalized as they are; all else computes with floats.
+        x = unit(images) if is_cut or self.color_ops is not None or self.own else images
         if config.crop == "resized":
             x = random_resized_crop(x, sizes, size, config.scale, config.ratio, generator)
         elif x.shape[2:] != torch.Size(size):
@@ -249,9 +105,19 @@ class TrainTransform:
 
 
 def _check_for_other_axes(config: AugmentConfig, axes: int) -> None:
-    colors = ("randaugment", "jitter", "hue", "grayscale", "blur", "solarize", "erasing")
+    colors = (
+        "vertical_flip",
+        "rotation",
+        "randaugment",
+        "jitter",
+        "hue",
+        "grayscale",
+        "blur",
+        "solarize",
+        "erasing",
+    )
     off = dict.fromkeys(colors if axes == 3 else (*colors, "cutmix"), 0)
-    for name, value in {"saturation": None, **off}.items():
+    for name, value in {"saturation": None, "policy": None, **off}.items():
         if getattr(config, name) != value:
             raise ConfigError(
                 f"{name}={getattr(config, name)!r} is for images, and these samples have {axes} "
@@ -355,12 +221,17 @@ def _kornia_ops(config: AugmentConfig, size: tuple[int, ...]) -> nn.Module | Non
     saturation = config.jitter if config.saturation is None else config.saturation
     jitter = config.jitter_probability and (config.jitter or saturation or config.hue)
     rest = config.grayscale, config.blur, config.solarize, config.erasing
-    if not (config.randaugment or jitter or any(rest)):
+    moves = config.vertical_flip, config.rotation
+    if not (config.randaugment or jitter or any(rest) or any(moves)):
         return None
     import kornia.augmentation as K
     from kornia.augmentation.auto import RandAugment
 
     ops: list[nn.Module] = []
+    if config.vertical_flip:
+        ops.append(K.RandomVerticalFlip(p=config.vertical_flip))
+    if config.rotation:
+        ops.append(K.RandomRotation(config.rotation, p=1.0))
     if config.randaugment:
         ops.append(RandAugment(n=config.randaugment, m=config.magnitude))
     if jitter:

@@ -1,0 +1,238 @@
+"""Operations on one image, a uint8 array (H, W, C) of 1 or 3 channels, of which policies are made.
+
+Factors are 1 for no change. What a moved image leaves free becomes mid-gray.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+GRAY = (128.0, 128.0, 128.0)
+LEVELS = np.arange(256, dtype=np.float32)
+
+
+def _by_table(image: Pixels, table: NDArray) -> Pixels:
+    """Replaces each value by that of a table of 256."""
+    return _with_axis(cv2.LUT(image, np.clip(np.rint(table), 0, 255).astype(np.uint8)))
+
+
+def _with_axis(image: Pixels) -> Pixels:
+    """OpenCV drops the axis of a single channel."""
+    return image if image.ndim == 3 else image[..., None]
+
+
+def luma(image: Pixels) -> Pixels:
+    """The gray of an image.
+
+    Args:
+        image: (H, W, C).
+
+    Returns:
+        (H, W), by ITU-R 601.
+
+    Example:
+        >>> luma(np.full((1, 1, 3), 9, np.uint8)).tolist()
+        [[9]]
+    """
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.shape[2] == 3 else image[..., 0]
+
+
+def brightness(image: Pixels, factor: float) -> Pixels:
+    """Image (H, W, C), factor → brighter image.
+
+    Example:
+        >>> brightness(np.full((1, 1, 1), 100, np.uint8), 1.5).item()
+        150
+    """
+    return _by_table(image, LEVELS * factor)
+
+
+def contrast(image: Pixels, factor: float) -> Pixels:
+    """Image (H, W, C), factor → image with more contrast about its mean.
+
+    Example:
+        >>> contrast(np.array([[[90], [110]]], np.uint8), 2.0).flatten().tolist()
+        [80, 120]
+    """
+    mean = np.rint(luma(image).mean())
+    return _by_table(image, mean + (LEVELS - mean) * factor)
+
+
+def saturation(image: Pixels, factor: float) -> Pixels:
+    """Image (H, W, C), factor → image of stronger colors; 0 for gray.
+
+    Example:
+        >>> saturation(np.array([[[0, 100, 0]]], np.uint8), 0.0).flatten().tolist()
+        [59, 59, 59]
+    """
+    if image.shape[2] == 1:
+        return image
+    gray = cv2.cvtColor(luma(image), cv2.COLOR_GRAY2RGB)
+    return cv2.addWeighted(image, factor, gray, 1 - factor, 0)
+
+
+def hue(image: Pixels, fraction: float) -> Pixels:
+    """Image (H, W, C), fraction of the color circle → image of other hues.
+
+    Example:
+        >>> hue(np.array([[[200, 0, 0]]], np.uint8), 1 / 3).flatten().tolist()
+        [0, 200, 0]
+    """
+    if image.shape[2] == 1:
+        return image
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)  # hues in 256 steps
+    hsv[..., 0] += np.uint8(round(fraction * 256) % 256)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
+
+
+def sharpness(image: Pixels, factor: float) -> Pixels:
+    """Image (H, W, C), factor → sharper image; 0 smooths it.
+
+    Example:
+        >>> sharpness(np.full((3, 3, 1), 7, np.uint8), 1.9).max()
+        np.uint8(7)
+    """
+    kernel = np.ones((3, 3), np.float32)
+    kernel[1, 1] = 5
+    smooth = cv2.filter2D(image, -1, kernel / 13, borderType=cv2.BORDER_REPLICATE)
+    return _with_axis(cv2.addWeighted(image, factor, _with_axis(smooth), 1 - factor, 0))
+
+
+def posterize(image: Pixels, bits: int) -> Pixels:
+    """Image (H, W, C), number of bits → image with so many bits per value.
+
+    Example:
+        >>> posterize(np.full((1, 1, 1), 255, np.uint8), 2).item()
+        192
+    """
+    return image & np.uint8(256 - (1 << (8 - bits)))
+
+
+def solarize(image: Pixels, threshold: float) -> Pixels:
+    """Image (H, W, C), threshold → image with values from the threshold on inverted.
+
+    Example:
+        >>> solarize(np.array([[[10], [200]]], np.uint8), 128).flatten().tolist()
+        [10, 55]
+    """
+    return _by_table(image, np.where(threshold <= LEVELS, 255 - LEVELS, LEVELS))
+
+
+def autocontrast(image: Pixels) -> Pixels:
+    """Image (H, W, C) → image whose channels each span 0 to 255.
+
+    Example:
+        >>> autocontrast(np.array([[[50], [100], [150]]], np.uint8)).flatten().tolist()
+        [0, 128, 255]
+    """
+    return _by_channel(image, _stretched)
+
+
+def _stretched(channel: Pixels) -> Pixels:
+    low, high = int(channel.min()), int(channel.max())
+    if low == high:
+        return channel
+    return _by_table(channel, (LEVELS - low) * (255 / (high - low)))[..., 0]
+
+
+def equalize(image: Pixels) -> Pixels:
+    """Image (H, W, C) → image whose channels each have an even histogram.
+
+    Example:
+        >>> equalize(np.array([[[9], [10], [11]]], np.uint8)).flatten().tolist()
+        [0, 128, 255]
+    """
+    return _by_channel(image, cv2.equalizeHist)
+
+
+def _by_channel(image: Pixels, change) -> Pixels:  # type: ignore[no-untyped-def]
+    return np.stack([change(np.ascontiguousarray(image[..., c])) for c in range(image.shape[2])], 2)
+
+
+def blur(image: Pixels, sigma: float) -> Pixels:
+    """Image (H, W, C), standard deviation in pixels → blurred image.
+
+    Example:
+        >>> blur(np.full((5, 5, 3), 8, np.uint8), 1.0).max()
+        np.uint8(8)
+    """
+    size = 2 * int(np.ceil(3 * sigma)) + 1
+    return _with_axis(cv2.GaussianBlur(image, (size, size), sigma, borderType=cv2.BORDER_REPLICATE))
+
+
+def grayscale(image: Pixels) -> Pixels:
+    """Image (H, W, C) → gray image of as many channels.
+
+    Example:
+        >>> grayscale(np.array([[[0, 100, 0]]], np.uint8)).flatten().tolist()
+        [59, 59, 59]
+    """
+    return saturation(image, 0.0)
+
+
+def shear_x(image: Pixels, factor: float) -> Pixels:
+    """Image (H, W, C), factor → image sheared along rows, about its center.
+
+    Example:
+        >>> shear_x(np.full((4, 4, 3), 9, np.uint8), 0.0).max()
+        np.uint8(9)
+    """
+    return _moved(image, [[1, factor], [0, 1]])
+
+
+def shear_y(image: Pixels, factor: float) -> Pixels:
+    """Image (H, W, C), factor → image sheared along columns, about its center.
+
+    Example:
+        >>> shear_y(np.full((4, 4, 3), 9, np.uint8), 0.0).max()
+        np.uint8(9)
+    """
+    return _moved(image, [[1, 0], [factor, 1]])
+
+
+def rotate(image: Pixels, degrees: float) -> Pixels:
+    """Image (H, W, C), degrees → image rotated counterclockwise about its center.
+
+    Example:
+        >>> rotate(np.array([[[1], [2]], [[3], [4]]], np.uint8), 90.0)[..., 0].tolist()
+        [[2, 4], [1, 3]]
+    """
+    cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    return _moved(image, [[cos, -sin], [sin, cos]])
+
+
+def translate_x(image: Pixels, pixels: float) -> Pixels:
+    """Image (H, W, C), pixels → image moved to the right.
+
+    Example:
+        >>> translate_x(np.array([[[1], [2]]], np.uint8), 1.0).flatten().tolist()
+        [128, 1]
+    """
+    return _moved(image, [[1, 0], [0, 1]], (-pixels, 0))
+
+
+def translate_y(image: Pixels, pixels: float) -> Pixels:
+    """Image (H, W, C), pixels → image moved down.
+
+    Example:
+        >>> translate_y(np.array([[[1]], [[2]]], np.uint8), 1.0).flatten().tolist()
+        [128, 1]
+    """
+    return _moved(image, [[1, 0], [0, 1]], (0, -pixels))
+
+
+def _moved(
+    image: Pixels, matrix: list[list[float]], offset: tuple[float, float] = (0, 0)
+) -> Pixels:
+    """Takes the pixel at (x, y) from matrix @ (x, y) + offset, both measured from the center."""
+    height, width = image.shape[:2]
+    center = np.array([(width - 1) / 2, (height - 1) / 2])
+    linear = np.array(matrix, dtype=np.float64)
+    shift = center - linear @ center + offset
+    affine = np.concatenate([linear, shift[:, None]], axis=1)
+    moved = cv2.warpAffine(
+        image, affine, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderValue=GRAY,
+    )  # fmt: skip
+    return _with_axis(moved)
