@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from vitrail.methods.linear_probe import LinearProbe as LinearProbe
     from vitrail.methods.mae import MAE as MAE
     from vitrail.methods.masked import Masked as Masked
+    from vitrail.methods.memory import LearnableMemory as LearnableMemory
+    from vitrail.methods.mp3 import MP3 as MP3
     from vitrail.methods.mpp import MPP as MPP
     from vitrail.methods.pretraining import Pretraining as Pretraining
     from vitrail.methods.registry import create_method as create_method

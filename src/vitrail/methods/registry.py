@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError, suggest
 from vitrail.methods.base import Method
 from vitrail.methods.purposes import METHOD_PURPOSES
@@ -23,6 +24,8 @@ METHODS = {
     "dvae": "DVAE",
     "linear_probe": "LinearProbe",
     "mae": "MAE",
+    "memory": "LearnableMemory",
+    "mp3": "MP3",
     "mpp": "MPP",
     "simmim": "SimMIM",
     "supervised": "Supervised",
@@ -36,6 +39,7 @@ METHOD_REGISTRY: Registry[type[Method]] = Registry(
 )
 
 
+@checked
 def list_methods(purpose: str | None = None) -> list[str]:
     """The names of all methods.
 
@@ -59,6 +63,7 @@ def list_methods(purpose: str | None = None) -> list[str]:
     return METHOD_REGISTRY.names()
 
 
+@checked
 def get_method(name: str) -> type[Method]:
     """The class of a method.
 
@@ -99,6 +104,7 @@ def register_method(name: str) -> Callable[[MethodClass], MethodClass]:
     return METHOD_REGISTRY.register(name)
 
 
+@checked
 def create_method(name: str, backbone: Backbone, **settings: Any) -> Method:
     """Wraps a backbone in a method.
 

@@ -173,28 +173,31 @@ class ViT(SequenceBackbone):
 
     def embed(self, images: Tensor) -> Features:
         """images (B, C, *size) → patches (B, N, D) with positions, prefix (B, P, D)."""
-        patches, grid = self.patch_embed(images)
-        batch, prefix = patches.shape[0], []
-        if self.class_token is not None:
-            prefix.append(self.class_token(batch))
+        patches, prefix, grid, *_ = self.embed_without_positions(images)
         if self.position_kind == "learned":
-            positions = self.position(grid)
-            patches = patches + positions[:, self.position.prefix :]
-            if self.position.prefix:
-                prefix[0] = prefix[0] + positions[:, :1]
+            positions, count = self.position(grid), self.position.prefix
+            patches = patches + positions[:, count:]
+            if count:
+                prefix = torch.cat([prefix[:, :count] + positions[:, :count], prefix[:, count:]], 1)
         elif self.position_kind == "sincos":
             patches = patches + sincos_positions(grid, self.dim).to(patches)
-        if self.registers is not None:
-            prefix.append(self.registers(batch))
-        tokens = torch.cat(prefix, dim=1) if prefix else patches[:, :0]
-        return Features(self.emb_dropout(patches), self.emb_dropout(tokens), grid)
+        return Features(self.emb_dropout(patches), self.emb_dropout(prefix), grid)
 
-    def context(self, features: Features) -> tuple[Rotation, ...]:
+    def embed_without_positions(self, images: Tensor) -> Features:
+        """images (B, C, *size) → patches (B, N, D), prefix (B, P, D), both without positions."""
+        patches, grid = self.patch_embed(images)
+        tokens = [t(patches.shape[0]) for t in (self.class_token, self.registers) if t is not None]
+        return Features(patches, torch.cat(tokens, dim=1) if tokens else patches[:, :0], grid)
+
+    def context(
+        self, features: Features, bias: Tensor | None = None
+    ) -> tuple[Rotation | Tensor | None, ...]:
         """Features → rotations of the tokens that remain, each (P + N, width), where there are any.
 
-        First those of the residual, over all D channels, then those of the heads.
+        First those of the residual, over all D channels, then those of the heads; last, if it is
+        given, a bias of the attention logits (B, heads, P + N, P + N), or less.
         """
-        context: tuple[Rotation, ...] = ()
+        context: tuple[Rotation | Tensor | None, ...] = ()
         if self.residual_rope:
             cos, sin = self._rotation(features, self.dim, ROPE_THETA)
             if features.keep_indices is not None:  # the residual has no heads
@@ -202,6 +205,8 @@ class ViT(SequenceBackbone):
             context = ((cos, sin),)
         if self.position_kind == "rope":
             context = *context, self._rotation(features, self.dim // self.heads)
+        if bias is not None:
+            context = *context, *(() if self.position_kind == "rope" else (None,)), bias
         return context
 
     def _rotation(self, features: Features, width: int, theta: float = 100.0) -> Rotation:
