@@ -10,7 +10,8 @@ from torch import Tensor
 from vitrail.data.dataset import InMemoryDataset
 from vitrail.data.functional import flip, mix, random_resized_crop, shift
 from vitrail.data.loader import Loader, canvas
-from vitrail.data.recording_dataset import KINDS, RecordingDataset
+from vitrail.data.recording_dataset import RecordingDataset
+from vitrail.data.recording_inputs import KINDS
 from vitrail.data.transforms import AugmentConfig, MultiCrop, MultiCropConfig, TrainTransform
 from vitrail.errors import ConfigError
 from vitrail.preprocess import Preprocess, Sampling
@@ -49,9 +50,7 @@ class TestClips:
 
     def test_cutmix_takes_one_rectangle_of_all_frames(self) -> None:
         x = torch.arange(2.0).view(2, 1, 1, 1, 1).expand(2, 1, 3, 16, 16)
-        mixed, labels = mix(
-            x, torch.tensor([0, 1]), 2, mixup=0.0, cutmix=1.0, generator=seeded(3)
-        )
+        mixed, labels = mix(x, torch.tensor([0, 1]), 2, mixup=0.0, cutmix=1.0, generator=seeded(3))
         assert all(torch.equal(frame, mixed[:, :, 0]) for frame in mixed.unbind(2))
         assert labels[0, 1].item() == pytest.approx(mixed[0].mean().item(), abs=1e-6)
 

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vitrail.data.recording_dataset import KINDS, RecordingDataset, fit, measure
+from vitrail.data.recording_dataset import RecordingDataset, measure, open_recordings
+from vitrail.data.recording_inputs import KINDS, find_inputs, fit
 from vitrail.data.recordings import ArrayRecording, resample, sample
 from vitrail.data.signals import open_signal
 from vitrail.data.videos import VideoFile, is_image_folder, open_video
@@ -326,6 +327,40 @@ class TestFit:
             fit("table.csv", Preprocess((4, 8, 8), None))
         with pytest.raises(DataError, match="is no sample for inputs of 4 x 8 x 8"):
             fit(torch.zeros(3, 8, 8), Preprocess((4, 8, 8), None))
+
+
+class TestPaths:
+    def test_files_folders_and_patterns(self, tmp_path: Path) -> None:
+        for name in ("a/2.npy", "a/10.csv", "a/notes.md", "b/x.mp4"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+        for number in range(2):
+            (tmp_path / "b" / "frames").mkdir(exist_ok=True)
+            Image.new("L", (2, 2)).save(tmp_path / "b" / "frames" / f"{number}.png")
+        signals, clips = Preprocess((8,), None), Preprocess((4, 8, 8), None)
+
+        def names(paths: list[str], preprocess: Preprocess) -> list[str]:
+            return sorted(path.name for path in find_inputs(paths, preprocess))
+
+        assert names([str(tmp_path)], signals) == ["10.csv", "2.npy"]
+        assert names([str(tmp_path / "b")], clips) == ["frames", "x.mp4"]
+        assert names([str(tmp_path / "b" / "frames")], clips) == ["frames"]
+        assert names([str(tmp_path / "*" / "*.csv")], signals) == ["10.csv"]
+        with pytest.raises(DataError, match="no videos or volumes at"):
+            find_inputs([str(tmp_path / "b" / "*.avi")], clips)
+
+    def test_folders_become_classes_and_splits(self, tmp_path: Path) -> None:
+        for name in ("train/a/1.npy", "train/b/1.npy", "Valid/a/2.npy", "Valid/b/2.npy"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            np.save(tmp_path / name, np.zeros((4, 4, 4)))
+        parts = open_recordings("volumes", str(tmp_path))
+        assert list(parts) == ["train", "val"]
+        assert parts["val"]().labels == ["a", "b"] and parts["train"]().channels == 1
+        assert parts["val"]().key(0) == "a/2.npy"
+        alone = open_recordings("volumes", str(tmp_path / "train" / "a"))["train"]()
+        assert alone.labels == [] and len(alone) == 1
+        with pytest.raises(DataError, match="no folder"):
+            open_recordings("videos", str(tmp_path / "nothing"))
 
 
 class TestDataset:

@@ -61,6 +61,6 @@ def test_they_are_drawn_beside_the_image() -> None:
     ((first, second),) = explanation_panels(image, torch.eye(4), "saliency")
     assert (first.caption, second.caption) == ("image", "saliency")
     assert first.pixels.shape == second.pixels.shape
-    assert len(panel_figure([[first, second]], 32 / 48, title="cat").axes) == 2
-    with pytest.raises(TierError, match="only flat images are drawn"):
+    assert len(panel_figure([[first, second]], title="cat").axes) == 2
+    with pytest.raises(TierError, match="cannot be drawn over 2 axes"):
         explanation_panels(image, torch.zeros(2, 2, 2), "saliency")

@@ -73,7 +73,7 @@ def test_unknown_heads_and_layers_are_named() -> None:
     with pytest.raises(ConfigError, match="attention layer 3 does not exist"):
         plots.panels(image, trace, layers=[3])
     trace.features = trace.features._replace(grid=(1, 4, 4))
-    with pytest.raises(TierError, match=r"patches is \(1, 4, 4\)"):
+    with pytest.raises(TierError, match=r"patches \(1, 4, 4\) cannot be drawn over 2 axes"):
         plots.panels(image, trace)
 
 

@@ -117,7 +117,7 @@ def test_rotations_make_attention_relative(grid: tuple[int, ...], head_dim: int)
 
 
 @pytest.mark.parametrize("keywords", [SIGNAL, VIDEO])
-def test_lens_sees_every_grid_and_draws_the_flat(keywords: dict[str, Any]) -> None:
+def test_lens_sees_every_grid_and_draws_it(keywords: dict[str, Any]) -> None:
     model = small("ViT", **keywords)
     images = torch.randn(2, 3, *model.image_size)
     look = trace_attention(model, images)
@@ -125,7 +125,9 @@ def test_lens_sees_every_grid_and_draws_the_flat(keywords: dict[str, Any]) -> No
     assert look.rollout.shape == (2, *model.grid)
     assert pca_colors(look.features).shape == (2, *model.grid, 3)
     assert shapes(model)[0].shape == " x ".join(map(str, images.shape[1:]))
-    with pytest.raises(TierError, match="only flat images are drawn"):
+    drawn = panels(torch.zeros(3, *model.image_size, dtype=torch.uint8), look)
+    assert [len(row) for row in drawn] == [1] * (4 + 2)
+    with pytest.raises(TierError, match="cannot be drawn over 2 axes"):
         panels(torch.zeros(3, 16, 16, dtype=torch.uint8), look)
 
 

@@ -53,9 +53,10 @@ def run(
     ] = Path("look.png"),
 ) -> None:
     """Draws what a model attends to in images."""
-    from vitrail.data.images import find_images
+    from vitrail.data.recording_inputs import find_inputs
     from vitrail.lens import html
     from vitrail.lens.explanations import explain as explain_images
+    from vitrail.lens.flat import to_bytes
     from vitrail.lens.layer_keys import recorded_mixers
     from vitrail.lens.plots import explanation_panels, panel_figure, panels
     from vitrail.lens.record import observe
@@ -63,22 +64,23 @@ def run(
 
     if model == DEFAULT_MODEL and weights is None:
         weights = DEFAULT_WEIGHTS
-    paths = find_images(images)
     if output.suffix not in (*PICTURES, ".html"):
         raise ConfigError(f"--out {output} is neither .html nor one of {', '.join(PICTURES)}.")
+    backbone = open_model(model, weights=weights, image_size=image_size)
+    paths = find_inputs(images, backbone.preprocess)
     if len(paths) > 1 and output.suffix != ".html":
         output = output.with_suffix(".html")
     if output.resolve() in {Path(path).resolve() for path in paths}:
         raise ConfigError(f"--out {output} is one of the images: choose another file.")
-    backbone = open_model(model, weights=weights, image_size=image_size)
     layer_indices = parse_numbers(layers, "--layers") or []
     head_indices = parse_numbers(heads, "--heads")
     if explain is None:
         check_indices(len(recorded_mixers(backbone)), layer_indices, "--layers")
     output.parent.mkdir(parents=True, exist_ok=True)
     sections = []
-    for name, image in read_images(backbone.preprocess, paths, bad_images):
+    for name, image in read_images(backbone.preprocess.single, paths, bad_images):
         inputs, title = backbone.preprocess.normalise(image[None]), Path(name).name
+        image = to_bytes(image, backbone.preprocess)
         if explain is None:
             trace = observe(backbone, inputs)
             rows = panels(image, trace, layers=layer_indices, heads=head_indices)
@@ -89,8 +91,7 @@ def run(
             origin = [html.paragraph(backbone.origin, "quiet")] if backbone.origin else []
             sections.append(html.section(title, *map(html.panel_row, rows), *origin))
             continue
-        shape = image.shape[1] / image.shape[2]
-        figure = panel_figure(rows, shape, title=title, origin=backbone.origin)
+        figure = panel_figure(rows, title=title, origin=backbone.origin)
         figure.savefig(output, dpi=120)
     if sections:
         title = _("What the model attends to")

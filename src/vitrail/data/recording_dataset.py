@@ -1,73 +1,23 @@
-"""Videos, volumes and signals as datasets, and as the input of a model."""
+"""Videos, volumes and signals as datasets."""
 
 import copy
-import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from vitrail.data.dataset import Dataset, FolderDataset, Statistics
-from vitrail.data.images import to_tensor
-from vitrail.data.recordings import Recording, resample, sample
-from vitrail.data.signals import is_signal_file, open_signal
-from vitrail.data.videos import is_image_folder, is_video_file, open_video
-from vitrail.data.volumes import is_volume_file, open_volume
+from vitrail.data.dataset import Dataset, Statistics
+from vitrail.data.folder_dataset import FolderDataset
+from vitrail.data.folders import Layout, find_layout
+from vitrail.data.recording_inputs import KINDS, RecordingKind, clipped, find_inputs
+from vitrail.data.recordings import sample
 from vitrail.errors import DataError
-from vitrail.preprocess import Preprocess, Sampling, unit
+from vitrail.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, Sampling, unit
 
 FRAMES = 8  # frames of a video whose model is not known yet
 MEASURED = 64  # recordings whose mean and standard deviation are measured
-
-
-@dataclasses.dataclass(frozen=True)
-class RecordingKind:
-    """Videos, volumes or signals.
-
-    Args:
-        name: "videos", "volumes" or "signals".
-        axes: number of axes of a recording.
-        is_file: path of a file → whether it is a recording of this kind.
-        is_folder: path of a folder → whether it is one recording.
-        open: opens it.
-        examples: what such files are called, for messages.
-
-    Example:
-        >>> KINDS["signals"].axes
-        1
-    """
-
-    name: str
-    axes: int
-    is_file: Callable[[Path], bool]
-    is_folder: Callable[[Path], bool] | None
-    open: Callable[[Path], Recording]
-    examples: str
-
-
-KINDS = {
-    "videos": RecordingKind(
-        "videos",
-        3,
-        is_video_file,
-        is_image_folder,
-        open_video,
-        "files such as .mp4 and .avi, or folders of frames",
-    ),
-    "volumes": RecordingKind(
-        "volumes",
-        3,
-        is_volume_file,
-        is_image_folder,
-        open_volume,
-        ".npy, .nii.gz and .tif files, or folders of slices",
-    ),
-    "signals": RecordingKind(
-        "signals", 1, is_signal_file, None, open_signal, ".csv, .npy and .wav files"
-    ),
-}
 
 
 class RecordingDataset(FolderDataset):
@@ -111,6 +61,18 @@ class RecordingDataset(FolderDataset):
         self.size: tuple[int, ...] | None = None
         self.seed: int | None = None
 
+    @functools.cached_property
+    def statistics(self) -> Statistics:  # type: ignore[override]
+        """ImageNet's for videos; those of volumes and signals are measured on some of them."""
+        if self.kind.name == "videos":
+            return IMAGENET_MEAN, IMAGENET_STD
+        return measure(self)
+
+    @property
+    def channels(self) -> int:
+        """The number of channels of a sample."""
+        return self.kind.open(self.files[0]).shape[0]
+
     def read(self, index: int) -> Tensor:
         """Reads a part of one recording.
 
@@ -129,12 +91,13 @@ class RecordingDataset(FolderDataset):
         generator = None
         if self.seed is not None:
             generator = torch.Generator().manual_seed(self.seed + 0x9E3779B9 * (index + 1))
-        return _clipped(sample(recording, size, sampling, generator), self.sampling)
+        return clipped(sample(recording, size, sampling, generator), self.sampling)
 
     def for_input(self, preprocess: Preprocess) -> Dataset:
         """The same recordings, sampled for the input of a model."""
         copied = copy.copy(self)
         copied.size, copied.sampling = preprocess.size, preprocess.sampling
+        copied.__dict__.pop("statistics", None)
         return copied
 
     def with_seed(self, seed: int) -> Dataset:
@@ -191,96 +154,45 @@ def measure(dataset: Dataset) -> Statistics:
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
-def fit(source: Any, preprocess: Preprocess) -> Tensor:
-    """A video, a volume or a signal as the input of a model.
+def open_recordings(kind: str, path: str) -> dict[str, Callable[[], Dataset]]:
+    """Videos, volumes or signals in a subfolder per class, or in folders of splits with such.
 
     Args:
-        source: a path, or a tensor (C, *any). uint8 tensors of three axes are videos or volumes
-            whose slices are resized and cropped like images; others are resampled along all axes.
-        preprocess: size and sampling of the model.
+        kind: "videos", "volumes" or "signals".
+        path: the folder. Without class folders, what lies in it has no labels.
 
     Returns:
-        (C, n · size[0], ...), where n is the number of parts.
+        What opens each split; without folders of splits, "train".
 
     Raises:
-        DataError: it cannot be read, or has other axes or channels.
+        DataError: there is no such folder, or nothing of this kind in it.
 
     Example:
-        >>> fit(torch.zeros(1, 20), Preprocess((8,), None, mean=(0.0,), std=(1.0,))).shape
-        torch.Size([1, 8])
-    """
-    size, channels = preprocess.size, preprocess.channels
-    if isinstance(source, str | Path):
-        recording = open_recording(Path(source), preprocess)
-        source = _clipped(sample(recording, size, preprocess.sampling), preprocess.sampling)
-    if not isinstance(source, Tensor) or source.ndim != len(size) + 1:
-        what = tuple(source.shape) if isinstance(source, Tensor) else type(source).__name__
-        raise DataError(
-            f"{what} is no sample for inputs of {' x '.join(map(str, size))}: give a path or a "
-            f"tensor of shape (channels, {', '.join(['any'] * len(size))})."
-        )
-    parts = max(source.shape[1] // size[0], 1) if source.shape[1] % size[0] == 0 else 1
-    whole = (parts * size[0], *size[1:])
-    source = _with_channels(source, channels)
-    if source.shape[1:] == torch.Size(whole):
-        return source
-    if source.dtype != torch.uint8 or len(size) == 1:
-        return resample(source, whole)
-    if source.shape[1] != whole[0]:
-        source = resample(source, (whole[0], *source.shape[2:]))
-    planes = source.flatten(0, 1)
-    constants = (0.0,) * len(planes)
-    flat = dataclasses.replace(preprocess, size=size[1:], mean=constants, std=constants)
-    return flat.crop(planes).unflatten(0, source.shape[:2])
-
-
-def open_recording(path: Path, preprocess: Preprocess) -> Recording:
-    """Opens what a model of signals, videos or volumes takes.
-
-    Args:
-        path: a file or a folder. Folders of images are videos for models of three channels, and
-            volumes for others.
-        preprocess: of the model.
-
-    Returns:
-        The recording.
-
-    Raises:
-        DataError: it is of another kind, or cannot be read.
-
-    Example:
-        >>> open_recording(Path("notes.md"), Preprocess((8,), None))
+        >>> open_recordings("signals", "nowhere")
         Traceback (most recent call last):
-        vitrail.errors.DataError: notes.md: is no signal: give .csv, .npy and .wav files.
+        vitrail.errors.DataError: no folder 'nowhere': give one with a subfolder of .csv, .npy ...
     """
-    if len(preprocess.size) == 1:
-        if not is_signal_file(path):
-            raise DataError(f"{path}: is no signal: give {KINDS['signals'].examples}.")
-        return open_signal(path)
-    is_folder = is_image_folder(path)
-    if is_video_file(path) or (is_folder and preprocess.channels == 3):
-        return open_video(path, short_side=2 * max(preprocess.size[1:]))
-    if is_volume_file(path) or is_folder:
-        return open_volume(path)
-    raise DataError(
-        f"{path}: is neither a video nor a volume: give {KINDS['videos'].examples}; or "
-        f"{KINDS['volumes'].examples}."
-    )
+    one, root = KINDS[kind], Path(path).expanduser()
+    if not root.is_dir():
+        raise DataError(
+            f"no folder {str(root)!r}: give one with a subfolder of {one.examples} for each class."
+        )
+    layout = find_layout(root, one.is_file, one.is_folder)
+    if layout.splits.get("all") == {}:
+        layout.splits["all"][""] = find_inputs([root], Preprocess((1,) * one.axes, None))
+    return {
+        "train" if split == "all" else split: functools.partial(_open, one, layout, split)
+        for split in layout.splits
+    }
 
 
-def _clipped(part: Tensor, sampling: Sampling) -> Tensor:
-    return part if sampling.window is None else part.clamp(*sampling.window)
-
-
-def _with_channels(part: Tensor, channels: int) -> Tensor:
-    """Gray to color and back, as for images."""
-    if len(part) == channels:
-        return part
-    if part.dtype == torch.uint8:
-        pixels = to_tensor(part.flatten(1)[:, None], channels)
-        return pixels.reshape(channels, *part.shape[1:])
-    if len(part) == 1:
-        return part.expand(channels, *part.shape[1:])
-    raise DataError(
-        f"a sample of {len(part)} channels cannot become one of {channels}: give as many."
-    )
+def _open(kind: RecordingKind, layout: Layout, split: str) -> Dataset:
+    classes = layout.splits[split]
+    if not classes:
+        raise DataError(
+            f"{layout.folders[split]} holds no class folders with {kind.name}: make one for each."
+        )
+    files = [file for paths in classes.values() for file in paths]
+    targets = [target for target, paths in enumerate(classes.values()) for _ in paths]
+    root = layout.folders.get(split, layout.root)
+    return RecordingDataset(root, files, targets, [name for name in classes if name], kind)

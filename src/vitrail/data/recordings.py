@@ -185,7 +185,7 @@ def sample(
     Example:
         >>> ramp = ArrayRecording("ramp", np.arange(12.0).reshape(1, 12), sampled_axes=1)
         >>> sample(ramp, (3,), Sampling(stride=2)).tolist()
-        [[3.0, 5.0, 7.0]]
+        [[4.0, 6.0, 8.0]]
         >>> sample(ramp, (3,), Sampling()).tolist()
         [[1.5, 5.5, 9.5]]
     """

@@ -50,6 +50,7 @@ a { color: var(--glass); }
   margin-bottom: 10px; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(118px, 1fr));
   gap: 14px 12px; }
+.wide { grid-template-columns: repeat(auto-fill, minmax(min(360px, 100%), 1fr)); }
 @media (max-width: 640px) { .strip { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
 figure { margin: 0; font-size: 12.5px; line-height: 1.4; overflow-wrap: anywhere; }
 figure img { width: 100%; display: block; border-radius: 4px; margin-bottom: 3px; }
@@ -74,6 +75,7 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px
   padding: 12px 14px; overflow-x: auto; font-size: 13px; line-height: 1.45; margin: 8px 0; }
 footer { margin: 48px 0 30px; color: var(--quiet); font-size: 13px; }
 """
+WIDE = 1160  # pixels of a page
 
 
 def escape(value: Any) -> str:
@@ -204,7 +206,8 @@ def panel_row(panels: Sequence[Panel], minimum: int = 4) -> str:
 
     Args:
         panels: the pictures, at least one.
-        minimum: columns at least, so that a few pictures do not become huge.
+        minimum: columns at least, so that a few pictures do not become huge. Wide pictures have
+            lines of their own.
 
     Returns:
         HTML.
@@ -213,12 +216,13 @@ def panel_row(panels: Sequence[Panel], minimum: int = 4) -> str:
         >>> panel_row([Panel("black", np.zeros((4, 4, 3)))]).count("<figcaption>black")
         1
     """
+    wide = any(panel.pixels.shape[1] > 2 * panel.pixels.shape[0] for panel in panels)
     cells = (
-        f"<figure>{image_tag(panel.pixels, panel.caption)}"
+        f"<figure>{image_tag(panel.pixels, panel.caption, WIDE if wide else 448)}"
         f"<figcaption>{escape(panel.caption)}</figcaption></figure>"
         for panel in panels
     )
-    across = columns_per_row(len(panels), minimum)
+    across = 1 if wide else columns_per_row(len(panels), minimum)
     return f'<div class="strip" style="--across:{across}">{"".join(cells)}</div>'
 
 

@@ -2,22 +2,23 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vitrail.errors import TierError
+from vitrail.arguments import Axes, checked
 from vitrail.lens.features import pca_colors
+from vitrail.lens.flat import cells, heat, picture
 from vitrail.lens.layer_keys import sorted_indices
-from vitrail.lens.pictures import enlarge, heat_map, outline_patches, repeat_cells, to_picture
 from vitrail.lens.record import AttentionTrace
 from vitrail.lens.theme import LIGHT
 from vitrail.messages import _
 from vitrail.models.features import Features
 
+Sample = Annotated[Tensor, Axes(2, 3, 4)]  # (C, *size)
 PER_ROW = 8  # heads side by side that are still legible
 WIDTH, GAP, LINE = 12.0, 0.09, 0.27  # inches: of a figure, between pictures, of a caption
 CHINESE = (
@@ -42,8 +43,9 @@ class Panel(NamedTuple):
     pixels: np.ndarray
 
 
+@checked
 def panels(
-    image: Tensor,
+    image: Sample,
     trace: AttentionTrace | Sequence[Features],
     *,
     index: int = 0,
@@ -53,10 +55,11 @@ def panels(
     """An image and what the model attends to in it, in rows of pictures.
 
     The first row holds the image, the mean over heads of the last of the layers, the rollout, and
-    the patch features as colors. One row per layer follows with a heat map per head.
+    the patch features as colors. One row per layer follows with a heat map per head. Pictures of
+    clips, volumes and signals are wide, and each has a row of its own.
 
     Args:
-        image: uint8 (C, H, W), cropped as the model sees it.
+        image: uint8 (C, *size), cropped as the model sees it.
         trace: what `observe` returns for a batch with the image; of features alone, the result is
             that of `stage_panels`.
         index: position of the image in that batch. Colors mean the same in all of its images.
@@ -68,7 +71,7 @@ def panels(
 
     Raises:
         ConfigError: a layer or a head does not exist.
-        TierError: the images are not flat.
+        TierError: the patches have other axes than the image.
 
     Example:
         >>> from vitrail.lens.record import observe
@@ -80,19 +83,19 @@ def panels(
     """
     if not isinstance(trace, AttentionTrace):
         return stage_panels(image, trace, index)
-    image = enlarge(image.cpu())
+    (index,) = sorted_indices([index], len(trace.logits), _("image"))
     positions = sorted_indices(layers, trace.depth, _("attention layer"))
-    grid = _flat(trace.features.grid)
+    grid = trace.features.grid
     last = positions[-1]
-    mean = heat_map(image, trace.attention[last][index].mean(0))
-    rollout = heat_map(image, trace.rollout[index])
-    size = _("image, {rows} × {columns} patches").format(rows=grid[0], columns=grid[1])
+    mean = heat(image, trace.attention[last][index].mean(0))
+    rollout = heat(image, trace.rollout[index])
+    size = _("image, {grid} patches").format(grid=" × ".join(map(str, grid)))
     rows = [
         [
-            Panel(size, outline_patches(to_picture(image), grid)),
+            Panel(size, picture(image, grid)),
             Panel(_("layer {layer}, mean of heads").format(layer=trace.keys[last]), mean),
             Panel(_("rollout, all layers"), rollout),
-            Panel(_("patch features (PCA)"), _colors(trace.features, index, image)),
+            Panel(_("patch features (PCA)"), cells(image, pca_colors(trace.features)[index])),
         ]
     ]
     for layer in positions:
@@ -100,23 +103,29 @@ def panels(
         numbers = range(len(maps)) if heads is None else sorted_indices(heads, len(maps), _("head"))
         names = trace.head_names[layer] or [_("head {n}").format(n=n) for n in range(len(maps))]
         key = _("layer {layer}").format(layer=trace.keys[layer])
-        rows.append([Panel(f"{key}, {names[n]}", heat_map(image, maps[n])) for n in numbers])
-    return rows
+        rows.append([Panel(f"{key}, {names[n]}", heat(image, maps[n])) for n in numbers])
+    return _in_rows(image, rows)
 
 
-def stage_panels(image: Tensor, stages: Sequence[Features], index: int = 0) -> list[list[Panel]]:
+def _in_rows(image: Tensor, rows: list[list[Panel]]) -> list[list[Panel]]:
+    """The rows, with a row for each picture where pictures are wide."""
+    return rows if image.ndim == 3 else [[panel] for row in rows for panel in row]
+
+
+@checked
+def stage_panels(image: Sample, stages: Sequence[Features], index: int = 0) -> list[list[Panel]]:
     """An image and the patch features of some stages as colors, for models without attention maps.
 
     Args:
-        image: uint8 (C, H, W), cropped as the model sees it.
+        image: uint8 (C, *size), cropped as the model sees it.
         stages: features of a batch with the image, of each stage.
         index: position of the image in that batch.
 
     Returns:
-        One row of panels.
+        One row of panels; of clips, volumes and signals a row for each.
 
     Raises:
-        TierError: the images are not flat.
+        TierError: the patches have other axes than the image.
 
     Example:
         >>> features = Features.from_map(torch.rand(1, 2, 2, 8))
@@ -124,31 +133,19 @@ def stage_panels(image: Tensor, stages: Sequence[Features], index: int = 0) -> l
         >>> rows[0][1].caption
         'stage 1, 2 × 2 (PCA)'
     """
-    image = enlarge(image.cpu())
-    row = [Panel(_("image"), to_picture(image))]
+    row = [Panel(_("image"), picture(image))]
     for number, features in enumerate(stages, 1):
-        grid = _flat(features.grid)
-        caption = _("stage {n}, {rows} × {columns} (PCA)")
-        caption = caption.format(n=number, rows=grid[0], columns=grid[1])
-        row.append(Panel(caption, _colors(features, index, image)))
-    return [row]
+        caption = _("stage {n}, {grid} (PCA)")
+        caption = caption.format(n=number, grid=" × ".join(map(str, features.grid)))
+        colors = pca_colors(features)
+        (position,) = sorted_indices([index], len(colors), _("image"))
+        row.append(Panel(caption, cells(image, colors[position])))
+    return _in_rows(image, [row])
 
 
-def _flat(grid: tuple[int, ...]) -> tuple[int, ...]:
-    """The grid, which has two axes, or the figures of this module cannot show it."""
-    if len(grid) != 2:
-        raise TierError(f"only flat images are drawn: this grid of patches is {grid}.")
-    return grid
-
-
-def _colors(features: Features, index: int, image: Tensor) -> np.ndarray:
-    """Patch features of one image of a batch as colors, of the size of `image`."""
-    colors = pca_colors(features)[index].cpu().numpy() / 255.0
-    return outline_patches(repeat_cells(colors, image.shape[1:]), features.grid)
-
-
+@checked
 def attention_figure(
-    image: Tensor,
+    image: Sample,
     trace: AttentionTrace | Sequence[Features],
     *,
     index: int = 0,
@@ -160,7 +157,7 @@ def attention_figure(
     """The rows of `panels` as one figure.
 
     Args:
-        image: uint8 (C, H, W), cropped as the model sees it.
+        image: uint8 (C, *size), cropped as the model sees it.
         trace: what `observe` returns for a batch with the image.
         index: position of the image in that batch.
         layers: attention layers to draw, by position; negative ones count from the end.
@@ -173,7 +170,7 @@ def attention_figure(
 
     Raises:
         ConfigError: a layer or a head does not exist.
-        TierError: the images are not flat.
+        TierError: the patches have other axes than the image.
 
     Example:
         >>> from vitrail.lens.record import observe
@@ -183,41 +180,37 @@ def attention_figure(
         6
     """
     rows = panels(image, trace, index=index, layers=layers, heads=heads)
-    return panel_figure(rows, image.shape[1] / image.shape[2], title=title, origin=origin)
+    return panel_figure(rows, title=title, origin=origin)
 
 
 def explanation_panels(image: Tensor, weights: Tensor, caption: str) -> list[list[Panel]]:
     """An image and an explanation of it.
 
     Args:
-        image: uint8 (C, H, W), cropped as the model sees it.
-        weights: map over patches or pixels (H', W'), as `explain` returns it for one image.
+        image: uint8 (C, *size), cropped as the model sees it.
+        weights: map over patches or pixels, as `explain` returns it for one image.
         caption: name of the explanation.
 
     Returns:
-        One row of panels.
+        One row of panels; of clips, volumes and signals a row for each.
 
     Raises:
-        TierError: the images are not flat.
+        TierError: the map has other axes than the image.
 
     Example:
         >>> image = torch.zeros(3, 8, 8, dtype=torch.uint8)
         >>> [panel.caption for panel in explanation_panels(image, torch.eye(2), "rollout")[0]]
         ['image', 'rollout']
     """
-    _flat(tuple(weights.shape))
-    image = enlarge(image.cpu())
-    return [[Panel(_("image"), to_picture(image)), Panel(caption, heat_map(image, weights))]]
+    row = [Panel(_("image"), picture(image)), Panel(caption, heat(image, weights))]
+    return _in_rows(image, [row])
 
 
-def panel_figure(
-    rows: Sequence[Sequence[Panel]], shape: float, *, title: str = "", origin: str = ""
-) -> Figure:
+def panel_figure(rows: Sequence[Sequence[Panel]], *, title: str = "", origin: str = "") -> Figure:
     """Rows of panels as one figure.
 
     Args:
-        rows: the panels; a long row becomes several lines.
-        shape: height of a picture over its width.
+        rows: the panels, of one shape; a long row becomes several lines.
         title: text above the pictures.
         origin: where the weights come from, a line below the pictures.
 
@@ -225,11 +218,12 @@ def panel_figure(
         A figure, which `savefig` writes.
 
     Example:
-        >>> len(panel_figure([[Panel("black", np.zeros((2, 2, 3)))]], 1.0).axes)
+        >>> len(panel_figure([[Panel("black", np.zeros((2, 2, 3)))]]).axes)
         1
     """
     lines: list[Sequence[Panel]] = []
     first, *others = rows
+    shape = first[0].pixels.shape[0] / first[0].pixels.shape[1]
     across = columns_per_row(max(map(len, others), default=1), len(first))
     for row in others:
         lines += [row[start : start + across] for start in range(0, len(row), across)]
