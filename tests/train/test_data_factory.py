@@ -13,9 +13,10 @@ from vitrail.methods.dino import DINO as DINOMethod
 from vitrail.methods.supervised import Supervised
 from vitrail.run_folder import RunFolder
 from vitrail.train.config import RunConfig
-from vitrail.train.data_factory import check_batches, open_datasets
+from vitrail.train.data_factory import open_datasets
 from vitrail.train.evaluator import Evaluator
 from vitrail.train.factory import build_trainer
+from vitrail.train.stream_factory import check_batches
 from vitrail.train.trainer import Trainer
 
 

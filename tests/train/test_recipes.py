@@ -19,7 +19,8 @@ from torch import Tensor
 import vitrail
 from tests.models.small import small
 from vitrail.cli.main import build_app
-from vitrail.data.dataset import Dataset, FolderDataset, InMemoryDataset
+from vitrail.data.dataset import Dataset, InMemoryDataset
+from vitrail.data.folder_dataset import FolderDataset
 from vitrail.data.text import Tokenizer
 from vitrail.errors import ConfigError
 from vitrail.hub import method_folder as method_io
@@ -30,7 +31,7 @@ from vitrail.models.registry import variants
 from vitrail.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from vitrail.train import model_factory, named_callables
 from vitrail.train.config import RunConfig, make_config, read_config
-from vitrail.train.data_factory import build_transform
+from vitrail.train.stream_factory import build_transform
 from vitrail.train.optim import parameter_groups
 
 ROOT = Path(__file__).parents[2]

@@ -6,12 +6,12 @@ from vitrail.exports import lazy
 
 if TYPE_CHECKING:
     from vitrail.data.dataset import Dataset as Dataset
-    from vitrail.data.dataset import FolderDataset as FolderDataset
     from vitrail.data.dataset import InMemoryDataset as InMemoryDataset
+    from vitrail.data.folder_dataset import FolderDataset as FolderDataset
+    from vitrail.data.folders import Inventory as Inventory
+    from vitrail.data.folders import find_layout as find_layout
     from vitrail.data.hub_datasets import HubDataset as HubDataset
     from vitrail.data.hub_datasets import StreamedDataset as StreamedDataset
-    from vitrail.data.folders import Found as Found
-    from vitrail.data.folders import find_layout as find_layout
     from vitrail.data.images import decode as decode
     from vitrail.data.images import find_images as find_images
     from vitrail.data.images import read_image as read_image

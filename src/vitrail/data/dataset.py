@@ -1,19 +1,16 @@
 """Datasets: labelled images, clips, volumes or signals, read one by one or as a stream."""
 
-import copy
-import functools
 import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from vitrail.data.folders import Inventory
 from vitrail.data.image_file import ImageFile
-from vitrail.data.images import BadImage, open_image, read_image
+from vitrail.data.images import BadImage
 from vitrail.errors import DataError
 from vitrail.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, Sampling, unit
 
@@ -58,10 +55,11 @@ def epoch_seed(seed: int, epoch: int) -> int:
 class Dataset(ABC):
     """Base class of all datasets.
 
-    A sample is a tensor (C, *size): an image (C, H, W), a clip or a volume (C, T, H, W), or a signal
-    (C, L). Bytes are uint8, 0 black and 255 white. Where 8 bits are too few, as for most volumes and
-    signals, values are float32 in units of their own, the same for all samples. Datasets whose samples come in an order of their own set `streamed`; they
-    override `samples`. All others override `targets`, `read` and `subset`.
+    A sample is a tensor (C, *size): an image (C, H, W), a clip or a volume (C, T, H, W), or a
+    signal (C, L). Bytes are uint8, 0 black and 255 white. Where 8 bits are too few, as for most
+    volumes and signals, values are float32 in units of their own, the same for all samples.
+    Datasets whose samples come in an order of their own set `streamed`; they override `samples`.
+    All others override `targets`, `read` and `subset`.
 
     Attributes:
         labels: class names; a target is an index into them. Empty for unlabelled samples.
@@ -70,8 +68,8 @@ class Dataset(ABC):
         sampling: how parts of videos, volumes and signals are sampled; None for other samples.
         bad_images: what was left out, because it could not be read.
         captions: the caption of every sample; empty where there are none.
-        inventory: what the folder or file holds that the samples come from, and what of it is not used;
-            None where there is neither.
+        inventory: what the folder or file holds that the samples come from, and what of it is not
+            used; None where there is neither.
         streamed: whether samples can only be read in order, so that their labels are not known in
             advance.
         fixed_size: whether all samples have one size and are read fast, as small images in memory.
@@ -348,92 +346,3 @@ def _measure(images: Tensor) -> Statistics:
     pixels = unit(images[:10_000]).transpose(0, 1).flatten(1).double()
     std = pixels.std(1, correction=0).clamp(min=1e-3)
     return tuple(pixels.mean(1).tolist()), tuple(std.tolist())
-
-
-class FolderDataset(Dataset):
-    """Image files.
-
-    Args:
-        root: folder that holds them.
-        files: paths inside `root`.
-        targets: class index of each file.
-        labels: class names; empty for unlabelled images, whose targets are all 0.
-
-    Attributes:
-        white: value of white in images of more than 8 bits; None for the largest value.
-
-    Example:
-        >>> from pathlib import Path
-        >>> dataset = FolderDataset(Path("pets"), [Path("pets/cat/1.jpg")], [0], ["cat"])
-        >>> dataset.key(0)
-        'cat/1.jpg'
-    """
-
-    white: float | None = None
-
-    def __init__(
-        self, root: Path, files: list[Path], targets: list[int], labels: list[str]
-    ) -> None:
-        self.root, self.files, self._targets, self.labels = root, files, targets, labels
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def targets(self) -> list[int]:
-        """The target of every file."""
-        return self._targets
-
-    def name(self, index: int) -> str:
-        """index of a file → its path."""
-        return str(self.files[index])
-
-    def key(self, index: int) -> str:
-        """index of a file → its path inside the folder, however the folder was spelled."""
-        path = str(self.files[index])  # a table may name files outside
-        return path.removeprefix(f"{self.root}{os.sep}").replace(os.sep, "/")
-
-    def read(self, index: int) -> Tensor:
-        """index of a file → uint8 (C, H, W)."""
-        return read_image(self.files[index], self.channels, self.white)
-
-    def open(self, index: int) -> ImageFile:
-        """index of a file → the file, to be decoded."""
-        return open_image(self.files[index], self.channels, self.white)
-
-    def with_pixels(self, channels: int | None, white: float | None) -> Dataset:
-        """channels, white → the same files, read with these."""
-        copied = copy.copy(self)
-        copied.white = white
-        if channels is not None and channels != self.channels:
-            copied.statistics = neutral_statistics(channels)
-        return copied
-
-    def for_input(self, preprocess: Preprocess) -> Dataset:
-        """preprocess → the same files, read with its channels and its white."""
-        return self.with_pixels(preprocess.channels, preprocess.white)
-
-    def subset(self, indices: Sequence[int]) -> Dataset:
-        """indices of files → a dataset of these."""
-        files, targets = [self.files[i] for i in indices], [self._targets[i] for i in indices]
-        part = copy.copy(self)
-        part.files, part._targets = files, targets
-        return self._with_rest(part, indices)
-
-    def why_unreadable(self, index: int) -> str:
-        """index of a file → why it cannot be read, or ""; cached while the file stays the same."""
-        try:
-            stat = self.files[index].stat()
-        except OSError as error:  # a link to nowhere
-            return error.strerror or type(error).__name__
-        return _why_unreadable(self.files[index], stat.st_mtime_ns, stat.st_size)
-
-
-@functools.cache
-def _why_unreadable(path: Path, modified: int, size: int) -> str:
-    """Why a file cannot be decoded. Both splits of a folder ask for all of its files."""
-    del modified, size  # they only distinguish one state of the file from another
-    try:
-        read_image(path)
-    except DataError as error:
-        return str(error).removeprefix(f"{path}: ").rstrip(".")
-    return ""

@@ -85,7 +85,7 @@ class LeftAside:
 
 
 @dataclass(frozen=True)
-class Found:
+class Inventory:
     """What a folder or file holds, in numbers; `dataclasses.asdict` makes JSON of it.
 
     Args:
@@ -95,7 +95,7 @@ class Found:
         left_aside: what is not used.
 
     Example:
-        >>> Found("pets", {"all": {"cat": 2}}).counts["all"]["cat"]
+        >>> Inventory("pets", {"all": {"cat": 2}}).counts["all"]["cat"]
         2
     """
 
@@ -117,7 +117,7 @@ class Layout:
 
     Example:
         >>> layout = Layout(Path("pets"), {"all": {"cat": [Path("pets/cat/1.jpg")]}})
-        >>> layout.found.counts
+        >>> layout.inventory.counts
         {'all': {'cat': 1}}
     """
 
@@ -127,11 +127,11 @@ class Layout:
     left_aside: LeftAside = field(default_factory=LeftAside)
 
     @property
-    def found(self) -> Found:
+    def inventory(self) -> Inventory:
         """The same in numbers."""
         counts = {s: {c: len(f) for c, f in classes.items()} for s, classes in self.splits.items()}
         folders = {split: folder.name for split, folder in self.folders.items()}
-        return Found(str(self.root), counts, folders, self.left_aside)
+        return Inventory(str(self.root), counts, folders, self.left_aside)
 
 
 def find_layout(

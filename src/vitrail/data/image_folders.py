@@ -4,7 +4,8 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-from vitrail.data.dataset import Dataset, FolderDataset
+from vitrail.data.dataset import Dataset
+from vitrail.data.folder_dataset import FolderDataset
 from vitrail.data.folders import Layout, find_layout, scan, split_name
 from vitrail.data.formats import is_image_name
 from vitrail.data.splits import Parts
@@ -47,7 +48,7 @@ def _labelled(layout: Layout, split: str, root: Path) -> Dataset:
     files = [file for paths in classes.values() for file in paths]
     targets = [target for target, paths in enumerate(classes.values()) for _ in paths]
     dataset = FolderDataset(root, files, targets, list(classes))
-    dataset.found = layout.found
+    dataset.inventory = layout.inventory
     return dataset
 
 
@@ -79,7 +80,7 @@ def _unlabelled(layout: Layout) -> Dataset:
     if len(files) < 2:
         raise DataError(f"{layout.root} holds {len(files)} images: two or more are needed.")
     dataset = FolderDataset(layout.root, files, [0] * len(files), [])
-    dataset.found = layout.found
+    dataset.inventory = layout.inventory
     return dataset
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vitrail.data.dataset import Dataset
+from vitrail.data.image_file import ImageFile
 from vitrail.errors import DataError
 from vitrail.preprocess import Preprocess
 
@@ -42,7 +43,7 @@ class JoinedDataset(Dataset):
             self._ends[-1]
         )  # positions among all samples of the parts
         self._targets = [t for d in datasets for t in targets_among(d, self.labels)]
-        self.statistics, self.found = datasets[0].statistics, datasets[0].found
+        self.statistics, self.inventory = datasets[0].statistics, datasets[0].inventory
         self.sampling = datasets[0].sampling
         self.fixed_size = all(d.fixed_size for d in datasets)
         self.checked_first = any(d.checked_first for d in datasets)
@@ -92,9 +93,19 @@ class JoinedDataset(Dataset):
         """seed → the dataset as training reads it in one epoch."""
         return self._of({part: d.with_seed(seed) for part, d in self.parts.items()})
 
+    def open(self, index: int) -> Tensor | ImageFile:
+        """index of a sample → the file whose header was read, or the sample."""
+        _part, dataset, position = self._find(index)
+        return dataset.open(position)
+
+    def with_pixels(self, channels: int | None, white: float | None) -> Dataset:
+        """channels, white → the same samples, read with these."""
+        return self._of({part: d.with_pixels(channels, white) for part, d in self.parts.items()})
+
     def _of(self, parts: Mapping[str, Dataset]) -> Dataset:
+        first = next(iter(parts.values()))
         same = copy.copy(self)
-        same.parts, same.sampling = parts, next(iter(parts.values())).sampling
+        same.parts, same.sampling, same.statistics = parts, first.sampling, first.statistics
         return same
 
     def subset(self, indices: Sequence[int]) -> Dataset:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from vitrail.data.dataset import Dataset, FolderDataset
-from vitrail.data.folders import Found, split_name
+from vitrail.data.dataset import Dataset
+from vitrail.data.folder_dataset import FolderDataset
+from vitrail.data.folders import Inventory, split_name
 from vitrail.data.splits import Parts
 from vitrail.data.tables import read_rows
 from vitrail.errors import DataError, check_choice
@@ -61,25 +62,23 @@ def open_manifest(spec: str, form: str | None = None) -> Parts:
         raise DataError(f"{file} has no rows: write one for each image, with its path and label.")
     rows = _read(file, values, options)
     splits = dict.fromkeys(row.split for row in rows)
-    counts = {
-        s: dict(sorted(Counter(r.label for r in rows if r.split == s).items())) for s in splits
-    }
-    found = Found(str(file), counts)
+    counts = {split: Counter(row.label for row in rows if row.split == split) for split in splits}
+    inventory = Inventory(str(file), {split or "all": dict(n) for split, n in counts.items()})
     base = file.parent / options.get("root", "")
     return {
         split or "train": functools.partial(
-            _dataset, base, [row for row in rows if row.split == split], found
+            _dataset, base, [row for row in rows if row.split == split], inventory
         )
         for split in sorted(splits, key=["", "train", "val", "test"].index)
     }
 
 
-def _dataset(base: Path, rows: Sequence[_Row], found: Found) -> Dataset:
+def _dataset(base: Path, rows: Sequence[_Row], inventory: Inventory) -> Dataset:
     labels = _sorted({row.label for row in rows})
     index = {label: number for number, label in enumerate(labels)}
     files = [row.path for row in rows]
     dataset = FolderDataset(base, files, [index[row.label] for row in rows], labels)
-    dataset.found = found
+    dataset.inventory = inventory
     return dataset
 
 

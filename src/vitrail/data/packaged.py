@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vitrail.data.dataset import Dataset, InMemoryDataset, Statistics
 from vitrail.data.hub_datasets import open_hub
-from vitrail.data.splits import HELD_OUT, Parts, split_off
+from vitrail.data.splits import VALIDATION_FRACTION, Parts, split_off
 from vitrail.errors import DataError
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
@@ -79,7 +79,7 @@ def open_digits(name: str) -> Parts:
 
 
 def _divided(name: str) -> tuple[Dataset, Dataset]:
-    return split_off(_digits(name), HELD_OUT)
+    return split_off(_digits(name), VALIDATION_FRACTION)
 
 
 def _digits(name: str) -> Dataset:

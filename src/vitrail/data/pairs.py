@@ -212,8 +212,8 @@ def open_split(
         ('all', 2)
     """
     name = str(data) if isinstance(data, str | Path) else MEMORY
-    chosen, dataset = open_part(as_parts(data), split, name)
-    return chosen, prepared(dataset, bad_images=bad_images, limit=limit, progress=progress)
+    opened_split, dataset = open_part(as_parts(data), split, name)
+    return opened_split, prepared(dataset, bad_images=bad_images, limit=limit, progress=progress)
 
 
 def _same(dataset: Dataset) -> Dataset:

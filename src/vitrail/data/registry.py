@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from vitrail.data.cifar import open_cifar
 from vitrail.data.dataset import Dataset
@@ -208,9 +208,9 @@ def _own(kind: str, path: str) -> Parts:
     return parts
 
 
-def _checked(kind: str, opener: Callable[..., object], path: str, split: str) -> Dataset:
+def _checked(kind: str, opener: Callable[..., Any], path: str, split: str) -> Dataset:
     dataset = opener(path, split)
-    if not isinstance(dataset, Dataset):
+    if not hasattr(dataset, "read_batch"):
         raise DataError(
             f"the dataset {kind!r} returns {type(dataset).__name__}, and not a vitrail.data.Dataset"
             ": return one, such as PairDataset([(image, label), ...])."

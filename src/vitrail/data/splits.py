@@ -18,8 +18,8 @@ from vitrail.errors import DataError
 Progress = Callable[[int, int], None]  # (done, total)
 Parts = Mapping[str, Callable[[], Dataset]]  # "train", "val", "test" → opens that split
 SPLITS = ("train", "val", "test")
-HELD_OUT = 0.2  # fraction of the training samples that is held out for validation
-MOST_HELD_OUT = 5000  # samples
+VALIDATION_FRACTION = 0.2  # fraction of the training samples that is held out for validation
+LARGEST_VALIDATION = 5000  # samples
 
 
 def drop_unreadable(
@@ -127,8 +127,8 @@ def split_off(dataset: Dataset, fraction: float | None = None) -> tuple[Dataset,
         (80, 20)
     """
     if fraction is None:
-        fraction = min(HELD_OUT, MOST_HELD_OUT / max(len(dataset), 1))
-    chosen: set[int] = set()
+        fraction = min(VALIDATION_FRACTION, LARGEST_VALIDATION / max(len(dataset), 1))
+    part: set[int] = set()
     for target, indices in _by_hash(dataset).items():
         if len(indices) < 2:
             label = repr(dataset.labels[target]) if dataset.labels else "of all images"
@@ -136,8 +136,8 @@ def split_off(dataset: Dataset, fraction: float | None = None) -> tuple[Dataset,
                 f"class {label} has one image, and two are needed to hold one out for "
                 "validation: add one, remove the class, or make a folder of each split."
             )
-        chosen |= set(indices[: max(1, math.floor(len(indices) * fraction))])
-    return _divide(dataset, chosen)
+        part |= set(indices[: max(1, math.floor(len(indices) * fraction))])
+    return _divide(dataset, part)
 
 
 def split_fold(dataset: Dataset, number: int, folds: int) -> tuple[Dataset, Dataset]:
@@ -191,8 +191,8 @@ def fold_numbers(dataset: Dataset, folds: int) -> Tensor:
                 f"class {label} has {len(indices)} images, fewer than folds={folds}: take fewer "
                 "folds, or add images."
             )
-        places = torch.arange(position, position + len(indices))
-        numbers[indices] = places % folds + 1
+        ranks = torch.arange(position, position + len(indices))
+        numbers[indices] = ranks % folds + 1
         position += len(indices)
     return numbers
 
@@ -208,9 +208,9 @@ def _by_hash(dataset: Dataset) -> dict[int, list[int]]:
     return classes
 
 
-def _divide(dataset: Dataset, chosen: set[int]) -> tuple[Dataset, Dataset]:
-    rest = [index for index in range(len(dataset)) if index not in chosen]
-    return dataset.subset(rest), dataset.subset(sorted(chosen))
+def _divide(dataset: Dataset, part: set[int]) -> tuple[Dataset, Dataset]:
+    rest = [index for index in range(len(dataset)) if index not in part]
+    return dataset.subset(rest), dataset.subset(sorted(part))
 
 
 def balanced(dataset: Dataset, limit: int) -> Dataset:

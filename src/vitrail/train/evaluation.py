@@ -11,11 +11,11 @@ from vitrail.data.pairs import MEMORY, DataSource, as_parts
 from vitrail.data.registry import Split, prepared
 from vitrail.data.splits import Parts, open_part, split_off
 from vitrail.errors import ConfigError, DataError, check_choice, check_range
-from vitrail.messages import _, ngettext
+from vitrail.messages import _
 from vitrail.models.base import Backbone
 from vitrail.run_folder import RunFolder
 from vitrail.train.config import RunConfig, read_config
-from vitrail.train.data_factory import frame, run_parts
+from vitrail.train.data_factory import absent_classes, run_parts
 from vitrail.train.evaluator import cross_validate, evaluate_probe
 from vitrail.train.inference import (
     ModelSource,
@@ -28,6 +28,7 @@ from vitrail.train.inference import (
 from vitrail.train.metrics import Evaluation, evaluate_classifier
 from vitrail.train.monitor import note, progress_bar
 from vitrail.train.runs import TrainingRun
+from vitrail.train.stream_factory import frame
 
 
 def evaluate(
@@ -91,34 +92,37 @@ def evaluate(
     backbone = open_model(model, image_size=image_size, layer=layer)
     parts, name = _open_parts(model, data)
 
-    def open_loader(dataset: Dataset, limit: int | None) -> Loader:
-        dataset = _labelled(dataset, name, bad_images=bad_images, limit=limit)
+    def load(
+        dataset: Dataset, labels: Sequence[str] | None = None, most: int | None = None
+    ) -> Loader:
+        dataset = _labelled(dataset, name, bad_images=bad_images, limit=most)
+        if labels is not None:
+            dataset = _matched(dataset, labels, name, "" if probe else describe_model(model))
         return Loader(dataset, batch_size, frame(backbone.preprocess), workers=workers)
 
+    def prepared_for(loader: Loader) -> Any:
+        return prepare(backbone, precision, next(loader.epoch()).images)
+
+    more: dict[str, Any] = {}
     if probe is None:
-        chosen, dataset = open_part(parts, split, name)
-        loader = open_loader(dataset, limit)
+        split_name, dataset = open_part(parts, split, name)
+        loader = load(dataset, backbone.labels, limit)
+        _check_number(backbone, loader.dataset, describe_model(model), name)
         # Where the model has no head, its run may have saved a classifier beside it.
         method = None if backbone.num_classes else classifying_method(model)
-        loader.dataset = _with_classes_of(backbone, loader.dataset, describe_model(model), name)
-        head = classifier(prepare(backbone, precision, next(loader.epoch()).images), method)
+        head = classifier(prepared_for(loader), method)
         with progress_bar(_("evaluation")) as progress:
             result = evaluate_classifier(head, loader, backbone.preprocess, progress)
-        details: dict[str, Any] = {"data": name, "split": chosen}
-        return result._replace(labels=loader.dataset.labels, details=details)
-    if folds is not None:
-        loader = open_loader(open_part(parts, split or "all", name)[1], limit)
-        module: Any = prepare(backbone, precision, next(loader.epoch()).images)
-        result, more = cross_validate(module, probe, loader, folds, progress_bar)
-        chosen = split or "all"
+    elif folds is not None:
+        split_name, dataset = open_part(parts, split or "all", name)
+        loader = load(dataset, most=limit)
+        result, more = cross_validate(prepared_for(loader), probe, loader, folds, progress_bar)
     else:
-        chosen, train, held_out = _for_probe(parts, split, name)
-        loader = open_loader(held_out, limit)
-        module = prepare(backbone, precision, next(loader.epoch()).images)
-        bank = open_loader(train, train_limit)
-        loader.dataset = _matched(loader.dataset, bank.dataset.labels, name)
-        result, more = evaluate_probe(module, probe, bank, loader, progress_bar)
-    details = {"data": name, "split": chosen, **more}
+        split_name, train, dataset = _for_probe(parts, split, name)
+        bank = load(train, most=train_limit)
+        loader = load(dataset, bank.dataset.labels, limit)
+        result, more = evaluate_probe(prepared_for(loader), probe, bank, loader, progress_bar)
+    details = {"data": name, "split": split_name, **more}
     return result._replace(labels=loader.dataset.labels, details=details)
 
 
@@ -174,43 +178,31 @@ def _for_probe(parts: Parts, split: str | None, name: str) -> tuple[str, Dataset
         raise DataError(
             f"{name} has no training images for a probe: it has {', '.join(map(repr, parts))}."
         )
+    train = parts["train"]()
     if split is None and not {"test", "val"} & parts.keys():
-        train, held_out = split_off(parts["train"]())
-        return "val", train, held_out
-    chosen, held_out = open_part(parts, split, name)
-    return chosen, parts["train"](), held_out
+        return "val", *split_off(train)
+    split_name, dataset = open_part(parts, split, name)
+    return split_name, train, dataset
 
 
-def _with_classes_of(backbone: Backbone, dataset: Dataset, model: str, name: str) -> Dataset:
-    """The dataset with the model's classes in their order."""
-    if backbone.labels is not None:
-        return _matched(dataset, backbone.labels, name, model)
+def _check_number(backbone: Backbone, dataset: Dataset, model: str, name: str) -> None:
+    """Raises `ConfigError` if classes without names are not as many as the dataset's."""
     if backbone.num_classes not in (0, len(dataset.labels)):
         raise ConfigError(
-            f"{model} has {backbone.num_classes} classes and {name} {len(dataset.labels)}: evaluate "
-            "it on images of its own, or name its classes, as model.labels=[...]."
+            f"{model} has {backbone.num_classes} classes and {name} {len(dataset.labels)}: "
+            "evaluate it on images of its own, or name its classes, as model.labels=[...]."
         )
-    return dataset
 
 
-def _matched(dataset: Dataset, labels: Sequence[str], name: str, known: str = "") -> Dataset:
+def _matched(dataset: Dataset, labels: Sequence[str], name: str, model: str) -> Dataset:
     """The dataset with these classes. What it has no image of is said on stderr."""
     try:
         dataset = with_labels(dataset, labels)
     except DataError as problem:
-        subject = f"{known}: " if known else ""
+        subject = f"{model}: " if model else ""
         raise DataError(f"{subject}{name} has {problem}") from None
-    if not dataset.streamed:
-        present = set(dataset.targets())
-        absent = [label for index, label in enumerate(labels) if index not in present]
-        if absent:
-            text = ngettext(
-                "{name} has no image of the class {absent}.",
-                "{name} has no image of {count} classes: {absent}.",
-                len(absent),
-            )
-            listed = ", ".join(absent[:10]) + (", ..." if len(absent) > 10 else "")
-            note(text.format(name=name, count=len(absent), absent=listed))
+    if not dataset.streamed and (remark := absent_classes(dataset, name)):
+        note(remark)
     return dataset
 
 

@@ -26,15 +26,9 @@ from vitrail.train.best import KeepBest
 from vitrail.train.callback import Callback
 from vitrail.train.callbacks import Checkpointing, ImageLogging, Validation
 from vitrail.train.config import RunConfig, make_config, read_config, resumed_config
-from vitrail.train.data_factory import (
-    Datasets,
-    build_evaluator,
-    build_stream,
-    changed_samples,
-    digests,
-    open_datasets,
-)
+from vitrail.train.data_factory import Datasets, changed_samples, digests, open_datasets
 from vitrail.train.evaluator import Evaluator
+from vitrail.train.few_images import fit_to_images
 from vitrail.train.finish import write_results
 from vitrail.train.image_logging import sample_images
 from vitrail.train.model_factory import build_method, build_model
@@ -43,6 +37,8 @@ from vitrail.train.optim import OPTIMIZERS, build_optimizer, make_ema, parameter
 from vitrail.train.remarks import data_remarks
 from vitrail.train.schedule import Schedule
 from vitrail.train.sections import OptimConfig
+from vitrail.train.stream_factory import build_evaluator, build_stream
+from vitrail.train.summary import describe_run, estimate, summarize_run
 from vitrail.train.trainer import Trainer
 
 
@@ -55,6 +51,7 @@ def train_run(
     callbacks: Sequence[Callback] = (),
     model: Backbone | None = None,
     parts: Parts | None = None,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
     """Trains a model in a run folder, and evaluates and saves it. `vitrail.fit` calls it.
 
@@ -67,9 +64,12 @@ def train_run(
         model: model to start from, in place of the weights that the settings name; it is saved in
             the run's folder.
         parts: the splits of the data, in place of those that the settings name.
+        dry_run: whether to make only a few steps, which leave nothing behind, and to estimate what
+            the run takes.
 
     Returns:
-        The final figures, such as "top1"; of several processes only the main one has them.
+        The final figures, such as "top1"; of several processes only the main one has them. After a
+        dry run, what `summarize_run` returns, and an "estimate" of "seconds" and "memory_bytes".
 
     Raises:
         VitrailError: the settings, the data or the folder do not fit; nothing was written then.
@@ -92,6 +92,9 @@ def train_run(
     config, changes = _check_start(config, run, resume=resume, is_main=state.is_main_process)
     with progress_bar(_("reading images")) as progress:
         datasets = open_datasets(config, progress, parts)
+    config, datasets, choices = fit_to_images(
+        config, datasets, lambda other: open_datasets(other, None, parts), progress_bar
+    )
     differences = changed_samples(config, datasets.splits)
     if resume and differences:
         raise ConfigError(
@@ -100,15 +103,23 @@ def train_run(
     config = _with_data(config, digests=digests(datasets.splits))
     trainer, evaluator = build_trainer(config, run, datasets, callbacks, model)
     config = _with_plugins(config, trainer.method)
+    summary = summarize_run(config, datasets, trainer, run)
+    remarks = [*choices, *changes, *differences]
+    remarks += data_remarks(config, trainer.method, datasets.train)
+    if trainer.is_main:
+        for line in describe_run(summary, datasets) + remarks:
+            note(line)
+    if dry_run:
+        evaluations = config.schedule.epochs // config.train.eval_every
+        summary["estimate"] = estimate(trainer, len(datasets.evaluation) * evaluations)
+        return summary
     if trainer.is_main:
         if run.is_unborn:
             run.clear()
         _write_start(config, run, datasets, None if resume else command)
+        run.write_summary({**summary, "remarks": remarks})
         if model is not None and not resume:
             save(model, run.initial_folder)
-        note(_summary(config, datasets, trainer))
-        for remark in changes + differences + data_remarks(config, trainer.method, datasets.train):
-            note(remark)
     trainer.fit(resume=resume and bool(run.checkpoints))
     if not trainer.is_main:
         return {}
@@ -156,7 +167,7 @@ def build_trainer(
     model = build_model(config, datasets.train, model)
     method = build_method(config, model, datasets.train)
     stream = build_stream(config, method, datasets.train)
-    evaluator = build_evaluator(config, method, datasets.train, datasets.held_out)
+    evaluator = build_evaluator(config, method, datasets.train, datasets.evaluation)
     # Epochs are not judged by the test samples.
     judges = []
     if datasets.validation is not None:
@@ -194,7 +205,7 @@ def build_trainer(
         callbacks=(
             Monitor(run, train.log_every, wandb=train.wandb),
             *judges,
-            ImageLogging(sample_images(datasets.held_out, model.preprocess), train.eval_every),
+            ImageLogging(sample_images(datasets.evaluation, model.preprocess), train.eval_every),
             *callbacks,
             Checkpointing(train.save_every),
         ),
@@ -307,24 +318,3 @@ def _write_start(
         note(text.format(count=len(bad_images), file=run.bad_images_file))
         for name, reason in bad_images[:10]:
             note(f"  {name}: {reason}")
-
-
-def _summary(config: RunConfig, datasets: Datasets, trainer: Trainer) -> str:
-    """One line on what is trained on what."""
-    backbone = trainer.method.backbone
-    text = _(
-        "{source}: {train:,} training, {validation:,} validation and {test:,} test images, "
-        "{classes} classes; "
-        "{model}, {parameters:,} parameters; {steps:,} steps on {device}"
-    )
-    return text.format(
-        source=config.data.source,
-        train=len(datasets.train),
-        validation=len(datasets.validation or ()),
-        test=len(datasets.test or ()),
-        classes=len(datasets.train.labels),
-        model=type(backbone).__name__,
-        parameters=sum(p.numel() for p in backbone.parameters()),
-        steps=trainer.total,
-        device=trainer.device,
-    )

@@ -44,7 +44,7 @@ def write_results(
         "split": f"{source} {split}",
         "weights": _describe_weights(trainer),
     }
-    result, scores = _judge(evaluator, method, model)
+    result, scores = _evaluate(evaluator, method, model)
     if method.classifier(model) is None:
         model.labels = None  # it learned no classes
         if result is not None:
@@ -57,7 +57,9 @@ def write_results(
         )
     figures |= scores
     for _name, other in others:  # what epochs were judged by, beside the test
-        figures |= {f"val_{key}": value for key, value in _judge(other, method, model)[1].items()}
+        figures |= {
+            f"val_{key}": value for key, value in _evaluate(other, method, model)[1].items()
+        }
     if split == "test":
         log_result(run, trainer.step, split, scores)
     run.write_evaluation({**figures, **details}, images)
@@ -71,7 +73,7 @@ def _describe_weights(trainer: Trainer) -> str:
     return f"EMA, {step}" if trainer.ema is not None else step
 
 
-def _judge(
+def _evaluate(
     evaluator: Evaluator, method: Method, model: Backbone
 ) -> tuple[Evaluation | None, dict[str, float]]:
     """The evaluation of a model, and all figures."""

@@ -15,7 +15,6 @@ from vitrail.errors import ConfigError, check_choice, check_range
 from vitrail.messages import _
 from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
-from vitrail.train.data_factory import frame
 from vitrail.train.evaluator import compute_features
 from vitrail.train.inference import (
     ImageSource,
@@ -27,6 +26,7 @@ from vitrail.train.inference import (
     read_images,
 )
 from vitrail.train.monitor import progress_bar
+from vitrail.train.stream_factory import frame
 from vitrail.values import Size
 
 
