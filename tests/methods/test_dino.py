@@ -14,7 +14,8 @@ from vitrail.data.registry import open_dataset
 from vitrail.data.transforms import AugmentConfig, MultiCrop, MultiCropConfig
 from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.methods.base import Batch
-from vitrail.methods.dino import DINO, Center
+from vitrail.methods.dino import DINO
+from vitrail.methods.dino_losses import Center, region_cross_entropy
 from vitrail.methods.ema_teacher import EMATeacher
 from vitrail.methods.heads import Prototypes
 from vitrail.models.base import Backbone
@@ -248,7 +249,11 @@ def test_the_state_comes_back(tmp_path: Any) -> None:
             other(Batch(crops=tuple(images), patch_mask=mask)).loss,
         )
     kept = {name.partition(".")[0] for name in one.state_dict()}
-    assert kept == {"backbone", *DINO.training_only} - {"patch_head"}
+    assert kept == {"backbone", *DINO.training_only} - {
+        "patch_head",
+        "region_head",
+        "region_center",
+    }
     assert one.result() is one.teacher.backbone and one.classifier(one.result()) is None
 
 
@@ -367,3 +372,67 @@ def test_the_mask_token_starts_from_zeros_and_is_decayed() -> None:
     method = DINO(small("ViT"), **SMALL, patch_weight=1.0)
     assert not method.mask_token.weight.any()
     assert "mask_token.weight" not in undecayed(method)
+
+
+class TestRegions:
+    """EsViT's loss."""
+
+    @pytest.mark.parametrize("model", ["ViT", "Swin", "CvT"])
+    def test_it_is_the_mean_over_pairs_of_the_authors_formula(self, model: str) -> None:
+        settings = {**SMALL, "region_weight": 0.5, "teacher_temperature": (0.05, 0.05)}
+        method = DINO(small(model), **settings)
+        images = [crop.double() for crop in crops(method.backbone)]
+        method.double().eval()  # CvT's batch norms would depend on which crops are together
+        method.region_center.value.normal_()
+        center, teacher = method.region_center.value.clone(), method.teacher
+        with torch.no_grad():
+            told = [teacher.backbone.features(x).patches for x in images[:2]]
+            probs = [((teacher.region_head(x) - center) / 0.05).softmax(-1) for x in told]
+        losses = []
+        for i, crop in enumerate(images):
+            own = method.backbone.features(crop).patches
+            logs = (method.region_head(own) / 0.1).log_softmax(-1)
+            for j in range(2):
+                if i == j:
+                    continue
+                cosines = torch.cosine_similarity(own[:, :, None], told[j][:, None], dim=-1)
+                nearest = cosines.argmax(-1)
+                each = [probs[j][b, nearest[b]] * logs[b] for b in range(len(own))]
+                losses.append(-torch.stack(each).sum(-1).mean())
+        loss, metrics = method(Batch(crops=tuple(images)))
+        torch.testing.assert_close(metrics["region_loss"], torch.stack(losses).mean())
+        torch.testing.assert_close(loss, metrics["crop_loss"] + 0.5 * metrics["region_loss"])
+        loss.backward()
+        assert all(p.grad is not None for p in method.region_head.parameters())
+        method.train()(Batch(crops=tuple(images)))
+        assert not torch.equal(method.region_center.value, center)
+
+    def test_equals_vit_pytorch_s_on_features_of_length_1(self) -> None:
+        """Theirs does not normalize them."""
+        from vit_pytorch.es_vit import region_loss_fn
+
+        torch.manual_seed(0)
+        student, teacher = torch.randn(3, 5, 8).double(), torch.randn(3, 7, 8).double()
+        student_logits, teacher_logits = torch.randn(3, 5, 11), torch.randn(3, 7, 11)
+        center = torch.randn(11).double()
+        student, teacher = (nn.functional.normalize(x, dim=-1) for x in (student, teacher))
+        theirs = region_loss_fn(
+            teacher_logits.double(), student_logits.double(), teacher, student, 0.04, 0.9, center
+        )
+        probs = ((teacher_logits.double() - center) / 0.04).softmax(-1)
+        ours = region_cross_entropy(student_logits.double() / 0.9, student, probs, teacher)
+        assert abs(ours - theirs) <= 1e-9
+
+    def test_masks_and_regions_do_not_go_together(self) -> None:
+        with pytest.raises(ConfigError, match="set one of them to 0"):
+            DINO(small("ViT"), **SMALL, patch_weight=1.0, region_weight=1.0)
+
+    def test_the_region_head_is_taught_and_frozen_like_the_other(self) -> None:
+        method = DINO(small("PatchMergerViT"), **SMALL, region_weight=1.0).train()
+        assert set(method.student_modules) == {"backbone", "head", "region_head"}
+        method.before_step(0.0)
+        assert method.region_head.last.frozen and method.head.last.frozen
+        method.before_step(0.5)
+        assert not method.region_head.last.frozen
+        assert all("region" not in name or name.split(".")[0] in method.training_only
+                   for name, _ in method.named_parameters())  # fmt: skip

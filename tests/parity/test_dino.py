@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from tests.models.small import small
 from vitrail.methods.base import Batch
-from vitrail.methods.dino import DINO, Center, crop_cross_entropy
+from vitrail.methods.dino import DINO
+from vitrail.methods.dino_losses import Center, crop_cross_entropy
 from vitrail.methods.heads import ProjectionHead
 
 VIEWS, BATCH, K, EXACT = 5, 6, 12, 1e-9

@@ -1,5 +1,6 @@
 """DINO: self-distillation with no labels (Caron et al. 2021, https://arxiv.org/abs/2104.14294), and
-iBOT's loss on patches beside it (Zhou et al. 2021, https://arxiv.org/abs/2111.07832).
+iBOT's loss on masked patches beside it (Zhou et al. 2021, https://arxiv.org/abs/2111.07832), or
+EsViT's loss on regions, for pyramids too (Li et al. 2021, https://arxiv.org/abs/2106.09785).
 
     all crops ────── student ─ head ─ / 0.1 ──────────────────── log-softmax ─┐
                         ╎ EMA of the weights                                  ├ cross-entropy
@@ -36,8 +37,8 @@ from torch import Tensor, nn
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.layers.tokens import Token, take
-from vitrail.methods import distributed
 from vitrail.methods.base import Batch, Loss
+from vitrail.methods.dino_losses import Center, crop_cross_entropy, region_cross_entropy
 from vitrail.methods.ema_teacher import EMATeacher
 from vitrail.methods.heads import ProjectionHead
 from vitrail.methods.masking import add_mask_token, embed_masked, random_mask, split_mask
@@ -76,12 +77,15 @@ class DINO(Pretraining):
         patch_weight: weight of iBOT's loss; 0 for none. With it, `mask_ratio` of the patches of the
             student's global crops is masked, and the student predicts the teacher's output there.
         mask_ratio: fraction of the patches that is masked.
-        shared_head: whether patches and pooled features share a head.
+        shared_head: whether masked patches and pooled features share a head.
+        region_weight: weight of EsViT's loss on regions; 0 for none. EsViT has the mean of both
+            losses: 1, apart from a factor of a half.
         norm_last: whether the rows of the prototypes have length 1 throughout.
 
     Raises:
         TierError: with `patch_weight`, the backbone is neither a sequence nor a pyramid.
-        ConfigError: the head or the mask does not fit the backbone.
+        ConfigError: the head or the mask does not fit the backbone, or both losses on patches have
+            a weight.
 
     Example:
         >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=0, dim=8,
@@ -103,7 +107,10 @@ class DINO(Pretraining):
     has_validation_loss = False
     batch_wide = True
     logs_attention = True
-    training_only = ("teacher", "head", "patch_head", "mask_token", "center", "patch_center")
+    training_only = (
+        "teacher", "head", "center", "patch_head", "mask_token", "patch_center", "region_head",
+        "region_center",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -121,18 +128,25 @@ class DINO(Pretraining):
         mask_ratio: Fraction = 0.3,
         shared_head: bool = True,
         norm_last: bool = True,
+        region_weight: NonNegativeFloat = 0.0,
     ) -> None:
         if patch_weight and not isinstance(backbone, SequenceBackbone | PyramidBackbone):
             raise TierError(
                 f"patch_weight={patch_weight:g} needs a SequenceBackbone or PyramidBackbone model, "
                 f"and {type(backbone).__name__} is none: set patch_weight=0."
             )
-        super().__init__(backbone, reads="all" if patch_weight else "pooled")
+        if patch_weight and region_weight:
+            raise ConfigError(
+                f"patch_weight={patch_weight:g} masks the crops whose regions "
+                f"region_weight={region_weight:g} compares: set one of them to 0."
+            )
+        super().__init__(backbone, reads="all" if patch_weight or region_weight else "pooled")
         self.student_temperature = student_temperature
         self.teacher_temperature = teacher_temperature
         self.warmup_temperature, self.freeze_last = warmup_temperature, freeze_last
         self.temperature_levels, self.norm_last = temperature_levels, norm_last
-        self.momentum, self.patch_weight, self.mask_ratio = momentum, patch_weight, mask_ratio
+        self.momentum, self.mask_ratio = momentum, mask_ratio
+        self.patch_weight, self.region_weight = patch_weight, region_weight
         self.progress = 0.0
 
         self.head = ProjectionHead(backbone.pooled_dim, *head_dims, out_dim, fixed_length=norm_last)
@@ -140,6 +154,11 @@ class DINO(Pretraining):
         self.patch_head: ProjectionHead | None = None
         if patch_weight:
             self._add_patch_loss(head_dims, out_dim, center_momentum, shared_head)
+        self.region_head: ProjectionHead | None = None
+        if region_weight:
+            dims = (self.layout.dim, *head_dims, out_dim)
+            self.region_head = ProjectionHead(*dims, fixed_length=norm_last)
+            self.region_center = Center(out_dim, center_momentum)
         like = next(backbone.parameters())
         self.to(like.device, like.dtype)
         self.teacher = EMATeacher(self.student_modules)
@@ -164,8 +183,9 @@ class DINO(Pretraining):
     @property
     def student_modules(self) -> dict[str, nn.Module]:
         """The modules that the teacher is a copy of, by name."""
-        modules = {"backbone": self.backbone, "head": self.head}
-        return modules if self.patch_head is None else {**modules, "patch_head": self.patch_head}
+        modules = {"backbone": self.backbone, "head": self.head, "patch_head": self.patch_head,
+                   "region_head": self.region_head}  # fmt: skip
+        return {name: module for name, module in modules.items() if module is not None}
 
     def sample_mask(self, batch: int, device: torch.device | None = None) -> Tensor:
         """batch size B, device → a new mask, bool (B, N), True where masked."""
@@ -192,22 +212,27 @@ class DINO(Pretraining):
             embedded, masked_index = self._mask(images, batch.patch_mask)
         else:
             embedded = self.backbone.embed(images)
-        features = self.backbone.encode(embedded)
-        student_pooled = [self.backbone.pool(features)]
+        students = [self.backbone.encode(embedded)]
         for _, crops in itertools.groupby(batch.crops[GLOBAL_CROPS:], key=lambda crop: crop.shape):
-            local_features = self.backbone.features(torch.cat(list(crops)))
-            student_pooled.append(self.backbone.pool(local_features))
-        logits = at_least_float32(self.head(torch.cat(student_pooled), self.student_temperature))
+            students.append(self.backbone.features(torch.cat(list(crops))))
+        pooled = torch.cat([self.backbone.pool(features) for features in students])
+        logits = at_least_float32(self.head(pooled, self.student_temperature))
         logits = logits.unflatten(0, (len(batch.crops), -1))
         loss = crop_cross_entropy(logits, teacher_probs)
         metrics = self._metrics(logits, teacher_probs)
-        if masked_index is None:
+        if masked_index is not None:
+            name, weight = "patch_loss", self.patch_weight
+            other = self._patch_loss(
+                take(students[0].patches, masked_index),
+                take(teacher_features.patches, masked_index),
+            )
+        elif self.region_head is not None:
+            name, weight = "region_loss", self.region_weight
+            other = self._region_loss(students, teacher_features, self.region_head)
+        else:
             return Loss(loss, metrics)
-        patch_loss = self._patch_loss(
-            take(features.patches, masked_index), take(teacher_features.patches, masked_index)
-        )
-        metrics |= {"crop_loss": loss.detach(), "patch_loss": patch_loss.detach()}
-        return Loss(loss + self.patch_weight * patch_loss, metrics)
+        metrics |= {"crop_loss": loss.detach(), name: other.detach()}
+        return Loss(loss + weight * other, metrics)
 
     def _mask(self, images: Tensor, mask: Tensor | None) -> tuple[Features, Tensor]:
         """Embedded images with mask tokens, and the masked indices (2 B, M)."""
@@ -226,6 +251,30 @@ class DINO(Pretraining):
         head = self.head if self.patch_head is None else self.patch_head
         logits = at_least_float32(head(student_patches, self.student_temperature))
         return -(teacher_probs * logits.log_softmax(-1)).sum(-1).mean()
+
+    def _region_loss(
+        self, students: list[Features], teacher: Features, head: ProjectionHead
+    ) -> Tensor:
+        """Cross-entropy of matched regions over all pairs of a teacher's crop and another crop.
+
+        `students` has Features of one or more crops of B images each, `teacher` of the global ones.
+        """
+        with torch.no_grad():
+            logits = at_least_float32(self.teacher.get_submodule("region_head")(teacher.patches))
+            teacher_probs = self.region_center(logits, self.temperature).chunk(GLOBAL_CROPS)
+        teacher_patches = teacher.patches.chunk(GLOBAL_CROPS)
+        losses, crop = [], 0
+        for features in students:
+            logits = at_least_float32(head(features.patches, self.student_temperature))
+            size = len(teacher_patches[0])
+            for pair in zip(logits.split(size), features.patches.split(size), strict=True):
+                losses += [
+                    region_cross_entropy(*pair, teacher_probs[i], teacher_patches[i])
+                    for i in range(GLOBAL_CROPS)
+                    if i != crop
+                ]
+                crop += 1
+        return torch.stack(losses).mean()
 
     @torch.no_grad()
     def _metrics(self, logits: Tensor, teacher_probs: Tensor) -> dict[str, Tensor]:
@@ -255,7 +304,7 @@ class DINO(Pretraining):
             progress: fraction of all steps that are done.
         """
         self.progress = progress
-        for head in (self.head, self.patch_head):
+        for head in (self.head, self.patch_head, self.region_head):
             if head is not None:
                 head.last.frozen = progress < self.freeze_last
 
@@ -267,57 +316,6 @@ class DINO(Pretraining):
     def result(self) -> Backbone:
         """The teacher's backbone, which is better than the student's throughout training."""
         return cast(Backbone, self.teacher.backbone)
-
-
-class Center(nn.Module):
-    """DINO's centering: subtracts the EMA of the mean logits over all processes.
-
-    Args:
-        dim: number K of prototypes.
-        momentum: momentum of the EMA.
-
-    Example:
-        >>> center = Center(2, momentum=0.5)
-        >>> center(torch.tensor([[0.0, 4.0]]), temperature=1.0).shape, center.value
-        (torch.Size([1, 2]), tensor([0., 2.]))
-    """
-
-    value: Tensor
-
-    def __init__(self, dim: int, momentum: float) -> None:
-        super().__init__()
-        self.momentum = momentum
-        self.register_buffer("value", torch.zeros(dim))
-
-    @torch.no_grad()
-    def forward(self, logits: Tensor, temperature: float) -> Tensor:
-        """logits (..., K), temperature → probabilities (..., K). In training, the center moves."""
-        probs = (logits - self.value).div_(temperature).softmax(-1)
-        if self.training:
-            mean = distributed.mean(logits.flatten(0, -2).mean(0))
-            self.value.lerp_(mean.to(self.value), 1 - self.momentum)
-        return probs
-
-
-def crop_cross_entropy(logits: Tensor, teacher_probs: Tensor) -> Tensor:
-    """DINO's loss over all pairs of a teacher's crop and another crop of the student.
-
-    Args:
-        logits: (V, B, K), the student's for all V crops, global ones first.
-        teacher_probs: (G, B, K), the teacher's for the first G crops.
-
-    Returns:
-        The mean over images and pairs, ().
-
-    Example:
-        >>> crop_cross_entropy(torch.zeros(3, 2, 4), torch.full((2, 2, 4), 0.25))
-        tensor(1.3863)
-    """
-    crops, batch = logits.shape[:2]
-    log_probs = logits.log_softmax(-1).flatten(1)
-    with torch.autocast(logits.device.type, enabled=False):
-        pairs = teacher_probs.flatten(1) @ log_probs.T  # (G, V)
-    return -(pairs.sum() - pairs.trace()) / (len(teacher_probs) * (crops - 1) * batch)
 
 
 def _entropy(probabilities: Tensor) -> Tensor:
