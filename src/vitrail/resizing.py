@@ -40,6 +40,9 @@ def center_crop(
 ) -> Tensor:
     """Resizes the short side of an image and cuts out its center.
 
+    The long side and the place of the center are rounded as in torchvision, on which timm's and
+    transformers' preprocessing is built: half a pixel would change every pixel.
+
     Args:
         image: uint8 (C, H, W).
         size: height and width of the result.
@@ -53,24 +56,26 @@ def center_crop(
         >>> center_crop(torch.zeros(3, 1, 9000, dtype=torch.uint8), (8, 8), 9, "bicubic").shape
         torch.Size([3, 8, 8])
     """
-    scale = short_side / min(image.shape[1:])
-    image = _without_ends(image, size, scale)
-    height, width = image.shape[1:]
-    larger = (max(round(height * scale), size[0]), max(round(width * scale), size[1]))
-    image = resize(image, larger, interpolation)
-    top, left = ((before - after) // 2 for before, after in zip(larger, size, strict=True))
+    short = min(image.shape[1:])
+    image = _without_ends(image, size, short_side, short)
+    height, width = (
+        max(n * short_side // short, s) for n, s in zip(image.shape[1:], size, strict=True)
+    )
+    image = resize(image, (height, width), interpolation)
+    top, left = round((height - size[0]) / 2), round((width - size[1]) / 2)
     return image[:, top : top + size[0], left : left + size[1]]
 
 
-def _without_ends(image: Tensor, size: tuple[int, int], scale: float) -> Tensor:
+def _without_ends(image: Tensor, size: tuple[int, int], short_side: int, short: int) -> Tensor:
     """Cuts off what a center crop does not see of a thin image, before that is enlarged."""
+    scale = short_side / short
     margin = 2 * math.ceil(max(1 / scale, 1)) + 1  # as far as the filters reach
     for axis, target in enumerate(size, 1):
         length = image.shape[axis]
         if length * scale > THIN * target:
             keep = math.ceil(target / scale) + 2 * margin
             keep += (length - keep) % 2
-            while keep < length and (round(length * scale) - round(keep * scale)) % 2:
+            while keep < length and (length * short_side // short - keep * short_side // short) % 4:
                 keep += 2  # so that the center stays where it is, before resizing and after
             image = image.narrow(axis, (length - keep) // 2, keep)
     return image
