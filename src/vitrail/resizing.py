@@ -75,8 +75,12 @@ def _without_ends(image: Tensor, size: tuple[int, int], short_side: int, short: 
         if length * scale > THIN * target:
             keep = math.ceil(target / scale) + 2 * margin
             keep += (length - keep) % 2
-            while keep < length and (length * short_side // short - keep * short_side // short) % 4:
-                keep += 2  # so that the center stays where it is, before resizing and after
+            enlarged = length * short_side // short
+            # Until the center is where it was before, and rounding changes the scale by little.
+            while keep < length and (
+                (enlarged - keep * short_side // short) % 4 or keep * short_side % short > short / 4
+            ):
+                keep += 2
             image = image.narrow(axis, (length - keep) // 2, keep)
     return image
 
