@@ -48,6 +48,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     "num_register_tokens": ("registers",),
     "init_values": ("layer_scale",), "layerscale_value": ("layer_scale",),
     "layer_scale_init_value": ("layer_scale",),
+    "no_embed_class": ("class_position",), "fc_norm": ("norm_after_pool",),
+    "norm_layer": ("norm",), "act_layer": ("activation",), "hidden_act": ("activation",),
+    "patch_drop_rate": ("token_dropout",),
     "layer_norm_eps": ("norm_eps",), "cls_depth": ("class_depth",),
     "token_dropout_prob": ("token_dropout",),
     "ssm_order": ("d_state",), "ssm_d_state": ("d_state",), "state_size": ("d_state",),
@@ -107,6 +110,8 @@ NOTES = {
     "lg_dim": "dim, a tuple with an entry per branch",
     "spatial_depth": "depth, a tuple (spatial, temporal) where there are two",
     "temporal_depth": "depth, a tuple (spatial, temporal) where there are two",
+    "no_embed_class": "class_position, which is its opposite",
+    "norm_layer": "norm, 'layer' or 'rms'",
     "mlp_ratio": "mlp_dim, which is the ratio times dim",
     "mlp_dim": "mlp_ratio, which is mlp_dim divided by the width",
     "encoder": "backbone, the first argument",
@@ -120,7 +125,11 @@ NO_DROPOUT = "The paper's model has no such dropout."
 STAGES = "The number of stages is the length of dim, depth and heads."
 ANY_SIZE = "Images of other sizes need no keyword: positions are resampled."
 INTERMEDIATES = "Every model gives its feature maps: model.intermediates(images, layers)."
-PARTS = "Other parts are layers of yours: docs/your_own.md shows a model of one page."
+PARTS = "For other layers, write a model of your own: docs/your_own.md shows one."
+BIASES = "Biases are where the paper's code has them."
+INITIAL = "Initial values are the paper's; a subclass overrides init_weights."
+POOLER = "There is no pooler: model.pool gives the class token or the mean of the patches."
+DEVICE, DTYPE = "Call model.to(device).", "Call model.to(dtype)."
 DONE_OTHERWISE = {
     "pretrained": "Published weights come by vitrail.create_model(VARIANT, pretrained=True).",
     "checkpoint_path": "Weights are read by vitrail.load(FOLDER).",
@@ -139,6 +148,20 @@ DONE_OTHERWISE = {
     "dropout": NO_DROPOUT,
     "emb_dropout": NO_DROPOUT,
     "dim_head": "A head is dim / heads wide.",
+    "patch_drop_rate": "Methods drop patches, as MAE does.",
+    "encoder_stride": "SimMIM has its own head.",
+    "pooler_output_size": POOLER,
+    "pooler_act": POOLER,
+    "device": DEVICE,
+    "device_map": DEVICE,
+    "dtype": DTYPE,
+    "torch_dtype": DTYPE,
+    "qkv_bias": BIASES,
+    "proj_bias": BIASES,
+    "weight_init": INITIAL,
+    "fix_init": INITIAL,
+    "initializer_range": INITIAL,
+    "dynamic_img_pad": ANY_SIZE,
     "stages": STAGES,
     "num_hierarchies": STAGES,
     **dict.fromkeys(
@@ -146,6 +169,11 @@ DONE_OTHERWISE = {
          "emb_kernel", "emb_stride", "proj_kernel", "mlp_mult", "cross_attn_depth",
          "local_patch_kernel_size", "peg_kernel_size", "use_peg", "mbconv_expansion_rate",
          "mbconv_shrinkage_rate"), PAPER
+    ),
+    **dict.fromkeys(
+        ("act_layer", "hidden_act", "norm_layer", "embed_layer", "embed_norm_layer", "attn_layer",
+         "mlp_layer", "block_fn", "pre_norm", "final_norm", "scale_attn_norm", "scale_mlp_norm",
+         "pool_include_prefix"), PARTS
     ),
 }  # fmt: skip
 STAGE = re.compile(r"s\d_(\w+)")  # vit-pytorch's keywords of one stage, such as "s2_heads"
