@@ -1,5 +1,6 @@
 """A run learns, repeats itself to the byte, and stops without losing anything."""
 
+import functools
 import errno
 import hashlib
 import json
@@ -245,7 +246,8 @@ def test_clips_train_a_model_of_clips(tmp_path: Path, monkeypatch: pytest.Monkey
         pixels[targets == 1, :, :2] += 150
         return InMemoryDataset(pixels, targets, ["dark", "bright"], name="clips")
 
-    monkeypatch.setitem(registry.PACKAGED, "clips", clips)
+    parts = {split: functools.partial(clips, split) for split in ("train", "test")}
+    monkeypatch.setitem(registry.PACKAGED, "clips", lambda: parts)
     options = (
         "{image_size: [4, 8, 8], patch_size: [2, 4, 4], dim: 16, depth: 1, heads: 2, mlp_dim: 16}"
     )
@@ -255,8 +257,9 @@ def test_clips_train_a_model_of_clips(tmp_path: Path, monkeypatch: pytest.Monkey
     )  # fmt: skip
     assert train_run(run, tmp_path / "run")["top1"] > 0.9
     assert vitrail.load(tmp_path / "run").image_size == (4, 8, 8)
-    with pytest.raises(ConfigError, match=r"data.augment: crop='padded' is for images"):
-        train_run(tiny("data.source=clips", f"model.options={options}"), tmp_path / "no")
+    jitter = ("data.source=clips", f"model.options={options}", "data.augment={jitter: 0.4}")
+    with pytest.raises(ConfigError, match=r"data.augment: jitter=0.4 is for images"):
+        train_run(tiny(*jitter), tmp_path / "no")
 
 
 def test_settings_may_be_a_recipe_or_plain_values(tmp_path: Path) -> None:

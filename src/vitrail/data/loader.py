@@ -68,7 +68,8 @@ def canvas(size: int, channels: int = 3) -> Fit:
         channels: channels of the result.
 
     Returns:
-        uint8 (C, H, W) → uint8 (channels, size, size), and (C, T, H, W) alike.
+        uint8 (C, H, W) → uint8 (channels, size, size), and (C, T, H, W) alike. Volumes of floats
+        have the model's size already and stay as they are.
 
     Example:
         >>> canvas(4)(torch.zeros(3, 9, 6, dtype=torch.uint8)).shape
@@ -80,6 +81,8 @@ def canvas(size: int, channels: int = 3) -> Fit:
 def _squeeze(image: Tensor, size: int, channels: int) -> Tensor:
     if image.ndim == 3:
         return resize(to_tensor(image, channels), (size, size), "bilinear")
+    if image.dtype != torch.uint8:
+        return image
     frames, height = image.shape[1:3]
     clip = to_tensor(image.flatten(1, 2), channels).unflatten(1, (frames, height))
     return resize(clip.flatten(0, 1), (size, size), "bilinear").unflatten(0, (channels, frames))

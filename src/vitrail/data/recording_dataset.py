@@ -93,6 +93,11 @@ class RecordingDataset(FolderDataset):
             generator = torch.Generator().manual_seed(self.seed + 0x9E3779B9 * (index + 1))
         return clipped(sample(recording, size, sampling, generator), self.sampling)
 
+    def with_pixels(self, channels: int | None, white: float | None) -> Dataset:
+        """The same: these are of image files."""
+        del channels, white
+        return self
+
     def for_input(self, preprocess: Preprocess) -> Dataset:
         """The same recordings, sampled for the input of a model."""
         copied = copy.copy(self)

@@ -11,6 +11,7 @@ from vitrail.data.hub_datasets import open_hub
 from vitrail.data.image_folders import open_captioned, open_folder, open_images
 from vitrail.data.manifests import open_manifest
 from vitrail.data.packaged import open_digits, open_fashion_mnist
+from vitrail.data.recording_dataset import open_recordings
 from vitrail.data.splits import Parts, Progress, balanced, drop_unreadable, open_part
 from vitrail.errors import DataError, check_choice, suggest
 from vitrail.registry import Registry
@@ -25,6 +26,7 @@ KINDS: dict[str, Callable[[str], Parts]] = {  # `open_dataset` takes KIND:PATH
     "hub": open_hub,
     "table": open_manifest,
     **{form: functools.partial(open_manifest, form=form) for form in ("csv", "jsonl", "parquet")},
+    **{kind: functools.partial(open_recordings, kind) for kind in ("videos", "volumes", "signals")},
     "cifar10": functools.partial(open_cifar, classes=10),
     "cifar100": functools.partial(open_cifar, classes=100),
 }
@@ -60,6 +62,8 @@ def open_dataset(
               a column of paths, one of labels, and perhaps one of splits.
               `table:FILE?path=A&label=B&split=C` names the columns, `root=FOLDER` the folder that
               paths are relative to, `suffix=.jpg` what ends them.
+            - `videos:PATH`, `volumes:PATH`, `signals:PATH`: as `folder:PATH`, of videos and folders
+              of frames; of .npy, NIfTI and stacks of slices; of .csv, .npy and .wav.
             - `cifar10:PATH`, `cifar100:PATH`: the archive of its authors, or a folder of its files.
             - `hub:NAME` or `hub:NAME?config=C&streaming`: the Hugging Face Hub.
             - `fashion-mnist`, `cifar10`, `digits`, `mnist5k`;

@@ -98,6 +98,7 @@ def evaluate(
         dataset = _labelled(dataset, name, bad_images=bad_images, limit=most)
         if labels is not None:
             dataset = _matched(dataset, labels, name, "" if probe else describe_model(model))
+        dataset = dataset.for_input(backbone.preprocess)
         return Loader(dataset, batch_size, frame(backbone.preprocess), workers=workers)
 
     def prepared_for(loader: Loader) -> Any:

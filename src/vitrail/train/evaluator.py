@@ -203,10 +203,13 @@ def compute_features(
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
+
+    def pooled(images: Tensor) -> Tensor:
+        return model.pool(model.features(images))
+
     batches = (
-        (model.pool(model.features(images)), raw.labels, raw.indices)
+        (preprocess.apply(pooled, raw.images.to(device)), raw.labels, raw.indices)
         for raw in loader.epoch()
-        for images in [preprocess.normalise(raw.images.to(device))]
     )
     features, labels, indices = collect(batches, len(loader), progress)
     model.train(was_training)

@@ -52,8 +52,9 @@ def write_results(
     details: dict[str, Any] = {}
     images = None
     if result is not None:
+        dataset = evaluator.validation.dataset.for_input(model.preprocess.single)
         _, details, images = describe_evaluation(
-            result, evaluator.validation.dataset, evaluator.train.labels, evaluator.validation.fit
+            result, dataset, evaluator.train.labels, evaluator.validation.fit
         )
     figures |= scores
     for _name, other in others:  # what epochs were judged by, beside the test

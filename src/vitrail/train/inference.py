@@ -9,7 +9,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from vitrail.data.images import find_images
+from vitrail.data.recording_inputs import find_inputs
 from vitrail.deploy.precision import fastest, halve
 from vitrail.errors import ConfigError, DataError, VitrailError, check_choice
 from vitrail.hub.load import load
@@ -211,7 +211,7 @@ def read_images(
     """
     check_choice("bad_images", bad_images, ("raise", "skip"))
     problems, count = [], 0
-    for name, image in _named(images):
+    for name, image in _named(preprocess, images):
         try:
             crop = preprocess.crop(image)
         except DataError as problem:
@@ -229,11 +229,14 @@ def read_images(
         raise DataError("images is empty: give at least one path, Pillow image or uint8 tensor.")
 
 
-def _named(images: ImageSource | Iterable[ImageSource]) -> Iterator[tuple[str, ImageSource]]:
-    is_one = images.ndim == 3 if isinstance(images, Tensor) else isinstance(images, ONE)
+def _named(
+    preprocess: Preprocess, images: ImageSource | Iterable[ImageSource]
+) -> Iterator[tuple[str, ImageSource]]:
+    one = len(preprocess.size) + 1
+    is_one = images.ndim == one if isinstance(images, Tensor) else isinstance(images, ONE)
     for number, image in enumerate([images] if is_one else cast(Iterable[ImageSource], images)):
         if isinstance(image, str | Path):
-            yield from ((str(path), path) for path in find_images([image]))
+            yield from ((str(path), path) for path in find_inputs([image], preprocess))
         elif isinstance(image, Image | Tensor):
             yield f"image {number}", image
         else:

@@ -171,7 +171,7 @@ def evaluate_classifier(
     was_training = model.training
     model.eval()
     batches = (
-        (model(preprocess.normalise(raw.images.to(device))), raw.labels, raw.indices)
+        (preprocess.apply(model, raw.images.to(device)), raw.labels, raw.indices)
         for raw in loader.epoch()
     )
     outputs = collect(batches, len(loader), progress)

@@ -63,6 +63,7 @@ def build_model(config: RunConfig, dataset: Dataset, initial: Backbone | None = 
         else:
             model = load(weights, image_size=size)
         _check_axes(model, dataset)
+        model.preprocess = _with_sampling(model.preprocess, config, dataset)
         if depth is not None:
             model.cut(depth)
         if options:
@@ -126,17 +127,30 @@ def _new_model(config: RunConfig, dataset: Dataset) -> Backbone:
         size = tuple(dataset.read(0).shape[1:])
         options.setdefault("image_size", size[0] if len(set(size)) == 1 else size)
     model = new_model(name, **options)
-    mean, std = dataset.statistics
+    preprocess = Preprocess.for_size(model.image_size, model.channels)
+    preprocess = _with_sampling(preprocess, config, dataset)
+    mean, std = dataset.for_input(preprocess).statistics
     if model.channels != len(mean):
         raise ConfigError(
             f"model.options.channels={model.channels} and {config.data.source} has images of "
             f"{len(mean)}: leave it out, and the model follows the images."
         )
     _check_axes(model, dataset)
-    model.preprocess = dataclasses.replace(
-        Preprocess.for_size(model.image_size, model.channels), mean=mean, std=std
-    )
+    model.preprocess = dataclasses.replace(preprocess, mean=mean, std=std)
     return model
+
+
+def _with_sampling(preprocess: Preprocess, config: RunConfig, dataset: Dataset) -> Preprocess:
+    """Preprocessing that samples videos, volumes and signals as the settings say."""
+    sampling = config.data.sampling
+    if sampling is None:
+        return preprocess
+    if dataset.sampling is None:
+        raise ConfigError(
+            "data.sampling is for videos:, volumes: and signals:, and the samples of "
+            f"{config.data.source} are read whole: leave it out."
+        )
+    return dataclasses.replace(preprocess, sampling=sampling)
 
 
 def _check_axes(model: Backbone, dataset: Dataset) -> None:

@@ -196,15 +196,15 @@ class Predictor:
 
     @torch.inference_mode()
     def probabilities(self, crops: Tensor) -> Tensor:
-        """crops uint8 (B, C, H, W) → (B, classes), on the CPU."""
+        """crops, as the model's preprocess makes them → (B, classes), on the CPU."""
         if self._module is None:
             backbone = prepare(self.backbone, self.precision, crops)
             self._module = classifier(backbone, self.method)
         device = next(self.backbone.parameters()).device
-        inputs = self.backbone.preprocess.normalise(crops.to(device))
-        probabilities = self._module(inputs).float().softmax(1)
+        preprocess, module, crops = self.backbone.preprocess, self._module, crops.to(device)
+        probabilities = preprocess.apply(module, crops).float().softmax(1)
         if self.flip:
-            mirrored = self._module(inputs.flip(-1)).float().softmax(1)
+            mirrored = preprocess.apply(module, crops.flip(-1)).float().softmax(1)
             probabilities = (probabilities + mirrored) / 2
         return probabilities.cpu()
 
@@ -257,15 +257,18 @@ def features(
         pooled: list[Tensor] = []
         device = next(backbone.parameters()).device
         for batch, crops in batches(backbone, images_or_data, bad_images, batch_size):
-            inputs = backbone.preprocess.normalise(crops.to(device))
             with torch.inference_mode():
-                pooled.append(backbone.pool(backbone.features(inputs)).float().cpu())
+                outputs = backbone.preprocess.apply(
+                    lambda images: backbone.pool(backbone.features(images)), crops.to(device)
+                )
+            pooled.append(outputs.float().cpu())
             names += batch
         return PooledFeatures(torch.cat(pooled).clone(), None, names, [])
     with progress_bar(_("reading images")) as progress:
         _split, dataset = open_split(
             images_or_data, split, bad_images=bad_images, limit=limit, progress=progress
         )
+    dataset = dataset.for_input(backbone.preprocess)
     loader = Loader(dataset, batch_size, frame(backbone.preprocess), workers=workers)
     with progress_bar(_("features")) as progress:
         outputs, targets, indices = compute_features(

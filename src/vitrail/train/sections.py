@@ -10,6 +10,7 @@ from pydantic import Field
 from vitrail.data.transforms import AugmentConfig, MultiCropConfig
 from vitrail.methods.base import Method
 from vitrail.methods.registry import get_method, settings_of
+from vitrail.preprocess import Sampling
 from vitrail.train.optim import ParameterOptim
 from vitrail.train.schedule import Shape
 from vitrail.values import convert_value, describe_annotation
@@ -183,6 +184,11 @@ class DataConfig(Section):
         1.25,
         ge=1,
         description="Side of the image that random crops are cut from, relative to image_size.",
+    )
+    sampling: Sampling | None = Field(
+        None,
+        description="How parts of the model's size are sampled from videos, volumes and signals; "
+        "null: spread over the whole, or as the weights were trained.",
     )
     augment: AugmentConfig = AugmentConfig()
     transforms: dict[str, dict[str, Any]] = Field(

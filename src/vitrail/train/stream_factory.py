@@ -2,7 +2,6 @@
 
 import torch
 from accelerate import PartialState
-from torch import Tensor
 
 from vitrail.data.captions import Captions
 from vitrail.data.dataset import Dataset
@@ -56,6 +55,7 @@ def build_stream(config: RunConfig, method: Method, dataset: Dataset) -> Stream:
         torch.Size([4, 1, 8, 8])
     """
     data, preprocess = config.data, method.backbone.preprocess
+    dataset = dataset.for_input(preprocess)
     if "features" in method.inputs:
         loader = Loader(dataset, data.batch_size, frame(preprocess), workers=data.workers)
         stream = _feature_stream(method, loader, _("features of training images"),
@@ -107,17 +107,19 @@ def build_evaluator(
         285
     """
     data, preprocess = config.data, method.backbone.preprocess
-    fit = frame(preprocess)
+    train, one_part = train.for_input(preprocess), dataset.for_input(preprocess.single)
+    dataset, fit = dataset.for_input(preprocess), frame(preprocess)
     loader = Loader(dataset, 2 * data.batch_size, fit, workers=data.workers)
     loss_stream = None
     if "features" in method.inputs:
         stream: Stream = _feature_stream(method, loader, _("features of held-out images"))
     else:
         transform = evaluation_transform(preprocess, _captions(method, dataset))
-        stream = ImageStream(loader, transform)
+        batches = Loader(one_part, 2 * data.batch_size, fit, workers=data.workers)
+        stream = ImageStream(batches, transform)
         if method.batch_wide and method.has_validation_loss:
             # Batches like those of training, for the loss depends on their size and mixture.
-            mixed = Loader(dataset, data.batch_size, fit, seed=0, workers=data.workers,
+            mixed = Loader(one_part, data.batch_size, fit, seed=0, workers=data.workers,
                            drop_last=True, shard=_shard())  # fmt: skip
             loss_stream = ImageStream(mixed, transform)
     return Evaluator(train, loader, preprocess, stream, loss_stream, config.train.knn_images)
@@ -277,23 +279,20 @@ def frame(preprocess: Preprocess) -> Fit:
         preprocess: of the model.
 
     Returns:
-        The centre crop of images; clips, volumes and signals stay as they are.
+        The centre crop of images and of the frames of clips; signals stay as they are.
 
     Example:
         >>> frame(Preprocess((8, 8), None))(torch.zeros(3, 9, 9, dtype=torch.uint8)).shape
         torch.Size([3, 8, 8])
     """
-    return preprocess.crop if len(preprocess.size) == 2 else _unchanged
-
-
-def _unchanged(sample: Tensor) -> Tensor:
-    return sample
+    return preprocess.crop
 
 
 def _training_fit(config: RunConfig, dataset: Dataset, preprocess: Preprocess) -> Fit:
-    if config.data.augment.crop != "resized" or dataset.fixed_size:
+    is_whole = config.data.augment.crop != "resized" or dataset.fixed_size
+    if is_whole or len(preprocess.size) == 1:
         return frame(preprocess)
-    return canvas(round(max(preprocess.size) * config.data.canvas), preprocess.channels)
+    return canvas(round(max(preprocess.size[-2:]) * config.data.canvas), preprocess.channels)
 
 
 def _captions(method: Method, dataset: Dataset) -> Captions | None:
