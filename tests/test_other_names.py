@@ -72,7 +72,7 @@ def test_methods() -> None:
         ("per_device_train_batch_size", "Here it is called 'batch_size'"),
         ("output_dir", "Here it is called 'out'"),
         ("max_grad_norm", "Here it is called 'clip'"),
-        ("warmup_steps", "Here it is warmup, a fraction of all steps"),
+        ("warmup_ratio", "Here it is called 'warmup'"),
     ],
 )
 def test_settings_of_a_run(keyword: str, hint: str) -> None:

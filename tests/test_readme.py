@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from vitrail.train.config import RunConfig
 
 READMES = ("README.md", "README.zh.md")
-TOPICS = ("vision_mamba", "architectures", "methods", "choosing")
-TUTORIAL = "docs/python.md"  # its blocks go on from one another
+TOPICS = ("vision_mamba", "architectures", "methods", "choosing", "coming_from_elsewhere")
+SESSIONS = ("python", "vision_mamba", "coming_from_elsewhere")  # blocks go on from one another
+TUTORIAL = "docs/python.md"
 PAGES = (
     *READMES,
     TUTORIAL,
@@ -31,7 +32,7 @@ def test_python_runs(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     Image.fromarray(data.chelsea()).save("cat.jpg")
     torch.manual_seed(0)
-    assert run_python(readme, one_session=readme == TUTORIAL or "vision_mamba" in readme)
+    assert run_python(readme, one_session=any(name in readme for name in SESSIONS))
 
 
 @pytest.mark.parametrize("readme", READMES)

@@ -74,8 +74,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     "per_device_train_batch_size": ("batch_size",), "train_batch_size": ("batch_size",),
     "bs": ("batch_size",),
     "output_dir": ("out",), "save_dir": ("out",), "log_dir": ("out",),
-    "wd": ("weight_decay",), "warmup_ratio": ("warmup",), "warmup_steps": ("warmup",),
-    "warmup_epochs": ("warmup",), "gradient_accumulation_steps": ("accumulate",),
+    "wd": ("weight_decay",), "warmup_ratio": ("warmup",),
+    "gradient_accumulation_steps": ("accumulate",),
     "accumulate_grad_batches": ("accumulate",), "accum_iter": ("accumulate",),
     "max_grad_norm": ("clip",), "clip_grad": ("clip",), "gradient_clip_val": ("clip",),
     "num_workers": ("workers",), "dataloader_num_workers": ("workers",),
@@ -115,8 +115,6 @@ NOTES = {
     "mlp_ratio": "mlp_dim, which is the ratio times dim",
     "mlp_dim": "mlp_ratio, which is mlp_dim divided by the width",
     "encoder": "backbone, the first argument",
-    "warmup_steps": "warmup, a fraction of all steps",
-    "warmup_epochs": "warmup, a fraction of all steps",
 }
 
 # Keywords of other libraries that are no keyword here, and what does the same.
