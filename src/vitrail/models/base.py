@@ -3,40 +3,24 @@
 image ─embed→ Features(patches, prefix, grid) ─encode→ Features ─pool→ (B, D) ─head→ logits
 """
 
-import functools
 from collections import abc
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.patch import check_input, to_tuple
+from vitrail.models.calls import checking_input, hinting, recording_config
 from vitrail.models.features import Features
 from vitrail.models.limits import check_sizes, within_memory
 from vitrail.models.paper import Paper
 from vitrail.models.parameters import initialize
+from vitrail.models.variant import Variant as Variant
 from vitrail.preprocess import Preprocess
-from vitrail.values import NonNegativeInt, bind, check_value, resolve_indices
+from vitrail.values import NonNegativeInt, check_value, resolve_indices
 
 Input = TypeVar("Input", Tensor, Features)  # of a block
-
-
-class Variant(NamedTuple):
-    """A named set of constructor keywords.
-
-    Args:
-        keywords: constructor keywords by name.
-        parameters: number of parameters as published, which the model has exactly.
-
-    Example:
-        >>> from vitrail.models.registry import variants
-        >>> variants()["vit_base_patch16_224"].variant.parameters
-        86567656
-    """
-
-    keywords: abc.Mapping[str, object]
-    parameters: int
 
 
 class Backbone(nn.Module):
@@ -82,9 +66,11 @@ class Backbone(nn.Module):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "__init__" in vars(cls):
-            cls.__init__ = _recording(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = recording_config(cls.__init__)  # type: ignore[method-assign]
         if "embed" in vars(cls):
-            cls.embed = _checking(cls.embed)  # type: ignore[method-assign, assignment]
+            cls.embed = checking_input(cls.embed)  # type: ignore[method-assign, assignment]
+        if "forward" in vars(cls):
+            cls.forward = hinting(cls.forward)  # type: ignore[method-assign]
 
     def __init__(self, image_size: int | tuple[int, ...], channels: int, num_classes: int) -> None:
         super().__init__()
@@ -119,6 +105,7 @@ class Backbone(nn.Module):
         """features → (B, D), the input of the head."""
         raise NotImplementedError
 
+    @hinting
     def forward(self, images: Tensor) -> Tensor:
         """images (B, C, *size) → logits (B, num_classes)."""
         features = self.embed(images)
@@ -193,31 +180,67 @@ class Backbone(nn.Module):
         self.blocks = self.blocks[:depth]
         self.config["depth"] = depth
 
-    def intermediates(self, images: Tensor, layers: abc.Sequence[int]) -> list[Features]:
-        """Features after some of the blocks, without the last norm.
+    def intermediates(
+        self,
+        images: Tensor,
+        layers: int | abc.Sequence[int] | None = None,
+        *,
+        norm: bool = False,
+    ) -> list[Features]:
+        """Features after some of the blocks.
 
         Args:
             images: (B, C, *size).
             layers: indices into `blocks`, in a pyramid of stages; negative ones count from the
-                end.
+                end. A number n stands for the last n, None for all.
+            norm: whether the last norm is applied to each of them, as DINOv2's users do.
 
         Returns:
             One Features per index, in the order of `layers`.
 
         Raises:
             ConfigError: the model has no such block.
+            TierError: with `norm`, the last norm does not fit a stage, which has another width.
         """
-        indices, features, outputs = self.block_indices(layers), self.embed(images), []
-        for block in self.blocks[: max(indices) + 1]:
+        indices = self.block_indices(layers)
+        outputs = self.block_outputs(images, max(indices) + 1)
+        features = [outputs[i] for i in indices]
+        return [self.normalize(each) for each in features] if norm else features
+
+    def block_outputs(self, images: Tensor, count: int) -> list[Features]:
+        """images (B, C, *size) → Features after each of the first `count` blocks."""
+        features, outputs = self.embed(images), []
+        for block in self.blocks[:count]:
             features = block(features)
             outputs.append(features)
-        return [outputs[i] for i in indices]
+        return outputs
 
-    def block_indices(self, layers: abc.Sequence[int]) -> list[int]:
+    def normalize(self, features: Features) -> Features:
+        """Applies the last norm to Features after a block.
+
+        Args:
+            features: Features of the width that the last norm has.
+
+        Returns:
+            Features of the same shapes.
+
+        Raises:
+            TierError: the last norm is for another width.
+        """
+        norm, width = self.get_submodule("norm"), features.patches.shape[-1]
+        if isinstance(self.dim, tuple) and width != self.dim[-1]:
+            raise TierError(
+                f"the last norm of this {type(self).__name__} is for {self.dim[-1]} channels, and "
+                f"this stage has {width}: set norm=False, or layers=[-1]."
+            )
+        return features._replace(patches=norm(features.patches), prefix=norm(features.prefix))
+
+    def block_indices(self, layers: int | abc.Sequence[int] | None) -> list[int]:
         """Resolves indices into `blocks`.
 
         Args:
-            layers: indices; negative ones count from the end.
+            layers: indices; negative ones count from the end. A number n stands for the last n,
+                None for all.
 
         Returns:
             The indices, none of them negative.
@@ -226,6 +249,15 @@ class Backbone(nn.Module):
             ConfigError: there are no indices, or the model has no such block.
         """
         count = len(self.blocks)
+        if layers is None:
+            return list(range(count))
+        if isinstance(layers, int):
+            if not 0 < layers <= count:
+                raise ConfigError(
+                    f"layers={layers} is not within 1 to {count}, the last so many blocks: give "
+                    f"[{layers}] for a block by its index."
+                )
+            return list(range(count - layers, count))
         indices = resolve_indices(layers, count, "layer")
         if not indices:
             raise ConfigError(f"layers is empty: give indices within 0 to {count - 1}.")
@@ -348,9 +380,15 @@ class Backbone(nn.Module):
         """images (B, C, *size) → Features after the last norm; timm's name for `features`."""
         return self.features(images)
 
-    def forward_intermediates(self, images: Tensor, indices: abc.Sequence[int]) -> list[Features]:
+    def forward_intermediates(
+        self,
+        images: Tensor,
+        indices: int | abc.Sequence[int] | None = None,
+        *,
+        norm: bool = False,
+    ) -> list[Features]:
         """images (B, C, *size), indices of blocks → their Features; timm's `intermediates`."""
-        return self.intermediates(images, indices)
+        return self.intermediates(images, indices, norm=norm)
 
     def reset_classifier(self, num_classes: int) -> None:
         """Replaces the head with a freshly initialized one; timm's name for `reset_head`.
@@ -359,40 +397,3 @@ class Backbone(nn.Module):
             num_classes: width of the new logits; 0 for no head.
         """
         self.reset_head(num_classes)
-
-
-def _checking(
-    embed: abc.Callable[["Backbone", Tensor], Features],
-) -> abc.Callable[["Backbone", Tensor], Features]:
-    """Wraps `embed`, through which every input comes, so that its type and dtype are checked."""
-
-    @functools.wraps(embed)
-    def checked(self: Backbone, images: Tensor) -> Features:
-        self.check_input(images)
-        return embed(self, images)
-
-    return checked
-
-
-def _recording(init: abc.Callable[..., None]) -> abc.Callable[..., None]:
-    """Wraps a constructor so that its keywords are checked, and recorded in `config`."""
-
-    @functools.wraps(init)
-    def constructor(self: Backbone, *args: Any, **keywords: Any) -> None:
-        bound = bind(type(self), init, args, keywords)
-        if type(self).__init__ is not constructor:
-            init(self, *bound.args[1:], **bound.kwargs)
-            return  # called by the constructor of a subclass, which records
-        check_sizes(bound.arguments)
-        with within_memory(f"this {type(self).__name__}"):
-            init(self, *bound.args[1:], **bound.kwargs)
-        self.config = {}
-        for name, parameter in bound.signature.parameters.items():
-            if parameter.kind is parameter.VAR_KEYWORD:
-                self.config |= bound.arguments[name]
-            else:
-                self.config[name] = bound.arguments[name]
-        del self.config["self"]
-        self.init_weights()
-
-    return constructor

@@ -331,7 +331,10 @@ class CrossViT(Backbone):
     def encode(self, features: Features) -> Features:
         """Features → Features of the same shapes, both scales normalized."""
         self.require_whole_grid(features)
-        features = self.run_blocks(features)
+        return self.normalize(self.run_blocks(features))
+
+    def normalize(self, features: Features) -> Features:
+        """Features → Features of the same shapes, both scales normalized."""
         patches, prefix = self.norm[0](features.patches), self.norm[0](features.prefix)
         extras = (self.norm[1](features.extras[0]),)
         return features._replace(patches=patches, prefix=prefix, extras=extras)

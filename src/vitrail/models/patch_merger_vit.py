@@ -15,8 +15,6 @@ of M tokens instead of a map. For the same reason the model needs every patch: a
 dropped could not be put back in its position.
 """
 
-from collections import abc
-
 import torch
 from torch import Tensor, nn
 
@@ -162,15 +160,17 @@ class PatchMergerViT(Backbone):
         """Features → the mean of the tokens (B, D)."""
         return features.patches.mean(dim=1)
 
-    def intermediates(self, images: Tensor, layers: abc.Sequence[int]) -> list[Features]:
-        """images (B, C, H, W), indices of blocks → Features, on the grid before the merger."""
-        indices, outputs = self.block_indices(layers), []
-        features = self.embed(images)
+    def block_outputs(self, images: Tensor, count: int) -> list[Features]:
+        """images (B, C, H, W) → Features after each of the first `count` blocks.
+
+        They are on the grid before the merger.
+        """
+        outputs, features = [], self.embed(images)
         tokens = features.patches
-        for i, block in enumerate(self.blocks[: max(indices) + 1]):
+        for i, block in enumerate(self.blocks[:count]):
             tokens = block(tokens)
             outputs.append(self._to_features(i + 1, tokens, features))
-        return [outputs[i] for i in indices]
+        return outputs
 
     def _to_features(self, blocks: int, tokens: Tensor, features: Features) -> Features:
         """Tokens after a number of blocks, and Features before them → Features."""

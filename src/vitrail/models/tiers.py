@@ -89,15 +89,14 @@ class SequenceBackbone(Backbone):
         tokens, context, to_features = self.to_sequence(features)
         return to_features(self.norm(self.run_blocks(tokens, *context)))
 
-    def intermediates(self, images: Tensor, layers: abc.Sequence[int]) -> list[Features]:
-        """images (B, C, *size), indices of blocks → Features after each, without the last norm."""
-        indices, outputs = self.block_indices(layers), {}
+    def block_outputs(self, images: Tensor, count: int) -> list[Features]:
+        """images (B, C, *size) → Features after each of the first `count` blocks."""
         tokens, context, to_features = self.to_sequence(self.embed(images))
-        for i, block in enumerate(self.blocks[: max(indices) + 1]):
+        outputs = []
+        for block in self.blocks[:count]:
             tokens = block(tokens, *context)
-            if i in indices:
-                outputs[i] = to_features(tokens)
-        return [outputs[i] for i in indices]
+            outputs.append(to_features(tokens))
+        return outputs
 
 
 class PyramidStage(nn.Module):

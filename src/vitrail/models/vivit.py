@@ -18,7 +18,6 @@ The joint form is `ViT` on a grid of three axes but for that GELU. Where patches
 use that one.
 """
 
-from collections import abc
 from typing import Any, Literal
 
 import torch
@@ -273,14 +272,14 @@ class ViViT(Backbone):
         tokens = self.run_blocks(self._to_frames(features))
         return self._to_features(self.norm(tokens), self.depth - 1, features.grid)
 
-    def intermediates(self, images: Tensor, layers: abc.Sequence[int]) -> list[Features]:
-        """video (B, C, T, H, W), indices of blocks → Features after each, without the last norm."""
-        indices, outputs, features = self.block_indices(layers), [], self.embed(images)
+    def block_outputs(self, images: Tensor, count: int) -> list[Features]:
+        """video (B, C, T, H, W) → Features after each of the first `count` blocks."""
+        outputs, features = [], self.embed(images)
         tokens = self._to_frames(features)
-        for i, block in enumerate(self.blocks[: max(indices) + 1]):
+        for i, block in enumerate(self.blocks[:count]):
             tokens = block(tokens)
             outputs.append(self._to_features(tokens, i, features.grid))
-        return [outputs[i] for i in indices]
+        return outputs
 
     def _to_frames(self, features: Features) -> Tensor:
         """Features → (B, frames, P + N, D), class tokens first; in "joint" there is one frame."""
