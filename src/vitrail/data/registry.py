@@ -10,6 +10,7 @@ from vitrail.data.dataset import Dataset
 from vitrail.data.hub_datasets import open_hub
 from vitrail.data.image_folders import open_captioned, open_folder, open_images
 from vitrail.data.manifests import open_manifest
+from vitrail.data.moving_shapes import open_moving_shapes
 from vitrail.data.packaged import open_digits, open_fashion_mnist
 from vitrail.data.recording_dataset import open_recordings
 from vitrail.data.splits import Parts, Progress, balanced, drop_unreadable, open_part
@@ -35,6 +36,7 @@ PACKAGED: dict[str, Callable[[], Parts]] = {
     "cifar10": functools.partial(open_hub, "uoft-cs/cifar10"),
     "digits": functools.partial(open_digits, "digits"),
     "mnist5k": functools.partial(open_digits, "mnist5k"),
+    "moving-shapes": open_moving_shapes,
 }
 
 
@@ -66,7 +68,7 @@ def open_dataset(
               of frames; of .npy, NIfTI and stacks of slices; of .csv, .npy and .wav.
             - `cifar10:PATH`, `cifar100:PATH`: the archive of its authors, or a folder of its files.
             - `hub:NAME` or `hub:NAME?config=C&streaming`: the Hugging Face Hub.
-            - `fashion-mnist`, `cifar10`, `digits`, `mnist5k`;
+            - `fashion-mnist`, `cifar10`, `digits`, `mnist5k`, `moving-shapes`, which are clips;
             - `NAME` or `NAME:PATH` of what `register_dataset` has registered.
         split: "train", "val", "test", or "all" for the images of all splits.
         bad_images: "raise" for an error that names them, "skip" to leave them out.
@@ -95,6 +97,7 @@ def prepared(
     dataset: Dataset,
     *,
     bad_images: Literal["raise", "skip"] = "raise",
+    check: bool = True,
     limit: int | None = None,
     stream_limit: int | None = None,
     progress: Progress | None = None,
@@ -104,6 +107,7 @@ def prepared(
     Args:
         dataset: the samples. Those in memory and streamed ones are not checked.
         bad_images: "raise" for an error that names unreadable ones, "skip" to leave them out.
+        check: whether to look for unreadable ones.
         limit: number of samples, evenly over the classes; None for all.
         stream_limit: number of samples of a streamed dataset only.
         progress: called with (done, total).
@@ -121,7 +125,7 @@ def prepared(
     check_choice("bad_images", bad_images, ("raise", "skip"))
     if dataset.streamed:
         return dataset.take(limit or stream_limit)
-    if not dataset.fixed_size and (dataset.checked_first or bad_images == "skip"):
+    if check and not dataset.fixed_size and (dataset.checked_first or bad_images == "skip"):
         dataset = drop_unreadable(dataset, bad_images, progress)
     return dataset if limit is None or limit >= len(dataset) else balanced(dataset, limit)
 

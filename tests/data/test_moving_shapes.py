@@ -1,0 +1,46 @@
+"""Moving shapes: the motion is the class, and a frame alone does not tell it."""
+
+import numpy as np
+import torch
+
+from vitrail.data.moving_shapes import MOTIONS, draw_motions
+from vitrail.data.registry import open_dataset
+
+
+def centers(clips: torch.Tensor) -> torch.Tensor:
+    """(N, T, 2): row and column of the center of what is brighter than its ground."""
+    ground = clips.flatten(1).median(1).values.view(-1, 1, 1, 1)
+    light = (clips[:, 0].double() - ground - 50).clamp(min=0)
+    position = torch.arange(32.0).double()
+    mass = light.sum((2, 3))
+    return torch.stack(
+        [(light.sum(3) * position).sum(2) / mass, (light.sum(2) * position).sum(2) / mass], 2
+    )
+
+
+def test_shapes_move_as_their_class_says() -> None:
+    clips = draw_motions(np.arange(800) % 8, np.random.default_rng(0))
+    assert clips.dtype == torch.uint8 and clips.shape == (800, 1, 8, 32, 32)
+    way = centers(clips)[:, -1] - centers(clips)[:, 0]
+    size = (clips.float() > 100).float().mean((1, 3, 4))
+    growth = size[:, -1] / size[:, 0]
+    for motion, (rows, columns) in enumerate([(0, 1), (0, -1), (1, 0), (-1, 0)]):
+        along = way[motion::8] @ torch.tensor([rows, columns]).double()
+        assert (along > 3).float().mean() > 0.95, MOTIONS[motion]
+    still = way.norm(dim=1)
+    assert (still[4::8] < 3).float().mean() > 0.9 and (still[6::8] < 3).float().mean() > 0.9
+    assert growth[4::8].median() > 1.3 and growth[5::8].median() < 0.8
+
+
+def test_opposite_motions_have_the_same_frames() -> None:
+    forward = draw_motions(np.zeros(100, int), np.random.default_rng(3)).float()
+    backward = draw_motions(np.ones(100, int), np.random.default_rng(3)).float()
+    # They differ by their noise, of a standard deviation of 12, and by nothing else.
+    assert 12 < (forward - backward.flip(2)).abs().mean() < 15
+
+
+def test_splits_differ_and_come_again() -> None:
+    validation, test = (open_dataset("moving-shapes", split) for split in ("val", "test"))
+    assert (len(validation), len(test)) == (800, 1600)
+    assert not torch.equal(validation.read(0), test.read(0))
+    assert torch.bincount(torch.tensor(test.targets())).tolist() == [200] * 8

