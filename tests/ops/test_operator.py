@@ -36,6 +36,20 @@ def test_a_vision_mamba_computes_without_the_compiler_of_pytorch() -> None:
     assert run(VIM + 'assert "torch._dynamo" not in sys.modules') == ""
 
 
+def test_kernels_are_compiled_by_the_first_process_only(tmp_path: Path) -> None:
+    code = VIM + 'print("numba" in sys.modules, file=sys.stderr)'
+    first, second = (run(code, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
+    assert (first, second) == ("True\n", "False\n")
+    assert len(list((tmp_path / "vitrail").glob("*.o"))) == 4  # two kernels and their gradients
+
+
+def test_a_damaged_file_is_compiled_anew(tmp_path: Path) -> None:
+    run(VIM, NUMBA_CACHE_DIR=str(tmp_path))
+    for file in (tmp_path / "vitrail").glob("*.o"):
+        file.write_bytes(file.read_bytes()[:100])
+    assert run(VIM, NUMBA_CACHE_DIR=str(tmp_path)) == ""
+
+
 @pytest.mark.parametrize("environment", [{"NUMBA_DISABLE_JIT": "1"}, {"NUMBA_DISABLE_JIT": "0"}])
 def test_kernels_that_numba_may_not_compile_are_left_to_pytorch(
     environment: dict[str, str],
@@ -60,9 +74,7 @@ def test_without_a_directory_for_the_cache_kernels_are_compiled_with_one_warning
     shutil.copytree(
         Path(vitrail.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
     )
-    # A file where the directory would be is refused to root, too.
-    for folder in (package / "ops", package / "ops/causal_conv", package / "ops/selective_scan"):
-        (folder / "__pycache__").touch()
+    (package / "ops/__pycache__").touch()  # a file where the directory would be is refused to root
     (tmp_path / "file").touch()
     nowhere = str(tmp_path / "file" / "cache")
     code = VIM + f"assert vitrail.__file__.startswith({str(tmp_path)!r})"

@@ -62,7 +62,7 @@ def within_memory(what: str, *, meta: bool = False) -> Iterator[None]:
         >>> with within_memory("this layer", meta=True), torch.device("meta"):
         ...     nn.Linear(10**8, 10**8)
         Traceback (most recent call last):
-        vitrail.errors.ConfigError: this layer needs more than 40,000 GB of memory ...
+        vitrail.errors.ConfigError: this layer needs more than 40,000,000 GB of memory ...
     """
     memory, thread, total = _memory(), threading.get_ident(), 0
 
@@ -78,7 +78,7 @@ def within_memory(what: str, *, meta: bool = False) -> Iterator[None]:
                 f"{memory / 1e9:,.0f} GB: choose smaller sizes."
             )
 
-    hook = register_module_parameter_registration_hook(count)  # type: ignore[arg-type]
+    hook = register_module_parameter_registration_hook(count)
     try:
         yield
     except (RuntimeError, TypeError, OverflowError, MemoryError) as problem:

@@ -12,20 +12,19 @@ Functions whose first argument is a builder write LLVM instructions; those decor
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
+from numba import cfunc, from_dtype, njit
 from numba.core import cgutils, types
 from numba.core.datamodel import models
 from numba.extending import intrinsic, register_model
 
-WIDE = bool(llvm.get_host_cpu_features().get("avx512f"))
-WIDTH = 16 if WIDE else 8
-BYTES = 4 * WIDTH
+from vitrail.ops._vectors import LOG2E, WIDE, WIDTH
+
 # Sums may be regrouped and divisions approximated; NaN and infinity keep their meaning.
 FAST = {"contract", "nsz", "arcp", "afn"}
 FLAGS = tuple(FAST)
-LOG2E = float(np.float32(np.log2(np.e)))
+OPTIONS: dict[str, Any] = {"fastmath": FAST, "error_model": "numpy"}
 
 _FLOAT, _INT32, _INT64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _VECTOR, _LANES = ir.VectorType(_FLOAT, WIDTH), ir.VectorType(_INT32, WIDTH)
@@ -53,18 +52,6 @@ class _VectorModel(models.PrimitiveModel):
 vector = _VectorType()
 Builder = Any  # llvmlite.ir.IRBuilder
 Value = Any  # llvmlite.ir.Value
-
-
-def record(fields: str) -> np.dtype:
-    """A record type of int64s, addresses and strides in bytes, from the names of its fields."""
-    return np.dtype([(name, np.int64) for name in fields.split()])
-
-
-def records(kind: np.dtype, rows: list[list[int]]) -> np.ndarray:
-    """An array of records from rows of equal length; fields that the rows lack are 0."""
-    table = np.zeros((len(rows), kind.itemsize // 8), np.int64)
-    table[:, : len(rows[0])] = rows
-    return table.view(kind).ravel()
 
 
 def constant(value: float) -> Value:
@@ -321,3 +308,18 @@ def store_states(b: Builder, address: Value, stride: Value, states: Value) -> No
     for value in unpack(b, states):
         write(b, address, value)
         address = b.add(address, stride)
+
+
+def jit(function: Callable[..., Any]) -> Any:
+    """Decorator of functions that kernels call."""
+    return njit(**OPTIONS)(function)
+
+
+def entry(rows: np.dtype, call: np.dtype) -> Callable[[Callable[..., None]], Any]:
+    """Decorator of a kernel(start, stop, rows, count, call, memory), see `_machine_code`.
+
+    `rows` and `call` are the types of the records that these two arguments point to.
+    """
+    tasks, addresses = [types.int64] * 2, [types.CPointer(from_dtype(t)) for t in (rows, call)]
+    signature = types.void(*tasks, addresses[0], types.int64, addresses[1], types.int64)
+    return cfunc(signature, **OPTIONS)
