@@ -74,6 +74,11 @@ class RunFolder:
         return self.path / "evaluation.json"
 
     @property
+    def classes_file(self) -> Path:
+        """How well each class is recognized, a row per class."""
+        return self.path / "classes.csv"
+
+    @property
     def examples_file(self) -> Path:
         """The images that the evaluation refers to by their index, safetensors."""
         return self.path / "evaluation.safetensors"
@@ -148,14 +153,14 @@ class RunFolder:
     def command(self) -> str:
         """The command that started the run."""
         file = self.command_file
-        return file.read_text("utf-8").strip() if file.is_file() else ""
+        return file.read_text("utf-8", "surrogateescape").strip() if file.is_file() else ""
 
     @property
     def bad_images(self) -> list[tuple[str, str]]:
         """(name, reason) of each image that was left out."""
         if not self.bad_images_file.is_file():
             return []
-        lines = self.bad_images_file.read_text("utf-8").splitlines()
+        lines = self.bad_images_file.read_text("utf-8", "surrogateescape").splitlines()
         return [(line.rpartition("\t")[0], line.rpartition("\t")[2]) for line in lines]
 
     @property

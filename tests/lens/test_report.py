@@ -263,3 +263,12 @@ def test_small_pictures_keep_their_pixels() -> None:
             assert (
                 torch.tensor(list(image.convert("RGB").tobytes())).numpy() == pixels.ravel()
             ).all()
+
+
+def test_figures_that_are_fair_to_rare_classes_are_shown(tmp_path: Path) -> None:
+    classes = [{"label": "<b>cat</b>", "precision": 0.123}, {"label": "dog", "precision": 1.0}]
+    scores = {"balanced_accuracy": 0.625, "calibration_error": 0.05}
+    page = write_report(change(finished_run(tmp_path), classes=classes, scores=scores)).read_text()
+    Balanced(page)
+    for text in ("62.50 %", "balanced accuracy", "5.00 %", "calibration error", "12.30 %"):
+        assert text in page

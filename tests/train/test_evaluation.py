@@ -1,5 +1,6 @@
 """`vitrail.evaluate` gives the figures of the run and of the command."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,23 @@ def test_a_run_a_folder_and_a_model_are_evaluated_alike(run: TrainingRun) -> Non
     assert half.loss == pytest.approx(result.loss, abs=0.02) and half.loss != result.loss
 
 
+def test_a_run_keeps_a_table_of_its_classes(run: TrainingRun) -> None:
+    with open(run.folder / "classes.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    result = vitrail.evaluate(run)
+    assert [row["label"] for row in rows] == list(result.labels)
+    assert [float(row["recall"]) for row in rows] == [row.recall for row in result.classes]
+
+
 def test_it_says_what_the_command_says(run: TrainingRun, command: Command) -> None:  # noqa: F811
     for probe in (None, "knn", "linear"):
         options = [] if probe is None else ["--probe", probe, "--layer", "1"]
         _, out, _ = command("eval", str(run.folder), "--json", *options)
         more: dict[str, Any] = {} if probe is None else {"probe": probe, "layer": 1}
         result = vitrail.evaluate(run, **more)
-        assert json.loads(out) == {**result.figures, **result.details}
+        classes = [row._asdict() for row in result.classes]
+        expected = {**result.figures, **result.scores, **result.details, "classes": classes}
+        assert json.loads(out) == expected
 
 
 def test_the_model_is_left_as_it_is(run: TrainingRun) -> None:

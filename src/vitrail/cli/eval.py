@@ -90,7 +90,7 @@ def print_result(result: "Evaluation", as_json: bool) -> None:
 
     Args:
         result: predictions of all images.
-        as_json: whether to print one JSON object, without the classes.
+        as_json: whether to print one JSON object.
 
     Example:
         >>> from vitrail.train.metrics import summarize
@@ -100,7 +100,9 @@ def print_result(result: "Evaluation", as_json: bool) -> None:
     """
     details, figures = dict(result.details), result.figures
     if as_json:
-        out.print_json(json.dumps({**figures, **details}), indent=None)
+        classes = [row._asdict() for row in result.classes]
+        values = {**figures, **result.scores, **details, "classes": classes}
+        out.print_json(json.dumps(values), indent=None)
         return
     count, data, split = figures.pop("count"), details.pop("data"), details.pop("split")
     folds: Any = details.pop("fold_top1", [])
@@ -114,6 +116,8 @@ def print_result(result: "Evaluation", as_json: bool) -> None:
         if name == "top1":
             text = _("       95 % interval {interval}").format(interval=interval_text(low, high))
             out.print(text, highlight=False)
+    for name, value in result.scores.items():
+        out.print(f"{name.replace('_', ' ')} {value:.4f}", highlight=False)
     for number, accuracy in enumerate(folds, 1):
         text = _("{accuracy:7.1%}  fold {number}").format(accuracy=accuracy, number=number)
         out.print(text, highlight=False)
@@ -122,7 +126,7 @@ def print_result(result: "Evaluation", as_json: bool) -> None:
         right, total = int(confusion[index, index]), int(confusion[index].sum())
         text = _("{accuracy:7.1%}  {label} ({right} of {total}; {interval})")
         if not total:
-            text = _("     –   {label} (0 of 0)")
+            text = _("     -   {label} (0 of 0)")
         text = text.format(
             accuracy=right / max(total, 1),
             label=label,

@@ -4,23 +4,20 @@ import importlib.metadata
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from vitrail.arguments import checked
 from vitrail.errors import VitrailError
-from vitrail.intervals import interval_text, wilson
+from vitrail.intervals import interval_text
 from vitrail.lens import html
 from vitrail.lens.curves import training_curves
-from vitrail.lens.flat import picture, to_bytes
-from vitrail.lens.pictures import to_picture
+from vitrail.lens.flat import to_bytes
 from vitrail.lens.plots import panels
 from vitrail.lens.record import observe
+from vitrail.lens.report_classes import class_sections
 from vitrail.lens.report_data import (
     ReportData,
-    class_results,
-    error_rates,
     images_per_second,
     percent,
     read_report,
@@ -31,7 +28,6 @@ from vitrail.models.base import Backbone
 from vitrail.run_folder import RunFolder
 
 EXAMPLES = 4  # examples whose attention is drawn
-CLASSES_LISTED, CLASSES_CROSSED, CLASSES_NUMBERED = 40, 60, 20  # in the list, the matrix, its cells
 
 
 def how_to_read() -> str:
@@ -83,7 +79,7 @@ def write_report(run: RunFolder | str | Path) -> Path:
         body.append(html.section(_("Training curves"), html.charts(training_curves(data.metrics))))
     body += _logged_images(data)
     if data.has_accuracy:
-        body += _mistakes(data)
+        body += class_sections(data)
         if data.model is not None and data.images is not None:
             body += _attention(data.model, data)
     body += _reproduction(data)
@@ -201,6 +197,14 @@ def _headline(data: ReportData) -> str:
             figures.append((percent(evaluation["val_top1"]), name.format(interval=interval)))
         if len(evaluation["labels"]) > 5:
             figures.append((percent(evaluation["top5"]), _("top-5 accuracy")))
+        titles = {
+            "balanced_accuracy": _("balanced accuracy: the mean over classes"),
+            "macro_f1": _("macro F1"),
+            "auc": _("area under the ROC curve, mean over classes"),
+            "calibration_error": _("calibration error: confidence beside accuracy"),
+        }
+        scores = evaluation.get("scores", {})
+        figures += [(percent(scores[key]), text) for key, text in titles.items() if key in scores]
         if "evaluated_by" not in evaluation:
             figures.append((f"{evaluation['loss']:.3f}", _("loss")))
         figures.append((f"{evaluation['count']:,}", _("evaluated images")))
@@ -246,96 +250,6 @@ def _embedded(file: Path, alt: str) -> str:
 
     with Image.open(file) as image:
         return html.image_tag(image.convert("RGB"), alt, max_size=1400)
-
-
-def _mistakes(data: ReportData) -> list[str]:
-    evaluation = data.evaluation
-    labels = evaluation["labels"]
-    rest = len(labels) - CLASSES_LISTED
-    more = [html.paragraph(_("and {n} easier ones").format(n=rest), "quiet")] if rest > 0 else []
-    title = _("Accuracy of each class, hardest first")
-    classes = html.section(title, _class_table(evaluation), *more)
-    parts = [classes]
-    if len(labels) <= CLASSES_CROSSED:
-        legend = _("Rows are the true class, columns the predicted one.")
-        matrix = _confusion_table(evaluation)
-        crossed = html.section(_("Confusion matrix"), html.paragraph(legend, "quiet"), matrix)
-        few = len(labels) <= CLASSES_NUMBERED
-        parts = [html.side_by_side(classes, crossed)] if few else [classes, crossed]
-    if data.images is not None and evaluation["mistakes"]:
-        legend = _("Wrong predictions of the highest confidence. Wrong labels show up here, too.")
-        images = data.images if data.model is None else to_bytes(data.images, data.model.preprocess)
-        tags = [_mistake(entry, labels, images) for entry in evaluation["mistakes"]]
-        style = "gallery" if images.ndim == 4 else "gallery wide"
-        gallery = f'<div class="{style}">{"".join(tags)}</div>'
-        title = _("Most confident mistakes")
-        parts.append(html.section(title, html.paragraph(legend, "quiet"), gallery))
-    return parts
-
-
-def _class_table(evaluation: dict[str, Any]) -> str:
-    """One row per class: its accuracy, and the class it is most often taken for."""
-    rows = [
-        f'<tr><th>{_("class")}</th><th colspan="2">{_("accuracy")}</th>'
-        f"<th>{_('most often taken for')}</th></tr>"
-    ]
-    for result in class_results(evaluation["labels"], evaluation["confusion"])[:CLASSES_LISTED]:
-        other = f"{result.confused_with} ({result.times})" if result.times else ""
-        value = percent(result.accuracy) if result.images else _("no images")
-        if result.images:
-            right = round(result.accuracy * result.images)
-            value += f" ({interval_text(*wilson(right, result.images))})"
-        rows.append(
-            f'<tr><td>{html.escape(result.label)}</td><td width="28%"><span class="bar" '
-            f'style="--fraction:{100 * result.accuracy:.1f}%"></span></td>'
-            f'<td class="number">{value}</td><td class="quiet">{html.escape(other)}</td></tr>'
-        )
-    return f'<table class="list">{"".join(rows)}</table>'
-
-
-def _confusion_table(evaluation: dict[str, Any]) -> str:
-    """The confusion matrix: recall on the diagonal in blue, error rates in amber.
-
-    Errors are shaded relative to the highest error rate, which counts as 5 % at least, so that a
-    few errors do not look like many.
-    """
-    labels, confusion = evaluation["labels"], evaluation["confusion"]
-    rates = error_rates(confusion)
-    errors = [rate for i, row in enumerate(rates) for j, rate in enumerate(row) if i != j]
-    highest = max([*errors, 0.05])
-    names = [label if len(label) <= 24 else f"{label[:23]}…" for label in labels]
-    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in names)
-    few = len(labels) <= CLASSES_NUMBERED
-    rows = []
-    for i, row in enumerate(confusion):
-        cells = []
-        for j, count in enumerate(row):
-            shade = rates[i][j] if i == j else rates[i][j] / highest
-            title = _("{truth}, predicted as {prediction}: {count}")
-            title = title.format(truth=labels[i], prediction=labels[j], count=count)
-            style = ("right" if i == j else "missed") + (" deep" if shade > 0.6 else "")
-            shaded = f' class="{style}" style="--fraction:{100 * shade:.0f}%"' if count else ""
-            number = str(count) if count and few else ""
-            cells.append(f'<td{shaded} title="{html.escape(title)}">{number}</td>')
-        rows.append(f'<tr><th scope="row">{html.escape(names[i])}</th>{"".join(cells)}</tr>')
-    cell = min(34, (440 if few else 900) // len(labels))
-    return (
-        f'<div class="scroll"><table class="matrix" style="--cell:{cell}px">'
-        f"<thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def _mistake(entry: dict[str, Any], labels: Sequence[str], images: Tensor) -> str:
-    truth = labels[entry["truth"]]
-    image = images[entry["image"]]
-    pixels = to_picture(image) if image.ndim == 3 else picture(image)
-    tag = html.image_tag(pixels, truth, 224 if image.ndim == 3 else 560)
-    text = _("taken for {label}, {confidence:.0%}")
-    text = text.format(label=labels[entry["predicted"]], confidence=entry["confidence"])
-    return (
-        f'<figure title="{html.escape(entry["name"])}">{tag}{html.escape(truth)}<br>'
-        f'<span class="wrong">{html.escape(text)}</span></figure>'
-    )
 
 
 def _attention(model: Backbone, data: ReportData) -> list[str]:
@@ -391,7 +305,7 @@ def _reproduction(data: ReportData) -> list[str]:
         (run.bad_images_file, _("Images that were left out")),
     ):
         if file.is_file():
-            text = html.escape(file.read_text("utf-8").strip())
+            text = html.escape(file.read_text("utf-8", "backslashreplace").strip())
             parts.append(html.section(title, f"<pre>{text}</pre>"))
     packages = ("vitrail", "torch", "accelerate", "kornia")
     versions = [f"{name} {importlib.metadata.version(name)}" for name in packages]

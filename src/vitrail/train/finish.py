@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from vitrail.files import atomic_write
 from vitrail.hub.method_folder import save_method
 from vitrail.hub.model_folder import save
 from vitrail.messages import _
@@ -12,6 +13,7 @@ from vitrail.train.evaluator import Evaluator, K
 from vitrail.train.lora import merge
 from vitrail.train.metrics import Evaluation, describe_evaluation
 from vitrail.train.monitor import log_result, progress_bar
+from vitrail.train.scores import ClassScores, as_csv
 from vitrail.train.trainer import Trainer
 
 
@@ -64,6 +66,9 @@ def write_results(
     if split == "test":
         log_result(run, trainer.step, split, scores)
     run.write_evaluation({**figures, **details}, images)
+    if details:
+        rows = [ClassScores(**row) for row in details["classes"]]
+        atomic_write(run.classes_file, as_csv(rows))
     save(model, run.model_folder, metrics=figures)
     save_method(method, method_name, run.method_folder)
     return figures

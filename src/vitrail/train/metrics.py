@@ -12,6 +12,7 @@ from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Loader
 from vitrail.intervals import wilson
 from vitrail.preprocess import Preprocess
+from vitrail.train.scores import ClassScores, class_scores, overall_scores
 
 MISTAKES, EXAMPLES = 24, 8  # images in the report
 
@@ -70,6 +71,16 @@ class Evaluation(NamedTuple):
     def top5(self) -> float:
         """The fraction whose class is among the five likeliest, or among all if there are fewer."""
         return _accuracy(self.probabilities, self.targets, min(5, self.probabilities.shape[1]))
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Figures that are fair to rare classes: see `overall_scores`."""
+        return overall_scores(self.probabilities, self.targets)
+
+    @property
+    def classes(self) -> list[ClassScores]:
+        """How well each class is recognized."""
+        return class_scores(self.probabilities, self.targets, self.labels)
 
     def confusion(self) -> Tensor:
         """Counts (classes, classes): rows are the truth, columns the prediction."""
@@ -219,10 +230,13 @@ def describe_evaluation(
 
     entries = [entry(image, row) for image, row in enumerate(rows)]
     confusion = evaluation.confusion()
+    classes = class_scores(evaluation.probabilities, evaluation.targets, labels)
     per_class = confusion.diagonal() / confusion.sum(1).clamp(min=1)
     details = {
         "labels": labels,
         "confusion": confusion.tolist(),
+        "scores": evaluation.scores,
+        "classes": [row._asdict() for row in classes],
         "per_class": [round(x, 4) for x in per_class.tolist()],
         "mistakes": entries[: len(mistakes)] if rows else [],
         "examples": entries[len(mistakes) :] if rows else [],
