@@ -1,7 +1,7 @@
 """A run learns, repeats itself to the byte, and stops without losing anything."""
 
-import functools
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -70,7 +70,7 @@ def test_the_order_of_the_log(tmp_path: Path) -> None:
     train_run(tiny(), tmp_path / "run")
     lines = [(line["step"], line["split"]) for line in metrics(tmp_path / "run")]
     train = [(step, "train") for step in (3, 6, 9, 12, 15, 18, 21, 24)]
-    assert lines == [*train[:4], (12, "val"), *train[4:], (24, "val")]
+    assert lines == [*train[:4], (12, "val"), *train[4:], (24, "val"), (24, "test")]
     assert list(metrics(tmp_path / "run")[0]) == [
         "step", "split", "epoch", "loss", "lr", "grad_norm",
     ]  # fmt: skip
@@ -197,8 +197,21 @@ def test_a_run_says_at_its_start_what_it_trains_on(
 ) -> None:
     train_run(tiny("schedule.epochs=1"), tmp_path / "run")
     start = capsys.readouterr().err
-    assert "digits: 400 training and 355 test images, 10 classes; ViT, " in start
-    assert " parameters; 12 steps on cpu" in start
+    for line in (
+        "data: digits",
+        "  train: 400 images in 10 classes (40 each)",
+        "  test: 355 images in 10 classes (0 35, 1 36, 2 35,",
+        "model: ViT, 8 x 8 pixels, 18,154 parameters, 18,154 of them trained",
+        "training: supervised, 1 epochs of 12 steps, 12 steps in all, with batches of 32; cpu",
+        "  each epoch leaves out 16 of 400 training images, others each time",
+        f"report: {tmp_path / 'run' / 'report.html'}",
+    ):
+        assert line in start
+    summary = RunFolder(tmp_path / "run").summary
+    assert summary["data"]["splits"]["train"] == {
+        "images": 400, "classes": {str(label): 40 for label in range(10)}
+    }  # fmt: skip
+    assert summary["training"]["steps"] == 12
 
 
 def test_gradient_checkpointing_and_bf16_train_too(tmp_path: Path) -> None:
@@ -220,6 +233,7 @@ def test_a_linear_probe_moves_only_the_head(tmp_path: Path) -> None:
         "method.name=linear_probe",
         "optim.lr=0.02",
         "schedule.epochs=10",
+        "train.keep=last",
     )
     figures = train_run(probe, tmp_path / "probe")
     before, after = vitrail.load(tmp_path / "base"), vitrail.load(tmp_path / "probe")
@@ -227,8 +241,8 @@ def test_a_linear_probe_moves_only_the_head(tmp_path: Path) -> None:
         assert torch.equal(tensor, after.state_dict()[name]) == (not name.startswith("head."))
     lines = [line for line in metrics(tmp_path / "probe") if line["split"] == "val"]
     # The head learned on standardized features and is evaluated on images: it must be the same.
-    assert lines[-1]["top1"] == pytest.approx(figures["top1"])
-    assert lines[-1]["loss"] == pytest.approx(figures["loss"], abs=1e-4)
+    assert lines[-1]["top1"] == pytest.approx(figures["val_top1"])
+    assert lines[-1]["loss"] == pytest.approx(figures["val_loss"], abs=1e-4)
     assert lines[-1]["loss"] < lines[0]["loss"]
     cut_and_resume(probe, tmp_path / "cut")
     assert digest(tmp_path / "cut") == digest(tmp_path / "probe")

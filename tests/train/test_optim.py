@@ -175,10 +175,13 @@ def test_each_setting_reaches_its_part(setting: str, read: Any) -> None:
 
 
 def test_the_callbacks_have_their_settings() -> None:
-    config = tiny("train.eval_every=3", "train.knn_images=70", "train.save_every=9")
+    config = tiny(
+        "train.eval_every=3", "train.knn_images=70", "train.save_every=9", "train.early_stopping=4"
+    )
     trainer, evaluator = build_trainer(config, RunFolder("unused"), open_datasets(config))
-    monitor, validation, images, checkpoints = trainer.callbacks
+    monitor, validation, best, images, checkpoints = trainer.callbacks
     assert (monitor.every, validation.every, images.every, checkpoints.every) == (3, 3, 3, 9)
+    assert (best.patience, best.keep) == (4, True)
     assert evaluator.knn_images == 70
 
 
@@ -188,17 +191,17 @@ def groups_of(*parameters: nn.Parameter) -> list[dict[str, Any]]:
 
 def test_an_optimizer_of_ones_own_takes_all_groups() -> None:
     first, second = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
-    register_optimizer("sgd")(torch.optim.SGD)
-    optimizer = build_optimizer("sgd", groups_of(first, second), options={"momentum": 0.5})
-    assert type(optimizer) is torch.optim.SGD
+    register_optimizer("rmsprop")(torch.optim.RMSprop)
+    optimizer = build_optimizer("rmsprop", groups_of(first, second), options={"momentum": 0.5})
+    assert type(optimizer) is torch.optim.RMSprop
     assert [group["momentum"] for group in optimizer.param_groups] == [0.5, 0.5]
     assert build_optimizer("adamw", groups_of(first), betas=(0.8, 0.9)).defaults["fused"]
     with pytest.raises(
-        ConfigError, match=r"betas=\(0.8, 0.9\) is of AdamW: 'sgd' takes optimizer_o"
+        ConfigError, match=r"betas=\(0.8, 0.9\) is of AdamW: 'rmsprop' takes optimizer_o"
     ):
-        build_optimizer("sgd", groups_of(first), betas=(0.8, 0.9))
-    with pytest.raises(ConfigError, match="the optimizer 'sgd' has no keyword 'momentm'. Did you"):
-        build_optimizer("sgd", groups_of(first), options={"momentm": 0.5})
+        build_optimizer("rmsprop", groups_of(first), betas=(0.8, 0.9))
+    with pytest.raises(ConfigError, match="'rmsprop' has no keyword 'momentm'. Did you"):
+        build_optimizer("rmsprop", groups_of(first), options={"momentm": 0.5})
 
 
 def test_what_is_no_optimizer_of_all_parameters_is_named() -> None:

@@ -12,8 +12,9 @@ from vitrail.messages import _
 
 LARGEST_SIDE = 2**16  # pixels
 
-out = Console(soft_wrap=True)
-err = Console(stderr=True, soft_wrap=True)
+# Names of classes and files may hold square brackets, which are no markup.
+out = Console(soft_wrap=True, markup=False)
+err = Console(stderr=True, soft_wrap=True, markup=False)
 
 
 def parse_size(text: str) -> int | tuple[int, ...]:

@@ -58,9 +58,9 @@ class KeepBest(Callback):
 
     def _forget(self, run: RunFolder) -> None:
         """Deletes all but these weights and those that checkpoints refer to."""
-        kept = {run.best_weights(step) for step in (self.step, *self.saved) if step is not None}
+        current = {run.best_weights(step) for step in (self.step, *self.saved) if step is not None}
         for file in run.best_folder.glob("step-????????.safetensors"):
-            if file not in kept:
+            if file not in current:
                 file.unlink()
 
     def finish(self, trainer: Trainer) -> None:

@@ -31,7 +31,7 @@ from vitrail.train.evaluator import Evaluator
 from vitrail.train.few_images import fit_to_images
 from vitrail.train.finish import write_results
 from vitrail.train.image_logging import sample_images
-from vitrail.train.model_factory import build_method, build_model
+from vitrail.train.model_factory import build_method, build_model, check_model
 from vitrail.train.monitor import Monitor, note, progress_bar
 from vitrail.train.optim import OPTIMIZERS, build_optimizer, make_ema, parameter_groups
 from vitrail.train.remarks import data_remarks
@@ -90,22 +90,13 @@ def train_run(
     run = RunFolder(folder)
     state = PartialState(cpu=not torch.accelerator.is_available())
     config, changes = _check_start(config, run, resume=resume, is_main=state.is_main_process)
-    with progress_bar(_("reading images")) as progress:
-        datasets = open_datasets(config, progress, parts)
-    config, datasets, choices = fit_to_images(
-        config, datasets, lambda other: open_datasets(other, None, parts), progress_bar
-    )
-    differences = changed_samples(config, datasets.splits)
-    if resume and differences:
-        raise ConfigError(
-            f"{differences[0]} A resumed run keeps its data: restore them, or start a new run."
-        )
-    config = _with_data(config, digests=digests(datasets.splits))
+    if model is None:
+        check_model(config)
+    config, datasets, choices = _open(config, parts, resume=resume)
     trainer, evaluator = build_trainer(config, run, datasets, callbacks, model)
     config = _with_plugins(config, trainer.method)
     summary = summarize_run(config, datasets, trainer, run)
-    remarks = [*choices, *changes, *differences]
-    remarks += data_remarks(config, trainer.method, datasets.train)
+    remarks = [*choices, *changes, *data_remarks(config, trainer.method, datasets.train)]
     if trainer.is_main:
         for line in describe_run(summary, datasets) + remarks:
             note(line)
@@ -169,31 +160,13 @@ def build_trainer(
     stream = build_stream(config, method, datasets.train)
     evaluator = build_evaluator(config, method, datasets.train, datasets.evaluation)
     # Epochs are not judged by the test samples.
-    judges = []
-    if datasets.validation is not None:
-        judges.append(Validation(evaluator, config.train.eval_every))
-        keep = config.train.keep == "best" and "labels" in method.inputs
-        if keep or config.train.early_stopping:
-            judges.append(KeepBest(config.train.early_stopping, keep=keep))
-    optim, schedule, train = config.optim, config.schedule, config.train
-    if train.channels_last:
-        for parameter in method.parameters():
-            if parameter.ndim == 4:  # its convolution then has such activations too
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    epoch_steps = len(stream) // optim.accumulate
+    judges = _judges(config, method, evaluator) if datasets.validation is not None else ()
+    optim, train = config.optim, config.train
     trainer = Trainer(
         method,
         stream,
         _optimizer(optim, method),
-        schedule=Schedule(
-            epoch_steps * schedule.epochs,
-            warmup=schedule.warmup_fraction(epoch_steps),
-            min_lr=schedule.min_lr,
-            shape=schedule.shape,
-            drop_at=schedule.drop_at,
-            weight_decay=optim.weight_decay,
-            weight_decay_end=optim.weight_decay_end,
-        ),
+        schedule=_schedule(config, len(stream) // optim.accumulate),
         run_folder=run,
         ema=make_ema(method, optim.ema) if optim.ema else None,
         accumulate=optim.accumulate,
@@ -201,7 +174,6 @@ def build_trainer(
         clip_by=optim.clip_by,
         seed=train.seed,
         precision=train.precision,
-        compiled=train.compile,
         callbacks=(
             Monitor(run, train.log_every, wandb=train.wandb),
             *judges,
@@ -211,6 +183,47 @@ def build_trainer(
         ),
     )
     return trainer, evaluator
+
+
+def _open(
+    config: RunConfig, parts: Parts | None, *, resume: bool
+) -> tuple[RunConfig, Datasets, list[str]]:
+    """The settings with what the data decide, the samples, and sentences on both."""
+    with progress_bar(_("reading images")) as progress:
+        datasets = open_datasets(config, progress, parts)
+    config, datasets, choices = fit_to_images(
+        config, datasets, lambda other: open_datasets(other, None, parts), progress_bar
+    )
+    differences = changed_samples(config, datasets.splits)
+    if resume and differences:
+        raise ConfigError(
+            f"{differences[0]} A resumed run keeps its data: restore them, or start a new run."
+        )
+    config = _with_data(config, digests=digests(datasets.splits))
+    return config, datasets, choices + differences
+
+
+def _judges(config: RunConfig, method: Method, evaluator: Evaluator) -> tuple[Callback, ...]:
+    """What judges epochs by validation samples."""
+    train = config.train
+    validation = Validation(evaluator, train.eval_every)
+    keep = train.keep == "best" and "labels" in method.inputs
+    if not keep and train.early_stopping is None:
+        return (validation,)
+    return validation, KeepBest(train.early_stopping, keep=keep)
+
+
+def _schedule(config: RunConfig, epoch_steps: int) -> Schedule:
+    schedule, optim = config.schedule, config.optim
+    return Schedule(
+        epoch_steps * schedule.epochs,
+        warmup=schedule.warmup_fraction(epoch_steps),
+        min_lr=schedule.min_lr,
+        shape=schedule.shape,
+        drop_at=schedule.drop_at,
+        weight_decay=optim.weight_decay,
+        weight_decay_end=optim.weight_decay_end,
+    )
 
 
 def _optimizer(optim: OptimConfig, method: Method) -> Optimizer:

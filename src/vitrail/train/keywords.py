@@ -71,7 +71,7 @@ class Settings(TypedDict, total=False):
     eps: float
     layer_decay: float
     per_module: Mapping[str, ParameterOptim | Mapping[str, float | None]]
-    clip: float
+    clip: float | None
     clip_by: Literal["all", "parameter"]
     accumulate: int
     ema: float
@@ -79,19 +79,25 @@ class Settings(TypedDict, total=False):
     schedule: Mapping[str, object]
     epochs: int
     warmup: float
+    warmup_steps: int | None
+    warmup_epochs: float | None
     min_lr: float
-    shape: Literal["cosine", "full_cosine", "step"]
+    shape: Literal["cosine", "full_cosine", "linear", "constant", "step", "wsd"]
     drop_at: float
     # train
     train: Mapping[str, object]
     seed: int
     precision: Literal["fp32", "bf16", "fp16"]
     gradient_checkpointing: bool
+    compile: bool
+    channels_last: bool
     threads: int | None
     save_every: int | None
     eval_every: int
+    keep: Literal["best", "last"]
+    early_stopping: int | None
     knn_images: int
-    log_every: int
+    log_every: int | None
     wandb: bool
     plugins: Sequence[str]
 

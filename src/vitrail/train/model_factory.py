@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+import torch
 from torch import nn
 
 from vitrail.data.dataset import Dataset
@@ -12,7 +13,7 @@ from vitrail.layers.patch import PatchEmbed
 from vitrail.methods.base import Method
 from vitrail.methods.registry import create_method, get_method
 from vitrail.models.base import Backbone
-from vitrail.models.registry import new_model, variants
+from vitrail.models.registry import MODEL_REGISTRY, get_model_class, new_model, variants
 from vitrail.models.surgery import resized, with_options
 from vitrail.models.tiers import SequenceBackbone
 from vitrail.preprocess import Preprocess
@@ -22,6 +23,33 @@ from vitrail.train.named_callables import resolve_object
 
 # Fields of a batch that Vitrail's datasets can fill.
 INPUTS = {"images", "crops", "labels", "captions", "features"}
+
+
+def check_model(config: RunConfig) -> None:
+    """Checks the name and the options of a new model, before any data are read.
+
+    Args:
+        config: the settings.
+
+    Raises:
+        ConfigError: there is no such model, or an option does not fit it.
+
+    Example:
+        >>> from vitrail.train.config import make_config
+        >>> check_model(make_config({"model": {"name": "vit_tny_patch16_224"}}))
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: no model 'vit_tny_patch16_224'. Did you mean...
+    """
+    model = config.model
+    if model.weights is not None:
+        return
+    if model.name in variants():
+        with torch.device("meta"):  # takes no memory and little time
+            new_model(model.name, **{**model.options, "num_classes": 2})
+    elif model.name in MODEL_REGISTRY:
+        get_model_class(model.name)
+    else:
+        new_model(model.name)  # says what it may mean
 
 
 def build_model(config: RunConfig, dataset: Dataset, initial: Backbone | None = None) -> Backbone:
@@ -83,10 +111,25 @@ def build_model(config: RunConfig, dataset: Dataset, initial: Backbone | None = 
         model.preprocess = dataclasses.replace(
             model.preprocess, resize=None, interpolation="bilinear"
         )
+    _set_preprocess(model, config)
     model.labels = dataset.labels or None
     model.set_gradient_checkpointing(config.train.gradient_checkpointing)
     _augment_sequence(model, config)
     return model
+
+
+def _set_preprocess(model: Backbone, config: RunConfig) -> None:
+    """Lets the model's preprocessing follow the settings, so that it is saved with the model."""
+    data = config.data
+    if data.resize is not None:
+        if len(model.image_size) != 2:
+            raise ConfigError(
+                f"data.resize={data.resize!r} is for images, and this {type(model).__name__} takes "
+                f"{' x '.join(map(str, model.image_size))} pixels: leave it out."
+            )
+        model.preprocess = model.preprocess.with_resize(data.resize)
+    if data.white is not None:
+        model.preprocess = dataclasses.replace(model.preprocess, white=data.white)
 
 
 def _draw_patch_embedding(model: Backbone, init: Literal["lecun", "torch"]) -> None:
@@ -202,4 +245,10 @@ def build_method(config: RunConfig, model: Backbone, dataset: Dataset) -> Method
         )
     if config.model.lora:
         check_learns(model, name)
+    if config.train.channels_last:
+        for parameter in method.parameters():
+            if parameter.ndim == 4:  # its convolution then has such activations too
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    if config.train.compile:
+        method.compile()
     return method

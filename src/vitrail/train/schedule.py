@@ -60,7 +60,7 @@ def drop(step: int, total: int, warmup: float, floor: float, drop_at: float) -> 
     return 1.0 if step < round(total * drop_at) else floor
 
 
-def linear(step: int, total: int, warmup: float, floor: float, fall_at: float = 0.0) -> float:
+def linear_fall(step: int, total: int, warmup: float, floor: float, fall_at: float = 0.0) -> float:
     """Linear warm-up, a constant rate, and a linear fall, as in WSD (Hu et al. 2024,
     https://arxiv.org/abs/2404.06395).
 
@@ -76,7 +76,7 @@ def linear(step: int, total: int, warmup: float, floor: float, fall_at: float = 
         The factor on the learning rate.
 
     Example:
-        >>> [linear(step, 10, 0.2, 0.0, 0.6) for step in (0, 1, 2, 6, 8)]
+        >>> [linear_fall(step, 10, 0.2, 0.0, 0.6) for step in (0, 1, 2, 6, 8)]
         [0.5, 1.0, 1.0, 1.0, 0.5]
     """
     warm = round(total * warmup)
@@ -111,8 +111,8 @@ class Schedule:
     """Sets the learning rate and the weight decay of an optimizer before each step.
 
     A parameter group's `initial_lr`, its `lr` when the schedule first sees it, is multiplied by the
-    factor of `cosine`, `drop` or `linear`. Where the weight decay changes, it is multiplied by the group's
-    `weight_decay_scale`.
+    factor of `cosine`, `drop` or `linear_fall`. Where the weight decay changes, it is multiplied by
+    the group's `weight_decay_scale`.
 
     Args:
         total: number of all steps.
@@ -161,7 +161,7 @@ class Schedule:
         if self.shape in FALL_AT:
             fall_at = FALL_AT[self.shape]
             fall_at = self.drop_at if fall_at is None else fall_at
-            return linear(step, self.total, self.warmup, self.min_lr, fall_at)
+            return linear_fall(step, self.total, self.warmup, self.min_lr, fall_at)
         full = self.shape == "full_cosine"
         return cosine(step, self.total, self.warmup, self.min_lr, full=full)
 

@@ -54,7 +54,6 @@ class Trainer:
         seed: seed of the dropout and of what methods draw.
         precision: "fp32", or "bf16" or "fp16" for autocast. With fp16 gradients are scaled, and
             steps whose gradients overflow are skipped.
-        compiled: whether the method is compiled by torch.compile.
         callbacks: called in this order.
 
     Raises:
@@ -115,7 +114,6 @@ class Trainer:
         clip_by: Literal["all", "parameter"] = "all",
         seed: int = 0,
         precision: Precision = "fp32",
-        compiled: bool = False,
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
@@ -129,8 +127,6 @@ class Trainer:
         self.scaler = GradScaler(self.device.type) if precision == "fp16" else None
         self.callbacks = tuple(callbacks)
         self.state = TrainState(method, optimizer, self.ema, self.scaler)
-        if compiled:
-            method.compile()
         self.model = self.accelerator.prepare_model(method)
         self.step, self.total, self.epoch_steps = 0, schedule.total, len(stream) // accumulate
         if self.epoch_steps == 0:

