@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from vitrail.errors import ConfigError
+
 TEMPORARY, OLD = ".vitrail-writing", ".vitrail-old"  # names that no user gives
 
 
@@ -16,6 +18,9 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
         path: the file; its folder is created.
         data: the content; text is encoded as UTF-8.
 
+    Raises:
+        ConfigError: the path names no file in a folder, as "." and "" do not.
+
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "a.txt"
@@ -23,12 +28,14 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
         >>> path.read_text()
         'text'
     """
-    path = Path(path)
+    path = _with_name(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + TEMPORARY)
     try:
         with open(temporary, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            # Names of files need not be UTF-8; their bytes are written as they are.
+            content = data.encode(errors="surrogateescape") if isinstance(data, str) else data
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -52,6 +59,9 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     Returns:
         A context manager that gives the temporary folder.
 
+    Raises:
+        ConfigError: the path names no folder in another, as "." and "" do not.
+
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "folder"
@@ -60,7 +70,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         >>> [file.name for file in path.iterdir()]
         ['a.txt']
     """
-    path = Path(path)
+    path = _with_name(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + TEMPORARY)
     old = path.with_name(path.name + OLD)
@@ -85,6 +95,16 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     _sync(path.parent)
     if old.exists():
         _merge(old, path)
+
+
+def _with_name(path: str | Path) -> Path:
+    """A path that ends in a name, which a temporary name can be made of."""
+    path = Path(path)
+    if path.name in ("", ".."):
+        raise ConfigError(
+            f"{path} is not written as a whole: name one in it, such as {path}/model."
+        )
+    return path
 
 
 def _merge(old: Path, new: Path) -> None:

@@ -40,6 +40,6 @@ def interval_text(low: float, high: float) -> str:
 
     Example:
         >>> interval_text(*wilson(90, 100))
-        '82.6–94.5 %'
+        '82.6-94.5 %'
     """
-    return f"{100 * low:.1f}–{100 * high:.1f} %"
+    return f"{100 * low:.1f}-{100 * high:.1f} %"

@@ -4,6 +4,7 @@ import errno
 import functools
 import importlib
 import inspect
+import io
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -109,6 +110,9 @@ def main() -> None:
         Traceback (most recent call last):
         SystemExit: 2
     """
+    for stream in (sys.stdout, sys.stderr):  # whose encoding may lack characters of names
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         message = _("the command line needs {package}: {cure}")

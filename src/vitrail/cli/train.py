@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from vitrail.cli.common import out
 from vitrail.errors import ConfigError
 from vitrail.intervals import interval_text
 from vitrail.messages import _
+
+if TYPE_CHECKING:
+    from vitrail.train.folds import FoldResults
 
 HELP = _("Train a model and write a report. docs/config.md lists all settings.")
 EXAMPLES = (
@@ -36,11 +39,25 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help=_("Continue a run where it stopped."))
     ] = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help=_("Cross-validation: divide the images into so many parts, a run for each.")
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help=_("Say what would be trained and how long it takes; write nothing.")
+        ),
+    ] = False,
 ) -> None:
     """Trains a model."""
     from vitrail.lens.report_data import percent
     from vitrail.run_folder import RunFolder
     from vitrail.train.config import make_config, read_config
+    from vitrail.train.factory import train_run
+    from vitrail.train.folds import train_folds
     from vitrail.train.runs import default_folder, train_and_report
 
     changes = list(overrides or ())
@@ -52,14 +69,28 @@ def run(
             raise ConfigError(
                 "nothing to train on: give a recipe or images, as in `vitrail train folder:PHOTOS`."
             )
-        config = read_config(RunFolder(folder).settings_file, changes)
+        run_folder = RunFolder(folder if folds is None else folder / "fold-1")
+        config = read_config(run_folder.settings_file, changes)
     elif what.endswith((".yaml", ".yml")):
         config = read_config(what, changes)
         folder = folder or default_folder(Path(what).stem)
     else:
         config = make_config({"data": {"source": what}}, changes)
         folder = folder or default_folder(what)
+    if dry_run and folds is not None:
+        raise ConfigError("--dry-run estimates one run: leave --folds out.")
+    if dry_run:
+        estimate = train_run(config, folder, resume=resume, dry_run=True)["estimate"]
+        text = _("estimate: {minutes:.1f} minutes, {memory:.1f} GB of memory; nothing was written")
+        text = text.format(minutes=estimate["seconds"] / 60, memory=estimate["memory_bytes"] / 1e9)
+        out.print(text)
+        return
     command = shlex.join(["vitrail", *sys.argv[1:]])
+    if folds is not None:
+        results = train_folds(config, folder, folds, resume=resume, command=command)
+        if results.runs[0].metrics:  # of several processes, the first
+            print_folds(results)
+        return
     result = train_and_report(config, folder, resume=resume, command=command)
     if not result.metrics:  # one of several processes, and not the first
         return
@@ -77,3 +108,33 @@ def run(
     model_folder = RunFolder(folder).model_folder
     out.print(_("model:  {path}").format(path=model_folder), highlight=False)
     out.print(_("report: {path}").format(path=result.report), highlight=False)
+
+
+def print_folds(results: "FoldResults") -> None:
+    """Prints a table of the runs of a cross-validation.
+
+    Args:
+        results: of all runs.
+
+    Example:
+        >>> from vitrail.train.folds import FoldResults
+        >>> from vitrail.train.runs import TrainingRun
+        >>> figures = {"top1": 0.5, "top1_low": 0.34, "top1_high": 0.66, "count": 36}
+        >>> print_folds(FoldResults([TrainingRun(Path("pets"), figures, {})] * 2))
+        fold  images  accuracy  95 % interval
+           1      36    50.0 %  34.0-66.0 %
+           2      36    50.0 %  34.0-66.0 %
+        mean      72    50.0 %  38.7-61.3 %  (standard deviation 0.0 %)
+    """
+    row = "{:>4}  {:>6}  {:>8}  {}"
+    lines = [row.format(_("fold"), _("images"), _("accuracy"), _("95 % interval"))]
+    for number, run in enumerate(results.runs, 1):
+        figures = run.metrics
+        interval = interval_text(figures["top1_low"], figures["top1_high"])
+        accuracy = f"{100 * figures['top1']:.1f} %"
+        lines.append(row.format(number, int(figures["count"]), accuracy, interval))
+    count = sum(int(run.metrics["count"]) for run in results.runs)
+    spread = _("(standard deviation {percent:.1f} %)").format(percent=100 * results.deviation)
+    interval = f"{interval_text(*results.interval)}  {spread}"
+    lines.append(row.format(_("mean"), count, f"{100 * results.top1:.1f} %", interval))
+    out.print("\n".join(lines), highlight=False, markup=False)

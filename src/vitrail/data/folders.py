@@ -329,7 +329,23 @@ def _check_classes(tree: Tree) -> None:
 def _classes_of(tree: Tree, left_aside: LeftAside) -> Classes:
     left_aside.beside += len(tree.samples)
     left_aside.empty += [name for name, folder in tree.folders.items() if not folder.count]
-    return {name: list(folder.walk()) for name, folder in tree.classes.items()}
+    return {readable(name): list(folder.walk()) for name, folder in tree.classes.items()}
+
+
+def readable(name: str) -> str:
+    """A name as text that can be written anywhere, whatever bytes the name of a file has.
+
+    Args:
+        name: as Python gives it; bytes that are not UTF-8 are surrogates.
+
+    Returns:
+        The name, with such bytes as escapes.
+
+    Example:
+        >>> readable("猫"), readable("cat\\udcff")
+        ('猫', 'cat\\\\xff')
+    """
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _names(names: list[str]) -> str:

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from vitrail.data.dataset import Dataset
 from vitrail.data.folder_dataset import FolderDataset
-from vitrail.data.folders import Inventory, split_name
+from vitrail.data.folders import Inventory, readable, split_name
 from vitrail.data.splits import Parts
 from vitrail.data.tables import read_rows
 from vitrail.errors import DataError, check_choice
@@ -136,7 +136,7 @@ def _class_name(file: Path, column: str, value: Any) -> str:
             f"{file}: the column {column} holds {value!r}, and one class per image is needed: name "
             "a column of classes by ?label=COLUMN."
         )
-    return str(value).strip()
+    return readable(str(value).strip())
 
 
 def _sorted(labels: set[str]) -> list[str]:
