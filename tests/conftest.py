@@ -7,7 +7,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for commands that a test starts
 
 import sys
+import tempfile
 from collections.abc import Iterator
+
+os.environ["VITRAIL_CACHE"] = tempfile.mkdtemp(prefix="vitrail-cache-")  # not the user's
 
 import pytest
 import torch

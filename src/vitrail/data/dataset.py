@@ -4,6 +4,7 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,6 +53,22 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return seed * 1_000_003 + epoch
 
 
+class Verdict(NamedTuple):
+    """What decoding a sample tells.
+
+    Args:
+        reason: why it cannot be read; "" if it can.
+        remark: what is odd about it although it can be read; "" for nothing.
+
+    Example:
+        >>> any(Verdict())
+        False
+    """
+
+    reason: str = ""
+    remark: str = ""
+
+
 class Dataset(ABC):
     """Base class of all datasets.
 
@@ -67,6 +84,7 @@ class Dataset(ABC):
             their units.
         sampling: how parts of videos, volumes and signals are sampled; None for other samples.
         bad_images: what was left out, because it could not be read.
+        odd_images: what can be read, although something is odd about it.
         captions: the caption of every sample; empty where there are none.
         inventory: what the folder or file holds that the samples come from, and what of it is not
             used; None where there is neither.
@@ -87,6 +105,7 @@ class Dataset(ABC):
     statistics: Statistics = (IMAGENET_MEAN, IMAGENET_STD)
     sampling: Sampling | None = None
     bad_images: Sequence[BadImage] = ()
+    odd_images: Sequence[BadImage] = ()
     captions: Sequence[str] = ()
     inventory: Inventory | None = None
     streamed: bool = False
@@ -255,6 +274,27 @@ class Dataset(ABC):
         """
         raise DataError(f"{type(self).__name__} is not streamed: take a subset of it.")
 
+    @property
+    def place(self) -> str:
+        """Where the samples are stored, by which verdicts on them are kept; "" keeps none."""
+        return ""
+
+    def state(self, index: int) -> str:
+        """index of a sample → what changes when its content does, or "" if that is unknown."""
+        del index
+        return ""
+
+    def examine(self, index: int) -> Verdict:
+        """Decodes a sample.
+
+        Args:
+            index: its position in the dataset.
+
+        Returns:
+            Why it cannot be read, and what is odd about it.
+        """
+        return Verdict(self.why_unreadable(index))
+
     def why_unreadable(self, index: int) -> str:
         """Decodes a sample, because the header of a damaged file may be intact.
 
@@ -273,6 +313,7 @@ class Dataset(ABC):
     def _with_rest(self, part: "Dataset", indices: Sequence[int]) -> "Dataset":
         """`part` with what a subset inherits."""
         part.bad_images, part.inventory = self.bad_images, self.inventory
+        part.odd_images = self.odd_images
         part.captions = [self.captions[i] for i in indices] if self.captions else ()
         return part
 

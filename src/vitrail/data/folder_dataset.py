@@ -1,14 +1,13 @@
 """Image files as a dataset."""
 
 import copy
-import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 
-from vitrail.data.dataset import Dataset, neutral_statistics
+from vitrail.data.dataset import Dataset, Verdict, neutral_statistics
 from vitrail.data.image_file import ImageFile
 from vitrail.data.images import open_image, read_image
 from vitrail.errors import DataError
@@ -84,21 +83,28 @@ class FolderDataset(Dataset):
         part.files, part._targets = files, targets
         return self._with_rest(part, indices)
 
-    def why_unreadable(self, index: int) -> str:
-        """index of a file → why it cannot be read, or ""; cached while the file stays the same."""
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return str(self.root.absolute())
+
+    def state(self, index: int) -> str:
+        """index of a file → its size, when it changed, and how it is read; "" if there is none."""
         try:
-            stat = self.files[index].stat()
-        except OSError as error:  # a link to nowhere
-            return error.strerror or type(error).__name__
-        return _why_unreadable(self.files[index], stat.st_mtime_ns, stat.st_size)
+            stat = os.stat(self.files[index])
+        except OSError:  # a link to nowhere
+            return ""
+        return f"{stat.st_size} {stat.st_mtime_ns} {self.channels} {self.white}"
 
+    def examine(self, index: int) -> Verdict:
+        """index of a file → why it cannot be read, and what is odd about it."""
+        try:
+            image = self.open(index)
+            image.verify()
+        except DataError as error:
+            return Verdict(str(error).removeprefix(f"{self.name(index)}: ").rstrip("."))
+        return Verdict("", image.remark)
 
-@functools.cache
-def _why_unreadable(path: Path, modified: int, size: int) -> str:
-    """Why a file cannot be decoded. Both splits of a folder ask for all of its files."""
-    del modified, size  # they only distinguish one state of the file from another
-    try:
-        read_image(path)
-    except DataError as error:
-        return str(error).removeprefix(f"{path}: ").rstrip(".")
-    return ""
+    def why_unreadable(self, index: int) -> str:
+        """index of a file → why it cannot be read, or ""."""
+        return self.examine(index).reason

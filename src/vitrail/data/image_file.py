@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 ORIENTATION = 0x0112  # EXIF tag of how a camera was held
+PNG = b"\x89PNG"
 PNG_METADATA = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 SCALES = (8, 4, 2)  # reductions that libjpeg decodes to faster than to full size
 # Warnings of libjpeg after which every pixel is there: what follows in the file is padding.
@@ -99,6 +100,21 @@ class ImageFile:
 
         pixels = self._guarded(lambda: self._read_pixels(at_least))
         return torch.from_numpy(upright(pixels, self._orientation)).permute(2, 0, 1)
+
+    def verify(self) -> None:
+        """Looks for damage. JPEGs are decoded to an eighth of their size, which reads all of them.
+
+        Raises:
+            DataError: the file is damaged, or its channels do not fit.
+        """
+        self.decode(at_least=(1, 1))
+        if self.data.startswith(PNG):
+            self._guarded(self._compare_checksums)
+
+    def _compare_checksums(self) -> None:
+        """Raises what Pillow does if a chunk of a PNG is damaged, which decoding passes over."""
+        with self._open() as image:
+            image.verify()
 
     def _guarded(self, read: Callable[[], Result]) -> Result:
         """Calls a reader of the file; what it raises becomes one line."""

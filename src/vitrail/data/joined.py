@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from vitrail.data.dataset import Dataset
+from vitrail.data.dataset import Dataset, Verdict
 from vitrail.data.image_file import ImageFile
 from vitrail.errors import DataError
 from vitrail.preprocess import Preprocess
@@ -79,6 +79,21 @@ class JoinedDataset(Dataset):
             return super().read_batch(indices)
         rows = torch.tensor([self._rows[index] for index in indices.tolist()], dtype=torch.long)
         return next(iter(self.parts.values())).read_batch(rows)
+
+    @property
+    def place(self) -> str:
+        """Where the samples of all parts are stored."""
+        return "\n".join(sorted({dataset.place for dataset in self.parts.values()}))
+
+    def state(self, index: int) -> str:
+        """index of a sample → what changes when its content does."""
+        _part, dataset, position = self._find(index)
+        return dataset.state(position)
+
+    def examine(self, index: int) -> Verdict:
+        """index of a sample → why it cannot be read, and what is odd about it."""
+        _part, dataset, position = self._find(index)
+        return dataset.examine(position)
 
     def why_unreadable(self, index: int) -> str:
         """index of a sample → why it cannot be read, or ""."""

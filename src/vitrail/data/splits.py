@@ -5,17 +5,16 @@ import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
+from vitrail.data.check import Progress, check
 from vitrail.data.dataset import Dataset
 from vitrail.data.images import BadImage
 from vitrail.data.joined import JoinedDataset
 from vitrail.errors import DataError
 
-Progress = Callable[[int, int], None]  # (done, total)
 Parts = Mapping[str, Callable[[], Dataset]]  # "train", "val", "test" → opens that split
 SPLITS = ("train", "val", "test")
 VALIDATION_FRACTION = 0.2  # fraction of the training samples that is held out for validation
@@ -25,7 +24,7 @@ LARGEST_VALIDATION = 5000  # samples
 def drop_unreadable(
     dataset: Dataset, bad_images: str = "raise", progress: Progress | None = None
 ) -> Dataset:
-    """Decodes every sample.
+    """Decodes every sample that no earlier check has decoded.
 
     Args:
         dataset: a dataset that is not streamed.
@@ -43,13 +42,11 @@ def drop_unreadable(
         >>> len(drop_unreadable(open_dataset("digits", limit=20)))
         20
     """
-    bad: dict[int, BadImage] = {}
-    with ThreadPoolExecutor() as pool:
-        for index, reason in enumerate(pool.map(dataset.why_unreadable, range(len(dataset)))):
-            if reason:
-                bad[index] = BadImage(dataset.name(index), reason)
-            if progress is not None:
-                progress(index + 1, len(dataset))
+    verdicts = check(dataset, progress)
+    bad = {i: BadImage(dataset.name(i), v.reason) for i, v in verdicts.items() if v.reason}
+    dataset.odd_images = [
+        BadImage(dataset.name(i), v.remark) for i, v in verdicts.items() if not v.reason
+    ]
     if not bad:
         return dataset
     if bad_images == "raise":

@@ -84,6 +84,7 @@ def open_datasets(
             split: prepared(
                 part().with_pixels(data.channels, data.white),
                 bad_images=data.bad_images,
+                check=data.check,
                 stream_limit=data.limit,
                 progress=progress,
             )

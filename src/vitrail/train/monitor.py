@@ -220,7 +220,7 @@ def log_result(run: RunFolder, step: int, split: str, values: dict[str, float]) 
 
 @contextlib.contextmanager
 def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar that appears when it is first called.
+    """A progress bar that appears when it is first called; without a terminal, a line now and then.
 
     Args:
         description: its title.
@@ -243,7 +243,23 @@ def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
         task = bar.add_task(description, total=None, visible=False)
-        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+        if console.is_terminal:
+            yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+        else:
+            yield _progress_lines(description)
+
+
+def _progress_lines(description: str) -> Callable[[int, int], None]:
+    """What prints how far something is, every `QUIET_SECONDS`."""
+    last = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= QUIET_SECONDS:
+            last = time.monotonic()
+            note(f"{description}: {done:,} / {total:,}")
+
+    return report
 
 
 def note(line: str) -> None:

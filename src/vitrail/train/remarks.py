@@ -9,7 +9,7 @@ from vitrail.train.config import RunConfig
 
 
 def data_remarks(config: RunConfig, method: Method, dataset: Dataset) -> list[str]:
-    """Sentences on captions, on settings that the method does not read, and on its size.
+    """Sentences on odd images, on captions, on settings that the method does not read, and on its size.
 
     Args:
         config: the settings.
@@ -27,6 +27,14 @@ def data_remarks(config: RunConfig, method: Method, dataset: Dataset) -> list[st
         []
     """
     remarks = _unread_settings(config) if "features" in method.inputs else []
+    if dataset.odd_images:
+        text = ngettext(
+            "{count} image is odd, and its pixels are taken: {name} ({reason})",
+            "{count} images are odd, and their pixels are taken: {name} ({reason}), ...",
+            len(dataset.odd_images),
+        )
+        name, reason = dataset.odd_images[0]
+        remarks.append(text.format(count=len(dataset.odd_images), name=name, reason=reason))
     if "captions" in method.inputs and not dataset.streamed:
         remarks += caption_remarks(method, dataset)
     model = sum(p.numel() for p in method.backbone.parameters())

@@ -170,7 +170,34 @@ class DataConfig(Section):
         description="Images per batch, of all processes together. If it is not given and there are "
         "fewer than 1,024 training images, an eighth of them.",
     )
-    workers: int = Field(0, ge=0, description="Processes that read images; 0 reads in this one.")
+    workers: int | None = Field(
+        None,
+        ge=0,
+        description="Processes that read images; 0 reads in this one. null: half of the "
+        "processor's cores, or all but one beside a GPU, at most 8; none for few images.",
+    )
+    check: bool = Field(
+        True,
+        description="Decode every image before training, to find damaged ones; images that were "
+        "decoded before and have not changed are not decoded again.",
+    )
+    channels: int | None = Field(
+        None,
+        ge=1,
+        description="Channels of image files (TIFF, NPY and others may have any number); 1 reads "
+        "colors as gray; null: 3.",
+    )
+    white: float | None = Field(
+        None,
+        gt=0,
+        description="Value of white in images of more than 8 bits, such as 4095 for 12 bits; null: "
+        "65535 for 16 bits, 1 for floats.",
+    )
+    resize: Literal["crop", "pad", "squeeze"] | None = Field(
+        None,
+        description="How a whole image comes to the model's size: crop cuts its center out, pad "
+        "keeps it between borders, squeeze changes its proportions; null: as the model does.",
+    )
     bad_images: Literal["raise", "skip"] = Field(
         "raise", description="Unreadable images stop the run, or are left out and listed."
     )
@@ -183,7 +210,14 @@ class DataConfig(Section):
     canvas: float = Field(
         1.25,
         ge=1,
-        description="Side of the image that random crops are cut from, relative to image_size.",
+        description="Side of the image that random crops are cut from, relative to image_size, "
+        "where batches are augmented.",
+    )
+    augment_by: Literal["image", "batch"] | None = Field(
+        None,
+        description="image: each image by itself, in the processes that read (OpenCV). batch: all "
+        "of a batch, where the model computes (kornia). null: batch on a GPU and for images in "
+        "memory, unless augment.policy or image_transforms ask for single images.",
     )
     sampling: Sampling | None = Field(
         None,
@@ -195,6 +229,11 @@ class DataConfig(Section):
         {},
         description="Transforms of your own: the keywords of each by its name, as in {noise: "
         "{strength: 0.1}}, after those of augment.",
+    )
+    image_transforms: dict[str, dict[str, Any]] = Field(
+        {},
+        description="The same of functions of single images, uint8 (H, W, C), such as those of "
+        "albumentations.",
     )
     crops: MultiCropConfig = MultiCropConfig()
 
