@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from vitrail.hub.model_folder import save as save
     from vitrail.hub.pretrained import create_model as create_model
     from vitrail.hub.pretrained import list_models as list_models
+    from vitrail.layers.inference_params import InferenceParams as InferenceParams
     from vitrail.lens.record import record as record
     from vitrail.lens.recorder import Extractor as Extractor
     from vitrail.lens.recorder import Recorder as Recorder

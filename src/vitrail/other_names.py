@@ -55,6 +55,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     "token_dropout_prob": ("token_dropout",),
     "ssm_order": ("d_state",), "ssm_d_state": ("d_state",), "state_size": ("d_state",),
     "pos_embed": ("position",), "positional_embedding": ("position",), "qkv_bias": ("bias",),
+    "pixel_values": ("images",), "imgs": ("images",), "img": ("images",), "x": ("images",),
+    "grad_checkpointing": ("gradient_checkpointing",),
+    "gradient_checkpoint": ("gradient_checkpointing",),
     # methods
     "encoder": ("backbone",), "model": ("backbone",), "net": ("backbone",),
     "student": ("backbone",), "vit": ("backbone",), "transformer": ("backbone", "mixer"),
@@ -67,7 +70,10 @@ NAMES: dict[str, tuple[str, ...]] = {
     "student_temp": ("student_temperature",), "teacher_temp": ("teacher_temperature",),
     "moving_average_decay": ("momentum",), "momentum_teacher": ("momentum",),
     "center_moving_average_decay": ("center_momentum",), "num_classes_K": ("out_dim",),
-    "projection_hidden_size": ("head_dims",),
+    "projection_hidden_size": ("head_dims",), "projection_layers": ("head_dims",),
+    "replace_prob": ("token_ratio",), "random_patch_prob": ("swap_ratio",), "hard": ("kind",),
+    "num_memories_per_layer": ("memories",), "layer_name": ("layer",), "attn_layers": ("mixer",),
+    "filter": ("pattern",),
     # training
     "learning_rate": ("lr",), "base_lr": ("lr",), "blr": ("lr",), "max_lr": ("lr",),
     "num_train_epochs": ("epochs",), "num_epochs": ("epochs",), "max_epochs": ("epochs",),
@@ -112,6 +118,9 @@ NOTES = {
     "temporal_depth": "depth, a tuple (spatial, temporal) where there are two",
     "no_embed_class": "class_position, which is its opposite",
     "norm_layer": "norm, 'layer' or 'rms'",
+    "hard": "kind, 'hard' or 'soft'",
+    "projection_layers": "head_dims, the widths of its layers",
+    "attn_layers": "mixer, a function that is called for each block",
     "mlp_ratio": "mlp_dim, which is the ratio times dim",
     "mlp_dim": "mlp_ratio, which is mlp_dim divided by the width",
     "encoder": "backbone, the first argument",
@@ -127,6 +136,7 @@ PARTS = "For other layers, write a model of your own: docs/your_own.md shows one
 BIASES = "Biases are where the paper's code has them."
 INITIAL = "Initial values are the paper's; a subclass overrides init_weights."
 POOLER = "There is no pooler: model.pool gives the class token or the mean of the patches."
+CROPS = "Crops are settings of the data: data.crops.global_scale and local_scale."
 DEVICE, DTYPE = "Call model.to(device).", "Call model.to(dtype)."
 DONE_OTHERWISE = {
     "pretrained": "Published weights come by vitrail.create_model(VARIANT, pretrained=True).",
@@ -137,7 +147,10 @@ DONE_OTHERWISE = {
     "output_hidden_states": "Hidden states are given by model.intermediates(images, layers).",
     "return_dict": "A model returns its logits.",
     "attn_implementation": "Fused attention is always used, unless someone records the weights.",
-    "grad_checkpointing": "Call model.set_gradient_checkpointing().",
+    **dict.fromkeys(
+        ("grad_checkpointing", "gradient_checkpoint", "gradient_checkpointing"),
+        "Call model.set_gradient_checkpointing()."
+    ),
     "id2label": "Assign model.labels, a list of class names.",
     "label2id": "Assign model.labels, a list of class names.",
     "ignore_mismatched_sizes": "Give num_classes: the head of another size is a new one.",
@@ -150,6 +163,12 @@ DONE_OTHERWISE = {
     "encoder_stride": "SimMIM has its own head.",
     "pooler_output_size": POOLER,
     "pooler_act": POOLER,
+    "decoder": "The decoder is part of it: decoder_dim, decoder_depth, decoder_heads.",
+    "text_encoder": "The text tower is part of it: text_dim, text_depth, text_heads.",
+    "teacher": "The teacher is made from the backbone.",
+    "hidden_layer": "What is read of a model is its pooled features, or its patches.",
+    "local_upper_crop_scale": CROPS,
+    "global_lower_crop_scale": CROPS,
     "device": DEVICE,
     "device_map": DEVICE,
     "dtype": DTYPE,
@@ -174,6 +193,37 @@ DONE_OTHERWISE = {
          "pool_include_prefix"), PARTS
     ),
 }  # fmt: skip
+# Classes and functions of other libraries and of learning guides, and what to use here.
+OBJECTS = {
+    "VisionTransformer": "vitrail.ViT",
+    "SwinTransformer": "vitrail.Swin",
+    "TwinsSVT": "vitrail.Twins",
+    "Vim": "vitrail.VisionMamba",
+    "TransformerEncoderBlock": "vitrail.layers.Block",
+    "TransformerBlock": "vitrail.layers.Block",
+    "MultiHeadAttention": "vitrail.layers.Attention",
+    "MultiHeadSelfAttention": "vitrail.layers.Attention",
+    "MultiheadAttention": "vitrail.layers.Attention",
+    "FeedForward": "vitrail.layers.Mlp",
+    "PatchEmbedding": "vitrail.layers.PatchEmbed",
+    "DistillWrapper": "vitrail.methods.Distill",
+    "create_vit": 'vitrail.create_model("vit_base_patch16_224")',
+    "create_transform": "model.preprocess",
+    "resolve_data_config": "model.preprocess",
+    "resolve_model_data_config": "model.preprocess",
+    "ViTImageProcessor": "model.preprocess",
+    "AutoImageProcessor": "model.preprocess",
+    "AutoModel": "vitrail.load(ID)",
+    "AutoModelForImageClassification": "vitrail.load(ID)",
+    "ViTForImageClassification": "vitrail.load(ID)",
+    "ViTModel": "vitrail.load(ID)",
+    "ViTConfig": "vitrail.ViT, whose keywords are its config",
+    "CLIPModel": "vitrail.load_method(ID)",
+    "ViTMAEForPreTraining": "vitrail.load_method(ID)",
+    "pipeline": "vitrail.predict",
+    "Trainer": "vitrail.fit",
+    "is_model": "vitrail.list_models",
+}
 STAGE = re.compile(r"s\d_(\w+)")  # vit-pytorch's keywords of one stage, such as "s2_heads"
 
 

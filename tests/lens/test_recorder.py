@@ -138,3 +138,11 @@ def test_a_module_without_a_tensor(layer: str, message: str) -> None:
 def test_they_are_at_the_front_door() -> None:
     assert vitrail.Recorder is Recorder and vitrail.Extractor is Extractor
     assert issubclass(Recorder, nn.Module)
+
+
+def test_embeddings_alone() -> None:
+    model = small("ViT")
+    images = images_for(model)
+    _, embeddings = Extractor(model)(images)
+    assert torch.equal(Extractor(model)(images, return_embeddings_only=True), embeddings)
+    assert torch.equal(Extractor(model, return_embeddings_only=True)(images), embeddings)

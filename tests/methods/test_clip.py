@@ -79,6 +79,8 @@ def test_captions_that_are_equal_share_their_images() -> None:
     assert abs(alone(Batch(images=images, captions=ids)).loss - wanted) > 0.1
     # The softmax is the same as one that wants equal parts for all that are right.
     method = made()
+    per_image, per_text = method.pair_logits(images, ids)
+    assert torch.equal(per_image, method.logits(images, ids)) and torch.equal(per_text, per_image.T)
     logits, parts = method.logits(images, ids), right / right.sum(1, keepdim=True)
     wanted = -(parts * (logits.log_softmax(1) + logits.T.log_softmax(1))).sum() / 10
     assert abs(method(Batch(images=images, captions=ids)).loss - wanted) <= 1e-9

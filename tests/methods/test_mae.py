@@ -78,7 +78,8 @@ def test_the_loss_is_that_of_the_paper(norm_pixels: bool) -> None:
 def test_predictions_and_their_mask_give_the_loss(norm_pixels: bool) -> None:
     method = MAE(small("ViT"), **LIGHT, norm_pixels=norm_pixels).double()
     images = torch.randn(2, 3, 32, 32).double()
-    predictions, mask = method.predict(images)
+    loss, predictions, mask = method.predict(images)
+    assert torch.equal(loss, method(Batch(images=images, patch_mask=mask)).loss)
     targets = patchify(images, (8, 8))
     if norm_pixels:
         variance, mean = torch.var_mean(targets, dim=-1, keepdim=True)
@@ -87,7 +88,7 @@ def test_predictions_and_their_mask_give_the_loss(norm_pixels: bool) -> None:
     loss = (loss * mask).sum() / mask.sum()
     torch.testing.assert_close(method(Batch(images=images, patch_mask=mask)).loss, loss)
     assert (predictions[~mask] == 0).all() and predictions.requires_grad
-    assert torch.equal(method.predict(images, mask)[0], predictions)
+    assert torch.equal(method.predict(images, mask).predictions, predictions)
 
 
 def test_decoder_positions_are_the_authors() -> None:

@@ -37,7 +37,8 @@ def test_a_number_stands_for_the_last_blocks_and_nothing_for_all() -> None:
     for count in (1, 2, 3):
         last = model.forward_intermediates(images, count)
         assert len(last) == count
-        assert all(torch.equal(a.patches, b.patches) for a, b in zip(last, every[-count:]))
+        pairs = zip(last, every[-count:], strict=True)
+        assert all(torch.equal(one.patches, other.patches) for one, other in pairs)
     normed = model.intermediates(images, [0], norm=True)[0]
     assert torch.equal(normed.patches, model.norm(every[0].patches))
     for wrong in (0, 4, -1):

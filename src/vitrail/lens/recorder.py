@@ -1,16 +1,17 @@
 """Predictions together with attention weights, or with embeddings, from one forward pass."""
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, overload
 
 import torch
 from torch import Tensor, nn
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError
 from vitrail.lens.layer_keys import LayerKey, Maps, layer_paths
 from vitrail.lens.record import record
 from vitrail.models.base import Backbone
 from vitrail.models.features import Features
-from vitrail.values import resolve_indices
+from vitrail.values import check_value, resolve_indices
 
 
 class Recorder(nn.Module):
@@ -20,7 +21,7 @@ class Recorder(nn.Module):
     and keeps the weights by layer.
 
     Args:
-        model: a model with attention; it is wrapped, not copied.
+        model: a model with attention, or a wrapper of it; it is wrapped, not copied.
 
     Raises:
         TierError: the model has no attention to record.
@@ -32,7 +33,8 @@ class Recorder(nn.Module):
         (torch.Size([1, 2]), torch.Size([1, 3, 2, 5, 5]))
     """
 
-    def __init__(self, model: Backbone) -> None:
+    @checked
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = _unwrapped(model)
         layer_paths(self.model)  # raises where there are none
@@ -69,11 +71,13 @@ class Extractor(nn.Module):
     """A model that also returns its token embeddings, as vit-pytorch's `Extractor` does.
 
     Args:
-        model: the model; it is wrapped, not copied.
+        model: the model, or a wrapper of it; it is wrapped, not copied.
         layer: what to return the output of: the index of a block, negative ones count from the
             end, or the path of a module such as "blocks.0.mlp". None: the features after the last
             norm, which the head reads.
         detach: whether the embeddings carry no gradient.
+        return_embeddings_only: whether a call returns the embeddings without the logits; it is a
+            keyword of the call, too.
 
     Raises:
         ConfigError: the model has no such layer.
@@ -85,19 +89,29 @@ class Extractor(nn.Module):
         (torch.Size([1, 2]), torch.Size([1, 5, 8]))
     """
 
+    @checked
     def __init__(
-        self, model: Backbone, layer: LayerKey | None = None, *, detach: bool = True
+        self,
+        model: nn.Module,
+        layer: LayerKey | None = None,
+        *,
+        detach: bool = True,
+        return_embeddings_only: bool = False,
     ) -> None:
         super().__init__()
         self.model, self.layer, self.detach = _unwrapped(model), layer, detach
+        self.return_embeddings_only = return_embeddings_only
         if layer is not None:
             self._module(layer)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, images: Tensor, return_embeddings_only: bool = False
+    ) -> tuple[Tensor, Tensor] | Tensor:
         """Predicts, and returns embeddings of the same forward pass.
 
         Args:
             images: (B, C, *size).
+            return_embeddings_only: whether to return the embeddings without the logits.
 
         Returns:
             Logits (B, classes), and tokens (B, P + N, D), prefix tokens first, in a pyramid too
@@ -128,7 +142,9 @@ class Extractor(nn.Module):
                 )
             output = outputs[-1]
         tokens = output if isinstance(output, Tensor) else _tokens(output)
-        return logits, tokens.detach() if self.detach else tokens
+        tokens = tokens.detach() if self.detach else tokens
+        only = return_embeddings_only or self.return_embeddings_only
+        return tokens if only else (logits, tokens)
 
     def _module(self, layer: LayerKey) -> nn.Module:
         if not isinstance(layer, str):
@@ -149,14 +165,17 @@ class Extractor(nn.Module):
 
     if TYPE_CHECKING:
 
+        @overload
         def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]: ...
+        @overload
+        def __call__(self, images: Tensor, return_embeddings_only: Literal[True]) -> Tensor: ...
 
 
 def _unwrapped(model: nn.Module) -> Backbone:
     """The model inside a `Recorder` or an `Extractor`."""
     while isinstance(model, Recorder | Extractor):
         model = model.model
-    return cast(Backbone, model)
+    return check_value("model", model, Backbone)
 
 
 def _tokens(features: Features) -> Tensor:

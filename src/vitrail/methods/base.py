@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from vitrail.errors import DataError, TierError
 from vitrail.methods.frozen import BATCH_NORMS, is_frozen
 from vitrail.models.base import Backbone
+from vitrail.models.calls import hinting
+from vitrail.models.limits import check_sizes, within_memory
 from vitrail.models.paper import Paper
 from vitrail.values import bind
 
@@ -176,7 +178,7 @@ class Method(nn.Module):
         if "__init__" in vars(cls):
             cls.__init__ = _checked(cls.__init__)  # type: ignore[method-assign]
         if "forward" in vars(cls):
-            cls.forward = _batching(cls.forward)  # type: ignore[method-assign]
+            cls.forward = hinting(_batching(cls.forward))  # type: ignore[method-assign]
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -314,7 +316,9 @@ def _checked(init: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(init)
     def checked(self: Method, *args: Any, **keywords: Any) -> None:
         bound = bind(type(self), init, args, keywords)
-        init(self, *bound.args[1:], **bound.kwargs)
+        check_sizes(bound.arguments)
+        with within_memory(f"this {type(self).__name__}"):
+            init(self, *bound.args[1:], **bound.kwargs)
         if type(self).__init__ is checked:  # the outermost constructor
             self.settings = dict(list(bound.arguments.items())[2:])
 

@@ -24,7 +24,7 @@ Common mistakes:
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +44,22 @@ from vitrail.prompts import TEMPLATES, check_templates, fill_template
 from vitrail.values import NonNegativeInt, PositiveInt
 
 MAX_LOG_SCALE = math.log(100)  # with the softmax loss
+
+
+class PairLogits(NamedTuple):
+    """What OpenAI's CLIP returns when it is called with images and texts.
+
+    Args:
+        logits_per_image: (B, T).
+        logits_per_text: (T, B).
+
+    Example:
+        >>> PairLogits(torch.zeros(2, 3), torch.zeros(3, 2)).logits_per_text.shape
+        torch.Size([3, 2])
+    """
+
+    logits_per_image: Tensor
+    logits_per_text: Tensor
 
 
 class CLIP(Pretraining):
@@ -203,6 +219,19 @@ class CLIP(Pretraining):
         image, text = self.encode_image(images), self.encode_text(texts)
         with torch.autocast(image.device.type, enabled=False):
             return self._logits(image, text)
+
+    def pair_logits(self, images: Tensor, texts: Tensor | Sequence[str]) -> PairLogits:
+        """Logits both ways: `per_image, per_text = clip.pair_logits(images, texts)`.
+
+        Args:
+            images: (B, C, *size).
+            texts: ids (T, L), or T texts.
+
+        Returns:
+            Logits (B, T), and the same (T, B).
+        """
+        logits = self.logits(images, texts)
+        return PairLogits(logits, logits.T)
 
     @torch.no_grad()
     def similarity(self, images: Tensor, texts: Tensor | Sequence[str]) -> Tensor:

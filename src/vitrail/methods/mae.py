@@ -13,7 +13,7 @@ decoder without positions, where all mask tokens are the same.
 """
 
 import math
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +43,25 @@ from vitrail.models.paper import Paper
 from vitrail.models.parameters import initialize
 from vitrail.models.tiers import SequenceBackbone
 from vitrail.values import Fraction, PositiveFloat, PositiveInt
+
+
+class Prediction(NamedTuple):
+    """What MAE makes of images whose patches are masked, in the order of the authors' code.
+
+    Args:
+        loss: (), with a gradient.
+        predictions: (B, N, pixels), zeros at visible patches; normalized per patch if the method's
+            `norm_pixels` is True.
+        mask: bool (B, N), True where masked.
+
+    Example:
+        >>> loss, predictions, mask = Prediction(torch.zeros(()), torch.zeros(1, 4, 12),
+        ...                                      torch.ones(1, 4, dtype=torch.bool))
+    """
+
+    loss: Tensor
+    predictions: Tensor
+    mask: Tensor
 
 
 class MAE(Masked):
@@ -128,32 +147,23 @@ class MAE(Masked):
     def forward(self, batch: Batch) -> Loss:
         """Batch with images (B, C, *size), and maybe patch_mask (B, N) → Loss."""
         _, masked_index, predictions = self._predict(batch)
-        targets = masked_pixels(batch["images"], self.layout.cell, masked_index)
-        if self.norm_pixels:
-            mean, std = _statistics(targets)
-            targets = (targets - mean) / std
-        predictions = at_least_float32(predictions)
-        return Loss(F.mse_loss(predictions, targets.to(predictions)), {})
+        return Loss(self._loss(batch["images"], masked_index, predictions), {})
 
-    def predict(self, images: Tensor, patch_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Predicts the masked patches.
-
-        `loss = mae(Batch(images=images, patch_mask=mask)).loss` is the loss of this mask.
+    def predict(self, images: Tensor, patch_mask: Tensor | None = None) -> Prediction:
+        """Predicts the masked patches: `loss, predictions, mask = mae.predict(images)`.
 
         Args:
             images: normalized images (B, C, *size).
             patch_mask: bool (B, N), True where masked; None draws a mask.
 
         Returns:
-            predictions: (B, N, pixels), zeros at visible patches; normalized per patch if
-                `norm_pixels`.
-            mask: bool (B, N), True where masked.
+            The loss of this mask, the predictions and the mask.
         """
-        batch = Batch(images=images, patch_mask=patch_mask)
-        mask, masked_index, predictions = self._predict(batch)
+        mask, masked_index, predictions = self._predict(Batch(images=images, patch_mask=patch_mask))
+        loss = self._loss(images, masked_index, predictions)
         index = masked_index[..., None].expand_as(predictions)
         whole = predictions.new_zeros(*mask.shape, predictions.shape[-1])
-        return whole.scatter(1, index, predictions), mask
+        return Prediction(loss, whole.scatter(1, index, predictions), mask)
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor) -> Tensor:
@@ -167,6 +177,15 @@ class MAE(Masked):
             mean, std = _statistics(masked_pixels(images, self.layout.cell, masked_index))
             predictions = predictions * std + mean
         return reconstruction_rows(images, mask, self.layout.grid, masked_index, predictions)
+
+    def _loss(self, images: Tensor, masked_index: Tensor, predictions: Tensor) -> Tensor:
+        """The mean squared error of the predictions (B, M, C · prod(cell))."""
+        targets = masked_pixels(images, self.layout.cell, masked_index)
+        if self.norm_pixels:
+            mean, std = _statistics(targets)
+            targets = (targets - mean) / std
+        predictions = at_least_float32(predictions)
+        return F.mse_loss(predictions, targets.to(predictions))
 
     def _predict(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """The mask, masked indices (B, M) and predictions (B, M, C · prod(cell))."""

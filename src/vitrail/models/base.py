@@ -181,11 +181,7 @@ class Backbone(nn.Module):
         self.config["depth"] = depth
 
     def intermediates(
-        self,
-        images: Tensor,
-        layers: int | abc.Sequence[int] | None = None,
-        *,
-        norm: bool = False,
+        self, images: Tensor, layers: int | abc.Sequence[int] | None = None, *, norm: bool = False
     ) -> list[Features]:
         """Features after some of the blocks.
 
@@ -381,13 +377,18 @@ class Backbone(nn.Module):
         return self.features(images)
 
     def forward_intermediates(
-        self,
-        images: Tensor,
-        indices: int | abc.Sequence[int] | None = None,
-        *,
-        norm: bool = False,
+        self, images: Tensor, indices: int | abc.Sequence[int] | None = None, *, norm: bool = False
     ) -> list[Features]:
-        """images (B, C, *size), indices of blocks → their Features; timm's `intermediates`."""
+        """Features after some of the blocks; timm's name for `intermediates`.
+
+        Args:
+            images: (B, C, *size).
+            indices: indices of blocks, a number n for the last n, None for all.
+            norm: whether the last norm is applied to each of them.
+
+        Returns:
+            One Features per index.
+        """
         return self.intermediates(images, indices, norm=norm)
 
     def reset_classifier(self, num_classes: int) -> None:

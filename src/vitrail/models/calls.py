@@ -87,6 +87,9 @@ def hinting(forward: Forward) -> Forward:
     Returns:
         The method, with the same signature.
 
+    Raises:
+        ConfigError: the method that it returns is called with an unknown keyword.
+
     Example:
         >>> vitrail.ViT(8, 4, 5, 8, 1, 2, 8)(torch.zeros(1, 3, 8, 8), output_attentions=True)
         Traceback (most recent call last):

@@ -1,11 +1,11 @@
 """Tokens between two stages of a model."""
 
 from collections import abc
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, SupportsIndex, overload
 
 from torch import Tensor
 
-from vitrail.errors import TierError
+from vitrail.errors import TierError, suggest
 from vitrail.layers.tokens import take
 
 
@@ -22,8 +22,9 @@ class Features(NamedTuple):
 
     Example:
         >>> features = Features.from_map(torch.zeros(2, 4, 6, 8))
-        >>> features.patches.shape, features.grid
+        >>> features.patches.shape, features["grid"]
         (torch.Size([2, 24, 8]), (4, 6))
+        >>> patches, prefix, grid = features[:3]
     """
 
     patches: Tensor
@@ -31,6 +32,27 @@ class Features(NamedTuple):
     grid: tuple[int, ...]
     keep_indices: Tensor | None = None
     extras: tuple[Any, ...] = ()
+
+    @overload
+    def __getitem__(self, key: Literal["patches", "prefix"]) -> Tensor: ...
+    @overload
+    def __getitem__(self, key: Literal["grid"]) -> tuple[int, ...]: ...
+    @overload
+    def __getitem__(self, key: Literal["keep_indices"]) -> Tensor | None: ...
+    @overload
+    def __getitem__(self, key: Literal["extras"]) -> tuple[Any, ...]: ...
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> Any: ...
+    @overload
+    def __getitem__(self, key: slice) -> tuple[Any, ...]: ...
+    def __getitem__(self, key: str | SupportsIndex | slice) -> Any:
+        """A field by its name, as timm's and DINOv2's dictionaries have it, or by its index."""
+        if not isinstance(key, str):
+            return tuple.__getitem__(self, key)
+        if key not in self._fields:
+            hint = suggest(key, self._fields)
+            raise KeyError(f"{key}: Features has {', '.join(self._fields)}.{hint}")
+        return getattr(self, key)
 
     @classmethod
     def from_map(cls, x: Tensor, prefix: Tensor | None = None) -> "Features":
