@@ -13,6 +13,7 @@ import torch
 import parity as parity  # before vit_pytorch
 import vitrail
 from tests.pages import ROOT, blocks
+from vitrail import methods
 from vitrail.errors import ConfigError
 from vitrail.models.registry import variants
 from vitrail.other_names import DONE_OTHERWISE
@@ -32,6 +33,21 @@ SCALE = {
 }  # sizes of theirs, on the CPU
 NEEDS_VALUES = {3, 4, 5, 9, 11, 12, 25, 28, 30, 37, 41, 42}  # theirs do not run on the meta device
 BEFORE = {4: 3, 7: 6, 44: 43, 48: 47, 49: 47}  # a block that goes on from another
+OURS = {  # what is called there as printed
+    "NaViT": vitrail.NaViT,
+    "DistillableViT": vitrail.DeiT,
+    "DistillWrapper": methods.Distill,
+    "SimMIM": methods.SimMIM,
+    "MAE": methods.MAE,
+    "MPP": methods.MPP,
+    "MP3": methods.MP3,
+    "Dino": methods.DINO,
+    "EsViTTrainer": methods.DINO,
+    "Adapter": methods.LearnableMemory,
+    "Recorder": vitrail.Recorder,
+    "Extractor": vitrail.Extractor,
+    "JetViT": vitrail.EfficientViT,
+}
 FAILS = {26: RuntimeError, 27: RuntimeError, 28: RuntimeError, 38: ImportError}  # as printed
 AS_PRINTED = {32, 34, 46}  # the page's code has the README's sizes
 NOT_INSTALLED = {52}  # x_transformers
@@ -227,3 +243,16 @@ def test_an_error_says_what_a_keyword_is_called_here(row: Row) -> None:
         text = hint(function, keyword)
         is_sentence = text.strip() == DONE_OTHERWISE.get(re.sub(r"^s\d_", "", keyword))
         assert is_sentence or keywords_here & set(re.findall(r"\w+", text)), (keyword, text)
+
+
+@pytest.mark.parametrize("number", [n for key in CODE for n in key if n not in (32, 34)])
+def test_an_error_says_what_a_keyword_of_a_method_is_called_here(number: int) -> None:
+    nodes = [node for node in ast.walk(ast.parse(README[number])) if isinstance(node, ast.Call)]
+    for node in nodes:
+        owner = OURS.get(ast.unparse(node.func))
+        for keyword in (
+            keywords(node).keys() - inspect.signature(owner or vitrail.ViT).parameters.keys()
+        ):
+            if owner is not None:
+                text = hint(owner, keyword)
+                assert text and "Did you mean" not in text, keyword

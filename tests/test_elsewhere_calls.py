@@ -21,6 +21,7 @@ from tests import guide_vit
 from tests.pages import ROOT
 from vitrail.errors import ConfigError
 from vitrail.models import Features
+from vitrail.other_names import OBJECTS
 
 PAGE = (ROOT / "docs" / "coming_from_elsewhere.md").read_text("utf-8")
 SECTIONS = {part.partition("\n")[0]: part for part in PAGE.split("\n## ")}
@@ -176,3 +177,30 @@ def test_every_keyword_of_theirs_has_a_hint(names: Iterable[str]) -> None:
             model(**{keyword: 1})
         hint = str(error.value).partition(f"{keyword!r}.")[2].partition(" It takes:")[0]
         assert hint and "Did you mean" not in hint, keyword
+
+
+@pytest.mark.parametrize(
+    ("name", "meaning"),
+    [
+        ("vit_base", r"vit_base_patch16_224, .* others: vitrail.list_models\(\"vit_base_\*\"\)"),
+        ("vit", "It may mean ViT, vit_tiny_patch16_224"),
+        ("ViT-B/16", "'ViT-B/16'. It may mean vit_base_patch16_224"),
+        ("vit_base_patch16_224.augreg_in21k", "It may mean vit_base_patch16_224"),
+        ("google/vit-base-patch16-224", "read by vitrail.load\\('google/vit-base-patch16-224'\\)"),
+        ("deit3_base_patch16_224", "Did you mean 'deit_base_patch16_224'"),
+        ("eva02_base", r"'eva02_base'\. vitrail.list_models\(\)"),  # no vim_base
+    ],
+)
+def test_a_vague_name_of_a_model_lists_what_it_may_mean(name: str, meaning: str) -> None:
+    with pytest.raises(ConfigError, match=meaning):
+        vitrail.create_model(name)
+
+
+def test_a_name_that_is_elsewhere_is_shown() -> None:
+    with pytest.raises(AttributeError, match=r"'MAE'\. It is vitrail.methods.MAE"):
+        vitrail.MAE
+    for name, place in OBJECTS.items():
+        with pytest.raises(AttributeError, match=re.escape(f"{name!r}. Here it is {place}.")):
+            getattr(vitrail, name)
+        if place.startswith("vitrail."):
+            eval(re.match(r"[\w.]+", place)[0], {"vitrail": vitrail})

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import cast
 
 from vitrail.errors import how_to_install
+from vitrail.other_names import OBJECTS
 
 Origin = tuple[str, str]  # the module that a name is imported from, and its name there
 
@@ -43,7 +44,7 @@ class LazyPackage(ModuleType):
 
     def __getattr__(self, name: str) -> object:
         if name not in self.origins:
-            message = f"module {self.__name__!r} has no attribute {name!r}"
+            message = f"module {self.__name__!r} has no attribute {name!r}{_place_of(name)}"
             raise AttributeError(message, name=name, obj=self)
         module, original = self.origins[name]
         try:
@@ -108,3 +109,16 @@ def read_origins(package: str) -> dict[str, Origin]:
         for alias in statement.names:
             origins[alias.asname or alias.name] = (statement.module, alias.name)
     return origins
+
+
+def _place_of(name: str) -> str:
+    """Where a name is that a package lacks: in another package, or called something else."""
+    if name.startswith("_"):
+        return ""
+    if name in OBJECTS:
+        return f". Here it is {OBJECTS[name]}."
+    root = __name__.partition(".")[0]
+    packages = [root, *(f"{root}.{n}" for n, (m, _) in read_origins(root).items() if m == root)]
+    places = {f"{package}.{n}" for package in packages for n in read_origins(package)}
+    fits = sorted(place for place in places if place.lower().endswith(f".{name.lower()}"))
+    return f". It is {' or '.join(fits)}." if fits else ""

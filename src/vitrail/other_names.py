@@ -166,6 +166,8 @@ DONE_OTHERWISE = {
     "decoder": "The decoder is part of it: decoder_dim, decoder_depth, decoder_heads.",
     "text_encoder": "The text tower is part of it: text_dim, text_depth, text_heads.",
     "teacher": "The teacher is made from the backbone.",
+    **dict.fromkeys(("image_size", "patch_size", "dim"), "It is given by the model."),
+    "window_size": "Windows are a mixer of yours: docs/coming_from_elsewhere.md shows one.",
     "hidden_layer": "What is read of a model is its pooled features, or its patches.",
     "local_upper_crop_scale": CROPS,
     "global_lower_crop_scale": CROPS,

@@ -1,8 +1,10 @@
 """Models by name: a class such as "ViT", or a variant such as "vit_base_patch16_224"."""
 
+import difflib
 import fnmatch
 import functools
 import importlib
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -269,15 +271,20 @@ def suggestion(name: str) -> str:
     """
     if is_convolutional(name):
         return " It is a convolutional network: Vitrail has vision transformers and Vision Mamba."
-    for model in MODEL_REGISTRY.names():
-        if model.lower() == name.lower() and model != name:
-            return f" Did you mean {model!r}?"
-    longer = sorted(fnmatch.filter(variants(), f"{name}_*"), key=len)
-    fits = longer or similar_names(name, variants())
+    is_hub_id = re.match(r"[\w.-]+/[A-Za-z]{2}", name)  # "ViT-B/16" is none
+    hub = f" A Hub id is read by vitrail.load({name!r})." if is_hub_id else ""
+    classes = [model for model in MODEL_REGISTRY.names() if model.lower() == name.lower()]
+    longer = sorted(fnmatch.filter(variants(), f"{name.lower()}_*"), key=len)
+    fits = [*classes, *(longer or similar_names(name.partition(".")[0], variants()))]
     if len(fits) > 4:
-        rest = f'vitrail.list_models("{name}_*") names them' if longer else "see list_models()"
-        return f" It may mean {', '.join(fits[:3])} or {len(fits) - 3} others: {rest}."
+        rest = f'vitrail.list_models("{name.lower()}_*")' if longer else "vitrail.list_models()"
+        return (
+            f"{hub} It may mean {', '.join(fits[:3])} or {len(fits) - 3} others: {rest} names them."
+        )
     if fits:
-        return f" It may mean {' or '.join(fits)}."
-    nearest = suggest(name, [*variants(), *MODEL_REGISTRY.names()])
+        return f"{hub} It may mean {' or '.join(fits)}."
+    names = [*variants(), *MODEL_REGISTRY.names()]
+    families = {other: other.partition("_")[0].lower() for other in names}
+    near = difflib.get_close_matches(name.partition("_")[0].lower(), families.values(), n=3)
+    nearest = hub or suggest(name, [other for other in names if families[other] in near])
     return f"{nearest} vitrail.list_models() names all {len(variants())} variants."
