@@ -312,3 +312,9 @@ class TestWhatDatasetsSay:
         dataset = open_dataset(f"folder:{root}", bad_images="skip")
         for part in (dataset, dataset.subset([0, 3]), *split_off(dataset, 0.5)):
             assert [Path(bad.name).name for bad in part.bad_images] == ["letter.jpg"]
+
+
+@pytest.mark.parametrize("workers", [-1, 257, 10**12])
+def test_more_workers_than_a_machine_holds_are_refused(workers: int) -> None:
+    with pytest.raises(ConfigError, match=f"workers={workers} is not within 0 to 256"):
+        Loader(open_dataset("digits", limit=20), 8, lambda image: image, workers=workers)

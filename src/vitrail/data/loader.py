@@ -13,7 +13,7 @@ from torch.utils import data
 from vitrail.data.dataset import Dataset, epoch_seed
 from vitrail.data.image_file import ImageFile
 from vitrail.data.images import to_tensor
-from vitrail.errors import DataError
+from vitrail.errors import DataError, check_range
 from vitrail.resizing import resize
 
 Fit = Callable[[Tensor], Tensor]  # uint8 (C, *any) → uint8 (C, *size), the same for every sample
@@ -21,6 +21,7 @@ Augment = Callable[[Tensor | ImageFile, int], Tensor]  # with a seed, in place o
 Item = tuple[Tensor, int, Tensor, int]
 Key = tuple[int, int, int]  # index of a sample, epoch, position in the epoch
 MOST_WORKERS = 8
+WORKERS_LIMIT = 256  # each is a process of some hundred megabytes
 FEW_SAMPLES = 1000  # that need no processes to read them
 
 
@@ -181,6 +182,9 @@ class Loader:
         shard: (rank, processes) for data-parallel training: each process gets its part of every
             batch.
 
+    Raises:
+        ConfigError: there are more workers than a machine can hold.
+
     Example:
         >>> from vitrail.data.registry import open_dataset
         >>> loader = Loader(open_dataset("digits", limit=20), 8, lambda image: image, seed=0)
@@ -205,6 +209,7 @@ class Loader:
         self.augment, self.seed, self.drop_last = augment, seed, drop_last
         self.repeats, self.shard = repeats, shard
         self.workers = default_workers(dataset, shard[1]) if workers is None else workers
+        check_range("workers", self.workers, 0, WORKERS_LIMIT)
         self._batches: list[list[Key]] = []
 
     def __len__(self) -> int:
