@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
+from vitrail.data.loader import WORKERS_LIMIT
 from vitrail.data.transforms import AugmentConfig, MultiCropConfig
 from vitrail.methods.base import Method
 from vitrail.methods.registry import get_method, settings_of
@@ -173,6 +174,7 @@ class DataConfig(Section):
     workers: int | None = Field(
         None,
         ge=0,
+        le=WORKERS_LIMIT,
         description="Processes that read images; 0 reads in this one. null: half of the "
         "processor's cores, or all but one beside a GPU, at most 8; none for few images.",
     )
