@@ -249,7 +249,7 @@ def test_without_a_net() -> None:
         ("nest_small", {}, "'nest_small' has no published weights .*: nest_small_jx, nest_tiny_jx"),
         ("cct_7_7x2_224", {}, "'cct_7_7x2_224' has no published .* of about its size have: "),
         ("DeiT", {}, "DeiT is a class: name a variant that has weights, deit_base_distilled_"),
-        ("RegionViT", {}, "no variant 'RegionViT'. It may mean regionvit_base_224, "),
+        ("RegionViT", {}, "no variant 'RegionViT'. It may mean regionvit_tiny_224, "),
         ("vit_tiny_patch16_225", {}, "no variant .*Did you mean 'vit_tiny_patch16_224'"),
         ("pit_ti", {}, "It may mean pit_ti_224 or pit_ti_distilled_224"),
         (NAME, {"dropuot": 0.1}, "Did you mean 'dropout'"),

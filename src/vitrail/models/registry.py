@@ -273,7 +273,7 @@ def suggestion(name: str) -> str:
         return " It is a convolutional network: Vitrail has vision transformers and Vision Mamba."
     is_hub_id = re.match(r"[\w.-]+/[A-Za-z]{2}", name)  # "ViT-B/16" is none
     hub = f" A Hub id is read by vitrail.load({name!r})." if is_hub_id else ""
-    classes = [model for model in MODEL_REGISTRY.names() if model.lower() == name.lower()]
+    classes = [c for c in MODEL_REGISTRY.names() if c != name and c.lower() == name.lower()]
     longer = sorted(fnmatch.filter(variants(), f"{name.lower()}_*"), key=len)
     fits = [*classes, *(longer or similar_names(name.partition(".")[0], variants()))]
     if len(fits) > 4:
