@@ -35,6 +35,9 @@ class Settings(TypedDict, total=False):
     sequence: Mapping[str, object]
     # data
     validation: float | None
+    folds: int | None
+    fold: int
+    digests: Mapping[str, str]
     batch_size: int
     workers: int
     bad_images: Literal["raise", "skip"]
