@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vitrail.data.dataset import Dataset, Statistics
+from vitrail.data.dataset import Dataset, Statistics, Verdict
 from vitrail.data.folder_dataset import FolderDataset
 from vitrail.data.folders import Layout, find_layout
 from vitrail.data.recording_inputs import KINDS, RecordingKind, clipped, find_inputs
@@ -117,6 +117,15 @@ class RecordingDataset(FolderDataset):
         part.files = [self.files[i] for i in indices]
         part._targets = [self._targets[i] for i in indices]
         return self._with_rest(part, indices)
+
+    @property
+    def place(self) -> str:
+        """Where verdicts on files are kept: by kind, for the same file may be read as another."""
+        return f"{self.kind.name}:{super().place}"
+
+    def examine(self, index: int) -> Verdict:
+        """index of a recording → why it cannot be read; a part of it is decoded."""
+        return Dataset.examine(self, index)
 
     def why_unreadable(self, index: int) -> str:
         """index of a recording → why it cannot be read, or ""."""

@@ -47,10 +47,10 @@ class ReportData:
 
     @property
     def dataset(self) -> str:
-        """The dataset as the settings name it; of a folder its name, without the path before it."""
+        """The dataset as the settings name it; of a path its name only."""
         source = str((self.run.settings.get("data") or {}).get("source") or "")
         kind, _separator, rest = source.partition(":")
-        return f"folder {Path(rest).name}" if kind == "folder" else source
+        return f"{kind} {Path(rest).name}" if rest and kind != "hub" else source
 
     @property
     def last_validation(self) -> dict[str, Any] | None:
