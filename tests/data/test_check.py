@@ -31,13 +31,13 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderDataset:
 
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
-    verify = ImageFile.verify
+    examine = FolderDataset.examine
 
-    def counted(image: ImageFile) -> None:
-        names.append(Path(image.name).name)
-        verify(image)
+    def counted(dataset: FolderDataset, index: int) -> Verdict:
+        names.append(dataset.files[index].name)
+        return examine(dataset, index)
 
-    monkeypatch.setattr(ImageFile, "verify", counted)
+    monkeypatch.setattr(FolderDataset, "examine", counted)
     return names
 
 

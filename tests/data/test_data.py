@@ -158,7 +158,7 @@ class TestDatasets:
         (tmp_path / "cat" / "link.jpg").symlink_to("nowhere.jpg")
         source = open_dataset(f"folder:{tmp_path}", "train", bad_images="skip")
         assert [(Path(b.name).name, b.reason) for b in source.bad_images] == [
-            ("link.jpg", "No such file or directory")
+            ("link.jpg", "cannot be read (No such file or directory)")
         ]
 
     def test_digits_and_limits_are_even(self) -> None:

@@ -164,7 +164,7 @@ class TestPolicies:
         policy, image = get_policy(name), noise(32, 32).permute(1, 2, 0).numpy()
         results = [policy(image, random.Random(seed)) for seed in range(60)]
         assert all(r.shape == image.shape and r.dtype == np.uint8 for r in results)
-        assert np.mean([not np.array_equal(r, image) for r in results]) > 0.8
+        assert np.mean([not np.array_equal(r, image) for r in results]) > 0.7
         assert np.array_equal(results[7], policy(image, random.Random(7)))
 
     def test_randaugment_grows_with_its_magnitude(self) -> None:

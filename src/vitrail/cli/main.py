@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # One file of this folder per command, in the order of the help.
 COMMANDS = (
     "train", "eval", "predict", "features", "look", "report", "note", "config", "info", "models",
-    "methods", "check", "convert", "export", "demo",
+    "methods", "data", "check", "convert", "export", "demo",
 )  # fmt: skip
 PACKAGES = ("typer", "rich", "PIL", "pydantic", "accelerate", "matplotlib", "yaml", "simplejpeg")
 BAD_PATH = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
@@ -34,7 +34,7 @@ def build_app() -> "typer.Typer":
 
     Example:
         >>> len(build_app().registered_commands)
-        15
+        16
     """
     import typer
 

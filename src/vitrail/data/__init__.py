@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from vitrail.exports import lazy
 
 if TYPE_CHECKING:
+    from vitrail.data.augment_config import AugmentConfig as AugmentConfig
+    from vitrail.data.augment_config import MultiCropConfig as MultiCropConfig
     from vitrail.data.dataset import Dataset as Dataset
     from vitrail.data.dataset import InMemoryDataset as InMemoryDataset
     from vitrail.data.folder_dataset import FolderDataset as FolderDataset
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from vitrail.data.joined import JoinedDataset as JoinedDataset
     from vitrail.data.loader import Loader as Loader
     from vitrail.data.loader import RawBatch as RawBatch
+    from vitrail.data.own_transforms import register_image_transform as register_image_transform
     from vitrail.data.own_transforms import register_transform as register_transform
     from vitrail.data.pairs import PairDataset as PairDataset
     from vitrail.data.registry import open_dataset as open_dataset
@@ -27,9 +30,7 @@ if TYPE_CHECKING:
     from vitrail.data.splits import split_off as split_off
     from vitrail.data.text import Tokenizer as Tokenizer
     from vitrail.data.text import open_tokenizer as open_tokenizer
-    from vitrail.data.transforms import AugmentConfig as AugmentConfig
     from vitrail.data.transforms import MultiCrop as MultiCrop
-    from vitrail.data.transforms import MultiCropConfig as MultiCropConfig
     from vitrail.data.transforms import TrainTransform as TrainTransform
 
 lazy(__name__)

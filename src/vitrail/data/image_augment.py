@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -90,7 +91,8 @@ class ImageAugment:
             pixels = pixels.flip(1)
         if not (self.changes or self.own):
             return pixels
-        array: Pixels = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+        planes = list(pixels.numpy())
+        array: Pixels = cv2.merge(planes) if len(planes) > 1 else planes[0][..., None]
         for change in self.changes:
             array = change(array, rng)
         for own in self.own:
@@ -115,7 +117,7 @@ class ImageAugment:
             left, columns = round(left * right), max(round(columns * right), 1)
         pixels = to_tensor(image, self.preprocess.channels)
         crop = pixels[:, top : top + rows, left : left + columns]
-        return resize(crop, self.size, self.preprocess.interpolation)
+        return resize(crop, self.size, "bilinear")
 
 
 def random_box(

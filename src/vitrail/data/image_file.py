@@ -1,5 +1,6 @@
 """An image file: its header first, its pixels when and as large as they are needed."""
 
+import contextlib
 import functools
 import io
 import math
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 ORIENTATION = 0x0112  # EXIF tag of how a camera was held
-PNG = b"\x89PNG"
+JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG"
+JPEG_METADATA = (b"Exif\0", b"http://ns.adobe.com/xap/")  # where a camera says how it was held
+PLAIN_SPACES = ("Gray", "YCbCr")
 PNG_METADATA = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 SCALES = (8, 4, 2)  # reductions that libjpeg decodes to faster than to full size
 # Warnings of libjpeg after which every pixel is there: what follows in the file is padding.
@@ -142,6 +145,14 @@ class ImageFile:
 
         if self.data.startswith(deep_pixels.NPY):
             return self._keep(deep_pixels.read_npy(self.data, self.channels, self.name))
+        if self.data.startswith(JPEG) and not any(t in self.data for t in JPEG_METADATA):
+            import simplejpeg
+
+            with contextlib.suppress(ValueError, KeyError):  # damaged: Pillow says how
+                height, width, space, _ = simplejpeg.decode_jpeg_header(self.data)
+                if space in PLAIN_SPACES:
+                    self._is_jpeg = True
+                    return height, width
         try:
             with self._open() as image:
                 if not deep_pixels.is_cut_by_pillow(image):

@@ -3,6 +3,8 @@
 Factors are 1 for no change. What a moved image leaves free becomes mid-gray.
 """
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -133,7 +135,7 @@ def _stretched(channel: Pixels) -> Pixels:
     low, high = int(channel.min()), int(channel.max())
     if low == high:
         return channel
-    return _by_table(channel, (LEVELS - low) * (255 / (high - low)))[..., 0]
+    return _by_table(channel[..., None], (LEVELS - low) * (255 / (high - low)))[..., 0]
 
 
 def equalize(image: Pixels) -> Pixels:
@@ -146,8 +148,8 @@ def equalize(image: Pixels) -> Pixels:
     return _by_channel(image, cv2.equalizeHist)
 
 
-def _by_channel(image: Pixels, change) -> Pixels:  # type: ignore[no-untyped-def]
-    return np.stack([change(np.ascontiguousarray(image[..., c])) for c in range(image.shape[2])], 2)
+def _by_channel(image: Pixels, change: Callable[[Pixels], Pixels]) -> Pixels:
+    return _with_axis(cv2.merge([change(channel) for channel in cv2.split(image)]))
 
 
 def blur(image: Pixels, sigma: float) -> Pixels:

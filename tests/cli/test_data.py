@@ -1,0 +1,66 @@
+"""`vitrail data`: classes, damage, copies and leaks, as text and as a page."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from vitrail.cli.main import build_app
+from vitrail.data.duplicates import find_duplicates, picture_hash
+from vitrail.data.images import read_image
+from vitrail.data.registry import open_parts
+
+
+def picture(seed: int) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    return Image.fromarray(coarse).resize((64, 48), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    root = tmp_path / "photos"
+    for split, first in (("train", 0), ("test", 20)):
+        for number, label in enumerate(("cat", "dog")):
+            folder = root / split / label
+            folder.mkdir(parents=True)
+            for i in range(4):
+                picture(first + 10 * number + i).save(folder / f"{i}.png")
+    picture(0).save(root / "test" / "cat" / "leak.bmp")  # the same pixels
+    picture(11).resize((90, 70)).save(root / "test" / "cat" / "smaller.jpg", quality=60)
+    (root / "train" / "cat" / "empty.png").touch()
+    return root
+
+
+def test_copies_are_found_within_splits_and_between(photos: Path) -> None:
+    (photos / "train" / "cat" / "empty.png").unlink()
+    splits = {split: part() for split, part in open_parts(f"folder:{photos}").items()}
+    duplicates = find_duplicates(splits)
+    names = [[(c.split, Path(c.name).name) for c in group] for group in duplicates.leaks()]
+    assert names[0] == [("train", "0.png"), ("test", "leak.bmp")]
+    assert sorted(names[1]) == [("test", "smaller.jpg"), ("train", "1.png")]
+    assert [c.label for c in duplicates.contradictions()[0]] == ["dog", "cat"]
+    assert len(duplicates.exact) == len(duplicates.near) == 1
+
+
+def test_hashes_of_other_pictures_are_far_apart(tmp_path: Path) -> None:
+    hashes = []
+    for seed in range(12):
+        picture(seed).save(tmp_path / "x.png")
+        hashes.append(picture_hash(read_image(tmp_path / "x.png")))
+    distances = [(a ^ b).bit_count() for i, a in enumerate(hashes) for b in hashes[:i]]
+    assert min(distances) > 8
+
+
+def test_the_command_says_it_and_writes_a_page(photos: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    command = ["data", f"folder:{photos}", "--out", str(page), "--image-size", "32"]
+    result = CliRunner().invoke(build_app(), command)
+    assert result.exit_code == 0, result.output
+    assert "empty.png: the file is empty" in result.output
+    assert "images in more than one split: 2" in result.output
+    assert "leak.bmp (test)" in result.output
+    text = page.read_text()
+    assert text.count("<img") >= 12 and "leak.bmp" in text and "augmented" in text
+    assert CliRunner().invoke(build_app(), command).exit_code != 0  # nothing is overwritten
