@@ -65,6 +65,16 @@ def test_every_model_checks(name: str) -> None:
             model(images)
 
 
+@pytest.mark.parametrize("name", sorted(model_classes()))
+def test_what_has_no_pixels_or_is_traced_symbolically(name: str) -> None:
+    model = small(name)
+    for images in (images_for(model)[..., :0], torch.tensor(1.0)):
+        with pytest.raises(DataError, match=r"has no pixels|fit|divide"):
+            model(images)
+    with pytest.raises(DataError, match=r"torch.fx.symbolic_trace: use torch.export\.$"):
+        torch.fx.symbolic_trace(model)
+
+
 def test_the_cures_work(model: Backbone) -> None:
     assert model(model.preprocess(IMAGES.byte())).shape == (2, 5)
     assert model(torch.as_tensor(IMAGES.numpy())).shape == (2, 5)

@@ -5,12 +5,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import vitrail
 from vitrail.errors import ConfigError
+from vitrail.layers.mamba import Mamba
 from vitrail.ops.selective_scan import op
 from vitrail.ops.selective_scan.op import resolve
 
@@ -94,3 +96,45 @@ def test_an_operator_without_a_gradient_says_so() -> None:
     out = op._infer(u, u, rates, state, state, weights, weights, None, [False], "torch")
     with pytest.raises(RuntimeError, match="vitrail::selective_scan has no gradient"):
         out.sum().backward()
+
+
+@pytest.mark.parametrize("more", [{}, {"scan": "v1", "fusion": "gate"}, {"scan": "forward"}])
+def test_second_derivatives_of_a_vision_mamba_are_those_of_the_reference(
+    more: dict[str, Any],
+) -> None:
+    torch.manual_seed(0)
+    sizes = {"image_size": 16, "patch_size": 8, "num_classes": 3, "dim": 16, "depth": 2}
+    model = vitrail.VisionMamba(**sizes, **more)
+    images = torch.randn(2, 3, 16, 16, requires_grad=True)
+
+    def penalty() -> list[torch.Tensor]:
+        (grad,) = torch.autograd.grad(model(images).square().sum(), images, create_graph=True)
+        return list(torch.autograd.grad(grad.square().sum(), [images, *model.parameters()]))
+
+    result = penalty()
+    for module in model.modules():
+        if isinstance(module, Mamba):
+            module.backend = "reference"
+    for own, expected in zip(result, penalty(), strict=True):
+        torch.testing.assert_close(
+            own, expected, rtol=1e-3, atol=1e-5 * expected.abs().max().item()
+        )
+
+
+def test_transforms_of_torch_func() -> None:
+    """Per-sample gradients and forward-mode derivatives, against finite steps."""
+    torch.manual_seed(0)
+    model = vitrail.VisionMamba(16, 8, num_classes=3, dim=16, depth=1).eval()
+    images, direction = torch.randn(2, 2, 3, 16, 16)
+    weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+    def loss(weights: dict[str, torch.Tensor], image: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(model, weights, (image[None],)).square().sum()
+
+    per_sample = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(weights, images)
+    model(images).square().sum().backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(per_sample[name].sum(0), parameter.grad, rtol=1e-3, atol=1e-5)
+    _, tangent = torch.func.jvp(model, (images,), (direction,))
+    step = (model(images + 1e-2 * direction) - model(images - 1e-2 * direction)) / 2e-2
+    torch.testing.assert_close(tangent, step, rtol=1e-2, atol=1e-3)

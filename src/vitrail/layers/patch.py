@@ -109,14 +109,16 @@ def check_input(images: object, like: Tensor) -> None:
         like: a parameter of the model.
 
     Raises:
-        DataError: it is no dense tensor of floating point numbers, or not on the device and, but
-            for autocast, of the dtype of the model.
+        DataError: it is no dense tensor of floating point numbers, has no pixels, or is not on the
+            device and, but for autocast, of the dtype of the model.
 
     Example:
         >>> check_input(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1))
         Traceback (most recent call last):
         vitrail.errors.DataError: input of torch.uint8 is not normalized: give the model ...
     """
+    if isinstance(images, torch.fx.Proxy):
+        raise DataError("a model cannot be traced by torch.fx.symbolic_trace: use torch.export.")
     if not isinstance(images, Tensor):
         raise DataError(
             f"an input of type {type(images).__name__} is no tensor: model.preprocess makes one of "
@@ -124,6 +126,10 @@ def check_input(images: object, like: Tensor) -> None:
         )
     if images.is_nested or images.layout != torch.strided:
         raise DataError("a nested or sparse tensor is no batch of images: give a dense one.")
+    if images.ndim < 2 or 0 in images.shape[1:]:
+        raise DataError(
+            f"input of shape {tuple(images.shape)} has no pixels: give a batch of images."
+        )
     if not images.is_floating_point():
         cure = "model.preprocess(images)" if images.dtype == torch.uint8 else "images.float()"
         raise DataError(f"input of {images.dtype} is not normalized: give the model {cure}.")

@@ -224,6 +224,7 @@ class VisionMamba(SequenceBackbone):
                 and is not given the whole image.
             ConfigError: the cache is too small or holds the end of the image already.
         """
+        self.check_input(images)
         if inference_params is None:
             return super().forward(images)
         with torch.no_grad():

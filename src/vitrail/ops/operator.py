@@ -4,10 +4,11 @@
 processor time in every process. The operators here are registered without it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -47,3 +48,45 @@ def operator(name: str, *, differentiable: bool = False) -> Callable[[Function],
         return getattr(getattr(torch.ops, namespace), own_name).default
 
     return register
+
+
+def gradients_of_reference(
+    reference: Callable[..., Tensor], inputs: Sequence[Tensor | None], grad: Tensor
+) -> list[Tensor | None]:
+    """Gradients that can be differentiated again, for a backward pass with create_graph=True.
+
+    Args:
+        reference: function of the inputs that autograd differentiates any number of times.
+        inputs: the operator's inputs; None for one that is absent.
+        grad: gradient of the output.
+
+    Returns:
+        One gradient per input; None for an input without one.
+
+    Example:
+        >>> x = torch.tensor(3.0, requires_grad=True)
+        >>> (first,) = gradients_of_reference(lambda x: x**3, [x], torch.ones(()))
+        >>> torch.autograd.grad(first, x)
+        (tensor(18.),)
+    """
+    output = reference(*inputs)
+    learning = [t for t in inputs if t is not None and t.requires_grad]
+    grads = iter(torch.autograd.grad(output, learning, grad.to(output.dtype), create_graph=True))
+    return [next(grads) if t is not None and t.requires_grad else None for t in inputs]
+
+
+def is_transformed() -> bool:
+    """Whether torch.func transforms the call: only plain functions of PyTorch have all transforms.
+
+    Returns:
+        True within vmap, grad, jvp and what is made of them.
+
+    Example:
+        >>> is_transformed(), torch.func.vmap(lambda x: x + is_transformed())(torch.zeros(1))
+        (False, tensor([1.]))
+    """
+    # private: there is no public name. Without it torch.func.grad of a Vision Mamba fails, and jvp
+    # ignores its operators (tests/ops/test_operator.py). The compiler cannot trace it.
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._functorch.maybe_current_level() is not None

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vitrail.errors import ConfigError, check_choice
 from vitrail.ops.causal_conv.reference import causal_conv_reference
-from vitrail.ops.operator import operator
+from vitrail.ops.operator import gradients_of_reference, is_transformed, operator
 from vitrail.ops.selective_scan.op import BACKENDS, resolve
 
 
@@ -49,7 +49,7 @@ def causal_conv(
             f"{len(reverse)} directions of {x.shape[-1]} channels."
         )
     check_choice("backend", backend, BACKENDS)
-    if backend == "reference":
+    if backend == "reference" or is_transformed():
         return causal_conv_reference(x, weight, bias, reverse)
     # An exported graph runs on other machines too: it has PyTorch's convolution.
     compiled = resolve(backend, x) == "numba" and not torch.compiler.is_exporting()
@@ -103,6 +103,12 @@ def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 
 
 def _differentiate(ctx, grad):  # type: ignore[no-untyped-def]
+    if torch.is_grad_enabled():  # for second derivatives
+
+        def reference(*tensors: Tensor) -> Tensor:
+            return causal_conv_reference(*tensors, ctx.reverse)
+
+        return *gradients_of_reference(reference, ctx.saved_tensors, grad), None
     return (*_gradient(grad.contiguous(), *ctx.saved_tensors, ctx.reverse), None)
 
 

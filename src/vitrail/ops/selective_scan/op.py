@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vitrail.errors import ConfigError, check_choice
-from vitrail.ops.operator import operator
+from vitrail.ops.operator import gradients_of_reference, is_transformed, operator
 from vitrail.ops.selective_scan import _onnx
 from vitrail.ops.selective_scan._torch import CHUNK
 from vitrail.ops.selective_scan.reference import Scan, selective_scan_reference
@@ -42,8 +42,9 @@ def selective_scan(scan: Scan, reverse: Sequence[bool], backend: str = "auto") -
         backend: "auto" is Triton on a CUDA device, numba on a CPU where it is installed, and else
             plain PyTorch, as always in float64 and under NUMBA_DISABLE_JIT. "triton", "numba" and
             "torch" name one of them; they agree up to rounding. "reference" is slow, and the one to
-            read. "export" is for graphs that leave PyTorch, and is selected inside
-            `torch.onnx.export` anyway.
+            read, and computes second derivatives and within transforms of torch.func anyway.
+            "export" is for graphs that leave PyTorch, and is selected inside `torch.onnx.export`
+            anyway.
 
     Returns:
         (B, L, D) in the dtype of u.
@@ -59,7 +60,7 @@ def selective_scan(scan: Scan, reverse: Sequence[bool], backend: str = "auto") -
     """
     check_choice("backend", backend, BACKENDS)
     _check(scan, reverse)
-    if backend == "reference":
+    if backend == "reference" or is_transformed():
         return selective_scan_reference(scan, reverse).to(scan.u.dtype)
     trains = torch.is_grad_enabled() and not torch.compiler.is_exporting()
     trains = trains and any(t is not None and t.requires_grad for t in scan)
@@ -213,6 +214,12 @@ def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 def _differentiate(ctx, grad, _total, _saved):  # type: ignore[no-untyped-def]
     if grad is None:
         return (None,) * 10
+    if torch.is_grad_enabled():  # for second derivatives
+
+        def reference(*tensors: Tensor) -> Tensor:
+            return selective_scan_reference(Scan(*tensors), ctx.reverse)
+
+        return *gradients_of_reference(reference, ctx.saved_tensors[:8], grad), None, None
     grads = _gradient(grad.contiguous(), *ctx.saved_tensors, ctx.reverse, ctx.backend)
     return (*grads, *[None] * (10 - len(grads)))
 
