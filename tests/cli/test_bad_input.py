@@ -104,7 +104,7 @@ TABLE = {
     ),
     "run among the data": (
         ["train", "folder:photos", "--out", "photos/cat/run"],
-        r"photos/cat/run lies in the folder of the data, photos: choose .* by --out=FOLDER",
+        r"photos/cat/run lies in the folder of the data, .*photos: choose .* by --out=FOLDER",
     ),
     "run over the data": (
         ["train", "folder:photos", "--out", "photos"],
@@ -112,13 +112,13 @@ TABLE = {
     ),
     "default folder among the data": (
         ["train", "folder:."],
-        r"runs/.* lies in the folder of the data, \.: choose another folder by --out=FOLDER",
+        r"runs/.* lies in the folder of the data, .*: choose another folder by --out=FOLDER",
     ),
     "drawing over an image": (
         ["look", "photos/cat/0.jpg", "-o", "./photos/cat/../cat/0.jpg"],
         r"cat/0.jpg is one of the images: choose another file",
     ),
-    "unknown split": (["eval", "photos", "--split", "val"], r"--split='val' is not one of 'train'"),
+    "unknown split": (["eval", "photos", "--split", "dev"], r"--split='dev' is not one of 'train'"),
 }
 
 
@@ -186,7 +186,9 @@ def test_a_new_user_with_photographs_some_of_them_bad(vitrail: Command, tmp_path
     assert code == 0
     assert output.count("\n") == 10
     assert errors.count("skipped") == 2
-    for command in (["predict", "photos", "-m", "run"], ["eval", "run"]):
+    assert vitrail("eval", "run")[0] == 0  # its own data, without what it left out
+    data = ["--data", "folder:photos"]
+    for command in (["predict", "photos", "-m", "run"], ["eval", "run", *data]):
         code, _, errors = vitrail(*command)
         assert (code, errors.count("\n")) == (2, 1)
         assert "--bad-images='skip'" in errors

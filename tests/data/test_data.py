@@ -306,6 +306,22 @@ class TestWhatDatasetsSay:
             with pytest.raises(DataError, match="streamed: its samples can only be read in order"):
                 refused()
 
+    def test_hub_data_may_name_their_classes(self, tmp_path: Path) -> None:
+        for split, labels in {"train": ["dog", "cat", "10", "9"], "validation": ["cat"]}.items():
+            (tmp_path / split).mkdir()
+            lines = ["file_name,label"]
+            for number, label in enumerate(labels):
+                picture().save(tmp_path / split / f"{number}.jpg")
+                lines.append(f"{number}.jpg,{label}")
+            (tmp_path / split / "metadata.csv").write_text("\n".join(lines))
+        train = open_dataset(f"hub:{tmp_path}")
+        assert train.labels == ["9", "10", "cat", "dog"] and train.targets() == [3, 2, 1, 0]
+        part = train.subset([1])
+        assert part.labels == train.labels and part.targets() == [2]
+        assert open_dataset(f"hub:{tmp_path}", "val").labels == ["cat"]
+        with pytest.raises(DataError, match="open it without streaming"):
+            open_dataset(f"hub:{tmp_path}?streaming", stream_limit=2)
+
     def test_what_is_left_out_stays_known_in_parts(self, tmp_path: Path) -> None:
         root = photographs(tmp_path / "photos", each=8)
         (root / "dog" / "letter.jpg").write_text("dear diary")

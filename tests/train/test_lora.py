@@ -128,7 +128,7 @@ def test_a_run_trains_resumes_and_leaves_a_plain_model(
     assert changed == {key for key in base if key.endswith(adapted) or key.startswith("head.")}
     monkeypatch.setitem(sys.modules, "peft", None)  # importing it fails from here on
     model = vitrail.load(tmp_path / "whole")
-    loader = Loader(open_datasets(run).validation, 64, model.preprocess.crop)
+    loader = Loader(open_datasets(run).test, 64, model.preprocess.crop)
     assert evaluate_classifier(model, loader, model.preprocess).top1 == pytest.approx(
         figures["top1"]
     )

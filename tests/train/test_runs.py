@@ -172,10 +172,12 @@ def test_data_in_memory(root: Path) -> None:
         run = vitrail.fit("ViT", data=source, options=SMALL, out=name, **settings)
         assert run.metrics["top1"] == 1
         assert run.metrics["count"] == (20 if name in ("both", "splits") else 4)
-        assert run.details["split"] == "memory test"
+        split = "test" if name in ("both", "splits") else "validation"
+        assert run.details["split"] == f"memory {split}"
         weights[name] = files(run.folder)["model/model.safetensors"]
     assert weights["torch"] == weights["hub"] == weights["paths"]
-    assert weights["both"] == weights["splits"] != weights["paths"]
+    # A fifth of "train" is held out of all.
+    assert weights["both"] == weights["splits"] == weights["paths"]
     assert run.model.labels == ["cat", "dog"]
     with pytest.raises(VitrailError, match="learned from objects in memory: give data="):
         vitrail.evaluate(run)
@@ -217,10 +219,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "data of another kind": ({"data": 3}, "data is of int: give a name such as 'folder:PHOTOS'"),
     "no data": ({"data": []}, "data is empty: give a name"),
     "no pairs": ({"data": ["a.jpg", "b.jpg"]}, "data holds str at 0: give a name"),
-    "three parts": ({"data": ([], [], [])}, "data is a tuple of 3"),
+    "four parts": ({"data": ([], [], [], [])}, "data is a tuple of 4"),
     "no such picture": (
         {"data": [("a.jpg", "cat"), ("b.jpg", "dog")] * 5},
-        r"8 of 8 images cannot be read: .*or set data.bad_images=skip",
+        r"10 of 10 images cannot be read: .*or set data.bad_images=skip",
     ),
     "no such method": ({"method": "mea"}, "no method 'mea'.* Did you mean 'mae'"),
     "no such model": ({"model": "Vit"}, "no model 'Vit'.* Did you mean 'ViT'"),

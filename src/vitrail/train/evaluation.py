@@ -89,8 +89,8 @@ def evaluate(
         (20, 1442)
     """
     _check_options(probe, split, bad_images, train_limit, layer, folds)
-    backbone = open_model(model, image_size=image_size, layer=layer)
     parts, name = _open_parts(model, data)
+    backbone = open_model(model, image_size=image_size, layer=layer)
 
     def load(
         dataset: Dataset, labels: Sequence[str] | None = None, most: int | None = None
