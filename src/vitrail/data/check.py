@@ -35,7 +35,7 @@ def check(dataset: Dataset, progress: Progress | None = None) -> dict[int, Verdi
         {}
     """
     states = [dataset.state(index) for index in range(len(dataset))]
-    cache = VerdictCache(dataset.place)
+    cache = VerdictCache(dataset.location)
     verdicts: dict[int, Verdict] = {}
     unknown = []
     for index, state in enumerate(states):
@@ -63,10 +63,10 @@ def check(dataset: Dataset, progress: Progress | None = None) -> dict[int, Verdi
 
 
 class VerdictCache:
-    """Verdicts on the files of one place, in a file of the user's cache folder.
+    """Verdicts on the files of one dataset, in a file of the user's cache folder.
 
     Args:
-        place: folder or name of the dataset; "" keeps nothing.
+        location: folder or name of the dataset; "" keeps nothing.
 
     Example:
         >>> cache = VerdictCache("")
@@ -75,9 +75,9 @@ class VerdictCache:
         ('the file is empty', None)
     """
 
-    def __init__(self, place: str) -> None:
-        name = hashlib.sha256(os.fsencode(place)).hexdigest()[:32]
-        self.file = cache_folder() / "checked" / f"{name}.json" if place else None
+    def __init__(self, location: str) -> None:
+        name = hashlib.sha256(os.fsencode(location)).hexdigest()[:32]
+        self.file = cache_folder() / "checked" / f"{name}.json" if location else None
         self.entries: dict[str, list[str]] = {}
         self.is_changed = False
         if self.file is None:

@@ -50,7 +50,7 @@ def epoch_seed(seed: int, epoch: int) -> int:
         >>> epoch_seed(2, 5)
         2000011
     """
-    return seed * 1_000_003 + epoch
+    return (seed * 1_000_003 + epoch) % 2**63
 
 
 class Verdict(NamedTuple):
@@ -275,7 +275,7 @@ class Dataset(ABC):
         raise DataError(f"{type(self).__name__} is not streamed: take a subset of it.")
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where the samples are stored, by which verdicts on them are kept; "" keeps none."""
         return ""
 

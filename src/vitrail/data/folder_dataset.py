@@ -84,7 +84,7 @@ class FolderDataset(Dataset):
         return self._with_rest(part, indices)
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The folder."""
         return str(self.root.absolute())
 

@@ -81,9 +81,9 @@ class JoinedDataset(Dataset):
         return next(iter(self.parts.values())).read_batch(rows)
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where the samples of all parts are stored."""
-        return "\n".join(sorted({dataset.place for dataset in self.parts.values()}))
+        return "\n".join(sorted({dataset.location for dataset in self.parts.values()}))
 
     def state(self, index: int) -> str:
         """index of a sample → what changes when its content does."""

@@ -41,7 +41,14 @@ def luma(image: Pixels) -> Pixels:
 
 
 def brightness(image: Pixels, factor: float) -> Pixels:
-    """Image (H, W, C), factor → brighter image.
+    """Scales all values.
+
+    Args:
+        image: (H, W, C).
+        factor: 1 changes nothing.
+
+    Returns:
+        A brighter or darker image.
 
     Example:
         >>> brightness(np.full((1, 1, 1), 100, np.uint8), 1.5).item()
@@ -51,7 +58,14 @@ def brightness(image: Pixels, factor: float) -> Pixels:
 
 
 def contrast(image: Pixels, factor: float) -> Pixels:
-    """Image (H, W, C), factor → image with more contrast about its mean.
+    """Scales the differences from the mean gray.
+
+    Args:
+        image: (H, W, C).
+        factor: 1 changes nothing.
+
+    Returns:
+        An image with another contrast about its mean.
 
     Example:
         >>> contrast(np.array([[[90], [110]]], np.uint8), 2.0).flatten().tolist()
@@ -62,7 +76,14 @@ def contrast(image: Pixels, factor: float) -> Pixels:
 
 
 def saturation(image: Pixels, factor: float) -> Pixels:
-    """Image (H, W, C), factor → image of stronger colors; 0 for gray.
+    """Scales the differences from the gray of each pixel.
+
+    Args:
+        image: (H, W, C).
+        factor: 1 changes nothing.
+
+    Returns:
+        An image of stronger or weaker colors; 0 makes it gray.
 
     Example:
         >>> saturation(np.array([[[0, 100, 0]]], np.uint8), 0.0).flatten().tolist()
@@ -75,7 +96,14 @@ def saturation(image: Pixels, factor: float) -> Pixels:
 
 
 def hue(image: Pixels, fraction: float) -> Pixels:
-    """Image (H, W, C), fraction of the color circle → image of other hues.
+    """Rotates the hues.
+
+    Args:
+        image: (H, W, C).
+        fraction: of the color circle, -0.5 to 0.5.
+
+    Returns:
+        An image of other hues.
 
     Example:
         >>> hue(np.array([[[200, 0, 0]]], np.uint8), 1 / 3).flatten().tolist()
@@ -89,7 +117,14 @@ def hue(image: Pixels, fraction: float) -> Pixels:
 
 
 def sharpness(image: Pixels, factor: float) -> Pixels:
-    """Image (H, W, C), factor → sharper image; 0 smooths it.
+    """Scales the differences from a smoothed image.
+
+    Args:
+        image: (H, W, C).
+        factor: 1 changes nothing.
+
+    Returns:
+        A sharper or smoother image; 0 smooths it.
 
     Example:
         >>> sharpness(np.full((3, 3, 1), 7, np.uint8), 1.9).max()
@@ -102,7 +137,14 @@ def sharpness(image: Pixels, factor: float) -> Pixels:
 
 
 def posterize(image: Pixels, bits: int) -> Pixels:
-    """Image (H, W, C), number of bits → image with so many bits per value.
+    """Keeps the highest bits of each value.
+
+    Args:
+        image: (H, W, C).
+        bits: number of bits that are kept, 1 to 8.
+
+    Returns:
+        An image with so many bits per value.
 
     Example:
         >>> posterize(np.full((1, 1, 1), 255, np.uint8), 2).item()
@@ -112,7 +154,14 @@ def posterize(image: Pixels, bits: int) -> Pixels:
 
 
 def solarize(image: Pixels, threshold: float) -> Pixels:
-    """Image (H, W, C), threshold → image with values from the threshold on inverted.
+    """Inverts bright values.
+
+    Args:
+        image: (H, W, C).
+        threshold: 0 to 256.
+
+    Returns:
+        An image with values from the threshold on inverted.
 
     Example:
         >>> solarize(np.array([[[10], [200]]], np.uint8), 128).flatten().tolist()
@@ -122,7 +171,13 @@ def solarize(image: Pixels, threshold: float) -> Pixels:
 
 
 def autocontrast(image: Pixels) -> Pixels:
-    """Image (H, W, C) → image whose channels each span 0 to 255.
+    """Stretches each channel.
+
+    Args:
+        image: (H, W, C).
+
+    Returns:
+        An image whose channels each span 0 to 255.
 
     Example:
         >>> autocontrast(np.array([[[50], [100], [150]]], np.uint8)).flatten().tolist()
@@ -139,7 +194,13 @@ def _stretched(channel: Pixels) -> Pixels:
 
 
 def equalize(image: Pixels) -> Pixels:
-    """Image (H, W, C) → image whose channels each have an even histogram.
+    """Equalizes the histogram of each channel.
+
+    Args:
+        image: (H, W, C).
+
+    Returns:
+        An image whose channels each have an even histogram.
 
     Example:
         >>> equalize(np.array([[[9], [10], [11]]], np.uint8)).flatten().tolist()
@@ -153,7 +214,14 @@ def _by_channel(image: Pixels, change: Callable[[Pixels], Pixels]) -> Pixels:
 
 
 def blur(image: Pixels, sigma: float) -> Pixels:
-    """Image (H, W, C), standard deviation in pixels → blurred image.
+    """Gaussian blur.
+
+    Args:
+        image: (H, W, C).
+        sigma: standard deviation in pixels.
+
+    Returns:
+        A blurred image.
 
     Example:
         >>> blur(np.full((5, 5, 3), 8, np.uint8), 1.0).max()
@@ -164,7 +232,13 @@ def blur(image: Pixels, sigma: float) -> Pixels:
 
 
 def grayscale(image: Pixels) -> Pixels:
-    """Image (H, W, C) → gray image of as many channels.
+    """Takes the colors out.
+
+    Args:
+        image: (H, W, C).
+
+    Returns:
+        A gray image of as many channels.
 
     Example:
         >>> grayscale(np.array([[[0, 100, 0]]], np.uint8)).flatten().tolist()
@@ -174,7 +248,14 @@ def grayscale(image: Pixels) -> Pixels:
 
 
 def shear_x(image: Pixels, factor: float) -> Pixels:
-    """Image (H, W, C), factor → image sheared along rows, about its center.
+    """Shears the rows.
+
+    Args:
+        image: (H, W, C).
+        factor: 1 changes nothing.
+
+    Returns:
+        An image sheared along its rows, about its center.
 
     Example:
         >>> shear_x(np.full((4, 4, 3), 9, np.uint8), 0.0).max()
@@ -184,7 +265,14 @@ def shear_x(image: Pixels, factor: float) -> Pixels:
 
 
 def shear_y(image: Pixels, factor: float) -> Pixels:
-    """Image (H, W, C), factor → image sheared along columns, about its center.
+    """Shears the columns.
+
+    Args:
+        image: (H, W, C).
+        factor: 1 changes nothing.
+
+    Returns:
+        An image sheared along its columns, about its center.
 
     Example:
         >>> shear_y(np.full((4, 4, 3), 9, np.uint8), 0.0).max()
@@ -194,7 +282,14 @@ def shear_y(image: Pixels, factor: float) -> Pixels:
 
 
 def rotate(image: Pixels, degrees: float) -> Pixels:
-    """Image (H, W, C), degrees → image rotated counterclockwise about its center.
+    """Rotates the image.
+
+    Args:
+        image: (H, W, C).
+        degrees: angle; positive is counterclockwise.
+
+    Returns:
+        An image rotated about its center.
 
     Example:
         >>> rotate(np.array([[[1], [2]], [[3], [4]]], np.uint8), 90.0)[..., 0].tolist()
@@ -205,7 +300,14 @@ def rotate(image: Pixels, degrees: float) -> Pixels:
 
 
 def translate_x(image: Pixels, pixels: float) -> Pixels:
-    """Image (H, W, C), pixels → image moved to the right.
+    """Moves the image along its rows.
+
+    Args:
+        image: (H, W, C).
+        pixels: distance; negative is the other way.
+
+    Returns:
+        An image moved to the right.
 
     Example:
         >>> translate_x(np.array([[[1], [2]]], np.uint8), 1.0).flatten().tolist()
@@ -215,7 +317,14 @@ def translate_x(image: Pixels, pixels: float) -> Pixels:
 
 
 def translate_y(image: Pixels, pixels: float) -> Pixels:
-    """Image (H, W, C), pixels → image moved down.
+    """Moves the image along its columns.
+
+    Args:
+        image: (H, W, C).
+        pixels: distance; negative is the other way.
+
+    Returns:
+        An image moved down.
 
     Example:
         >>> translate_y(np.array([[[1]], [[2]]], np.uint8), 1.0).flatten().tolist()

@@ -119,9 +119,9 @@ class RecordingDataset(FolderDataset):
         return self._with_rest(part, indices)
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where verdicts on files are kept: by kind, for the same file may be read as another."""
-        return f"{self.kind.name}:{super().place}"
+        return f"{self.kind.name}:{super().location}"
 
     def examine(self, index: int) -> Verdict:
         """index of a recording → why it cannot be read; a part of it is decoded."""
