@@ -41,7 +41,7 @@ class ModelCase(NamedTuple):
     unread: str = ""
     second_size: tuple[int, ...] | None = None
 
-    def small(self, **keywords: Any) -> Backbone:
+    def small(self, **keywords: object) -> Backbone:
         """A small model in evaluation mode, all of whose branches are in its output.
 
         Args:

@@ -169,6 +169,9 @@ class Extractor(nn.Module):
         def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]: ...
         @overload
         def __call__(self, images: Tensor, return_embeddings_only: Literal[True]) -> Tensor: ...
+        def __call__(
+            self, images: Tensor, return_embeddings_only: bool = False
+        ) -> tuple[Tensor, Tensor] | Tensor: ...
 
 
 def _unwrapped(model: nn.Module) -> Backbone:

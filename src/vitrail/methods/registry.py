@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from vitrail.arguments import checked
 from vitrail.errors import ConfigError, suggest
@@ -105,7 +105,7 @@ def register_method(name: str) -> Callable[[MethodClass], MethodClass]:
 
 
 @checked
-def create_method(name: str, backbone: Backbone, **settings: Any) -> Method:
+def create_method(name: str, backbone: Backbone, **settings: object) -> Method:
     """Wraps a backbone in a method.
 
     Args:
@@ -133,7 +133,7 @@ def create_method(name: str, backbone: Backbone, **settings: Any) -> Method:
                 f"{method.__name__} has no setting {setting!r}.{suggest(setting, names)} "
                 f"It takes: {', '.join(names) or 'none'}."
             )
-    return method(backbone, **settings)
+    return method(backbone, **cast("dict[str, Any]", settings))
 
 
 def settings_of(name: str) -> dict[str, inspect.Parameter]:
@@ -150,7 +150,7 @@ def settings_of(name: str) -> dict[str, inspect.Parameter]:
 
     Example:
         >>> list(settings_of("supervised"))
-        ['label_smoothing']
+        ['label_smoothing', 'class_weights', 'focal']
     """
     parameters = inspect.signature(get_method(name).__init__).parameters
     return {key: value for key, value in parameters.items() if key not in ("self", "backbone")}

@@ -45,7 +45,7 @@ class Features(NamedTuple):
     def __getitem__(self, key: SupportsIndex) -> Any: ...
     @overload
     def __getitem__(self, key: slice) -> tuple[Any, ...]: ...
-    def __getitem__(self, key: str | SupportsIndex | slice) -> Any:
+    def __getitem__(self, key: str | SupportsIndex | slice) -> object:
         """A field by its name, as timm's and DINOv2's dictionaries have it, or by its index."""
         if not isinstance(key, str):
             return tuple.__getitem__(self, key)
