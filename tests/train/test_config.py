@@ -105,3 +105,46 @@ def test_what_is_not_given_on_resume_is_as_it_was() -> None:
     old = tiny("method={name: mae}", "optim.ema=0", patterns)
     config, remarks = resumed_config(old, make_config({"data": {"source": "digits"}}))
     assert (config, remarks) == (old, [])
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("optim.lr=true", "optim.lr=True: True is not a number."),
+        ("schedule.epochs=true", "schedule.epochs=True: True is not a number."),
+        ("data.augment.flip=true", "flip: True is not a number."),
+        ("optim.per_module={a: {lr_scale: true}}", "lr_scale: True is not a number."),
+        ("optim.lr=inf", "optim.lr=inf: it must be finite."),
+        ("optim.eps=.inf", "optim.eps=inf: it must be finite."),
+        ("data.augment.ratio=[1,.inf]", "ratio: it must be finite."),
+        ("data.augment.ratio=[3,2]", "ratio=(3.0, 2.0) is no range"),
+        ("data.augment.ratio=[0,1]", "ratio=(0.0, 1.0) is no range"),
+        ("optim.betas=[0.9,1.0]", "optim.betas.1=1.0: Input should be less than 1."),
+        ("optim.betas=[0.9,true]", "True is not a number."),
+        ("optim.betas=[0.9]", "optim.betas has too few entries: it has 1."),
+        ("train.seed=100000000000000000000000", "train.seed=1"),
+        ("schedule={warmup_steps: 3, warmup_epochs: 2}", "are both given: leave one out."),
+        ("method.mask_ratio=0.5", "method.mask_ratio is a setting of method '"),
+    ],
+)
+def test_odd_values_are_one_line(setting: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_config({}, [setting])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_values_that_only_look_odd() -> None:
+    config = make_config({}, ["optim.clip=null", "train.compile=true", "model.options={a: true}"])
+    assert (config.optim.clip, config.train.compile) == (None, True)
+    assert make_config({}, ["train.seed=1795900674000000000"]).train.seed == 1795900674000000000
+
+
+def test_the_warm_up_in_steps_and_epochs() -> None:
+    def fraction(*settings: str) -> float:
+        return make_config({}, settings).schedule.warmup_fraction(epoch_steps=20)
+
+    assert fraction("schedule.warmup=0.3") == 0.3
+    assert fraction("schedule.warmup_steps=50") == 0.25
+    assert fraction("schedule.warmup_epochs=2.5") == 0.25
+    assert fraction("schedule.warmup_steps=900") == 1.0

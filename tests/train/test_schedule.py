@@ -64,3 +64,16 @@ def test_seeds_of_neighboring_numbers_differ() -> None:
     assert len(seeds) == 512
     assert mix_seed(1, 2) == mix_seed(1, 2) != mix_seed(2, 1)
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_linear_constant_and_wsd() -> None:
+    def rates(shape: str) -> list[float]:
+        schedule = Schedule(100, warmup=0.1, min_lr=0.2, shape=shape, drop_at=0.8)
+        return [schedule.factor(step) for step in range(100)]
+
+    warm_up = [(step + 1) / 10 for step in range(10)]
+    assert rates("constant") == pytest.approx(warm_up + [1.0] * 90)
+    assert rates("linear") == pytest.approx(warm_up + [1 - 0.8 * i / 90 for i in range(90)])
+    assert rates("wsd") == pytest.approx(
+        warm_up + [1.0] * 70 + [1 - 0.8 * i / 20 for i in range(20)]
+    )

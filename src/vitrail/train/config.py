@@ -246,11 +246,16 @@ def _one_line(problem: pydantic.ValidationError, prefix: tuple[str, ...] = ()) -
         inner = str(error["ctx"]["error"])
         # An inner message has its key; that of a dataclass begins with the name of its field.
         return inner if path == ["method"] else f"{key}.{inner}"
+    if error["type"] == "missing" and isinstance(path[-1], int):
+        return f"{'.'.join(map(str, path[:-1]))} has too few entries: it has {path[-1]}."
     if error["type"] == "missing":
         return f"{key} is not given, and {path[0]} needs it: docs/config.md says what it may be."
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         keys = [*_flat(RunConfig().model_dump()), *RunConfig.model_fields]
         for name in list_methods() if path[0] == "method" else ():
-            keys += [f"method.{setting}" for setting in method_section(name).model_fields]
+            settings = [f"method.{setting}" for setting in method_section(name).model_fields]
+            if key in settings:
+                return f"{key} is a setting of method {name!r}, and method.name is another."
+            keys += settings
         return f"no setting {key!r}.{suggest(key, keys)} docs/config.md lists all."
     return f"{key}={error['input']!r}: {message.rstrip('.')}."

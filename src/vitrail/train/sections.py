@@ -1,6 +1,8 @@
 """The groups of a run's settings, typed and strict."""
 
+import dataclasses
 import functools
+import math
 import typing
 from typing import Annotated, Any, Literal
 
@@ -26,6 +28,55 @@ class Section(pydantic.BaseModel):
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _check_numbers(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        """pydantic takes true for 1, and infinity for a number."""
+        check_numbers(value, cls.model_fields[str(info.field_name)].annotation)
+        return value
+
+
+def check_numbers(value: Any, hint: Any) -> None:
+    """Checks that numbers are finite, and no truth values.
+
+    Args:
+        value: a value of a setting, before it is converted.
+        hint: its annotation.
+
+    Raises:
+        ValueError: true, false or infinity stands in the place of a number.
+
+    Example:
+        >>> check_numbers([0.5, True], tuple[float, float])
+        Traceback (most recent call last):
+        ValueError: True is not a number
+    """
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        hints = typing.get_type_hints(hint, include_extras=True)
+        for key, entry in value.items():
+            try:
+                check_numbers(entry, hints.get(key))
+            except ValueError as problem:
+                raise ValueError(f"{key}: {problem}") from None
+        return
+    kinds = _kinds(hint)
+    if isinstance(value, dict):
+        for entry in value.values():
+            check_numbers(entry, (hint, *typing.get_args(hint))[-1])
+    elif isinstance(value, list | tuple):
+        for entry in value:
+            check_numbers(entry, hint)
+    elif isinstance(value, bool) and bool not in kinds and {int, float} & kinds:
+        raise ValueError(f"{value} is not a number")
+    elif isinstance(value, float) and math.isinf(value) and {int, float} & kinds:
+        raise ValueError("it must be finite")
+
+
+def _kinds(hint: Any) -> set[Any]:
+    """The types in an annotation."""
+    inner = [_kinds(argument) for argument in typing.get_args(hint)]
+    return set().union(*inner) if inner else {hint} if isinstance(hint, type) else set()
 
 
 class SequenceConfig(Section):
@@ -209,6 +260,11 @@ class DataConfig(Section):
     repeats: int = Field(
         1, ge=1, description="Repeated augmentation: augmented copies of each image per batch."
     )
+    sampler: Literal["shuffled", "balanced"] = Field(
+        "shuffled",
+        description="shuffled: each image once per epoch. balanced: as many, each class equally "
+        "often, so that images of rare classes come several times.",
+    )
     canvas: float = Field(
         1.25,
         ge=1,
@@ -240,6 +296,9 @@ class DataConfig(Section):
     crops: MultiCropConfig = MultiCropConfig()
 
 
+Decay = Annotated[float, Field(ge=0, lt=1)]  # of an average
+
+
 class OptimConfig(Section):
     """The optimizer: AdamW, another, or one of your own.
 
@@ -261,7 +320,7 @@ class OptimConfig(Section):
     weight_decay_end: float | None = Field(
         None, ge=0, description="Weight decay at the end, after half a cosine; null: constant."
     )
-    betas: tuple[float, float] = Field((0.9, 0.999), description="Of AdamW.")
+    betas: tuple[Decay, Decay] = Field((0.9, 0.999), description="Of AdamW.")
     eps: float = Field(1e-8, gt=0, description="Of AdamW.")
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="Factor on lr per block, from the head down."
@@ -340,7 +399,7 @@ class TrainConfig(Section):
         'fp32'
     """
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations in the backward pass, which saves memory."

@@ -60,7 +60,7 @@ def summarize_run(
             "architecture": type(backbone).__name__,
             "name": config.model.name,
             "weights": config.model.weights,
-            "image_size": list(backbone.image_size),
+            "image_size": list(backbone.preprocess.size),
             "parameters": sum(p.numel() for p in method.parameters()),
             "trained_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
         },
