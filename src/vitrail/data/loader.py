@@ -89,7 +89,9 @@ def _squeeze(image: Tensor, size: int, channels: int) -> Tensor:
     return resize(clip.flatten(0, 1), (size, size), "bilinear").unflatten(0, (channels, frames))
 
 
-def order(length: int, seed: int | None, epoch: int, repeats: int = 1) -> Tensor:
+def order(
+    length: int, seed: int | None, epoch: int, repeats: int = 1, classes: Tensor | None = None
+) -> Tensor:
     """The order of an epoch.
 
     Args:
@@ -98,6 +100,8 @@ def order(length: int, seed: int | None, epoch: int, repeats: int = 1) -> Tensor
         epoch: number of the epoch.
         repeats: how often each sample comes in a row (repeated augmentation, Hoffer et al. 2020,
             https://arxiv.org/abs/1901.09335).
+        classes: class indices (length,), each of which comes equally often: samples of rare classes
+            come several times, and of frequent classes only some come. None for each sample once.
 
     Returns:
         Indices (length,).
@@ -109,7 +113,22 @@ def order(length: int, seed: int | None, epoch: int, repeats: int = 1) -> Tensor
     if seed is None:
         return torch.arange(length)
     generator = torch.Generator().manual_seed(epoch_seed(seed, epoch))
-    return torch.randperm(length, generator=generator).repeat_interleave(repeats)[:length]
+    indices = torch.randperm(length, generator=generator)
+    if classes is not None:
+        indices = _balanced(indices, classes, generator)
+    return indices.repeat_interleave(repeats)[:length]
+
+
+def _balanced(indices: Tensor, classes: Tensor, generator: torch.Generator) -> Tensor:
+    """A random order of all samples → one of as many, with the same number of each class."""
+    groups = [indices[classes[indices] == index] for index in classes.unique()]
+    shares = torch.full((len(groups),), len(indices) // len(groups))
+    shares[torch.randperm(len(groups), generator=generator)[: len(indices) % len(groups)]] += 1
+    parts = [
+        group.repeat(-(-share // len(group)))[:share]
+        for group, share in zip(groups, shares.tolist(), strict=True)
+    ]
+    return torch.cat(parts)[torch.randperm(len(indices), generator=generator)]
 
 
 def default_workers(dataset: Dataset, processes: int = 1) -> int:
@@ -181,6 +200,7 @@ class Loader:
         repeats: how often each sample comes in a row.
         shard: (rank, processes) for data-parallel training: each process gets its part of every
             batch.
+        balanced: whether each class comes equally often in an epoch, with a seed only.
 
     Raises:
         ConfigError: there are more workers than a machine can hold.
@@ -204,12 +224,14 @@ class Loader:
         drop_last: bool = False,
         repeats: int = 1,
         shard: tuple[int, int] = (0, 1),
+        balanced: bool = False,
     ) -> None:
         self.dataset, self.batch_size, self.fit = dataset, min(batch_size, len(dataset)), fit
         self.augment, self.seed, self.drop_last = augment, seed, drop_last
         self.repeats, self.shard = repeats, shard
         self.workers = default_workers(dataset, shard[1]) if workers is None else workers
         check_range("workers", self.workers, 0, WORKERS_LIMIT)
+        self.classes = torch.tensor(dataset.targets()) if balanced else None
         self._batches: list[list[Key]] = []
 
     def __len__(self) -> int:
@@ -230,7 +252,7 @@ class Loader:
         if self.dataset.streamed:
             yield from self._stream(epoch, start)
             return
-        indices = order(len(self.dataset), self.seed, epoch, self.repeats)
+        indices = order(len(self.dataset), self.seed, epoch, self.repeats, self.classes)
         rank, processes = self.shard
         batches = [b[rank::processes] for b in indices.split(self.batch_size)][start : len(self)]
         if self.dataset.fixed_size and self.augment is None and self._fits():

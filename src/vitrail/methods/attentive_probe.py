@@ -17,7 +17,7 @@ from vitrail.layers.attention import CrossAttention
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.tokens import Token
 from vitrail.methods.base import Batch, Loss, Method
-from vitrail.methods.supervised import classify
+from vitrail.methods.class_loss import classify
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
 from vitrail.models.parameters import initialize
@@ -85,7 +85,8 @@ class AttentiveProbe(Method):
         """Batch with images (B, C, *size) and labels (B,) or (B, classes) → Loss."""
         with torch.no_grad():
             patches = self.backbone.features(batch["images"]).patches
-        return classify(self.probe(patches), batch["labels"], self.label_smoothing)
+        return classify(self.probe(patches), batch["labels"], self.label_smoothing,
+                        sample_weights=batch.weights)  # fmt: skip
 
     def classifier(self, backbone: Backbone) -> nn.Module:
         """backbone → images (B, C, *size) → logits, by the probe on this backbone's patches."""

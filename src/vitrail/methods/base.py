@@ -30,7 +30,8 @@ class Batch:
         images: float (B, C, *size), normalized: images (H, W), clips and volumes (T, H, W), or
             signals (L,).
         crops: several crops of each image, each float (B, C, *size): global crops first.
-        labels: class indices (B,), or class probabilities (B, classes) where images were mixed.
+        labels: class indices (B,), or class probabilities (B, classes) where images were mixed;
+            of methods of another `target` float (B, K).
         captions: token ids (B, L) of a caption of each image.
         features: pooled features (B, D) of a frozen backbone, computed in advance.
         masks: class indices (B, *size) of each pixel.
@@ -38,6 +39,7 @@ class Batch:
         actions: (B, steps, A), what a demonstrator did after seeing the image.
         patch_mask: bool (B, N), True where a patch is masked; None lets the method draw a mask.
         indices: (B,), the position of each sample in its dataset.
+        weights: (B,), how much each sample counts in the mean of the loss; None for all alike.
 
     Example:
         >>> batch = Batch(images=torch.zeros(2, 3, 8, 8), labels=torch.tensor([0, 1]))
@@ -55,6 +57,7 @@ class Batch:
     actions: Tensor | None = None
     patch_mask: Tensor | None = None
     indices: Tensor | None = None
+    weights: Tensor | None = None
 
     def __getitem__(self, name: str) -> Tensor:
         """A tensor by its name; `DataError` if the batch does not hold it."""
@@ -138,6 +141,8 @@ class Method(nn.Module):
         training_only: top-level submodules, parameters and buffers that the saved method lacks.
         named: settings that are objects in Python and names in a recipe, with the kind of object:
             "teacher", "image_tokenizer" or "text_tokenizer".
+        target: what a label is: "class", one class index; "labels", 0 or 1 for each of several
+            labels; "numbers".
         logs_attention: whether the attention of the backbone is drawn while the method learns.
         settings: keywords of the constructor, the backbone left out.
 
@@ -167,6 +172,7 @@ class Method(nn.Module):
     batch_wide: ClassVar[bool] = False
     training_only: ClassVar[tuple[str, ...]] = ()
     named: ClassVar[Mapping[str, str]] = {}
+    target: ClassVar[Literal["class", "labels", "numbers"]] = "class"
     logs_attention: ClassVar[bool] = False
     backbone: Backbone
     settings: dict[str, object]  # the constructor's keywords, the backbone left out
@@ -228,6 +234,13 @@ class Method(nn.Module):
 
         Args:
             data: `features` (N, D) and `labels` (N,) of the whole training set.
+        """
+
+    def fit_targets(self, targets: Tensor) -> None:
+        """Called before training with the labels of all training samples, where they are known.
+
+        Args:
+            targets: class indices (N,); of methods of another `target` float (N, K).
         """
 
     def before_step(self, progress: float) -> None:

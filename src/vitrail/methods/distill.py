@@ -33,8 +33,8 @@ from torch import Tensor
 from vitrail.errors import ConfigError
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.methods.base import Batch, Loss, Method
+from vitrail.methods.class_loss import classify
 from vitrail.methods.frozen import Frozen
-from vitrail.methods.supervised import classify
 from vitrail.methods.teachers import match_classes
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper

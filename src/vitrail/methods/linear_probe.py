@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
 from vitrail.methods.base import Batch, Loss, Method
-from vitrail.methods.supervised import classify
+from vitrail.methods.class_loss import ClassLoss, ClassWeights
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
-from vitrail.values import Rate
+from vitrail.values import NonNegativeFloat, Rate
 
 
 class LinearProbe(Method):
@@ -25,6 +25,9 @@ class LinearProbe(Method):
         backbone: model with one linear head; everything else is frozen.
         label_smoothing: probability that is taken from the label and spread evenly over all
             classes.
+        class_weights: what an error of each class costs: "equal"; "balanced" for the inverse of how
+            often the class occurs in training; or one number per class.
+        focal: exponent of the focal loss (Lin et al. 2017); 0 for none.
 
     Raises:
         ConfigError: the head is not one linear layer.
@@ -52,14 +55,20 @@ class LinearProbe(Method):
     feature_mean: Tensor  # (D,)
     feature_std: Tensor  # (D,)
 
-    def __init__(self, backbone: Backbone, label_smoothing: Rate = 0.1) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        label_smoothing: Rate = 0.1,
+        class_weights: ClassWeights = "equal",
+        focal: NonNegativeFloat = 0.0,
+    ) -> None:
         super().__init__(backbone)
         if not isinstance(backbone.head, nn.Linear):
             raise ConfigError(
                 f"LinearProbe needs a model with one linear head, and this "
                 f"{type(backbone).__name__} has another: choose another method or model."
             )
-        self.label_smoothing = label_smoothing
+        self.class_loss = ClassLoss(backbone.num_classes, label_smoothing, class_weights, focal)
         like = backbone.head.weight
         self.register_buffer("feature_mean", like.new_zeros(backbone.pooled_dim))
         self.register_buffer("feature_std", like.new_ones(backbone.pooled_dim))
@@ -78,10 +87,14 @@ class LinearProbe(Method):
         constant = std <= 1e-6 * data["features"].abs().amax(dim=0).clamp(min=1e-6)
         self.feature_std.copy_(std.masked_fill(constant, 1.0))
 
+    def fit_targets(self, targets: Tensor) -> None:
+        """targets (N,) of all training samples → weights of the classes, if they are balanced."""
+        self.class_loss.fit_targets(targets)
+
     def forward(self, batch: Batch) -> Loss:
         """Batch with features (B, D) and labels (B,) → Loss."""
         logits = self.backbone.head(self._standardize(batch["features"]))
-        return classify(logits, batch["labels"], self.label_smoothing)
+        return self.class_loss(logits, batch)
 
     def predictor(self, backbone: Backbone) -> Callable[[Batch], Tensor]:
         """backbone → function of a batch with features (B, D) → logits (B, classes)."""

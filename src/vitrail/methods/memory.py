@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from vitrail.errors import ConfigError
 from vitrail.layers.tokens import Token
 from vitrail.methods.base import Batch, Loss, Method
-from vitrail.methods.supervised import classify
+from vitrail.methods.class_loss import classify
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
 from vitrail.models.parameters import initialize
@@ -91,7 +91,8 @@ class LearnableMemory(Method):
     def forward(self, batch: Batch) -> Loss:
         """Batch with images (B, C, *size) and labels (B,) or (B, classes) → Loss."""
         logits = self.adapter(self.backbone, batch["images"])
-        return classify(logits, batch["labels"], self.label_smoothing)
+        return classify(logits, batch["labels"], self.label_smoothing,
+                        sample_weights=batch.weights)  # fmt: skip
 
     def classifier(self, backbone: Backbone) -> nn.Module:
         """backbone → images (B, C, *size) → logits of the task, by the adapter of this backbone."""

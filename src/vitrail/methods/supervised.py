@@ -2,14 +2,13 @@
 https://arxiv.org/abs/1512.00567).
 """
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from vitrail.layers.dtypes import at_least_float32
 from vitrail.methods.base import Batch, Loss, Method
+from vitrail.methods.class_loss import ClassLoss, ClassWeights
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
-from vitrail.values import Rate
+from vitrail.values import NonNegativeFloat, Rate
 
 
 class Supervised(Method):
@@ -19,6 +18,10 @@ class Supervised(Method):
         backbone: model to train, with a head.
         label_smoothing: probability that is taken from the label and spread evenly over all
             classes.
+        class_weights: what an error of each class costs: "equal"; "balanced" for the inverse of how
+            often the class occurs in training; or one number per class.
+        focal: exponent of the focal loss (Lin et al. 2017), by which well classified samples count
+            less; 0 for none, 2 in the paper.
 
     Example:
         >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=2, dim=8,
@@ -36,33 +39,20 @@ class Supervised(Method):
         change="Label smoothing: a little of each target goes to all classes.",
     )
 
-    def __init__(self, backbone: Backbone, label_smoothing: Rate = 0.1) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        label_smoothing: Rate = 0.1,
+        class_weights: ClassWeights = "equal",
+        focal: NonNegativeFloat = 0.0,
+    ) -> None:
         super().__init__(backbone)
-        self.label_smoothing = label_smoothing
+        self.class_loss = ClassLoss(backbone.num_classes, label_smoothing, class_weights, focal)
+
+    def fit_targets(self, targets: Tensor) -> None:
+        """targets (N,) of all training samples → weights of the classes, if they are balanced."""
+        self.class_loss.fit_targets(targets)
 
     def forward(self, batch: Batch) -> Loss:
         """Batch with images (B, C, *size) and labels (B,) or (B, classes) → Loss."""
-        return classify(self.backbone(batch["images"]), batch["labels"], self.label_smoothing)
-
-
-def classify(logits: Tensor, labels: Tensor, label_smoothing: float) -> Loss:
-    """Cross-entropy, computed in float32 or better, and the accuracy.
-
-    Args:
-        logits: (B, classes).
-        labels: class indices (B,), or class probabilities (B, classes) of mixed images.
-        label_smoothing: probability that is spread evenly over all classes.
-
-    Returns:
-        The mean loss, with the metric "top1" where labels are class indices.
-
-    Example:
-        >>> logits = torch.tensor([[9.0, 0.0], [0.0, 9.0]])
-        >>> classify(logits, torch.tensor([0, 0]), 0.0).metrics["top1"]
-        tensor(0.5000)
-    """
-    logits = at_least_float32(logits)
-    loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-    if labels.ndim == 2:
-        return Loss(loss, {})
-    return Loss(loss, {"top1": (logits.argmax(1) == labels).float().mean()})
+        return self.class_loss(self.backbone(batch["images"]), batch)

@@ -247,6 +247,11 @@ def _arrange(config: RunConfig, opened: Mapping[str, Dataset]) -> Datasets:
 
 def _check_labels(config: RunConfig, train: Dataset) -> None:
     """Raises `ConfigError` if the method learns from labels and there are none, or one only."""
+    if config.data.sampler == "balanced" and (train.streamed or len(train.labels) < 2):
+        raise ConfigError(
+            f"data.sampler='balanced' needs the class of every image in advance, and "
+            f"{config.data.source} does not tell it: leave it out."
+        )
     if "labels" not in get_method(config.method.name).inputs:
         return
     if not train.labels:

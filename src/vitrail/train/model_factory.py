@@ -238,6 +238,8 @@ def build_method(config: RunConfig, model: Backbone, dataset: Dataset) -> Method
     method = create_method(name, model, **settings)
     if config.model.weights is None:
         method.init_weights()
+    if "labels" in method.inputs and not dataset.streamed:
+        method.fit_targets(torch.tensor(dataset.targets()))
     if missing := set(method.inputs) - INPUTS:
         raise ConfigError(
             f"method {name!r} reads {', '.join(sorted(missing))}, which no dataset of Vitrail "

@@ -59,7 +59,8 @@ def build_stream(config: RunConfig, method: Method, dataset: Dataset) -> Stream:
     if "features" in method.inputs:
         loader = Loader(dataset, data.batch_size, frame(preprocess), workers=data.workers)
         stream = _feature_stream(method, loader, _("features of training images"),
-                                 seed=config.train.seed, shard=_shard())  # fmt: skip
+                                 seed=config.train.seed, shard=_shard(),
+                                 balanced=data.sampler == "balanced")  # fmt: skip
         method.fit_statistics(stream.all())
         return stream
     loader = Loader(
@@ -72,6 +73,7 @@ def build_stream(config: RunConfig, method: Method, dataset: Dataset) -> Stream:
         drop_last=True,
         repeats=data.repeats,
         shard=_shard(),
+        balanced=data.sampler == "balanced",
     )
     check_batches(method, loader.batch_size, _shard()[1])
     transform = build_transform(config, method, dataset)
@@ -307,6 +309,7 @@ def _feature_stream(
     title: str,
     seed: int | None = None,
     shard: tuple[int, int] = (0, 1),
+    balanced: bool = False,
 ) -> FeatureStream:
     """A stream of features, which are computed here."""
     backbone = method.backbone
@@ -314,4 +317,6 @@ def _feature_stream(
         features, labels, indices = compute_features(
             backbone, loader, backbone.preprocess, progress
         )
-    return FeatureStream(features, labels, loader.batch_size, seed, shard, indices=indices)
+    return FeatureStream(
+        features, labels, loader.batch_size, seed, shard, indices=indices, balanced=balanced
+    )

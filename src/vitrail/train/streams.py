@@ -90,6 +90,7 @@ class FeatureStream(Stream):
         seed: seed of the order; None for one epoch in the order of the samples.
         shard: (rank, processes) for data-parallel training.
         indices: (N,), positions in the dataset; None for 0 to N − 1.
+        balanced: whether each class comes equally often in an epoch, with a seed only.
 
     Example:
         >>> stream = FeatureStream(torch.zeros(10, 4), torch.zeros(10), batch_size=4, seed=0)
@@ -105,10 +106,12 @@ class FeatureStream(Stream):
         seed: int | None = 0,
         shard: tuple[int, int] = (0, 1),
         indices: Tensor | None = None,
+        balanced: bool = False,
     ) -> None:
         self.features, self.labels, self.seed, self.shard = features, labels, seed, shard
         self.batch_size = min(batch_size, len(features))
         self.indices = torch.arange(len(features)) if indices is None else indices
+        self.classes = labels if balanced else None
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.features), self.batch_size)
@@ -117,7 +120,7 @@ class FeatureStream(Stream):
     def epoch(self, epoch: int, start: int, device: torch.device | str) -> Iterator[Batch]:
         """epoch, start, device → batches from number `start` on."""
         rank, processes = self.shard
-        positions = order(len(self.features), self.seed, epoch)
+        positions = order(len(self.features), self.seed, epoch, classes=self.classes)
         for batch in positions.split(self.batch_size)[start : len(self)]:
             yield self._batch(batch[rank::processes]).to(device)
 
