@@ -42,6 +42,14 @@ class Settings(TypedDict, total=False):
     workers: int
     bad_images: Literal["raise", "skip"]
     limit: int | None
+    check: bool
+    channels: int | None
+    white: float | None
+    resize: Literal["crop", "pad", "squeeze"] | None
+    sampler: Literal["shuffled", "balanced"]
+    sampling: Mapping[str, object] | None
+    augment_by: Literal["image", "batch"] | None
+    image_transforms: Mapping[str, Mapping[str, object]]
     repeats: int
     canvas: float
     augment: Mapping[str, object]
@@ -53,6 +61,10 @@ class Settings(TypedDict, total=False):
     ratio: tuple[float, float]
     padding: int
     flip: float
+    reverse: float
+    vertical_flip: float
+    rotation: float
+    policy: Literal["trivialaugment", "augmix", "3-augment"] | None
     randaugment: int
     magnitude: int
     jitter: float
