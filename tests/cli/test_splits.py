@@ -72,9 +72,11 @@ def test_eval_knows_every_split_and_matches_classes_by_name(
     _, out, _ = vitrail("eval", "run", "--data", "folder:pets/TEST", "--json")
     assert json.loads(out)["count"] == 10 and json.loads(out)["split"] == "all"
     folder(tmp_path / "one", "cat", 1)
+    (tmp_path / "one" / "notes.txt").touch()
     code, out, errors = vitrail("eval", "run", "--data", "folder:one")
     assert code == 0 and "dog (0 of 0)" in out
     assert "folder:one has no image of the class dog." in errors
+    assert "left aside: 1 .txt" in errors
     folder(tmp_path / "more", "cat owl", 1)
     code, _, errors = vitrail("eval", "run", "--data", "folder:more")
     assert code == 2 and "folder:more has unknown classes 'owl': remove their images" in errors

@@ -29,6 +29,7 @@ from vitrail.train.metrics import Evaluation, evaluate_classifier
 from vitrail.train.monitor import note, progress_bar
 from vitrail.train.runs import TrainingRun
 from vitrail.train.stream_factory import frame
+from vitrail.train.summary import describe_left_aside
 
 
 def evaluate(
@@ -138,6 +139,8 @@ def _labelled(
             raise DataError(str(problem).replace("=skip", "='skip'")) from None
     for image, reason in dataset.bad_images:
         note(_("skipped {problem}").format(problem=f"{image}: {reason}"))
+    if dataset.inventory is not None and (aside := describe_left_aside(dataset.inventory)):
+        note(_("left aside: {what}").format(what=", ".join(aside)))
     if not dataset.labels:
         raise ConfigError(f"{name} has no labels: give labelled images, as data='folder:PHOTOS'.")
     return dataset
