@@ -83,7 +83,7 @@ def fit_to_images(
         >>> config = RunConfig.model_validate({"data": {"source": "digits", "limit": 100}})
         >>> config, _, _ = fit_to_images(config, open_datasets(config), open_datasets, quiet)
         >>> config.data.batch_size
-        12
+        11
     """
     remarks: list[str] = []
     if suits_probe(config, datasets.train):
@@ -162,6 +162,8 @@ def suits_probe(config: RunConfig, train: Dataset) -> bool:
     if {"model", "method"} & config.model_fields_set or train.streamed or train.fixed_size:
         return False
     photographs = train.channels == 3 and train.read(0).ndim == 3
+    if train.target != "class":
+        return False
     return photographs and len(train.labels) > 1 and len(train) < FEW
 
 

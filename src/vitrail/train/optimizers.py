@@ -71,7 +71,7 @@ def lamb(groups: Groups, betas: tuple[float, float] = (0.9, 0.999), eps: float =
         'Lamb'
     """
     try:
-        from timm.optim import Lamb
+        from timm.optim.lamb import Lamb
     except ImportError:
         raise ConfigError("the optimizer 'lamb' needs the package timm: pip install timm") from None
     # The gradients are clipped by the trainer.

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
+from vitrail.data.augment_config import AugmentConfig, MultiCropConfig
 from vitrail.data.loader import WORKERS_LIMIT
-from vitrail.data.transforms import AugmentConfig, MultiCropConfig
 from vitrail.methods.base import Method
 from vitrail.methods.registry import get_method, settings_of
 from vitrail.preprocess import Sampling
