@@ -1,5 +1,6 @@
 """Decoding of images, datasets, the order of batches, preprocessing."""
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -307,7 +308,7 @@ class TestWhatDatasetsSay:
                 refused()
 
     # The datasets library leaves the file open.
-    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    @pytest.mark.filterwarnings("ignore::ResourceWarning")
     def test_hub_data_may_name_their_classes(self, tmp_path: Path) -> None:
         for split, labels in {"train": ["dog", "cat", "10", "9"], "validation": ["cat"]}.items():
             (tmp_path / split).mkdir()
@@ -323,6 +324,7 @@ class TestWhatDatasetsSay:
         assert open_dataset(f"hub:{tmp_path}", "val").labels == ["cat"]
         with pytest.raises(DataError, match="open it without streaming"):
             open_dataset(f"hub:{tmp_path}?streaming", stream_limit=2)
+        gc.collect()
 
     def test_what_is_left_out_stays_known_in_parts(self, tmp_path: Path) -> None:
         root = photographs(tmp_path / "photos", each=8)

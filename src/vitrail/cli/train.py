@@ -134,7 +134,7 @@ def print_folds(results: "FoldResults") -> None:
         accuracy = f"{100 * figures['top1']:.1f} %"
         lines.append(row.format(number, int(figures["count"]), accuracy, interval))
     count = sum(int(run.metrics["count"]) for run in results.runs)
-    spread = _("(standard deviation {percent:.1f} %)").format(percent=100 * results.deviation)
+    spread = _("(standard deviation {percent:.1f} %)").format(percent=100 * results.std)
     interval = f"{interval_text(*results.interval)}  {spread}"
     lines.append(row.format(_("mean"), count, f"{100 * results.top1:.1f} %", interval))
     out.print("\n".join(lines), highlight=False, markup=False)

@@ -39,7 +39,7 @@ class FoldResults(NamedTuple):
         return statistics.fmean(self.accuracies)
 
     @property
-    def deviation(self) -> float:
+    def std(self) -> float:
         """The standard deviation of the accuracies."""
         return statistics.stdev(self.accuracies)
 
@@ -109,7 +109,7 @@ def _write(folder: Path, results: FoldResults) -> None:
         "top1": results.top1,
         "top1_low": low,
         "top1_high": high,
-        "deviation": results.deviation,
+        "std": results.std,
         "folds": [dict(run.metrics) for run in results.runs],
     }
     atomic_write(folder / "folds.json", json.dumps(figures, indent=1))
