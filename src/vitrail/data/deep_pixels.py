@@ -2,7 +2,7 @@
 
 import io
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,7 +133,7 @@ def read_tiff(data: bytes, name: str) -> tuple[NDArray, bool]:
         ) from None
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
-            page = file.pages[0]
+            page: Any = file.pages[0]
             check_size(name, page.imagelength * page.imagewidth)
             alpha = bool(page.extrasamples) and page.extrasamples[-1] in (1, 2)
             pixels = page.asarray()

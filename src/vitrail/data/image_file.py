@@ -185,6 +185,7 @@ class ImageFile:
             if deep_pixels.is_deep_png(self.data):
                 image.load()  # finds damage that OpenCV passes over
                 self._keep(*deep_pixels.read_deep_png(self.data))
+                assert self._pixels is not None
                 return self._pixels
             return pillow_pixels(image, self.channels, self.white, self.name)
 

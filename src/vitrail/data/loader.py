@@ -4,7 +4,7 @@ import functools
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -272,7 +272,7 @@ class Loader:
                 yield batch
 
     @functools.cached_property
-    def _reader(self) -> "data.DataLoader[RawBatch | DataError]":
+    def _reader(self) -> "data.DataLoader[Any]":
         """Reads the batches of `_batches`; its processes stay between epochs."""
         return data.DataLoader(
             _Items(self),
@@ -297,7 +297,7 @@ class Loader:
 
     def _stream(self, epoch: int, start: int) -> Iterator[RawBatch]:
         rank, processes = self.shard
-        items: list[Item] = []
+        items: list[Item | DataError] = []
         for image, label, position in self.dataset.samples(
             self.seed, epoch, start * self.batch_size
         ):

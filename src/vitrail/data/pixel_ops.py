@@ -4,12 +4,13 @@ Factors are 1 for no change. What a moved image leaves free becomes mid-gray.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
+Pixels = NDArray[Any]  # uint8; OpenCV does not say which type it returns
 GRAY = (128.0, 128.0, 128.0)
 LEVELS = np.arange(256, dtype=np.float32)
 
