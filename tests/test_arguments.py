@@ -47,9 +47,13 @@ def crop(
         ({"folder": "a\0b"}, "crop: folder='a\\x00b' is not a path. It has a zero byte."),
         (
             {"image": torch.zeros(2, 2)},
-            "crop: image=<Tensor (2, 2)> is not a Tensor of 3 axes, none of them empty, or None.",
+            "crop: image=<Tensor (2, 2)> is not a Tensor of 3 axes with real values, none of them "
+            "empty, or None.",
         ),
-        ({"image": torch.zeros(3, 0, 2)}, "is not a Tensor of 3 axes, none of them empty"),
+        (
+            {"image": torch.zeros(3, 0, 2)},
+            "is not a Tensor of 3 axes with real values, none of them empty",
+        ),
         ({"image": np.zeros((3, 2, 2))}, "crop: image=<ndarray (3, 2, 2)> is not a Tensor of"),
         ({"mode": "vald"}, "is not one of 'same', 'valid'. Did you mean 'valid'?"),
         ({"options": [1]}, "crop: options=[1] is not a mapping, or None."),

@@ -24,17 +24,18 @@ class Axes:
         >>> torch.zeros(3, 8, 8) in Axes(3), torch.zeros(0, 8, 8) in Axes(3)
         (True, False)
         >>> Axes(3, 4)
-        3 or 4 axes, none of them empty
+        3 or 4 axes with real values, none of them empty
     """
 
     def __init__(self, *counts: int) -> None:
         self.counts = counts
 
     def __contains__(self, tensor: "Tensor") -> bool:
-        return tensor.ndim in self.counts and tensor.numel() > 0 and not tensor.is_meta
+        whole = tensor.ndim in self.counts and tensor.numel() > 0
+        return whole and not tensor.is_meta and not tensor.is_complex()
 
     def __repr__(self) -> str:
-        return f"{' or '.join(map(str, self.counts))} axes, none of them empty"
+        return f"{' or '.join(map(str, self.counts))} axes with real values, none of them empty"
 
 
 def checked(function: Function) -> Function:

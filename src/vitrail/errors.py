@@ -1,6 +1,7 @@
 """Errors. Each message is one line that names the value, the limit and the cure."""
 
 import difflib
+import numbers
 from collections.abc import Iterable
 
 from vitrail.other_names import name_here
@@ -153,10 +154,10 @@ def check_choice(keyword: str, value: str, choices: tuple[str, ...]) -> None:
         Traceback (most recent call last):
         vitrail.errors.ConfigError: pool='clas' is not one of 'class', 'mean'. Did you mean 'class'?
     """
-    if value not in choices:
+    if not isinstance(value, str | None) or value not in choices:
         raise ConfigError(
-            f"{keyword}={value!r} is not one of {', '.join(map(repr, choices))}."
-            f"{suggest(str(value), choices)}"
+            f"{keyword}={describe_value(value)} is not one of {', '.join(map(repr, choices))}."
+            f"{suggest(str(value), filter(None, choices))}"
         )
 
 
@@ -177,6 +178,7 @@ def check_range(keyword: str, value: float, low: float, high: float = float("inf
         Traceback (most recent call last):
         vitrail.errors.ConfigError: k=0 is not at least 1.
     """
-    if isinstance(value, bool) or not low <= value <= high:
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not low <= value <= high:
         limit = f"within {low:g} to {high:g}" if high < float("inf") else f"at least {low:g}"
-        raise ConfigError(f"{keyword}={value!r} is not {limit}.")
+        raise ConfigError(f"{keyword}={describe_value(value)} is not {limit}.")

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError
 from vitrail.registry import REGISTRIES, describe_exception, origin_of, snapshot
 
@@ -43,6 +44,7 @@ class Plugin(NamedTuple):
 PLUGINS: dict[Path, Plugin] = {}  # files that `load_plugin` has run
 
 
+@checked
 def load_plugin(source: str | Path) -> Plugin:
     """Runs a file of the user's, or imports a module, for the parts that it registers.
 

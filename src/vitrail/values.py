@@ -274,6 +274,8 @@ def _cure(owner: type, signature: inspect.Signature) -> str:
 def _problem(name: str, value: Any, hint: Any) -> str:
     nearest = suggest(value, typing.get_args(hint)) if _is_choice(hint, value) else ""
     nearest = " It has a zero byte." if isinstance(value, str) and "\0" in value else nearest
+    if isinstance(value, str) and typing.get_origin(hint) is Callable:
+        nearest = " Give the function itself: names are for recipes."
     return f"{name}={describe_value(value)} is not {describe_annotation(hint)}.{nearest}"
 
 

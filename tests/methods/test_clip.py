@@ -254,7 +254,8 @@ def test_what_does_not_fit_is_told() -> None:
         ({"text_depth": 0}, "text_depth=0 is not a whole number of at least 1"),
         ({"templates": ("a dog",)}, "template 'a dog' has no {} for the label"),
         ({"templates": ()}, "templates are empty"),
-        ({"tokenizer": "openai"}, "has no vocabulary: give a vitrail.data.text.Tokenizer"),
+        ({"tokenizer": "openai"}, "'openai' is not a function. Give the function itself: names"),
+        ({"tokenizer": len}, "has no vocabulary: give a vitrail.data.text.Tokenizer"),
     ):
         settings = {"tokenizer": TOKENIZER, **TOWER, **wrong}
         with pytest.raises(ConfigError, match=told):

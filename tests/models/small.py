@@ -262,12 +262,17 @@ UNREAD = {
 }
 
 
-def fresh(name: str, **more: Any) -> Backbone:
-    """A small model of class `name` with its initial values: its first variant, shrunk."""
+def keywords_of(name: str) -> dict[str, Any]:
+    """Keywords of a small model of class `name`: its first variant, shrunk."""
     model = get_model_class(name)
     entries = [entry for entry in variants().values() if entry.model is model]
     keywords = entries[0].variant.keywords if entries else {}
-    return model(**{**shrunk_keywords(model, keywords), **SMALL.get(name, {}), **more})
+    return {**shrunk_keywords(model, keywords), **SMALL.get(name, {})}
+
+
+def fresh(name: str, **more: Any) -> Backbone:
+    """A small model of class `name` with its initial values."""
+    return get_model_class(name)(**{**keywords_of(name), **more})
 
 
 def small(name: str, **more: Any) -> Backbone:

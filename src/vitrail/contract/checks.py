@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vitrail.arguments import checked
 from vitrail.registry import describe_exception, short_path
 
 
@@ -183,6 +184,7 @@ def require_none(names: Sequence[str], problem: str) -> None:
         require(False, problem.format(f"{names[0] or 'the whole module'}{more}"))
 
 
+@checked
 def run_checks(checks: Sequence[Check], subject: Any) -> Iterator[Outcome]:
     """Runs checks, each from the same random numbers, and goes on where one fails.
 

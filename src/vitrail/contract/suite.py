@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from vitrail.arguments import checked
 from vitrail.contract.checks import Check, Outcome, describe_problem, require, run_checks
 from vitrail.contract.methods import METHOD_CHECKS, MethodCase, trains_with_every_method
 from vitrail.contract.model_case import ModelCase, case_of
@@ -16,7 +17,7 @@ from vitrail.contract.parts import (
 )
 from vitrail.contract.stages import STAGE_CHECKS
 from vitrail.data.registry import open_dataset
-from vitrail.errors import ConfigError, suggest
+from vitrail.errors import ConfigError, check_choice, suggest
 from vitrail.messages import _
 from vitrail.methods.registry import list_methods
 from vitrail.models.efficient_vit import EfficientViT
@@ -72,7 +73,7 @@ SUITES = {
     "model": Suite(
         case_of,
         MODEL_CHECKS,
-        _("give @register_model(variants={'NAME': {...}}) the keywords of a small one"),
+        _("give the class variants = {'NAME': {...}}, with the keywords of a small one"),
     ),
     "method": Suite(
         _method_case,
@@ -87,6 +88,7 @@ SUITES = {
 }
 
 
+@checked
 def parts_of(what: str) -> list[tuple[str, str]]:
     """The parts that a name stands for.
 
@@ -127,6 +129,7 @@ def parts_of(what: str) -> list[tuple[str, str]]:
     return parts
 
 
+@checked
 def check_part(kind: str, name: str) -> Iterator[Outcome]:
     """Runs the contract suite on a part.
 
@@ -141,6 +144,7 @@ def check_part(kind: str, name: str) -> Iterator[Outcome]:
         >>> [outcome.problem for outcome in check_part("explanation", "rollout")]
         ['', '', '']
     """
+    check_choice("kind", kind, tuple(SUITES))
     suite = SUITES[kind]
     try:
         subject = suite.subject(name)

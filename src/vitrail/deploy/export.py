@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vitrail.arguments import checked
 from vitrail.deploy._exportable import (
     Exportable,
     Model,
@@ -58,6 +59,7 @@ class Exported(NamedTuple):
     difference: float | None
 
 
+@checked
 def export_onnx(
     model: Model,
     path: str | Path,

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from torch import nn
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError
 from vitrail.hub.fitting import unwrapped
 from vitrail.layers.linear import Linear
@@ -14,6 +15,7 @@ from vitrail.layers.norm import BatchNorm2d
 Model = TypeVar("Model", bound=nn.Module)
 
 
+@checked
 def fuse(model: Model) -> Model:
     """Fuses what needs no module of its own in evaluation.
 
@@ -50,6 +52,7 @@ PLAIN: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
+@checked
 def plain_layers(model: Model) -> Model:
     """Gives each linear layer, batch norm and GELU PyTorch's own type.
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitrail.arguments import checked
 from vitrail.deploy.fuse import fuse, module_in
 from vitrail.errors import ConfigError
 from vitrail.layers.linear import Linear
@@ -101,6 +102,7 @@ def _to_float32(outputs: Any) -> Any:
     return outputs
 
 
+@checked
 def halve(model: Backbone) -> Backbone:
     """A fused copy whose blocks compute in bfloat16, where nearly all the time is spent.
 
@@ -128,6 +130,7 @@ def halve(model: Backbone) -> Backbone:
     return half
 
 
+@checked
 def fastest(model: Backbone, images: Tensor, rounds: int = 5) -> FastestModel:
     """Fuses a model, times it in float32 and in bfloat16, and selects the faster one.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from vitrail.arguments import checked
 from vitrail.deploy._exportable import Model, check_outputs, check_path, first_cause, prepare, quiet
 from vitrail.deploy.export import Exported
 from vitrail.errors import ConfigError
@@ -20,6 +21,7 @@ from vitrail.layers.mamba import Mamba
 from vitrail.values import Size
 
 
+@checked
 def export_program(
     model: Model,
     path: str | Path,

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError
 from vitrail.layers.inference_params import InferenceParams, MambaState, evaluation
 from vitrail.models.features import Features
@@ -38,6 +39,7 @@ class Stepper:
         torch.Size([1, 16, 8])
     """
 
+    @checked
     def __init__(
         self, model: VisionMamba, features: Features, *, forward_only: bool = False
     ) -> None:

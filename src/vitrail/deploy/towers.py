@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitrail.arguments import checked
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.methods.clip import CLIP, embed_images
 
@@ -23,6 +24,7 @@ class ImageEncoder(nn.Module):
         torch.Size([3, 4])
     """
 
+    @checked
     def __init__(self, clip: CLIP) -> None:
         super().__init__()
         self.backbone, self.projection = clip.backbone, clip.image_proj
@@ -48,6 +50,7 @@ class TextEncoder(nn.Module):
         torch.Size([2, 4])
     """
 
+    @checked
     def __init__(self, clip: CLIP) -> None:
         super().__init__()
         self.text = clip.text

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError
 from vitrail.hub import model_folder
 from vitrail.hub.load import find_folder, load
@@ -10,6 +11,7 @@ from vitrail.hub.other_libraries import download, from_config, read_checkpoint, 
 from vitrail.models.base import Backbone
 
 
+@checked
 def convert(
     source: str | Path, destination: str | Path, *, architecture: str | None = None
 ) -> Path:

@@ -3,8 +3,10 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError
 from vitrail.models.base import Backbone
+from vitrail.values import Rate
 
 
 class ForImageClassification(nn.Module):
@@ -26,7 +28,8 @@ class ForImageClassification(nn.Module):
         (torch.Size([]), torch.Size([3, 2]))
     """
 
-    def __init__(self, model: Backbone, label_smoothing: float = 0.0) -> None:
+    @checked
+    def __init__(self, model: Backbone, label_smoothing: Rate = 0.0) -> None:
         super().__init__()
         if not model.num_classes:
             raise ConfigError(

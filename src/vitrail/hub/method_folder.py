@@ -9,6 +9,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from vitrail.arguments import checked
 from vitrail.errors import LoadError
 from vitrail.files import atomic_folder
 from vitrail.hub import model_folder
@@ -54,6 +55,7 @@ class MissingPart:
         raise LoadError(f"the {self.setting} of this method was not saved with it: set it to one.")
 
 
+@checked
 def save_method(method: Method, name: str, folder: Path) -> None:
     """Saves what stands beside the backbone of a method, if there is anything.
 
@@ -97,6 +99,7 @@ def save_method(method: Method, name: str, folder: Path) -> None:
                 value.save(temporary / f"{key}.json")
 
 
+@checked
 def load_method(ref: str | Path) -> Method:
     """Loads a whole method: that of a run, or one of transformers.
 

@@ -2,6 +2,7 @@
 
 import torch
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError
 from vitrail.hub.convert import read_any
 from vitrail.models.base import Backbone
@@ -98,6 +99,7 @@ def published_ids() -> dict[str, str]:
     return by_timm | OTHER_IDS
 
 
+@checked
 def list_models(
     pattern: str = "*", pretrained: bool = False, purpose: str | None = None
 ) -> list[str]:
@@ -127,6 +129,7 @@ def list_models(
     return [name for name in names if name in published_ids()] if pretrained else names
 
 
+@checked
 def create_model(
     name: str,
     pretrained: bool = False,

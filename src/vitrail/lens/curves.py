@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vitrail.arguments import checked
 from vitrail.lens.theme import LIGHT
 from vitrail.messages import _
 
@@ -16,6 +17,7 @@ MANY_POINTS = 40  # from here on points are not marked, and noise is smoothed
 Point = tuple[float, float]  # epoch, value
 
 
+@checked
 def training_curves(metrics: Sequence[Mapping[str, object]]) -> list[Figure]:
     """One chart per metric over the epochs: loss, accuracy, the method's own, learning rate.
 

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError
 from vitrail.lens.record import trace_attention
 from vitrail.models.base import Backbone
@@ -49,6 +50,7 @@ def register_explanation(name: str) -> Callable[[OwnExplanation], OwnExplanation
     return EXPLANATIONS.register(name)
 
 
+@checked
 def explain(
     model: Backbone, images: Tensor, explanation: str = "rollout", **settings: Any
 ) -> Tensor:

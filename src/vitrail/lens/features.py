@@ -4,10 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitrail.arguments import checked
 from vitrail.errors import TierError
 from vitrail.models.features import Features
 
 
+@checked
 def pca_colors(features: Features, foreground: float | None = None) -> Tensor:
     """The first three principal components of patch features as red, green and blue.
 

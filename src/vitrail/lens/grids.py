@@ -1,23 +1,27 @@
 """Figures of what a method has learned so far, each one array for a board or a page."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from vitrail.arguments import Axes, checked
+from vitrail.errors import ConfigError
 from vitrail.lens.pictures import enlarge, heat_map, tiles, to_picture
 from vitrail.lens.record import AttentionTrace
 from vitrail.lens.theme import LIGHT
 
+Images = Annotated[Tensor, Axes(4)]  # (B, C, H, W)
 IMAGE_SIZE = 112  # pixels that an image has at least
 CELL = 0.55  # inches of a matrix cell with a number
 CAPTION_LENGTH = 28  # characters of a caption that are drawn
 
 
-def reconstruction_grid(images: Tensor) -> np.ndarray:
+@checked
+def reconstruction_grid(images: Annotated[Tensor, Axes(5)]) -> np.ndarray:
     """Rows of images, such as the original, what is visible of it, and its reconstruction.
 
     Args:
@@ -33,7 +37,8 @@ def reconstruction_grid(images: Tensor) -> np.ndarray:
     return tiles([[to_picture(enlarge(i, IMAGE_SIZE)) for i in row] for row in images.cpu()])
 
 
-def attention_grid(images: Tensor, trace: AttentionTrace) -> np.ndarray:
+@checked
+def attention_grid(images: Images, trace: AttentionTrace) -> np.ndarray:
     """A row of images, and below each the last layer's attention, the mean of its heads.
 
     Args:
@@ -43,6 +48,9 @@ def attention_grid(images: Tensor, trace: AttentionTrace) -> np.ndarray:
     Returns:
         uint8 (height, width, 3).
 
+    Raises:
+        ConfigError: the trace is of another number of images.
+
     Example:
         >>> from vitrail.lens.record import trace_attention
         >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8)
@@ -50,13 +58,18 @@ def attention_grid(images: Tensor, trace: AttentionTrace) -> np.ndarray:
         >>> attention_grid(images, trace_attention(model, images.float())).shape
         (228, 228, 3)
     """
-    enlarged = [enlarge(image, IMAGE_SIZE) for image in images.cpu()]
     weights = trace.attention[-1].mean(1)
+    if len(weights) != len(images):
+        raise ConfigError(f"the trace is of {len(weights)} images, and {len(images)} are given.")
+    enlarged = [enlarge(image, IMAGE_SIZE) for image in images.cpu()]
     heat = [heat_map(image, row) for image, row in zip(enlarged, weights, strict=True)]
     return tiles([[to_picture(image) for image in enlarged], heat])
 
 
-def similarity_matrix(images: Tensor, captions: Sequence[str], cosines: Tensor) -> np.ndarray:
+@checked
+def similarity_matrix(
+    images: Images, captions: Sequence[str], cosines: Annotated[Tensor, Axes(2)]
+) -> np.ndarray:
     """A matrix of cosine similarities, images down and captions across.
 
     Args:
@@ -67,11 +80,19 @@ def similarity_matrix(images: Tensor, captions: Sequence[str], cosines: Tensor) 
     Returns:
         uint8 (height, width, 3).
 
+    Raises:
+        ConfigError: the cosines are not of all images and captions.
+
     Example:
         >>> images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
         >>> similarity_matrix(images, ["a cat", "a dog"], torch.eye(2)).shape[2]
         3
     """
+    if cosines.shape != (len(images), len(captions)):
+        raise ConfigError(
+            f"cosines {tuple(cosines.shape)} are not of {len(images)} images and {len(captions)} "
+            "captions."
+        )
     values = cosines.detach().float().cpu().numpy()
     limit = CAPTION_LENGTH
     labels = [c if len(c) <= limit else f"{c[: limit - 1]}…" for c in captions]

@@ -164,13 +164,16 @@ def sorted_indices(indices: Sequence[int], count: int, what: str) -> list[int]:
         Indices within 0 to count - 1.
 
     Raises:
-        ConfigError: an item does not exist.
+        ConfigError: an item does not exist, or there is none in the list.
 
     Example:
         >>> sorted_indices([-1, 0, 3], 4, "layer")
         [0, 3]
     """
-    return sorted(set(resolve_indices(indices, count, what)))
+    positions = sorted(set(resolve_indices(indices, count, what)))
+    if not positions:
+        raise ConfigError(f"no {what} is in []: there are 0 to {count - 1}.")
+    return positions
 
 
 def _block_of(path: str) -> int | None:

@@ -1,6 +1,7 @@
 """Images as arrays to draw: heat maps of attention over an image, grids of patches."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -8,13 +9,16 @@ import torch.nn.functional as F
 from matplotlib import colormaps
 from torch import Tensor
 
+from vitrail.arguments import Axes, checked
 from vitrail.lens.features import stretch
 
+Picture = Annotated[Tensor, Axes(3)]  # (C, H, W)
 HEAT = colormaps["inferno"]  # perceptually uniform, and told apart by the color-blind
 FEW_PATCHES = 12  # grids with fewer patches per side are drawn patch by patch
 
 
-def heat_map(image: Tensor, weights: Tensor) -> np.ndarray:
+@checked
+def heat_map(image: Picture, weights: Annotated[Tensor, Axes(2)]) -> np.ndarray:
     """Attention weights laid over an image.
 
     The image is grey and dim where weights are low, and glows where they are high. The color scale
@@ -45,7 +49,8 @@ def heat_map(image: Tensor, weights: Tensor) -> np.ndarray:
     return outline_patches(blend, tuple(weights.shape))
 
 
-def to_picture(image: Tensor) -> np.ndarray:
+@checked
+def to_picture(image: Picture) -> np.ndarray:
     """An image as an array to draw.
 
     Args:
@@ -60,7 +65,7 @@ def to_picture(image: Tensor) -> np.ndarray:
     """
     if image.shape[0] not in (1, 3):
         image = image.float().mean(0, keepdim=True)
-    picture: np.ndarray = image.expand(3, -1, -1).permute(1, 2, 0).numpy() / 255.0
+    picture: np.ndarray = image.cpu().expand(3, -1, -1).permute(1, 2, 0).numpy() / 255.0
     return picture
 
 

@@ -4,10 +4,12 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
+from vitrail.arguments import Axes, checked
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.recording import RecordedMixer
 from vitrail.lens.layer_keys import (
@@ -21,6 +23,7 @@ from vitrail.lens.layer_keys import (
 from vitrail.lens.rollout import extend_rollout
 from vitrail.models.base import Backbone
 from vitrail.models.features import Features
+from vitrail.values import NonNegativeInt, PositiveInt
 
 MAX_STAGES = 5  # more blocks than this are represented by four of them
 
@@ -100,6 +103,7 @@ def recording(
             _attach(mixer, [other for other in _recorders(mixer) if other is not call])
 
 
+@checked
 @contextlib.contextmanager
 def record(
     model: nn.Module,
@@ -173,6 +177,7 @@ class AttentionTrace:
         return len(self.attention)
 
 
+@checked
 def trace_attention(model: Backbone, images: Tensor) -> AttentionTrace:
     """The attention of one forward pass, of a model whose layers all attend over all tokens.
 
@@ -233,6 +238,7 @@ def _trace(model: Backbone, images: Tensor) -> AttentionTrace | str:
     return AttentionTrace(keys, maps, names, patch_maps(flow, grid, prefix), features, logits)
 
 
+@checked
 def observe(model: Backbone, images: Tensor) -> AttentionTrace | list[Features]:
     """The attention of a forward pass, or features of some stages where attention has no map.
 
@@ -260,10 +266,11 @@ def observe(model: Backbone, images: Tensor) -> AttentionTrace | list[Features]:
         return model.intermediates(images, indices)
 
 
+@checked
 def patch_maps(
-    weights: Tensor,
-    grid: tuple[int, ...],
-    prefix: int,
+    weights: Annotated[Tensor, Axes(2, 3, 4)],
+    grid: tuple[PositiveInt, ...],
+    prefix: NonNegativeInt,
     query: str | tuple[int, ...] | None = None,
 ) -> Tensor:
     """The attention of one query to each patch, as a map.
@@ -290,7 +297,8 @@ def patch_maps(
         tensor([[0., 1.],
                 [0., 0.]])
     """
-    if weights.shape[-1] != prefix + math.prod(grid):
+    tokens = prefix + math.prod(grid)
+    if weights.shape[-2:] != (tokens, tokens):
         raise TierError(_not_all_tokens(weights, grid))
     if query is None:
         query = "class" if prefix else "mean"

@@ -1,17 +1,22 @@
 """Attention rollout (Abnar & Zuidema 2020, https://arxiv.org/abs/2005.00928)."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
-from vitrail.errors import TierError, check_choice
+from vitrail.arguments import Axes, checked
+from vitrail.errors import ConfigError, TierError, check_choice
+from vitrail.values import Fraction
 
 Fusion = Literal["mean", "max", "min"]
 
 
-def rollout(maps: Sequence[Tensor], *, fusion: Fusion = "mean", residual: float = 0.5) -> Tensor:
+@checked
+def rollout(
+    maps: Sequence[Annotated[Tensor, Axes(4)]], *, fusion: Fusion = "mean", residual: Fraction = 0.5
+) -> Tensor:
     """Attention rollout (Abnar & Zuidema 2020): attention multiplied through all layers.
 
     The weights of layer l are fused over heads and mixed with the identity, which stands for the
@@ -27,7 +32,7 @@ def rollout(maps: Sequence[Tensor], *, fusion: Fusion = "mean", residual: float 
         (B, N, N); entry (i, j) is how much output token i takes from input token j. Rows sum to 1.
 
     Raises:
-        ConfigError: `fusion` is unknown.
+        ConfigError: `fusion` is unknown, or there are no layers.
         TierError: layers see different numbers of tokens.
 
     Example:
@@ -35,6 +40,8 @@ def rollout(maps: Sequence[Tensor], *, fusion: Fusion = "mean", residual: float 
         >>> rollout(maps)[0, 0]
         tensor([0.5000, 0.2500, 0.2500])
     """
+    if not len(maps):
+        raise ConfigError("maps=[] has no layer: give the attention weights of each layer.")
     flow = extend_rollout(None, maps[0], fusion, residual)
     for weights in maps[1:]:
         flow = extend_rollout(flow, weights, fusion, residual)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from vitrail.arguments import checked
 from vitrail.models.base import Backbone
 from vitrail.models.features import Features
 from vitrail.models.registry import new_model
@@ -60,6 +61,7 @@ class _Counts:
         self.work[module] += self.total() - self.begin[module]
 
 
+@checked
 def shapes(model: Backbone, image_size: tuple[int, ...] | None = None) -> list[ShapeRow]:
     """Output shape, parameters and multiply-adds of every stage for one image.
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from vitrail.arguments import checked
 from vitrail.methods.frozen import BATCH_NORMS
 
 
@@ -32,6 +33,7 @@ class EMATeacher(nn.Module):
         True
     """
 
+    @checked
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:
         super().__init__()
         for name, module in copy.deepcopy(dict(modules)).items():  # at once, to keep what is shared

@@ -5,13 +5,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError
 from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.position import PositionTable
+from vitrail.models.limits import check_sizes
 from vitrail.models.parameters import initialize
+from vitrail.values import NonNegativeInt, PositiveInt
 
 
 class TextTower(nn.Module):
@@ -40,19 +43,22 @@ class TextTower(nn.Module):
         torch.Size([1, 6])
     """
 
+    @checked
     def __init__(
         self,
-        vocabulary: int,
-        context: int,
-        end: int | None,
-        dim: int,
-        depth: int,
-        heads: int,
-        mlp_dim: int,
-        dim_out: int,
+        vocabulary: PositiveInt,
+        context: PositiveInt,
+        end: NonNegativeInt | None,
+        dim: PositiveInt,
+        depth: PositiveInt,
+        heads: PositiveInt,
+        mlp_dim: PositiveInt,
+        dim_out: PositiveInt,
         activation: Callable[[], nn.Module],
     ) -> None:
         super().__init__()
+        check_sizes({"vocabulary": vocabulary, "context": context, "dim": dim, "depth": depth})
+        check_sizes({"mlp_dim": mlp_dim, "dim_out": dim_out})
         self.context, self.end = context, end
         norm_eps = 1e-6 if end is None else 1e-5
         self.words = nn.Embedding(vocabulary, dim)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError, suggest
 from vitrail.layers.patch import to_tuple
 from vitrail.models.base import Backbone
@@ -27,6 +28,7 @@ OPTIONS = (
 )  # fmt: skip
 
 
+@checked
 def resized(model: Backbone, image_size: Size) -> Backbone:
     """A copy of a model for images of another size.
 
@@ -120,6 +122,7 @@ def with_channels(model: Backbone, channels: int) -> Backbone:
     return _completed(other, weights, model, preprocess=preprocess)
 
 
+@checked
 def with_options(model: Backbone, options: Mapping[str, object]) -> Backbone:
     """A copy of a model with other options, such as those that fine-tuning sets.
 
