@@ -105,11 +105,9 @@ class ImageAugment:
             height, width, self.config.scale, self.config.ratio, rng
         )
         if isinstance(image, ImageFile):
-            needed = tuple(
-                math.ceil(side * after / before)
-                for side, after, before in zip(
-                    (height, width), self.size, (rows, columns), strict=True
-                )
+            needed = (
+                math.ceil(height * self.size[0] / rows),
+                math.ceil(width * self.size[1] / columns),
             )
             image = image.decode(at_least=needed)
             down, right = image.shape[1] / height, image.shape[2] / width

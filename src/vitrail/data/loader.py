@@ -169,8 +169,8 @@ class _Items(data.Dataset[Item | DataError]):
             if self.seed is not None and epoch != self.epoch:
                 self.epoch, self.part = epoch, self.dataset.with_seed(epoch_seed(self.seed, epoch))
             if self.augment is None:
-                sample: Tensor | ImageFile = self.part.read(index)
-                image, size = self.fit(sample), sample.shape[1:]
+                whole = self.part.read(index)
+                image, size = self.fit(whole), whole.shape[1:]
             else:
                 sample = self.part.open(index)
                 draws = (epoch_seed(self.seed or 0, epoch) << 32) + position
@@ -313,7 +313,7 @@ class Loader:
             yield _collate(items[rank::processes])
 
 
-def _collate(items: "list[Item | DataError]") -> RawBatch | DataError:
+def _collate(items: "list[Item | DataError]") -> Any:  # a RawBatch, or the first error
     for item in items:
         if isinstance(item, DataError):
             return item

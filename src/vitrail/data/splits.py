@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from vitrail.data.check import Progress, check
+from vitrail.data.check import Progress as Progress
+from vitrail.data.check import check
 from vitrail.data.dataset import Dataset
 from vitrail.data.images import BadImage
 from vitrail.data.joined import JoinedDataset
