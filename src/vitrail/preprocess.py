@@ -1,7 +1,6 @@
 """Preprocessing: what happens to an image before a model sees it. It is saved with every model."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -147,8 +146,9 @@ class Preprocess:
         size = (self.size[0], self.size[1])
         pixels = to_tensor(image, self.channels, self.white)
         if self.resize is None:
-            fit = functools.partial(padded, color=self.mean) if self.pad else resize
-            return fit(pixels, size, self.interpolation)
+            if self.pad:
+                return padded(pixels, size, self.interpolation, color=self.mean)
+            return resize(pixels, size, self.interpolation)
         return center_crop(pixels, size, self.resize, self.interpolation)
 
     def normalise(self, images: Tensor) -> Tensor:

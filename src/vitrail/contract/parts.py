@@ -23,7 +23,7 @@ from vitrail.data.own_transforms import own_transforms
 from vitrail.lens.explanations import explain
 from vitrail.messages import _
 from vitrail.run_folder import RunFolder
-from vitrail.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
+from vitrail.train.checkpoint import Progress, TrainState, load_checkpoint, save_checkpoint
 from vitrail.train.optim import build_optimizer, parameter_groups
 
 DATASET_CHECKS: list[Check] = []
@@ -220,7 +220,8 @@ def _resumes(name: str) -> None:
     first, optimizer = _optimize(name, 2)
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(folder)
-        save_checkpoint(run, 2, TrainState(first, optimizer, None, None), {})  # type: ignore[arg-type]
+        state = TrainState(first, optimizer, None, None)  # type: ignore[arg-type]
+        save_checkpoint(run, Progress(2, 2, {}), state)
         second, optimizer = _optimize(name, 0)
         load_checkpoint(run, TrainState(second, optimizer, None, None))  # type: ignore[arg-type]
     torch.manual_seed(2)

@@ -1,15 +1,15 @@
 """What a user should know about the data and the method before training begins."""
 
+from vitrail.data.augment_config import AugmentConfig
 from vitrail.data.captions import all_captions, count_captions
 from vitrail.data.dataset import Dataset
-from vitrail.data.transforms import AugmentConfig
 from vitrail.messages import _, ngettext
 from vitrail.methods.base import Method
 from vitrail.train.config import RunConfig
 
 
 def data_remarks(config: RunConfig, method: Method, dataset: Dataset) -> list[str]:
-    """Sentences on odd images, on captions, on settings that the method does not read, and on its size.
+    """Sentences on odd images, captions, settings that the method does not read, and its size.
 
     Args:
         config: the settings.

@@ -105,8 +105,8 @@ def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 def _differentiate(ctx, grad):  # type: ignore[no-untyped-def]
     if torch.is_grad_enabled():  # for second derivatives
 
-        def reference(*tensors: Tensor) -> Tensor:
-            return causal_conv_reference(*tensors, ctx.reverse)
+        def reference(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+            return causal_conv_reference(x, weight, bias, ctx.reverse)
 
         return *gradients_of_reference(reference, ctx.saved_tensors, grad), None
     return (*_gradient(grad.contiguous(), *ctx.saved_tensors, ctx.reverse), None)
