@@ -4,7 +4,8 @@
     class Mine(vitrail.ViT): ...
 
 Saved models and runs note which file their own parts came from, and never import it: code runs only
-by `load_plugin`, by the option `--plugin`, or by an import of the user's.
+by `load_plugin`, by the option `--plugin`, by a name `python:...` that the user types, or by an
+import of the user's. A name in a file that came along, such as a recipe, runs nothing.
 """
 
 import contextlib
@@ -42,6 +43,7 @@ class Plugin(NamedTuple):
 
 
 PLUGINS: dict[Path, Plugin] = {}  # files that `load_plugin` has run
+TRUSTED: set[Path | str] = set()  # files and modules that the user named, in a call or a command
 
 
 @checked
@@ -68,6 +70,7 @@ def load_plugin(source: str | Path) -> Plugin:
         >>> "Mine" in vitrail.models.registry.model_classes()
         True
     """
+    trust(source)
     file = Path(source).expanduser()
     if file.suffix != ".py":
         return _import_module(str(source))
@@ -162,6 +165,57 @@ def require_plugins(plugins: object) -> None:
             )
 
 
+def code_of(name: object) -> str:
+    """The file or module whose code a name in settings runs.
+
+    Args:
+        name: value of a setting.
+
+    Returns:
+        FILE_OR_MODULE of "python:FILE_OR_MODULE:FUNCTION"; "" for any other value.
+
+    Example:
+        >>> code_of("python:teachers/small.py:make"), code_of("runs/teacher")
+        ('teachers/small.py', '')
+    """
+    is_code = isinstance(name, str) and name.startswith("python:")
+    return str(name).removeprefix("python:").rpartition(":")[0] if is_code else ""
+
+
+def trust(source: str | Path) -> None:
+    """Notes that the user named a file or module, so that its code may run.
+
+    Args:
+        source: a .py file, or the dotted name of a module.
+
+    Example:
+        >>> trust("mine.py")
+        >>> require_trust("mine.py")
+    """
+    TRUSTED.add(_identity(source))
+
+
+def require_trust(source: str | Path) -> None:
+    """Checks that the user named a file or module: a file that came along names whatever it likes.
+
+    Args:
+        source: a .py file, or the dotted name of a module.
+
+    Raises:
+        ConfigError: only a file did.
+
+    Example:
+        >>> require_trust("theirs.py")
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: 'theirs.py' would run, and settings in a file run no code: ...
+    """
+    if _identity(source) not in TRUSTED:
+        raise ConfigError(
+            f"{str(source)!r} would run, and settings in a file run no code: if you trust it, "
+            f"vitrail.load_plugin({str(source)!r}) runs it."
+        )
+
+
 def line_in(problem: BaseException, file: str | Path) -> int | None:
     """The line of a file that an exception came through.
 
@@ -180,6 +234,11 @@ def line_in(problem: BaseException, file: str | Path) -> int | None:
         return problem.lineno
     frames = traceback.extract_tb(problem.__traceback__)
     return next((f.lineno for f in reversed(frames) if f.filename == str(file)), None)
+
+
+def _identity(source: str | Path) -> Path | str:
+    file = Path(source).expanduser()
+    return file.resolve() if file.suffix == ".py" else str(source)
 
 
 def _line_of(problem: Exception, file: Path) -> str:

@@ -13,11 +13,14 @@ import yaml
 
 from tests.models.small import small
 from tests.train.tiny import tiny
+from vitrail.data.registry import open_dataset
 from vitrail.errors import ConfigError, LoadError
 from vitrail.methods.base import Batch
 from vitrail.methods.distill import Distill
+from vitrail.plugins import load_plugin
+from vitrail.train.config import make_config, read_config
 from vitrail.train.factory import train_run
-from vitrail.train.named_callables import open_image_tokenizer, open_teacher
+from vitrail.train.named_callables import open_image_tokenizer, open_teacher, resolve_object
 
 CODE = """
 import torch
@@ -141,3 +144,41 @@ def test_tokenizers(tmp_path: Path, code: Path) -> None:
         open_image_tokenizer("no-such-run")
     with pytest.raises(ConfigError, match="method.tokenizer is not given, and method needs it"):
         tiny("method.name=beit")
+
+
+def test_code_runs_only_where_the_user_names_it(
+    tmp_path: Path, code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitrail.plugins.TRUSTED", set())
+    digits = open_dataset("digits", limit=20)
+    ran = tmp_path / "ran"
+    code.write_text(f"open({str(ran)!r}, 'w')\n{CODE}", "utf-8")
+    name = f"python:{code}:make"
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({"method": {"name": "distill", "teacher": name}}), "utf-8")
+    read_config(recipe)
+    for source in (name, "python:os:abort", "python:own_teacher:make"):
+        with pytest.raises(ConfigError, match=r"settings in a file run no code.*load_plugin\('"):
+            resolve_object("teacher", source, digits, {})
+    assert not ran.exists()
+    monkeypatch.chdir(tmp_path)
+    read_config(recipe, ["method.teacher=python:own_teacher.py:make"])  # as a command has it
+    assert callable(resolve_object("teacher", name, digits, {}))
+    assert ran.exists()
+
+
+def test_a_call_and_a_plugin_name_code(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digits, name = open_dataset("digits", limit=20), f"python:{code}:make"
+    for trust_code in (
+        lambda: make_config({"method": {"name": "distill", "teacher": name}}),
+        lambda: load_plugin(code),
+    ):
+        monkeypatch.setattr("vitrail.plugins.TRUSTED", set())
+        trust_code()
+        assert callable(resolve_object("teacher", name, digits, {}))
+
+
+@pytest.mark.parametrize("name", ["hf-hub:some/model", "local-dir:/tmp/model"])
+def test_timm_reads_no_pickles_of_anyone(name: str) -> None:
+    with pytest.raises(ConfigError, match="no name of timm.list_models"):
+        open_teacher(f"timm:{name}")

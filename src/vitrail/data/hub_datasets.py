@@ -41,7 +41,9 @@ def open_hub(spec: str) -> Parts:
     options = {k: v[0] for k, v in parse_qs(query, keep_blank_values=True).items()}
     streaming = "streaming" in options
     try:
-        splits = datasets.load_dataset(name, options.get("config"), streaming=streaming)
+        splits = datasets.load_dataset(
+            name, options.get("config"), streaming=streaming, trust_remote_code=False
+        )
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as problem:
         reason = (str(problem) or type(problem).__name__).splitlines()[0]
         raise DataError(

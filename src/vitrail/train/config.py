@@ -1,6 +1,6 @@
 """The settings of a run: from YAML, with dotted overrides."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from pydantic import Field
 
 from vitrail.errors import ConfigError, suggest
 from vitrail.methods.registry import list_methods
-from vitrail.plugins import require_plugins
+from vitrail.plugins import code_of, require_plugins, trust
 from vitrail.train.sections import (
     DataConfig,
     MethodConfig,
@@ -74,6 +74,8 @@ ADJUSTABLE = {  # on resume: they change the result from there on
 def make_config(values: dict[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
     """Settings from nested values.
 
+    Code that they name, as in "python:teacher.py:make", may run: the caller named it.
+
     Args:
         values: nested dictionaries; what they lack has its default.
         overrides: values that differ, such as "optim.lr=3e-4".
@@ -88,6 +90,11 @@ def make_config(values: dict[str, Any], overrides: Sequence[str] = ()) -> RunCon
         >>> make_config({"optim": {"lr": 0.1}}, ["optim.clip=2"]).optim.clip
         2.0
     """
+    _trust_code(values)
+    return _make_config(values, overrides)
+
+
+def _make_config(values: dict[str, Any], overrides: Sequence[str]) -> RunConfig:
     for override in overrides:
         path, equals, text = override.partition("=")
         if not equals:
@@ -99,6 +106,7 @@ def make_config(values: dict[str, Any], overrides: Sequence[str] = ()) -> RunCon
                 section[parent] = {}
             section = section[parent]
         section[last] = _read_value(text)
+        _trust_code(section[last])
     train = values.get("train")
     require_plugins(train.get("plugins") if isinstance(train, dict) else None)
     try:
@@ -111,7 +119,8 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Settings from a YAML file.
 
     `base: OTHER.yaml` at its top, a path relative to the file's folder, names a file whose settings
-    hold where this one gives none.
+    hold where this one gives none. Code that a file names does not run, unless the overrides or
+    `load_plugin` name it too.
 
     Args:
         path: the file.
@@ -131,7 +140,16 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         >>> read_config(path).optim.lr
         0.1
     """
-    return make_config(_read(Path(path)), overrides)
+    return _make_config(_read(Path(path)), overrides)
+
+
+def _trust_code(value: object) -> None:
+    """Lets the code run that a value of the caller's names."""
+    if source := code_of(value):
+        trust(source)
+    elif isinstance(value, Mapping | list | tuple):
+        for entry in value.values() if isinstance(value, Mapping) else value:
+            _trust_code(entry)
 
 
 def resumed_config(old: RunConfig, new: RunConfig) -> tuple[RunConfig, list[str]]:

@@ -2,7 +2,8 @@
 
 A name "python:FILE_OR_MODULE:FUNCTION", such as "python:teachers/small.py:make", is a function
 without arguments that returns a module, or any callable. It runs without any check, so name only
-code that you trust.
+code that you trust. A name in a recipe or in a run's settings runs nothing: the file or module must
+be named by the user too, in an override, in a call or by `--plugin`.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from vitrail.data.text import open_tokenizer
 from vitrail.errors import ConfigError, LoadError
 from vitrail.hub.converters.from_transformers import read_processor
 from vitrail.hub.load import find_folder, load
-from vitrail.plugins import load_plugin
+from vitrail.plugins import code_of, load_plugin, require_trust
 from vitrail.preprocess import Preprocess
 from vitrail.prompts import TEMPLATES
 from vitrail.registry import describe_exception
@@ -33,7 +34,8 @@ def resolve_object(kind: str, name: str, dataset: Dataset, settings: Mapping[str
         The object.
 
     Raises:
-        VitrailError: there is no such kind, or the object cannot be loaded.
+        VitrailError: there is no such kind, the object cannot be loaded, or its code would run and
+            only a file names it.
 
     Example:
         >>> from vitrail.data.registry import open_dataset
@@ -41,6 +43,8 @@ def resolve_object(kind: str, name: str, dataset: Dataset, settings: Mapping[str
         >>> resolve_object("text_tokenizer", "train:300", digits, {}).vocabulary <= 300
         True
     """
+    if source := code_of(name):
+        require_trust(source)
     if kind == "teacher":
         return open_teacher(name)
     if kind == "image_tokenizer":
@@ -116,6 +120,10 @@ def open_image_tokenizer(name: str) -> Callable[..., Any]:
 
 
 def _from_timm(name: str) -> Any:
+    if ":" in name or "/" in name:  # of anyone's repository or folder, where timm reads pickles
+        raise ConfigError(
+            f"timm:{name} is no name of timm.list_models(): a folder or Hub id goes without timm:."
+        )
     try:
         import timm
 
@@ -141,7 +149,7 @@ def _from_transformers(ref: str) -> Any:
         ) from None
     folder = find_folder(ref)
     try:
-        teacher = AutoModelForImageClassification.from_pretrained(folder)
+        teacher = AutoModelForImageClassification.from_pretrained(folder, trust_remote_code=False)
     except Exception as problem:  # of several libraries
         raise LoadError(
             f"the teacher transformers:{ref} cannot be loaded: {describe_exception(problem)}."
