@@ -37,7 +37,7 @@ def few(path, split):
 def darken(images, generator, factor: float = 0.5):
     return images * factor
 
-@vitrail.train.register_optimizer("sgd")
+@vitrail.train.register_optimizer("momentum")
 def sgd(groups, momentum: float = 0.9):
     return torch.optim.SGD(groups, momentum=momentum)
 
@@ -67,7 +67,13 @@ def forget() -> None:
 def test_a_file_that_keeps_the_contract(vitrail: Command) -> None:
     code, out, _ = vitrail("check", "mine.py")
     assert code == 0, out
-    for part in ("model Mine", "method own", "dataset few", "transform darken", "optimizer sgd"):
+    for part in (
+        "model Mine",
+        "method own",
+        "dataset few",
+        "transform darken",
+        "optimizer momentum",
+    ):
         assert part in out
     assert "✗" not in out
     assert out.endswith("All checks passed.\n")
@@ -123,7 +129,7 @@ def test_bad_input_gets_one_line(
 
 RUN = (
     "train", "few", "model.name=mine_tiny", "method.name=own", "data.transforms.darken.factor=0.9",
-    "optim.optimizer=sgd", "optim.optimizer_options.momentum=0.5", "schedule.epochs=2",
+    "optim.optimizer=momentum", "optim.optimizer_options.momentum=0.5", "schedule.epochs=2",
     "data.batch_size=8", "data.augment={crop: none, flip: 0}", "train.save_every=3",
 )  # fmt: skip
 

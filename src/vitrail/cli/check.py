@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from vitrail.cli.common import err, out
 from vitrail.messages import _, ngettext
@@ -28,7 +29,8 @@ def run(
         with err.status(_("checking {name}").format(name=name)) as status:
             for number, (check, problem) in enumerate(check_part(kind, name), 1):
                 status.update(f"{name}: {number} / {count}")
-                table.add_row("[red]✗[/red]" if problem else "[green]✓[/green]", check.name)
+                mark = Text("✗", style="red") if problem else Text("✓", style="green")
+                table.add_row(mark, check.name)
                 if problem:
                     cure = _("Cure: {cure}.").format(cure=check.cure) if check.cure else ""
                     problems.append(f"{check.name}: {problem}. {cure}".strip())

@@ -5,6 +5,7 @@ import json
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from vitrail.cli.common import out
 from vitrail.errors import check_choice
@@ -114,7 +115,7 @@ def print_method(row: dict[str, Any], *, with_settings: bool) -> None:
     """
     tiers = _(" or ").join(row["models"])
     scope = _("every model") if tiers == "Backbone" else _("{tiers} models").format(tiers=tiers)
-    out.print(f"[bold]{row['name']}[/bold]  {scope}", highlight=False)
+    out.print(Text(row["name"], style="bold").append(f"  {scope}", style="not bold"))
     lines = [row["summary"]]
     if with_settings:
         lines.append(row["paper"])

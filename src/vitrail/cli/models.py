@@ -5,6 +5,7 @@ import json
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from vitrail.cli.common import out
 from vitrail.errors import ConfigError, check_choice
@@ -109,7 +110,8 @@ def print_models(rows: list[dict[str, Any]]) -> None:
             weights = ", ".join(origins.get(get_model_class(title), ()))
             weights = _(", weights: {origins}").format(origins=weights) if weights else ""
             paper = row["source"] or f"{row['year']}, {row['paper']}"
-            out.print(f"[bold]{title}[/bold]  {paper}, {row['tier']}{weights}", highlight=False)
+            rest = f"  {paper}, {row['tier']}{weights}"
+            out.print(Text(title, style="bold").append(rest, style="not bold"))
         out.print(f"  {size(row)}", highlight=False)
 
 
@@ -132,7 +134,8 @@ def print_choices(purpose: str, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         time = f"{row['milliseconds']:7.0f} ms" if row["milliseconds"] is not None else " " * 10
         weights = f"  {row['weights']}" if row["weights"] is not None else ""
-        out.print(f"  [bold]{size(row)}[/bold] {time}{weights}", highlight=False)
+        text = Text("  ").append(size(row), style="bold").append(f" {time}{weights}")
+        out.print(text)
         out.print(f"      {row['reason']}", highlight=False, markup=False)
     text = _("ms: one image, float32, {threads} threads of an {processor}.")
     text = text.format(threads=speed.threads, processor=speed.processor)
