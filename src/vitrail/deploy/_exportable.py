@@ -22,9 +22,10 @@ from vitrail.layers.patch import AXES, PatchEmbed, to_tuple
 from vitrail.layers.recording import RecordedMixer
 from vitrail.methods.clip import ZeroShotClassifier
 from vitrail.models.base import Backbone
+from vitrail.models.limits import check_sizes
 from vitrail.models.surgery import resized
 from vitrail.models.tiers import SequenceBackbone
-from vitrail.values import Size, check_value
+from vitrail.values import PositiveInt, Size, check_value
 
 Model = Backbone | ZeroShotClassifier | ImageEncoder | TextEncoder
 LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
@@ -61,19 +62,26 @@ class Exportable(NamedTuple):
 
 
 def prepare(
-    model: Model, image_size: Size | None, dynamic_size: bool, least: int = 1
+    model: Model,
+    image_size: Size | None,
+    dynamic_size: bool,
+    batch_size: int | None = None,
+    least: int = 1,
 ) -> Exportable:
     """Checks a model and makes a copy for tracing.
 
     Arguments and errors are those of `export_onnx`; `least` is the smallest number of patches per
     axis if sizes are dynamic.
     """
+    if batch_size is not None:
+        batch_size = check_value("batch_size", batch_size, PositiveInt)
     if image_size is not None:
         image_size = check_value("image_size", image_size, Size)
+        check_sizes({"image_size": image_size})
     dynamic_size = check_value("dynamic_size", dynamic_size, bool)
     module = module_in(model)
     if isinstance(module, TextEncoder):
-        return _text(module)
+        return _text(module, batch_size)
     if not isinstance(module, Backbone | ZeroShotClassifier | ImageEncoder):
         raise ConfigError(_refusal(module))
     plain = _plain(module)
@@ -82,31 +90,38 @@ def prepare(
     if image_size is not None:
         size = to_tuple(image_size, len(backbone.image_size))
     traced_size, about = size, _about(backbone, size)
-    cases = [_images(plain, 1, size), _images(plain, 3, size)]
-    dynamic = {0: torch.export.Dim("batch", min=1)}
+    batches, example_batch, dynamic = _batches(batch_size)
+    cases = [_images(plain, batch, size) for batch in batches]
     if dynamic_size:
         embed = _patch_embed(backbone)
         # Traced at another size than the model's own, at which positions are not resampled.
         sides = zip(backbone.image_size, embed.patch, strict=True)
         traced_size = tuple(side + (i + 1) * patch for i, (side, patch) in enumerate(sides))
-        cases.append(_images(plain, 1, traced_size))
+        cases.append(_images(plain, batches[0], traced_size))
         dynamic |= _dynamic_sides(embed, least)
     elif isinstance(plain, Backbone):
         plain = resized(plain, size)  # so that the graph does not resample
     else:
         plain.backbone = resized(backbone, size)
-    # A batch of 2: an axis of size 1 would become a constant of the graph.
-    example = torch.zeros(2, backbone.channels, *traced_size)
+    example = torch.zeros(example_batch, backbone.channels, *traced_size)
     output_name = "logits" if backbone.num_classes else "features"
     if not isinstance(plain, Backbone):
         output_name = "embeddings" if isinstance(plain, ImageEncoder) else "logits"
     return Exportable(fuse(plain), example, dynamic, "images", output_name, cases, about)
 
 
-def _text(tower: TextEncoder) -> Exportable:
+def _batches(batch_size: int | None) -> tuple[tuple[int, ...], int, dict[int, Any]]:
+    """Batches to check with, the batch to trace with, and the axis if it may have any size."""
+    if batch_size is not None:
+        return (batch_size,), batch_size, {}
+    # 2 to trace with: an axis of size 1 would become a constant of the graph.
+    return (1, 3), 2, {0: torch.export.Dim("batch", min=1)}
+
+
+def _text(tower: TextEncoder, batch_size: int | None) -> Exportable:
     plain = _plain(tower)
     text = plain.text
-    dynamic = {0: torch.export.Dim("batch", min=1)}
+    batches, example_batch, dynamic = _batches(batch_size)
 
     def case(batch: int) -> Case:
         generator = torch.Generator().manual_seed(batch)
@@ -117,8 +132,8 @@ def _text(tower: TextEncoder) -> Exportable:
         return _case(plain, ids)
 
     about = {"context": json.dumps(text.context), "end": json.dumps(text.end)}
-    example = torch.zeros(2, text.context, dtype=torch.int64)
-    cases = [case(1), case(3)]
+    example = torch.zeros(example_batch, text.context, dtype=torch.int64)
+    cases = [case(batch) for batch in batches]
     return Exportable(fuse(plain), example, dynamic, "ids", "embeddings", cases, about)
 
 

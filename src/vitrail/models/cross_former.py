@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vitrail.errors import ConfigError
 from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.computed import register_computed
@@ -59,6 +60,12 @@ class CrossScaleEmbed(nn.Module):
 
     def __init__(self, dim_in: int, dim: int, kernels: tuple[int, ...], stride: int) -> None:
         super().__init__()
+        centered = all(side >= stride and (side - stride) % 2 == 0 for side in kernels)
+        if not centered or not 0 < len(kernels) <= dim.bit_length():
+            raise ConfigError(
+                f"patches of sides {kernels} do not lie around one position with dim={dim}: give "
+                f"sides of {stride} plus even numbers, {dim.bit_length()} at most."
+            )
         self.stride = (stride, stride)
         widths = [dim // 2 ** (i + 1) for i in range(len(kernels) - 1)]
         self.convs = nn.ModuleList(
@@ -171,6 +178,8 @@ class CrossFormer(PyramidBackbone):
     ) -> None:
         super().__init__(image_size, channels, num_classes)
         check_stages(dim=dim, depth=depth, heads=heads)
+        if not patch_size:
+            raise ConfigError("patch_size=() has no side: give those of the patches, as (4, 8).")
         self.patch = to_tuple(patch_size[0])
         self.dim, self.grid = dim, patch_grid(self.image_size, self.patch)
         reference_grid = patch_grid(to_tuple(reference_size or self.image_size), self.patch)

@@ -1,0 +1,1 @@
+"""Wrong and odd inputs to all that is public: the right value, or one line that says the cure."""

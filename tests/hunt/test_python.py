@@ -1,0 +1,80 @@
+"""Wrong and odd values in every parameter of every public function: one line, or the right value.
+
+The functions are found, not listed. Of each, `rows.py` has a valid call; the values that take the
+place of its arguments follow from the annotations, in `wrong.py`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.hunt import surface
+from tests.hunt.kit import Kit
+from tests.hunt.rows import DATA, FRONT, METHODS, Row
+from tests.hunt.rows_parts import PARTS
+from tests.hunt.verdict import problems, run
+from tests.models.small import images_for, keywords_of
+from vitrail.registry import snapshot
+
+PUBLIC = surface.public()
+ROWS = {**FRONT, **DATA, **METHODS, **PARTS}
+# Where wrong values still end in errors of other kinds; a room leaves the list when it holds.
+OPEN = (
+    "vitrail.data.", "vitrail.train.", "vitrail.layers.", "vitrail.ops.", "vitrail.evaluate",
+    "vitrail.features", "vitrail.fit", "vitrail.predict",
+)  # fmt: skip
+MODELS = {name for name, function in PUBLIC.items() if surface.is_model(function)}
+SLOW = {
+    "vitrail.deploy.export_onnx", "vitrail.deploy.export_program", "vitrail.deploy.fastest",
+}  # fmt: skip
+HELD = {name for name in PUBLIC if not name.startswith(OPEN)}
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kit]:
+    """What valid calls are made of."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("current"))
+        yield Kit(tmp_path_factory.mktemp("hunt"))
+
+
+def row_of(name: str) -> Row:
+    """The valid call of a function; of a model, its small instance."""
+    if name not in MODELS:
+        return ROWS[name]
+
+    def arguments(kit: Kit) -> dict[str, Any]:
+        return keywords_of(PUBLIC[name].__name__)
+
+    return Row(arguments, lambda kit, model: model.eval()(images_for(model)))
+
+
+def hunt(name: str, kit: Kit) -> list[str]:
+    """What is wrong with the calls of a function, one line for each."""
+    function, row = PUBLIC[name], row_of(name)
+    run(function, row, kit, {})
+    lines, restore = [], snapshot()
+    for call, problem in problems(function, row, kit):
+        restore()
+        lines.append(f"{name}({call}): {problem}")
+    restore()
+    return lines
+
+
+def test_every_public_function_has_a_valid_call() -> None:
+    missing = sorted(PUBLIC.keys() - ROWS.keys() - MODELS)
+    assert not missing, f"no example call: {missing}: add rows to rows.py"
+    stale = sorted(ROWS.keys() - PUBLIC.keys())
+    assert not stale, f"rows of what is not public: {stale}"
+
+
+@pytest.mark.parametrize("name", sorted(HELD - MODELS - SLOW))
+def test_wrong_values(name: str, kit: Kit) -> None:
+    assert not hunt(name, kit)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(MODELS | SLOW))
+def test_wrong_values_of_what_takes_long(name: str, kit: Kit) -> None:
+    assert not hunt(name, kit)
