@@ -98,6 +98,13 @@ def test_folders_of_archives_are_opened(tmp_path: Path) -> None:
     assert classes(found(tmp_path / "cat", "cat/*")) == {"all": ["cat"]}
 
 
+def test_a_folder_of_classes_inside_another_is_opened(tmp_path: Path) -> None:
+    layout = found(tmp_path, "photos/cat/*", "photos/dog/*", "__MACOSX/photos/cat/._1.png")
+    assert (layout.root, classes(layout)) == (tmp_path / "photos", {"all": ["cat", "dog"]})
+    one = found(tmp_path / "other", "cat/*", "cat/more/*")
+    assert classes(one) == {"all": ["cat"]}
+
+
 def test_what_is_left_aside_is_counted(tmp_path: Path) -> None:
     layout = found(
         tmp_path,

@@ -261,11 +261,12 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _unwrap(tree: Tree) -> Tree:
-    """The folder inside, where archives wrap one: pets/pets/cat, pets/archive/train/cat."""
+    """The folder inside, where archives wrap one: pets/pets/cat, archive/pets/cat."""
     while len(tree.classes) == 1 and not tree.samples:
         [(name, inner)] = tree.classes.items()
         is_repeated = name.casefold() == tree.path.name.casefold() and inner.classes
-        if not (is_repeated or _looks_split(inner)):
+        holds_classes = len(inner.classes) > 1 and not inner.samples
+        if not (is_repeated or holds_classes or _looks_split(inner)):
             break
         tree = inner
     return tree
