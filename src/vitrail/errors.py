@@ -6,20 +6,44 @@ from collections.abc import Iterable
 
 from vitrail.other_names import name_here
 
+# What a terminal obeys rather than prints, and what turns the direction of a line around.
+CONTROLS = {
+    **{code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))},
+    **{code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))},
+}
+
+
+def printable(text: str) -> str:
+    """A text in which what a terminal would obey is visible: names come from anywhere.
+
+    Args:
+        text: such as the name of a file or a class.
+
+    Returns:
+        The text with control characters as "\\x1b"; tabs and line breaks stay.
+
+    Example:
+        >>> print(printable("\\x1b[31mred"))
+        \\x1b[31mred
+    """
+    return text.translate(CONTROLS)
+
 
 class VitrailError(ValueError):
     """Base class of all errors about something that was given to Vitrail.
 
-    The command line prints the message and exits with code 2. A message is one line, whatever the
-    values that it names print as.
+    The command line prints the message and exits with `exit_code`. A message is one line, whatever
+    the values that it names print as.
 
     Example:
         >>> issubclass(VitrailError, ValueError), str(VitrailError("one\\ntwo"))
         (True, 'one two')
     """
 
+    exit_code = 2
+
     def __init__(self, message: object = "") -> None:
-        super().__init__(" ".join(line.strip() for line in str(message).splitlines()))
+        super().__init__(printable(" ".join(line.strip() for line in str(message).splitlines())))
 
 
 class ConfigError(VitrailError):
@@ -52,6 +76,15 @@ class LoadError(VitrailError):
     """
 
 
+class DamagedError(LoadError):
+    """A file is not what was written: it is cut short, changed or missing.
+
+    Example:
+        >>> issubclass(DamagedError, LoadError)
+        True
+    """
+
+
 class TierError(VitrailError):
     """A model cannot do what a method or a tool needs, such as dropping patches.
 
@@ -68,6 +101,17 @@ class TrainingError(VitrailError):
         >>> issubclass(TrainingError, VitrailError)
         True
     """
+
+
+class TrainingStopped(TrainingError):
+    """SIGTERM or SIGHUP stopped training; the message says which checkpoint there is.
+
+    Example:
+        >>> TrainingStopped.exit_code
+        143
+    """
+
+    exit_code = 143  # 128 + SIGTERM, which batch systems and containers expect
 
 
 # Packages whose module has another name.

@@ -1,7 +1,5 @@
 """Whatever stops a run: one line with what, the checkpoint, and a cure that works."""
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -115,17 +113,6 @@ def test_a_batch_that_is_too_large_is_halved_and_the_run_goes_on_alike(
     with pytest.raises(ConfigError, match="a batch of 32 is larger than before"):
         config = on_photographs(tmp_path / "pets", "data.batch_size=32", "optim.accumulate=1")
         train_run(config, tmp_path / "run", resume=True)
-
-
-def test_sigterm_saves_the_step_that_it_came_in(tmp_path: Path) -> None:
-    old = signal.getsignal(signal.SIGTERM)
-
-    def end() -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(TrainingError, match="stopped; the last good checkpoint .*step-00000007"):
-        train_run(tiny(), tmp_path / "run", callbacks=[CallAt(6, end)])
-    assert signal.getsignal(signal.SIGTERM) is old
 
 
 def test_a_finished_run_goes_on_longer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,12 +6,13 @@ import importlib
 import inspect
 import io
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from vitrail.errors import VitrailError, how_to_install
+from vitrail.errors import TrainingStopped, VitrailError, how_to_install
 from vitrail.messages import _
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ def main() -> None:
     """Runs the command line.
 
     Raises:
-        SystemExit: with code 2 and one line on stderr where something that was given is wrong.
+        SystemExit: with code 2 and one line on stderr where something that was given is wrong; with
+            143 after SIGTERM or SIGHUP.
 
     Example:
         >>> from unittest import mock
@@ -117,11 +119,12 @@ def main() -> None:
     if missing:
         message = _("the command line needs {package}: {cure}")
         cure = how_to_install(*missing)
+    _exit_on_signals()
         sys.exit(_fail(message.format(package=missing[0], cure=cure)))
     try:
         build_app()()
     except VitrailError as problem:
-        sys.exit(_fail(in_options(str(problem))))
+        sys.exit(_fail(in_options(str(problem)), problem.exit_code))
     except BrokenPipeError:  # whatever read the output has closed the pipe
         sys.exit(0)
     except OSError as problem:
@@ -162,7 +165,18 @@ def in_options(message: str) -> str:
     return re.sub(r"vitrail\.load_plugin\('([^']*)'\)", r"--plugin \1", message)
 
 
-def _fail(problem: str) -> int:
+def _exit_on_signals() -> None:
+    """Makes SIGTERM and SIGHUP end the process by an exception, so that nothing is half written.
+
+    The first process of a container would ignore them otherwise.
+    """
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda *_arguments: sys.exit(TrainingStopped.exit_code))
+
+
+def _fail(problem: str, exit_code: int = VitrailError.exit_code) -> int:
     """Writes the problem as one line to stderr; returns the exit code."""
     sys.stderr.write(_("error: {problem}").format(problem=" ".join(problem.split())) + "\n")
-    return 2
+    return exit_code

@@ -2,6 +2,8 @@
 
 import functools
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -280,6 +282,7 @@ class Loader:
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             collate_fn=_collate,
+            worker_init_fn=_outlive_signals,
             generator=torch.Generator(),  # its own, so that loading draws nothing from the model's
         )
 
@@ -311,6 +314,25 @@ class Loader:
                 items = []
         if items and not self.drop_last:
             yield _collate(items[rank::processes])
+
+
+def _outlive_signals(_worker: int) -> None:
+    """Lets a worker go on where a signal reaches all processes: the trainer finishes its step.
+
+    Only the trainer's own SIGTERM ends it.
+    """
+    if not hasattr(signal, "sigwaitinfo"):  # as on macOS and Windows
+        return
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _exit_with_parent(parent: int) -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 def _collate(items: "list[Item | DataError]") -> Any:  # a RawBatch, or the first error

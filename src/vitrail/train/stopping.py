@@ -3,41 +3,68 @@
 import contextlib
 import errno
 import signal
+import time
 from collections.abc import Iterator
 
 import torch
 
-from vitrail.errors import DataError, TrainingError
+from vitrail.errors import DataError, TrainingError, TrainingStopped
 from vitrail.run_folder import RunFolder
 from vitrail.train.checkpoint import last_checkpoint
 
 GO_ON = "Go on by resume=True."
 OUT_OF_MEMORY = "DefaultCPUAllocator"  # in torch's RuntimeError for the CPU
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+SAME_SECONDS = 1.0  # a launcher and the batch system above it may both send the same signal
+
+
+class Interrupt:
+    """Whether a signal asked training to stop.
+
+    Attributes:
+        number: of the signal that came first; 0 for none.
+
+    Example:
+        >>> Interrupt().number
+        0
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._time = 0.0
+
+    def __call__(self, number: int, _frame: object) -> None:
+        """Handles a signal: the first one is noted, a later one stops at once."""
+        now = time.monotonic()
+        if not self.number:
+            self.number, self._time = number, now
+        elif now - self._time > SAME_SECONDS:
+            raise KeyboardInterrupt(self.number)
 
 
 @contextlib.contextmanager
-def catch_interrupt() -> Iterator[dict[str, bool]]:
-    """Lets the current step finish after Ctrl-C or SIGTERM; a second Ctrl-C stops at once.
+def catch_interrupt() -> Iterator[Interrupt]:
+    """Lets the current step finish after Ctrl-C, SIGTERM or SIGHUP; a second signal stops at once.
+
+    A signal that the process was started to ignore, as by nohup, stays ignored.
 
     Returns:
-        A context manager that gives a dictionary whose "requested" says that a signal came.
+        A context manager that gives the `Interrupt`.
 
     Example:
         >>> with catch_interrupt() as interrupt:
-        ...     interrupt
-        {'requested': False}
+        ...     interrupt.number
+        0
     """
-    interrupt = {"requested": False}
-
-    def handle(*_arguments: object) -> None:
-        interrupt["requested"] = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
+    interrupt, old = Interrupt(), {}
     try:
-        old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                old[number] = signal.signal(number, interrupt)
     except ValueError:  # not in the main thread, where signals do not arrive
-        yield interrupt
-        return
+        pass
     try:
         yield interrupt
     finally:
@@ -67,7 +94,9 @@ def explain_stop(
     if reason is None:
         return None
     what, cure = reason
-    return TrainingError(f"{what}; {last_checkpoint(run)} {cure} {GO_ON}".replace("  ", " "))
+    number = problem.args[0] if isinstance(problem, KeyboardInterrupt) and problem.args else 0
+    kind = TrainingStopped if number in SIGNALS[1:] else TrainingError
+    return kind(f"{what}; {last_checkpoint(run)} {cure} {GO_ON}".replace("  ", " "))
 
 
 def _reason(problem: BaseException, batch_size: int, accumulate: int) -> tuple[str, str] | None:

@@ -11,7 +11,7 @@ from typing import Literal, cast
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
@@ -31,7 +31,7 @@ from vitrail.train.checkpoint import (
 )
 from vitrail.train.schedule import Schedule
 from vitrail.train.seeds import mix_seed
-from vitrail.train.stopping import GO_ON, catch_interrupt, explain_stop
+from vitrail.train.stopping import GO_ON, Interrupt, catch_interrupt, explain_stop
 from vitrail.train.streams import Stream
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -87,6 +87,7 @@ class Trainer:
     scaler: GradScaler | None
     state: TrainState
     accelerator: Accelerator
+    signals: distributed.ProcessGroup | None  # in which processes agree on when to stop
     device: torch.device
     dtype: torch.dtype | None  # of autocast
     accumulate: int
@@ -97,7 +98,7 @@ class Trainer:
     epoch_steps: int
     total: int  # steps of the whole run
     result_step: int | None  # step of the weights to keep; None for the last
-    stopping: bool  # after this step, because of Ctrl-C or SIGTERM
+    stopping: bool  # after this step, because of a signal
     unchecked: list[Tensor]  # losses and gradient norms of steps not yet checked for NaN
 
     def __init__(
@@ -128,6 +129,9 @@ class Trainer:
         self.callbacks = tuple(callbacks)
         self.state = TrainState(method, optimizer, self.ema, self.scaler)
         self.model = self.accelerator.prepare_model(method)
+        # On the CPU, so that no process waits for its GPU.
+        alone = self.accelerator.num_processes == 1
+        self.signals = None if alone else distributed.new_group(backend="gloo")
         self.step, self.total, self.epoch_steps = 0, schedule.total, len(stream) // accumulate
         if self.epoch_steps == 0:
             raise ConfigError(
@@ -219,7 +223,7 @@ class Trainer:
         for callback in self.callbacks:
             callback.load_state(progress.callbacks.get(type(callback).__name__, {}))
 
-    def _run(self, interrupt: dict[str, bool]) -> None:
+    def _run(self, interrupt: Interrupt) -> None:
         while self.step < self.total:
             epoch, position = divmod(self.step, self.epoch_steps)
             batches = self.stream.epoch(epoch, position * self.accumulate, self.device)
@@ -229,13 +233,23 @@ class Trainer:
                     callback.before_step(self)
                 values = self.train_step(batches)
                 self.step += 1
-                self.stopping = interrupt["requested"]  # read once, so that a checkpoint is written
+                number = self._agreed(interrupt.number)  # once, so that a checkpoint is written
+                self.stopping = number > 0
                 for callback in self.callbacks:
                     callback.after_step(self, values)
                 if self.stopping:
-                    raise KeyboardInterrupt
+                    self.accelerator.wait_for_everyone()  # until the checkpoint is whole
+                    raise KeyboardInterrupt(number)
                 if self.step >= self.total:
                     return
+
+    def _agreed(self, number: int) -> int:
+        """The signal that any process has got, so that all stop after the same step."""
+        if self.signals is None:
+            return number
+        numbers = torch.tensor(number)
+        distributed.all_reduce(numbers, distributed.ReduceOp.MAX, self.signals)
+        return int(numbers)
 
     def end(self) -> None:
         """Ends training after this step, for callbacks. The weights are evaluated and saved."""

@@ -1,0 +1,138 @@
+"""SIGTERM, SIGHUP and Ctrl-C finish the step, save it, and end with the right code."""
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.harness import CallAt, on_files
+from tests.train.test_fit import digest
+from tests.train.tiny import tiny, write_recipe
+from vitrail.errors import TrainingError, TrainingStopped
+from vitrail.run_folder import RunFolder
+from vitrail.train import stopping
+from vitrail.train.factory import train_run
+from vitrail.train.stopping import catch_interrupt
+from vitrail.train.trainer import Trainer
+
+SIGNALS = [signal.SIGTERM, signal.SIGHUP, signal.SIGINT]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_loses_no_step_with_and_without_workers(
+    tmp_path: Path, number: signal.Signals, workers: int
+) -> None:
+    old = signal.getsignal(number)
+
+    def everyone(_trainer: Trainer) -> None:
+        children = multiprocessing.active_children()
+        assert len(children) >= workers
+        processes = [os.getpid(), *(child.pid for child in children)]
+        # From outside: of the trainer's own signals workers end.
+        subprocess.run(["kill", f"-{number.value}", *map(str, processes)], check=True)
+
+    run = RunFolder(tmp_path / "run")
+    config = on_files(tmp_path / "pets", f"data.workers={workers}", "train.save_every=1000")
+    with pytest.raises(TrainingError, match="stopped; the last good .*step-00000003") as caught:
+        train_run(config, run.path, callbacks=[CallAt(2, everyone)])
+    assert isinstance(caught.value, TrainingStopped) == (number != signal.SIGINT)
+    assert caught.value.exit_code == (2 if number == signal.SIGINT else 143)
+    assert signal.getsignal(number) is old
+    train_run(config, run.path, resume=True)
+    assert run.evaluation
+
+
+def test_a_second_signal_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def twice(_trainer: Trainer) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    for seconds, saved in ((1000.0, 7), (-1.0, 5)):  # what counts as the same signal
+        monkeypatch.setattr(stopping, "SAME_SECONDS", seconds)
+        with pytest.raises(TrainingStopped, match=f"step-0000000{saved}"):
+            train_run(tiny(), tmp_path / str(saved), callbacks=[CallAt(6, twice)])
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    old = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with catch_interrupt() as interrupt:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert interrupt.number == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, old)
+
+
+def launch(recipe: Path, run: Path, *more: str, processes: int = 1) -> subprocess.Popen[bytes]:
+    """`vitrail train` in a process group of its own, or `torchrun` of several."""
+    program = [sys.executable, "-m", "vitrail"]
+    if processes > 1:
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--master_port", "29541"]
+        program = [*launcher, "--nproc_per_node", str(processes), "-m", "vitrail"]
+    with open(run.with_suffix(".log"), "ab") as log:
+        return subprocess.Popen(
+            [*program, "train", str(recipe), "--out", str(run), *more],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+        )
+
+
+def wait_for_steps(process: subprocess.Popen[bytes], run: RunFolder) -> None:
+    while not run.metrics:
+        assert process.poll() is None, run.path.with_suffix(".log").read_text()
+        time.sleep(0.005)
+
+
+def test_the_command_ends_with_143(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path / "recipe.yaml", "schedule.epochs=1000")
+    run = RunFolder(tmp_path / "run")
+    process = launch(recipe, run.path)
+    wait_for_steps(process, run)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(60) == 143
+    last = run.path.with_suffix(".log").read_text().splitlines()[-1]
+    assert last.startswith("error: stopped; the last good checkpoint is")
+    assert last.endswith("Go on by --resume.")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_thirty_signals_at_random_moments(tmp_path: Path, workers: int) -> None:
+    settings = ("data.limit=null", "schedule.epochs=20", "train.save_every=1000")
+    recipe = write_recipe(tmp_path / "recipe.yaml", *settings, f"data.workers={workers}")
+    whole, choose = RunFolder(tmp_path / "whole"), random.Random(workers)
+    assert launch(recipe, whole.path).wait() == 0
+    for attempt in range(30):
+        run = RunFolder(tmp_path / f"run{attempt}")
+        process = launch(recipe, run.path)
+        wait_for_steps(process, run)
+        time.sleep(choose.uniform(0, 0.5))
+        os.killpg(process.pid, signal.SIGHUP if attempt % 6 == 5 else signal.SIGTERM)
+        assert process.wait(60) == 143
+        assert run.checkpoints[-1].name[5:].lstrip("0") >= str(run.metrics[-1]["step"])
+        assert launch(recipe, run.path, "--resume").wait() == 0
+        assert digest(run.path) == digest(whole.path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to_all", [False, True])
+def test_each_process_of_several_ends_with_143(tmp_path: Path, to_all: bool) -> None:
+    recipe = write_recipe(tmp_path / "recipe.yaml", "schedule.epochs=1000", "train.save_every=1000")
+    run = RunFolder(tmp_path / "run")
+    process = launch(recipe, run.path, processes=2)
+    wait_for_steps(process, run)
+    (os.killpg if to_all else os.kill)(process.pid, signal.SIGTERM)
+    assert process.wait(60) != 0  # the launcher's own code
+    log = run.path.with_suffix(".log").read_text()
+    assert log.count("error: stopped; the last good checkpoint is") == 2, log
+    assert run.checkpoints
