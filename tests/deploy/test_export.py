@@ -258,51 +258,6 @@ def test_packages_that_are_missing(
     assert path.is_file()
 
 
-@pytest.fixture(scope="module")
-def wide_vim(tmp_path_factory: pytest.TempPathFactory) -> tuple[Backbone, Path]:
-    """A Vision Mamba of published width, at which PyTorch's exporter leaves A to be computed."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("wide") / "vim.onnx"
-    model = vitrail.VisionMamba(16, 8, num_classes=3, dim=192, depth=1).eval()
-    export_onnx(model, path)
-    return model, path
-
-
-def test_scans_read_constants_only(wide_vim: tuple[Backbone, Path]) -> None:
-    graph = onnx.load(wide_vim[1]).graph
-    scans = [node for node in graph.node if node.op_type == "Scan"]
-    assert len(scans) == 1
-    body = next(a.g for a in scans[0].attribute if a.name == "body")
-    own = {value.name for value in (*body.input, *body.initializer)}
-    own |= {name for node in body.node for name in node.output}
-    captured = {name for node in body.node for name in node.input} - own
-    assert captured
-    assert captured <= {tensor.name for tensor in graph.initializer}  # for OpenVINO
-    assert not {"TopK", "Loop", "If", "NonZero"} & set(nodes(wide_vim[1]))
-
-
-def test_openvino_runs_it(wide_vim: tuple[Backbone, Path]) -> None:
-    openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    model, path = wide_vim
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    for batch in (1, 3):
-        images = torch.randn(batch, 3, 16, 16)
-        outputs = torch.from_numpy(compiled(images.numpy())[0])
-        torch.testing.assert_close(outputs, model(images).detach(), **CLOSE)
-
-
-def test_onnxruntime_quantizes_it(wide_vim: tuple[Backbone, Path], tmp_path: Path) -> None:
-    quantization = pytest.importorskip("onnxruntime.quantization")
-    model, path = wide_vim
-    int8 = quantization.QuantType.QInt8
-    quantization.quantize_dynamic(path, tmp_path / "int8.onnx", weight_type=int8)
-    assert (tmp_path / "int8.onnx").stat().st_size < 0.6 * path.stat().st_size
-    images = torch.randn(3, 3, 16, 16)
-    expected = model(images).detach()
-    difference = (run(tmp_path / "int8.onnx", images) - expected).abs().max()
-    assert difference < 0.1 * expected.abs().max()
-
-
 def wrong(model: Any) -> dict[str, tuple[Callable[[], object], str]]:
     """Calls with a wrong argument, and what the error says."""
     onnx_file, images = "model.onnx", torch.zeros(1, 3, 32, 32)

@@ -66,9 +66,10 @@ def export_onnx(
     *,
     image_size: Size | None = None,
     dynamic_size: bool = False,
+    batch_size: int | None = None,
     opset: int = OPSET,
 ) -> Exported:
-    """Exports a model to ONNX for any batch size, and checks its outputs in onnxruntime.
+    """Exports a model to ONNX, and checks its outputs in onnxruntime.
 
     The input is "images", float32 (batch, C, H, W), preprocessed; the output is "logits" (batch,
     classes), or pooled "features" of a model without a head. A tower of CLIP has "embeddings", and
@@ -85,6 +86,7 @@ def export_onnx(
             preprocessing. Learned positions are resampled to it.
         dynamic_size: whether the file takes any image size that patches divide; positions are then
             resampled in the graph.
+        batch_size: images (texts) per call, for runtimes that want it fixed; None for any number.
         opset: version of ONNX's operators.
 
     Returns:
@@ -108,7 +110,7 @@ def export_onnx(
     opset = check_value("opset", opset, int)
     if not OPSETS[0] <= opset <= OPSETS[1]:
         raise ConfigError(f"opset={opset} is not within {OPSETS[0]} to {OPSETS[1]}.")
-    exportable = prepare(model, image_size, dynamic_size)
+    exportable = prepare(model, image_size, dynamic_size, batch_size)
     graph = _translate(exportable, dynamic_size, opset)
     graph.metadata_props.update(exportable.about)
     weights, difference = _write(graph, path, exportable)
@@ -214,7 +216,8 @@ def _check(file: bytes | str, exportable: Exportable) -> float | None:
     options.intra_op_num_threads = torch.get_num_threads()
 
     def run(inputs: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {exportable.input_name: inputs.numpy()})[0])
+        outputs = session.run(None, {exportable.input_name: inputs.cpu().numpy()})[0]
+        return torch.from_numpy(outputs).to(inputs.device)
 
     try:
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])

@@ -28,8 +28,9 @@ def export_program(
     *,
     image_size: Size | None = None,
     dynamic_size: bool = False,
+    batch_size: int | None = None,
 ) -> Exported:
-    """Exports a model as a program of `torch.export` for any batch size, and checks its outputs.
+    """Exports a model as a program of `torch.export`, and checks its outputs.
 
     The program is fused, float32 and for the CPU, takes one tensor and holds PyTorch's own
     operators only. `extra_files` of `torch.export.load` reads the metadata of `export_onnx` from
@@ -40,6 +41,7 @@ def export_program(
         path: file to write; `torch.export.load` wants it to end in ".pt2".
         image_size: as in `export_onnx`.
         dynamic_size: as in `export_onnx`, from two patches per axis on.
+        batch_size: as in `export_onnx`; ExecuTorch wants it fixed.
 
     Returns:
         The file that was written, the input's shape, and the difference from the model.
@@ -59,7 +61,7 @@ def export_program(
     if path.suffix != ".pt2":
         raise ConfigError(f"{path} does not end in .pt2.")
     # One patch per axis would be a graph of its own for PyTorch.
-    exportable = prepare(model, image_size, dynamic_size, least=2)
+    exportable = prepare(model, image_size, dynamic_size, batch_size, least=2)
     for module in exportable.module.modules():
         if isinstance(module, Mamba):
             module.backend = "export"

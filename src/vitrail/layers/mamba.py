@@ -179,9 +179,9 @@ class Mamba(RecordedMixer):
         convolved = backwards[: len(self.conv_weight)]
         u = conv.causal_conv(signal, self.conv_weight, self.conv_bias, convolved, self.backend)
         batch, length, inner = u.shape[1:]
-        projected = torch.bmm(u.flatten(1, 2), self.x_proj.transpose(1, 2).to(u.dtype))
+        projected = _products(u.flatten(1, 2), self.x_proj)
         low, B, C = projected.split([self.dt_rank, self.d_state, self.d_state], dim=-1)
-        delta = torch.bmm(low, self.dt_weight.transpose(1, 2).to(u.dtype))
+        delta = _products(low, self.dt_weight)
         u, delta, B, C = (t.unflatten(1, (batch, length)) for t in (u.flatten(1, 2), delta, B, C))
         D: Tensor = self.D
         if self.directions == 2 and self.fusion in ("mean", "gate"):
@@ -261,3 +261,10 @@ class Mamba(RecordedMixer):
     def extra_repr(self) -> str:
         """Shows the options in the model's printout."""
         return f"scan={self.scan_kind!r}, d_state={self.d_state}, fusion={self.fusion!r}"
+
+
+def _products(x: Tensor, weight: Tensor) -> Tensor:
+    """x (K, M, C), weight (K, D, C) → (K, M, D), the product of each direction."""
+    if torch.compiler.is_exporting():  # quantizers of other runtimes know matrices only
+        return torch.stack([F.linear(of, by.to(x.dtype)) for of, by in zip(x, weight, strict=True)])
+    return torch.bmm(x, weight.transpose(1, 2).to(x.dtype))
