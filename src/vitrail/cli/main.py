@@ -119,8 +119,8 @@ def main() -> None:
     if missing:
         message = _("the command line needs {package}: {cure}")
         cure = how_to_install(*missing)
-    _exit_on_signals()
         sys.exit(_fail(message.format(package=missing[0], cure=cure)))
+    _exit_on_signals()
     try:
         build_app()()
     except VitrailError as problem:
