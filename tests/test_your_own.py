@@ -47,7 +47,7 @@ def test_the_page_works_from_top_to_bottom(
             output = capsys.readouterr()
             assert not status, f"{line}\n{output.out}\n{output.err}"
             commands += 1
-    assert (files, commands) == (6, 14)
+    assert (files, commands) == (7, 14)
     assert (tmp_path / "saliency.png").is_file()
     for module in [m for m in sys.modules if m.startswith("my_")]:
         del sys.modules[module]
