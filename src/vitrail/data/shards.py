@@ -1,0 +1,329 @@
+"""Tar shards in the layout of WebDataset as a dataset: any sample is read where it lies."""
+
+import copy
+import functools
+import glob
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import torch
+from torch import Tensor
+
+from vitrail.data.dataset import Dataset
+from vitrail.data.folder_dataset import FolderDataset
+from vitrail.data.folders import Inventory, LeftAside, split_name
+from vitrail.data.formats import MAX_BYTES
+from vitrail.data.image_file import ImageFile
+from vitrail.data.manifest_labels import ManifestLabels, read_labels, read_numbers, sorted_names
+from vitrail.data.splits import SPLITS, Parts
+from vitrail.data.tar_index import Parts as TarParts
+from vitrail.data.tar_index import TarSample, index_of
+from vitrail.errors import DataError, check_choice
+
+MOST_SHARDS = 100_000  # that a pattern may stand for
+CLASSES, DESCRIPTION = "classes.txt", "dataset.json"  # beside the shards
+LARGEST_DESCRIPTION = 2**26  # bytes
+
+
+def open_shards(spec: str) -> Parts:
+    """Images in tar files, as webdataset's `ShardWriter` and `vitrail pack` write them.
+
+    Names of tar files or of their folder say which split they are of: `train-000000.tar`,
+    `imagenet-val-03.tar`, `test/00.tar`. Classes have the names that `classes.txt`, one per line,
+    or `dataset.json` beside the tar files lists; without them, what the samples say.
+
+    Args:
+        spec: a folder of tar files, a pattern such as `photos/train-{000..127}.tar` or
+            `photos/*.tar`, and options: `?image=left.jpg` and `?label=cls2` name the members of a
+            sample to read, where it has several; `label` may be a key of its JSON object.
+
+    Returns:
+        Its splits; "train" if no name says one.
+
+    Raises:
+        DataError: there are no such files, or one is damaged.
+
+    Example:
+        >>> open_shards("nowhere/*.tar")
+        Traceback (most recent call last):
+        vitrail.errors.DataError: no tar files at 'nowhere/*.tar': give a folder of them, or a...
+    """
+    pattern, _mark, query = spec.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    for option in options:
+        check_choice("option", option, TarParts._fields)
+    paths = _find(pattern)
+    with ThreadPoolExecutor() as pool:
+        indexes = list(pool.map(functools.partial(index_of, parts=TarParts(**options)), paths))
+    unused = sum((index.unused for index in indexes), Counter[str]())
+    if not any(index.samples for index in indexes):
+        content = ", ".join(unused) or "nothing"
+        raise DataError(f"{pattern}: holds no images, but {content}: name their suffix by ?image=.")
+    samples = [sample for index in indexes for sample in index.samples]
+    files = [path for path, index in zip(paths, indexes, strict=True) for _ in index.samples]
+    labels = _labels(pattern, samples, _class_names(paths[0].parent))
+    rows: dict[str, list[int]] = {}
+    splits = _splits(pattern, paths)
+    for row, path in enumerate(files):
+        rows.setdefault(splits[path], []).append(row)
+    counts = {split or "all": labels.counts(rows[split]) for split in rows}
+    left_aside = LeftAside(Counter({f".{suffix}": n for suffix, n in unused.items()}))
+    inventory = Inventory(pattern, counts, {}, left_aside)
+    return {
+        split or "train": functools.partial(
+            _dataset, files, samples, labels, rows[split], inventory
+        )
+        for split in ("", *SPLITS)
+        if split in rows
+    }
+
+
+def _dataset(
+    files: Sequence[Path],
+    samples: Sequence[TarSample],
+    labels: ManifestLabels,
+    rows: Sequence[int],
+    inventory: Inventory,
+) -> Dataset:
+    index = {name: number for number, name in enumerate(labels.names)}
+    targets = [index.get(labels.classes[row], 0) for row in rows]
+    chosen = [samples[row] for row in rows]
+    dataset = ShardDataset([files[row] for row in rows], chosen, targets, labels.names)
+    dataset.inventory, dataset.target = inventory, labels.target
+    dataset.values = None if labels.values is None else labels.values[list(rows)]
+    if any(sample.weight != 1 for sample in samples):
+        dataset.weights = torch.tensor([sample.weight for sample in chosen])
+    if any(sample.caption for sample in samples):
+        dataset.captions = [sample.caption for sample in chosen]
+    return dataset
+
+
+class ShardDataset(FolderDataset):
+    """Image files in tar files.
+
+    Args:
+        files: the tar file of each sample.
+        samples: where each sample lies in it.
+        targets: class index of each sample.
+        labels: class names; empty for unlabelled images, whose targets are all 0.
+
+    Example:
+        >>> sample = TarSample("0017.jpg", "cat/1.jpg", 512, 9, "cat")
+        >>> dataset = ShardDataset([Path("pets/train-000000.tar")], [sample], [0], ["cat"])
+        >>> dataset.name(0), dataset.key(0)
+        ('pets/train-000000.tar/0017.jpg', 'cat/1.jpg')
+    """
+
+    def __init__(
+        self,
+        files: list[Path],
+        samples: Sequence[TarSample],
+        targets: list[int],
+        labels: list[str],
+    ) -> None:
+        super().__init__(files[0].parent, files, targets, labels)
+        self.names = [sample.name for sample in samples]
+        self.keys = [sample.key for sample in samples]
+        self.spans = torch.tensor([(sample.offset, sample.size) for sample in samples])
+
+    def name(self, index: int) -> str:
+        """index of a sample → path of its tar file, and in it."""
+        return f"{self.files[index]}/{self.names[index]}"
+
+    def key(self, index: int) -> str:
+        """index of a sample → what its JSON object calls its file, or its key in the tar file."""
+        return self.keys[index]
+
+    def read(self, index: int) -> Tensor:
+        """index of a sample → uint8 (C, H, W)."""
+        return self.open(index).decode()
+
+    def open(self, index: int) -> ImageFile:
+        """index of a sample → its image, to be decoded."""
+        offset, size = self.spans[index].tolist()
+        if size > MAX_BYTES:
+            raise DataError(
+                f"{self.name(index)}: {size >> 20} MiB is more than the limit of {MAX_BYTES >> 20}."
+            )
+        try:
+            with open(self.files[index], "rb") as file:
+                file.seek(offset)
+                data = file.read(size)
+        except OSError as problem:
+            raise DataError(f"{self.name(index)}: cannot be read ({problem.strerror}).") from None
+        return ImageFile(data, self.channels, self.name(index), self.white)
+
+    def subset(self, indices: Sequence[int]) -> Dataset:
+        """indices of samples → a dataset of these."""
+        part = copy.copy(self)
+        part.files, part._targets = (
+            [self.files[i] for i in indices],
+            [self._targets[i] for i in indices],
+        )
+        part.names, part.keys = [self.names[i] for i in indices], [self.keys[i] for i in indices]
+        part.spans = self.spans[list(indices)]
+        return self._with_rest(part, indices)
+
+
+def _find(pattern: str) -> list[Path]:
+    """The tar files that a folder, or a pattern with * and {000..127}, stands for."""
+    paths = []
+    for name in expand_braces(str(Path(pattern).expanduser())):
+        path = Path(name)
+        if path.is_dir():
+            paths += sorted(path.rglob("*.tar"))
+        elif path.is_file():
+            paths.append(path)
+        elif glob.has_magic(name):
+            paths += [Path(n) for n in sorted(glob.glob(name, recursive=True)) if Path(n).is_file()]
+        elif name != pattern:
+            raise DataError(f"no tar file {name!r}, which {pattern!r} stands for: add it.")
+    if not paths:
+        raise DataError(
+            f"no tar files at {pattern!r}: give a folder of them, or a quoted pattern such as "
+            "'photos/train-{000..127}.tar'."
+        )
+    return list(dict.fromkeys(paths))
+
+
+def expand_braces(pattern: str) -> Iterator[str]:
+    """The names that a pattern with braces stands for, as in a shell.
+
+    Args:
+        pattern: with ranges `{000..127}` and choices `{train,val}`.
+
+    Yields:
+        Each name.
+
+    Raises:
+        DataError: there are more than `MOST_SHARDS`.
+
+    Example:
+        >>> list(expand_braces("{train,val}-{08..10}.tar"))[:4]
+        ['train-08.tar', 'train-09.tar', 'train-10.tar', 'val-08.tar']
+    """
+    fixed, *rest = re.split(r"\{([^{}]*(?:,|\.\.)[^{}]*)\}", pattern)
+    choices: list[Iterator[str]] = []
+    total = 1
+    for braces in rest[::2]:
+        if bounds := re.fullmatch(r"(\d{1,18})\.\.(\d{1,18})", braces):
+            first, last = int(bounds[1]), int(bounds[2])
+            total *= max(last + 1 - first, 0)
+            width = len(bounds[1]) if bounds[1].startswith("0") else 0
+            choices.append(f"{number:0{width}}" for number in range(first, last + 1))
+        else:
+            choices.append(iter(braces.split(",")))
+            total *= braces.count(",") + 1
+    if total > MOST_SHARDS:
+        raise DataError(f"{pattern!r} stands for {total:,} files, more than {MOST_SHARDS:,}.")
+    for words in itertools.product(*choices):
+        yield fixed + "".join(w + r for w, r in zip(words, rest[1::2], strict=True))
+
+
+def _splits(pattern: str, paths: Sequence[Path]) -> dict[Path, str]:
+    """The split of each tar file; "" for all if no name says one."""
+    splits = {path: split_of(path) for path in paths}
+    others = [path for path, split in splits.items() if not split]
+    if others and any(splits.values()):
+        raise DataError(
+            f"{pattern}: {others[0].name} is of no split, and others are: put train, val or test "
+            "in its name, or leave it out by a narrower pattern."
+        )
+    return splits
+
+
+def split_of(path: Path) -> str:
+    """The split that the name of a tar file, or of its folder, says.
+
+    Args:
+        path: of a tar file.
+
+    Returns:
+        "train", "val" or "test"; "" if it says none.
+
+    Example:
+        >>> split_of(Path("imagenet1k-validation-07.tar")), split_of(Path("train/7.tar"))
+        ('val', 'train')
+    """
+    words = [*re.findall(r"[a-z]+", path.stem.casefold()), path.parent.name]
+    return next((split for word in words if (split := split_name(word))), "")
+
+
+def _class_names(folder: Path) -> list[str]:
+    """The names that a file beside the shards lists; none if there is no file."""
+    for file in (folder / DESCRIPTION, folder / CLASSES, folder.parent / CLASSES):
+        if not file.is_file():
+            continue
+        if file.stat().st_size > LARGEST_DESCRIPTION:
+            raise DataError(f"{file} has more than {LARGEST_DESCRIPTION >> 20} MiB.")
+        text = file.read_text(errors="replace")
+        names = text.splitlines() if file.name == CLASSES else read_description(text, file)
+        if names:
+            return [name.strip() for name in names if name.strip()]
+    return []
+
+
+def read_description(text: str, file: Path | str) -> list[str]:
+    """The class names in the content of a dataset.json.
+
+    Args:
+        text: its content.
+        file: its name, for messages.
+
+    Returns:
+        The names; none if it has no "labels".
+
+    Raises:
+        DataError: it is no JSON, or its labels are no names.
+
+    Example:
+        >>> read_description('{"labels": ["cat", "dog"]}', "dataset.json")
+        ['cat', 'dog']
+    """
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        raise DataError(f"{file} is no JSON: repair it, or write {CLASSES} instead.") from None
+    names = content.get("labels", []) if isinstance(content, dict) else []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{file}: labels is no list of names: write ['cat', 'dog'].")
+    return names
+
+
+def _labels(pattern: str, samples: Sequence[TarSample], names: list[str]) -> ManifestLabels:
+    """What the samples are labelled with; `names` are of a file beside them."""
+    cells = [sample.label for sample in samples]
+    present = [cell for cell in cells if cell is not None]
+    if not present:
+        return ManifestLabels("class", [], [""] * len(cells), None)
+    if len(present) < len(cells):
+        name = samples[cells.index(None)].name
+        raise DataError(f"{pattern}: {name} has no label, and others have: add it to the shard.")
+    if all(isinstance(cell, dict) for cell in cells):
+        columns = names or list(cells[0])
+        return read_numbers(Path(pattern), {c: [cell.get(c) for cell in cells] for c in columns})
+    if any(isinstance(cell, list) for cell in cells):
+        several = read_labels(Path(pattern), [*cells, names], "label", "")
+        order = [several.names.index(name) for name in names or several.names]
+        if len(order) < len(several.names):
+            other = next(iter({*several.names} - {*names}))
+            raise DataError(f"{pattern}: the label {other!r} is not among those listed beside it.")
+        assert several.values is not None
+        values = several.values[:-1, order]
+        return ManifestLabels("labels", names or several.names, several.classes[:-1], values)
+    classes = read_labels(Path(pattern), cells, "label", "").classes
+    if not names:
+        return ManifestLabels("class", sorted_names({*classes}), classes, None)
+    by_text = {n: n for n in names} | {str(number): name for number, name in enumerate(names)}
+    if other := next((text for text in classes if text not in by_text), None):
+        raise DataError(
+            f"{pattern}: the class {other!r} is none of the {len(names)} listed beside it: correct "
+            f"{CLASSES} or {DESCRIPTION}."
+        )
+    return ManifestLabels("class", names, [by_text[text] for text in classes], None)
