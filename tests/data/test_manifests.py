@@ -71,7 +71,7 @@ def test_columns_folder_and_suffix_may_be_named(images: Path) -> None:
         ("path,label\na.png,\n", "", "row 1 has no label"),
         ("path,label,split\na.png,cat,holiday\n", "", "row 1 has the split 'holiday'"),
         ("path,label\na.png,cat\n", "?label=breed", "has no column 'breed': it has path, label"),
-        ("path,label\na.png,cat\n", "?labels=x", "option='labels' is not one of 'path', 'label'"),
+        ("path,label\na.png,cat\n", "?breed=x", "option='breed' is not one of 'path', 'label'"),
         ("path,label\nno.png,cat\n", "", "1 of 1 images cannot be read: .*no.png"),
     ],
 )
@@ -81,10 +81,7 @@ def test_what_is_amiss_is_told(images: Path, text: str, query: str, message: str
         open_dataset(f"csv:{images / 't.csv'}{query}")
 
 
-def test_numbers_with_fractions_are_no_classes(images: Path) -> None:
-    (images / "t.jsonl").write_text('{"path": "a.png", "label": 0.5}\n')
-    with pytest.raises(VitrailError, match="the column label holds 0.5, and one class per image"):
-        open_dataset(f"jsonl:{images / 't.jsonl'}")
+def test_what_is_no_table_is_told(images: Path) -> None:
     with pytest.raises(VitrailError, match="is a folder: name the table itself"):
         open_dataset(f"csv:{images}")
     with pytest.raises(VitrailError, match=r"a table of suffix '\.png' is not known"):

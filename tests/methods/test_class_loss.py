@@ -69,3 +69,7 @@ def test_errors_say_what_to_do() -> None:
         ClassLoss(3, class_weights=(1.0, 2.0))
     with pytest.raises(ConfigError, match="call method.fit_targets"):
         ClassLoss(3, class_weights="balanced")(LOGITS, Batch(labels=LABELS))
+
+
+def test_a_batch_of_samples_that_do_not_count_has_no_loss() -> None:
+    assert classify(LOGITS, LABELS, 0.1, sample_weights=torch.zeros(12)).loss == 0

@@ -1,7 +1,7 @@
 """`vitrail eval`: how good a model is on labeled images."""
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -10,7 +10,7 @@ from vitrail.intervals import interval_text, wilson
 from vitrail.messages import _
 
 if TYPE_CHECKING:
-    from vitrail.train.metrics import Evaluation
+    from vitrail.train.metrics import AnyEvaluation, Evaluation
 
 HELP = _("Print accuracy and loss, and the accuracy of each class.")
 EXAMPLES = ("vitrail eval runs/photos", "vitrail eval runs/photos --data folder:OTHER_PHOTOS")
@@ -85,7 +85,7 @@ def run(
     print_result(result, as_json)
 
 
-def print_result(result: "Evaluation", as_json: bool) -> None:
+def print_result(result: "AnyEvaluation", as_json: bool) -> None:
     """Prints an evaluation.
 
     Args:
@@ -96,11 +96,11 @@ def print_result(result: "Evaluation", as_json: bool) -> None:
         >>> from vitrail.train.metrics import summarize
         >>> result = summarize(torch.eye(2), torch.arange(2), torch.arange(2))
         >>> print_result(result._replace(details={"data": "pets", "split": "test"}), True)
-        {"count": 2, "top1": 1.0, "top1_low": 0.34..., "top1_high": 1.0, "top5": 1.0, ...
+        {"count": 2, "top1": 1.0, "top1_low": 0.34..., "top1_high": 1.0, "loss": ...
     """
     details, figures = dict(result.details), result.figures
+    classes = [row._asdict() for row in result.classes]
     if as_json:
-        classes = [row._asdict() for row in result.classes]
         values = {**figures, **result.scores, **details, "classes": classes}
         out.print_json(json.dumps(values), indent=None)
         return
@@ -109,10 +109,17 @@ def print_result(result: "Evaluation", as_json: bool) -> None:
     text = _("{data} {split}, {count:,} images").format(data=data, split=split, count=count)
     text += "".join(f", {key.replace('_', ' ')} {value}" for key, value in details.items())
     out.print(text, highlight=False, markup=False)
+    if "top1" not in figures:  # several labels, or numbers
+        for name, value in figures.items():
+            out.print(f"{name:>8} {value:.4f}", highlight=False)
+        for row in classes:
+            label, scores = row.pop("label"), [f"{key} {value:.4g}" for key, value in row.items()]
+            out.print(f"{label}: {', '.join(scores)}", highlight=False, markup=False)
+        return
+    result = cast("Evaluation", result)
     low, high = figures.pop("top1_low"), figures.pop("top1_high")
     for name, value in figures.items():
-        if name != "top5" or len(result.labels) > 5:
-            out.print(f"{name:>6} {value:.4f}", highlight=False)
+        out.print(f"{name:>6} {value:.4f}", highlight=False)
         if name == "top1":
             text = _("       95 % interval {interval}").format(interval=interval_text(low, high))
             out.print(text, highlight=False)

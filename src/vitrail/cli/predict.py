@@ -90,6 +90,8 @@ def run(
         flip=flip,
     )
     paths = find_inputs(named_images(images), predictor.backbone.preprocess)
+    if truth and predictor.target != "class":
+        raise ConfigError("--truth is for models of one class per image: leave it out.")
     if truth:
         check_truth(paths, predictor.labels)
     predictions: Iterable[Prediction] = predictor(
@@ -142,7 +144,8 @@ def as_row(prediction: "Prediction", truth: bool) -> dict[str, Any]:
         truth: whether the image's folder names its class.
 
     Returns:
-        "image", "truth" if asked for, and "classes", probabilities by name.
+        "image", "truth" if asked for, and "classes", probabilities by name; of several labels
+        "labels", and "numbers".
 
     Example:
         >>> from vitrail.train.prediction import Prediction
@@ -152,7 +155,8 @@ def as_row(prediction: "Prediction", truth: bool) -> dict[str, Any]:
     row: dict[str, Any] = {"image": prediction.image}
     if truth:
         row["truth"] = Path(prediction.image).resolve().parent.name
-    return {**row, "classes": dict(prediction.classes)}
+    key = "classes" if prediction.target == "class" else prediction.target
+    return {**row, key: dict(prediction.classes)}
 
 
 def print_row(row: dict[str, Any], as_json: bool) -> None:
@@ -169,7 +173,11 @@ def print_row(row: dict[str, Any], as_json: bool) -> None:
     if as_json:
         out.print_json(json.dumps(row), indent=None)
         return
-    text = "  ".join(f"{name} {value:.1%}" for name, value in row["classes"].items())
+    if "numbers" in row:
+        text = "  ".join(f"{name} {value:.6g}" for name, value in row["numbers"].items())
+    else:
+        probabilities = row["classes"] if "classes" in row else row["labels"]
+        text = "  ".join(f"{name} {value:.1%}" for name, value in probabilities.items()) or "-"
     text += f"  ({row['truth']})" if "truth" in row else ""
     out.print(f"{row['image']}: {text}", highlight=False, markup=False)
 
@@ -179,7 +187,8 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
     Args:
         path: a .jsonl file for an object per image, or a .csv file with columns image, truth if
-            there is one, class and probability, class_2 and probability_2, ...
+            there is one, class and probability, class_2 and probability_2, ...; of several labels
+            image, labels and probabilities, separated by ";"; of numbers a column for each.
         rows: of `as_row`.
 
     Example:
@@ -194,6 +203,17 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     if path.suffix == ".jsonl":
         atomic_write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         return
+    if any("numbers" in row for row in rows):
+        lines = [[row["image"], *row["numbers"].values()] for row in rows]
+        atomic_write(path, _table(["image", *rows[0]["numbers"]], lines))
+        return
+    if any("labels" in row for row in rows):
+        lines = [
+            [row["image"], ";".join(row["labels"]), ";".join(map(str, row["labels"].values()))]
+            for row in rows
+        ]
+        atomic_write(path, _table(["image", "labels", "probabilities"], lines))
+        return
     keys = ["image", "truth"] if any("truth" in row for row in rows) else ["image"]
     ranks = range(1, max((len(row["classes"]) for row in rows), default=0) + 1)
     pairs = [
@@ -201,13 +221,18 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         for rank in ranks
         for name in ("class", "probability")
     ]
+    lines = [
+        [*(row[key] for key in keys), *(v for pair in row["classes"].items() for v in pair)]
+        for row in rows
+    ]
+    atomic_write(path, _table([*keys, *pairs], lines))
+
+
+def _table(names: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*keys, *pairs])
-    for row in rows:
-        values = [value for pair in row["classes"].items() for value in pair]
-        writer.writerow([*(row[name] for name in keys), *values])
-    atomic_write(path, text.getvalue())
+    writer.writerows([names, *rows])
+    return text.getvalue()
 
 
 def parse_labels(text: str | None) -> list[str] | None:

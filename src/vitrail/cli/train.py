@@ -105,6 +105,14 @@ def run(
             split=result.details["split"],
         )
         out.print(text, highlight=False, markup=False)
+    else:
+        names = [
+            name for name in ("map", "micro_f1", "mae", "rmse", "r2") if name in result.metrics
+        ]
+        text = ", ".join(f"{name} {result.metrics[name]:.4g}" for name in names)
+        if text:
+            text = _("{figures} on {split}").format(figures=text, split=result.details["split"])
+            out.print(text, highlight=False, markup=False)
     model_folder = RunFolder(folder).model_folder
     out.print(_("model:  {path}").format(path=model_folder), highlight=False)
     out.print(_("report: {path}").format(path=result.report), highlight=False)

@@ -188,7 +188,9 @@ def batch_for(method: Method, batch: int = BATCH) -> Batch:
     fields: dict[str, Any] = {
         "images": images,
         "crops": (images, images.flip(-1), images.roll(1, -1)),
-        "labels": torch.arange(batch) % max(backbone.num_classes, 1),
+        "labels": torch.arange(batch) % max(backbone.num_classes, 1)
+        if method.target == "class"
+        else torch.arange(batch * backbone.num_classes).reshape(batch, -1) % 2.0,
         "features": torch.randn(batch, backbone.pooled_dim),
     }
     if "captions" in method.inputs:

@@ -4,7 +4,7 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -86,6 +86,10 @@ class Dataset(ABC):
         bad_images: what was left out, because it could not be read.
         odd_images: what can be read, although something is odd about it.
         captions: the caption of every sample; empty where there are none.
+        target: what a sample's label is: "class", one class; "labels", any number of `labels`;
+            "numbers", numbers whose names are `labels`.
+        values: of "labels" and "numbers", float (N, len(labels)); `targets` is 0 for all then.
+        weights: (N,), how much each sample counts in training; None for all alike.
         inventory: what the folder or file holds that the samples come from, and what of it is not
             used; None where there is neither.
         streamed: whether samples can only be read in order, so that their labels are not known in
@@ -107,6 +111,9 @@ class Dataset(ABC):
     bad_images: Sequence[BadImage] = ()
     odd_images: Sequence[BadImage] = ()
     captions: Sequence[str] = ()
+    target: Literal["class", "labels", "numbers"] = "class"
+    values: Tensor | None = None
+    weights: Tensor | None = None
     inventory: Inventory | None = None
     streamed: bool = False
     fixed_size: bool = False
@@ -136,6 +143,31 @@ class Dataset(ABC):
         """
         raise self._no_random_access()
 
+    def truth(self) -> Tensor:
+        """What is learned of every sample.
+
+        Returns:
+            Class indices (N,); of other targets `values`, (N, len(labels)).
+
+        Raises:
+            DataError: the dataset is streamed.
+        """
+        return torch.tensor(self.targets()) if self.values is None else self.values
+
+    def counts(self) -> dict[str, int]:
+        """The number of samples of each class or label; none where there are neither.
+
+        Raises:
+            DataError: the dataset is streamed.
+        """
+        if self.target == "numbers" or not self.labels:
+            return {}
+        if self.values is None:
+            numbers = self.truth().bincount(minlength=len(self.labels))
+        else:
+            numbers = self.values.sum(0).long()
+        return dict(zip(self.labels, numbers.tolist(), strict=True))
+
     def digest(self) -> str:
         """A hash of the keys and labels of all samples, by which changed data are noticed.
 
@@ -149,6 +181,9 @@ class Dataset(ABC):
         names = [os.fsencode(label) for label in self.labels] or [b""]
         for index, target in enumerate(self.targets()):
             content.update(os.fsencode(self.key(index)) + b"\0" + names[target] + b"\0")
+        for more in (self.values, self.weights):
+            if more is not None:
+                content.update(more.numpy().tobytes())
         return content.hexdigest()
 
     def read(self, index: int) -> Tensor:
@@ -313,7 +348,9 @@ class Dataset(ABC):
     def _with_rest(self, part: "Dataset", indices: Sequence[int]) -> "Dataset":
         """`part` with what a subset inherits."""
         part.bad_images, part.inventory = self.bad_images, self.inventory
-        part.odd_images = self.odd_images
+        part.odd_images, part.target = self.odd_images, self.target
+        part.values = None if self.values is None else self.values[list(indices)]
+        part.weights = None if self.weights is None else self.weights[list(indices)]
         part.captions = [self.captions[i] for i in indices] if self.captions else ()
         return part
 

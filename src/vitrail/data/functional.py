@@ -149,7 +149,7 @@ def mix(
 
     Args:
         x: float (B, C, *size).
-        labels: (B,), class indices.
+        labels: (B,), class indices, or float (B, K).
         num_classes: number of classes.
         mixup: α of mixup (Zhang et al. 2017, https://arxiv.org/abs/1710.09412); 0 for none.
         cutmix: α of CutMix (Yun et al. 2019, https://arxiv.org/abs/1905.04899); 0 for none. With
@@ -184,7 +184,7 @@ def mix(
         weight = 1 - (bottom - top) * (right - left) / (height * width)
     else:
         mixed = x.lerp(x.flip(0), 1 - weight)
-    targets = F.one_hot(labels, num_classes).to(x.dtype)
+    targets = labels if labels.ndim == 2 else F.one_hot(labels, num_classes).to(x.dtype)
     return mixed, targets.lerp(targets.flip(0), 1 - weight)
 
 

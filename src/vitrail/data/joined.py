@@ -42,6 +42,15 @@ class JoinedDataset(Dataset):
         self._rows: Sequence[int] = range(
             self._ends[-1]
         )  # positions among all samples of the parts
+        self.target = datasets[0].target
+        if any(d.target != self.target for d in datasets):
+            raise DataError("some parts have one class per sample, and others do not.")
+        if self.target != "class":
+            self.values = torch.cat([values_among(d, self.labels) for d in datasets])
+        if any(d.weights is not None for d in datasets):
+            self.weights = torch.cat(
+                [torch.ones(len(d)) if d.weights is None else d.weights for d in datasets]
+            )
         self._targets = [t for d in datasets for t in targets_among(d, self.labels)]
         self.statistics, self.inventory = datasets[0].statistics, datasets[0].inventory
         self.sampling = datasets[0].sampling
@@ -187,26 +196,71 @@ def targets_among(dataset: Dataset, labels: Sequence[str]) -> list[int]:
         >>> targets_among(PairDataset(pairs), ["dog", "cat", "fox"])
         [1, 0]
     """
+    targets = dataset.targets()
+    if not dataset.labels or dataset.values is not None:
+        return targets
+    positions, used = _positions(dataset.labels, labels), set(targets)
+    _check_known([dataset.labels[i] for i in sorted(used) if positions[i] is None], labels)
+    return [position for target in targets if (position := positions[target]) is not None]
+
+
+def values_among(dataset: Dataset, labels: Sequence[str]) -> Tensor:
+    """The values of a dataset with several labels or numbers, in the order of other names.
+
+    Args:
+        dataset: a dataset with `values`.
+        labels: names.
+
+    Returns:
+        (N, len(labels)); 0 for labels that the dataset does not know.
+
+    Raises:
+        DataError: a sample has another label, or a number is missing.
+
+    Example:
+        >>> from vitrail.data.dataset import InMemoryDataset
+        >>> pets = InMemoryDataset(torch.zeros(1, 3, 4, 4), torch.zeros(1), ["cat", "dog"])
+        >>> pets.values = torch.tensor([[0.0, 1.0]])
+        >>> values_among(pets, ["Dog", "fox", "cat"])
+        tensor([[1., 0., 0.]])
+    """
+    assert dataset.values is not None
+    positions = _positions(dataset.labels, labels)
+    if dataset.target == "numbers" and {*positions} != {*range(len(labels))}:
+        raise DataError(
+            f"the numbers {', '.join(dataset.labels)}, and the model's are {', '.join(labels)}: "
+            "name columns like these."
+        )
+    used = dataset.values.any(0).tolist()
+    columns = zip(dataset.labels, positions, used, strict=True)
+    _check_known([label for label, p, is_used in columns if p is None and is_used], labels)
+    values = dataset.values.new_zeros(len(dataset), len(labels))
+    for column, position in enumerate(positions):
+        if position is not None:
+            values[:, position] = dataset.values[:, column]
+    return values
+
+
+def _positions(names: Sequence[str], labels: Sequence[str]) -> list[int | None]:
+    """The index of each name among the labels; None where it is not."""
     exact = {label: index for index, label in enumerate(labels)}
     folded: dict[str, list[int]] = {}
     for index, label in enumerate(labels):
         folded.setdefault(label.casefold().strip(), []).append(index)
     positions: list[int | None] = []
-    for label in dataset.labels:
-        alike = folded.get(label.casefold().strip(), [])
-        positions.append(exact.get(label, alike[0] if len(alike) == 1 else None))
-    targets = dataset.targets()
-    if not dataset.labels:
-        return targets
-    used = set(targets)
-    unknown = [dataset.labels[i] for i, p in enumerate(positions) if p is None and i in used]
+    for name in names:
+        alike = folded.get(name.casefold().strip(), [])
+        positions.append(exact.get(name, alike[0] if len(alike) == 1 else None))
+    return positions
+
+
+def _check_known(unknown: Sequence[str], labels: Sequence[str]) -> None:
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise DataError(
             f"unknown classes {', '.join(map(repr, unknown[:5]))}{more}: remove their images, or "
             f"name them like one of the {len(labels)} known ones ({_few(labels)})."
         )
-    return [position for target in targets if (position := positions[target]) is not None]
 
 
 def _few(labels: Sequence[str]) -> str:

@@ -2,15 +2,24 @@
 
 import functools
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qsl
+
+from torch import Tensor
 
 from vitrail.data.dataset import Dataset
 from vitrail.data.folder_dataset import FolderDataset
-from vitrail.data.folders import Inventory, readable, split_name
+from vitrail.data.folders import Inventory, split_name
+from vitrail.data.manifest_labels import (
+    SEPARATORS,
+    ManifestLabels,
+    read_label_columns,
+    read_labels,
+    read_numbers,
+    sorted_names,
+)
 from vitrail.data.splits import Parts
 from vitrail.data.tables import read_rows
 from vitrail.errors import DataError, check_choice
@@ -20,24 +29,26 @@ COLUMNS = {
     "path": ("path", "filepath", "file", "filename", "imagepath", "image", "img", "imagename",
              "imagefile", "imgpath"),
     "label": ("label", "class", "classname", "labelname", "category", "target", "y"),
+    "labels": ("labels", "classes", "tags", "categories"),
     "split": ("split", "subset", "partition"),
+    "weight": ("weight", "sampleweight"),
 }  # fmt: skip
-OPTIONS = (*COLUMNS, "root", "suffix")
-
-
-class _Row(NamedTuple):
-    path: Path
-    label: str
-    split: str
+OPTIONS = (*COLUMNS, "numbers", "separator", "root", "suffix")
 
 
 def open_manifest(spec: str, form: str | None = None) -> Parts:
-    """Images that a table lists with their classes, and perhaps their splits.
+    """Images that a table lists with their labels, and perhaps their splits and weights.
 
     Args:
-        spec: path of the table, and options such as `labels.csv?label=breed&suffix=.jpg`: `path`,
-            `label` and `split` name the columns; `root`, the folder that paths are relative to, if
-            it is not the table's; `suffix` ends every path.
+        spec: path of the table, and options such as `labels.csv?label=breed&suffix=.jpg`.
+
+            - `path`, `label`, `split` and `weight` name the columns; `weight=` for no weights;
+            - `labels=a,b,c` are columns of 0 and 1 for several labels per image, or one column of
+              labels with a separator between them;
+            - `separator` is that, if it is not ";" or "|";
+            - `numbers=x,y` are columns of numbers;
+            - `root` is the folder that paths are relative to, if it is not the table's;
+            - `suffix` ends every path.
         form: "csv", "jsonl" or "parquet"; None for what the suffix says.
 
     Returns:
@@ -49,7 +60,7 @@ def open_manifest(spec: str, form: str | None = None) -> Parts:
     Example:
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp()) / "labels.csv"
-        >>> _ = file.write_text("file,label\\n1.jpg,cat\\n2.jpg,dog\\n")
+        >>> _ = file.write_text("file,label\n1.jpg,cat\n2.jpg,dog\n")
         >>> open_manifest(str(file))["train"]().labels
         ['cat', 'dog']
     """
@@ -60,87 +71,125 @@ def open_manifest(spec: str, form: str | None = None) -> Parts:
     values = list(read_rows(file, form))
     if not values:
         raise DataError(f"{file} has no rows: write one for each image, with its path and label.")
-    rows = _read(file, values, options)
-    splits = dict.fromkeys(row.split for row in rows)
-    counts = {split: Counter(row.label for row in rows if row.split == split) for split in splits}
-    inventory = Inventory(str(file), {split or "all": dict(n) for split, n in counts.items()})
+    table = _Table(file, values, options)
+    files, splits, labels, weights = table.files(), table.splits(), table.labels(), table.weights()
+    rows = {split: [i for i, s in enumerate(splits) if s == split] for split in {*splits}}
+    counts = {split or "all": labels.counts(rows[split]) for split in rows}
+    inventory = Inventory(str(file), counts)
     base = file.parent / options.get("root", "")
     return {
         split or "train": functools.partial(
-            _dataset, base, [row for row in rows if row.split == split], inventory
+            _dataset, base, files, labels, weights, rows[split], inventory
         )
-        for split in sorted(splits, key=["", "train", "val", "test"].index)
+        for split in sorted(rows, key=["", "train", "val", "test"].index)
     }
 
 
-def _dataset(base: Path, rows: Sequence[_Row], inventory: Inventory) -> Dataset:
-    labels = _sorted({row.label for row in rows})
-    index = {label: number for number, label in enumerate(labels)}
-    files = [row.path for row in rows]
-    dataset = FolderDataset(base, files, [index[row.label] for row in rows], labels)
-    dataset.inventory = inventory
+def _dataset(
+    base: Path,
+    files: Sequence[Path],
+    labels: ManifestLabels,
+    weights: Tensor | None,
+    rows: Sequence[int],
+    inventory: Inventory,
+) -> Dataset:
+    names = labels.names or sorted_names({labels.classes[row] for row in rows})
+    index = {name: number for number, name in enumerate(names)}
+    targets = [index.get(labels.classes[row], 0) for row in rows]
+    dataset = FolderDataset(base, [files[row] for row in rows], targets, names)
+    dataset.inventory, dataset.target = inventory, labels.target
+    dataset.values = None if labels.values is None else labels.values[list(rows)]
+    dataset.weights = None if weights is None else weights[list(rows)]
     return dataset
 
 
-def _read(file: Path, values: list[dict[str, Any]], options: dict[str, str]) -> list[_Row]:
-    columns = list(dict.fromkeys(key for row in values for key in row))
-    path_column, label_column = (
-        _needed(file, columns, kind, options) for kind in ("path", "label")
-    )
-    split_column = _column(file, columns, "split", options)
-    base, suffix = file.parent / options.get("root", ""), options.get("suffix", "")
-    rows = []
-    for number, row in enumerate(values, 1):
-        path, label = row.get(path_column), row.get(label_column)
-        for column, value in ((path_column, path), (label_column, label)):
-            if value is None or str(value).strip() == "":
-                raise DataError(f"{file}: row {number} has no {column}: fill it in, or remove it.")
-        split = ""
-        if split_column is not None:
-            text = str(row.get(split_column) or "")
-            split = split_name(text) or ""
-            if not split:
+class _Table:
+    """The rows of a table, and the options that say how they are read."""
+
+    def __init__(self, file: Path, rows: list[dict[str, Any]], options: dict[str, str]) -> None:
+        self.file, self.rows, self.options = file, rows, options
+        self.columns = list(dict.fromkeys(key for row in rows for key in row))
+
+    def cells(self, column: str) -> list[Any]:
+        return [row.get(column) for row in self.rows]
+
+    def files(self) -> list[Path]:
+        column, options = self.needed("path"), self.options
+        base, suffix = self.file.parent / options.get("root", ""), options.get("suffix", "")
+        files = []
+        for number, path in enumerate(self.cells(column), 1):
+            if path is None or str(path).strip() == "":
                 raise DataError(
-                    f"{file}: row {number} has the {split_column} {text!r}: write train, val or "
-                    "test, or name another column by ?split=COLUMN."
+                    f"{self.file}: row {number} has no {column}: fill it in, or remove it."
                 )
-        rows.append(_Row(base / f"{path}{suffix}", _class_name(file, label_column, label), split))
-    return rows
+            files.append(base / f"{path}{suffix}")
+        return files
 
+    def splits(self) -> list[str]:
+        column = self.column("split")
+        if column is None:
+            return [""] * len(self.rows)
+        names = []
+        for number, cell in enumerate(self.cells(column), 1):
+            names.append(split_name(str(cell or "")) or "")
+            if not names[-1]:
+                raise DataError(
+                    f"{self.file}: row {number} has the {column} {str(cell or '')!r}: write train, "
+                    "val or test, or name another column by ?split=COLUMN."
+                )
+        return names
 
-def _needed(file: Path, columns: list[str], kind: str, options: dict[str, str]) -> str:
-    column = _column(file, columns, kind, options)
-    if column is None:
-        raise DataError(
-            f"{file} has the columns {', '.join(columns)}, none of which is called {kind}: name "
-            f"it, as {file.name}?{kind}=COLUMN."
-        )
-    return column
+    def labels(self) -> ManifestLabels:
+        if "numbers" in self.options:
+            return read_numbers(self.file, self.named("numbers"))
+        if "labels" in self.options and len(columns := self.named("labels")) > 1:
+            return read_label_columns(self.file, columns)
+        several = self.column("labels") if self.column("label") is None else None
+        column = self.column("labels") if "labels" in self.options else several
+        separator = self.options.get("separator")
+        if column is not None:
+            return read_labels(self.file, self.cells(column), column, separator or SEPARATORS[0])
+        column = self.needed("label")
+        return read_labels(self.file, self.cells(column), column, separator)
 
+    def weights(self) -> Tensor | None:
+        column = self.column("weight")
+        if column is None:
+            return None
+        weights = read_numbers(self.file, {column: self.cells(column)}).values
+        assert weights is not None
+        if (weights < 0).any() or not weights.any():
+            raise DataError(f"{self.file}: the column {column} has weights below 0, or only 0.")
+        return weights[:, 0]
 
-def _column(file: Path, columns: list[str], kind: str, options: dict[str, str]) -> str | None:
-    """The column of paths, labels or splits, if there is one."""
-    if kind in options:
-        if options[kind] not in columns:
-            raise DataError(f"{file} has no column {options[kind]!r}: it has {', '.join(columns)}.")
-        return options[kind]
-    plain = {re.sub(r"[\W_]+", "", column.casefold()): column for column in reversed(columns)}
-    return next((plain[name] for name in COLUMNS[kind] if name in plain), None)
+    def named(self, option: str) -> dict[str, list[Any]]:
+        """The columns that an option lists, by name."""
+        names = [name.strip() for name in self.options[option].split(",")]
+        for name in names:
+            self.require(name)
+        return {name: self.cells(name) for name in names}
 
+    def require(self, column: str) -> None:
+        if column not in self.columns:
+            raise DataError(
+                f"{self.file} has no column {column!r}: it has {', '.join(self.columns)}."
+            )
 
-def _class_name(file: Path, column: str, value: Any) -> str:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, float | list | dict | bytes):
-        raise DataError(
-            f"{file}: the column {column} holds {value!r}, and one class per image is needed: name "
-            "a column of classes by ?label=COLUMN."
-        )
-    return readable(str(value).strip())
+    def needed(self, kind: str) -> str:
+        column = self.column(kind)
+        if column is None:
+            raise DataError(
+                f"{self.file} has the columns {', '.join(self.columns)}, none of which is called "
+                f"{kind}: name it, as {self.file.name}?{kind}=COLUMN."
+            )
+        return column
 
-
-def _sorted(labels: set[str]) -> list[str]:
-    """By number where all are numbers."""
-    if all(re.fullmatch(r"-?\d+", label) for label in labels):
-        return sorted(labels, key=int)
-    return sorted(labels)
+    def column(self, kind: str) -> str | None:
+        """The column of paths, labels, splits or weights, if there is one."""
+        if kind in self.options and kind == "weight" and not self.options[kind]:
+            return None
+        if kind in self.options:
+            self.require(self.options[kind])
+            return self.options[kind]
+        plain = {re.sub(r"[\W_]+", "", name.casefold()): name for name in reversed(self.columns)}
+        return next((plain[name] for name in COLUMNS[kind] if name in plain), None)

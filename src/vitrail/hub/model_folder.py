@@ -1,20 +1,22 @@
 """A saved model: a folder with config.json and model.safetensors."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from vitrail.errors import ConfigError, LoadError
+from vitrail.errors import ConfigError, LoadError, check_choice
 from vitrail.files import atomic_folder
 from vitrail.hub.fitting import build, fitting_state, reading, unwrapped
 from vitrail.hub.rename import Tensors
 from vitrail.models.base import Backbone
+from vitrail.models.outputs import Outputs, Target
 from vitrail.models.registry import get_model_class, is_registered
 from vitrail.plugins import how_to_run, plugins_of
 from vitrail.preprocess import Preprocess
@@ -72,6 +74,7 @@ def save(
         "keywords": model.config,
         "preprocess": model.preprocess.to_dict(),
         "labels": model.labels,
+        "outputs": dataclasses.asdict(model.outputs),
         "origin": model.origin,
         "metrics": metrics or {},
         "plugins": plugins_of(model.modules()),
@@ -150,6 +153,7 @@ def read(folder: Path, config: dict[str, Any]) -> Backbone:
     load_weights(model, weights, str(folder), keep_dtype=True)
     with reading(folder / CONFIG):
         model.preprocess = Preprocess.from_dict(config["preprocess"])
+        model.outputs = _outputs(config.get("outputs", {}), model)
         model.labels, model.origin = _labels(config["labels"], model), str(config["origin"])
     return model
 
@@ -282,6 +286,15 @@ def load_weights(
         dtype = tensor.dtype if keep_dtype else own[name].dtype
         complete[name] = tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
     model.load_state_dict(complete, assign=True)
+
+
+def _outputs(value: dict[str, Any], model: Backbone) -> Outputs:
+    target = value.get("target", "class")
+    check_choice("outputs.target", target, get_args(Target))
+    outputs = Outputs(target, tuple(map(float, value.get("thresholds", ()))))
+    if len(outputs.thresholds) not in (0, model.num_classes):
+        raise ValueError(f"outputs has {len(outputs.thresholds)} thresholds")
+    return outputs
 
 
 def _labels(labels: object, model: Backbone) -> list[str] | None:

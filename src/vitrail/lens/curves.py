@@ -40,6 +40,7 @@ def training_curves(metrics: Sequence[Mapping[str, object]]) -> list[Figure]:
     for key, name, scale, form in (
         ("loss", _("loss"), 1.0, ".3f"),
         ("top1", _("accuracy, %"), 100.0, ".1f"),
+        ("map", _("mean average precision, %"), 100.0, ".1f"),
         *own,
         ("lr", _("learning rate"), 1.0, ""),
     ):

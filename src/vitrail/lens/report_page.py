@@ -23,6 +23,7 @@ from vitrail.lens.report_data import (
     read_report,
     training_seconds,
 )
+from vitrail.lens.report_values import value_figures, value_sections
 from vitrail.messages import _
 from vitrail.models.base import Backbone
 from vitrail.run_folder import RunFolder
@@ -74,7 +75,7 @@ def write_report(run: RunFolder | str | Path) -> Path:
     """
     run = run if isinstance(run, RunFolder) else RunFolder(run)
     data = read_report(run)
-    body = [_headline(data), *_notes(data), *_user_notes(run)]
+    body = [_headline(data), *_setup(data), *_notes(data), *_user_notes(run)]
     if data.metrics:
         body.append(html.section(_("Training curves"), html.charts(training_curves(data.metrics))))
     body += _logged_images(data)
@@ -82,6 +83,8 @@ def write_report(run: RunFolder | str | Path) -> Path:
         body += class_sections(data)
         if data.model is not None and data.images is not None:
             body += _attention(data.model, data)
+    elif "classes" in data.evaluation:
+        body += value_sections(data)
     body += _reproduction(data)
     name = type(data.model).__name__ if data.model is not None else _("A model")
     title = _("{model} trained on {dataset}") if data.dataset else _("{model} trained by Vitrail")
@@ -149,6 +152,18 @@ def example_sections(run: RunFolder, count: int = 2) -> list[str]:
     return _examples(data.model, data, count)
 
 
+def _setup(data: ReportData) -> list[str]:
+    """What was trained on what, and where."""
+    if data.setup is None:
+        return []
+    text = _(
+        "Method {method}; images: {images}; {epochs:,} epochs of {steps:,} steps with batches of "
+        "{batch_size}; seed {seed}; {device}, {precision}."
+    )
+    counts = ", ".join(f"{split} {count:,}" for split, count in data.setup.images.items())
+    return [html.paragraph(text.format(**{**data.setup._asdict(), "images": counts}), "quiet")]
+
+
 def _notes(data: ReportData) -> list[str]:
     """What is missing, and how the run was evaluated."""
     missing = []
@@ -195,7 +210,7 @@ def _headline(data: ReportData) -> str:
             interval = interval_text(evaluation["val_top1_low"], evaluation["val_top1_high"])
             name = _("accuracy on validation images (95 % interval: {interval})")
             figures.append((percent(evaluation["val_top1"]), name.format(interval=interval)))
-        if len(evaluation["labels"]) > 5:
+        if "top5" in evaluation:
             figures.append((percent(evaluation["top5"]), _("top-5 accuracy")))
         titles = {
             "balanced_accuracy": _("balanced accuracy: the mean over classes"),
@@ -208,6 +223,8 @@ def _headline(data: ReportData) -> str:
         if "evaluated_by" not in evaluation:
             figures.append((f"{evaluation['loss']:.3f}", _("loss")))
         figures.append((f"{evaluation['count']:,}", _("evaluated images")))
+    elif "classes" in evaluation:
+        figures += value_figures(evaluation)
     elif (line := data.last_validation) is not None:
         name = _("validation accuracy at step {step}").format(step=line["step"])
         figures.append((percent(line["top1"]), name))

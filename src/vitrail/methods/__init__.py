@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from vitrail.methods.memory import LearnableMemory as LearnableMemory
     from vitrail.methods.mp3 import MP3 as MP3
     from vitrail.methods.mpp import MPP as MPP
+    from vitrail.methods.multi_label import MultiLabel as MultiLabel
     from vitrail.methods.pretraining import Pretraining as Pretraining
     from vitrail.methods.registry import create_method as create_method
     from vitrail.methods.registry import get_method as get_method
     from vitrail.methods.registry import list_methods as list_methods
     from vitrail.methods.registry import register_method as register_method
+    from vitrail.methods.regression import Regression as Regression
     from vitrail.methods.simmim import SimMIM as SimMIM
     from vitrail.methods.supervised import Supervised as Supervised
     from vitrail.methods.text_tower import TextTower as TextTower

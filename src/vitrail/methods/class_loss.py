@@ -11,6 +11,7 @@ from vitrail.layers.dtypes import at_least_float32
 from vitrail.methods.base import Batch, Loss
 from vitrail.values import NonNegativeFloat, PositiveFloat, Rate
 
+EPSILON = 1e-12
 ClassWeights = Literal["equal", "balanced"] | tuple[PositiveFloat, ...]
 
 
@@ -125,7 +126,8 @@ def classify(
         total = weights
         if class_weights is not None:
             terms, total = terms * class_weights, weights * (truth @ class_weights.to(truth))
-        loss = (terms.sum(1) * weights).sum() / total.sum()
+        # A batch may hold nothing but samples of weight 0.
+        loss = (terms.sum(1) * weights).sum() / total.sum().clamp(min=EPSILON)
     if labels.ndim == 2:
         return Loss(loss, {})
     return Loss(loss, {"top1": (logits.argmax(1) == labels).float().mean()})

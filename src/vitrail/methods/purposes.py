@@ -18,6 +18,16 @@ METHOD_PURPOSES = {
         },
         "With all labels, methods were not compared: the figures are for 1,000 labels.",
     ),
+    "several-labels": Purpose(
+        "An image has any number of labels, or none.",
+        {"multi_label": "A decision for each label by itself, with a threshold of its own."},
+        "Tested on small images only; no benchmark was run.",
+    ),
+    "numbers": Purpose(
+        "Numbers in place of classes, such as an age or a position.",
+        {"regression": "The model gives numbers in their own units."},
+        "Tested on small images only; no benchmark was run.",
+    ),
     "few-labels": Purpose(
         "Many images, few labels: pretrain on all images, then fine-tune with the labels.",
         {

@@ -27,6 +27,8 @@ METHODS = {
     "memory": "LearnableMemory",
     "mp3": "MP3",
     "mpp": "MPP",
+    "multi_label": "MultiLabel",
+    "regression": "Regression",
     "simmim": "SimMIM",
     "supervised": "Supervised",
 }

@@ -14,6 +14,7 @@ from vitrail.layers.patch import check_input, to_tuple
 from vitrail.models.calls import checking_input, hinting, recording_config
 from vitrail.models.features import Features
 from vitrail.models.limits import check_sizes, within_memory
+from vitrail.models.outputs import Outputs
 from vitrail.models.paper import Paper
 from vitrail.models.parameters import initialize
 from vitrail.models.variant import Variant as Variant
@@ -43,6 +44,7 @@ class Backbone(nn.Module):
         config: keywords of the constructor, as plain values.
         preprocess: turns pictures into the input that the weights expect.
         labels: class names in the order of the logits, or None.
+        outputs: what the outputs of the head mean: classes, several labels or numbers.
         origin: where the weights come from, or "".
 
     Raises:
@@ -80,6 +82,7 @@ class Backbone(nn.Module):
         self.gradient_checkpointing = False
         self.preprocess = Preprocess.for_size(self.image_size, channels)
         self.labels: list[str] | None = None
+        self.outputs = Outputs()
         self.origin = ""
 
     def check_input(self, images: object) -> None:

@@ -13,8 +13,8 @@ from vitrail.train.trainer import Trainer
 class KeepBest(Callback):
     """Keeps the weights of the best evaluation in the run folder.
 
-    The best is the one with the highest accuracy, and of equal ones, or where there is none, with
-    the least loss.
+    The best is the one with the highest accuracy or mean average precision, and of equal ones, or
+    where there is neither, with the least loss or error.
 
     Args:
         patience: number of evaluations without a better one after which training ends; None for
@@ -42,7 +42,10 @@ class KeepBest(Callback):
         """trainer, split, values → the weights on disk, if they are the best."""
         if split != "val":
             return
-        score = [values.get("top1", 0.0), -values.get("loss", 0.0)]
+        score = [
+            values.get("top1", values.get("map", 0.0)),
+            -values.get("loss", values.get("rmse", 0.0)),
+        ]
         if self.score is None or score > self.score:
             self.step, self.score, self.worse = trainer.step, score, 0
             if self.keep and trainer.is_main:

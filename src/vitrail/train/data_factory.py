@@ -10,7 +10,7 @@ from vitrail.data.registry import open_parts, prepared
 from vitrail.data.splits import SPLITS, Parts, balanced, split_fold, split_off
 from vitrail.errors import ConfigError, DataError
 from vitrail.messages import _, ngettext
-from vitrail.methods.registry import get_method
+from vitrail.methods.registry import get_method, list_methods
 from vitrail.train.config import RunConfig
 from vitrail.train.monitor import note
 
@@ -48,12 +48,20 @@ class Datasets(NamedTuple):
         return {split: dataset for split, dataset in named if dataset is not None}
 
 
+# What a label may be.
+DESCRIPTIONS = {"class": "one class per image", "labels": "several labels per image",
+                "numbers": "numbers"}  # fmt: skip
+
 # Arguments of `open_dataset` and the settings that they come from, for errors.
 SETTINGS = {"bad_images=": "data.bad_images=", "stream_limit": "data.limit"}
 
 
 def open_datasets(
-    config: RunConfig, progress: Progress | None = None, parts: Parts | None = None
+    config: RunConfig,
+    progress: Progress | None = None,
+    parts: Parts | None = None,
+    *,
+    check_method: bool = True,
 ) -> Datasets:
     """Opens and checks what `config.data` names.
 
@@ -63,6 +71,7 @@ def open_datasets(
         config: the settings.
         progress: called with (done, total) while files are checked.
         parts: the splits, in place of what the settings name.
+        check_method: whether the method must suit the labels.
 
     Returns:
         Training samples, and those to evaluate on, with the classes of the training samples.
@@ -96,10 +105,62 @@ def open_datasets(
         for argument, setting in SETTINGS.items():
             message = message.replace(argument, setting)
         raise DataError(message) from None
-    _check_labels(config, datasets.train)
+    if check_method:
+        _check_labels(config, datasets.train)
     if data.limit is not None and not datasets.train.streamed:
         datasets = datasets._replace(train=balanced(datasets.train, data.limit))
     return datasets
+
+
+def open_with_method(
+    config: RunConfig, progress: Progress | None = None, parts: Parts | None = None
+) -> tuple[RunConfig, Datasets]:
+    """Opens what `config.data` names, and chooses the method that suits it, if none is named.
+
+    Args:
+        config: the settings.
+        progress: called with (done, total) while files are checked.
+        parts: the splits, in place of what the settings name.
+
+    Returns:
+        The settings and the samples.
+
+    Raises:
+        ConfigError: the method that is named does not suit the labels.
+        DataError: something is missing or unreadable.
+
+    Example:
+        >>> from vitrail.train.config import make_config
+        >>> open_with_method(make_config({"data": {"source": "digits"}}))[0].method.name
+        'supervised'
+    """
+    datasets = open_datasets(config, progress, parts, check_method=False)
+    train = datasets.train
+    if "method" not in config.model_fields_set and train.target != "class":
+        name = next(m for m in list_methods() if suits(m, train))
+        config = RunConfig.model_validate(
+            {**config.model_dump(exclude_unset=True), "method": {"name": name}}
+        )
+    _check_labels(config, train)
+    return config, datasets
+
+
+def suits(method: str, dataset: Dataset) -> bool:
+    """Whether a method learns from images and what a dataset says of them.
+
+    Args:
+        method: its name.
+        dataset: training samples.
+
+    Returns:
+        Whether it does.
+
+    Example:
+        >>> suits("supervised", open_parts("digits")["test"]())
+        True
+    """
+    described = get_method(method)
+    return described.target == dataset.target and described.inputs == ("images", "labels")
 
 
 def run_parts(config: RunConfig, progress: Progress | None = None) -> Parts:
@@ -197,8 +258,7 @@ def absent_classes(dataset: Dataset, name: str) -> str:
         >>> absent_classes(open_parts("digits")["test"]().subset([0]), "digits")[:42]
         'digits has no image of 9 classes: 1, 2, 3,'
     """
-    present = set(dataset.targets())
-    absent = [label for index, label in enumerate(dataset.labels) if index not in present]
+    absent = [label for label, count in dataset.counts().items() if not count]
     if not absent:
         return ""
     text = ngettext(
@@ -247,19 +307,39 @@ def _arrange(config: RunConfig, opened: Mapping[str, Dataset]) -> Datasets:
 
 def _check_labels(config: RunConfig, train: Dataset) -> None:
     """Raises `ConfigError` if the method learns from labels and there are none, or one only."""
-    if config.data.sampler == "balanced" and (train.streamed or len(train.labels) < 2):
+    one_class = not train.streamed and len(train.labels) > 1 and train.target == "class"
+    if config.data.sampler == "balanced" and not one_class:
         raise ConfigError(
-            f"data.sampler='balanced' needs the class of every image in advance, and "
-            f"{config.data.source} does not tell it: leave it out."
+            "data.sampler='balanced' needs one class for every image, known in advance, and "
+            f"{config.data.source} has none: leave it out."
         )
-    if "labels" not in get_method(config.method.name).inputs:
+    inputs = get_method(config.method.name).inputs
+    if "captions" in inputs and train.target != "class" and not train.captions:
+        raise ConfigError(
+            f"{config.data.source} has {DESCRIPTIONS[train.target]}, of which method "
+            f"{config.method.name!r} makes no captions: take captions:PATH, or another method."
+        )
+    if "labels" not in inputs:
         return
     if not train.labels:
         raise ConfigError(
             f"{config.data.source} has no labels and method {config.method.name!r} learns from "
             "them: give folder:PATH, or another method."
         )
-    if len(train.labels) < 2:
+    target = get_method(config.method.name).target
+    if train.target != target:
+        cure = next(m for m in ("supervised", *list_methods()) if suits(m, train))
+        raise ConfigError(
+            f"{config.data.source} has {DESCRIPTIONS[train.target]}, and method "
+            f"{config.method.name!r} learns {DESCRIPTIONS[target]}: set method.name={cure}, or "
+            "name other columns of the table."
+        )
+    if config.data.augment.mixup + config.data.augment.cutmix and train.weights is not None:
+        raise ConfigError(
+            "data.augment.mixup and cutmix mix images, and their weights cannot be: set them to 0, "
+            "or leave the weights out, as labels.csv?weight=."
+        )
+    if len(train.labels) < 2 and target == "class":
         raise ConfigError(
             f"{config.data.source} holds only one class, {train.labels[0]!r}: make one subfolder "
             "of images for each of two or more."

@@ -15,7 +15,7 @@ from vitrail.messages import _
 from vitrail.models.base import Backbone
 from vitrail.run_folder import RunFolder
 from vitrail.train.config import RunConfig, read_config
-from vitrail.train.data_factory import absent_classes, run_parts
+from vitrail.train.data_factory import DESCRIPTIONS, absent_classes, run_parts
 from vitrail.train.evaluator import cross_validate, evaluate_probe
 from vitrail.train.inference import (
     ModelSource,
@@ -25,7 +25,7 @@ from vitrail.train.inference import (
     open_model,
     prepare,
 )
-from vitrail.train.metrics import Evaluation, evaluate_classifier
+from vitrail.train.metrics import AnyEvaluation, evaluate_classifier
 from vitrail.train.monitor import note, progress_bar
 from vitrail.train.runs import TrainingRun
 from vitrail.train.stream_factory import frame
@@ -47,7 +47,7 @@ def evaluate(
     bad_images: Literal["raise", "skip"] = "raise",
     batch_size: int = 64,
     workers: int = 0,
-) -> Evaluation:
+) -> AnyEvaluation:
     """Evaluates a model on labelled images, as `vitrail eval` does.
 
     A model without a head is evaluated by the classifier that its run saved beside it, or with
@@ -77,7 +77,8 @@ def evaluate(
 
     Returns:
         The evaluation, with `top1`, `top5`, `loss`, `interval`, `confusion()`, `labels` and
-        `details`.
+        `details`. A model of several labels or of numbers has a `LabelEvaluation` or a
+        `NumberEvaluation`, whose `figures` and `classes` hold what there is.
 
     Raises:
         VitrailError: the model, the data and the options do not fit each other.
@@ -97,6 +98,16 @@ def evaluate(
         dataset: Dataset, labels: Sequence[str] | None = None, most: int | None = None
     ) -> Loader:
         dataset = _labelled(dataset, name, bad_images=bad_images, limit=most)
+        if probe is None and dataset.target != backbone.outputs.target:
+            raise ConfigError(
+                f"{name} has {DESCRIPTIONS[dataset.target]}, and {describe_model(model)} predicts "
+                f"{DESCRIPTIONS[backbone.outputs.target]}: give data like those of its training."
+            )
+        if probe is not None and dataset.target != "class":
+            raise ConfigError(
+                f"{probe=} tells classes, and {name} has {DESCRIPTIONS[dataset.target]}: train a "
+                "model on them, and evaluate it without a probe."
+            )
         if labels is not None:
             dataset = _matched(dataset, labels, name, "" if probe else describe_model(model))
         dataset = dataset.for_input(backbone.preprocess)
@@ -114,7 +125,9 @@ def evaluate(
         method = None if backbone.num_classes else classifying_method(model)
         head = classifier(prepared_for(loader), method)
         with progress_bar(_("evaluation")) as progress:
-            result = evaluate_classifier(head, loader, backbone.preprocess, progress)
+            result: AnyEvaluation = evaluate_classifier(
+                head, loader, backbone.preprocess, progress, backbone.outputs
+            )
     elif folds is not None:
         split_name, dataset = open_part(parts, split or "all", name)
         loader = load(dataset, most=limit)

@@ -17,11 +17,19 @@ from vitrail.models.base import Backbone
 from vitrail.preprocess import Preprocess
 from vitrail.train.knn import knn
 from vitrail.train.logistic import fit_logistic
-from vitrail.train.metrics import Evaluation, collect, evaluate_classifier, summarize
+from vitrail.train.metrics import (
+    AnyEvaluation,
+    Evaluation,
+    collect,
+    evaluate_classifier,
+    summarize,
+    summarize_outputs,
+)
 from vitrail.train.monitor import note
 from vitrail.train.streams import Stream
 
 K = 20
+LOGGED = ("loss", "top1", "top5", "map", "micro_f1", "mae", "rmse", "r2")  # in training
 EPSILON = 1e-4  # a class that no neighbor has is unlikely, not impossible
 
 Progress = Callable[[int, int], None]
@@ -71,7 +79,7 @@ class Evaluator:
 
     def __call__(
         self, method: Method, backbone: Backbone, progress: Progress | None = None
-    ) -> Evaluation | None:
+    ) -> AnyEvaluation | None:
         """Evaluates a backbone on images.
 
         Args:
@@ -84,7 +92,9 @@ class Evaluator:
         """
         classifier = method.classifier(backbone)
         if classifier is not None:
-            return evaluate_classifier(classifier, self.validation, self.preprocess, progress)
+            return evaluate_classifier(
+                classifier, self.validation, self.preprocess, progress, backbone.outputs
+            )
         return self.by_knn(backbone, progress)
 
     def figures(self, method: Method, backbone: Backbone) -> dict[str, float]:
@@ -95,11 +105,12 @@ class Evaluator:
             backbone: the weights to evaluate.
 
         Returns:
-            "top1" and "top5" where there are classes, and "loss", of the classifier or the method.
+            "top1" and "top5" where there are classes, and "loss", of the classifier or the method;
+            "map" and "micro_f1" of several labels; "mae", "rmse" and "r2" of numbers.
         """
         figures: dict[str, float] = {}
         if (result := self._by_stream(method, backbone)) is not None:
-            figures = {"loss": result.loss, "top1": result.top1, "top5": result.top5}
+            figures = {name: result.figures[name] for name in LOGGED if name in result.figures}
         elif (by_knn := self.by_knn(backbone)) is not None:
             figures = {"top1": by_knn.top1, "top5": by_knn.top5}
         if (loss := self.validation_loss(method)) is not None:
@@ -114,9 +125,9 @@ class Evaluator:
             progress: called with (batches done, of how many).
 
         Returns:
-            The evaluation; None if the dataset has no classes, or is streamed.
+            The evaluation; None if the dataset has not one class per sample, or is streamed.
         """
-        if len(self.train.labels) < 2 or self.train.streamed:
+        if len(self.train.labels) < 2 or self.train.streamed or self.train.target != "class":
             return None
         dataset = balanced(self.train, min(self.knn_images, len(self.train)))
         loader = Loader(
@@ -158,7 +169,7 @@ class Evaluator:
         return (mean if self.loss_stream is self.stream else distributed.mean(mean)).item()
 
     @torch.inference_mode()
-    def _by_stream(self, method: Method, backbone: Backbone) -> Evaluation | None:
+    def _by_stream(self, method: Method, backbone: Backbone) -> AnyEvaluation | None:
         """The evaluation of the method's own predictions, if it learns classes."""
         modes = method.training, backbone.training
         method.eval()
@@ -174,7 +185,7 @@ class Evaluator:
             outputs = collect(batches, len(self.stream))
         method.train(modes[0])
         backbone.train(modes[1])
-        return None if outputs is None else summarize(*outputs)
+        return None if outputs is None else summarize_outputs(*outputs, backbone.outputs)
 
 
 @torch.inference_mode()

@@ -26,7 +26,13 @@ from vitrail.train.best import KeepBest
 from vitrail.train.callback import Callback
 from vitrail.train.callbacks import Checkpointing, ImageLogging, Validation
 from vitrail.train.config import RunConfig, make_config, read_config, resumed_config
-from vitrail.train.data_factory import Datasets, changed_samples, digests, open_datasets
+from vitrail.train.data_factory import (
+    Datasets,
+    changed_samples,
+    digests,
+    open_datasets,
+    open_with_method,
+)
 from vitrail.train.evaluator import Evaluator
 from vitrail.train.few_images import fit_to_images
 from vitrail.train.finish import write_results
@@ -190,7 +196,7 @@ def _open(
 ) -> tuple[RunConfig, Datasets, list[str]]:
     """The settings with what the data decide, the samples, and sentences on both."""
     with progress_bar(_("reading images")) as progress:
-        datasets = open_datasets(config, progress, parts)
+        config, datasets = open_with_method(config, progress, parts)
     config, datasets, choices = fit_to_images(
         config, datasets, lambda other: open_datasets(other, None, parts), progress_bar
     )

@@ -164,6 +164,8 @@ def suits_probe(config: RunConfig, train: Dataset) -> bool:
     photographs = train.channels == 3 and train.read(0).ndim == 3
     if train.target != "class":
         return False
+    if train.target != "class" or train.weights is not None or config.data.sampler != "shuffled":
+        return False  # which the probe's start does not know of
     return photographs and len(train.labels) > 1 and len(train) < FEW
 
 

@@ -11,9 +11,9 @@ from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
 from vitrail.train.evaluator import Evaluator, K
 from vitrail.train.lora import merge
-from vitrail.train.metrics import Evaluation, describe_evaluation
+from vitrail.train.metrics import AnyEvaluation
 from vitrail.train.monitor import log_result, progress_bar
-from vitrail.train.scores import ClassScores, as_csv
+from vitrail.train.scores import as_csv
 from vitrail.train.trainer import Trainer
 
 
@@ -46,7 +46,12 @@ def write_results(
         "split": f"{source} {split}",
         "weights": _describe_weights(trainer),
     }
+    validated = {name: _evaluate(other, method, model) for name, other in others}
+    for validation, _scores in validated.values():
+        _tune(model, validation)
     result, scores = _evaluate(evaluator, method, model)
+    if not validated and split == "validation":
+        _tune(model, result)  # after the evaluation, whose figures it would flatter
     if method.classifier(model) is None:
         model.labels = None  # it learned no classes
         if result is not None:
@@ -55,23 +60,25 @@ def write_results(
     images = None
     if result is not None:
         dataset = evaluator.validation.dataset.for_input(model.preprocess.single)
-        _, details, images = describe_evaluation(
-            result, dataset, evaluator.train.labels, evaluator.validation.fit
-        )
+        details, images = result.describe(dataset, evaluator.train.labels, evaluator.validation.fit)
     figures |= scores
-    for _name, other in others:  # what epochs were judged by, beside the test
-        figures |= {
-            f"val_{key}": value for key, value in _evaluate(other, method, model)[1].items()
-        }
+    for _result, more in validated.values():  # what epochs were judged by, beside the test
+        figures |= {f"val_{key}": value for key, value in more.items()}
     if split == "test":
         log_result(run, trainer.step, split, scores)
     run.write_evaluation({**figures, **details}, images)
-    if details:
-        rows = [ClassScores(**row) for row in details["classes"]]
-        atomic_write(run.classes_file, as_csv(rows))
+    if result is not None:
+        named = result._replace(labels=evaluator.train.labels)
+        atomic_write(run.classes_file, as_csv(named.classes))
     save(model, run.model_folder, metrics=figures)
     save_method(method, method_name, run.method_folder)
     return figures
+
+
+def _tune(model: Backbone, result: AnyEvaluation | None) -> None:
+    """Chooses by validation images what is not learned of the outputs, such as thresholds."""
+    if result is not None:
+        model.outputs = result.tuned()
 
 
 def _describe_weights(trainer: Trainer) -> str:
@@ -81,7 +88,7 @@ def _describe_weights(trainer: Trainer) -> str:
 
 def _evaluate(
     evaluator: Evaluator, method: Method, model: Backbone
-) -> tuple[Evaluation | None, dict[str, float]]:
+) -> tuple[AnyEvaluation | None, dict[str, float]]:
     """The evaluation of a model, and all figures."""
     with progress_bar(_("final evaluation")) as progress:
         result = evaluator(method, model, progress)

@@ -11,10 +11,16 @@ from torch import Tensor, nn
 from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Loader
 from vitrail.intervals import wilson
+from vitrail.models.outputs import Outputs
 from vitrail.preprocess import Preprocess
+from vitrail.train.label_scores import LabelEvaluation, summarize_labels
+from vitrail.train.number_scores import NumberEvaluation, summarize_numbers
 from vitrail.train.scores import ClassScores, class_scores, overall_scores
 
 MISTAKES, EXAMPLES = 24, 8  # images in the report
+
+
+CLASSES = Outputs()
 
 
 class Evaluation(NamedTuple):
@@ -44,17 +50,13 @@ class Evaluation(NamedTuple):
     @property
     def figures(self) -> dict[str, float]:
         """The number of images, "count"; "top1", with its interval "top1_low" and "top1_high";
-        "top5" and "loss".
+        "top5" of more than five classes; and "loss".
         """
         low, high = self.interval
-        return {
-            "count": len(self.targets),
-            "top1": self.top1,
-            "top1_low": low,
-            "top1_high": high,
-            "top5": self.top5,
-            "loss": self.loss,
-        }
+        figures = {"top1": self.top1, "top1_low": low, "top1_high": high}
+        if self.probabilities.shape[1] > 5:
+            figures["top5"] = self.top5
+        return {"count": len(self.targets), **figures, "loss": self.loss}
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -82,6 +84,16 @@ class Evaluation(NamedTuple):
         """How well each class is recognized."""
         return class_scores(self.probabilities, self.targets, self.labels)
 
+    def tuned(self) -> Outputs:
+        """What the outputs mean: classes, of which nothing is tuned."""
+        return CLASSES
+
+    def describe(
+        self, dataset: Dataset, labels: list[str], crop: Callable[[Tensor], Tensor]
+    ) -> tuple[dict[str, Any], Tensor | None]:
+        """dataset, labels, crop → what a report needs: see `describe_evaluation`."""
+        return describe_evaluation(self, dataset, labels, crop)[1:]
+
     def confusion(self) -> Tensor:
         """Counts (classes, classes): rows are the truth, columns the prediction."""
         classes = self.probabilities.shape[1]
@@ -101,6 +113,34 @@ class Evaluation(NamedTuple):
             of_label = self.targets == label
             ranks[of_label] = torch.arange(int(of_label.sum()))
         return ranks.argsort(stable=True)
+
+
+AnyEvaluation = Evaluation | LabelEvaluation | NumberEvaluation
+
+
+def summarize_outputs(
+    outputs: Tensor, targets: Tensor, indices: Tensor, meaning: Outputs
+) -> AnyEvaluation:
+    """The evaluation of what a model gives.
+
+    Args:
+        outputs: (N, K).
+        targets: class indices (N,), or values (N, K).
+        indices: (N,), positions in the dataset.
+        meaning: what the outputs mean.
+
+    Returns:
+        An evaluation of classes, of several labels or of numbers.
+
+    Example:
+        >>> summarize_outputs(torch.eye(2), torch.arange(2), torch.arange(2), Outputs()).top1
+        1.0
+    """
+    if meaning.target == "class":
+        return summarize(outputs, targets, indices)
+    if meaning.target == "labels":
+        return summarize_labels(outputs, targets, indices, meaning)
+    return summarize_numbers(outputs, targets, indices)
 
 
 def summarize(logits: Tensor, targets: Tensor, indices: Tensor) -> Evaluation:
@@ -158,7 +198,8 @@ def evaluate_classifier(
     loader: Loader,
     preprocess: Preprocess,
     progress: Callable[[int, int], None] | None = None,
-) -> Evaluation:
+    meaning: Outputs = CLASSES,
+) -> AnyEvaluation:
     """Runs a classifier over a loader.
 
     Args:
@@ -166,6 +207,7 @@ def evaluate_classifier(
         loader: samples of the model's size.
         preprocess: normalizes them.
         progress: called with (batches done, of how many).
+        meaning: what the outputs of the classifier mean.
 
     Returns:
         The evaluation, in the loader's order.
@@ -185,9 +227,11 @@ def evaluate_classifier(
         (preprocess.apply(model, raw.images.to(device)), raw.labels, raw.indices)
         for raw in loader.epoch()
     )
-    outputs = collect(batches, len(loader), progress)
+    outputs, targets, indices = collect(batches, len(loader), progress)
     model.train(was_training)
-    return summarize(*outputs)
+    if loader.dataset.values is not None:
+        targets = loader.dataset.values[indices]
+    return summarize_outputs(outputs, targets, indices, meaning)
 
 
 def describe_evaluation(

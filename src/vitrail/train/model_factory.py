@@ -13,6 +13,7 @@ from vitrail.layers.patch import PatchEmbed
 from vitrail.methods.base import Method
 from vitrail.methods.registry import create_method, get_method
 from vitrail.models.base import Backbone
+from vitrail.models.outputs import Outputs
 from vitrail.models.registry import MODEL_REGISTRY, get_model_class, new_model, variants
 from vitrail.models.surgery import resized, with_options
 from vitrail.models.tiers import SequenceBackbone
@@ -239,7 +240,8 @@ def build_method(config: RunConfig, model: Backbone, dataset: Dataset) -> Method
     if config.model.weights is None:
         method.init_weights()
     if "labels" in method.inputs and not dataset.streamed:
-        method.fit_targets(torch.tensor(dataset.targets()))
+        method.fit_targets(dataset.truth())
+        model.outputs = Outputs(method.target)
     if missing := set(method.inputs) - INPUTS:
         raise ConfigError(
             f"method {name!r} reads {', '.join(sorted(missing))}, which no dataset of Vitrail "

@@ -15,6 +15,7 @@ from vitrail.errors import ConfigError, check_choice, check_range
 from vitrail.messages import _
 from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
+from vitrail.models.outputs import Outputs, Target
 from vitrail.train.evaluator import compute_features
 from vitrail.train.inference import (
     ImageSource,
@@ -31,11 +32,13 @@ from vitrail.values import Size
 
 
 class Prediction(NamedTuple):
-    """The likeliest classes of an image.
+    """The likeliest classes of an image, all of its labels, or its numbers.
 
     Args:
         image: its path, or its number.
-        classes: probabilities by class name, the likeliest first.
+        classes: probabilities by class name, the likeliest first; of several labels, of those that
+            reach their threshold; of numbers, the numbers by name.
+        target: "class", "labels" or "numbers".
 
     Example:
         >>> Prediction("cat.jpg", {"cat": 0.9, "dog": 0.1}).label
@@ -44,11 +47,12 @@ class Prediction(NamedTuple):
 
     image: str
     classes: dict[str, float]
+    target: Target = "class"
 
     @property
     def label(self) -> str:
-        """The likeliest class."""
-        return next(iter(self.classes))
+        """The likeliest class; "" for an image without labels."""
+        return next(iter(self.classes), "")
 
 
 class PooledFeatures(NamedTuple):
@@ -159,6 +163,7 @@ class Predictor:
         if labels is not None:
             self.backbone.labels = list(labels)  # which the method reads
         self.labels = self.backbone.labels or [str(i) for i in range(self.backbone.num_classes)]
+        self.target = self.backbone.outputs.target if self.method is None else "class"
         self.precision, self.flip = precision, flip
         self._module: nn.Module | None = None
 
@@ -188,23 +193,31 @@ class Predictor:
         check_range("top", top, 1)
         check_range("batch_size", batch_size, 1)
         for names, crops in batches(self.backbone, images, bad_images, batch_size):
-            best = self.probabilities(crops).topk(min(top, len(self.labels)), dim=1)
-            rows = zip(names, best.values.tolist(), best.indices.tolist(), strict=True)
-            for name, values, indices in rows:
-                pairs = zip(indices, values, strict=True)
-                yield Prediction(name, {self.labels[i]: value for i, value in pairs})
+            for name, row in zip(names, self.probabilities(crops), strict=True):
+                order = (
+                    range(len(row)) if self.target == "numbers" else row.argsort(descending=True)
+                )
+                values = {self.labels[i]: float(row[i]) for i in order}
+                if self.target == "class":
+                    values = dict(islice(values.items(), top))
+                elif self.target == "labels":
+                    chosen = self.backbone.outputs.chosen(row[None])[0]
+                    has = {self.labels[i] for i in chosen.nonzero().flatten()}
+                    values = {label: value for label, value in values.items() if label in has}
+                yield Prediction(name, values, self.target)
 
     @torch.inference_mode()
     def probabilities(self, crops: Tensor) -> Tensor:
-        """crops, as the model's preprocess makes them → (B, classes), on the CPU."""
+        """crops, as the model's preprocess makes them → (B, classes), or numbers, on the CPU."""
         if self._module is None:
             backbone = prepare(self.backbone, self.precision, crops)
             self._module = classifier(backbone, self.method)
         device = next(self.backbone.parameters()).device
         preprocess, module, crops = self.backbone.preprocess, self._module, crops.to(device)
-        probabilities = preprocess.apply(module, crops).float().softmax(1)
+        outputs = Outputs(self.target)
+        probabilities = outputs.activate(preprocess.apply(module, crops).float())
         if self.flip:
-            mirrored = preprocess.apply(module, crops.flip(-1)).float().softmax(1)
+            mirrored = outputs.activate(preprocess.apply(module, crops.flip(-1)).float())
             probabilities = (probabilities + mirrored) / 2
         return probabilities.cpu()
 

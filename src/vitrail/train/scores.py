@@ -4,7 +4,7 @@ import csv
 import io
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -132,11 +132,11 @@ def calibration_error(probabilities: Tensor, targets: Tensor, bins: int = BINS) 
     return float(sums.abs().sum() / len(targets))
 
 
-def as_csv(rows: Sequence[ClassScores]) -> str:
-    """A table of the classes.
+def as_csv(rows: Sequence[Any]) -> str:
+    """A table of the classes, labels or numbers.
 
     Args:
-        rows: of `class_scores`.
+        rows: named tuples of one kind, as of `class_scores`.
 
     Returns:
         Comma-separated values with a line of names.
@@ -147,6 +147,6 @@ def as_csv(rows: Sequence[ClassScores]) -> str:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(ClassScores._fields)
+    writer.writerow(rows[0]._fields)
     writer.writerows(rows)
     return text.getvalue()

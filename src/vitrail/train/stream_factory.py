@@ -116,7 +116,7 @@ def build_evaluator(
     if "features" in method.inputs:
         stream: Stream = _feature_stream(method, loader, _("features of held-out images"))
     else:
-        transform = evaluation_transform(preprocess, _captions(method, dataset))
+        transform = evaluation_transform(preprocess, _captions(method, dataset), one_part)
         batches = Loader(one_part, 2 * data.batch_size, fit, workers=data.workers)
         stream = ImageStream(batches, transform)
         if method.batch_wide and method.has_validation_loss:
@@ -222,7 +222,7 @@ def build_transform(config: RunConfig, method: Method, dataset: Dataset) -> Batc
         images = TrainTransform(augment, preprocess, max(len(dataset.labels), 1), own)
     except ConfigError as problem:
         raise ConfigError(f"data.augment: {problem}") from None
-    return training_transform(inputs, images, crops, _captions(method, dataset))
+    return training_transform(inputs, images, crops, _captions(method, dataset), dataset)
 
 
 def image_augment(config: RunConfig, method: Method, dataset: Dataset) -> ImageAugment | None:
@@ -318,5 +318,12 @@ def _feature_stream(
             backbone, loader, backbone.preprocess, progress
         )
     return FeatureStream(
-        features, labels, loader.batch_size, seed, shard, indices=indices, balanced=balanced
+        features,
+        labels,
+        loader.batch_size,
+        seed,
+        shard,
+        indices=indices,
+        balanced=balanced,
+        weights=loader.dataset.weights,
     )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vitrail.data.captions import Captions
+from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Loader, RawBatch, order
 from vitrail.data.transforms import MultiCrop, TrainTransform
 from vitrail.methods.base import Batch
@@ -91,6 +92,7 @@ class FeatureStream(Stream):
         shard: (rank, processes) for data-parallel training.
         indices: (N,), positions in the dataset; None for 0 to N − 1.
         balanced: whether each class comes equally often in an epoch, with a seed only.
+        weights: (N,), how much each sample counts; None for all alike.
 
     Example:
         >>> stream = FeatureStream(torch.zeros(10, 4), torch.zeros(10), batch_size=4, seed=0)
@@ -107,7 +109,9 @@ class FeatureStream(Stream):
         shard: tuple[int, int] = (0, 1),
         indices: Tensor | None = None,
         balanced: bool = False,
+        weights: Tensor | None = None,
     ) -> None:
+        self.weights = weights
         self.features, self.labels, self.seed, self.shard = features, labels, seed, shard
         self.batch_size = min(batch_size, len(features))
         self.indices = torch.arange(len(features)) if indices is None else indices
@@ -133,6 +137,7 @@ class FeatureStream(Stream):
             features=self.features[positions],
             labels=self.labels[positions],
             indices=self.indices[positions],
+            weights=None if self.weights is None else self.weights[positions],
         )
 
 
@@ -141,6 +146,7 @@ def training_transform(
     images: TrainTransform,
     crops: MultiCrop | None = None,
     captions: Captions | None = None,
+    dataset: Dataset | None = None,
 ) -> BatchTransform:
     """A function that augments raw batches into what a method reads.
 
@@ -149,6 +155,7 @@ def training_transform(
         images: augments images, for "images".
         crops: cuts crops, for "crops".
         captions: finds captions, for "captions".
+        dataset: has several labels, numbers or weights of the samples; None for none of these.
 
     Returns:
         A function of a raw batch and a seed. Labels and indices are always in the batch.
@@ -163,28 +170,38 @@ def training_transform(
     """
 
     def transform(raw: RawBatch, seed: int) -> Batch:
-        x, labels = None, raw.labels
+        x, labels = None, _truth(raw, dataset)
         if "images" in inputs:
-            x, labels = images(raw.images, raw.labels, raw.sizes, seed)
+            x, labels = images(raw.images, labels, raw.sizes, seed)
         return Batch(
             images=x,
             crops=() if crops is None else crops(raw.images, raw.sizes, seed),
             labels=labels,
             captions=None if captions is None else captions(raw.labels, raw.indices, seed),
             indices=raw.indices,
+            weights=None if weights is None else weights[raw.indices.cpu()].to(raw.indices.device),
         )
 
+    weights = None if dataset is None else dataset.weights
     return transform
 
 
+def _truth(raw: RawBatch, dataset: Dataset | None) -> Tensor:
+    """Class indices (B,), or values (B, K)."""
+    if dataset is None or dataset.values is None:
+        return raw.labels
+    return dataset.values[raw.indices.cpu()].to(raw.indices.device)
+
+
 def evaluation_transform(
-    preprocess: Preprocess, captions: Captions | None = None
+    preprocess: Preprocess, captions: Captions | None = None, dataset: Dataset | None = None
 ) -> BatchTransform:
     """A function that normalizes raw batches, without augmentation.
 
     Args:
         preprocess: statistics of the model's input.
         captions: finds captions; None for none.
+        dataset: has several labels or numbers of the samples; None for neither.
 
     Returns:
         A function of a raw batch and a seed, which only the choice of captions depends on.
@@ -199,7 +216,7 @@ def evaluation_transform(
     def transform(raw: RawBatch, seed: int) -> Batch:
         return Batch(
             images=preprocess.normalise(raw.images),
-            labels=raw.labels,
+            labels=_truth(raw, dataset),
             captions=None if captions is None else captions(raw.labels, raw.indices, seed),
             indices=raw.indices,
         )

@@ -3,7 +3,6 @@
 import dataclasses
 import sys
 import time
-from collections import Counter
 from typing import Any
 
 import torch
@@ -157,6 +156,11 @@ def describe_split(split: str, counts: dict[str, Any]) -> str:
     images, classes = counts["images"], counts["classes"]
     text = ngettext("{split}: {images:,} image", "{split}: {images:,} images", images)
     line = text.format(split=split, images=images)
+    if "weights" in counts:
+        low, high = counts["weights"]
+        line += _(" with weights of {low:g} to {high:g}").format(low=low, high=high)
+    for name, (low, high) in counts.get("numbers", {}).items():
+        line += ", " + _("{name} {low:g} to {high:g}").format(name=name, low=low, high=high)
     if not classes:
         return line
     each = set(classes.values())
@@ -165,7 +169,11 @@ def describe_split(split: str, counts: dict[str, Any]) -> str:
     else:
         entries = [f"{label} {count}" for label, count in list(classes.items())[:MAX_CLASSES]]
         detail = ", ".join([*entries, "..."] if len(classes) > MAX_CLASSES else entries)
-    return line + _(" in {count} classes ({detail})").format(count=len(classes), detail=detail)
+    if counts.get("target") == "labels":
+        text = _(" with any of {count} labels ({detail})")
+    else:
+        text = _(" in {count} classes ({detail})")
+    return line + text.format(count=len(classes), detail=detail)
 
 
 def describe_left_aside(inventory: Inventory) -> list[str]:
@@ -178,6 +186,7 @@ def describe_left_aside(inventory: Inventory) -> list[str]:
         Parts of a sentence.
 
     Example:
+        >>> from collections import Counter
         >>> from vitrail.data.folders import LeftAside
         >>> aside = LeftAside(Counter({".txt": 2}), beside=1)
         >>> describe_left_aside(Inventory("pets", {}, left_aside=aside))
@@ -249,8 +258,15 @@ def _peak_memory(device: torch.device) -> int:
 
 def _count(dataset: Dataset) -> dict[str, Any]:
     """The number of samples, and of each class."""
-    if dataset.streamed or not dataset.labels:
-        return {"images": len(dataset), "classes": {}}
-    counts = Counter(dataset.targets())
-    classes = {label: counts[index] for index, label in enumerate(dataset.labels)}
-    return {"images": len(dataset), "classes": classes}
+    counts: dict[str, Any] = {"images": len(dataset), "classes": {}}
+    if dataset.streamed:
+        return counts
+    counts["classes"] = dataset.counts()
+    if dataset.values is not None:
+        counts["target"] = dataset.target
+    if dataset.target == "numbers" and dataset.values is not None:
+        columns = zip(dataset.labels, dataset.values.T, strict=True)
+        counts["numbers"] = {name: [float(v.min()), float(v.max())] for name, v in columns}
+    if dataset.weights is not None:
+        counts["weights"] = [float(dataset.weights.min()), float(dataset.weights.max())]
+    return counts
