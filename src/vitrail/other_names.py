@@ -89,7 +89,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     "label_smoothing_factor": ("label_smoothing",), "min_learning_rate": ("min_lr",),
     "resume_from_checkpoint": ("resume",), "train_dataset": ("data",), "dataset": ("data",),
     "data_dir": ("data",), "color_jitter": ("jitter",), "reprob": ("erasing",),
-    "model_ema_decay": ("ema",),
+    "model_ema_decay": ("ema",), "opt": ("optimizer",), "optim": ("optimizer",),
+    "name": ("optimizer", "shape"), "scheduler": ("shape",), "sched": ("shape",),
+    "lr_scheduler_type": ("shape",),
     # values
     "avg": ("mean",), "gap": ("mean",), "average": ("mean",), "token": ("cls",), "map": ("mean",),
 }  # fmt: skip

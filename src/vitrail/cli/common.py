@@ -70,6 +70,10 @@ PrecisionOption = Annotated[
 BadImagesOption = Annotated[
     str, typer.Option(help=_("Unreadable images: raise an error, or skip and list them."))
 ]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(help=_("cpu, cuda, cuda:1, mps ... Default: the GPU if there is one.")),
+]
 PluginOption = Annotated[
     list[str] | None,
     typer.Option(

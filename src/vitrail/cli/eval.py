@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from vitrail.cli.common import BadImagesOption, PrecisionOption, SizeOption, WeightsOption, out
+from vitrail.cli.common import (
+    BadImagesOption,
+    DeviceOption,
+    PrecisionOption,
+    SizeOption,
+    WeightsOption,
+    out,
+)
 from vitrail.intervals import interval_text, wilson
 from vitrail.messages import _
 
@@ -61,6 +68,7 @@ def run(
             min=2, help=_("With --probe: cross-validation of all images in so many parts.")
         ),
     ] = None,
+    device: DeviceOption = None,
     as_json: Annotated[bool, typer.Option("--json", help=_("Print JSON."))] = False,
 ) -> None:
     """Evaluates a model on labeled images."""
@@ -71,7 +79,7 @@ def run(
         "split": split, "probe": probe, "precision": precision, "bad_images": bad_images,
     }  # fmt: skip
     result = evaluate(
-        open_model(model, weights=weights) if weights is not None else model,
+        open_model(model, weights=weights, device=device) if weights is not None else model,
         data,
         folds=folds,
         layer=layer,
@@ -80,6 +88,7 @@ def run(
         image_size=image_size,
         batch_size=batch_size,
         workers=workers,
+        device=device,
         **choices,
     )
     print_result(result, as_json)

@@ -29,6 +29,9 @@ def run(
     ] = False,
     opset: Annotated[int | None, typer.Option(help=_("Version of ONNX's operators."))] = None,
     weights: WeightsOption = None,
+    device: Annotated[
+        str, typer.Option(help=_("Where a .pt2 file will run: cpu, cuda, cuda:1, mps ..."))
+    ] = "cpu",
     force: Annotated[bool, typer.Option("--force", help=_("Overwrite an existing file."))] = False,
 ) -> None:
     """Exports a model."""
@@ -40,11 +43,11 @@ def run(
     if path.exists() and not force:
         raise ConfigError(f"{path} exists: choose another name, or overwrite it by --force.")
 
-    import vitrail
     from vitrail.deploy.export import OPSET, export_onnx
     from vitrail.deploy.program import export_program
+    from vitrail.train.inference import open_model
 
-    backbone = vitrail.load(model, weights=weights)
+    backbone = open_model(model, weights=weights, device=device)
     with err.status(_("exporting {model}").format(model=type(backbone).__name__)):
         size: dict[str, Any] = {"image_size": image_size, "dynamic_size": dynamic_size}
         if path.suffix == PROGRAM:

@@ -7,6 +7,7 @@ import typer
 
 from vitrail.cli.common import (
     BadImagesOption,
+    DeviceOption,
     ImagesArgument,
     ModelOption,
     SizeOption,
@@ -43,6 +44,7 @@ def run(
     ] = None,
     image_size: SizeOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help=_("Images per batch."))] = 32,
+    device: DeviceOption = None,
     bad_images: BadImagesOption = "raise",
     force: Annotated[bool, typer.Option("--force", help=_("Overwrite an existing file."))] = False,
 ) -> None:
@@ -59,7 +61,7 @@ def run(
     if model == DEFAULT_MODEL and weights is None:
         weights = DEFAULT_WEIGHTS
     choices: dict[str, Any] = {"bad_images": bad_images}
-    backbone = open_model(model, weights=weights)
+    backbone = open_model(model, weights=weights, device=device)
     result = features(
         backbone,
         find_inputs(named_images(images), backbone.preprocess),

@@ -7,6 +7,7 @@ import typer
 
 from vitrail.cli.common import (
     BadImagesOption,
+    DeviceOption,
     ImagesArgument,
     ModelOption,
     SizeOption,
@@ -49,6 +50,7 @@ def run(
         ),
     ] = None,
     image_size: SizeOption = None,
+    device: DeviceOption = None,
     bad_images: BadImagesOption = "raise",
     output: Annotated[
         Path, typer.Option("--out", "-o", help=_("A picture for one image, .html for several."))
@@ -68,7 +70,7 @@ def run(
         weights = DEFAULT_WEIGHTS
     if output.suffix not in (*PICTURES, ".html"):
         raise ConfigError(f"--out {output} is neither .html nor one of {', '.join(PICTURES)}.")
-    backbone = open_model(model, weights=weights, image_size=image_size)
+    backbone = open_model(model, weights=weights, image_size=image_size, device=device)
     paths = find_inputs(named_images(images), backbone.preprocess)
     if len(paths) > 1 and output.suffix != ".html":
         output = output.with_suffix(".html")
@@ -82,6 +84,7 @@ def run(
     sections = []
     for name, image in read_images(backbone.preprocess.single, paths, bad_images):
         inputs, title = backbone.preprocess.normalise(image[None]), Path(name).name
+        inputs = inputs.to(next(backbone.parameters()).device)
         image = to_bytes(image, backbone.preprocess)
         if explain is None:
             trace = observe(backbone, inputs)

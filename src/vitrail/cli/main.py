@@ -24,7 +24,6 @@ COMMANDS = (
     "methods", "data", "check", "convert", "export", "demo",
 )  # fmt: skip
 PACKAGES = ("typer", "rich", "PIL", "pydantic", "accelerate", "matplotlib", "yaml", "simplejpeg")
-BAD_PATH = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
 
 def build_app() -> "typer.Typer":
@@ -128,13 +127,28 @@ def main() -> None:
     except BrokenPipeError:  # whatever read the output has closed the pipe
         sys.exit(0)
     except OSError as problem:
-        if isinstance(problem, BAD_PATH):
-            message = _("{path}: {reason}; choose another path.")
-            sys.exit(_fail(message.format(path=problem.filename, reason=problem.strerror)))
-        if problem.errno != errno.ENOSPC:
-            raise
-        message = _("the disk is full: make room and try again; files that were whole still are.")
-        sys.exit(_fail(message))
+        sys.exit(_fail(describe_failure(problem)))
+
+
+def describe_failure(problem: OSError) -> str:
+    """What the operating system refused, and what helps.
+
+    Args:
+        problem: the error.
+
+    Returns:
+        A sentence.
+
+    Example:
+        >>> describe_failure(OSError(errno.EROFS, "Read-only file system", "runs/pets"))
+        'runs/pets: Read-only file system; choose another path.'
+    """
+    if problem.errno == errno.ENOSPC:
+        return _("the disk is full: make room and try again; files that were whole still are.")
+    if problem.filename is None:  # not about a file, such as an address that is in use
+        return str(problem)
+    text = _("{path}: {reason}; choose another path.")
+    return text.format(path=problem.filename, reason=problem.strerror)
 
 
 def in_options(message: str) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from vitrail.cli.common import (
     BadImagesOption,
+    DeviceOption,
     ImagesArgument,
     ModelOption,
     PrecisionOption,
@@ -62,6 +63,7 @@ def run(
     image_size: SizeOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help=_("Images per batch."))] = 32,
     precision: PrecisionOption = "fp32",
+    device: DeviceOption = None,
     bad_images: BadImagesOption = "raise",
     output: Annotated[
         Path | None, typer.Option("--out", "-o", help=_("Write a .csv or .jsonl file instead."))
@@ -88,6 +90,7 @@ def run(
         image_size=image_size,
         precision=cast(Any, precision),
         flip=flip,
+        device=device,
     )
     paths = find_inputs(named_images(images), predictor.backbone.preprocess)
     if truth and predictor.target != "class":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitrail.cli.common import out
+from vitrail.cli.common import DeviceOption, out
 from vitrail.errors import ConfigError
 from vitrail.intervals import interval_text
 from vitrail.messages import _
@@ -45,6 +45,7 @@ def run(
             min=2, help=_("Cross-validation: divide the images into so many parts, a run for each.")
         ),
     ] = None,
+    device: DeviceOption = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -56,6 +57,7 @@ def run(
     from vitrail.lens.report_data import percent
     from vitrail.run_folder import RunFolder
     from vitrail.train.config import make_config, read_config
+    from vitrail.train.devices import choose_device
     from vitrail.train.factory import train_run
     from vitrail.train.folds import train_folds
     from vitrail.train.runs import default_folder, train_and_report
@@ -64,6 +66,8 @@ def run(
     if what is not None and "=" in what.split(":")[0]:
         changes.insert(0, what)
         what = None
+    if device is not None:
+        changes.append(f"train.device={choose_device(device)}")
     if what is None:
         if not (resume and folder is not None):
             raise ConfigError(

@@ -30,8 +30,8 @@ class AugmentConfig:
         policy: "trivialaugment" (https://arxiv.org/abs/2103.10158), "augmix"
             (https://arxiv.org/abs/1912.02781) or "3-augment" (https://arxiv.org/abs/2204.07118), in
             place of RandAugment; None for none.
-        jitter: strength of changes of brightness, contrast and saturation.
-        saturation: strength of changes of saturation; None for `jitter`.
+        jitter: strength of changes of brightness, contrast and saturation, 0 to 1.
+        saturation: strength of changes of saturation, 0 to 1; None for `jitter`.
         hue: strength of changes of hue, 0 to 0.5.
         jitter_probability: probability of both.
         grayscale: probability of a conversion to gray.
@@ -87,11 +87,12 @@ class AugmentConfig:
         flips = ("flip", "vertical_flip", "reverse")
         for name in (*flips, "jitter_probability", "grayscale", "blur", "solarize", "erasing"):
             _check_probability(name, getattr(self, name))
-        for name in ("mixup", "cutmix", "jitter", "padding", "randaugment"):
+        for name in ("mixup", "cutmix", "padding", "randaugment"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name}={getattr(self, name)} is negative: use 0 or more.")
-        if self.saturation is not None and self.saturation < 0:
-            raise ConfigError(f"saturation={self.saturation} is negative: use 0 or more.")
+        for name in ("jitter", "saturation"):  # of 1, it reaches from black to twice the brightness
+            if not 0 <= (getattr(self, name) or 0) <= 1:
+                raise ConfigError(f"{name}={getattr(self, name)} is not within 0 to 1.")
         if not 0 <= self.magnitude <= 30:
             raise ConfigError(f"magnitude={self.magnitude} is not within 0 to 30.")
         if not 0 <= self.hue <= 0.5:
@@ -99,6 +100,22 @@ class AugmentConfig:
         _check_areas("scale", self.scale)
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise ConfigError(f"ratio={self.ratio} is no range of ratios above 0.")
+
+    def check_size(self, size: tuple[int, ...]) -> None:
+        """Checks that something of a sample remains.
+
+        Args:
+            size: pixels per axis.
+
+        Raises:
+            ConfigError: a padded crop may shift the whole sample out of sight.
+        """
+        shortest = min(size[-2:])  # of a clip, not the frames
+        if self.crop == "padded" and self.padding >= shortest:
+            raise ConfigError(
+                f"padding={self.padding} shifts all {shortest} pixels out of sight: use an eighth "
+                f"of them, {max(1, shortest // 8)}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)

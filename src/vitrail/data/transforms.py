@@ -50,6 +50,7 @@ class TrainTransform:
         num_classes: int,
         own: Sequence[ImageTransform] = (),
     ) -> None:
+        config.check_size(preprocess.size)
         self.config, self.preprocess, self.num_classes = config, preprocess, num_classes
         self.own = own
         self.color_ops: nn.Module | None = None

@@ -14,6 +14,34 @@ from vitrail.models.base import Backbone
 from vitrail.run_folder import RunFolder
 
 
+class Setup(NamedTuple):
+    """What a run trains on what, and where.
+
+    Args:
+        method: name of the method.
+        images: number of images by split.
+        epochs: number of epochs.
+        steps: number of steps per epoch.
+        batch_size: images per batch.
+        seed: seed of all draws.
+        device: where it ran.
+        precision: "fp32", "bf16" or "fp16".
+
+    Example:
+        >>> Setup("mae", {"train": 100}, 10, 3, 32, 0, "cpu", "fp32").images["train"]
+        100
+    """
+
+    method: str
+    images: dict[str, int]
+    epochs: int
+    steps: int
+    batch_size: int
+    seed: int
+    device: str
+    precision: str
+
+
 @dataclass
 class ReportData:
     """Everything that a report shows of a run; what the run has not written is empty.
@@ -51,6 +79,24 @@ class ReportData:
         source = str((self.run.settings.get("data") or {}).get("source") or "")
         kind, _separator, rest = source.partition(":")
         return f"{kind} {Path(rest).name}" if rest and kind != "hub" else source
+
+    @property
+    def setup(self) -> Setup | None:
+        """What was trained on what; None where the run did not write it."""
+        summary = self.run.summary
+        if not summary:
+            return None
+        training, splits = summary["training"], summary["data"]["splits"]
+        return Setup(
+            training["method"],
+            {split: counts["images"] for split, counts in splits.items()},
+            training["epochs"],
+            training["steps_per_epoch"],
+            training["batch_size"],
+            self.run.settings.get("train", {}).get("seed", 0),
+            summary["device"],
+            summary["precision"],
+        )
 
     @property
     def last_validation(self) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@ https://arxiv.org/abs/1610.01644).
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,10 @@ from torch import Tensor, nn
 from vitrail.errors import ConfigError
 from vitrail.methods.base import Batch, Loss, Method
 from vitrail.methods.class_loss import ClassLoss, ClassWeights
+from vitrail.methods.logistic import fit_logistic
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
-from vitrail.values import NonNegativeFloat, Rate
+from vitrail.values import NonNegativeFloat, PositiveFloat, Rate
 
 
 class LinearProbe(Method):
@@ -28,6 +30,10 @@ class LinearProbe(Method):
         class_weights: what an error of each class costs: "equal"; "balanced" for the inverse of how
             often the class occurs in training; or one number per class.
         focal: exponent of the focal loss (Lin et al. 2017); 0 for none.
+        start: what training starts from: "head", the head as it is; "logistic", the logistic
+            regression of all training features, at its optimum. A learning rate of 0 keeps it.
+        penalty: of the logistic regression, the factor on ‖W‖² / 2 beside the mean cross-entropy;
+            None chooses it by held-out training images.
 
     Raises:
         ConfigError: the head is not one linear layer.
@@ -61,6 +67,8 @@ class LinearProbe(Method):
         label_smoothing: Rate = 0.1,
         class_weights: ClassWeights = "equal",
         focal: NonNegativeFloat = 0.0,
+        start: Literal["head", "logistic"] = "head",
+        penalty: PositiveFloat | None = None,
     ) -> None:
         super().__init__(backbone)
         if not isinstance(backbone.head, nn.Linear):
@@ -68,6 +76,7 @@ class LinearProbe(Method):
                 f"LinearProbe needs a model with one linear head, and this "
                 f"{type(backbone).__name__} has another: choose another method or model."
             )
+        self.start, self.penalty = start, penalty
         self.class_loss = ClassLoss(backbone.num_classes, label_smoothing, class_weights, focal)
         like = backbone.head.weight
         self.register_buffer("feature_mean", like.new_zeros(backbone.pooled_dim))
@@ -78,14 +87,23 @@ class LinearProbe(Method):
     def fit_statistics(self, data: Batch) -> None:
         """Measures the mean and standard deviation that features are standardized by.
 
+        With the start "logistic" the head becomes the logistic regression of the features.
+
         Args:
-            data: `features` (N, D) of the whole training set.
+            data: `features` (N, D) and `labels` (N,) of the whole training set.
         """
         std, mean = torch.std_mean(data["features"], dim=0)
         self.feature_mean.copy_(mean)
         # A feature that is constant in training tells nothing; rounding gives it a tiny deviation.
         constant = std <= 1e-6 * data["features"].abs().amax(dim=0).clamp(min=1e-6)
         self.feature_std.copy_(std.masked_fill(constant, 1.0))
+        if self.start == "logistic":
+            head = self.backbone.head
+            assert isinstance(head, nn.Linear)
+            features, classes = self._standardize(data["features"]), head.out_features
+            fit = fit_logistic(features, data["labels"], classes, self.penalty)
+            head.weight.copy_(fit.weight)
+            head.bias.copy_(fit.bias)
 
     def fit_targets(self, targets: Tensor) -> None:
         """targets (N,) of all training samples → weights of the classes, if they are balanced."""

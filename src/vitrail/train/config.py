@@ -61,7 +61,8 @@ OPEN = {  # of any keys
     "model.options", "optim.optimizer_options", "data.transforms", "data.digests",
 }  # fmt: skip
 HARMLESS = {  # on resume: they change no result
-    "data.workers", "train.threads", "train.log_every", "train.plugins", "train.wandb",
+    "data.workers", "train.device", "train.threads", "train.log_every", "train.plugins",
+    "train.wandb",
 }  # fmt: skip
 ADJUSTABLE = {  # on resume: they change the result from there on
     "data.batch_size", "optim.lr", "optim.weight_decay", "optim.weight_decay_end", "optim.clip",

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from vitrail.data.dataset import Dataset
 from vitrail.data.joined import with_labels
 from vitrail.data.loader import Loader
@@ -47,6 +49,7 @@ def evaluate(
     bad_images: Literal["raise", "skip"] = "raise",
     batch_size: int = 64,
     workers: int = 0,
+    device: str | torch.device | None = None,
 ) -> AnyEvaluation:
     """Evaluates a model on labelled images, as `vitrail eval` does.
 
@@ -74,6 +77,8 @@ def evaluate(
         bad_images: "raise" for an error at unreadable images, "skip" to list them on stderr.
         batch_size: images per batch.
         workers: number of processes that read images; 0 reads them in this one.
+        device: "cpu", "cuda", "cuda:1", "mps" ...; None for the device of a model, and the GPU, if
+            there is one, for what is loaded.
 
     Returns:
         The evaluation, with `top1`, `top5`, `loss`, `interval`, `confusion()`, `labels` and
@@ -92,7 +97,7 @@ def evaluate(
     """
     _check_options(probe, split, bad_images, train_limit, layer, folds)
     parts, name = _open_parts(model, data)
-    backbone = open_model(model, image_size=image_size, layer=layer)
+    backbone = open_model(model, image_size=image_size, layer=layer, device=device)
 
     def load(
         dataset: Dataset, labels: Sequence[str] | None = None, most: int | None = None

@@ -13,10 +13,10 @@ from vitrail.data.splits import balanced, fold_numbers
 from vitrail.messages import ngettext
 from vitrail.methods import distributed
 from vitrail.methods.base import Method
+from vitrail.methods.logistic import fit_logistic
 from vitrail.models.base import Backbone
 from vitrail.preprocess import Preprocess
 from vitrail.train.knn import knn
-from vitrail.train.logistic import fit_logistic
 from vitrail.train.metrics import (
     AnyEvaluation,
     Evaluation,
@@ -112,7 +112,7 @@ class Evaluator:
         if (result := self._by_stream(method, backbone)) is not None:
             figures = {name: result.figures[name] for name in LOGGED if name in result.figures}
         elif (by_knn := self.by_knn(backbone)) is not None:
-            figures = {"top1": by_knn.top1, "top5": by_knn.top5}
+            figures = {k: v for k, v in by_knn.figures.items() if k in ("top1", "top5")}
         if (loss := self.validation_loss(method)) is not None:
             figures["loss"] = loss
         return figures

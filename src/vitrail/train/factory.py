@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from torch import Tensor
 from torch.optim import Optimizer
 
 from vitrail.data.own_transforms import TRANSFORMS
@@ -33,8 +34,9 @@ from vitrail.train.data_factory import (
     open_datasets,
     open_with_method,
 )
+from vitrail.train.devices import choose_device
 from vitrail.train.evaluator import Evaluator
-from vitrail.train.few_images import fit_to_images
+from vitrail.train.few_images import Fitted, fit_to_images
 from vitrail.train.finish import write_results
 from vitrail.train.image_logging import sample_images
 from vitrail.train.model_factory import build_method, build_model, check_model
@@ -98,8 +100,8 @@ def train_run(
     config, changes = _check_start(config, run, resume=resume, is_main=state.is_main_process)
     if model is None:
         check_model(config)
-    config, datasets, choices = _open(config, parts, resume=resume)
-    trainer, evaluator = build_trainer(config, run, datasets, callbacks, model)
+    config, datasets, choices, features = _open(config, parts, resume=resume)
+    trainer, evaluator = build_trainer(config, run, datasets, callbacks, model, features)
     config = _with_plugins(config, trainer.method)
     summary = summarize_run(config, datasets, trainer, run)
     remarks = [*choices, *changes, *data_remarks(config, trainer.method, datasets.train)]
@@ -121,7 +123,9 @@ def train_run(
     if not trainer.is_main:
         return {}
     evaluators = {"validation": evaluator} if datasets.validation is not None else {}
-    if datasets.test is not None:
+    if datasets.validation is None:
+        evaluators["test"] = evaluator
+    elif datasets.test is not None:
         method = trainer.result_method
         evaluators["test"] = build_evaluator(config, method, datasets.train, datasets.test)
     return write_results(trainer, evaluators, method_name=config.method.name, source=source)
@@ -133,6 +137,7 @@ def build_trainer(
     datasets: Datasets,
     callbacks: Sequence[Callback] = (),
     model: Backbone | None = None,
+    features: Tensor | None = None,
 ) -> tuple[Trainer, Evaluator]:
     """The trainer of a run with all its parts.
 
@@ -142,6 +147,8 @@ def build_trainer(
         datasets: as `open_datasets` returns them.
         callbacks: further callbacks, called before checkpoints are written.
         model: model to start from, in place of the weights that the settings name.
+        features: (N, D), of the training samples, for a method that reads features; None computes
+            them.
 
     Returns:
         The trainer, and the evaluator of the validation samples, or of the test samples where there
@@ -163,7 +170,7 @@ def build_trainer(
     torch.manual_seed(config.train.seed)
     model = build_model(config, datasets.train, model)
     method = build_method(config, model, datasets.train)
-    stream = build_stream(config, method, datasets.train)
+    stream = build_stream(config, method, datasets.train, features)
     evaluator = build_evaluator(config, method, datasets.train, datasets.evaluation)
     # Epochs are not judged by the test samples.
     judges = _judges(config, method, evaluator) if datasets.validation is not None else ()
@@ -180,6 +187,7 @@ def build_trainer(
         clip_by=optim.clip_by,
         seed=train.seed,
         precision=train.precision,
+        device=train.device,
         callbacks=(
             Monitor(run, train.log_every, wandb=train.wandb),
             *judges,
@@ -193,11 +201,11 @@ def build_trainer(
 
 def _open(
     config: RunConfig, parts: Parts | None, *, resume: bool
-) -> tuple[RunConfig, Datasets, list[str]]:
+) -> Fitted:
     """The settings with what the data decide, the samples, and sentences on both."""
     with progress_bar(_("reading images")) as progress:
         config, datasets = open_with_method(config, progress, parts)
-    config, datasets, choices = fit_to_images(
+    config, datasets, remarks, features = fit_to_images(
         config, datasets, lambda other: open_datasets(other, None, parts), progress_bar
     )
     differences = changed_samples(config, datasets.splits)
@@ -206,7 +214,7 @@ def _open(
             f"{differences[0]} A resumed run keeps its data: restore them, or start a new run."
         )
     config = _with_data(config, digests=digests(datasets.splits))
-    return config, datasets, choices + differences
+    return Fitted(config, datasets, remarks + differences, features)
 
 
 def _judges(config: RunConfig, method: Method, evaluator: Evaluator) -> tuple[Callback, ...]:
@@ -303,7 +311,7 @@ def _check_start(
     _check_outside(config.data.source, run)
     if config.train.wandb and importlib.util.find_spec("wandb") is None:
         raise ConfigError(f"train.wandb needs the package wandb: {how_to_install('wandb')}")
-    if config.train.precision == "fp16" and not torch.accelerator.is_available():
+    if choose_device(config.train.device).type == "cpu" and config.train.precision == "fp16":
         raise ConfigError("train.precision='fp16' needs a GPU: use bf16 or fp32 on a CPU.")
     return config, changes
 

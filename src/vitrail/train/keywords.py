@@ -104,6 +104,7 @@ class Settings(TypedDict, total=False):
     seed: int
     precision: Literal["fp32", "bf16", "fp16"]
     gradient_checkpointing: bool
+    device: str | None
     compile: bool
     channels_last: bool
     threads: int | None

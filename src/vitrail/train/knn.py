@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitrail.errors import ConfigError, check_range
+from vitrail.methods.logistic import check_bank, widen
 
 CHUNK = 2**24  # similarities at a time: 64 MiB in float32
 
@@ -55,44 +56,3 @@ def knn(
         sums = votes.new_zeros(len(chunk), classes)
         fractions.append(sums.scatter_add_(1, labels[nearest.indices], votes))
     return torch.cat(fractions)
-
-
-def widen(features: Tensor) -> Tensor:
-    """Half-precision features in float32; others as they are.
-
-    Args:
-        features: (N, D).
-
-    Returns:
-        (N, D).
-
-    Example:
-        >>> widen(torch.zeros(1, 1, dtype=torch.bfloat16)).dtype
-        torch.float32
-    """
-    return features.float() if features.dtype in (torch.float16, torch.bfloat16) else features
-
-
-def check_bank(bank: Tensor, labels: Tensor, queries: Tensor) -> None:
-    """Checks that labelled features and queries fit each other.
-
-    Args:
-        bank: labelled features (M, D).
-        labels: class indices (M,).
-        queries: features (N, D).
-
-    Raises:
-        ConfigError: they do not.
-
-    Example:
-        >>> check_bank(torch.zeros(3, 2), torch.zeros(3), torch.zeros(5, 2))
-    """
-    if bank.ndim != 2 or queries.ndim != 2 or bank.shape[1] != queries.shape[1] or not len(bank):
-        raise ConfigError(
-            f"a bank {tuple(bank.shape)} cannot classify queries {tuple(queries.shape)}: both are "
-            "(images, D), and the bank is not empty."
-        )
-    if labels.shape != bank.shape[:1]:
-        raise ConfigError(
-            f"{len(bank)} features have labels of shape {tuple(labels.shape)}: give one each."
-        )

@@ -112,15 +112,30 @@ def build_model(config: RunConfig, dataset: Dataset, initial: Backbone | None = 
         model.preprocess = dataclasses.replace(
             model.preprocess, resize=None, interpolation="bilinear"
         )
-    _set_preprocess(model, config)
+    set_preprocess(model, config)
     model.labels = dataset.labels or None
     model.set_gradient_checkpointing(config.train.gradient_checkpointing)
     _augment_sequence(model, config)
     return model
 
 
-def _set_preprocess(model: Backbone, config: RunConfig) -> None:
-    """Lets the model's preprocessing follow the settings, so that it is saved with the model."""
+def set_preprocess(model: Backbone, config: RunConfig) -> None:
+    """Lets the model's preprocessing follow the settings, so that it is saved with the model.
+
+    Args:
+        model: the model.
+        config: the settings.
+
+    Raises:
+        ConfigError: data.resize does not fit the model.
+
+    Example:
+        >>> from vitrail.train.config import make_config
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=1, mlp_dim=8)
+        >>> set_preprocess(model, make_config({"data": {"resize": "pad"}}))
+        >>> model.preprocess.pad
+        True
+    """
     data = config.data
     if data.resize is not None:
         if len(model.image_size) != 2:

@@ -86,6 +86,7 @@ def predict(
     bad_images: Literal["raise", "skip"] = "raise",
     batch_size: int = 32,
     flip: bool = False,
+    device: str | torch.device | None = None,
 ) -> list[Prediction]:
     """Names the likeliest classes of images, as `vitrail predict` does.
 
@@ -101,6 +102,8 @@ def predict(
         bad_images: "raise" for an error at an unreadable image, "skip" to list it on stderr.
         batch_size: images per batch.
         flip: whether to average the probabilities of each image and its mirror image.
+        device: "cpu", "cuda", "cuda:1", "mps" ...; None for the device of a model, and the GPU, if
+            there is one, for what is loaded.
 
     Returns:
         One prediction per image, in the order of `images`.
@@ -116,7 +119,12 @@ def predict(
         True
     """
     predictor = Predictor(
-        model, labels=labels, image_size=image_size, precision=precision, flip=flip
+        model,
+        labels=labels,
+        image_size=image_size,
+        precision=precision,
+        flip=flip,
+        device=device,
     )
     return list(predictor(images, top=top, bad_images=bad_images, batch_size=batch_size))
 
@@ -132,6 +140,8 @@ class Predictor:
         image_size: pixels, one number for all axes or one per axis; None for the model's own.
         precision: "fp32", "bf16", or "auto" for the faster of them, measured on the first batch.
         flip: whether to average the probabilities of each image and its mirror image.
+        device: "cpu", "cuda", "cuda:1", "mps" ...; None for the device of a model, and the GPU, if
+            there is one, for what is loaded.
 
     Raises:
         VitrailError: the model cannot be loaded, or does not classify.
@@ -152,11 +162,12 @@ class Predictor:
         image_size: Size | None = None,
         precision: Literal["auto", "fp32", "bf16"] = "fp32",
         flip: bool = False,
+        device: str | torch.device | None = None,
     ) -> None:
         if labels is not None and (len(labels) < 2 or not all(labels)):
             raise ConfigError(f"labels={list(labels)!r} needs two names at least.")
         check_choice("precision", precision, ("auto", "fp32", "bf16"))
-        self.backbone = open_model(model, weights=weights, image_size=image_size)
+        self.backbone = open_model(model, weights=weights, image_size=image_size, device=device)
         self.method: Method | None = None
         if labels is not None or not self.backbone.num_classes:
             self.method = classifying_method(weights or model, labels)
@@ -233,6 +244,7 @@ def features(
     bad_images: Literal["raise", "skip"] = "raise",
     batch_size: int = 64,
     workers: int = 0,
+    device: str | torch.device | None = None,
 ) -> PooledFeatures:
     """Pooled features of images, the input of the model's head.
 
@@ -249,6 +261,8 @@ def features(
         bad_images: "raise" for an error at an unreadable image, "skip" to leave it out.
         batch_size: images per batch.
         workers: of a dataset, number of processes that read samples; 0 reads them in this one.
+        device: "cpu", "cuda", "cuda:1", "mps" ...; None for the device of a model, and the GPU, if
+            there is one, for what is loaded.
 
     Returns:
         The features on the CPU in float32, in the order of the images, with their names and, of a
@@ -264,7 +278,7 @@ def features(
         (torch.Size([20, 16]), torch.Size([20]))
     """
     check_range("batch_size", batch_size, 1)
-    backbone = open_model(model, image_size=image_size, layer=layer)
+    backbone = open_model(model, image_size=image_size, layer=layer, device=device)
     if not _is_dataset(images_or_data):
         names: list[str] = []
         pooled: list[Tensor] = []

@@ -404,6 +404,9 @@ class TrainConfig(Section):
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations in the backward pass, which saves memory."
     )
+    device: str | None = Field(
+        None, description="cpu, cuda, cuda:1, mps ...; null: the GPU if there is one."
+    )
     compile: bool = Field(False, description="Compile the method by torch.compile.")
     channels_last: bool = Field(
         False, description="Keep the weights of convolutions with channels last in memory."

@@ -2,6 +2,7 @@
 
 import torch
 from accelerate import PartialState
+from torch import Tensor
 
 from vitrail.data.captions import Captions
 from vitrail.data.dataset import Dataset
@@ -15,6 +16,7 @@ from vitrail.methods.base import Method
 from vitrail.methods.frozen import BATCH_NORMS
 from vitrail.preprocess import Preprocess
 from vitrail.train.config import RunConfig
+from vitrail.train.devices import choose_device
 from vitrail.train.evaluator import Evaluator, compute_features
 from vitrail.train.monitor import progress_bar
 from vitrail.train.streams import (
@@ -27,16 +29,20 @@ from vitrail.train.streams import (
 )
 
 
-def build_stream(config: RunConfig, method: Method, dataset: Dataset) -> Stream:
+def build_stream(
+    config: RunConfig, method: Method, dataset: Dataset, features: Tensor | None = None
+) -> Stream:
     """The batches that a method learns from.
 
     Args:
         config: the settings.
         method: the method, whose `inputs` say what a batch holds.
         dataset: training samples.
+        features: (N, D), the pooled features of the samples; None computes them, once, where the
+            method reads them.
 
     Returns:
-        Batches with augmentation, or with features that are computed here, once.
+        Batches with augmentation, or with features.
 
     Raises:
         ConfigError: augmentation or the size of batches does not fit the method.
@@ -58,7 +64,7 @@ def build_stream(config: RunConfig, method: Method, dataset: Dataset) -> Stream:
     dataset = dataset.for_input(preprocess)
     if "features" in method.inputs:
         loader = Loader(dataset, data.batch_size, frame(preprocess), workers=data.workers)
-        stream = _feature_stream(method, loader, _("features of training images"),
+        stream = _feature_stream(method, loader, _("features of training images"), features,
                                  seed=config.train.seed, shard=_shard(),
                                  balanced=data.sampler == "balanced")  # fmt: skip
         method.fit_statistics(stream.all())
@@ -255,7 +261,7 @@ def image_augment(config: RunConfig, method: Method, dataset: Dataset) -> ImageA
     needs_images = data.augment.policy is not None or bool(data.image_transforms)
     asks_for = data.augment_by
     if asks_for is None:
-        in_batches = dataset.fixed_size or torch.accelerator.is_available()
+        in_batches = dataset.fixed_size or choose_device(config.train.device).type != "cpu"
         asks_for = "image" if needs_images or not in_batches else "batch"
     can = len(preprocess.size) == 2 and "crops" not in method.inputs
     if asks_for == "batch" or not can:
@@ -307,16 +313,20 @@ def _feature_stream(
     method: Method,
     loader: Loader,
     title: str,
+    features: Tensor | None = None,
     seed: int | None = None,
     shard: tuple[int, int] = (0, 1),
     balanced: bool = False,
 ) -> FeatureStream:
-    """A stream of features, which are computed here."""
-    backbone = method.backbone
-    with progress_bar(title) as progress:
-        features, labels, indices = compute_features(
-            backbone, loader, backbone.preprocess, progress
-        )
+    """A stream of features, which are computed here if they are not given."""
+    backbone, indices = method.backbone, None
+    if features is not None:
+        labels = torch.tensor(loader.dataset.targets())
+    else:
+        with progress_bar(title) as progress:
+            features, labels, indices = compute_features(
+                backbone, loader, backbone.preprocess, progress
+            )
     return FeatureStream(
         features,
         labels,

@@ -29,6 +29,7 @@ from vitrail.train.checkpoint import (
     last_checkpoint,
     load_checkpoint,
 )
+from vitrail.train.devices import choose_device
 from vitrail.train.schedule import Schedule
 from vitrail.train.seeds import mix_seed
 from vitrail.train.stopping import GO_ON, Interrupt, catch_interrupt, explain_stop
@@ -55,6 +56,8 @@ class Trainer:
         precision: "fp32", or "bf16" or "fp16" for autocast. With fp16 gradients are scaled, and
             steps whose gradients overflow are skipped.
         callbacks: called in this order.
+        device: "cpu", "cuda", "cuda:1", "mps" ...; None for the GPU if there is one. Each of
+            several processes takes its own.
 
     Raises:
         ConfigError: an epoch has fewer batches than `accumulate`.
@@ -116,9 +119,11 @@ class Trainer:
         seed: int = 0,
         precision: Precision = "fp32",
         callbacks: Sequence[Callback] = (),
+        device: str | torch.device | None = None,
     ) -> None:
         self.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
-        self.device = self.accelerator.device
+        alone = self.accelerator.num_processes == 1
+        self.device = choose_device(device) if alone else self.accelerator.device
         self.method, self.stream, self.optimizer = method.to(self.device), stream, optimizer
         self.schedule, self.run_folder = schedule, run_folder or RunFolder(".")
         self.ema = None if ema is None else ema.to(self.device)
@@ -128,9 +133,8 @@ class Trainer:
         self.scaler = GradScaler(self.device.type) if precision == "fp16" else None
         self.callbacks = tuple(callbacks)
         self.state = TrainState(method, optimizer, self.ema, self.scaler)
-        self.model = self.accelerator.prepare_model(method)
+        self.model = self.accelerator.prepare_model(method, device_placement=False)
         # On the CPU, so that no process waits for its GPU.
-        alone = self.accelerator.num_processes == 1
         self.signals = None if alone else distributed.new_group(backend="gloo")
         self.step, self.total, self.epoch_steps = 0, schedule.total, len(stream) // accumulate
         if self.epoch_steps == 0:

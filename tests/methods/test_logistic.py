@@ -5,7 +5,7 @@ import torch
 
 from tests.train.test_knn import clusters
 from vitrail.errors import ConfigError
-from vitrail.train.logistic import PENALTIES, fit_logistic, logistic_regression
+from vitrail.methods.logistic import PENALTIES, fit_logistic, logistic_regression
 
 
 def test_it_equals_scikit_learn() -> None:

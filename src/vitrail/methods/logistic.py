@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitrail.train.knn import check_bank, widen
+from vitrail.errors import ConfigError
 
 # Penalties that are tried, strongest first: factors on ‖W‖² / 2 beside the mean cross-entropy.
 # scikit-learn's C is 1 / (penalty · images).
@@ -137,3 +137,44 @@ def _minimize(features: Tensor, labels: Tensor, start: Tensor, penalty: float) -
 
     optimizer.step(objective)
     return weight.detach()
+
+
+def widen(features: Tensor) -> Tensor:
+    """Half-precision features in float32; others as they are.
+
+    Args:
+        features: (N, D).
+
+    Returns:
+        (N, D).
+
+    Example:
+        >>> widen(torch.zeros(1, 1, dtype=torch.bfloat16)).dtype
+        torch.float32
+    """
+    return features.float() if features.dtype in (torch.float16, torch.bfloat16) else features
+
+
+def check_bank(bank: Tensor, labels: Tensor, queries: Tensor) -> None:
+    """Checks that labelled features and queries fit each other.
+
+    Args:
+        bank: labelled features (M, D).
+        labels: class indices (M,).
+        queries: features (N, D).
+
+    Raises:
+        ConfigError: they do not.
+
+    Example:
+        >>> check_bank(torch.zeros(3, 2), torch.zeros(3), torch.zeros(5, 2))
+    """
+    if bank.ndim != 2 or queries.ndim != 2 or bank.shape[1] != queries.shape[1] or not len(bank):
+        raise ConfigError(
+            f"a bank {tuple(bank.shape)} cannot classify queries {tuple(queries.shape)}: both are "
+            "(images, D), and the bank is not empty."
+        )
+    if labels.shape != bank.shape[:1]:
+        raise ConfigError(
+            f"{len(bank)} features have labels of shape {tuple(labels.shape)}: give one each."
+        )
