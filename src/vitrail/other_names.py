@@ -259,10 +259,11 @@ def name_here(name: str, choices: Iterable[str]) -> str:
     stage = STAGE.fullmatch(last)
     if stage:
         last = stage[1]
-    for target in (*NAMES.get(last, ()), *[last] * bool(stage)):
-        same_section = [key for key in keys if key == f"{section}{dot}{target}"]
-        elsewhere = [key for key in keys if section and key.rpartition(".")[2] == target]
-        for key in [*same_section, *elsewhere][:1]:
-            note = f"{target}, one keyword for all stages" if stage else NOTES.get(last, "")
-            return f" Here it is {note}." if note else f" Here it is called {key!r}."
+    targets = (*NAMES.get(last, ()), *[last] * bool(stage))
+    same_section = [f"{section}{dot}{target}" for target in targets]
+    elsewhere = [k for t in targets for k in keys if section and k.rpartition(".")[2] == t]
+    for key in [*(key for key in same_section if key in keys), *elsewhere][:1]:
+        target = key.rpartition(".")[2]
+        note = f"{target}, one keyword for all stages" if stage else NOTES.get(last, "")
+        return f" Here it is {note}." if note else f" Here it is called {key!r}."
     return f" {DONE_OTHERWISE[last]}" if last in DONE_OTHERWISE else ""

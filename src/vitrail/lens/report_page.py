@@ -164,18 +164,6 @@ def _setup(data: ReportData) -> list[str]:
     return [html.paragraph(text.format(**{**data.setup._asdict(), "images": counts}), "quiet")]
 
 
-def _setup(data: ReportData) -> list[str]:
-    """What was trained on what, and where."""
-    if data.setup is None:
-        return []
-    text = _(
-        "Method {method}; images: {images}; {epochs:,} epochs of {steps:,} steps with batches of "
-        "{batch_size}; seed {seed}; {device}, {precision}."
-    )
-    counts = ", ".join(f"{split} {count:,}" for split, count in data.setup.images.items())
-    return [html.paragraph(text.format(**{**data.setup._asdict(), "images": counts}), "quiet")]
-
-
 def _notes(data: ReportData) -> list[str]:
     """What is missing, and how the run was evaluated."""
     missing = []
