@@ -8,7 +8,7 @@ FASHION := /usr/share/datasets/fashion-mnist
 # Two processes, one thread each: the models of the tests are small.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-all lint bench docs evidence mutate clean data
+.PHONY: demo test test-all fuzz lint bench docs evidence mutate clean data
 
 demo: $(VENV)/.demo data
 	$(BIN)/vitrail demo
@@ -18,6 +18,10 @@ test: $(VENV)/.test data
 
 test-all: $(VENV)/.test data
 	$(PYTEST) -m "slow or not slow"
+
+# Hostile files, drawn at random: 10,000 cases a target, unless CASES=... says otherwise.
+fuzz: $(VENV)/.test
+	$(BIN)/python -m tests.security.fuzz $(or $(CASES),10000)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

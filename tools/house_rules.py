@@ -46,7 +46,7 @@ LAYERS = {
     "cli": _TRAIN | {"explorer", "serve", "policy", "learn", "contract"},
 }
 OPEN_TO_ALL = {
-    "arguments", "errors", "exports", "files", "intervals", "messages", "other_names", "plugins",
+    "arguments", "errors", "exports", "files", "foreign", "intervals", "manifest", "messages", "other_names", "plugins",
     "preprocess", "prompts", "registry", "resizing", "run_folder", "values",
 }  # fmt: skip
 FRONT_DOOR = {"__init__", "__main__"}

@@ -12,6 +12,7 @@ from vitrail.resizing import center_crop, padded, resize
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CROP_FRACTION = 0.875  # of the short side
+LARGEST = 2**24  # pixels of a side, and numbers of a file in its own units
 PILLOW_FILTERS = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers for them
 
 
@@ -100,6 +101,11 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         check_choice("interpolation", self.interpolation, tuple(PILLOW_FILTERS.values()))
+        for side in self.size:
+            check_range("size", side, 1, LARGEST)
+        for mean, std in zip(self.mean, self.std, strict=False):
+            check_range("mean", mean, -LARGEST, LARGEST)
+            check_range("std", std, 1 / LARGEST, LARGEST)
         if len(self.mean) != len(self.std):
             raise ConfigError(
                 f"mean has {len(self.mean)} channels and std {len(self.std)}: give as many of both."

@@ -1,23 +1,27 @@
 """The folder of a training run: where each file is, and how it is read and written."""
 
+import contextlib
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, TrainingError
 from vitrail.files import atomic_write
+from vitrail.foreign import MAX_SETTINGS, parse_yaml, read_text
 
+LOCK = ".lock"  # held while a process trains
 WRITTEN = (  # all that runs write
     "run.yaml", "command.txt", "summary.json", "bad_images.txt", "metrics.jsonl", "timing.jsonl",
     "evaluation.json", "evaluation.safetensors", "report.html", "images/*-????????.png",
-    "model/config.json", "model/model.safetensors", "initial/config.json",
-    "initial/model.safetensors", "method/method.json", "method/method.safetensors",
-    "method/*tokenizer.json", "best/step-????????.safetensors",
-    "checkpoints/step-*/*.safetensors", "checkpoints/step-*/state.json",
+    "model/config.json", "model/model.safetensors", "model/manifest.json", "initial/config.json",
+    "initial/model.safetensors", "initial/manifest.json", "method/method.json",
+    "method/method.safetensors", "method/manifest.json", "method/*tokenizer.json",
+    "best/step-????????.safetensors", "checkpoints/step-*/*.safetensors",
+    "checkpoints/step-*/state.json", "checkpoints/step-*/manifest.json",
     "tensorboard/events.out.tfevents.*",
 )  # fmt: skip
 
@@ -132,7 +136,9 @@ class RunFolder:
     @property
     def is_foreign(self) -> bool:
         """Whether the folder holds files but no run, so that nothing may be written into it."""
-        return self.path.is_dir() and any(self.path.iterdir()) and not self.exists
+        if not self.path.is_dir() or self.exists:
+            return False
+        return any(file.name != LOCK for file in self.path.iterdir())
 
     @property
     def is_unborn(self) -> bool:
@@ -143,11 +149,13 @@ class RunFolder:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings as nested dictionaries."""
-        import yaml
-
         if not self.settings_file.is_file():
             return {}
-        return yaml.safe_load(self.settings_file.read_text("utf-8")) or {}
+        text = read_text(self.settings_file, ConfigError, MAX_SETTINGS)
+        settings = parse_yaml(text, str(self.settings_file), ConfigError) or {}
+        if not isinstance(settings, dict):
+            raise ConfigError(f"{self.settings_file} holds no settings of a run.")
+        return settings
 
     @property
     def command(self) -> str:
@@ -263,6 +271,29 @@ class RunFolder:
             raise ConfigError(
                 f"{self.path} holds files that are no run's: choose another folder, or empty it."
             )
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """A context in which no other process trains here; the folder is made if need be.
+
+        Raises:
+            TrainingError: another process does.
+        """
+        from filelock import FileLock, Timeout  # of torch
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise TrainingError(
+                f"{self} is being trained by another process: wait for its end, or choose another "
+                "folder by out=FOLDER."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def clear(self) -> None:
         """Deletes what runs write, and nothing else: files of other names stay where they are."""

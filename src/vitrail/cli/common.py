@@ -7,14 +7,24 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from vitrail.errors import ConfigError, DataError
+from vitrail.errors import ConfigError, DataError, printable
 from vitrail.messages import _
 
 LARGEST_SIDE = 2**16  # pixels
 
-# Names of classes and files may hold square brackets, which are no markup.
-out = Console(soft_wrap=True, markup=False)
-err = Console(stderr=True, soft_wrap=True, markup=False)
+
+class _PlainConsole(Console):
+    """Names of classes and files may hold square brackets, which are no markup, and controls."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, soft_wrap=True, markup=False)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(printable(o) if isinstance(o, str) else o for o in objects), **options)
+
+
+out = _PlainConsole()
+err = _PlainConsole(stderr=True)
 
 
 def parse_size(text: str) -> int | tuple[int, ...]:

@@ -11,6 +11,7 @@ from vitrail.data.formats import is_image_name
 from vitrail.data.splits import Parts
 from vitrail.data.tables import read_rows
 from vitrail.errors import DataError
+from vitrail.foreign import inside
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 
@@ -139,7 +140,7 @@ def _pairs(file: Path) -> Iterator[tuple[Path, str]]:
                 f"{file}: row {number} has {', '.join(map(str, row)) or 'nothing'}: file_name and "
                 "text are needed."
             )
-        yield file.parent / name, text
+        yield inside(file.parent, name, str(file), DataError), text
 
 
 def folder_at(path: str, content: str) -> Path:

@@ -23,6 +23,7 @@ from vitrail.data.manifest_labels import (
 from vitrail.data.splits import Parts
 from vitrail.data.tables import read_rows
 from vitrail.errors import DataError, check_choice
+from vitrail.foreign import inside
 
 # Names of columns as people write them, without capitals and signs; the first that is there counts.
 COLUMNS = {
@@ -122,7 +123,8 @@ class _Table:
                 raise DataError(
                     f"{self.file}: row {number} has no {column}: fill it in, or remove it."
                 )
-            files.append(base / f"{path}{suffix}")
+            name = f"{path}{suffix}"
+            files.append(inside(base, name, str(self.file), DataError, "name a root=FOLDER"))
         return files
 
     def splits(self) -> list[str]:

@@ -41,6 +41,8 @@ def read_rows(file: Path, form: str | None = None) -> Iterator[dict[str, Any]]:
             f"{file}: a table of suffix {file.suffix!r} is not known: write csv:, jsonl: or "
             "parquet: before its name."
         )
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        raise DataError(f"{file} is no regular file: give one.")
     if file.is_dir():
         raise DataError(f"{file} is a folder: name the table itself, or give folder:{file}.")
     try:
@@ -66,7 +68,7 @@ def _jsonl(file: Path) -> Iterator[dict[str, Any]]:
         if line.strip():
             try:
                 row = json.loads(line)
-            except ValueError as problem:
+            except (ValueError, RecursionError) as problem:
                 raise DataError(f"{file}: line {number} is no JSON: {problem}.") from None
             yield row if isinstance(row, dict) else {}
 

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from vitrail.hub.converters import Config, from_timm, from_transformers, of_timm
 from vitrail.hub.fitting import reading
 from vitrail.hub.model_folder import CONFIG, PICKLES, WEIGHTS, load_weights, read_file, shards
 from vitrail.hub.rename import Tensors, strip_prefixes
+from vitrail.hub.torchscript import is_torchscript, read_torchscript
 from vitrail.layers.patch import to_tuple
 from vitrail.models.base import Backbone
 from vitrail.models.registry import new_model, variants
@@ -247,13 +249,17 @@ def read_tensors(file: Path) -> Tensors:
     """
     if file.suffix == ".safetensors":
         return read_file(file)
+    if not file.is_file():
+        raise LoadError(f"{file} is no regular file: give one.")
+    if is_torchscript(file):
+        return read_torchscript(file)
     try:
         # Training scripts keep their command line beside the weights; a Namespace is only data.
         with torch.serialization.safe_globals([argparse.Namespace]):
             tensors = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as problem:  # torch raises several kinds for what it refuses
         raise LoadError(
-            f"{file} cannot be read safely: {_first_line(problem)} A file of "
+            f"{file} cannot be read safely, as data and nothing else ({_reason(problem)}): one of "
             "torch.save(model.state_dict(), FILE) can."
         ) from None
     while isinstance(tensors, dict):
@@ -269,6 +275,12 @@ def read_tensors(file: Path) -> Tensors:
                 f"{file} holds no weights by name: its entry {name!r} is {type(tensor).__name__}."
             )
     return dict(tensors)
+
+
+def _reason(problem: Exception) -> str:
+    """Why torch refuses a pickle, without its advice to load it all the same."""
+    named = re.search(r"GLOBAL (\S+)", str(problem))
+    return f"it names {named[1]}" if named else type(problem).__name__
 
 
 def _first_line(problem: Exception) -> str:

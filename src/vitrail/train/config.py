@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
-import yaml
 from pydantic import Field
 
-from vitrail.errors import ConfigError, suggest
+from vitrail.errors import ConfigError, describe_value, suggest
+from vitrail.foreign import MAX_SETTINGS, parse_yaml, read_text
 from vitrail.methods.registry import list_methods
 from vitrail.plugins import code_of, require_plugins, trust
 from vitrail.train.sections import (
@@ -72,6 +72,9 @@ ADJUSTABLE = {  # on resume: they change the result from there on
 }  # fmt: skip
 
 
+MAX_BASES = 16  # recipes one of which is the base of the next
+
+
 def make_config(values: dict[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
     """Settings from nested values.
 
@@ -120,7 +123,8 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Settings from a YAML file.
 
     `base: OTHER.yaml` at its top, a path relative to the file's folder, names a file whose settings
-    hold where this one gives none. Code that a file names does not run, unless the overrides or
+    hold where this one gives none. It lies in the folder of the file, below it or directly above.
+    Code that a file names does not run, unless the overrides or
     `load_plugin` name it too.
 
     Args:
@@ -186,22 +190,35 @@ def resumed_config(old: RunConfig, new: RunConfig) -> tuple[RunConfig, list[str]
     return config, changes
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The settings of a file and of its base; `readers` are the files whose base it is."""
+    if path.resolve() in readers:
+        raise ConfigError(
+            f"{readers[0]}: base leads back to {path}, which is this file itself or "
+            "has it as its base."
+        )
+    if len(readers) > MAX_BASES:
+        raise ConfigError(f"{readers[0]}: base leads through more than {MAX_BASES} files.")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as problem:
+        text = read_text(path, ConfigError, MAX_SETTINGS)
+    except FileNotFoundError as problem:
         raise ConfigError(f"{path}: cannot be read ({problem.strerror}).") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise ConfigError(f"{path}: not YAML ({' '.join(str(problem).split())}).") from None
+    values = parse_yaml(text, str(path), ConfigError) or {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds no settings; it begins like 'model: {{name: ...}}'.")
     base = values.pop("base", None)
     if base is None:
         return values
-    other = path.parent / str(base)
-    if other.resolve() == path.resolve():
-        raise ConfigError(f"{path}: base={base!r} is this file itself.")
-    return merged(_read(other), values)
+    if not isinstance(base, str) or "\0" in base:
+        raise ConfigError(f"{path}: base={describe_value(base)} is no path of a file.")
+    readers = (*readers, path.resolve())
+    target, tree = (path.parent / base).resolve(), readers[0].parent
+    if not target.is_relative_to(tree) and target.parent != tree.parent:
+        raise ConfigError(
+            f"{path}: base={base!r} is neither in the recipe's folder, {tree}, nor directly above "
+            "it: copy it there."
+        )
+    return merged(_read(path.parent / base, readers), values)
 
 
 def merged(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
@@ -227,10 +244,7 @@ def merged(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 
 def _read_value(text: str) -> Any:
     """The text as YAML, where 1e-3 is a number too."""
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as problem:
-        raise ConfigError(f"{text!r} is not YAML ({' '.join(str(problem).split())}).") from None
+    value = parse_yaml(text, describe_value(text), ConfigError)
     return _read_numbers(value, text)
 
 

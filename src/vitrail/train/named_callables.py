@@ -120,18 +120,18 @@ def open_image_tokenizer(name: str) -> Callable[..., Any]:
 
 
 def _from_timm(name: str) -> Any:
+    try:
+        import timm
+    except ImportError:
+        raise ConfigError(
+            f"the teacher timm:{name} needs the package timm: pip install timm"
+        ) from None
     if ":" in name or "/" in name:  # of anyone's repository or folder, where timm reads pickles
         raise ConfigError(
             f"timm:{name} is no name of timm.list_models(): a folder or Hub id goes without timm:."
         )
     try:
-        import timm
-
         teacher: Any = timm.create_model(name, pretrained=True)
-    except ImportError:
-        raise ConfigError(
-            f"the teacher timm:{name} needs the package timm: pip install timm"
-        ) from None
     except Exception as problem:  # of several libraries, and the network's
         raise LoadError(
             f"the teacher timm:{name} cannot be loaded: {describe_exception(problem)}."

@@ -5,12 +5,12 @@ Logits and features equal the original's. Two things are left out: the pooler of
 which serve pretraining only.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vitrail.errors import LoadError
+from vitrail.foreign import read_json
 from vitrail.hub.converters import Config, of_transformers
 from vitrail.hub.fitting import build, reading
 from vitrail.hub.model_folder import CONFIG, load_weights
@@ -92,7 +92,7 @@ def read_processor(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     with reading(path):
-        return dict(json.loads(path.read_text("utf-8")))
+        return dict(read_json(path))
 
 
 def shape_keywords(
