@@ -12,6 +12,7 @@ import torch
 from vitrail.arguments import checked
 from vitrail.errors import LoadError
 from vitrail.files import atomic_folder
+from vitrail.foreign import read_json
 from vitrail.hub import model_folder
 from vitrail.hub.converters import of_methods
 from vitrail.hub.fitting import fitting_state, reading
@@ -165,10 +166,12 @@ def read_tokenizer(file: Path, setting: str, sizes: Mapping[str, int], pad: int 
 def _read(run: Path) -> Method:
     """The method of a run."""
     with reading(run / FOLDER / SETTINGS):
-        content = json.loads((run / FOLDER / SETTINGS).read_text("utf-8"))
+        content = read_json(run / FOLDER / SETTINGS)
         settings = content["settings"]
-    for key, sizes in content["named"].items():
-        settings[key] = read_tokenizer(run / FOLDER / f"{key}.json", key, sizes)
+        for key, sizes in content["named"].items():
+            if not key.isidentifier():  # it names a file
+                raise ValueError(f"no setting {key!r}")
+            settings[key] = read_tokenizer(run / FOLDER / f"{key}.json", key, sizes)
     backbone = load(run)
     labels = backbone.labels
     if content["name"] not in METHOD_REGISTRY and (cure := how_to_run(content.get("plugins"))):

@@ -13,6 +13,7 @@ from torch import nn
 
 from vitrail.errors import ConfigError, LoadError, check_choice
 from vitrail.files import atomic_folder
+from vitrail.foreign import check_header, read_json
 from vitrail.hub.fitting import build, fitting_state, reading, unwrapped
 from vitrail.hub.rename import Tensors
 from vitrail.models.base import Backbone
@@ -176,12 +177,10 @@ def read_model_config(folder: Path) -> dict[str, Any]:
         vitrail.errors.LoadError: no such folder is no model folder: it has no config.json.
     """
     try:
-        config = json.loads((folder / CONFIG).read_text("utf-8"))
+        config = read_json(folder / CONFIG)
     except FileNotFoundError:
         cure = _pickle_cure(folder)
         raise LoadError(f"{folder} is no model folder: it has no {CONFIG}.{cure}") from None
-    except (OSError, ValueError) as problem:
-        raise LoadError(f"{folder / CONFIG} cannot be read: {problem}.") from None
     if not isinstance(config, dict):
         raise LoadError(f"{folder / CONFIG} holds no settings of a model.")
     return config
@@ -235,12 +234,15 @@ def read_file(file: Path) -> Tensors:
         {'x': tensor([1., 1.])}
     """
     try:
+        check_header(file)
         return safetensors.torch.load_file(file)
     except (SafetensorError, OSError, ValueError) as problem:
         if file.is_file() and file.read_bytes()[:64].startswith(b"version https://git-lfs"):
             raise LoadError(
                 f"{file} is a pointer of Git LFS, not the weights: `git lfs pull` fetches them."
             ) from None
+        if isinstance(problem, LoadError):
+            raise
         raise LoadError(f"{file} is damaged: {problem}.") from None
 
 
@@ -356,8 +358,8 @@ def shards(folder: Path, whole: str = WEIGHTS) -> list[str]:
     if not index.is_file():
         return [whole]
     try:
-        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        names = sorted(set(read_json(index)["weight_map"].values()))
+    except (OSError, LookupError, TypeError, AttributeError) as problem:
         raise LoadError(f"{index} cannot be read: {problem!r}.") from None
     for name in names:
         if not isinstance(name, str) or Path(name).name != name:
