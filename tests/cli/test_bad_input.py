@@ -226,6 +226,26 @@ def test_a_full_disk_while_drawing_is_one_line(
     assert not (tmp_path / "look.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        (OSError(errno.EROFS, "Read-only file system", "run"), "run: Read-only file system;"),
+        (OSError(errno.EIO, "Input/output error", "photos"), "photos: Input/output error; choose"),
+        (OSError("address already in use"), "address already in use"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(
+    vitrail: Command, monkeypatch: pytest.MonkeyPatch, problem: OSError, message: str
+) -> None:
+    def refuse() -> None:
+        raise problem
+
+    monkeypatch.setattr("vitrail.cli.main.build_app", lambda: refuse)
+    code, _, errors = vitrail("train")
+    assert (code, errors.count("\n")) == (2, 1)
+    assert errors.startswith(f"error: {message}")
+
+
 def test_messages_name_options_and_python_keywords_stay_where_they_are_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

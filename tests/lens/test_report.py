@@ -51,6 +51,21 @@ def finished_run(folder: Path, labels: tuple[str, ...] = ("<b>cat</b>", "dog")) 
     return folder
 
 
+def test_the_head_says_what_was_trained_on_what(tmp_path: Path) -> None:
+    run = RunFolder(finished_run(tmp_path))
+    assert "seed" not in write_report(run).read_text().split("<h2>")[0]  # of older runs
+    training = {"method": "mae", "epochs": 3, "steps_per_epoch": 1200, "batch_size": 16}
+    splits = {"train": {"images": 19200}, "test": {"images": 40}}
+    summary = {"training": training, "data": {"splits": splits}, "device": "cuda"}
+    run.write_summary({**summary, "precision": "bf16"})
+    run.write_settings({"train": {"seed": 7}})
+    head = write_report(run).read_text().split("<h2>")[0]
+    assert (
+        "Method mae; images: train 19,200, test 40; 3 epochs of 1,200 steps with batches of 16; "
+        "seed 7; cuda, bf16."
+    ) in head
+
+
 def change(folder: Path, **values: Any) -> Path:
     path = folder / "evaluation.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))

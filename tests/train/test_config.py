@@ -50,7 +50,7 @@ def test_settings_are_those_of_the_method() -> None:
         ("data.crops.local=-1", r"data\.crops\.local=-1 is negative"),
         ("data.augment.flipp=1", r"no setting 'data\.augment\.flipp'\. Did you mean"),
         ("optim.per_module={x: {lr_scale: -1}}", r"optim\.per_module\.x\.lr_scale=-1"),
-        ("optim.lr=0", r"optim\.lr=0.*: Input should be greater than 0"),
+        ("optim.lr=-1", r"optim\.lr=-1.*: Input should be greater than or equal to 0"),
     ],
 )
 def test_errors_name_the_key(override: str, message: str) -> None:
@@ -125,6 +125,9 @@ def test_what_is_not_given_on_resume_is_as_it_was() -> None:
         ("train.seed=100000000000000000000000", "train.seed=1"),
         ("schedule={warmup_steps: 3, warmup_epochs: 2}", "are both given: leave one out."),
         ("method.mask_ratio=0.5", "method.mask_ratio is a setting of method '"),
+        ("optim.name=sgd", "no setting 'optim.name'. Here it is called 'optim.optimizer'."),
+        ("schedule.name=linear", "no setting 'schedule.name'. Here it is called 'schedule.shape'."),
+        ("data.augment.jitter=5", "jitter=5.0 is not within 0 to 1."),
     ],
 )
 def test_odd_values_are_one_line(setting: str, message: str) -> None:
