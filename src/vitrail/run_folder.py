@@ -148,7 +148,14 @@ class RunFolder:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings as nested dictionaries."""
+        """The settings as nested dictionaries.
+
+        Returns:
+            The settings; empty where there is no file.
+
+        Raises:
+            ConfigError: the file cannot be read, or holds no settings.
+        """
         if not self.settings_file.is_file():
             return {}
         text = read_text(self.settings_file, ConfigError, MAX_SETTINGS)
