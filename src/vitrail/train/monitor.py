@@ -19,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from vitrail.errors import printable
 from vitrail.files import atomic_write
 from vitrail.messages import _
 from vitrail.run_folder import RunFolder
@@ -271,7 +272,8 @@ def note(line: str) -> None:
     Example:
         >>> note("400 images")
     """
-    Console(stderr=True, soft_wrap=True).print(line, highlight=False, markup=False)
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(printable(line), highlight=False, markup=False)
 
 
 def _open_at(path: Path, length: int) -> IO[bytes]:
