@@ -1,8 +1,12 @@
 """Linear probe: what it starts from, and the head that it ends with."""
 
+from typing import Any
+
+import pytest
 import torch
 from torch import nn
 
+from vitrail.errors import ConfigError
 from vitrail.methods.base import Batch
 from vitrail.methods.linear_probe import LinearProbe
 from vitrail.methods.logistic import fit_logistic
@@ -34,3 +38,10 @@ def test_it_starts_from_its_head_where_nothing_else_is_said() -> None:
     method = LinearProbe(model)
     method.fit_statistics(Batch(features=torch.randn(6, 8), labels=torch.arange(6) % 3))
     assert torch.equal(model.head.weight, before)
+
+
+@pytest.mark.parametrize("loss", [{"focal": 2.0}, {"class_weights": "balanced"}])
+def test_a_logistic_regression_knows_no_weights_of_classes(loss: dict[str, Any]) -> None:
+    model = ViT(8, 4, num_classes=3, channels=1, dim=8, depth=1, heads=1, mlp_dim=8)
+    with pytest.raises(ConfigError, match="leave class_weights and focal out"):
+        LinearProbe(model, start="logistic", **loss)

@@ -87,7 +87,7 @@ def test_who_gets_a_probe(tmp_path: Path) -> None:
 def test_103_photographs_in_four_folders(tmp_path: Path) -> None:
     """Each is tested on once, and nothing is chosen by those that are tested on.
 
-    81 are recognized; 85 by logistic regression on the class token of each fold's best block.
+    83 are recognized; 85 by logistic regression on the class token of each fold's best block.
     """
     pytest.importorskip("onnx")
     try:
@@ -99,4 +99,4 @@ def test_103_photographs_in_four_folders(tmp_path: Path) -> None:
         config = make_config({"data": {"source": f"folder:{fold}"}})
         figures = train_run(config, tmp_path / "runs" / fold.name)
         right += figures["top1"] * figures["count"]
-    assert round(right) >= 78
+    assert round(right) >= 83

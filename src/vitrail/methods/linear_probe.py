@@ -36,7 +36,7 @@ class LinearProbe(Method):
             None chooses it by held-out training images.
 
     Raises:
-        ConfigError: the head is not one linear layer.
+        ConfigError: the head is not one linear layer, or the start does not go with the loss.
 
     Example:
         >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=2, dim=8,
@@ -75,6 +75,11 @@ class LinearProbe(Method):
             raise ConfigError(
                 f"LinearProbe needs a model with one linear head, and this "
                 f"{type(backbone).__name__} has another: choose another method or model."
+            )
+        if start == "logistic" and (class_weights != "equal" or focal):
+            raise ConfigError(
+                "start='logistic' weighs all classes alike: leave class_weights and focal out, or "
+                "start from the head."
             )
         self.start, self.penalty = start, penalty
         self.class_loss = ClassLoss(backbone.num_classes, label_smoothing, class_weights, focal)

@@ -22,11 +22,10 @@ def choose_device(name: str | torch.device | None = None) -> torch.device:
         >>> choose_device("cpu")
         device(type='cpu')
     """
-    names = ["cpu"]
-    if torch.accelerator.is_available():
-        kind = torch.accelerator.current_accelerator().type
-        count = torch.accelerator.device_count()
-        names = [kind, *(f"{kind}:{index}" for index in range(count)), *names]
+    names, available = ["cpu"], torch.accelerator.is_available()
+    if available and (accelerator := torch.accelerator.current_accelerator()) is not None:
+        indices = range(torch.accelerator.device_count())
+        names = [accelerator.type, *(f"{accelerator.type}:{i}" for i in indices), *names]
     if name is None:
         return torch.device(names[0])
     if str(name) not in names:
