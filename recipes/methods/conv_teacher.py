@@ -20,7 +20,7 @@ from vitrail.data.loader import Loader
 from vitrail.data.registry import open_dataset
 from vitrail.data.transforms import flip
 from vitrail.preprocess import Preprocess
-from vitrail.train.metrics import evaluate
+from vitrail.train.metrics import evaluate_classifier
 
 FILE = Path("runs/conv_teacher.safetensors")
 EPOCHS, BATCH, RATE = 6, 128, 4e-3
@@ -67,7 +67,7 @@ def main() -> None:
             F.cross_entropy(model(images), batch.labels, label_smoothing=0.05).backward()
             optimizer.step()
             schedule.step()
-        result = evaluate(model, Loader(test, 1000, prepare.crop), prepare)
+        result = evaluate_classifier(model, Loader(test, 1000, prepare.crop), prepare)
         sys.stderr.write(f"epoch {epoch + 1} of {EPOCHS}: {result.top1:.2%} on the test images\n")
     FILE.parent.mkdir(exist_ok=True)
     safetensors.torch.save_file(model.state_dict(), FILE)

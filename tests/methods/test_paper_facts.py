@@ -125,8 +125,10 @@ def value_of(recipe: str, fact: Fact) -> Any:
         return getattr(config_of(recipe).data, of)
     if of == "epochs":
         return trainer.total
-    if of in ("clip", "clip_by"):
-        return getattr(trainer, of)
+    if of == "clip":
+        return math.inf if trainer.clip is None else trainer.clip
+    if of == "clip_by":
+        return trainer.clip_by
     if of in ("betas", "eps"):
         (value,) = {group[of] for group in groups}
         return value

@@ -42,7 +42,7 @@ def test_wildcards() -> None:
 def test_hints() -> None:
     with pytest.raises(ConfigError, match="no model 'vit_bse_patch16_224'. Did you mean 'vit_base"):
         vitrail.create_model("vit_bse_patch16_224")
-    with pytest.raises(ConfigError, match="no model 'Vit'. Did you mean 'ViT'"):
+    with pytest.raises(ConfigError, match="no model 'Vit'. It may mean ViT, vit_tiny"):
         vitrail.create_model("Vit")
     with pytest.raises(ConfigError, match="no model class 'Deit'. Did you mean 'DeiT'"):
         get_model_class("Deit")

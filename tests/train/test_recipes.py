@@ -28,11 +28,12 @@ from vitrail.methods import registry
 from vitrail.methods.base import Batch, Method
 from vitrail.models.base import Backbone
 from vitrail.models.registry import variants
+from vitrail.plugins import load_plugin
 from vitrail.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from vitrail.train import model_factory, named_callables
 from vitrail.train.config import RunConfig, make_config, read_config
-from vitrail.train.stream_factory import build_transform
 from vitrail.train.optim import parameter_groups
+from vitrail.train.stream_factory import build_transform
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -46,6 +47,10 @@ SHALLOW: dict[str, dict[str, Any]] = {  # what takes long to make, and says noth
 }
 
 
+RECORDINGS = {  # shapes of samples
+    "moving-shapes": (3, 8, 32, 32), "volumes:data/brain": (1, 16, 16, 16),
+    "signals:data/leaves": (1, 416),
+}  # fmt: skip
 EARLIER: dict[str, RunConfig] = {}  # what commands of the guide left, by folder
 
 
@@ -63,6 +68,10 @@ def read_command(parts: list[str]) -> tuple[str, RunConfig]:
     if "--out" in rest:
         index = rest.index("--out")
         folder = rest[index + 1]
+        del rest[index : index + 2]
+    if "--plugin" in rest:
+        index = rest.index("--plugin")
+        load_plugin(ROOT / rest[index + 1])
         del rest[index : index + 2]
     return folder, read_config(ROOT / recipe, rest)
 
@@ -90,6 +99,10 @@ def stand_in(run: RunConfig) -> Dataset:
     source = run.data.source
     if source.startswith(("folder:", "images:", "captions:")):
         return Photographs(1000 if source.startswith("folder:") else 0)
+    if source in RECORDINGS:
+        samples = torch.zeros(2, *RECORDINGS[source])
+        labels = ["one", "other"]
+        return InMemoryDataset(samples, torch.arange(2), labels, ((0.3,) * len(samples[0]),) * 2)
     side = {"fashion-mnist": 28, "mnist5k": 28, "digits": 8}[source]
     images = torch.zeros(2, 1, side, side, dtype=torch.uint8)
     labels = [f"label {i}" for i in range(10)]
@@ -103,9 +116,13 @@ def shallow(run: RunConfig) -> RunConfig:
         preset = variants()[model.name].variant.keywords if model.name in variants() else {}
         depth = {**preset, **model.options}.get("depth", 1)
         once = 1 if isinstance(depth, int) else [min(blocks, 1) for blocks in depth]
-        model = model.model_copy(update={"options": {**model.options, "depth": once}})
+        options = {**model.options, "depth": once}
+        if isinstance(samples := options.get("samples"), list | tuple):  # of each block
+            options["samples"] = samples[:1]
+        model = model.model_copy(update={"options": options})
     method = method.model_copy(update=SHALLOW.get(method.name, {}))
-    return run.model_copy(update={"model": model, "method": method})
+    data = run.data.model_copy(update={"sampling": None})  # stand-ins have the model's size
+    return run.model_copy(update={"model": model, "method": method, "data": data})
 
 
 def make(run: RunConfig) -> Method:
@@ -173,6 +190,8 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.relative_to(ROOT / "recipes").as_posix())
 def test_a_recipe_makes_a_model_and_a_method(path: Path) -> None:
+    for parts in commands_of(path):
+        read_command(parts)  # loads its plug-in
     if path.stem != "base":  # which others build on
         make(read_config(path))
     for parts in commands_of(path):

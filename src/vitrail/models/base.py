@@ -251,7 +251,7 @@ class Backbone(nn.Module):
         if layers is None:
             return list(range(count))
         if isinstance(layers, int):
-            if not 0 < layers <= count:
+            if isinstance(layers, bool) or not 0 < layers <= count:
                 raise ConfigError(
                     f"layers={layers} is not within 1 to {count}, the last so many blocks: give "
                     f"[{layers}] for a block by its index."
