@@ -49,6 +49,18 @@ def test_a_folder_and_nothing_else(vitrail: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_weights")
+def test_brackets_in_names_are_printed_as_they_are(vitrail: Command, tmp_path: Path) -> None:
+    photographs(tmp_path / "pets", per_class=10)
+    (tmp_path / "pets" / "cat").rename(tmp_path / "pets" / "[bold]x[red]")
+    code, output, errors = vitrail("train", "folder:pets", "--out", "odd [v1]")
+    assert code == 0, errors
+    assert "model:  odd [v1]/model" in output
+    assert "report: odd [v1]/report.html" in output
+    assert "  [bold]x[red] (" in vitrail("eval", "odd [v1]")[1]
+    assert "[bold]x[red], dog" in vitrail("info", "odd [v1]")[1]
+
+
+@pytest.mark.usefixtures("small_weights")
 def test_a_dry_run_says_what_it_takes_and_writes_nothing(
     vitrail: Command,
     tmp_path: Path,
