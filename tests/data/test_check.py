@@ -79,7 +79,7 @@ def test_a_damaged_or_missing_cache_is_no_obstacle(
 def test_every_flipped_bit_of_a_png_is_found(files: FolderDataset) -> None:
     whole = files.files[1].read_bytes()
     rng = np.random.default_rng(0)
-    for position in rng.integers(whole.index(b"IDAT") + 4, len(whole) - 16, 60):
+    for position in rng.integers(whole.index(b"IDAT") + 4, len(whole) - 16, 300):
         damaged = bytearray(whole)
         damaged[position] ^= 1 << rng.integers(8)
         files.files[1].write_bytes(bytes(damaged))
@@ -128,6 +128,6 @@ def test_jpegs_are_judged_without_all_their_pixels(files: FolderDataset) -> None
     image = ImageFile(file.getvalue(), 3, "x")
     shapes: list[Any] = []
     read = image._read_jpeg
-    image._read_jpeg = lambda least: shapes.append(read(least).shape) or read(least)  # type: ignore
+    image._read_jpeg = lambda *how: shapes.append(read(*how).shape) or read(*how)  # type: ignore
     image.verify()
     assert shapes == [(100, 100, 3)]

@@ -84,6 +84,19 @@ class TestImageAugment:
         crop = augment(scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0)(stripes, 0)
         assert (crop.int() - 128).abs().max() <= 4
 
+    def test_no_pixel_is_shared_with_the_image_or_the_next_crop(self) -> None:
+        image = noise(16, 16, 1)
+        before = image.clone()
+        augment(channels=1, crop="none", flip=0.0, erasing=1.0)(image, 0)
+        assert torch.equal(image, before)
+        files = []
+        for color in ("black", "white"):
+            file = io.BytesIO()
+            Image.new("RGB", (20, 16), color).save(file, "JPEG")
+            files.append(ImageFile(file.getvalue(), 3, color))
+        black, white = (augment(flip=0.0)(file, 0) for file in files)
+        assert black.max() == 0 and white.min() == 255
+
     def test_a_camera_s_jpeg_gives_the_crop_of_all_its_pixels(self) -> None:
         y, x = np.mgrid[:640, :960]
         smooth = np.stack([x / 4, y / 3, (x + y) / 8], -1).astype(np.uint8)
@@ -140,6 +153,14 @@ class TestOperations:
         inner = ops.sharpness(pixels, 1.9)[1:-1, 1:-1].astype(int)
         expected = np.asarray(ImageEnhance.Sharpness(image).enhance(1.9))[1:-1, 1:-1]
         assert np.abs(inner - expected).max() <= 2
+
+    @pytest.mark.parametrize("side", [20, 32, 40, 50, 60, 64, 90])
+    def test_what_shrinks_is_smoothed_as_in_pillow(self, side: int) -> None:
+        pixels = np.random.default_rng(0).integers(0, 256, (side, 2 * side, 3), np.uint8)
+        ours = ops.resize(pixels, (32, 64)).astype(int)
+        theirs = Image.fromarray(pixels).resize((64, 32), Image.Resampling.BILINEAR)
+        assert np.std(ours) == pytest.approx(np.std(np.asarray(theirs)), rel=0.1)
+        assert np.abs(ours - np.asarray(theirs)).mean() < 9
 
     def test_a_flat_histogram_comes_out_of_equalize(self) -> None:
         dark = np.random.default_rng(0).integers(0, 64, (64, 64, 3), np.uint8)

@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,7 +19,6 @@ from vitrail.data.pixel_ops import Pixels
 from vitrail.data.policies import get_policy, randaugment
 from vitrail.errors import ConfigError
 from vitrail.preprocess import Preprocess
-from vitrail.resizing import resize
 
 Box = tuple[int, int, int, int]  # top, left, height, width
 Change = Callable[[Pixels, random.Random], Pixels]
@@ -55,6 +53,7 @@ class ImageAugment:
     ) -> None:
         if len(preprocess.size) != 2:
             raise ConfigError(f"inputs of size {preprocess.size} are no images: augment batches.")
+        config.check_size(preprocess.size)
         self.config, self.preprocess, self.own = config, preprocess, own
         self.size = preprocess.size[0], preprocess.size[1]
         self.changes = _changes(config, self.size)
@@ -80,26 +79,24 @@ class ImageAugment:
         """
         rng, config = random.Random(seed), self.config
         if config.crop == "resized":
-            pixels = self._crop(image, rng)
+            array = self._crop(image, rng)
         else:
-            pixels = self.preprocess.crop(image)
+            array = _channels_last(self.preprocess.crop(image))
         if config.crop == "padded":
-            pixels = _shifted(pixels, config.padding, rng)
+            array = _shifted(array, config.padding, rng)
         if config.flip and rng.random() < config.flip:
-            pixels = pixels.flip(2)
+            array = array[:, ::-1]
         if config.vertical_flip and rng.random() < config.vertical_flip:
-            pixels = pixels.flip(1)
-        if not (self.changes or self.own):
-            return pixels
-        planes = list(pixels.numpy())
-        array: Pixels = cv2.merge(planes) if len(planes) > 1 else planes[0][..., None]
+            array = array[::-1]
+        if self.changes or self.own:
+            array = array.copy()  # a change may write into it
         for change in self.changes:
             array = change(array, rng)
         for own in self.own:
             array = own(array, rng.getrandbits(32))
-        return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)
+        return _channels_first(array)
 
-    def _crop(self, image: Tensor | ImageFile, rng: random.Random) -> Tensor:
+    def _crop(self, image: Tensor | ImageFile, rng: random.Random) -> Pixels:
         _, height, width = image.shape
         top, left, rows, columns = random_box(
             height, width, self.config.scale, self.config.ratio, rng
@@ -109,13 +106,13 @@ class ImageAugment:
                 math.ceil(height * self.size[0] / rows),
                 math.ceil(width * self.size[1] / columns),
             )
-            image = image.decode(at_least=needed)
+            image = image.decode(at_least=needed, transient=True)
             down, right = image.shape[1] / height, image.shape[2] / width
             top, rows = round(top * down), max(round(rows * down), 1)
             left, columns = round(left * right), max(round(columns * right), 1)
         pixels = to_tensor(image, self.preprocess.channels)
         crop = pixels[:, top : top + rows, left : left + columns]
-        return resize(crop, self.size, "bilinear")
+        return ops.resize(_channels_last(crop), self.size)
 
 
 def random_box(
@@ -168,12 +165,24 @@ def batch_part(config: AugmentConfig) -> AugmentConfig:
     )
 
 
-def _shifted(pixels: Tensor, padding: int, rng: random.Random) -> Tensor:
+def _channels_last(pixels: Tensor) -> Pixels:
+    """(C, H, W) → (H, W, C), a view of pixels that were decoded."""
+    return pixels.permute(1, 2, 0).numpy()
+
+
+def _channels_first(array: Pixels) -> Tensor:
+    """(H, W, C) → (C, H, W), copied: batches of the other order are slower to normalize."""
+    array = np.ascontiguousarray(array)  # torch takes no flipped arrays
+    return torch.from_numpy(array).permute(2, 0, 1).clone(memory_format=torch.contiguous_format)
+
+
+def _shifted(pixels: Pixels, padding: int, rng: random.Random) -> Pixels:
     """The image shifted by up to `padding` pixels; zeros come in."""
-    height, width = pixels.shape[1:]
+    height, width = pixels.shape[:2]
     top, left = rng.randint(0, 2 * padding), rng.randint(0, 2 * padding)
-    padded = torch.nn.functional.pad(pixels, (padding,) * 4)
-    return padded[:, top : top + height, left : left + width]
+    padded = np.zeros((height + 2 * padding, width + 2 * padding, pixels.shape[2]), np.uint8)
+    padded[padding : padding + height, padding : padding + width] = pixels
+    return padded[top : top + height, left : left + width]
 
 
 def _changes(config: AugmentConfig, size: tuple[int, int]) -> list[Change]:

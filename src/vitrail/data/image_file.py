@@ -5,6 +5,7 @@ import functools
 import io
 import math
 import re
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -31,11 +32,29 @@ Result = TypeVar("Result")
 ORIENTATION = 0x0112  # EXIF tag of how a camera was held
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG"
 JPEG_METADATA = (b"Exif\0", b"http://ns.adobe.com/xap/")  # where a camera says how it was held
+START_OF_SCAN = b"\xff\xda"  # after which a JPEG holds pixels
 PLAIN_SPACES = ("Gray", "YCbCr")
 PNG_METADATA = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 SCALES = (8, 4, 2)  # reductions that libjpeg decodes to faster than to full size
+LARGEST_SCRATCH = 2**24  # bytes
 # Warnings of libjpeg after which every pixel is there: what follows in the file is padding.
 HARMLESS = ("extraneous bytes", "Unknown Adobe color transform", "Invalid SOS parameters")
+
+
+class _Scratch(threading.local):
+    """Memory of each thread that is decoded into again and again: the system clears new memory."""
+
+    memory = bytearray()
+
+    def get(self, size: int) -> bytearray | None:
+        if size > LARGEST_SCRATCH:
+            return None
+        if len(self.memory) < size:
+            self.memory = bytearray(size)
+        return self.memory
+
+
+_scratch = _Scratch()
 
 
 class ImageFile:
@@ -86,12 +105,14 @@ class ImageFile:
         """Channels, height and width, as all pixels would have them."""
         return self.channels, self.height, self.width
 
-    def decode(self, at_least: tuple[int, int] | None = None) -> Tensor:
+    def decode(self, at_least: tuple[int, int] | None = None, transient: bool = False) -> Tensor:
         """Decodes the pixels.
 
         Args:
             at_least: height and width that suffice; None for all pixels. A JPEG may then come out
                 at a half, a quarter or an eighth of its size, but not below these.
+            transient: whether the pixels are needed only until the thread decodes the next image,
+                which may overwrite them, and may be a few levels off: that is faster.
 
         Returns:
             uint8 (C, H, W).
@@ -101,7 +122,7 @@ class ImageFile:
         """
         from vitrail.data.deep_pixels import upright  # needs NumPy
 
-        pixels = self._guarded(lambda: self._read_pixels(at_least))
+        pixels = self._guarded(lambda: self._read_pixels(at_least, transient))
         return torch.from_numpy(upright(pixels, self._orientation)).permute(2, 0, 1)
 
     def verify(self) -> None:
@@ -145,7 +166,7 @@ class ImageFile:
 
         if self.data.startswith(deep_pixels.NPY):
             return self._keep(deep_pixels.read_npy(self.data, self.channels, self.name))
-        if self.data.startswith(JPEG) and not any(t in self.data for t in JPEG_METADATA):
+        if self.data.startswith(JPEG) and not _has_metadata(self.data):
             import simplejpeg
 
             with contextlib.suppress(ValueError, KeyError):  # damaged: Pillow says how
@@ -174,13 +195,13 @@ class ImageFile:
     def _open(self) -> "Image":
         return pillow().open(io.BytesIO(self.data), formats=available_formats())
 
-    def _read_pixels(self, at_least: tuple[int, int] | None) -> "NDArray":
+    def _read_pixels(self, at_least: tuple[int, int] | None, transient: bool) -> "NDArray":
         from vitrail.data import deep_pixels
 
         if self._pixels is not None:
             return self._pixels
         if self._is_jpeg:
-            return self._read_jpeg(at_least)
+            return self._read_jpeg(at_least, transient)
         with self._open() as image:
             if deep_pixels.is_deep_png(self.data):
                 image.load()  # finds damage that OpenCV passes over
@@ -189,7 +210,7 @@ class ImageFile:
                 return self._pixels
             return pillow_pixels(image, self.channels, self.white, self.name)
 
-    def _read_jpeg(self, at_least: tuple[int, int] | None) -> "NDArray":
+    def _read_jpeg(self, at_least: tuple[int, int] | None, transient: bool) -> "NDArray":
         import simplejpeg
 
         from vitrail.data.deep_pixels import to_channels
@@ -207,6 +228,8 @@ class ImageFile:
             colorspace="GRAY" if self.channels == 1 else "RGB",
             min_height=height,
             min_width=width,
+            fastdct=transient,
+            buffer=_scratch.get(3 * math.prod(self._size)) if transient else None,
         )
         try:
             pixels = decode_jpeg(strict=True)
@@ -216,6 +239,15 @@ class ImageFile:
             self.remark = str(problem)
             pixels = decode_jpeg(strict=False)
         return to_channels(pixels, self.channels, self.name)
+
+
+def _has_metadata(data: bytes) -> bool:
+    """Whether what comes before the pixels of a JPEG says how its camera was held."""
+    start = 2
+    while data[start : start + 1] == b"\xff" and data[start : start + 2] != START_OF_SCAN:
+        start += 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+    end = start if data[start : start + 2] == START_OF_SCAN else len(data)
+    return any(data.find(text, 0, end) >= 0 for text in JPEG_METADATA)
 
 
 def _orientation(image: "Image", data: bytes) -> int:

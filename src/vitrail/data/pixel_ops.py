@@ -8,7 +8,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from vitrail import resizing
 
 Pixels = NDArray[Any]  # uint8; OpenCV does not say which type it returns
 GRAY = (128.0, 128.0, 128.0)
@@ -23,6 +26,39 @@ def _by_table(image: Pixels, table: NDArray) -> Pixels:
 def _with_axis(image: Pixels) -> Pixels:
     """OpenCV drops the axis of a single channel."""
     return image if image.ndim == 3 else image[..., None]
+
+
+def resize(image: Pixels, size: tuple[int, int]) -> Pixels:
+    """Resizes an image with antialiasing.
+
+    Bilinear interpolation, of an image that was smoothed by three weights of the variance that
+    Pillow's triangle filter has. They suffice down to a half; below, it is Pillow's filter itself.
+
+    Args:
+        image: (H, W, C).
+        size: height and width of the result.
+
+    Returns:
+        (*size, C).
+
+    Example:
+        >>> resize(np.full((9, 12, 3), 7, np.uint8), (8, 8)).shape
+        (8, 8, 3)
+    """
+    scales = [side / target for side, target in zip(image.shape[:2], size, strict=True)]
+    if max(scales) > 2:
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+        return resizing.resize(pixels, size, "bilinear").permute(1, 2, 0).numpy()
+    if max(scales) > 1:
+        rows, columns = (_smoothing(scale) for scale in scales)
+        image = cv2.sepFilter2D(image, -1, columns, rows, borderType=cv2.BORDER_REPLICATE)
+    return _with_axis(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR))
+
+
+def _smoothing(scale: float) -> NDArray[np.float32]:
+    """Three weights with the variance that a triangle of that half width has beyond one of 1."""
+    outer = max(scale**2 - 1, 0) / 12
+    return np.array([outer, 1 - 2 * outer, outer], np.float32)
 
 
 def luma(image: Pixels) -> Pixels:

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from vitrail.data.dataset import Dataset
 from vitrail.data.splits import balanced
-from vitrail.lens import grids
 from vitrail.lens.record import AttentionTrace, observe
 from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
@@ -82,6 +81,8 @@ def draw_images(sample: ImageSample, method: Method, backbone: Backbone) -> dict
     """
     if not len(sample.images):
         return {}
+    from vitrail.lens import grids  # matplotlib, which a start need not wait for
+
     device = next(method.parameters()).device
     was_training = method.training
     method.eval()
