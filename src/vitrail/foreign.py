@@ -254,14 +254,13 @@ def _lies_in(tensor: object, size: int) -> bool:
     """Whether an entry of a header has a shape, and lies within bytes of data."""
     if not isinstance(tensor, dict):
         return False
-    shape, offsets = tensor.get("shape"), tensor.get("data_offsets")
-    return (
-        _are_sizes(shape) and _are_sizes(offsets) and len(offsets) == 2
-        and offsets[0] <= offsets[1] <= size
-    )  # fmt: skip
+    offsets: Any = tensor.get("data_offsets")
+    if not _are_sizes(tensor.get("shape")) or not _are_sizes(offsets) or len(offsets) != 2:
+        return False
+    return bool(offsets[0] <= offsets[1] <= size)
 
 
-def _are_sizes(value: Any) -> bool:
+def _are_sizes(value: object) -> bool:
     return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
 
 
@@ -296,8 +295,9 @@ def _check_events(events: Iterable[Any]) -> None:
                 raise ValueError(f"*{event.anchor} repeats what it is part of")
             count += sizes[event.anchor]
         elif isinstance(event, yaml.NodeEvent):
-            if getattr(event, "tag", None) is not None:
-                raise ValueError(f"a tag, {describe_value(event.tag)}: settings are plain values")
+            tag = getattr(event, "tag", None)
+            if tag is not None:
+                raise ValueError(f"a tag, {describe_value(tag)}: settings are plain values")
             count += 1
             if isinstance(event, yaml.CollectionStartEvent):
                 opened.append((event.anchor, count - 1))
