@@ -64,7 +64,7 @@ TABLE = {
     ),
     "wrong channels": (
         ["train", "quick.yaml", "model.options.channels=1"],
-        r"model.options.channels=1 and folder:photos has images of 3",
+        r"model.options.channels=1 and folder:\S*photos has images of 3",
     ),
     "fp16 without a GPU": (
         ["train", "quick.yaml", "train.precision=fp16"],

@@ -215,6 +215,6 @@ def test_captions_that_are_amiss_are_told(tmp_path: Path) -> None:
             lines.write(f'{{"file_name": "{name}.png", "text": "{name}"}}\n')
         if name != "b":
             picture().save(root / f"{name}.png")
-    with pytest.raises(DataError, match=r"b\.png \(No such file"):
+    with pytest.raises(DataError, match=r"b\.png \(cannot be read \(No such file"):
         open_dataset(spec)
     assert "b" not in open_dataset(spec, bad_images="skip").captions

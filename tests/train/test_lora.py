@@ -153,5 +153,5 @@ def test_adapters_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(ConfigError, match="model.lora=-1"):
         tiny("model.lora=-1")
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(ConfigError, match=r"lora needs the package peft: pip install 'vitrail"):
+    with pytest.raises(ConfigError, match=r"lora needs the package peft: pip install peft"):
         lora.adapt(small("ViT"), rank=2)

@@ -9,7 +9,7 @@ from rich.text import Text
 from vitrail.cli.common import err, out
 from vitrail.messages import _, ngettext
 
-HELP = _("Run the contract suite on models and other parts. Say what to mend.")
+HELP = _("Run the contract suite. On models and other parts; it says what to mend.")
 EXAMPLES = ("vitrail check my_model.py", "vitrail check vit_tiny_patch16_224")
 
 

@@ -39,11 +39,11 @@ def run(
                 )
         settings = [s for s in settings if any(_matches(s.name, s.method, n) for n in names)]
     if as_json:
-        rows = [{**s._asdict(), "default": s.shown_default} for s in settings]
+        rows = [{**s._asdict(), "default": s.default_text} for s in settings]
         out.print_json(json.dumps(rows))
         return
     for setting in settings:
-        title = f"{setting.name} = {setting.shown_default}"
+        title = f"{setting.name} = {setting.default_text}"
         if setting.method:
             title += _("   (method {name})").format(name=setting.method)
         out.print(title, style="bold", highlight=False, markup=False)

@@ -8,7 +8,7 @@ import typer
 from vitrail.cli.common import out
 from vitrail.messages import _
 
-HELP = _("Rewrite a model as config.json and model.safetensors. Reads .bin and .pth safely.")
+HELP = _("Rewrite a model as safetensors. Reads .bin and .pth safely.")
 EXAMPLES = ("vitrail convert facebook/deit-tiny-patch16-224 deit_tiny",)
 
 

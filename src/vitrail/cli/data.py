@@ -9,7 +9,7 @@ from vitrail.cli.common import out
 from vitrail.messages import _
 
 HELP = _(
-    "Show what data hold: classes, damaged images, copies of images, leaks between splits; with "
+    "Show what data hold. Classes, damaged images, copies of images, leaks between splits; with "
     "--out also examples as a model sees them, as a page."
 )
 EXAMPLES = ("vitrail data folder:photos --out photos.html",)

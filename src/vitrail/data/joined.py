@@ -31,7 +31,7 @@ class JoinedDataset(Dataset):
         ...                       ["cat", "dog"])
         >>> joined = JoinedDataset({"train": one, "test": one.subset([1])}, ["dog", "cat", "fox"])
         >>> joined.targets(), joined.key(2)
-        ([1, 0, 0], 'test/memory[1]')
+        ([1, 0, 0], 'test/memory[0]')
     """
 
     def __init__(self, parts: Mapping[str, Dataset], labels: Sequence[str] | None = None) -> None:

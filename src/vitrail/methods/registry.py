@@ -126,7 +126,7 @@ def create_method(name: str, backbone: Backbone, **settings: object) -> Method:
         >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=2, dim=8,
         ...                              depth=1, heads=1, mlp_dim=8)
         >>> create_method("supervised", model, label_smoothing=0.2).settings
-        {'label_smoothing': 0.2}
+        {'label_smoothing': 0.2, 'class_weights': 'equal', 'focal': 0.0}
     """
     method, names = get_method(name), settings_of(name)
     for setting in settings:

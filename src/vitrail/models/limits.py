@@ -62,7 +62,7 @@ def within_memory(what: str, *, meta: bool = False) -> Iterator[None]:
         >>> with within_memory("this layer", meta=True), torch.device("meta"):
         ...     nn.Linear(10**8, 10**8)
         Traceback (most recent call last):
-        vitrail.errors.ConfigError: this layer needs more than 40,000,000 GB of memory ...
+        vitrail.errors.ConfigError: this layer needs more than 40,000,000 GB of memory...
     """
     memory, thread, total = _memory(), threading.get_ident(), 0
 

@@ -256,7 +256,7 @@ def absent_classes(dataset: Dataset, name: str) -> str:
 
     Example:
         >>> absent_classes(open_parts("digits")["test"]().subset([0]), "digits")[:42]
-        'digits has no image of 9 classes: 1, 2, 3,'
+        'digits has no image of 9 classes: 0, 1, 2,'
     """
     absent = [label for label, count in dataset.counts().items() if not count]
     if not absent:

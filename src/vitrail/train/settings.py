@@ -28,7 +28,7 @@ class Setting(NamedTuple):
         method: the method whose setting it is; "" for settings of every run.
 
     Example:
-        >>> Setting("optim.lr", "a number above 0", 1e-3, "Learning rate.").shown_default
+        >>> Setting("optim.lr", "a number above 0", 1e-3, "Learning rate.").default_text
         '0.001'
     """
 
@@ -39,7 +39,7 @@ class Setting(NamedTuple):
     method: str = ""
 
     @property
-    def shown_default(self) -> str:
+    def default_text(self) -> str:
         """The default as text, "required" where there is none."""
         return "required" if self.default is REQUIRED else str(self.default)
 
@@ -51,7 +51,7 @@ def list_settings() -> list[Setting]:
         The settings, in the order of docs/config.md.
 
     Example:
-        >>> [setting.name for setting in list_settings() if "epochs" in setting.name]
+        >>> [setting.name for setting in list_settings() if setting.name.endswith(".epochs")]
         ['schedule.epochs']
     """
     settings: list[Setting] = []
