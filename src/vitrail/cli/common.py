@@ -98,7 +98,8 @@ def _print_version(show: bool) -> None:
 
         import vitrail
 
-        out.print(f"vitrail {vitrail.__version__}, torch {torch.__version__}", highlight=False)
+        text = ", ".join(f"{module.__name__} {module.__version__}" for module in (vitrail, torch))
+        out.print(text, highlight=False)
         raise typer.Exit
 
 
@@ -134,8 +135,8 @@ def named_images(arguments: Sequence[str] | None) -> list[str]:
         DataError: stdin lists nothing.
 
     Example:
-        >>> [Path(name).name for name in named_images(None)][1]
-        'cat.jpg'
+        >>> named_images(["cat.jpg", "dogs/*.png"])
+        ['cat.jpg', 'dogs/*.png']
     """
     from vitrail.data.samples import sample_images
 
