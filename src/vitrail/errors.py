@@ -35,6 +35,9 @@ class VitrailError(ValueError):
     The command line prints the message and exits with `exit_code`. A message is one line, whatever
     the values that it names print as.
 
+    Args:
+        message: the text; line breaks become spaces, and control characters are shown as "\\x1b".
+
     Example:
         >>> issubclass(VitrailError, ValueError), str(VitrailError("one\\ntwo"))
         (True, 'one two')
@@ -99,6 +102,15 @@ class TrainingError(VitrailError):
 
     Example:
         >>> issubclass(TrainingError, VitrailError)
+        True
+    """
+
+
+class NotFiniteError(TrainingError):
+    """A loss, a gradient or a weight is infinite or no number.
+
+    Example:
+        >>> issubclass(NotFiniteError, TrainingError)
         True
     """
 

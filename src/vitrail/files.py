@@ -1,12 +1,23 @@
 """Atomic writing: a file is written under a temporary name, synced to disk and then renamed."""
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from vitrail.errors import ConfigError
+
+CURES = {
+    errno.ENOSPC: "Make room.",
+    errno.EDQUOT: "Make room.",
+    errno.EACCES: "Allow reading and writing there.",
+    errno.EPERM: "Allow reading and writing there.",
+    errno.EROFS: "Allow writing there.",
+    errno.EIO: "Check the disk or the network drive.",
+    errno.ESTALE: "Check the network drive.",
+}
 
 TEMPORARY, OLD = ".vitrail-writing", ".vitrail-old"  # names that no user gives
 
@@ -42,7 +53,7 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 @contextlib.contextmanager
@@ -84,17 +95,42 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         for file in sorted(temporary.rglob("*")):
-            _sync(file)
-        _sync(temporary)
+            sync(file)
+        sync(temporary)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     if path.exists():
         os.replace(path, old)
-    os.replace(temporary, path)
-    _sync(path.parent)
+    try:
+        os.replace(temporary, path)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if old.exists():
+            os.replace(old, path)
+        raise
+    sync(path.parent)
     if old.exists():
         _merge(old, path)
+
+
+def describe_fault(problem: OSError) -> tuple[str, str]:
+    """What a file system refused, and what helps.
+
+    Args:
+        problem: what was raised.
+
+    Returns:
+        Part of a sentence, and a sentence, "" where no cure is known.
+
+    Example:
+        >>> describe_fault(OSError(errno.EIO, "Input/output error", "a.txt"))
+        ('a.txt: Input/output error', 'Check the disk or the network drive.')
+    """
+    reason = problem.strerror or str(problem)
+    if problem.filename is not None:
+        reason = f"{problem.filename}: {reason}"
+    return reason, CURES.get(problem.errno or 0, "")
 
 
 def _with_name(path: str | Path) -> Path:
@@ -115,8 +151,16 @@ def _merge(old: Path, new: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _sync(path: Path) -> None:
-    """Asks the system to put a file or folder on disk. Folders cannot be opened on Windows."""
+def sync(path: Path) -> None:
+    """Asks the system to put a file or the entries of a folder on disk.
+
+    Args:
+        path: the file or folder. Folders cannot be opened on Windows, where nothing is done.
+
+    Example:
+        >>> import tempfile
+        >>> sync(Path(tempfile.mkdtemp()))
+    """
     if path.is_dir() and os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)

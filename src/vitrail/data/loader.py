@@ -3,10 +3,12 @@
 import functools
 import os
 import signal
+import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +26,9 @@ Item = tuple[Tensor, int, Tensor, int]
 Key = tuple[int, int, int]  # index of a sample, epoch, position in the epoch
 MOST_WORKERS = 8
 WORKERS_LIMIT = 256  # each is a process of some hundred megabytes
+RETRY_SECONDS = 0.2  # before a sample is read again: a network drive may fail once
+MOST_REPLACED = 10  # samples in a row that cannot be read
+TIMEOUT = 600  # seconds, after which a worker is taken to hang
 FEW_SAMPLES = 1000  # that need no processes to read them
 
 
@@ -164,8 +169,13 @@ class _Items(data.Dataset[Item | DataError]):
         self.dataset, self.fit, self.augment = loader.dataset, loader.fit, loader.augment
         self.seed, self.targets = loader.seed, loader.dataset.targets()
         self.epoch, self.part = -1, loader.dataset
+        self.skips = MOST_REPLACED if loader.bad_images == "skip" else 0
 
     def __getitem__(self, key: Key) -> Item | DataError:
+        item = self._item(key)
+        return self._again(key) if isinstance(item, DataError) else item
+
+    def _item(self, key: Key) -> Item | DataError:
         index, epoch, position = key
         try:
             if self.seed is not None and epoch != self.epoch:
@@ -180,6 +190,19 @@ class _Items(data.Dataset[Item | DataError]):
         except DataError as problem:
             return problem
         return image, self.targets[index], torch.tensor(size), index
+
+    def _again(self, key: Key) -> Item | DataError:
+        """A sample that could not be read: once more, then others in its place if that is meant."""
+        time.sleep(RETRY_SECONDS)
+        item = self._item(key)
+        index, epoch, position = key
+        for number in range(1, 1 + self.skips):
+            if not isinstance(item, DataError):
+                return item
+            other = (index + number) % len(self.targets)
+            sys.stderr.write(f"{item} Using {self.dataset.name(other)} in its place.\n")
+            item = self._item((other, epoch, position))
+        return item
 
 
 class Loader:
@@ -203,6 +226,8 @@ class Loader:
         shard: (rank, processes) for data-parallel training: each process gets its part of every
             batch.
         balanced: whether each class comes equally often in an epoch, with a seed only.
+        bad_images: what follows a sample that cannot be read when it is tried again either: "raise"
+            for an error, "skip" for the next sample in its place and a line on stderr.
 
     Raises:
         ConfigError: there are more workers than a machine can hold.
@@ -227,7 +252,9 @@ class Loader:
         repeats: int = 1,
         shard: tuple[int, int] = (0, 1),
         balanced: bool = False,
+        bad_images: Literal["raise", "skip"] = "raise",
     ) -> None:
+        self.bad_images = bad_images
         self.dataset, self.batch_size, self.fit = dataset, min(batch_size, len(dataset)), fit
         self.augment, self.seed, self.drop_last = augment, seed, drop_last
         self.repeats, self.shard = repeats, shard
@@ -281,6 +308,7 @@ class Loader:
             batch_sampler=self._batches,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
+            timeout=TIMEOUT if self.workers else 0,
             collate_fn=_collate,
             worker_init_fn=_outlive_signals,
             generator=torch.Generator(),  # its own, so that loading draws nothing from the model's

@@ -6,6 +6,7 @@ from vitrail.arguments import checked
 from vitrail.errors import LoadError, suggest
 from vitrail.hub import model_folder
 from vitrail.hub.other_libraries import download, from_config, read_checkpoint
+from vitrail.manifest import check_manifest
 from vitrail.models.base import Backbone
 from vitrail.models.registry import variants
 from vitrail.models.surgery import resized, with_channels
@@ -21,6 +22,7 @@ def load(
     image_size: Size | None = None,
     channels: int | None = None,
     architecture: str | None = None,
+    trust: bool = False,
 ) -> Backbone:
     """Loads a trained model, in evaluation mode.
 
@@ -39,12 +41,15 @@ def load(
             `vitrail.models.surgery.with_channels`); None for that of the weights.
         architecture: architecture of a file or folder of weights without a config, such as
             "vit_small_patch16_224", by its name here or in timm; None where there is a config.
+        trust: whether to read files that are not as they were written; their sha256 is in
+            manifest.json.
 
     Returns:
         The model. Weights of other libraries become float32; Vitrail's own keep their dtype.
 
     Raises:
         LoadError: the model cannot be found or read; the message says what to do.
+        DamagedError: a file is not as it was written.
 
     Example:
         >>> import tempfile
@@ -59,7 +64,7 @@ def load(
     elif architecture is not None or path.suffix in (*model_folder.PICKLES, ".safetensors"):
         model = read_checkpoint(path, architecture)
     else:
-        model = _read_folder(find_folder(ref))
+        model = _read_folder(find_folder(ref), trust)
     if channels is not None:
         model = with_channels(model, channels)
     if image_size is not None:
@@ -118,8 +123,10 @@ def _weights_of(variant: str) -> str:
     )
 
 
-def _read_folder(folder: Path) -> Backbone:
+def _read_folder(folder: Path, trust: bool) -> Backbone:
     """The model of a folder that Vitrail, timm or transformers wrote."""
+    if not trust:
+        check_manifest(folder)
     config = model_folder.read_model_config(folder)
     if config.get("format") == "vitrail":
         return model_folder.read(folder, config)

@@ -11,12 +11,12 @@ import torch
 
 from vitrail.arguments import checked
 from vitrail.errors import LoadError
-from vitrail.files import atomic_folder
 from vitrail.foreign import read_json
 from vitrail.hub import model_folder
 from vitrail.hub.converters import of_methods
 from vitrail.hub.fitting import fitting_state, reading
 from vitrail.hub.load import find_folder, load
+from vitrail.manifest import check_manifest, hashed_folder
 from vitrail.methods.base import Method
 from vitrail.methods.registry import METHOD_REGISTRY, create_method
 from vitrail.plugins import how_to_run, plugins_of
@@ -76,7 +76,7 @@ def save_method(method: Method, name: str, folder: Path) -> None:
         >>> folder = Path(tempfile.mkdtemp()) / "method"
         >>> save_method(create_method("simmim", model), "simmim", folder)
         >>> sorted(file.name for file in folder.iterdir())
-        ['method.json', 'method.safetensors']
+        ['manifest.json', 'method.json', 'method.safetensors']
     """
     if not any(_is_saved(method, key) for key in method.state_dict()):
         return
@@ -91,17 +91,17 @@ def save_method(method: Method, name: str, folder: Path) -> None:
     state = fitting_state(method, twin, f"the method {name!r}", partial(_is_saved, method))
     plugins = plugins_of([method])
     content = {"name": name, "settings": settings, "named": sizes, "plugins": plugins}
-    with atomic_folder(folder) as temporary:
-        text = json.dumps(content, indent=1, ensure_ascii=False)
-        (temporary / SETTINGS).write_text(text, "utf-8")
-        (temporary / WEIGHTS).write_bytes(safetensors.torch.save(state))
+    with hashed_folder(folder) as writer:
+        writer.write(SETTINGS, json.dumps(content, indent=1, ensure_ascii=False))
+        writer.write(WEIGHTS, safetensors.torch.save(state))
         for key, value in named.items():
             if method.named[key] == "text_tokenizer" and hasattr(value, "save"):
-                value.save(temporary / f"{key}.json")
+                value.save(writer.path / f"{key}.json")
+                writer.add(f"{key}.json")
 
 
 @checked
-def load_method(ref: str | Path) -> Method:
+def load_method(ref: str | Path, *, trust: bool = False) -> Method:
     """Loads a whole method: that of a run, or one of transformers.
 
     Args:
@@ -121,7 +121,7 @@ def load_method(ref: str | Path) -> Method:
     """
     run = Path(ref).expanduser()
     if (run / FOLDER / SETTINGS).is_file():
-        return _read(run)
+        return _read(run, trust)
     folder = find_folder(ref)
     config = model_folder.read_model_config(folder)
     converters = of_methods()
@@ -132,7 +132,8 @@ def load_method(ref: str | Path) -> Method:
         )
     tensors = model_folder.read_weights(folder)
     config["_name_or_path"] = str(folder)  # as transformers does: a tokenizer may be there
-    return converters[config["model_type"]].convert(config, tensors, load(folder)).eval()
+    model = load(folder, trust=trust)
+    return converters[config["model_type"]].convert(config, tensors, model).eval()
 
 
 def read_tokenizer(file: Path, setting: str, sizes: Mapping[str, int], pad: int = 0) -> Any:
@@ -163,8 +164,10 @@ def read_tokenizer(file: Path, setting: str, sizes: Mapping[str, int], pad: int 
     return tokenizer
 
 
-def _read(run: Path) -> Method:
+def _read(run: Path, trust: bool) -> Method:
     """The method of a run."""
+    if not trust:
+        check_manifest(run / FOLDER)
     with reading(run / FOLDER / SETTINGS):
         content = read_json(run / FOLDER / SETTINGS)
         settings = content["settings"]
@@ -172,7 +175,7 @@ def _read(run: Path) -> Method:
             if not key.isidentifier():  # it names a file
                 raise ValueError(f"no setting {key!r}")
             settings[key] = read_tokenizer(run / FOLDER / f"{key}.json", key, sizes)
-    backbone = load(run)
+    backbone = load(run, trust=trust)
     labels = backbone.labels
     if content["name"] not in METHOD_REGISTRY and (cure := how_to_run(content.get("plugins"))):
         raise LoadError(f"{run / FOLDER}: no method {content['name']!r}.{cure}")

@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from torch import nn
 
 from vitrail.errors import ConfigError, LoadError, check_choice
-from vitrail.files import atomic_folder
 from vitrail.foreign import check_header, read_json
 from vitrail.hub.fitting import build, fitting_state, reading, unwrapped
 from vitrail.hub.rename import Tensors
+from vitrail.manifest import MANIFEST, hashed_folder
 from vitrail.models.base import Backbone
 from vitrail.models.outputs import Outputs, Target
 from vitrail.models.registry import get_model_class, is_registered
@@ -52,7 +52,7 @@ def save(
         >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=1, mlp_dim=8)
         >>> folder = save(model, Path(tempfile.mkdtemp()) / "model")
         >>> sorted(file.name for file in folder.iterdir())
-        ['config.json', 'model.safetensors']
+        ['config.json', 'manifest.json', 'model.safetensors']
     """
     folder, inner = Path(folder), unwrapped(model)
     if not isinstance(inner, Backbone):
@@ -81,9 +81,9 @@ def save(
         "plugins": plugins_of(model.modules()),
     }
     text = json.dumps(config, indent=1, ensure_ascii=False, default=_plain)
-    with atomic_folder(folder) as temporary:
-        (temporary / CONFIG).write_text(text, "utf-8")
-        (temporary / WEIGHTS).write_bytes(safetensors.torch.save(weights))
+    with hashed_folder(folder) as writer:
+        writer.write(CONFIG, text)
+        writer.write(WEIGHTS, safetensors.torch.save(weights))
     return folder
 
 
@@ -319,7 +319,7 @@ def _require_own(folder: Path) -> None:
     """Checks that saving deletes nothing but what `save` wrote."""
     if folder.is_file():
         raise ConfigError(f"{folder} is a file: choose a folder.")
-    others = {file.name for file in folder.glob("*")} - {CONFIG, WEIGHTS}
+    others = {file.name for file in folder.glob("*")} - {CONFIG, WEIGHTS, MANIFEST}
     if others:
         raise ConfigError(
             f"{folder} holds {min(others)}, which saving would delete: choose another folder."

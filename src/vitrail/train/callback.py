@@ -60,6 +60,14 @@ class Callback:
             values: figures by name.
         """
 
+    def tell(self, trainer: "Trainer", line: str) -> None:
+        """Called with what the user should know, such as a step that was left out.
+
+        Args:
+            trainer: with `step` steps done.
+            line: a sentence.
+        """
+
     def log_image(self, trainer: "Trainer", kind: str, pixels: np.ndarray) -> None:
         """Called with an image to record.
 

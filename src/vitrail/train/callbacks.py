@@ -69,6 +69,11 @@ class Checkpointing(Callback):
     def __init__(self, every: int | None = None) -> None:
         self.every = every
 
+    def start(self, trainer: Trainer) -> None:
+        """trainer → a checkpoint to roll back to, if there is none yet."""
+        if trainer.on_nan == "rollback" and trainer.step == 0:
+            self._save(trainer)
+
     def after_step(self, trainer: Trainer, values: Values) -> None:
         """trainer, values → a checkpoint, if it is time for one."""
         del values
@@ -76,9 +81,12 @@ class Checkpointing(Callback):
         if trainer.step % every and trainer.step != trainer.total and not trainer.stopping:
             return
         trainer.check_finite()
+        self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
         if trainer.is_main:
             states = {type(callback).__name__: callback.state() for callback in trainer.callbacks}
-            progress = Progress(trainer.step, trainer.epoch_steps, states)
+            progress = Progress(trainer.step, trainer.epoch_steps, states, trainer.rollbacks)
             save_checkpoint(trainer.run_folder, progress, trainer.state)
 
 

@@ -4,22 +4,27 @@ import base64
 import json
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from vitrail.errors import TrainingError
-from vitrail.files import atomic_folder
+from vitrail.errors import DamagedError, TrainingError
+from vitrail.files import describe_fault
+from vitrail.manifest import check_manifest, hashed_folder
+from vitrail.messages import _
 from vitrail.methods.base import Method
 from vitrail.run_folder import RunFolder
 
 NEWEST = 2  # checkpoints that are not deleted
+TOP_KEYS = {"step", "epoch_steps", "callbacks", "generators", "scaler", "ema_updates"}  # of a state
 GROUP = "group/"  # before the number of a group of the optimizer; no parameter is called so
 
 
@@ -50,6 +55,7 @@ class Progress(NamedTuple):
         step: number of steps done.
         epoch_steps: number of steps of an epoch.
         callbacks: state of each callback, plain values for JSON.
+        rollbacks: how often the run went back because something was not finite.
 
     Example:
         >>> Progress(7, 5, {}).step
@@ -59,6 +65,7 @@ class Progress(NamedTuple):
     step: int
     epoch_steps: int
     callbacks: dict[str, dict[str, Any]]
+    rollbacks: int = 0
 
 
 def save_checkpoint(run: RunFolder, progress: Progress, state: TrainState) -> Path:
@@ -93,34 +100,40 @@ def save_checkpoint(run: RunFolder, progress: Progress, state: TrainState) -> Pa
         "ema_updates": int(state.ema.n_averaged) if state.ema is not None else 0,
     }
     try:
-        with atomic_folder(path) as folder:
-            _write(folder / "model.safetensors", state.method.state_dict())
-            _write(folder / "optimizer.safetensors", _optimizer_state(state))
+        with hashed_folder(path) as writer:
+            writer.write("model.safetensors", _to_bytes(state.method.state_dict()))
+            writer.write("optimizer.safetensors", _to_bytes(_optimizer_state(state)))
             if state.ema is not None:
-                _write(folder / "ema.safetensors", state.ema.module.state_dict())
-            (folder / "state.json").write_text(json.dumps(values))
+                writer.write("ema.safetensors", _to_bytes(state.ema.module.state_dict()))
+            writer.write("state.json", json.dumps(values))
+        later = [other for other in run.checkpoints if other.name > path.name]  # damaged ones
+        for old in later + run.checkpoints[: -NEWEST - len(later)]:
+            shutil.rmtree(old, ignore_errors=True)
     except OSError as problem:
+        reason, cure = describe_fault(problem)
+        cure = f"{cure} Then go on by resume=True." if cure else "Go on by resume=True."
         raise TrainingError(
-            f"step {progress.step} cannot be saved ({problem.strerror}); {last_checkpoint(run)} "
-            "Make room, then go on by resume=True."
+            f"step {progress.step} cannot be saved ({reason}); {last_checkpoint(run)} {cure}"
         ) from None
-    for old in run.checkpoints[:-NEWEST]:
-        shutil.rmtree(old)
     return path
 
 
-def load_checkpoint(run: RunFolder, state: TrainState) -> Progress:
-    """Restores the newest checkpoint.
+def load_checkpoint(
+    run: RunFolder, state: TrainState, *, trust: bool = False, tell: Callable[[str], None] = print
+) -> Progress:
+    """Restores the newest checkpoint that is whole.
 
     Args:
         run: folder of the run.
         state: what is restored in place.
+        trust: whether to read files that are not as they were written.
+        tell: is called with a line for each newer checkpoint that is damaged.
 
     Returns:
         How far the run had come.
 
     Raises:
-        TrainingError: there is no checkpoint, or it does not fit.
+        TrainingError: there is no checkpoint, none is whole, or it does not fit.
 
     Example:
         >>> import tempfile
@@ -130,20 +143,43 @@ def load_checkpoint(run: RunFolder, state: TrainState) -> Progress:
     """
     if not run.checkpoints:
         raise TrainingError(f"{run} has no checkpoint to resume from: start it anew.")
-    path = run.checkpoints[-1]
-    values = json.loads((path / "state.json").read_text())
+    problems = []
+    for path in reversed(run.checkpoints):
+        try:
+            saved = _read(path, trust)
+        except DamagedError as problem:
+            problems.append(str(problem))
+            continue
+        for text in problems:
+            tell(_("{problem} Going on from {path}.").format(problem=text, path=path))
+        return _restore(path, saved, state)
+    raise TrainingError(f"{run} has no whole checkpoint: {problems[0]}")
+
+
+def _restore(path: Path, saved: "_Saved", state: TrainState) -> Progress:
+    values = saved.values
     try:
-        state.method.load_state_dict(_read(path / "model.safetensors"))
+        state.method.load_state_dict(saved.model)
         if state.ema is not None:
-            state.ema.module.load_state_dict(_read(path / "ema.safetensors"))
+            state.ema.module.load_state_dict(saved.ema)
             state.ema.n_averaged.fill_(values["ema_updates"])
-    except (RuntimeError, OSError) as problem:
-        reason = str(problem).splitlines()[0]
+        _restore_optimizer(saved.optimizer, state)
+    except (RuntimeError, LookupError) as problem:
+        reason = " ".join(line.strip() for line in str(problem).splitlines()[:2])
         raise TrainingError(f"{path} does not fit this run: {reason}") from None
+    if state.scaler is not None and values["scaler"]:
+        state.scaler.load_state_dict(values["scaler"])
+    _set_generators(values["generators"])
+    rollbacks = values.get("rollbacks", 0)  # which older checkpoints lack
+    return Progress(values["step"], values["epoch_steps"], values["callbacks"], rollbacks)
+
+
+def _restore_optimizer(tensors: dict[str, Tensor], state: TrainState) -> None:
+    state.optimizer.state.clear()
     parameters = _learning(state)
     fused = bool(state.optimizer.defaults.get("fused"))
-    for key, tensor in _read(path / "optimizer.safetensors").items():
-        name, _, entry = key.rpartition("/")
+    for key, tensor in tensors.items():
+        name, _separator, entry = key.rpartition("/")
         if name.startswith(GROUP):
             index = int(name.removeprefix(GROUP))
             state.optimizer.param_groups[index][entry] = tensor.clone()
@@ -151,10 +187,6 @@ def load_checkpoint(run: RunFolder, state: TrainState) -> Progress:
         parameter = parameters[name]
         device = "cpu" if entry == "step" and not fused else parameter.device
         state.optimizer.state[parameter][entry] = tensor.to(device, copy=True)
-    if state.scaler is not None and values["scaler"]:
-        state.scaler.load_state_dict(values["scaler"])
-    _set_generators(values["generators"])
-    return Progress(values["step"], values["epoch_steps"], values["callbacks"])
 
 
 def drop_checkpoint(run: RunFolder, step: int) -> None:
@@ -212,13 +244,37 @@ def _optimizer_state(state: TrainState) -> dict[str, Tensor]:
     return tensors
 
 
-def _write(path: Path, tensors: dict[str, Tensor]) -> None:
+def _to_bytes(tensors: dict[str, Tensor]) -> bytes:
     # Through bytes, because safetensors' own writer reports a full disk as no OSError.
-    path.write_bytes(safetensors.torch.save({k: v.contiguous() for k, v in tensors.items()}))
+    return safetensors.torch.save({k: v.contiguous() for k, v in tensors.items()})
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    return safetensors.torch.load_file(path)
+class _Saved(NamedTuple):
+    """The content of a checkpoint."""
+
+    values: dict[str, Any]
+    model: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    ema: dict[str, Tensor]
+
+
+def _read(path: Path, trust: bool) -> _Saved:
+    """Reads a checkpoint as a whole, so that a damaged one changes nothing."""
+    if not trust:
+        check_manifest(path)
+    try:
+        values = json.loads((path / "state.json").read_bytes())
+        if not TOP_KEYS <= values.keys():
+            raise ValueError("state.json lacks an entry")
+        model, optimizer, ema = (
+            safetensors.torch.load_file(path / f"{name}.safetensors")
+            if name != "ema" or (path / "ema.safetensors").exists()
+            else {}
+            for name in ("model", "optimizer", "ema")
+        )
+    except (OSError, ValueError, AttributeError, RecursionError, SafetensorError) as problem:
+        raise DamagedError(f"{path} is damaged: {problem}.") from None
+    return _Saved(values, model, optimizer, ema)
 
 
 def _generators() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Only the factories, here and in `data_factory` and `model_factory`, read settings.
 """
 
+import contextlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,6 +46,7 @@ from vitrail.train.optim import OPTIMIZERS, build_optimizer, make_ema, parameter
 from vitrail.train.remarks import data_remarks
 from vitrail.train.schedule import Schedule
 from vitrail.train.sections import OptimConfig
+from vitrail.train.seeds import seed_all
 from vitrail.train.stream_factory import build_evaluator, build_stream
 from vitrail.train.summary import describe_run, estimate, summarize_run
 from vitrail.train.trainer import Trainer
@@ -60,6 +62,7 @@ def train_run(
     model: Backbone | None = None,
     parts: Parts | None = None,
     dry_run: bool = False,
+    trust: bool = False,
 ) -> dict[str, Any]:
     """Trains a model in a run folder, and evaluates and saves it. `vitrail.fit` calls it.
 
@@ -74,6 +77,8 @@ def train_run(
         parts: the splits of the data, in place of those that the settings name.
         dry_run: whether to make only a few steps, which leave nothing behind, and to estimate what
             the run takes.
+        trust: whether to resume from files that are not as they were written; their sha256 is in
+            manifest.json.
 
     Returns:
         The final figures, such as "top1"; of several processes only the main one has them. After a
@@ -112,16 +117,25 @@ def train_run(
         evaluations = config.schedule.epochs // config.train.eval_every
         summary["estimate"] = estimate(trainer, len(datasets.evaluation) * evaluations)
         return summary
-    if trainer.is_main:
-        if run.is_unborn:
-            run.clear()
-        _write_start(config, run, datasets, None if resume else command)
-        run.write_summary({**summary, "remarks": remarks})
-        if model is not None and not resume:
-            save(model, run.initial_folder)
-    trainer.fit(resume=resume and bool(run.checkpoints))
-    if not trainer.is_main:
-        return {}
+    with run.lock() if trainer.is_main else contextlib.nullcontext():
+        if trainer.is_main:
+            _check_free(run, resume=resume)  # another process may have trained meanwhile
+            if run.is_unborn:
+                run.clear()
+            _write_start(config, run, datasets, None if resume else command)
+            run.write_summary({**summary, "remarks": remarks})
+            if model is not None and not resume:
+                save(model, run.initial_folder)
+        trainer.fit(resume=resume and bool(run.checkpoints), trust=trust)
+        if not trainer.is_main:
+            return {}
+        return _finish(config, datasets, trainer, evaluator, source)
+
+
+def _finish(
+    config: RunConfig, datasets: Datasets, trainer: Trainer, evaluator: Evaluator, source: str
+) -> dict[str, Any]:
+    """Evaluates and saves what was trained."""
     evaluators = {"validation": evaluator} if datasets.validation is not None else {}
     if datasets.validation is None:
         evaluators["test"] = evaluator
@@ -167,7 +181,7 @@ def build_trainer(
     """
     if config.train.threads is not None:
         torch.set_num_threads(config.train.threads)
-    torch.manual_seed(config.train.seed)
+    seed_all(config.train.seed)
     model = build_model(config, datasets.train, model)
     method = build_method(config, model, datasets.train)
     stream = build_stream(config, method, datasets.train, features)
@@ -188,6 +202,7 @@ def build_trainer(
         seed=train.seed,
         precision=train.precision,
         device=train.device,
+        on_nan=train.on_nan,
         callbacks=(
             Monitor(run, train.log_every, wandb=train.wandb),
             *judges,
@@ -199,9 +214,7 @@ def build_trainer(
     return trainer, evaluator
 
 
-def _open(
-    config: RunConfig, parts: Parts | None, *, resume: bool
-) -> Fitted:
+def _open(config: RunConfig, parts: Parts | None, *, resume: bool) -> Fitted:
     """The settings with what the data decide, the samples, and sentences on both."""
     with progress_bar(_("reading images")) as progress:
         config, datasets = open_with_method(config, progress, parts)
@@ -302,18 +315,25 @@ def _check_start(
     elif is_main:
         if run.is_unborn:
             read_config(run.settings_file)  # raises if it is not a run's
-        elif run.exists:
-            raise ConfigError(
-                f"{run} already holds a run: resume it by resume=True, or choose another "
-                "folder by out=FOLDER."
-            )
-        run.check_ours()
+        _check_free(run, resume=resume)
     _check_outside(config.data.source, run)
     if config.train.wandb and importlib.util.find_spec("wandb") is None:
         raise ConfigError(f"train.wandb needs the package wandb: {how_to_install('wandb')}")
     if choose_device(config.train.device).type == "cpu" and config.train.precision == "fp16":
         raise ConfigError("train.precision='fp16' needs a GPU: use bf16 or fp32 on a CPU.")
     return config, changes
+
+
+def _check_free(run: RunFolder, *, resume: bool) -> None:
+    """Raises `ConfigError` if a new run would overwrite what the folder holds."""
+    if resume:
+        return
+    if run.exists and not run.is_unborn:
+        raise ConfigError(
+            f"{run} already holds a run: resume it by resume=True, or choose another folder by "
+            "out=FOLDER."
+        )
+    run.check_ours()
 
 
 def _check_outside(source: str, run: RunFolder) -> None:

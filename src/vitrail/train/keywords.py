@@ -109,6 +109,7 @@ class Settings(TypedDict, total=False):
     channels_last: bool
     threads: int | None
     save_every: int | None
+    on_nan: Literal["stop", "skip", "rollback"]
     eval_every: int
     keep: Literal["best", "last"]
     early_stopping: int | None

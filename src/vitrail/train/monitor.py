@@ -20,7 +20,7 @@ from rich.progress import (
 )
 
 from vitrail.errors import printable
-from vitrail.files import atomic_write
+from vitrail.files import atomic_write, sync
 from vitrail.messages import _
 from vitrail.run_folder import RunFolder
 from vitrail.train.callback import Callback, Values
@@ -49,7 +49,7 @@ class Monitor(Callback):
         self.run, self.every, self.use_wandb = run, every, wandb
         self.metrics_bytes = 0  # length of metrics.jsonl at the last checkpoint
         self.metrics_file: IO[bytes] | None = None
-        self.timing_file: IO[str] | None = None
+        self.timing_file: IO[bytes] | None = None
         self.board: Any = None
         self.wandb: Any = None
         self.console = Console(stderr=True)
@@ -75,8 +75,11 @@ class Monitor(Callback):
         from torch.utils.tensorboard import SummaryWriter
 
         self.run.path.mkdir(parents=True, exist_ok=True)
-        self.metrics_file = _open_at(self.run.metrics_file, self.metrics_bytes)
-        self.timing_file = open(self.run.timing_file, "a", encoding="utf-8")  # noqa: SIM115
+        self.metrics_file = _open_whole(self.run.metrics_file, self.metrics_bytes)
+        if self.metrics_file.tell() < self.metrics_bytes:
+            self.tell(trainer, _("metrics.jsonl lacks lines that it had at the checkpoint."))
+        self.timing_file = _open_whole(self.run.timing_file)
+        sync(self.run.path)
         self.board = SummaryWriter(str(self.run.tensorboard_folder), purge_step=trainer.step + 1)
         self.wandb = _open_wandb(self.run.path) if self.use_wandb else None
         self.task = self.progress.add_task(
@@ -134,6 +137,11 @@ class Monitor(Callback):
             )
             self.console.print(line, highlight=False, markup=False)
 
+    def tell(self, trainer: Trainer, line: str) -> None:
+        """trainer, line → the line on the terminal."""
+        del trainer
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     def log_image(self, trainer: Trainer, kind: str, pixels: np.ndarray) -> None:
         """trainer, kind, pixels uint8 (H, W, 3) → a PNG, and an image on the board."""
         if not trainer.is_main:
@@ -154,8 +162,11 @@ class Monitor(Callback):
         return {"metrics_bytes": self.metrics_bytes}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """state → the length that metrics.jsonl had."""
+        """state → the length that metrics.jsonl had; if it is open, that is its length again."""
         self.metrics_bytes = state.get("metrics_bytes", 0)
+        if self.metrics_file is not None:
+            self.metrics_file.close()
+            self.metrics_file = _open_whole(self.run.metrics_file, self.metrics_bytes)
 
     def _report_speed(self, trainer: Trainer, values: dict[str, float]) -> None:
         now, steps = time.monotonic(), trainer.step - self.logged_step
@@ -168,7 +179,7 @@ class Monitor(Callback):
             "images_per_second": round(rate, 1),
         }
         assert self.timing_file is not None
-        self.timing_file.write(json.dumps(timing) + "\n")
+        self.timing_file.write((json.dumps(timing) + "\n").encode())
         self.timing_file.flush()
         note = f"loss {values['loss']:.3f}  lr {values['lr']:.1e}  {rate:,.0f} img/s"
         self.progress.update(self.task, note=note)
@@ -276,11 +287,12 @@ def note(line: str) -> None:
     console.print(printable(line), highlight=False, markup=False)
 
 
-def _open_at(path: Path, length: int) -> IO[bytes]:
-    """Opens metrics.jsonl at `length`: lines after the checkpoint are written anew."""
+def _open_whole(path: Path, length: int | None = None) -> IO[bytes]:
+    """Opens a file at the end of its last whole line, which is not after `length`."""
     file = open(path, "r+b" if path.exists() else "w+b")  # noqa: SIM115, `close` closes it
-    file.truncate(length)
-    file.seek(length)
+    content = file.read(length)
+    file.seek(content.rfind(b"\n") + 1)
+    file.truncate()
     return file
 
 

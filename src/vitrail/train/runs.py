@@ -61,6 +61,7 @@ def fit(
     method: str | Mapping[str, object] = "supervised",
     out: str | Path | None = None,
     resume: bool = False,
+    trust: bool = False,
     callbacks: Sequence[Callback] = (),
     **settings: Unpack[Settings],
 ) -> TrainingRun:
@@ -91,6 +92,8 @@ def fit(
             its "name".
         out: folder of the run, which must be empty or new; None for runs/NAME, by the data's name.
         resume: whether to go on with the run in `out`.
+        trust: whether to resume from files that are not as they were written; their sha256 is in
+            manifest.json.
         callbacks: called by the trainer beside its steps.
         **settings: any other setting of docs/config.md, flat, as in `epochs=3`, or by section, as
             in `schedule={"epochs": 3}`.
@@ -130,6 +133,7 @@ def fit(
         make_config(values),
         folder,
         resume=resume,
+        trust=trust,
         callbacks=callbacks,
         model=model if isinstance(model, Backbone) else None,
         parts=as_parts(data) if source == MEMORY else None,
@@ -145,6 +149,7 @@ def train_and_report(
     callbacks: Sequence[Callback] = (),
     model: Backbone | None = None,
     parts: Parts | None = None,
+    trust: bool = False,
 ) -> TrainingRun:
     """Trains what settings say, and writes the report.
 
@@ -156,6 +161,8 @@ def train_and_report(
         callbacks: further callbacks of the trainer.
         model: model to start from, in place of the weights that the settings name.
         parts: the splits of the data, in place of those that the settings name.
+        trust: whether to resume from files that are not as they were written; their sha256 is in
+            manifest.json.
 
     Returns:
         The run.
@@ -183,6 +190,7 @@ def train_and_report(
         callbacks=callbacks,
         model=model,
         parts=parts,
+        trust=trust,
     )
     if figures:  # of several processes, the first
         write_report(folder)

@@ -315,7 +315,12 @@ class OptimConfig(Section):
     optimizer_options: dict[str, Any] = Field(
         {}, description="Keywords of the optimizer, if it is not adamw."
     )
-    lr: float = Field(1e-3, gt=0, description="Learning rate after warm-up.")
+    lr: float = Field(
+        1e-3,
+        ge=0,
+        allow_inf_nan=False,
+        description="Learning rate after warm-up; 0 keeps the weights as they are.",
+    )
     weight_decay: float = Field(0.05, ge=0)
     weight_decay_end: float | None = Field(
         None, ge=0, description="Weight decay at the end, after half a cosine; null: constant."
@@ -413,6 +418,11 @@ class TrainConfig(Section):
     )
     threads: int | None = Field(None, ge=1, description="null: as many as torch takes.")
     save_every: int | None = Field(None, ge=1, description="Steps; null: each epoch.")
+    on_nan: Literal["stop", "skip", "rollback"] = Field(
+        "stop",
+        description="After a loss or gradient that is not finite: stop; leave the step out; or go "
+        "on from the last checkpoint with another order of the samples.",
+    )
     eval_every: int = Field(1, ge=1, description="Epochs.")
     keep: Literal["best", "last"] = Field(
         "best",

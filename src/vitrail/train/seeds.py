@@ -1,5 +1,9 @@
 """Seeds of a run's random draws."""
 
+import random
+
+import torch
+
 
 def mix_seed(*parts: int) -> int:
     """One seed from several numbers, such as run, epoch and position.
@@ -23,3 +27,23 @@ def mix_seed(*parts: int) -> int:
         state = (state ^ (state >> 27)) * 0x94D049BB133111EB & mask
         state ^= state >> 31
     return state >> 1
+
+
+def seed_all(seed: int) -> None:
+    """Seeds the generators of Python, NumPy and torch.
+
+    Args:
+        seed: seed of the run.
+
+    Example:
+        >>> seed_all(0)
+        >>> first = random.random(), torch.rand(1)
+        >>> seed_all(0)
+        >>> first == (random.random(), torch.rand(1))
+        True
+    """
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

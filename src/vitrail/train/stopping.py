@@ -1,14 +1,14 @@
 """Why training stopped before its end, and how to go on."""
 
 import contextlib
-import errno
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from vitrail.errors import DataError, TrainingError, TrainingStopped
+from vitrail.files import describe_fault
 from vitrail.run_folder import RunFolder
 from vitrail.train.checkpoint import last_checkpoint
 
@@ -73,7 +73,11 @@ def catch_interrupt() -> Iterator[Interrupt]:
 
 
 def explain_stop(
-    problem: BaseException, run: RunFolder, batch_size: int, accumulate: int
+    problem: BaseException,
+    run: RunFolder,
+    batch_size: int,
+    accumulate: int,
+    bound: Sequence[str] = (),
 ) -> TrainingError | None:
     """The error that says what stopped training, which checkpoint there is and how to go on.
 
@@ -82,6 +86,7 @@ def explain_stop(
         run: folder of the run.
         batch_size: samples per batch.
         accumulate: batches per step.
+        bound: why smaller batches, accumulated, are not the same as larger ones.
 
     Returns:
         The error; None for a problem with no cure that is known.
@@ -90,7 +95,7 @@ def explain_stop(
         >>> print(explain_stop(KeyboardInterrupt(), RunFolder("nowhere"), 8, 1))
         stopped; there is no checkpoint yet. Go on by resume=True.
     """
-    reason = _reason(problem, batch_size, accumulate)
+    reason = _reason(problem, batch_size, accumulate, bound)
     if reason is None:
         return None
     what, cure = reason
@@ -99,7 +104,26 @@ def explain_stop(
     return kind(f"{what}; {last_checkpoint(run)} {cure} {GO_ON}".replace("  ", " "))
 
 
-def _reason(problem: BaseException, batch_size: int, accumulate: int) -> tuple[str, str] | None:
+def is_out_of_memory(problem: BaseException) -> bool:
+    """Whether memory was too small, of the GPU or of the machine.
+
+    Args:
+        problem: what was raised.
+
+    Returns:
+        True if it was.
+
+    Example:
+        >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes differ"))
+        (True, False)
+    """
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(problem, kinds) or OUT_OF_MEMORY in str(problem)
+
+
+def _reason(
+    problem: BaseException, batch_size: int, accumulate: int, bound: Sequence[str]
+) -> tuple[str, str] | None:
     """What has happened, and what to do about it."""
     text = str(problem)
     if isinstance(problem, KeyboardInterrupt):
@@ -108,13 +132,17 @@ def _reason(problem: BaseException, batch_size: int, accumulate: int) -> tuple[s
         message = text.rpartition(f"{DataError.__name__}: ")[2].strip()
         return message.rstrip("."), "Put the sample back."
     if isinstance(problem, OSError):
-        return ("the disk is full", "Make room.") if problem.errno == errno.ENOSPC else None
-    if "DataLoader worker" in text and "killed" in text:
+        return describe_fault(problem)
+    if "DataLoader worker" in text:
         return "a process that reads samples was killed", "Lower data.workers."
-    if isinstance(problem, torch.OutOfMemoryError | MemoryError) or OUT_OF_MEMORY in text:
+    if "DataLoader timed out" in text:
+        cure = "Check the disk or the network drive."
+        return "a process that reads samples does not answer", cure
+    if is_out_of_memory(problem):
         cure = "Take a smaller model."
         if batch_size > 1:
             halves = f"data.batch_size={batch_size // 2} optim.accumulate={2 * accumulate}"
-            cure = f"Learn from halves of it by {halves}."
+            cure = f"Learn from halves of it by {halves}"
+            cure += f", which is not the same: {', and '.join(bound)}." if bound else "."
         return f"a batch of {batch_size} does not fit into memory", cure
     return None

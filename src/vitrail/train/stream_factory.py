@@ -80,6 +80,7 @@ def build_stream(
         repeats=data.repeats,
         shard=_shard(),
         balanced=data.sampler == "balanced",
+        bad_images=data.bad_images,
     )
     check_batches(method, loader.batch_size, _shard()[1])
     transform = build_transform(config, method, dataset)

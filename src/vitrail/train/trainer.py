@@ -16,7 +16,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from vitrail.errors import ConfigError, DataError, TrainingError
+from vitrail.errors import ConfigError, DataError, NotFiniteError
 from vitrail.messages import _
 from vitrail.methods.base import Batch, Method
 from vitrail.methods.frozen import BATCH_NORMS
@@ -30,12 +30,17 @@ from vitrail.train.checkpoint import (
     load_checkpoint,
 )
 from vitrail.train.devices import choose_device
+from vitrail.train.gradients import Gradients, all_finite, clip_gradients
 from vitrail.train.schedule import Schedule
 from vitrail.train.seeds import mix_seed
 from vitrail.train.stopping import GO_ON, Interrupt, catch_interrupt, explain_stop
 from vitrail.train.streams import Stream
 
 Precision = Literal["fp32", "bf16", "fp16"]
+OnNan = Literal["stop", "skip", "rollback"]
+MOST_SKIPS = 10  # steps in a row
+MOST_ROLLBACKS = 10
+OTHER_ORDER = 1_000_000  # epochs later, which no run reaches, the order is another
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -58,6 +63,8 @@ class Trainer:
         callbacks: called in this order.
         device: "cpu", "cuda", "cuda:1", "mps" ...; None for the GPU if there is one. Each of
             several processes takes its own.
+        on_nan: what follows a loss or gradient that is not finite: "stop"; "skip" to leave the step
+            out; "rollback" to go on from the last checkpoint with another order of the samples.
 
     Raises:
         ConfigError: an epoch has fewer batches than `accumulate`.
@@ -103,6 +110,10 @@ class Trainer:
     result_step: int | None  # step of the weights to keep; None for the last
     stopping: bool  # after this step, because of a signal
     unchecked: list[Tensor]  # losses and gradient norms of steps not yet checked for NaN
+    on_nan: OnNan
+    skips: int  # steps in a row that were left out
+    rollbacks: int
+    gradients: Gradients  # computes those of a step
 
     def __init__(
         self,
@@ -120,6 +131,7 @@ class Trainer:
         precision: Precision = "fp32",
         callbacks: Sequence[Callback] = (),
         device: str | torch.device | None = None,
+        on_nan: OnNan = "stop",
     ) -> None:
         self.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
         alone = self.accelerator.num_processes == 1
@@ -143,6 +155,16 @@ class Trainer:
                 "lower it or the batch size."
             )
         self.stopping, self.unchecked, self.result_step = False, [], None
+        self.on_nan, self.skips, self.rollbacks = on_nan, 0, 0
+        self.gradients = Gradients(
+            self.model,
+            self.accelerator,
+            self.dtype,
+            self.scaler,
+            divisible=not self._bound(),
+            tell=self.tell,
+        )
+        self.last_values: Values = {}
 
     @property
     def is_main(self) -> bool:
@@ -175,30 +197,35 @@ class Trainer:
         if self.accumulate == 1:
             return []
         size = self.accumulate * self.stream.batch_size
+        return [
+            _("accumulate={count} is not the same as a batch of {size}: {reason}.").format(
+                count=self.accumulate, size=size, reason=reason
+            )
+            for reason in self._bound()
+        ]
+
+    def _bound(self) -> list[str]:
+        """Why a batch is more than the mean over its parts; empty where it is not."""
         reasons = []
         if self.method.batch_wide:
             reasons.append(_("the loss compares the samples of a batch"))
         if any(isinstance(module, BATCH_NORMS) for module in self.method.modules()):
             reasons.append(_("batch norms use the statistics of each batch"))
-        return [
-            _("accumulate={count} is not the same as a batch of {size}: {reason}.").format(
-                count=self.accumulate, size=size, reason=reason
-            )
-            for reason in reasons
-        ]
+        return reasons
 
-    def fit(self, *, resume: bool = False) -> None:
+    def fit(self, *, resume: bool = False, trust: bool = False) -> None:
         """Trains to the last step.
 
         Args:
-            resume: whether to go on from the newest checkpoint of the run folder.
+            resume: whether to go on from the newest checkpoint of the run folder that is whole.
+            trust: whether to read checkpoints that are not as they were written.
 
         Raises:
             TrainingError: training was stopped, the loss is not finite, a sample cannot be read,
                 or memory or the disk is full. The newest checkpoint stays.
         """
         if resume:
-            self._resume()
+            self._resume(trust)
         with contextlib.ExitStack() as stack:
             for callback in self.callbacks:
                 stack.callback(callback.close, self)
@@ -210,13 +237,14 @@ class Trainer:
                     callback.finish(self)
             except (KeyboardInterrupt, DataError, OSError, RuntimeError, MemoryError) as problem:
                 size, accumulate = self.stream.batch_size, self.accumulate
-                error = explain_stop(problem, self.run_folder, size, accumulate)
+                error = explain_stop(problem, self.run_folder, size, accumulate, self._bound())
                 if error is None:
                     raise
                 raise error from None
 
-    def _resume(self) -> None:
-        progress = load_checkpoint(self.run_folder, self.state)
+    def _resume(self, trust: bool = False) -> None:
+        progress = load_checkpoint(self.run_folder, self.state, trust=trust, tell=self.tell)
+        self.rollbacks = progress.rollbacks
         self.step = round(progress.step / progress.epoch_steps * self.epoch_steps)
         if self.step < progress.step:
             raise ConfigError(
@@ -229,23 +257,44 @@ class Trainer:
 
     def _run(self, interrupt: Interrupt) -> None:
         while self.step < self.total:
-            epoch, position = divmod(self.step, self.epoch_steps)
-            batches = self.stream.epoch(epoch, position * self.accumulate, self.device)
-            last = min(self.epoch_steps, position + self.total - self.step)
-            for _number in range(position, last):
-                for callback in self.callbacks:
-                    callback.before_step(self)
-                values = self.train_step(batches)
-                self.step += 1
-                number = self._agreed(interrupt.number)  # once, so that a checkpoint is written
-                self.stopping = number > 0
-                for callback in self.callbacks:
-                    callback.after_step(self, values)
-                if self.stopping:
-                    self.accelerator.wait_for_everyone()  # until the checkpoint is whole
-                    raise KeyboardInterrupt(number)
-                if self.step >= self.total:
-                    return
+            try:
+                self._run_epoch(interrupt)
+            except NotFiniteError as problem:
+                if self.on_nan != "rollback" or self.rollbacks >= MOST_ROLLBACKS:
+                    raise
+                self._roll_back(str(problem))
+
+    def _run_epoch(self, interrupt: Interrupt) -> None:
+        epoch, position = divmod(self.step, self.epoch_steps)
+        epoch += OTHER_ORDER * self.rollbacks
+        batches = self.stream.epoch(epoch, position * self.accumulate, self.device)
+        last = min(self.epoch_steps, position + self.total - self.step)
+        for _number in range(position, last):
+            for callback in self.callbacks:
+                callback.before_step(self)
+            values = self.train_step(batches)
+            self.step += 1
+            number = self._agreed(interrupt.number)  # once, so that a checkpoint is written
+            self.stopping = number > 0
+            for callback in self.callbacks:
+                callback.after_step(self, values)
+            if self.stopping:
+                self.accelerator.wait_for_everyone()  # until the checkpoint is whole
+                raise KeyboardInterrupt(number)
+            if self.step >= self.total:
+                return
+
+    def _roll_back(self, problem: str) -> None:
+        """Goes back to the last good checkpoint, from which the samples come in another order."""
+        rollbacks = self.rollbacks + 1
+        self.optimizer.zero_grad()
+        self._resume()
+        self.rollbacks = rollbacks
+        self.tell(
+            _("{problem} Going on from step {step} with another order of the samples.").format(
+                problem=problem.partition(";")[0] + ".", step=self.step
+            )
+        )
 
     def _agreed(self, number: int) -> int:
         """The signal that any process has got, so that all stop after the same step."""
@@ -269,28 +318,22 @@ class Trainer:
             Loss, learning rate, norm of the gradient before clipping, and the method's metrics, all
             means over the batches.
         """
-        torch.manual_seed(mix_seed(self.seed, self.step, self.accelerator.process_index))
+        rollbacks = (self.rollbacks,) if self.rollbacks else ()
+        seed = mix_seed(self.seed, self.step, self.accelerator.process_index, *rollbacks)
+        torch.manual_seed(seed)
         self.schedule.apply(self.optimizer, self.step)
         self.model.train()
         self.method.before_step(self.step / self.total)
-        sums: dict[str, Tensor] = {}
-        for number in range(self.accumulate):
-            batch = next(batches)
-            last = number == self.accumulate - 1
-            sync = contextlib.nullcontext() if last else self.accelerator.no_sync(self.model)
-            with sync:
-                with torch.autocast(
-                    self.device.type, dtype=self.dtype, enabled=self.dtype is not None
-                ):
-                    loss, metrics = self.model(batch)
-                self._backward(loss / self.accumulate)
-            for name, value in {"loss": loss.detach(), **metrics}.items():
-                share = value / self.accumulate if self.accumulate > 1 else value
-                sums[name] = sums[name] + share if name in sums else share
-        norm = self._clip()
+        buffers = self._buffers() if self.on_nan == "skip" else {}
+        sums = self.gradients([next(batches) for _number in range(self.accumulate)], seed)
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)
+        norm = clip_gradients(self.method, self.clip, self.clip_by)
         # With a scaler, steps whose gradients overflow are skipped; without one they must not be.
         loss = sums.pop("loss")
         self.unchecked.append(loss if self.scaler is not None else loss + norm)
+        if self.on_nan == "skip" and self._skipped(buffers):
+            return self.last_values
         if self.device.type == "cpu":
             self.check_finite(self.step + 1)  # costs nothing here, and saves the weights
         self._step_optimizer()
@@ -298,23 +341,29 @@ class Trainer:
         if self.ema is not None:
             self.ema.update_parameters(self.method)
         lr = max(group["lr"] for group in self.optimizer.param_groups)
-        return {"loss": loss, "lr": lr, "grad_norm": norm, **sums}
+        self.last_values = {"loss": loss, "lr": lr, "grad_norm": norm, **sums}
+        return self.last_values
 
-    def _backward(self, loss: Tensor) -> None:
-        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+    def _buffers(self) -> dict[str, Tensor]:
+        """Copies of what a forward may change, such as the statistics of batch norms."""
+        return {name: buffer.clone() for name, buffer in self.method.named_buffers()}
 
-    def _clip(self) -> Tensor:
-        """Clips the gradient → its norm before."""
+    def _skipped(self, buffers: dict[str, Tensor]) -> bool:
+        """Whether the step is left out, because its loss or gradient is not finite."""
+        if bool(self.unchecked[-1].isfinite()):
+            self.skips = 0
+            return False
+        self.skips += 1
+        if self.skips > MOST_SKIPS or not self.last_values:
+            return False  # then `check_finite` raises
+        self.unchecked.clear()
+        self.optimizer.zero_grad()
         if self.scaler is not None:
-            self.scaler.unscale_(self.optimizer)
-        if self.clip is None:
-            gradients = [p.grad for p in self.method.parameters() if p.grad is not None]
-            return nn.utils.get_total_norm(gradients)
-        if self.clip_by == "all":
-            return nn.utils.clip_grad_norm_(self.method.parameters(), self.clip)
-        learning = [p for p in self.method.parameters() if p.grad is not None]
-        norms = [nn.utils.clip_grad_norm_([p], self.clip) for p in learning]
-        return torch.linalg.vector_norm(torch.stack(norms))
+            self.scaler.update()
+        for name, buffer in self.method.named_buffers():
+            buffer.copy_(buffers[name])
+        self.tell(_("step {step} is not finite and left out.").format(step=self.step + 1))
+        return True
 
     def _step_optimizer(self) -> None:
         if self.scaler is None:
@@ -325,28 +374,43 @@ class Trainer:
         self.optimizer.zero_grad()
 
     def check_finite(self, step: int | None = None) -> None:
-        """Checks the losses and gradients of the steps since the last check.
+        """Checks the losses and gradients of the steps since the last check, and the weights.
 
         Args:
-            step: number of the newest of these steps; None for `self.step`.
+            step: number of the newest of these steps, before the optimizer has made it; None for
+                `self.step`, after which the weights are checked too.
 
         Raises:
-            TrainingError: one is not finite; the message names the first such step.
+            NotFiniteError: one is not finite; the message names the first such step.
         """
-        if not self.unchecked:
-            return
-        finite = torch.stack(self.unchecked).isfinite().tolist()
+        finite = torch.stack(self.unchecked).isfinite().tolist() if self.unchecked else []
         self.unchecked.clear()
+        newest = self.step if step is None else step
         if not all(finite):
-            bad = (self.step if step is None else step) - len(finite) + 1 + finite.index(False)
-            if self.is_main:
-                drop_checkpoint(self.run_folder, bad - 1)  # its weights lead to no finite loss
-            lr = max(group["initial_lr"] for group in self.optimizer.param_groups)
-            raise TrainingError(
-                f"the loss or its gradient is not finite at step {bad}; "
-                f"{last_checkpoint(self.run_folder)} "
-                f"Lower the learning rate (now {lr:g}) or lengthen the warm-up. {GO_ON}"
-            )
+            bad = newest - len(finite) + 1 + finite.index(False)
+            self._not_finite("the loss or its gradient is not finite at step {}", bad)
+        weights = [*self.method.parameters(), *(self.ema.parameters() if self.ema else ())]
+        if step is None and not all_finite(weights):
+            self._not_finite("the weights are not finite after step {}", newest)
+
+    def _not_finite(self, text: str, step: int) -> None:
+        if self.is_main and step > 1:
+            drop_checkpoint(self.run_folder, step - 1)  # its weights lead to no finite loss
+        lr = max(group["initial_lr"] for group in self.optimizer.param_groups)
+        raise NotFiniteError(
+            f"{text.format(step)}; {last_checkpoint(self.run_folder)} "
+            f"Lower the learning rate (now {lr:g}) or lengthen the warm-up. {GO_ON}"
+        )
+
+    def tell(self, line: str) -> None:
+        """Tells the user something with every callback.
+
+        Args:
+            line: a sentence.
+        """
+        if self.is_main:
+            for callback in self.callbacks:
+                callback.tell(self, line)
 
     def log(self, split: str, values: dict[str, float]) -> None:
         """Records figures with every callback.

@@ -1,0 +1,143 @@
+"""The manifest of a folder: the sha256 of each of its files, by which damage is noticed.
+
+`manifest.json` stands beside the files. A folder without one, of an older Vitrail or of another
+library, is read as it is.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from vitrail.errors import DamagedError
+from vitrail.files import atomic_folder
+
+MANIFEST = "manifest.json"
+
+
+class FolderWriter:
+    """Writes the files of a folder, and hashes them on the way.
+
+    Args:
+        path: the folder.
+
+    Example:
+        >>> import tempfile
+        >>> writer = FolderWriter(Path(tempfile.mkdtemp()))
+        >>> writer.write("a.txt", "text")
+        >>> writer.hashes["a.txt"][:8]
+        '982d9e3e'
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.hashes = path, dict[str, str]()
+
+    def write(self, name: str, data: bytes | str) -> None:
+        """Writes a file.
+
+        Args:
+            name: its name.
+            data: its content; text is encoded as UTF-8.
+        """
+        content = data.encode() if isinstance(data, str) else data
+        with open(self.path / name, "wb") as file:
+            file.write(content)
+        self.hashes[name] = hashlib.sha256(content).hexdigest()
+
+    def add(self, name: str) -> None:
+        """Hashes a file that something else has written.
+
+        Args:
+            name: its name.
+        """
+        self.hashes[name] = _sha256(self.path / name)
+
+
+@contextlib.contextmanager
+def hashed_folder(path: str | Path) -> Iterator[FolderWriter]:
+    """A context to write a folder with its manifest, which appears as a whole or not at all.
+
+    Args:
+        path: the folder to write or to replace.
+
+    Returns:
+        A context manager that gives a `FolderWriter`.
+
+    Raises:
+        ConfigError: the path names no folder in another, as "." and "" do not.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "folder"
+        >>> with hashed_folder(path) as writer:
+        ...     writer.write("a.txt", "text")
+        >>> sorted(file.name for file in path.iterdir())
+        ['a.txt', 'manifest.json']
+    """
+    with atomic_folder(path) as temporary:
+        writer = FolderWriter(temporary)
+        yield writer
+        (temporary / MANIFEST).write_bytes(_encode(writer.hashes))
+
+
+def check_manifest(folder: Path) -> None:
+    """Checks that the files of a folder are those that were written.
+
+    Args:
+        folder: the folder. Files that the manifest does not name are not looked at.
+
+    Raises:
+        DamagedError: a file, or the manifest itself, is not as it was written.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "folder"
+        >>> with hashed_folder(path) as writer:
+        ...     writer.write("a.txt", "text")
+        >>> _ = (path / "a.txt").write_text("test")
+        >>> check_manifest(path)
+        Traceback (most recent call last):
+        vitrail.errors.DamagedError: .../folder/a.txt is damaged: its sha256 is not the one in ...
+    """
+    manifest = folder / MANIFEST
+    try:
+        content = manifest.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as problem:
+        raise DamagedError(f"{manifest} cannot be read ({problem.strerror}).") from None
+    for name, digest in _decode(content, manifest).items():
+        try:
+            same = _sha256(folder / name) == digest
+        except OSError as problem:
+            raise DamagedError(f"{folder / name} cannot be read ({problem.strerror}).") from None
+        if not same:
+            raise DamagedError(
+                f"{folder / name} is damaged: its sha256 is not the one in {MANIFEST}. Copy the "
+                f"folder again; if you changed the file, delete {MANIFEST} or give trust=True."
+            )
+
+
+def _encode(hashes: dict[str, str]) -> bytes:
+    return json.dumps({"sha256": hashes}, indent=1, sort_keys=True).encode()
+
+
+def _decode(content: bytes, manifest: Path) -> dict[str, str]:
+    """The hashes of a manifest, which must be the bytes that `_encode` writes."""
+    damaged = DamagedError(
+        f"{manifest} is damaged: copy the folder again, or delete the file or give trust=True."
+    )
+    try:
+        hashes = json.loads(content)["sha256"]
+        whole = isinstance(hashes, dict) and _encode(hashes) == content
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise damaged from None
+    if not whole or any(Path(name).name != name for name in hashes):
+        raise damaged
+    return hashes
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -1,0 +1,156 @@
+"""The gradients of a step, also of batches that do not fit into memory as a whole."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+
+from vitrail.messages import _
+from vitrail.methods.base import Batch
+from vitrail.train.pieces import pieces
+from vitrail.train.stopping import is_out_of_memory
+
+
+class Gradients:
+    """Computes the gradients of a step.
+
+    A batch that does not fit into memory is computed in parts, whose gradients add up to its own.
+    With several processes it is not, for all would have to do so at once.
+
+    Args:
+        model: the method, wrapped for data-parallel training; a batch → (loss, metrics).
+        accelerator: of the processes.
+        dtype: of autocast; None for none.
+        scaler: the scaler of half-precision gradients, or None.
+        divisible: whether the loss of a batch is the mean over its parts.
+        tell: is called with a line when batches are divided.
+
+    Example:
+        >>> from vitrail.methods.supervised import Supervised
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=1, mlp_dim=8)
+        >>> gradients = Gradients(Supervised(model), Accelerator(cpu=True))
+        >>> batch = Batch(images=torch.zeros(4, 3, 8, 8), labels=torch.tensor([0, 1, 0, 1]))
+        >>> sorted(gradients([batch], seed=0))
+        ['loss', 'top1']
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        accelerator: Accelerator,
+        dtype: torch.dtype | None = None,
+        scaler: GradScaler | None = None,
+        *,
+        divisible: bool = True,
+        tell: Callable[[str], None] = print,
+    ) -> None:
+        self.model, self.accelerator = model, accelerator
+        self.dtype, self.scaler, self.tell = dtype, scaler, tell
+        self.divisible = divisible and accelerator.num_processes == 1
+        self.parts = 1  # of each batch
+
+    def __call__(self, batches: Sequence[Batch], seed: int) -> dict[str, Tensor]:
+        """Adds the gradients of batches to those of the parameters.
+
+        Args:
+            batches: of one step, whose gradients are averaged.
+            seed: of the draws, where batches are divided.
+
+        Returns:
+            Means over the batches: "loss" and the method's metrics.
+        """
+        while True:
+            try:
+                if self.parts == 1:
+                    return self._sum([(batch, 1.0) for batch in batches], len(batches))
+                torch.manual_seed(seed)
+                return self._sum(pieces(batches, self.parts), len(batches))
+            except (RuntimeError, MemoryError) as problem:
+                size = -(-len(batches[0]) // self.parts)
+                if not is_out_of_memory(problem) or not self.divisible or size == 1:
+                    raise
+            # Here the tensors of the attempt are free.
+            self.model.zero_grad()
+            self.parts *= 2
+            text = _(
+                "{size} samples do not fit into memory at once: going on with parts of {half}, "
+                "whose gradients add up to those of the whole batch."
+            )
+            self.tell(text.format(size=size, half=-(-len(batches[0]) // self.parts)))
+
+    def _sum(self, parts: Iterable[tuple[Batch, float]], count: int) -> dict[str, Tensor]:
+        sums: dict[str, Tensor] = {}
+        for (part, share), is_last in _with_last(parts):
+            divisor = count / share
+            sync = contextlib.nullcontext() if is_last else self.accelerator.no_sync(self.model)
+            with sync:
+                device = next(self.model.parameters()).device.type
+                with torch.autocast(device, dtype=self.dtype, enabled=self.dtype is not None):
+                    loss, metrics = self.model(part)
+                mean = loss / divisor
+                (mean if self.scaler is None else self.scaler.scale(mean)).backward()
+            for name, value in {"loss": loss.detach(), **metrics}.items():
+                term = value / divisor if divisor != 1 else value
+                sums[name] = sums[name] + term if name in sums else term
+        return sums
+
+
+def clip_gradients(
+    method: nn.Module, largest: float | None, by: Literal["all", "parameter"]
+) -> Tensor:
+    """Clips the gradients of a method.
+
+    Args:
+        method: the method.
+        largest: norm; None does not clip.
+        by: whether that is the norm of "all" gradients together, or of each "parameter"'s.
+
+    Returns:
+        (), the norm of all gradients before.
+
+    Example:
+        >>> layer = nn.Linear(1, 1)
+        >>> layer(torch.ones(1, 1)).sum().backward()
+        >>> clip_gradients(layer, 0.1, "all")
+        tensor(1.4142)
+    """
+    learning = [p for p in method.parameters() if p.grad is not None]
+    if largest is None:
+        return nn.utils.get_total_norm([p.grad for p in learning if p.grad is not None])
+    if by == "all":
+        return nn.utils.clip_grad_norm_(learning, largest)
+    norms = [nn.utils.clip_grad_norm_([p], largest) for p in learning]
+    return torch.linalg.vector_norm(torch.stack(norms))
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether no number is infinite or NaN.
+
+    Args:
+        tensors: any number of them.
+
+    Returns:
+        True if none is.
+
+    Example:
+        >>> all_finite([torch.ones(2), torch.tensor([float("nan")])])
+        False
+    """
+    with torch.no_grad():
+        return all(torch.stack([t.isfinite().all() for t in tensors]).tolist())
+
+
+def _with_last(
+    parts: Iterable[tuple[Batch, float]],
+) -> Iterator[tuple[tuple[Batch, float], bool]]:
+    """Each element, and whether it is the last one."""
+    iterator = iter(parts)
+    current = next(iterator)
+    for following in iterator:
+        yield current, False
+        current = following
+    yield current, True

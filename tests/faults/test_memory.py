@@ -1,0 +1,72 @@
+"""A batch that does not fit into memory is computed in parts, with the same loss."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.train.tiny import tiny
+from vitrail.errors import TrainingError
+from vitrail.methods.base import Batch, Loss
+from vitrail.methods.supervised import Supervised
+from vitrail.run_folder import RunFolder
+from vitrail.train.factory import train_run
+
+PLAIN = ("model.options.dropout=0", "model.options.drop_path=0", "data.batch_size=30")
+ERRORS = [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: no")]
+
+
+def limit(patch: pytest.MonkeyPatch, samples: int, problem: Exception) -> None:
+    """Lets a forward of more samples fail, after it has begun."""
+    real = Supervised.forward
+
+    def forward(self: Supervised, batch: Batch) -> Loss:
+        loss = real(self, batch)
+        if len(batch) > samples and self.training:
+            raise problem
+        return loss
+
+    patch.setattr(Supervised, "forward", forward)
+
+
+@pytest.mark.parametrize("problem", ERRORS)
+def test_the_parts_add_up_to_the_batch(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    problem: Exception,
+) -> None:
+    for accumulate in (1, 3):
+        settings = (*PLAIN, f"optim.accumulate={accumulate}", "schedule.epochs=1")
+        whole, parts = (RunFolder(tmp_path / f"{name}{accumulate}") for name in ("whole", "parts"))
+        train_run(tiny(*settings), whole.path)
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            limit(patch, 8, problem)
+            train_run(tiny(*settings), parts.path)
+        lines = [x for x in capsys.readouterr().err.splitlines() if "do not fit into memory" in x]
+        assert [line.split()[0] for line in lines] == ["30", "15"]
+        for one, two in zip(whole.metrics, parts.metrics, strict=True):
+            assert one["step"] == two["step"]
+            assert one["loss"] == pytest.approx(two["loss"], abs=1e-6)
+            if "grad_norm" in one:
+                assert one["grad_norm"] == pytest.approx(two["grad_norm"], rel=1e-4)
+
+
+def test_one_sample_that_does_not_fit_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(monkeypatch, 0, ERRORS[0])
+    with pytest.raises(TrainingError, match="a batch of 30 does not fit into memory"):
+        train_run(tiny(*PLAIN), tmp_path / "run")
+
+
+def test_batch_norms_are_told_of_and_not_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(monkeypatch, 8, ERRORS[0])
+    monkeypatch.setattr(Supervised, "batch_wide", True)
+    with pytest.raises(TrainingError) as caught:
+        train_run(tiny(*PLAIN), tmp_path / "run")
+    cure = "data.batch_size=15 optim.accumulate=2, which is not the same: the loss compares the"
+    assert cure in str(caught.value)
