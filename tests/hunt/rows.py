@@ -498,6 +498,12 @@ METHODS: dict[str, Row] = {
     ),
     "vitrail.methods.Masked": Row(lambda kit: {"backbone": kit.vit(), "reads": "patches"}),
     "vitrail.methods.Method": Row(lambda kit: {"backbone": kit.vit()}),
+    "vitrail.methods.MultiLabel": Row(
+        lambda kit: {"backbone": kit.vit(), "label_smoothing": 0.1}, trains(labels=torch.eye(2))
+    ),
+    "vitrail.methods.Regression": Row(
+        lambda kit: {"backbone": kit.vit(), "loss": "huber"}, trains(labels=torch.eye(2))
+    ),
     "vitrail.methods.Pretraining": Row(lambda kit: {"backbone": kit.vit(), "reads": "patches"}),
     "vitrail.methods.SimMIM": Row(
         lambda kit: {"backbone": kit.vit(patch_size=2), "mask_ratio": 0.6, "mask_unit": 1},

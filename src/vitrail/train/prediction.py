@@ -15,6 +15,7 @@ from vitrail.errors import ConfigError, check_choice, check_range
 from vitrail.messages import _
 from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
+from vitrail.models.limits import LARGEST
 from vitrail.models.outputs import Outputs, Target
 from vitrail.train.evaluator import compute_features
 from vitrail.train.inference import (
@@ -202,7 +203,7 @@ class Predictor:
             VitrailError: images are missing or unreadable.
         """
         check_range("top", top, 1)
-        check_range("batch_size", batch_size, 1)
+        check_range("batch_size", batch_size, 1, LARGEST)
         for names, crops in batches(self.backbone, images, bad_images, batch_size):
             for name, row in zip(names, self.probabilities(crops), strict=True):
                 order = (
@@ -210,7 +211,7 @@ class Predictor:
                 )
                 values = {self.labels[i]: float(row[i]) for i in order}
                 if self.target == "class":
-                    values = dict(islice(values.items(), top))
+                    values = dict(islice(values.items(), min(top, len(values))))
                 elif self.target == "labels":
                     chosen = self.backbone.outputs.chosen(row[None])[0]
                     has = {self.labels[i] for i in chosen.nonzero().flatten()}
@@ -277,7 +278,7 @@ def features(
         >>> digits.features.shape, digits.targets.shape
         (torch.Size([20, 16]), torch.Size([20]))
     """
-    check_range("batch_size", batch_size, 1)
+    check_range("batch_size", batch_size, 1, LARGEST)
     backbone = open_model(model, image_size=image_size, layer=layer, device=device)
     if not _is_dataset(images_or_data):
         names: list[str] = []
