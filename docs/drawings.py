@@ -67,12 +67,13 @@ class Milestone(NamedTuple):
 
 
 def milestones() -> list[Milestone]:
-    """The papers of all models and methods, in order. A model with another's paper is not there."""
+    """The papers of all models and methods on arXiv, in order, each once."""
     papers: dict[Paper, Milestone] = {}
     for name in sorted(MODELS, key=lambda name: len(get_model_class(name).__mro__)):
         paper = get_model_class(name).paper
         papers.setdefault(paper, Milestone(name, paper, True))
     entries = [*papers.values(), *(Milestone(n, get_method(n).paper, False) for n in METHODS)]
+    entries = [entry for entry in entries if "arxiv.org" in entry.paper.url]
     return sorted(entries, key=lambda entry: (entry.paper.url, not entry.is_model))
 
 

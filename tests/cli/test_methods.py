@@ -52,5 +52,5 @@ def test_json(vitrail: Command) -> None:
 def test_an_unknown_purpose_is_one_line(vitrail: Command) -> None:
     code, _, error = vitrail("methods", "--for", "edge")
     assert code == 2
-    assert "--for='edge' is not one of 'labels', 'few-labels', 'no-labels', 'teacher'" in error
+    assert "--for='edge' is not one of 'labels', 'several-labels', 'numbers', 'few-labels'" in error
     assert error.count("\n") == 1

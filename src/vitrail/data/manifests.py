@@ -61,7 +61,7 @@ def open_manifest(spec: str, form: str | None = None) -> Parts:
     Example:
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp()) / "labels.csv"
-        >>> _ = file.write_text("file,label\n1.jpg,cat\n2.jpg,dog\n")
+        >>> _ = file.write_text(chr(10).join(["file,label", "1.jpg,cat", "2.jpg,dog"]))
         >>> open_manifest(str(file))["train"]().labels
         ['cat', 'dog']
     """

@@ -63,7 +63,7 @@ def value_figures(evaluation: dict[str, Any]) -> list[tuple[str, str]]:
 
     Example:
         >>> value_figures({"map": 0.5, "split": "pets test"})[0]
-        ('50.0 %', 'mean average precision on pets test')
+        ('50.00 %', 'mean average precision on pets test')
     """
     split = evaluation.get("split", "")
     titles = {

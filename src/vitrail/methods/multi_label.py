@@ -23,15 +23,15 @@ class MultiLabel(Method):
         ...                              depth=1, heads=1, mlp_dim=8)
         >>> labels = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
         >>> MultiLabel(model)(Batch(images=torch.zeros(2, 3, 8, 8), labels=labels)).loss
-        tensor(0.6931, grad_fn=<MeanBackward0>)
+        tensor(0.69..., grad_fn=<MeanBackward0>)
     """
 
     paper = Paper(
         "Large-scale Multi-label Text Classification: Revisiting Neural Networks",
         "Nam et al.",
-        2014,
+        2013,
         "https://arxiv.org/abs/1312.5419",
-        change="Cross-entropy of each label by itself, so that an image may have several.",
+        change="Cross-entropy of each label by itself: an image may have several.",
     )
     target = "labels"
 
