@@ -12,6 +12,7 @@ from tools import evidence
 from vitrail.cli.main import build_app
 from vitrail.lens.shapes import count_multiply_adds, shapes
 from vitrail.methods.registry import get_method, list_methods
+from vitrail.methods.regression import Regression
 from vitrail.models.catalog import model_infos, multiply_adds
 from vitrail.models.registry import model_classes, new_model, variants
 
@@ -38,11 +39,13 @@ def test_every_model_and_method_states_its_own_paper() -> None:
     """Inherited ones would be another's: each class has the attribute itself."""
     for owner in (*model_classes().values(), *map(get_method, list_methods())):
         paper = vars(owner)["paper"]
+        assert paper.title and paper.authors
+        if owner is Regression:  # Huber's paper is older than arXiv
+            continue
         assert paper.url.startswith("https://arxiv.org/abs/"), owner
         # The first version's year is that of the number of arXiv, or of the year before.
         year = 2000 + int(paper.url.rpartition("/")[2][:2])
         assert paper.year == year, owner
-        assert paper.title and paper.authors
     assert str(model_classes()["Swin"].paper) == "Liu et al. 2021"
 
 
