@@ -15,7 +15,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, int]]:
 
     def train(folder: Path, _model: object, epochs: int) -> tuple[str, Path]:
         trainings.append((folder, epochs))
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "run.yaml").touch()
         return "<p>summary</p>", folder / "report.html"
 
