@@ -14,8 +14,15 @@ if TYPE_CHECKING:
     from vitrail.train.config import RunConfig
 
 READMES = ("README.md", "README.zh.md")
-TOPICS = ("vision_mamba", "architectures", "methods", "choosing", "coming_from_elsewhere")
-SESSIONS = ("python", "vision_mamba", "coming_from_elsewhere")  # blocks go on from one another
+TOPICS = (
+    "vision_mamba", "architectures", "methods", "choosing", "coming_from_elsewhere", "deploy",
+)  # fmt: skip
+SESSIONS = (
+    "python",
+    "vision_mamba",
+    "coming_from_elsewhere",
+    "deploy",
+)  # blocks go on from one another
 TUTORIAL = "docs/python.md"
 PAGES = (
     *READMES,

@@ -13,11 +13,13 @@ import operator
 import os
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
 from vitrail.errors import ConfigError, describe_value, suggest
+
+MAX_WRAPPERS = 5  # of a module: compiled, parallel, averaged
 
 
 class Range:
@@ -158,10 +160,16 @@ def convert_value(value: Any, hint: Any) -> Any:
     if isinstance(hint, typing.TypeVar) and hint.__bound__ is not None:
         return convert_value(value, hint.__bound__)
     if isinstance(hint, type) and hint not in (Any, object) and not hasattr(hint, "_is_protocol"):
-        # Compiled and parallel modules stand for what they wrap.
-        inner = getattr(value, "_orig_mod", None) or getattr(value, "module", None)
-        return _require(value, isinstance(value, hint) or isinstance(inner, hint))
+        return _require(value, any(isinstance(layer, hint) for layer in _layers(value)))
     return value
+
+
+def _layers(value: Any) -> Iterator[Any]:
+    """A value, and for compiled and parallel modules what they wrap, from the outside in."""
+    for _ in range(MAX_WRAPPERS):
+        yield value
+        inner = getattr(value, "_orig_mod", None)
+        value = getattr(value, "module", None) if inner is None else inner
 
 
 def check_value(name: str, value: Any, hint: Any) -> Any:

@@ -276,7 +276,7 @@ def wrong(model: Any) -> dict[str, tuple[Callable[[], object], str]]:
         "no bool": (lambda: export_onnx(model, onnx_file, dynamic_size="no"), "dynamic_size='no'"),
         "no weights": (lambda: export_onnx(copy.deepcopy(model).to("meta"), onnx_file), "meta"),
         "fuse": (lambda: fuse("vit"), "model='vit' is not a Module"),
-        "plain layers": (lambda: plain_layers({}), "is no model"),
+        "plain layers": (lambda: plain_layers({}), "model={} is not a Module"),
         "halve": (lambda: halve(MAE(model)), "MAE is no model of Vitrail"),
         "fastest": (lambda: fastest(nn.Linear(3, 3), images), "Linear is no model of Vitrail"),
         "rounds": (lambda: fastest(model, images, rounds=0), "rounds=0 is not"),

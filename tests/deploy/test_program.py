@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import vitrail
+from tests.models.small import images_for, small
+from vitrail.cli.main import main
 from vitrail.deploy import ImageEncoder, TextEncoder, export_program
 from vitrail.errors import ConfigError, DataError
 from vitrail.methods.clip import CLIP
@@ -58,6 +60,38 @@ def test_a_program_of_one_size(tmp_path: Path) -> None:
         export_program(model, path, image_size=30)
     with pytest.raises(ConfigError, match=r"model.onnx does not end in .pt2"):
         export_program(model, tmp_path / "model.onnx")
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_the_command_writes_a_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    model = vitrail.VisionMamba(16, 8, num_classes=3, dim=16, depth=1).eval()
+    model.labels = ["a", "b", "c"]
+    vitrail.save(model, tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["vitrail", "export", "run", "model.pt2"])
+    with pytest.raises(SystemExit, match="^0$"):
+        main()
+    output = capsys.readouterr().out
+    assert "input: images, float32, batch x 3 x 16 x 16" in output
+    assert "checked: the file's logits are within" in output
+    images = torch.randn(3, 3, 16, 16)
+    in_a_process_without_vitrail(tmp_path, [(images, model(images))])
+
+
+@pytest.mark.filterwarnings("ignore")  # tracing is deprecated, and warns of every size
+@pytest.mark.parametrize("name", ["ViT", "CrossViT", "EfficientViT"])
+def test_torchscript_traces_all_but_mamba(name: str) -> None:
+    model = small(name).eval()
+    images = images_for(model)
+    for context in (torch.enable_grad(), torch.no_grad()):
+        with context:
+            traced = torch.jit.trace(model, images)
+            torch.testing.assert_close(traced(images), model(images), rtol=1e-4, atol=1e-4)
+    with pytest.raises(ConfigError, match=r"cannot be traced by torch.jit: use torch.export"):
+        torch.jit.trace(vitrail.VisionMamba(16, 8, 3, dim=16, depth=1), torch.zeros(1, 3, 16, 16))
 
 
 class Tokenizer:

@@ -9,6 +9,7 @@ import torch
 
 import vitrail
 from tests.models.small import small
+from vitrail.contract.model_case import awake
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.recording import RecordedMixer
 from vitrail.lens.layer_keys import recorded_mixers
@@ -39,6 +40,52 @@ def test_recording_does_not_change_a_bit() -> None:
         assert torch.equal(model(IMAGES), expected)
     with torch.no_grad():
         assert torch.equal(trace_attention(model, IMAGES).logits, expected)
+
+
+@pytest.mark.parametrize("name", ["ViT", "Swin", "CaiT", "DeepViT"])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_recorded_weights_have_gradients(name: str, frozen: bool) -> None:
+    """Against finite steps: what the logit changes by when one weight does."""
+    torch.manual_seed(0)
+    model = awake(small(name)).eval().requires_grad_(not frozen)
+    expected = model(IMAGES)
+    with record(model, gradients=True) as maps:
+        logits = model(IMAGES)
+    assert torch.equal(logits, expected)
+    key = list(maps)[-1]
+    logits[:, 1].sum().backward()
+    assert all(w.grad is not None and w.grad.abs().max() > 0 for w in maps.values())
+    weights, grad = maps[key].detach(), maps[key].grad
+    mixer = recorded_mixers(model)[key]
+    step = 1e-3 * torch.randn_like(weights)
+
+    def changed(sign: int) -> torch.Tensor:
+        own = weights + sign * step
+        mixer.forward = lambda q, k, v, bias=None: (
+            (  # type: ignore[method-assign]
+                own if mixer.after is None else mixer.after(own)
+            )
+            @ v
+        )
+        with torch.no_grad():
+            return model(IMAGES)[:, 1].sum()
+
+    slope = (changed(1) - changed(-1)) / 2
+    torch.testing.assert_close((grad * step).sum(), slope, rtol=1e-2, atol=1e-5)
+
+
+def test_gradients_of_recorded_weights_are_given_on_request_only() -> None:
+    model = small("ViT")
+    with record(model) as plain, record(model, gradients=True) as maps:
+        model(IMAGES)
+    assert maps[0].requires_grad and not plain[0].requires_grad
+    with record(model) as plain:
+        model(IMAGES)
+    assert not any(m.gradient_recorders for m in recorded_mixers(model).values())
+    with pytest.raises(ConfigError, match=r"heads=\[0\] with gradients"):
+        record(model, heads=[0], gradients=True).__enter__()
+    with pytest.raises(TierError, match="Mamba is not computed from the weights"):
+        record(small("VisionMamba"), gradients=True).__enter__()
 
 
 def test_recorders_are_removed_even_after_an_error() -> None:

@@ -45,13 +45,6 @@ def test_kernels_are_compiled_by_the_first_process_only(tmp_path: Path) -> None:
     assert len(list((tmp_path / "vitrail").glob("*.o"))) == 4  # two kernels and their gradients
 
 
-def test_a_damaged_file_is_compiled_anew(tmp_path: Path) -> None:
-    run(VIM, NUMBA_CACHE_DIR=str(tmp_path))
-    for file in (tmp_path / "vitrail").glob("*.o"):
-        file.write_bytes(file.read_bytes()[:100])
-    assert run(VIM, NUMBA_CACHE_DIR=str(tmp_path)) == ""
-
-
 @pytest.mark.parametrize("environment", [{"NUMBA_DISABLE_JIT": "1"}, {"NUMBA_DISABLE_JIT": "0"}])
 def test_kernels_that_numba_may_not_compile_are_left_to_pytorch(
     environment: dict[str, str],
@@ -69,6 +62,7 @@ def test_numba_by_name_needs_its_compiler(monkeypatch: pytest.MonkeyPatch) -> No
         resolve("numba", torch.zeros(1))
 
 
+@pytest.mark.slow
 def test_without_a_directory_for_the_cache_kernels_are_compiled_with_one_warning(
     tmp_path: Path,
 ) -> None:

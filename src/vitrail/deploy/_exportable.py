@@ -27,7 +27,6 @@ from vitrail.models.surgery import resized
 from vitrail.models.tiers import SequenceBackbone
 from vitrail.values import PositiveInt, Size, check_value
 
-Model = Backbone | ZeroShotClassifier | ImageEncoder | TextEncoder
 LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 TOLERANCE = 1e-4  # of outputs, absolute; relative where they are larger than 1
 
@@ -62,7 +61,7 @@ class Exportable(NamedTuple):
 
 
 def prepare(
-    model: Model,
+    model: nn.Module,
     image_size: Size | None,
     dynamic_size: bool,
     batch_size: int | None = None,

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitrail.arguments import checked
 from vitrail.deploy._exportable import (
     Exportable,
-    Model,
     check_outputs,
     check_path,
     first_cause,
@@ -61,7 +60,7 @@ class Exported(NamedTuple):
 
 @checked
 def export_onnx(
-    model: Model,
+    model: nn.Module,
     path: str | Path,
     *,
     image_size: Size | None = None,

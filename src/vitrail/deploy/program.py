@@ -11,9 +11,10 @@ import io
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from vitrail.arguments import checked
-from vitrail.deploy._exportable import Model, check_outputs, check_path, first_cause, prepare, quiet
+from vitrail.deploy._exportable import check_outputs, check_path, first_cause, prepare, quiet
 from vitrail.deploy.export import Exported
 from vitrail.errors import ConfigError
 from vitrail.files import atomic_write
@@ -23,7 +24,7 @@ from vitrail.values import Size
 
 @checked
 def export_program(
-    model: Model,
+    model: nn.Module,
     path: str | Path,
     *,
     image_size: Size | None = None,

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError, LoadError, check_choice
 from vitrail.foreign import check_header, read_json
 from vitrail.hub.fitting import build, fitting_state, reading, unwrapped
@@ -27,8 +28,9 @@ VERSION = 2
 PICKLES = (".bin", ".pth", ".pt")  # suffixes of weights that are pickled
 
 
+@checked
 def save(
-    model: Backbone, folder: str | Path, *, metrics: Mapping[str, object] | None = None
+    model: nn.Module, folder: str | Path, *, metrics: Mapping[str, object] | None = None
 ) -> Path:
     """Saves a model with its preprocessing, labels and origin.
 
@@ -45,7 +47,8 @@ def save(
 
     Raises:
         ConfigError: the model could not be built again: a keyword is no plain value, the class is
-            not registered, or a part of the model was replaced; or the folder holds other files.
+            not registered, or a part of the model was replaced or is held by other processes; or
+            the folder holds other files.
 
     Example:
         >>> import tempfile
@@ -58,6 +61,7 @@ def save(
     if not isinstance(inner, Backbone):
         raise ConfigError(f"{type(inner).__name__} is no model of Vitrail: save its state_dict.")
     model = inner
+    _require_whole(model)
     require_plain(model)
     _require_own(folder)
     if model.labels is not None and model.num_classes not in (0, len(model.labels)):
@@ -85,6 +89,17 @@ def save(
         writer.write(CONFIG, text)
         writer.write(WEIGHTS, safetensors.torch.save(weights))
     return folder
+
+
+def _require_whole(model: Backbone) -> None:
+    """Raises `ConfigError` if other processes hold a part of the weights."""
+    for name, parameter in model.named_parameters():
+        if hasattr(parameter, "full_tensor") or name.endswith("_flat_param"):
+            raise ConfigError(
+                f"{name} is sharded over several processes (FSDP): gather the weights by "
+                "torch.distributed.checkpoint.state_dict.get_model_state_dict with "
+                "full_state_dict=True, and save an unsharded model that has loaded them."
+            )
 
 
 def require_plain(model: Backbone) -> None:

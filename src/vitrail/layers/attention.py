@@ -5,6 +5,7 @@ Attention that is no softmax of all tokens with all tokens, such as Performer's,
 `RecordedMixer` of its own.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -37,6 +38,8 @@ class Attend(RecordedMixer):
         torch.Size([1, 2, 5, 4])
     """
 
+    weights_have_gradients = True
+
     def __init__(
         self,
         dropout: float = 0.0,
@@ -58,16 +61,23 @@ class Attend(RecordedMixer):
         if bias is not None and bias.ndim == 3:
             bias = bias[None]  # fused kernels accept two axes, or four
         fused = self.before is None and self.after is None and k.shape[-1] == v.shape[-1]
+        weights, differentiable = None, self.gradient_recorders > 0 and torch.is_grad_enabled()
         if not fused or self.recorder is not None:
             weights = self._weights(q, k, bias)
+            if differentiable and not weights.requires_grad:
+                weights.requires_grad_()  # all parameters are frozen
             if self.recorder is not None:
                 self.recorder(weights)
             if not fused:
                 weights = weights if self.after is None else self.after(weights)
                 return F.dropout(weights, dropout) @ v
-        return F.scaled_dot_product_attention(
+        out = F.scaled_dot_product_attention(
             q, k, v, attn_mask=bias, dropout_p=dropout, scale=self.scale
         )
+        if weights is None or not differentiable:
+            return out
+        mixed = weights @ v  # its gradient, the fused kernel's value
+        return out.detach() + (mixed - mixed.detach())
 
     def _weights(self, q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
         scale = q.shape[-1] ** -0.5 if self.scale is None else self.scale

@@ -14,6 +14,9 @@ class RecordedMixer(nn.Module):
 
     Attributes:
         recorder: function of the weights, or None.
+        gradient_recorders: number of recorders that want weights with gradients. While there are
+            any, the output is a function of the recorded weights for autograd, too.
+        weights_have_gradients: whether this kind of mixer can do that.
         head_names: names of the heads where they have names; else empty, and heads are counted.
 
     Example:
@@ -26,7 +29,9 @@ class RecordedMixer(nn.Module):
     """
 
     head_names: tuple[str, ...] = ()
+    weights_have_gradients = False
 
     def __init__(self) -> None:
         super().__init__()
         self.recorder: Callable[[Tensor], None] | None = None
+        self.gradient_recorders = 0

@@ -60,6 +60,8 @@ def recording(
     model: nn.Module,
     recorder: Callable[[LayerKey, Tensor], None],
     layers: Sequence[LayerKey] | None = None,
+    *,
+    gradients: bool = False,
 ) -> Iterator[None]:
     """Within the context, every attention layer of a forward calls `recorder(key, weights)`.
 
@@ -69,14 +71,15 @@ def recording(
     Args:
         model: the model whose layers are recorded.
         recorder: function of the layer's key (see `layer_paths`) and its weights (B, heads, N,
-            N), which are detached.
+            N), which are detached unless `gradients`.
         layers: layers to record, as in `record`. None: all.
+        gradients: as in `record`.
 
     Returns:
         A context manager.
 
     Raises:
-        TierError: the model has no layer that can be recorded.
+        TierError: the model has no layer that can be recorded, or not with gradients.
         ConfigError: a layer does not exist.
 
     Example:
@@ -90,17 +93,24 @@ def recording(
     mixers = recorded_mixers(model)
 
     def for_layer(key: LayerKey) -> WeightsHook:
-        return lambda weights: recorder(key, weights.detach())
+        return lambda weights: recorder(key, weights if gradients else weights.detach())
 
     keys = mixers if layers is None else select_layers(layers, layer_paths(model))
     own = {mixers[key]: for_layer(key) for key in keys}
+    if gradients and (fixed := [m for m in own if not m.weights_have_gradients]):
+        raise TierError(
+            f"the output of {type(fixed[0]).__name__} is not computed from the weights that are "
+            "recorded, so they have no gradients: record without gradients."
+        )
     for mixer, call in own.items():
         _attach(mixer, [*_recorders(mixer), call])
+        mixer.gradient_recorders += gradients
     try:
         yield
     finally:
         for mixer, call in own.items():
             _attach(mixer, [other for other in _recorders(mixer) if other is not call])
+            mixer.gradient_recorders -= gradients
 
 
 @checked
@@ -109,6 +119,8 @@ def record(
     model: nn.Module,
     layers: Sequence[LayerKey] | None = None,
     heads: Sequence[int] | None = None,
+    *,
+    gradients: bool = False,
 ) -> Iterator[Maps]:
     """Records the attention weights of a model's layers, without changing its output.
 
@@ -117,6 +129,10 @@ def record(
         layers: layers to record: indices of blocks, or where keys are paths, positions among the
             layers; negative ones count from the last layer; or paths of modules. None: all.
         heads: indices of the heads to keep; negative ones count from the end. None: all.
+        gradients: whether the weights are part of the graph of the output, as relevance (Chefer et
+            al. 2021, https://arxiv.org/abs/2103.15679) needs: `torch.autograd.grad` of a logit
+            with respect to them, or their `grad` after `backward()`. Dropout does not reach these
+            gradients, and backward passes take the memory of all weights.
 
     Returns:
         A context manager that gives `Maps`, which every forward within the context fills with
@@ -124,8 +140,8 @@ def record(
         by row. The last forward replaces what earlier ones recorded.
 
     Raises:
-        TierError: the model has no layer that can be recorded.
-        ConfigError: a layer or a head does not exist.
+        TierError: the model has no layer that can be recorded, or not with gradients.
+        ConfigError: a layer or a head does not exist, or heads are selected with `gradients`.
 
     Example:
         >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=2, heads=2, mlp_dim=8)
@@ -135,13 +151,20 @@ def record(
         torch.Size([1, 1, 5, 5])
     """
     maps = Maps(layer_paths(model))
+    if gradients and heads is not None:
+        raise ConfigError(
+            f"heads={heads} with gradients: heads are copies, which have none. Leave heads out, "
+            "and select them from the gradients."
+        )
 
     def keep(key: LayerKey, weights: Tensor) -> None:
         if heads is not None:
             weights = weights[:, sorted_indices(heads, weights.shape[1], "head")]
+        if gradients and weights.requires_grad:
+            weights.retain_grad()
         maps[key] = weights
 
-    with recording(model, keep, layers):
+    with recording(model, keep, layers, gradients=gradients):
         yield maps
 
 

@@ -70,6 +70,9 @@ def _load_once(module: str, name: str, *options: int) -> Callable[..., None]:
             if digest == hashlib.sha256(code).digest():
                 return _start(code, _symbol(name, *options))
     built = getattr(importlib.import_module(module), name)(*options)
+    if not hasattr(llvm, "create_pass_builder"):  # llvmlite before 0.44: numba's code, not kept
+        _engines.append(built)
+        return SIGNATURE(built.address)
     code = _whole(built.inspect_llvm(), built.native_name, _symbol(name, *options))
     for folder in _folders():
         with contextlib.suppress(OSError):
