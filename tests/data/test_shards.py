@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from vitrail.data.loader import Loader, canvas
-from vitrail.data.registry import open_dataset, open_parts
+from vitrail.data.registry import absolute_name, open_dataset, open_parts
 from vitrail.data.shards import expand_braces
 from vitrail.errors import DataError, VitrailError
 
@@ -84,6 +84,9 @@ def test_patterns_and_options(folder: Path) -> None:
     ):
         with pytest.raises(VitrailError, match=message):
             open_dataset(f"shards:{folder}/{pattern}")
+    with pytest.raises(DataError, match="copy them, or mount"):
+        open_dataset("shards:https://host/0.tar")
+    assert absolute_name("shards:a/*.tar") == f"shards:{Path.cwd()}/a/*.tar"
 
 
 def entries(root: Path, *samples: dict[str, bytes], name: str = "a.tar") -> Path:

@@ -8,7 +8,7 @@ import typer
 from vitrail.cli.common import out
 from vitrail.messages import _
 
-HELP = _("Write a dataset as tar shards, which shards:PATH and the library webdataset read.")
+HELP = _("Write a dataset as tar shards. shards:PATH and webdataset read them.")
 EXAMPLES = (
     "vitrail pack folder:photos shards",
     "vitrail train shards:shards",

@@ -119,13 +119,13 @@ def _samples(dataset: Dataset, names: list[str]) -> Iterator[dict[str, bytes]]:
     targets = [index_of[name] for name in dataset.labels]
     if dataset.streamed:
         for pixels, target, position in dataset.samples(None, 0, 0):
-            record = {"file_name": readable(dataset.name(position))}
+            record: dict[str, Any] = {"file_name": readable(dataset.name(position))}
             label = str(targets[target]) if targets else ""
             yield {**_image(pixels, dataset.name(position)), **_texts(label, "", record)}
         return
     labels = dataset.targets()
     for index in order(len(dataset), 0, 0).tolist():
-        record: dict[str, Any] = {"file_name": readable(dataset.key(index))}
+        record = {"file_name": readable(dataset.key(index))}
         label = str(targets[labels[index]]) if targets and dataset.target == "class" else ""
         if dataset.values is not None:
             values = dict(zip(dataset.labels, dataset.values[index].tolist(), strict=True))

@@ -58,6 +58,10 @@ def open_shards(spec: str) -> Parts:
     options = dict(parse_qsl(query, keep_blank_values=True))
     for option in options:
         check_choice("option", option, TarParts._fields)
+    if "://" in pattern:
+        raise DataError(
+            f"{pattern}: shards are read on this machine: copy them, or mount their drive."
+        )
     paths = _find(pattern)
     with ThreadPoolExecutor() as pool:
         indexes = list(pool.map(functools.partial(index_of, parts=TarParts(**options)), paths))
@@ -93,14 +97,14 @@ def _dataset(
 ) -> Dataset:
     index = {name: number for number, name in enumerate(labels.names)}
     targets = [index.get(labels.classes[row], 0) for row in rows]
-    chosen = [samples[row] for row in rows]
-    dataset = ShardDataset([files[row] for row in rows], chosen, targets, labels.names)
+    parts = [samples[row] for row in rows]
+    dataset = ShardDataset([files[row] for row in rows], parts, targets, labels.names)
     dataset.inventory, dataset.target = inventory, labels.target
     dataset.values = None if labels.values is None else labels.values[list(rows)]
     if any(sample.weight != 1 for sample in samples):
-        dataset.weights = torch.tensor([sample.weight for sample in chosen])
+        dataset.weights = torch.tensor([sample.weight for sample in parts])
     if any(sample.caption for sample in samples):
-        dataset.captions = [sample.caption for sample in chosen]
+        dataset.captions = [sample.caption for sample in parts]
     return dataset
 
 
@@ -321,9 +325,9 @@ def _labels(pattern: str, samples: Sequence[TarSample], names: list[str]) -> Man
     if not names:
         return ManifestLabels("class", sorted_names({*classes}), classes, None)
     by_text = {n: n for n in names} | {str(number): name for number, name in enumerate(names)}
-    if other := next((text for text in classes if text not in by_text), None):
+    if others := [text for text in classes if text not in by_text]:
         raise DataError(
-            f"{pattern}: the class {other!r} is none of the {len(names)} listed beside it: correct "
-            f"{CLASSES} or {DESCRIPTION}."
+            f"{pattern}: the class {others[0]!r} is none of the {len(names)} listed beside it: "
+            f"correct {CLASSES} or {DESCRIPTION}."
         )
     return ManifestLabels("class", names, [by_text[text] for text in classes], None)
