@@ -44,7 +44,7 @@ class LazyPackage(ModuleType):
 
     def __getattr__(self, name: str) -> object:
         if name not in self.origins:
-            message = f"module {self.__name__!r} has no attribute {name!r}{_place_of(name)}"
+            message = f"module {self.__name__!r} has no attribute {name!r}{_hint_for(name)}"
             raise AttributeError(message, name=name, obj=self)
         module, original = self.origins[name]
         try:
@@ -111,7 +111,7 @@ def read_origins(package: str) -> dict[str, Origin]:
     return origins
 
 
-def _place_of(name: str) -> str:
+def _hint_for(name: str) -> str:
     """Where a name is that a package lacks: in another package, or called something else."""
     if name.startswith("_"):
         return ""
@@ -119,6 +119,6 @@ def _place_of(name: str) -> str:
         return f". Here it is {OBJECTS[name]}."
     root = __name__.partition(".")[0]
     packages = [root, *(f"{root}.{n}" for n, (m, _) in read_origins(root).items() if m == root)]
-    places = {f"{package}.{n}" for package in packages for n in read_origins(package)}
-    fits = sorted(place for place in places if place.lower().endswith(f".{name.lower()}"))
+    addresses = {f"{package}.{n}" for package in packages for n in read_origins(package)}
+    fits = sorted(address for address in addresses if address.lower().endswith(f".{name.lower()}"))
     return f". It is {' or '.join(fits)}." if fits else ""

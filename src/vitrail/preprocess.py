@@ -146,9 +146,9 @@ class Preprocess:
         from vitrail.data.images import to_tensor  # needs Pillow, which models do not
 
         if len(self.size) != 2:
-            from vitrail.data.recording_inputs import fit
+            from vitrail.data.recording_inputs import fit_recording
 
-            return fit(image, self)
+            return fit_recording(image, self)
         size = (self.size[0], self.size[1])
         pixels = to_tensor(image, self.channels, self.white)
         if self.resize is None:

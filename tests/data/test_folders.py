@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vitrail.data.folders import Layout, find_layout, scan, split_name
+from vitrail.data.folders import FolderLayout, find_layout, scan, split_name
 from vitrail.errors import DataError
 
 
@@ -13,7 +13,7 @@ def is_png(path: Path) -> bool:
     return path.suffix == ".png"
 
 
-def found(root: Path, *names: str) -> Layout:
+def found(root: Path, *names: str) -> FolderLayout:
     """The layout of a folder with these files; "cat/*" stands for two images."""
     for name in names:
         pair = [name.replace("*", "1.png"), name.replace("*", "2.png")]
@@ -24,7 +24,7 @@ def found(root: Path, *names: str) -> Layout:
     return find_layout(root, is_png)
 
 
-def classes(layout: Layout) -> dict[str, list[str]]:
+def classes(layout: FolderLayout) -> dict[str, list[str]]:
     return {split: list(classes) for split, classes in layout.splits.items()}
 
 

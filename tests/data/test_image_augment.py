@@ -157,7 +157,7 @@ class TestOperations:
     @pytest.mark.parametrize("side", [20, 32, 40, 50, 60, 64, 90])
     def test_what_shrinks_is_smoothed_as_in_pillow(self, side: int) -> None:
         pixels = np.random.default_rng(0).integers(0, 256, (side, 2 * side, 3), np.uint8)
-        ours = ops.resize(pixels, (32, 64)).astype(int)
+        ours = ops.resize_pixels(pixels, (32, 64)).astype(int)
         theirs = Image.fromarray(pixels).resize((64, 32), Image.Resampling.BILINEAR)
         assert np.std(ours) == pytest.approx(np.std(np.asarray(theirs)), rel=0.1)
         assert np.abs(ours - np.asarray(theirs)).mean() < 9
@@ -172,7 +172,7 @@ class TestOperations:
         dot[4, 2] = 255
         for moved, place in (
             (ops.translate_x(dot, 3), (4, 5)), (ops.translate_y(dot, 3), (7, 2)),
-            (ops.rotate(dot, 90), (6, 4)), (ops.shear_x(dot, 1.0), (4, 2)),
+            (ops.rotate_pixels(dot, 90), (6, 4)), (ops.shear_x(dot, 1.0), (4, 2)),
             (ops.shear_y(dot, 1.0), (6, 2)),
         ):  # fmt: skip
             bright = np.argwhere(moved[..., 0] == 255)

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from vitrail.data.recording_dataset import RecordingDataset, measure, open_recordings
-from vitrail.data.recording_inputs import KINDS, find_inputs, fit
+from vitrail.data.recording_inputs import KINDS, find_inputs, fit_recording
 from vitrail.data.recordings import ArrayRecording, resample, sample
 from vitrail.data.signals import open_signal
 from vitrail.data.videos import VideoFile, is_image_folder, open_video
@@ -294,39 +294,39 @@ class TestSampling:
 class TestFit:
     def test_frames_are_resized_and_cropped_like_images(self, video: Path) -> None:
         preprocess = Preprocess((4, 16, 16), 18)
-        clip = fit(video, preprocess)
+        clip = fit_recording(video, preprocess)
         assert clip.dtype == torch.uint8 and clip.shape == (3, 4, 16, 16)
         assert numbers(clip) == [7, 22, 37, 52]
         picture = torch.randint(0, 255, (3, 30, 40), dtype=torch.uint8)
         still = picture[:, None].expand(-1, 4, -1, -1)
         alone = Preprocess((16, 16), 18).crop(picture)
-        for frame in fit(still, preprocess).unbind(1):
+        for frame in fit_recording(still, preprocess).unbind(1):
             assert torch.equal(frame, alone)
 
     def test_gray_and_color(self) -> None:
         gray = torch.randint(0, 255, (1, 4, 8, 8), dtype=torch.uint8)
-        colors = fit(gray, Preprocess((4, 8, 8), None))
+        colors = fit_recording(gray, Preprocess((4, 8, 8), None))
         assert torch.equal(colors, gray.expand(3, -1, -1, -1))
         one = Preprocess((4, 8, 8), None, mean=(0.5,), std=(0.5,))
-        assert torch.equal(fit(colors, one), gray)
+        assert torch.equal(fit_recording(colors, one), gray)
         with pytest.raises(DataError, match="2 channels cannot become one of 3"):
-            fit(torch.zeros(2, 4, 8, 8), Preprocess((4, 8, 8), None))
+            fit_recording(torch.zeros(2, 4, 8, 8), Preprocess((4, 8, 8), None))
 
     def test_the_window_clips(self, tmp_path: Path) -> None:
         np.save(tmp_path / "a.npy", np.array([-50.0, 3, 99]))
         sampling = Sampling(stride=1, window=(0.0, 10.0))
         preprocess = Preprocess((3,), None, mean=(0.0,), std=(1.0,), sampling=sampling)
-        assert fit(tmp_path / "a.npy", preprocess).tolist() == [[0, 3, 10]]
+        assert fit_recording(tmp_path / "a.npy", preprocess).tolist() == [[0, 3, 10]]
         assert preprocess(tmp_path / "a.npy").tolist() == [[[0, 3, 10]]]
         assert Preprocess.from_dict(preprocess.to_dict()) == preprocess
 
     def test_other_kinds_are_refused(self, video: Path) -> None:
         with pytest.raises(DataError, match="is no signal"):
-            fit(video, Preprocess((8,), None))
+            fit_recording(video, Preprocess((8,), None))
         with pytest.raises(DataError, match="neither a video nor a volume"):
-            fit("table.csv", Preprocess((4, 8, 8), None))
+            fit_recording("table.csv", Preprocess((4, 8, 8), None))
         with pytest.raises(DataError, match="is no sample for inputs of 4 x 8 x 8"):
-            fit(torch.zeros(3, 8, 8), Preprocess((4, 8, 8), None))
+            fit_recording(torch.zeros(3, 8, 8), Preprocess((4, 8, 8), None))
 
 
 class TestPaths:

@@ -106,7 +106,7 @@ class Inventory:
 
 
 @dataclass
-class Layout:
+class FolderLayout:
     """Samples of a folder by split and class.
 
     Args:
@@ -116,7 +116,7 @@ class Layout:
         left_aside: what is not used.
 
     Example:
-        >>> layout = Layout(Path("pets"), {"all": {"cat": [Path("pets/cat/1.jpg")]}})
+        >>> layout = FolderLayout(Path("pets"), {"all": {"cat": [Path("pets/cat/1.jpg")]}})
         >>> layout.inventory.counts
         {'all': {'cat': 1}}
     """
@@ -136,7 +136,7 @@ class Layout:
 
 def find_layout(
     root: Path, is_sample: IsSample, is_folder_sample: IsSample | None = None
-) -> Layout:
+) -> FolderLayout:
     """Finds the splits and classes of a folder.
 
     Folders called train or training, val, valid, validation or dev, and test, testing or eval, in
@@ -171,7 +171,7 @@ def find_layout(
     folders = _split_folders(tree)
     if not folders:
         _check_classes(tree)
-        return Layout(tree.path, {"all": _classes_of(tree, left_aside)}, {}, left_aside)
+        return FolderLayout(tree.path, {"all": _classes_of(tree, left_aside)}, {}, left_aside)
     left_aside.beside += len(tree.samples)
     used = {folder.path.name for folder in folders.values()}
     left_aside.folders = {n: f.count for n, f in tree.classes.items() if n not in used}
@@ -180,7 +180,7 @@ def find_layout(
         inner = _unwrap(folder)
         _check_classes(inner)
         splits[split] = _classes_of(inner, left_aside)
-    return Layout(tree.path, splits, {s: f.path for s, f in folders.items()}, left_aside)
+    return FolderLayout(tree.path, splits, {s: f.path for s, f in folders.items()}, left_aside)
 
 
 def scan(

@@ -112,7 +112,7 @@ class ImageAugment:
             left, columns = round(left * right), max(round(columns * right), 1)
         pixels = to_tensor(image, self.preprocess.channels)
         crop = pixels[:, top : top + rows, left : left + columns]
-        return ops.resize(_channels_last(crop), self.size)
+        return ops.resize_pixels(_channels_last(crop), self.size)
 
 
 def random_box(
@@ -190,7 +190,7 @@ def _changes(config: AugmentConfig, size: tuple[int, int]) -> list[Change]:
     changes: list[Change] = []
     if config.rotation:
         limit = config.rotation
-        changes.append(lambda image, rng: ops.rotate(image, rng.uniform(-limit, limit)))
+        changes.append(lambda image, rng: ops.rotate_pixels(image, rng.uniform(-limit, limit)))
     if config.randaugment:
         count, magnitude = config.randaugment, config.magnitude
         changes.append(lambda image, rng: randaugment(image, rng, count, magnitude))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vitrail.data.dataset import Dataset
 from vitrail.data.folder_dataset import FolderDataset
-from vitrail.data.folders import Layout, find_layout, scan, split_name
+from vitrail.data.folders import FolderLayout, find_layout, scan, split_name
 from vitrail.data.formats import is_image_name
 from vitrail.data.splits import Parts
 from vitrail.data.tables import read_rows
@@ -42,7 +42,7 @@ def open_folder(path: str) -> Parts:
     }
 
 
-def _labelled(layout: Layout, split: str, root: Path) -> Dataset:
+def _labelled(layout: FolderLayout, split: str, root: Path) -> Dataset:
     classes = layout.splits[split]
     if not classes:
         raise DataError(f"{root} holds no class folders with images: make one for each class.")
@@ -72,11 +72,11 @@ def open_images(path: str) -> Parts:
     """
     root = folder_at(path, "images")
     tree, left_aside = scan(root, _is_image)
-    layout = Layout(root, {"all": {"": list(tree.walk())}}, left_aside=left_aside)
+    layout = FolderLayout(root, {"all": {"": list(tree.walk())}}, left_aside=left_aside)
     return {"train": functools.partial(_unlabelled, layout)}
 
 
-def _unlabelled(layout: Layout) -> Dataset:
+def _unlabelled(layout: FolderLayout) -> Dataset:
     files = layout.splits["all"][""]
     if len(files) < 2:
         raise DataError(f"{layout.root} holds {len(files)} images: two or more are needed.")

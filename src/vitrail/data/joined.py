@@ -200,7 +200,7 @@ def targets_among(dataset: Dataset, labels: Sequence[str]) -> list[int]:
     if not dataset.labels or dataset.values is not None:
         return targets
     positions, used = _positions(dataset.labels, labels), set(targets)
-    _check_known([dataset.labels[i] for i in sorted(used) if positions[i] is None], labels)
+    _refuse_unknown([dataset.labels[i] for i in sorted(used) if positions[i] is None], labels)
     return [position for target in targets if (position := positions[target]) is not None]
 
 
@@ -233,7 +233,7 @@ def values_among(dataset: Dataset, labels: Sequence[str]) -> Tensor:
         )
     used = dataset.values.any(0).tolist()
     columns = zip(dataset.labels, positions, used, strict=True)
-    _check_known([label for label, p, is_used in columns if p is None and is_used], labels)
+    _refuse_unknown([label for label, p, is_used in columns if p is None and is_used], labels)
     values = dataset.values.new_zeros(len(dataset), len(labels))
     for column, position in enumerate(positions):
         if position is not None:
@@ -254,7 +254,7 @@ def _positions(names: Sequence[str], labels: Sequence[str]) -> list[int | None]:
     return positions
 
 
-def _check_known(unknown: Sequence[str], labels: Sequence[str]) -> None:
+def _refuse_unknown(unknown: Sequence[str], labels: Sequence[str]) -> None:
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise DataError(

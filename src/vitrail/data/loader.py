@@ -360,7 +360,7 @@ def _outlive_signals(_worker: int) -> None:
 def _exit_with_parent(parent: int) -> None:
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
         pass
-    os._exit(0)
+    os._exit(0)  # private: documented; `sys.exit` would end this thread only
 
 
 def _collate(items: "list[Item | DataError]") -> Any:  # a RawBatch, or the first error

@@ -28,7 +28,7 @@ def _with_axis(image: Pixels) -> Pixels:
     return image if image.ndim == 3 else image[..., None]
 
 
-def resize(image: Pixels, size: tuple[int, int]) -> Pixels:
+def resize_pixels(image: Pixels, size: tuple[int, int]) -> Pixels:
     """Resizes an image with antialiasing.
 
     Bilinear interpolation, of an image that was smoothed by three weights of the variance that
@@ -42,7 +42,7 @@ def resize(image: Pixels, size: tuple[int, int]) -> Pixels:
         (*size, C).
 
     Example:
-        >>> resize(np.full((9, 12, 3), 7, np.uint8), (8, 8)).shape
+        >>> resize_pixels(np.full((9, 12, 3), 7, np.uint8), (8, 8)).shape
         (8, 8, 3)
     """
     scales = [side / target for side, target in zip(image.shape[:2], size, strict=True)]
@@ -318,7 +318,7 @@ def shear_y(image: Pixels, factor: float) -> Pixels:
     return _moved(image, [[1, 0], [factor, 1]])
 
 
-def rotate(image: Pixels, degrees: float) -> Pixels:
+def rotate_pixels(image: Pixels, degrees: float) -> Pixels:
     """Rotates the image.
 
     Args:
@@ -329,7 +329,7 @@ def rotate(image: Pixels, degrees: float) -> Pixels:
         An image rotated about its center.
 
     Example:
-        >>> rotate(np.array([[[1], [2]], [[3], [4]]], np.uint8), 90.0)[..., 0].tolist()
+        >>> rotate_pixels(np.array([[[1], [2]], [[3], [4]]], np.uint8), 90.0)[..., 0].tolist()
         [[2, 4], [1, 3]]
     """
     cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))

@@ -15,7 +15,7 @@ Policy = Callable[[Pixels, random.Random], Pixels]
 STEPS = 30  # the greatest magnitude
 
 
-class Range(NamedTuple):
+class Operation(NamedTuple):
     """An operation with the change that it makes at the greatest magnitude.
 
     Args:
@@ -24,7 +24,7 @@ class Range(NamedTuple):
         signed: whether half of the changes go the other way.
 
     Example:
-        >>> Range(ops.rotate, lambda magnitude, side: 30 * magnitude, True).value(0.5, 224)
+        >>> Operation(ops.rotate_pixels, lambda m, side: 30 * m, signed=True).value(0.5, 224)
         15.0
     """
 
@@ -52,7 +52,7 @@ def _factor(change: Callable[[Pixels, float], Pixels]) -> Callable[[Pixels, floa
 
 def _ranges(
     *, shear: float, move: Callable[[int], float], turn: float, enhance: float, bits: int
-) -> dict[str, Range]:
+) -> dict[str, Operation]:
     """The operations of RandAugment and TrivialAugment with their greatest changes."""
 
     def linear(greatest: float) -> Callable[[float, int], float]:
@@ -62,20 +62,20 @@ def _ranges(
         return move(side) * magnitude
 
     return {
-        "identity": Range(_unchanged),
-        "autocontrast": Range(ops.autocontrast),
-        "equalize": Range(ops.equalize),
-        "rotate": Range(ops.rotate, linear(turn), True),
-        "solarize": Range(ops.solarize, lambda magnitude, side: 256 * (1 - magnitude)),
-        "posterize": Range(ops.posterize, lambda magnitude, side: 8 - round(bits * magnitude)),
-        "saturation": Range(_factor(ops.saturation), linear(enhance), True),
-        "contrast": Range(_factor(ops.contrast), linear(enhance), True),
-        "brightness": Range(_factor(ops.brightness), linear(enhance), True),
-        "sharpness": Range(_factor(ops.sharpness), linear(enhance), True),
-        "shear_x": Range(ops.shear_x, linear(shear), True),
-        "shear_y": Range(ops.shear_y, linear(shear), True),
-        "translate_x": Range(ops.translate_x, moved, True),
-        "translate_y": Range(ops.translate_y, moved, True),
+        "identity": Operation(_unchanged),
+        "autocontrast": Operation(ops.autocontrast),
+        "equalize": Operation(ops.equalize),
+        "rotate": Operation(ops.rotate_pixels, linear(turn), True),
+        "solarize": Operation(ops.solarize, lambda magnitude, side: 256 * (1 - magnitude)),
+        "posterize": Operation(ops.posterize, lambda magnitude, side: 8 - round(bits * magnitude)),
+        "saturation": Operation(_factor(ops.saturation), linear(enhance), True),
+        "contrast": Operation(_factor(ops.contrast), linear(enhance), True),
+        "brightness": Operation(_factor(ops.brightness), linear(enhance), True),
+        "sharpness": Operation(_factor(ops.sharpness), linear(enhance), True),
+        "shear_x": Operation(ops.shear_x, linear(shear), True),
+        "shear_y": Operation(ops.shear_y, linear(shear), True),
+        "translate_x": Operation(ops.translate_x, moved, True),
+        "translate_y": Operation(ops.translate_y, moved, True),
     }
 
 
@@ -99,7 +99,7 @@ def randaugment(
     rng: random.Random,
     count: int,
     magnitude: int,
-    choices: Sequence[Range] = RANDAUGMENT,
+    choices: Sequence[Operation] = RANDAUGMENT,
 ) -> Pixels:
     """RandAugment (Cubuk et al. 2019, https://arxiv.org/abs/1909.13719).
 

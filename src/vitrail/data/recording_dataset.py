@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vitrail.data.dataset import Dataset, Statistics, Verdict
 from vitrail.data.folder_dataset import FolderDataset
-from vitrail.data.folders import Layout, find_layout
+from vitrail.data.folders import FolderLayout, find_layout
 from vitrail.data.recording_inputs import KINDS, RecordingKind, clipped, find_inputs
 from vitrail.data.recordings import sample
 from vitrail.errors import DataError
@@ -200,7 +200,7 @@ def open_recordings(kind: str, path: str) -> dict[str, Callable[[], Dataset]]:
     }
 
 
-def _open(kind: RecordingKind, layout: Layout, split: str) -> Dataset:
+def _open(kind: RecordingKind, layout: FolderLayout, split: str) -> Dataset:
     classes = layout.splits[split]
     if not classes:
         raise DataError(

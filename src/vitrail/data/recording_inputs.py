@@ -66,7 +66,7 @@ KINDS = {
 }
 
 
-def fit(source: Any, preprocess: Preprocess) -> Tensor:
+def fit_recording(source: Any, preprocess: Preprocess) -> Tensor:
     """A video, a volume or a signal as the input of a model.
 
     Args:
@@ -81,7 +81,7 @@ def fit(source: Any, preprocess: Preprocess) -> Tensor:
         DataError: it cannot be read, or has other axes or channels.
 
     Example:
-        >>> fit(torch.zeros(1, 20), Preprocess((8,), None, mean=(0.0,), std=(1.0,))).shape
+        >>> fit_recording(torch.zeros(1, 20), Preprocess((8,), None, mean=(0.0,), std=(1.0,))).shape
         torch.Size([1, 8])
     """
     size, channels = preprocess.size, preprocess.channels

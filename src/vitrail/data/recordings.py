@@ -69,6 +69,9 @@ class ArrayRecording(Recording):
         array: (C, *extent) of numbers; whatever is indexed like an array of NumPy.
         sampled_axes: number of axes along which parts are sampled.
 
+    Raises:
+        DataError: an axis is empty.
+
     Example:
         >>> ArrayRecording("cube", np.zeros((1, 2, 3, 4)), sampled_axes=3).shape
         (1, 2, 3, 4)

@@ -45,7 +45,7 @@ from vitrail.models.tiers import SequenceBackbone
 from vitrail.values import Fraction, PositiveFloat, PositiveInt
 
 
-class Prediction(NamedTuple):
+class PatchPrediction(NamedTuple):
     """What MAE makes of images whose patches are masked, in the order of the authors' code.
 
     Args:
@@ -55,7 +55,7 @@ class Prediction(NamedTuple):
         mask: bool (B, N), True where masked.
 
     Example:
-        >>> loss, predictions, mask = Prediction(torch.zeros(()), torch.zeros(1, 4, 12),
+        >>> loss, predictions, mask = PatchPrediction(torch.zeros(()), torch.zeros(1, 4, 12),
         ...                                      torch.ones(1, 4, dtype=torch.bool))
     """
 
@@ -149,7 +149,7 @@ class MAE(Masked):
         _, masked_index, predictions = self._predict(batch)
         return Loss(self._loss(batch["images"], masked_index, predictions), {})
 
-    def predict(self, images: Tensor, patch_mask: Tensor | None = None) -> Prediction:
+    def predict(self, images: Tensor, patch_mask: Tensor | None = None) -> PatchPrediction:
         """Predicts the masked patches: `loss, predictions, mask = mae.predict(images)`.
 
         Args:
@@ -163,7 +163,7 @@ class MAE(Masked):
         loss = self._loss(images, masked_index, predictions)
         index = masked_index[..., None].expand_as(predictions)
         whole = predictions.new_zeros(*mask.shape, predictions.shape[-1])
-        return Prediction(loss, whole.scatter(1, index, predictions), mask)
+        return PatchPrediction(loss, whole.scatter(1, index, predictions), mask)
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor) -> Tensor:

@@ -53,6 +53,9 @@ class CrossScaleEmbed(nn.Module):
         kernels: sides of the patches, ascending, each `stride` plus an even number.
         stride: distance between positions.
 
+    Raises:
+        ConfigError: the patches do not lie around one position, or are too many for `dim`.
+
     Example:
         >>> CrossScaleEmbed(3, 8, (2, 4), 2)(torch.zeros(1, 6, 4, 3)).shape
         torch.Size([1, 3, 2, 8])

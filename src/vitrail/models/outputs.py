@@ -19,7 +19,7 @@ class Outputs:
         thresholds: of "labels", the probability from which each of them counts; empty for 0.5.
 
     Example:
-        >>> Outputs("labels", (0.3, 0.5)).chosen(torch.tensor([[0.4, 0.4]]))
+        >>> Outputs("labels", (0.3, 0.5)).predicted_labels(torch.tensor([[0.4, 0.4]]))
         tensor([[ True, False]])
     """
 
@@ -39,7 +39,7 @@ class Outputs:
             return outputs.softmax(1)
         return outputs.sigmoid() if self.target == "labels" else outputs
 
-    def chosen(self, probabilities: Tensor) -> Tensor:
+    def predicted_labels(self, probabilities: Tensor) -> Tensor:
         """The labels that an image has.
 
         Args:

@@ -85,8 +85,8 @@ def is_transformed() -> bool:
         >>> is_transformed(), torch.func.vmap(lambda x: x + is_transformed())(torch.zeros(1))
         (False, tensor([1.]))
     """
-    # private: there is no public name. Without it torch.func.grad of a Vision Mamba fails, and jvp
-    # ignores its operators (tests/ops/test_operator.py). The compiler cannot trace it.
     if torch.compiler.is_compiling():
-        return False
+        return False  # the compiler cannot trace what follows
+    # private: there is no public name. Without it torch.func.grad of a Vision Mamba fails, and jvp
+    # ignores its operators (tests/ops/test_operator.py).
     return torch._C._functorch.maybe_current_level() is not None

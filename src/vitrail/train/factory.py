@@ -39,7 +39,7 @@ from vitrail.train.devices import choose_device
 from vitrail.train.evaluator import Evaluator
 from vitrail.train.few_images import Fitted, fit_to_images
 from vitrail.train.finish import write_results
-from vitrail.train.image_logging import sample_images
+from vitrail.train.image_logging import pick_sample
 from vitrail.train.model_factory import build_method, build_model, check_model
 from vitrail.train.monitor import Monitor, note, progress_bar
 from vitrail.train.optim import OPTIMIZERS, build_optimizer, make_ema, parameter_groups
@@ -206,7 +206,7 @@ def build_trainer(
         callbacks=(
             Monitor(run, train.log_every, wandb=train.wandb),
             *judges,
-            ImageLogging(sample_images(datasets.evaluation, model.preprocess), train.eval_every),
+            ImageLogging(pick_sample(datasets.evaluation, model.preprocess), train.eval_every),
             *callbacks,
             Checkpointing(train.save_every),
         ),

@@ -27,7 +27,7 @@ class ImageSample(NamedTuple):
     Example:
         >>> from vitrail.data.registry import open_dataset
         >>> preprocess = Preprocess((8, 8), None, mean=(0.3,), std=(0.4,))
-        >>> sample_images(open_dataset("digits"), preprocess).captions[:3]
+        >>> pick_sample(open_dataset("digits"), preprocess).captions[:3]
         ['0', '1', '2']
     """
 
@@ -36,7 +36,7 @@ class ImageSample(NamedTuple):
     preprocess: Preprocess
 
 
-def sample_images(dataset: Dataset, preprocess: Preprocess) -> ImageSample:
+def pick_sample(dataset: Dataset, preprocess: Preprocess) -> ImageSample:
     """Takes a few images of a dataset, one of each class in turn.
 
     Args:
@@ -49,7 +49,7 @@ def sample_images(dataset: Dataset, preprocess: Preprocess) -> ImageSample:
     Example:
         >>> from vitrail.data.registry import open_dataset
         >>> preprocess = Preprocess((8, 8), None, mean=(0.3,), std=(0.4,))
-        >>> sample_images(open_dataset("digits"), preprocess).images.shape
+        >>> pick_sample(open_dataset("digits"), preprocess).images.shape
         torch.Size([8, 1, 8, 8])
     """
     if dataset.streamed or len(preprocess.size) != 2:

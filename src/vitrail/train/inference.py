@@ -68,9 +68,9 @@ def open_model(
         if device is not None:
             backbone.to(choose_device(device))
     else:
-        chosen = choose_device(device)
+        target = choose_device(device)
         backbone = load(model.folder if isinstance(model, TrainingRun) else model, weights=weights)
-        backbone.to(chosen)
+        backbone.to(target)
     if layer is not None:
         try:
             backbone.cut(layer)

@@ -75,15 +75,15 @@ class LabelEvaluation(NamedTuple):
         """
         from sklearn.metrics import f1_score
 
-        chosen = self.outputs.chosen(self.probabilities).numpy()
+        predicted = self.outputs.predicted_labels(self.probabilities).numpy()
         truth, rows = self.targets.numpy(), [row for row in self.classes if row.images]
         count = max(len(rows), 1)
         return {
             "count": len(truth),
             "map": sum(row.average_precision for row in rows) / count,
-            "micro_f1": float(f1_score(truth, chosen, average="micro", zero_division=0.0)),
+            "micro_f1": float(f1_score(truth, predicted, average="micro", zero_division=0.0)),
             "macro_f1": sum(row.f1 for row in rows) / count,
-            "exact": float((truth == chosen).all(1).mean()),
+            "exact": float((truth == predicted).all(1).mean()),
             "loss": self.loss,
         }
 
@@ -98,11 +98,11 @@ class LabelEvaluation(NamedTuple):
         from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
         truth, count = self.targets.numpy(), self.targets.shape[1]
-        chosen = self.outputs.chosen(self.probabilities).numpy()
+        predicted = self.outputs.predicted_labels(self.probabilities).numpy()
         rows = []
         for k in range(count):
             precision, recall, f1, _ = precision_recall_fscore_support(
-                truth[:, k], chosen[:, k], average="binary", zero_division=0.0
+                truth[:, k], predicted[:, k], average="binary", zero_division=0.0
             )
             images = int(truth[:, k].sum())
             area = (
@@ -140,15 +140,15 @@ class LabelEvaluation(NamedTuple):
         Returns:
             Details, with the images of which most labels are wrong; and these images.
         """
-        chosen = self.outputs.chosen(self.probabilities)
-        wrong = (chosen != (self.targets > 0.5)).sum(1)
+        predicted = self.outputs.predicted_labels(self.probabilities)
+        wrong = (predicted != (self.targets > 0.5)).sum(1)
         rows = wrong.argsort(descending=True, stable=True)[:MISTAKES].tolist()
         rows = [row for row in rows if wrong[row]]
         entries = [
             {
                 "image": image,
                 "truth": [labels[k] for k in (self.targets[row] > 0.5).nonzero().flatten()],
-                "predicted": [labels[k] for k in chosen[row].nonzero().flatten()],
+                "predicted": [labels[k] for k in predicted[row].nonzero().flatten()],
                 "name": dataset.name(int(self.indices[row])),
             }
             for image, row in enumerate(rows)

@@ -213,8 +213,8 @@ class Predictor:
                 if self.target == "class":
                     values = dict(islice(values.items(), min(top, len(values))))
                 elif self.target == "labels":
-                    chosen = self.backbone.outputs.chosen(row[None])[0]
-                    has = {self.labels[i] for i in chosen.nonzero().flatten()}
+                    predicted = self.backbone.outputs.predicted_labels(row[None])[0]
+                    has = {self.labels[i] for i in predicted.nonzero().flatten()}
                     values = {label: value for label, value in values.items() if label in has}
                 yield Prediction(name, values, self.target)
 

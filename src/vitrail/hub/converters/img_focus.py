@@ -132,6 +132,9 @@ def save_classes(layer: int, weight: Tensor, bias: Tensor, labels: list[str]) ->
         weight: (classes, 384).
         bias: (classes,).
         labels: names of the classes.
+
+    Example:
+        >>> save_classes(9, torch.zeros(1, 384), torch.zeros(1), ["cat"])  # doctest: +SKIP
     """
     metadata = {"layer": str(layer), "labels": json.dumps(labels)}
     save_file({"weight": weight.float(), "bias": bias.float()}, CLASSES_FILE, metadata)
