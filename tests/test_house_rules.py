@@ -22,6 +22,9 @@ EXCEPTIONS = {
     r"same-name .* (convert|recognizes): (hub/convert.py )?hub/converters/.*": "of every converter",
     r"import preprocess.py data": "data.images needs Pillow, and is imported when a picture comes",
     r"arguments methods/dino.py DINO.__init__": "a keyword per setting of the authors' code",
+    r"arguments train/trainer.py Trainer.__init__": "a keyword per choice of a training loop",
+    r"arguments train/evaluation.py evaluate": "a keyword per option of `vitrail eval`",
+    r"parsed models/registry.py suggestion: .*": "of a name that no model has",
     r"args train/keywords.py Settings \w+": "docs/config.md says what each setting means",
     r"unread ops/causal_conv/op.py _save output": "called by position, by PyTorch",
 }

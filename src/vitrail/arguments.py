@@ -49,8 +49,11 @@ def checked(function: Function) -> Function:
         function: a function, or a constructor.
 
     Returns:
-        The function. It raises `ConfigError` where a keyword is unknown or missing, or a value is
-        not what its annotation allows; it is given values as `convert_value` returns them.
+        The function. It is called with values as `convert_value` returns them.
+
+    Raises:
+        ConfigError: when the function is called, a keyword is unknown or missing, or a value is not
+            what its annotation allows.
 
     Example:
         >>> @checked

@@ -107,6 +107,7 @@ def load_method(ref: str | Path, *, trust: bool = False) -> Method:
     Args:
         ref: folder of a run; or a folder or Hub id of ViTMAE, of BEiT before fine-tuning, of CLIP
             or of SigLIP, as transformers saves them.
+        trust: whether to read files that are not as they were written, see `vitrail.load`.
 
     Returns:
         The method, in evaluation mode.
