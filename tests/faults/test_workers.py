@@ -61,7 +61,7 @@ def test_a_killed_worker_is_one_line(tmp_path: Path) -> None:
         os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
         time.sleep(0.5)  # until the system has told of it
 
-    config = on_files(tmp_path / "pets", "data.workers=2")
+    config = on_files(tmp_path / "pets", "data.workers=1")
     with pytest.raises(TrainingError, match="a process that reads samples was killed; .*step-0+2"):
         train_run(config, run.path, callbacks=[CallAt(3, kill)])
     train_run(config, run.path, resume=True)

@@ -5,6 +5,7 @@ import functools
 import importlib
 import inspect
 import io
+import multiprocessing
 import re
 import signal
 import sys
@@ -123,6 +124,7 @@ def main() -> None:
     try:
         build_app()()
     except VitrailError as problem:
+        _end_workers()
         sys.exit(_fail(in_options(str(problem)), problem.exit_code))
     except BrokenPipeError:  # whatever read the output has closed the pipe
         sys.exit(0)
@@ -188,6 +190,12 @@ def _exit_on_signals() -> None:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, lambda *_arguments: sys.exit(TrainingStopped.exit_code))
+
+
+def _end_workers() -> None:
+    """Ends the processes that read samples, for each of which an exit would wait five seconds."""
+    for process in multiprocessing.active_children():
+        process.terminate()
 
 
 def _fail(problem: str, exit_code: int = VitrailError.exit_code) -> int:

@@ -8,9 +8,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
+from torch.optim import Optimizer
 
 from vitrail.messages import _
-from vitrail.methods.base import Batch
+from vitrail.methods.base import Batch, Method
+from vitrail.methods.frozen import BATCH_NORMS
 from vitrail.train.pieces import pieces
 from vitrail.train.stopping import is_out_of_memory
 
@@ -82,6 +84,19 @@ class Gradients:
             )
             self.tell(text.format(size=size, half=-(-len(batches[0]) // self.parts)))
 
+    def step(self, optimizer: Optimizer) -> None:
+        """Makes the optimizer's step, unless half-precision gradients overflow.
+
+        Args:
+            optimizer: of the method's parameters.
+        """
+        if self.scaler is None:
+            optimizer.step()
+        else:
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        optimizer.zero_grad()
+
     def _sum(self, parts: Iterable[tuple[Batch, float]], count: int) -> dict[str, Tensor]:
         sums: dict[str, Tensor] = {}
         for (part, share), is_last in _with_last(parts):
@@ -97,6 +112,29 @@ class Gradients:
                 term = value / divisor if divisor != 1 else value
                 sums[name] = sums[name] + term if name in sums else term
         return sums
+
+
+def indivisible(method: Method) -> list[str]:
+    """Why the loss of a batch is more than the mean over its parts.
+
+    Args:
+        method: the method.
+
+    Returns:
+        Reasons; none where it is the mean.
+
+    Example:
+        >>> from vitrail.methods.supervised import Supervised
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=1, mlp_dim=8)
+        >>> indivisible(Supervised(model))
+        []
+    """
+    reasons = []
+    if method.batch_wide:
+        reasons.append(_("the loss compares the samples of a batch"))
+    if any(isinstance(module, BATCH_NORMS) for module in method.modules()):
+        reasons.append(_("batch norms use the statistics of each batch"))
+    return reasons
 
 
 def clip_gradients(

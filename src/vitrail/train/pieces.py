@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from torch import Tensor
 
@@ -50,8 +51,8 @@ def slice_of(batch: Batch, samples: slice) -> Batch:
         tensor([1, 2])
     """
 
-    def cut(value: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
-        return value[samples] if isinstance(value, Tensor) else tuple(map(cut, value))  # type: ignore[arg-type]
+    def cut(value: Any) -> Any:
+        return value[samples] if isinstance(value, Tensor) else tuple(map(cut, value))
 
-    changes = {name: cut(getattr(batch, name)) for name in batch.names()}
+    changes: dict[str, Any] = {name: cut(getattr(batch, name)) for name in batch.names()}
     return dataclasses.replace(batch, **changes)

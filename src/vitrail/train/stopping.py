@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from vitrail.errors import DataError, TrainingError, TrainingStopped
+from vitrail.errors import DataError, NotFiniteError, TrainingError, TrainingStopped
 from vitrail.files import describe_fault
 from vitrail.run_folder import RunFolder
 from vitrail.train.checkpoint import last_checkpoint
@@ -102,6 +102,27 @@ def explain_stop(
     number = problem.args[0] if isinstance(problem, KeyboardInterrupt) and problem.args else 0
     kind = TrainingStopped if number in SIGNALS[1:] else TrainingError
     return kind(f"{what}; {last_checkpoint(run)} {cure} {GO_ON}".replace("  ", " "))
+
+
+def explain_not_finite(what: str, run: RunFolder, lr: float) -> NotFiniteError:
+    """The error that says what is not finite, and how to go on.
+
+    Args:
+        what: the problem.
+        run: folder of the run.
+        lr: largest learning rate of the schedule.
+
+    Returns:
+        The error.
+
+    Example:
+        >>> print(explain_not_finite("the loss is NaN", RunFolder("nowhere"), 0.1))
+        the loss is NaN; there is no checkpoint yet. Lower the learning rate (now 0.1) or ...
+    """
+    return NotFiniteError(
+        f"{what}; {last_checkpoint(run)} Lower the learning rate (now {lr:g}) or lengthen the "
+        f"warm-up. {GO_ON}"
+    )
 
 
 def is_out_of_memory(problem: BaseException) -> bool:

@@ -19,21 +19,15 @@ from torch.optim.swa_utils import AveragedModel
 from vitrail.errors import ConfigError, DataError, NotFiniteError
 from vitrail.messages import _
 from vitrail.methods.base import Batch, Method
-from vitrail.methods.frozen import BATCH_NORMS
 from vitrail.models.base import Backbone
 from vitrail.run_folder import RunFolder
 from vitrail.train.callback import Callback, Values
-from vitrail.train.checkpoint import (
-    TrainState,
-    drop_checkpoint,
-    last_checkpoint,
-    load_checkpoint,
-)
+from vitrail.train.checkpoint import TrainState, drop_checkpoint, load_checkpoint
 from vitrail.train.devices import choose_device
-from vitrail.train.gradients import Gradients, all_finite, clip_gradients
+from vitrail.train.gradients import Gradients, all_finite, clip_gradients, indivisible
 from vitrail.train.schedule import Schedule
 from vitrail.train.seeds import mix_seed
-from vitrail.train.stopping import GO_ON, Interrupt, catch_interrupt, explain_stop
+from vitrail.train.stopping import Interrupt, catch_interrupt, explain_not_finite, explain_stop
 from vitrail.train.streams import Stream
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -156,14 +150,9 @@ class Trainer:
             )
         self.stopping, self.unchecked, self.result_step = False, [], None
         self.on_nan, self.skips, self.rollbacks = on_nan, 0, 0
-        self.gradients = Gradients(
-            self.model,
-            self.accelerator,
-            self.dtype,
-            self.scaler,
-            divisible=not self._bound(),
-            tell=self.tell,
-        )
+        wrapped = (self.model, self.accelerator, self.dtype, self.scaler)
+        divisible = not indivisible(method)
+        self.gradients = Gradients(*wrapped, divisible=divisible, tell=self.tell)
         self.last_values: Values = {}
 
     @property
@@ -201,17 +190,8 @@ class Trainer:
             _("accumulate={count} is not the same as a batch of {size}: {reason}.").format(
                 count=self.accumulate, size=size, reason=reason
             )
-            for reason in self._bound()
+            for reason in indivisible(self.method)
         ]
-
-    def _bound(self) -> list[str]:
-        """Why a batch is more than the mean over its parts; empty where it is not."""
-        reasons = []
-        if self.method.batch_wide:
-            reasons.append(_("the loss compares the samples of a batch"))
-        if any(isinstance(module, BATCH_NORMS) for module in self.method.modules()):
-            reasons.append(_("batch norms use the statistics of each batch"))
-        return reasons
 
     def fit(self, *, resume: bool = False, trust: bool = False) -> None:
         """Trains to the last step.
@@ -237,7 +217,8 @@ class Trainer:
                     callback.finish(self)
             except (KeyboardInterrupt, DataError, OSError, RuntimeError, MemoryError) as problem:
                 size, accumulate = self.stream.batch_size, self.accumulate
-                error = explain_stop(problem, self.run_folder, size, accumulate, self._bound())
+                bound = indivisible(self.method)
+                error = explain_stop(problem, self.run_folder, size, accumulate, bound)
                 if error is None:
                     raise
                 raise error from None
@@ -290,11 +271,8 @@ class Trainer:
         self.optimizer.zero_grad()
         self._resume()
         self.rollbacks = rollbacks
-        self.tell(
-            _("{problem} Going on from step {step} with another order of the samples.").format(
-                problem=problem.partition(";")[0] + ".", step=self.step
-            )
-        )
+        text = _("{problem} Going on from step {step} with another order of the samples.")
+        self.tell(text.format(problem=problem.partition(";")[0] + ".", step=self.step))
 
     def _agreed(self, number: int) -> int:
         """The signal that any process has got, so that all stop after the same step."""
@@ -324,7 +302,8 @@ class Trainer:
         self.schedule.apply(self.optimizer, self.step)
         self.model.train()
         self.method.before_step(self.step / self.total)
-        buffers = self._buffers() if self.on_nan == "skip" else {}
+        # What a forward may change, such as the statistics of batch norms.
+        buffers = [b.clone() for b in self.method.buffers()] if self.on_nan == "skip" else []
         sums = self.gradients([next(batches) for _number in range(self.accumulate)], seed)
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
@@ -336,7 +315,7 @@ class Trainer:
             return self.last_values
         if self.device.type == "cpu":
             self.check_finite(self.step + 1)  # costs nothing here, and saves the weights
-        self._step_optimizer()
+        self.gradients.step(self.optimizer)
         self.method.after_step()
         if self.ema is not None:
             self.ema.update_parameters(self.method)
@@ -344,11 +323,7 @@ class Trainer:
         self.last_values = {"loss": loss, "lr": lr, "grad_norm": norm, **sums}
         return self.last_values
 
-    def _buffers(self) -> dict[str, Tensor]:
-        """Copies of what a forward may change, such as the statistics of batch norms."""
-        return {name: buffer.clone() for name, buffer in self.method.named_buffers()}
-
-    def _skipped(self, buffers: dict[str, Tensor]) -> bool:
+    def _skipped(self, buffers: Sequence[Tensor]) -> bool:
         """Whether the step is left out, because its loss or gradient is not finite."""
         if bool(self.unchecked[-1].isfinite()):
             self.skips = 0
@@ -360,18 +335,10 @@ class Trainer:
         self.optimizer.zero_grad()
         if self.scaler is not None:
             self.scaler.update()
-        for name, buffer in self.method.named_buffers():
-            buffer.copy_(buffers[name])
+        for buffer, old in zip(self.method.buffers(), buffers, strict=True):
+            buffer.copy_(old)
         self.tell(_("step {step} is not finite and left out.").format(step=self.step + 1))
         return True
-
-    def _step_optimizer(self) -> None:
-        if self.scaler is None:
-            self.optimizer.step()
-        else:
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        self.optimizer.zero_grad()
 
     def check_finite(self, step: int | None = None) -> None:
         """Checks the losses and gradients of the steps since the last check, and the weights.
@@ -388,19 +355,16 @@ class Trainer:
         newest = self.step if step is None else step
         if not all(finite):
             bad = newest - len(finite) + 1 + finite.index(False)
-            self._not_finite("the loss or its gradient is not finite at step {}", bad)
+            raise self._not_finite(f"the loss or its gradient is not finite at step {bad}", bad)
         weights = [*self.method.parameters(), *(self.ema.parameters() if self.ema else ())]
         if step is None and not all_finite(weights):
-            self._not_finite("the weights are not finite after step {}", newest)
+            raise self._not_finite(f"the weights are not finite after step {newest}", newest)
 
-    def _not_finite(self, text: str, step: int) -> None:
+    def _not_finite(self, what: str, step: int) -> NotFiniteError:
         if self.is_main and step > 1:
             drop_checkpoint(self.run_folder, step - 1)  # its weights lead to no finite loss
         lr = max(group["initial_lr"] for group in self.optimizer.param_groups)
-        raise NotFiniteError(
-            f"{text.format(step)}; {last_checkpoint(self.run_folder)} "
-            f"Lower the learning rate (now {lr:g}) or lengthen the warm-up. {GO_ON}"
-        )
+        return explain_not_finite(what, self.run_folder, lr)
 
     def tell(self, line: str) -> None:
         """Tells the user something with every callback.
