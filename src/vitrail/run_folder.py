@@ -16,13 +16,14 @@ from vitrail.foreign import MAX_SETTINGS, parse_yaml, read_text
 LOCK = ".lock"  # held while a process trains
 WRITTEN = (  # all that runs write
     "run.yaml", "command.txt", "summary.json", "bad_images.txt", "metrics.jsonl", "timing.jsonl",
-    "evaluation.json", "evaluation.safetensors", "report.html", "images/*-????????.png",
+    "evaluation.json", "evaluation.safetensors", "classes.csv", "report.html",
+    "images/*-????????.png",
     "model/config.json", "model/model.safetensors", "model/manifest.json", "initial/config.json",
     "initial/model.safetensors", "initial/manifest.json", "method/method.json",
     "method/method.safetensors", "method/manifest.json", "method/*tokenizer.json",
     "best/step-????????.safetensors", "checkpoints/step-*/*.safetensors",
     "checkpoints/step-*/state.json", "checkpoints/step-*/manifest.json",
-    "tensorboard/events.out.tfevents.*",
+    "tensorboard/events.out.tfevents.*", LOCK,
 )  # fmt: skip
 
 
