@@ -63,7 +63,7 @@ def table(settings: list[Setting]) -> str:
 def config_page() -> str:
     """docs/config.md."""
     settings = list_settings()
-    parts = ["# Settings\n\nMade by `make docs` from `vitrail/train/sections.py`; do not edit.\n"]
+    parts = ["# Settings\n\nMade by `make docs` from `vitrail/train/*sections.py`; do not edit.\n"]
     for name, field in RunConfig.model_fields.items():
         section: Any = MethodConfig if name == "method" else field.annotation
         rows = [s for s in settings if s.name.startswith(f"{name}.") and not s.method]

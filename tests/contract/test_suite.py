@@ -16,7 +16,8 @@ from vitrail.contract.checks import Check, count_calls, describe_problem, run_ch
 from vitrail.contract.methods import METHOD_CHECKS
 from vitrail.contract.model_case import case_of
 from vitrail.contract.suite import MODEL_CHECKS, check_part, parts_of
-from vitrail.data.dataset import Dataset, InMemoryDataset
+from vitrail.data.dataset import Dataset
+from vitrail.data.in_memory import InMemoryDataset
 from vitrail.data.own_transforms import register_transform
 from vitrail.data.registry import register_dataset
 from vitrail.errors import ConfigError

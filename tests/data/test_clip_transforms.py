@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitrail.data.dataset import InMemoryDataset
 from vitrail.data.functional import flip, mix, random_resized_crop, shift
+from vitrail.data.in_memory import InMemoryDataset
 from vitrail.data.loader import Loader, canvas
 from vitrail.data.recording_dataset import RecordingDataset
 from vitrail.data.recording_inputs import KINDS

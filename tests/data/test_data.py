@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from vitrail.data.dataset import InMemoryDataset
 from vitrail.data.hub_datasets import HubDataset, StreamedDataset
 from vitrail.data.images import find_images, read_image
+from vitrail.data.in_memory import InMemoryDataset
 from vitrail.data.loader import Loader, canvas, order
 from vitrail.data.registry import open_dataset
 from vitrail.data.splits import balanced, split_off

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vitrail.data.dataset import InMemoryDataset
+from vitrail.data.in_memory import InMemoryDataset
 from vitrail.data.joined import JoinedDataset, with_labels
 from vitrail.data.splits import fold_numbers, split_fold, split_off
 from vitrail.errors import DataError

@@ -2,7 +2,7 @@
 
 import torch
 
-from vitrail.data.dataset import InMemoryDataset
+from vitrail.data.in_memory import InMemoryDataset
 from vitrail.data.loader import Loader, order
 
 CLASSES = torch.tensor([0] * 70 + [1] * 25 + [2] * 5)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from vitrail.data.dataset import InMemoryDataset
 from vitrail.data.folder_dataset import FolderDataset
+from vitrail.data.in_memory import InMemoryDataset
 from vitrail.data.registry import open_dataset, open_parts
 from vitrail.data.shard_writer import pack
 from vitrail.errors import ConfigError, DataError

@@ -14,7 +14,7 @@ import transformers
 from tests.data.test_data import picture
 from vitrail.data import text
 from vitrail.data.captions import Captions, all_captions
-from vitrail.data.dataset import InMemoryDataset
+from vitrail.data.in_memory import InMemoryDataset
 from vitrail.data.registry import open_dataset
 from vitrail.data.splits import split_off
 from vitrail.data.text import Tokenizer

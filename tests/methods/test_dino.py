@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.models.small import CASES, IDS, small
-from vitrail.data.dataset import InMemoryDataset
+from vitrail.data.in_memory import InMemoryDataset
 from vitrail.data.registry import open_dataset
 from vitrail.data.transforms import AugmentConfig, MultiCrop, MultiCropConfig
 from vitrail.errors import ConfigError, DataError, TierError

@@ -17,7 +17,7 @@ import tomllib
 import torch
 from torch import Tensor, nn
 
-from vitrail.data.dataset import InMemoryDataset
+from vitrail.data.in_memory import InMemoryDataset
 from vitrail.data.text import Tokenizer
 from vitrail.models.base import Backbone
 from vitrail.preprocess import IMAGENET_MEAN, IMAGENET_STD

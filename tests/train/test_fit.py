@@ -251,7 +251,8 @@ def test_a_linear_probe_moves_only_the_head(tmp_path: Path) -> None:
 def test_clips_train_a_model_of_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clips (T, H, W) of two classes: dark, or bright at the beginning."""
     from vitrail.data import registry
-    from vitrail.data.dataset import Dataset, InMemoryDataset
+    from vitrail.data.dataset import Dataset
+    from vitrail.data.in_memory import InMemoryDataset
 
     def clips(split: str) -> Dataset:
         generator = np.random.default_rng(0 if split == "train" else 1)

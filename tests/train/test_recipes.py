@@ -19,8 +19,9 @@ from torch import Tensor
 import vitrail
 from tests.models.small import small
 from vitrail.cli.main import build_app
-from vitrail.data.dataset import Dataset, InMemoryDataset
+from vitrail.data.dataset import Dataset
 from vitrail.data.folder_dataset import FolderDataset
+from vitrail.data.in_memory import InMemoryDataset
 from vitrail.data.text import Tokenizer
 from vitrail.errors import ConfigError
 from vitrail.hub import method_folder as method_io

@@ -7,7 +7,7 @@ import torch
 
 from tests.models.small import small
 from tests.train.tiny import tiny
-from vitrail.data.dataset import InMemoryDataset
+from vitrail.data.in_memory import InMemoryDataset
 from vitrail.data.registry import open_dataset
 from vitrail.data.text import Tokenizer
 from vitrail.methods.clip import CLIP

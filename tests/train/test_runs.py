@@ -14,7 +14,7 @@ from torch.utils import data
 
 import vitrail
 from vitrail.cli.main import main
-from vitrail.data.dataset import InMemoryDataset
+from vitrail.data.in_memory import InMemoryDataset
 from vitrail.errors import VitrailError
 from vitrail.run_folder import RunFolder
 from vitrail.train.callback import Callback

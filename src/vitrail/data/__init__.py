@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from vitrail.data.augment_config import AugmentConfig as AugmentConfig
     from vitrail.data.augment_config import MultiCropConfig as MultiCropConfig
     from vitrail.data.dataset import Dataset as Dataset
-    from vitrail.data.dataset import InMemoryDataset as InMemoryDataset
     from vitrail.data.folder_dataset import FolderDataset as FolderDataset
     from vitrail.data.folders import Inventory as Inventory
     from vitrail.data.folders import find_layout as find_layout
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from vitrail.data.images import decode as decode
     from vitrail.data.images import find_images as find_images
     from vitrail.data.images import read_image as read_image
+    from vitrail.data.in_memory import InMemoryDataset as InMemoryDataset
     from vitrail.data.joined import JoinedDataset as JoinedDataset
     from vitrail.data.loader import Loader as Loader
     from vitrail.data.loader import RawBatch as RawBatch

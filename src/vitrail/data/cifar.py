@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vitrail.data.dataset import Dataset, InMemoryDataset, Statistics
+from vitrail.data.dataset import Dataset, Statistics
+from vitrail.data.in_memory import InMemoryDataset
 from vitrail.data.splits import Parts
 from vitrail.errors import DataError
 

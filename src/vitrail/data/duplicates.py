@@ -95,7 +95,7 @@ def find_duplicates(splits: Mapping[str, Dataset], progress: Progress | None = N
         DataError: an image cannot be read.
 
     Example:
-        >>> from vitrail.data.dataset import InMemoryDataset
+        >>> from vitrail.data.in_memory import InMemoryDataset
         >>> images = torch.arange(2 * 192, dtype=torch.uint8).reshape(2, 3, 8, 8) % 7
         >>> one = InMemoryDataset(images, torch.tensor([0, 1]), ["a", "b"])
         >>> [len(group) for group in find_duplicates({"train": one, "test": one}).leaks()]

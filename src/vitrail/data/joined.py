@@ -26,7 +26,7 @@ class JoinedDataset(Dataset):
         DataError: a part has samples of a class that is not among `labels`.
 
     Example:
-        >>> from vitrail.data.dataset import InMemoryDataset
+        >>> from vitrail.data.in_memory import InMemoryDataset
         >>> one = InMemoryDataset(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.tensor([0, 1]),
         ...                       ["cat", "dog"])
         >>> joined = JoinedDataset({"train": one, "test": one.subset([1])}, ["dog", "cat", "fox"])
@@ -218,7 +218,7 @@ def values_among(dataset: Dataset, labels: Sequence[str]) -> Tensor:
         DataError: a sample has another label, or a number is missing.
 
     Example:
-        >>> from vitrail.data.dataset import InMemoryDataset
+        >>> from vitrail.data.in_memory import InMemoryDataset
         >>> pets = InMemoryDataset(torch.zeros(1, 3, 4, 4), torch.zeros(1), ["cat", "dog"])
         >>> pets.values = torch.tensor([[0.0, 1.0]])
         >>> values_among(pets, ["Dog", "fox", "cat"])

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitrail.data.dataset import Dataset, InMemoryDataset
+from vitrail.data.dataset import Dataset
+from vitrail.data.in_memory import InMemoryDataset
 
 MOTIONS = (
     "right", "left", "down", "up", "grows", "shrinks", "turns clockwise", "turns counterclockwise",

@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vitrail.data.dataset import Dataset, InMemoryDataset, Statistics
+from vitrail.data.dataset import Dataset, Statistics
 from vitrail.data.hub_datasets import open_hub
+from vitrail.data.in_memory import InMemoryDataset
 from vitrail.data.splits import VALIDATION_FRACTION, Parts, split_off
 from vitrail.errors import DataError
 

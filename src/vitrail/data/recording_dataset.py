@@ -145,7 +145,7 @@ def measure(dataset: Dataset) -> Statistics:
         DataError: a recording cannot be read, or has another number of channels.
 
     Example:
-        >>> from vitrail.data.dataset import InMemoryDataset
+        >>> from vitrail.data.in_memory import InMemoryDataset
         >>> halves = torch.full((2, 1, 4), 51, dtype=torch.uint8)
         >>> mean, std = measure(InMemoryDataset(halves, torch.zeros(2), ["a"]))
         >>> round(mean[0], 3), std

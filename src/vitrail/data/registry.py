@@ -202,7 +202,7 @@ def register_dataset(name: str) -> Callable[[Opener], Opener]:
         ConfigError: another dataset has that name, or the function takes other arguments.
 
     Example:
-        >>> from vitrail.data.dataset import InMemoryDataset
+        >>> from vitrail.data.in_memory import InMemoryDataset
         >>> @register_dataset("squares")
         ... def squares(path: str, split: str) -> Dataset:
         ...     images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)

@@ -395,9 +395,5 @@ class Backbone(nn.Module):
         return self.intermediates(images, indices, norm=norm)
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Replaces the head with a freshly initialized one; timm's name for `reset_head`.
-
-        Args:
-            num_classes: width of the new logits; 0 for no head.
-        """
+        """num_classes → a fresh head of that width, none of 0; timm's name for `reset_head`."""
         self.reset_head(num_classes)

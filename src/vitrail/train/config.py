@@ -15,12 +15,10 @@ from vitrail.train.sections import (
     DataConfig,
     MethodConfig,
     ModelConfig,
-    OptimConfig,
-    ScheduleConfig,
     Section,
-    TrainConfig,
     method_section,
 )
+from vitrail.train.training_sections import OptimConfig, ScheduleConfig, TrainConfig
 
 
 class RunConfig(Section):

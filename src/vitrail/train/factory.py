@@ -45,11 +45,11 @@ from vitrail.train.monitor import Monitor, note, progress_bar
 from vitrail.train.optim import OPTIMIZERS, build_optimizer, make_ema, parameter_groups
 from vitrail.train.remarks import data_remarks
 from vitrail.train.schedule import Schedule
-from vitrail.train.sections import OptimConfig
 from vitrail.train.seeds import seed_all
 from vitrail.train.stream_factory import build_evaluator, build_stream
 from vitrail.train.summary import describe_run, estimate, summarize_run
 from vitrail.train.trainer import Trainer
+from vitrail.train.training_sections import OptimConfig
 
 
 def train_run(
