@@ -46,8 +46,9 @@ LAYERS = {
     "cli": _TRAIN | {"explorer", "serve", "policy", "learn", "contract"},
 }
 OPEN_TO_ALL = {
-    "arguments", "errors", "exports", "files", "foreign", "intervals", "manifest", "messages", "other_names", "plugins",
-    "preprocess", "prompts", "registry", "resizing", "run_folder", "values",
+    "arguments", "errors", "exports", "files", "foreign", "intervals", "manifest", "messages",
+    "other_names", "plugins", "preprocess", "prompts", "registry", "resizing", "run_folder",
+    "values",
 }  # fmt: skip
 FRONT_DOOR = {"__init__", "__main__"}
 

@@ -10,7 +10,6 @@ import torch
 
 from tests.cli.conftest import Command, photographs, picture, write_recipe
 from vitrail import files
-from vitrail.run_folder import RunFolder
 
 
 def prepare(root: Path) -> None:

@@ -277,8 +277,8 @@ def wrong(model: Any) -> dict[str, tuple[Callable[[], object], str]]:
         "no weights": (lambda: export_onnx(copy.deepcopy(model).to("meta"), onnx_file), "meta"),
         "fuse": (lambda: fuse("vit"), "model='vit' is not a Module"),
         "plain layers": (lambda: plain_layers({}), "model={} is not a Module"),
-        "halve": (lambda: halve(MAE(model)), "MAE is no model of Vitrail"),
-        "fastest": (lambda: fastest(nn.Linear(3, 3), images), "Linear is no model of Vitrail"),
+        "halve": (lambda: halve(MAE(model)), "model=<MAE> is not a Backbone"),
+        "fastest": (lambda: fastest(nn.Linear(3, 3), images), "is not a Backbone"),
         "rounds": (lambda: fastest(model, images, rounds=0), "rounds=0 is not"),
         "steps": (lambda: Stepper(model, features), "ViT takes no steps: give a VisionMamba"),
     }

@@ -22,9 +22,13 @@ from vitrail.train.factory import train_run
 from vitrail.train.stopping import catch_interrupt
 from vitrail.train.trainer import Trainer
 
+# A worker that is ended leaves a thread of its queue behind, which fails on the closed pipe.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
 SIGNALS = [signal.SIGTERM, signal.SIGHUP, signal.SIGINT]
 
 
+@pytest.mark.slow  # a signal reaches whatever the process does, pytest included
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_loses_no_step_with_and_without_workers(
@@ -50,6 +54,7 @@ def test_a_signal_loses_no_step_with_and_without_workers(
     assert run.evaluation
 
 
+@pytest.mark.slow  # a signal reaches whatever the process does, pytest included
 def test_a_second_signal_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def twice(_trainer: Trainer) -> None:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -15,6 +15,9 @@ from vitrail.run_folder import RunFolder
 from vitrail.train.factory import train_run
 from vitrail.train.trainer import Trainer
 
+# A worker that is ended leaves a thread of its queue behind, which fails on the closed pipe.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
 
 def test_a_drive_that_fails_once_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

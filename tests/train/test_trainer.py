@@ -143,7 +143,7 @@ def test_a_schedule_reaches_the_optimizer() -> None:
         def after_step(self, trainer: Trainer, values: Any) -> None:
             self.rates.append(float(values["lr"]))
             groups = trainer.optimizer.param_groups
-            self.decays.append(sorted(group["weight_decay"] for group in groups))
+            self.decays.append(sorted({group["weight_decay"] for group in groups}))
 
     method, rates = supervised(), Rates()
     groups = parameter_groups(method, lr=0.1, weight_decay=0.04)

@@ -134,8 +134,7 @@ def print_choices(purpose: str, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         time = f"{row['milliseconds']:7.0f} ms" if row["milliseconds"] is not None else " " * 10
         weights = f"  {row['weights']}" if row["weights"] is not None else ""
-        text = Text("  ").append(size(row), style="bold").append(f" {time}{weights}")
-        out.print(text)
+        out.print(Text("  ").append(size(row), style="bold").append(f" {time}{weights}"))
         out.print(f"      {row['reason']}", highlight=False, markup=False)
     text = _("ms: one image, float32, {threads} threads of an {processor}.")
     text = text.format(threads=speed.threads, processor=speed.processor)

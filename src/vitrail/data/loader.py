@@ -182,11 +182,11 @@ class _Items(data.Dataset[Item | DataError]):
                 self.epoch, self.part = epoch, self.dataset.with_seed(epoch_seed(self.seed, epoch))
             if self.augment is None:
                 whole = self.part.read(index)
-                image, size = self.fit(whole), whole.shape[1:]
+                image, size = self.fit(whole), list(whole.shape[1:])
             else:
                 sample = self.part.open(index)
                 draws = (epoch_seed(self.seed or 0, epoch) << 32) + position
-                image, size = self.augment(sample, draws), sample.shape[1:]
+                image, size = self.augment(sample, draws), list(sample.shape[1:])
         except DataError as problem:
             return problem
         return image, self.targets[index], torch.tensor(size), index

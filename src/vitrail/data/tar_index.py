@@ -127,9 +127,9 @@ def index_of(path: Path, parts: Parts) -> TarIndex:
         stat = path.stat()
         state = [VERSION, stat.st_size, stat.st_mtime_ns]
         name = hashlib.sha256(os.fsencode(path.absolute()) + repr(parts).encode()).hexdigest()[:32]
-        kept = cache_folder() / "shards" / f"{name}.json"
+        stored = cache_folder() / "shards" / f"{name}.json"
         try:
-            content = json.loads(kept.read_text())
+            content = json.loads(stored.read_text())
             if content["state"] == state:
                 samples = [TarSample(*row) for row in content["samples"]]
                 return TarIndex(samples, Counter(content["unused"]))
@@ -141,7 +141,7 @@ def index_of(path: Path, parts: Parts) -> TarIndex:
     except OSError as problem:
         raise DataError(f"{path}: cannot be read ({problem.strerror or problem}).") from None
     with contextlib.suppress(OSError):  # the cache folder cannot be written to
-        atomic_write(kept, json.dumps({"state": state, "samples": samples, "unused": unused}))
+        atomic_write(stored, json.dumps({"state": state, "samples": samples, "unused": unused}))
     return TarIndex(samples, unused)
 
 

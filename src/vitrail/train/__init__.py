@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from vitrail.train.config import read_config as read_config
     from vitrail.train.data_factory import Datasets as Datasets
     from vitrail.train.data_factory import open_datasets as open_datasets
-    from vitrail.train.folds import FoldResults as FoldResults
-    from vitrail.train.folds import train_folds as train_folds
     from vitrail.train.evaluation import evaluate as evaluate
     from vitrail.train.evaluator import Evaluator as Evaluator
     from vitrail.train.factory import build_trainer as build_trainer
+    from vitrail.train.folds import FoldResults as FoldResults
+    from vitrail.train.folds import train_folds as train_folds
     from vitrail.train.keywords import Settings as Settings
     from vitrail.train.lora import adapt as adapt
     from vitrail.train.lora import merge as merge

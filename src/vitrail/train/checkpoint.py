@@ -264,7 +264,7 @@ def _read(path: Path, trust: bool) -> _Saved:
         check_manifest(path)
     try:
         values = json.loads((path / "state.json").read_bytes())
-        if not TOP_KEYS <= values.keys():
+        if not values.keys() >= TOP_KEYS:
             raise ValueError("state.json lacks an entry")
         model, optimizer, ema = (
             safetensors.torch.load_file(path / f"{name}.safetensors")

@@ -43,7 +43,7 @@ PROBE: dict[str, Any] = {
         "start": "logistic",
         "penalty": PENALTY,
         "label_smoothing": 0.0,
-    },  # fmt: skip
+    },
     "optim": {"lr": 0.0},  # steps could only lead away from the optimum that the head starts at
     "schedule": {"epochs": 1},
     "train": {"keep": "last"},
