@@ -280,7 +280,7 @@ def wrong(model: Any) -> dict[str, tuple[Callable[[], object], str]]:
         "halve": (lambda: halve(MAE(model)), "model=<MAE> is not a Backbone"),
         "fastest": (lambda: fastest(nn.Linear(3, 3), images), "is not a Backbone"),
         "rounds": (lambda: fastest(model, images, rounds=0), "rounds=0 is not"),
-        "steps": (lambda: Stepper(model, features), "ViT takes no steps: give a VisionMamba"),
+        "steps": (lambda: Stepper(model, features), "model=<ViT> is not a VisionMamba"),
     }
 
 

@@ -97,7 +97,7 @@ def _(grad, x, weight, bias, reverse):  # type: ignore[no-untyped-def]
     return x.new_empty(x.shape), weight.new_empty(weight.shape), bias.new_empty(bias.shape)
 
 
-def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _save(ctx, inputs, **_output) -> None:  # type: ignore[no-untyped-def]
     *tensors, ctx.reverse = inputs
     ctx.save_for_backward(*tensors)
 

@@ -24,6 +24,8 @@ from vitrail.ops.selective_scan.reference import Scan, selective_scan_reference
 BACKENDS = ("auto", "reference", "torch", "numba", "triton", "export")
 # Read once, as numba does. Its kernels are made of instructions and do not run as Python.
 JIT_DISABLED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+# Once, too: to look for numba, which kernels that are kept do not load, takes 0.1 ms.
+INSTALLED = frozenset(name for name in ("numba", "triton") if importlib.util.find_spec(name))
 
 
 def selective_scan(scan: Scan, reverse: Sequence[bool], backend: str = "auto") -> Tensor:
@@ -98,13 +100,11 @@ def resolve(backend: str, u: Tensor) -> str:
             return "torch"
         if u.device.type == "cuda":
             return "triton" if _triton_is_new() else "torch"
-        has_numba = (
-            u.device.type == "cpu" and not JIT_DISABLED and importlib.util.find_spec("numba")
-        )
-        return "numba" if has_numba else "torch"
+        has_numba = "numba" in INSTALLED and not JIT_DISABLED
+        return "numba" if has_numba and u.device.type == "cpu" else "torch"
     if backend in ("numba", "triton") and u.dtype == torch.float64:
         raise ConfigError(f'backend="{backend}" has no float64: use "torch".')
-    if backend in ("numba", "triton") and not importlib.util.find_spec(backend):
+    if backend in ("numba", "triton") and backend not in INSTALLED:
         raise ConfigError(f'backend="{backend}" is not installed: pip install {backend}.')
     if backend == "numba" and JIT_DISABLED:
         raise ConfigError(
@@ -116,7 +116,7 @@ def resolve(backend: str, u: Tensor) -> str:
 
 def _triton_is_new() -> bool:
     """Whether Triton is at least 3.3, of PyTorch 2.7, whose language has tuples."""
-    if not importlib.util.find_spec("triton"):
+    if "triton" not in INSTALLED:
         return False
     return hasattr(importlib.import_module("triton.language"), "tuple")
 
