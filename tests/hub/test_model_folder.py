@@ -13,6 +13,7 @@ from tests.models.small import small
 from vitrail.errors import ConfigError, LoadError
 from vitrail.hub import model_folder
 from vitrail.hub.model_folder import load_weights, read_model_config, read_weights
+from vitrail.manifest import MANIFEST
 
 
 @pytest.fixture
@@ -47,12 +48,14 @@ def test_parameters_keep_their_dtype(dtype: torch.dtype, tmp_path: Path) -> None
 
 def test_a_folder_of_another_version_is_refused(folder: Path) -> None:
     change(folder, version=1)
+    (folder / MANIFEST).unlink()
     with pytest.raises(LoadError, match="format version 1, and this Vitrail reads version 2"):
         vitrail.load(folder)
 
 
 def test_an_unknown_architecture_is_refused(folder: Path) -> None:
     change(folder, architecture="VIT")
+    (folder / MANIFEST).unlink()
     with pytest.raises(ConfigError, match="no model class 'VIT'. Did you mean 'ViT'"):
         vitrail.load(folder)
 
@@ -62,6 +65,7 @@ def test_an_unknown_architecture_is_refused(folder: Path) -> None:
 )
 def test_a_config_that_is_none(content: str, error: str, folder: Path) -> None:
     (folder / "config.json").write_text(content)
+    (folder / MANIFEST).unlink()
     with pytest.raises(LoadError, match=error):
         vitrail.load(folder)
 
@@ -69,6 +73,7 @@ def test_a_config_that_is_none(content: str, error: str, folder: Path) -> None:
 def test_missing_files_are_named(folder: Path) -> None:
     weights = folder / model_folder.WEIGHTS
     weights.rename(folder / "pytorch_model.bin")
+    (folder / MANIFEST).unlink()
     with pytest.raises(LoadError, match="has no model.safetensors. It has pytorch_model.bin"):
         vitrail.load(folder)
     (folder / "pytorch_model.bin").unlink()
