@@ -189,6 +189,7 @@ def test_the_signature_is_the_written_one() -> None:
 
 # Where the public surface says `Any`, and why.
 ANY = {
+    "vitrail.train.metrics.Evaluation.describe return": "JSON of a report, of any depth",
     "vitrail.contract.checks.Check run": "a check knows what kind of part it is for",
     "vitrail.contract.checks.run_checks subject": "a part of any kind",
     "vitrail.data.hub_datasets.HubDataset.__init__ rows": "of `datasets`, which is optional",

@@ -61,10 +61,6 @@ TABLE = {
         ["train", "quick.yaml", "model.options.heads=5"],
         r"dim=32 does not divide into heads=5",
     ),
-    "wrong channels": (
-        ["train", "quick.yaml", "model.options.channels=1"],
-        r"model.options.channels=1 and folder:\S*photos has images of 3",
-    ),
     "fp16 without a GPU": (
         ["train", "quick.yaml", "train.precision=fp16"],
         r"train.precision='fp16' needs a GPU: use bf16",

@@ -12,6 +12,7 @@ import pytest
 
 from tests.train.test_fit import digest
 from tests.train.tiny import write_recipe
+from vitrail.files import TEMPORARY
 
 MOMENTS, IN_A_SAVE = 20, 6
 SETTINGS = ("data.limit=null", "schedule.epochs=6", "train.save_every=4")
@@ -33,7 +34,7 @@ def start(recipe: Path, run: Path, resume: bool) -> subprocess.Popen[bytes]:
 
 def saving(run: Path) -> bool:
     """Whether a checkpoint is being written at this moment."""
-    return any((run / "checkpoints").glob("step-*.writing"))
+    return any((run / "checkpoints").glob(f"step-*{TEMPORARY}"))
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

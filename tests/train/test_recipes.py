@@ -265,6 +265,8 @@ def test_the_guides_commands_are_right(guide: str, monkeypatch: pytest.MonkeyPat
             assert options["model"] in EARLIER
         if name == "train":
             what, changes = options["what"], options["overrides"] or []
+            if what.startswith("csv:"):  # its labels choose the method
+                continue
             recipe = what.endswith(".yaml")
             run = (
                 read_config(what, changes)
