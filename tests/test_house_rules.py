@@ -29,7 +29,6 @@ EXCEPTIONS = {
     r"long cli/(predict|train).py run": "most of it are the options, with their help",
     r"parsed models/registry.py suggestion: .*": "of a name that no model has",
     r"args train/keywords.py Settings \w+": "docs/config.md says what each setting means",
-    r"unread ops/causal_conv/op.py _save output": "called by position, by PyTorch",
 }
 
 WORKPLACE = re.compile(
