@@ -78,8 +78,8 @@ class TestFormats:
 
     def test_suffixes_are_those_of_readable_formats(self) -> None:
         Image.init()
-        known = {*Image.registered_extensions(), ".npy"}
-        assert SUFFIXES - known <= {".pfm"}  # Pillow reads it, and does not register its name
+        registered = {*Image.registered_extensions(), ".npy"}
+        assert SUFFIXES - registered <= {".pfm"}  # Pillow reads it, and does not register its name
         assert is_image_name("A/B.JFIF") and not is_image_name("a.eps") and not is_image_name("jpg")
 
     def test_hidden_files_are_not_searched(self, tmp_path: Any) -> None:

@@ -95,5 +95,5 @@ def test_unknown_labels_are_named(tmp_path: Path) -> None:
     dataset = opened(tmp_path, "path,label\n0.png,cat;dog\n1.png,fox\n")
     with pytest.raises(DataError, match="unknown classes 'fox'"):
         with_labels(dataset, ["dog", "cat"])
-    known = with_labels(dataset.subset([0]), ["Dog", "emu", "cat"])
-    assert known.values is not None and known.values.tolist() == [[1, 0, 1]]
+    renamed = with_labels(dataset.subset([0]), ["Dog", "emu", "cat"])
+    assert renamed.values is not None and renamed.values.tolist() == [[1, 0, 1]]

@@ -202,7 +202,7 @@ def test_a_run_says_at_its_start_what_it_trains_on(
         "  train: 400 images in 10 classes (40 each)",
         "  test: 355 images in 10 classes (0 35, 1 36, 2 35,",
         "model: ViT, 8 x 8 pixels, 18,154 parameters, 18,154 of them trained",
-        "training: supervised, 1 epochs of 12 steps, 12 steps in all, with batches of 32; cpu",
+        "training: supervised, 1 epoch of 12 steps, with batches of 32; cpu",
         "  each epoch leaves out 16 of 400 training images, others each time",
         f"report: {tmp_path / 'run' / 'report.html'}",
     ):

@@ -108,7 +108,7 @@ class VerdictCache:
         Args:
             name: path of the file.
             state: what tells one content of the file from another.
-            verdict: what was found.
+            verdict: why the file cannot be read, or what is odd about it.
         """
         self.entries[name] = [state, *verdict]
         self.is_changed = True

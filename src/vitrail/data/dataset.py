@@ -305,7 +305,7 @@ class Dataset(ABC):
             A dataset of the same class.
 
         Raises:
-            DataError: the dataset is not streamed, or its length is not known.
+            DataError: the dataset is not streamed, or does not say how long it is.
         """
         raise DataError(f"{type(self).__name__} is not streamed: take a subset of it.")
 

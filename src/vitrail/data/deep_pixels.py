@@ -245,7 +245,7 @@ def to_channels(
 
     Args:
         pixels: (H, W, C).
-        channels: number of channels wanted: 1 for gray, 3 for RGB, or all that there are.
+        channels: of the result: 1 for gray, 3 for RGB, or as many as the image has.
         name: name of the image for messages.
         alpha: whether the last channel is transparency, which becomes white.
 

@@ -110,7 +110,7 @@ def format_of(data: bytes) -> str | None:
         data: the bytes of the file.
 
     Returns:
-        Its name, or None for none that is known.
+        The name of a format of `FORMATS`; None for any other.
 
     Example:
         >>> format_of(b"GIF89a")

@@ -188,7 +188,7 @@ class StreamedDataset(Dataset):
         length: number of rows to use; None for what the dataset says.
 
     Raises:
-        DataError: a column is missing, or the number of rows is not known.
+        DataError: a column is missing, or the dataset does not say how many rows it has.
 
     Example:
         >>> import datasets, PIL.Image

@@ -195,7 +195,8 @@ class ViT(SequenceBackbone):
         """Features → rotations of the tokens that remain, each (P + N, width), where there are any.
 
         First those of the residual, over all D channels, then those of the heads; last, if it is
-        given, a bias of the attention logits (B, heads, P + N, P + N), or less.
+        given, a bias of the attention logits, of a shape that expands to
+        (B, heads, P + N, P + N).
         """
         context: tuple[Rotation | Tensor | None, ...] = ()
         if self.residual_rope:

@@ -19,7 +19,8 @@ class KeepBest(Callback):
     Args:
         patience: number of evaluations without a better one after which training ends; None for
             never.
-        keep: whether the weights are kept; otherwise only the end is found.
+        keep: whether to write the best weights to the run folder; without them training may only end
+            early.
 
     Example:
         >>> KeepBest(patience=3).state()

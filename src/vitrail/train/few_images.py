@@ -115,7 +115,7 @@ def fit_to_images(
     block that tells the classes of the training images best, often one of the middle.
 
     Args:
-        config: the settings as they were given; what they give stays.
+        config: the settings of the user, which stay.
         datasets: the samples.
         reopen: opens the samples by other settings.
         progress: makes a progress bar from its title.
@@ -198,7 +198,7 @@ def suits_probe(config: RunConfig, train: Dataset) -> bool:
     """Whether nothing but the data is chosen, and these are few photographs with classes.
 
     Args:
-        config: the settings as they were given.
+        config: the settings of the user.
         train: training samples.
 
     Returns:

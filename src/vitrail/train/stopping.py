@@ -89,7 +89,7 @@ def explain_stop(
         bound: why smaller batches, accumulated, are not the same as larger ones.
 
     Returns:
-        The error; None for a problem with no cure that is known.
+        The error with its cure; None for problems of other kinds.
 
     Example:
         >>> print(explain_stop(KeyboardInterrupt(), RunFolder("nowhere"), 8, 1))

@@ -115,9 +115,12 @@ def describe_run(summary: dict[str, Any], datasets: Datasets) -> list[str]:
         )
         + weights
     )
-    text = _(
+    text = ngettext(
+        "training: {method}, {epochs} epoch of {steps:,} steps, with batches of {batch}; {device}, "
+        "{precision}",
         "training: {method}, {epochs} epochs of {each} steps, {steps:,} steps in all, with batches "
-        "of {batch}; {device}, {precision}"
+        "of {batch}; {device}, {precision}",
+        training["epochs"],
     )
     batch = training["batch_size"]
     batch = batch if training["accumulate"] == 1 else f"{training['accumulate']} x {batch}"
