@@ -19,7 +19,7 @@ class KeepBest(Callback):
     Args:
         patience: number of evaluations without a better one after which training ends; None for
             never.
-        keep: whether to write the best weights to the run folder; without them training may only end
+        keep: whether to write the best weights to the run folder; if not, this only ends training
             early.
 
     Example:
