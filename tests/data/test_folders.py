@@ -101,7 +101,7 @@ def test_folders_of_archives_are_opened(tmp_path: Path) -> None:
 def test_a_folder_of_classes_inside_another_is_opened(tmp_path: Path) -> None:
     layout = found(tmp_path, "photos/cat/*", "photos/dog/*", "__MACOSX/photos/cat/._1.png")
     assert (layout.root, classes(layout)) == (tmp_path / "photos", {"all": ["cat", "dog"]})
-    one = found(tmp_path / "other", "cat/*", "cat/more/*")
+    one = found(tmp_path / "other", "cat/*", "cat/indoors/*", "cat/outdoors/*")
     assert classes(one) == {"all": ["cat"]}
 
 

@@ -55,8 +55,10 @@ def test_classes_without_images_do_not_count() -> None:
     assert class_scores(probabilities, torch.tensor([0, 1, 0]), [])[2].images == 0
 
 
-def test_calibration_by_its_formula() -> None:
-    probabilities, targets = predictions(count=200)
+@pytest.mark.parametrize(("classes", "sharpness"), [(3, 1.0), (40, 0.5)])  # high and low confidence
+def test_calibration_by_its_formula(classes: int, sharpness: float) -> None:
+    probabilities, targets = predictions(classes, count=200)
+    probabilities = (probabilities.log() * sharpness).softmax(1)
     confidence, best = probabilities.max(1)
     error = 0.0
     for number in range(15):
