@@ -1,7 +1,9 @@
 """The check of the arguments of functions against their annotations."""
 
+import dataclasses
 import functools
 import inspect
+import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -66,20 +68,74 @@ def checked(function: Function) -> Function:
 
     @functools.wraps(function)
     def call(*args: Any, **keywords: Any) -> Any:
-        signature, hints = _signature(function)
-        try:
-            bound = signature.bind(*args, **keywords)
-        except TypeError as problem:
-            raise ConfigError(_describe(problem, function, signature, keywords)) from None
-        for name, value in bound.arguments.items():
-            if name in hints:
-                try:
-                    bound.arguments[name] = check_value(name, value, hints[name])
-                except ConfigError as problem:
-                    raise ConfigError(f"{_name(function)}: {problem}") from None
+        bound = convert_arguments(function, args, keywords)
         return function(*bound.args, **bound.kwargs)
 
     return call  # type: ignore[return-value]
+
+
+def convert_arguments(
+    function: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]
+) -> inspect.BoundArguments:
+    """The arguments of a call, checked against the annotations of a function and converted.
+
+    Args:
+        function: a function, or a constructor.
+        args: positional arguments.
+        keywords: keyword arguments.
+
+    Returns:
+        The arguments, with values as `convert_value` returns them.
+
+    Raises:
+        ConfigError: a keyword is unknown or missing, or a value is not what its annotation allows.
+
+    Example:
+        >>> def crop(size: int) -> int: ...
+        >>> convert_arguments(crop, (), {"size": 8}).args
+        (8,)
+    """
+    signature, hints = _signature(function)
+    try:
+        bound = signature.bind(*args, **keywords)
+    except TypeError as problem:
+        raise ConfigError(_describe(problem, function, signature, keywords)) from None
+    for name, value in bound.arguments.items():
+        if name in hints:
+            try:
+                bound.arguments[name] = check_value(name, value, hints[name])
+            except ConfigError as problem:
+                raise ConfigError(f"{_name(function)}: {problem}") from None
+    return bound
+
+
+def check_fields(record: object) -> None:
+    """Checks the fields of a frozen dataclass against their annotations, in its `__post_init__`.
+
+    Args:
+        record: the dataclass; its fields become values as `convert_value` returns them.
+
+    Raises:
+        ConfigError: a value is not what its annotation allows.
+
+    Example:
+        >>> import dataclasses
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Crop:
+        ...     size: int
+        ...     __post_init__ = check_fields
+        >>> Crop("8")
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: size='8' is not a whole number.
+    """
+    for name, hint in _fields(type(record)).items():
+        object.__setattr__(record, name, check_value(name, getattr(record, name), hint))
+
+
+@functools.cache
+def _fields(record: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(record, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(record)}
 
 
 @functools.cache
@@ -108,8 +164,9 @@ def _describe(
     keywords: dict[str, Any],
 ) -> str:
     """What is wrong with the keywords of a call."""
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
     names = [name for name in signature.parameters if name != "self"]
-    for keyword in keywords:
+    for keyword in () if inspect.Parameter.VAR_KEYWORD in kinds else keywords:
         if keyword not in names:
             return (
                 f"{_name(function)} has no keyword {keyword!r}.{suggest(keyword, names)} It takes: "
