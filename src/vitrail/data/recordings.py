@@ -13,13 +13,13 @@ import itertools
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitrail.data.file_spans import Source
 from vitrail.errors import DataError
 from vitrail.preprocess import Sampling
 
@@ -247,7 +247,7 @@ def resample(sample: Tensor, size: tuple[int, ...]) -> Tensor:
     return values[0].to(sample.dtype)
 
 
-def in_natural_order(paths: Sequence[Path]) -> list[Path]:
+def in_natural_order(paths: Sequence[Source]) -> list[Source]:
     """Sorts paths by their names, numbers by value.
 
     Args:
@@ -257,11 +257,12 @@ def in_natural_order(paths: Sequence[Path]) -> list[Path]:
         The same in order.
 
     Example:
+        >>> from pathlib import Path
         >>> [path.name for path in in_natural_order([Path("f10.png"), Path("f9.png")])]
         ['f9.png', 'f10.png']
     """
 
-    def key(path: Path) -> list[tuple[int, str]]:
+    def key(path: Source) -> list[tuple[int, str]]:
         return [(int(n or 0), text) for n, text in re.findall(r"(\d+)|(\D+)", path.name)]
 
     return sorted(paths, key=key)

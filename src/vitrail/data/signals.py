@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vitrail.data.file_spans import Source, map_array, openable
 from vitrail.data.recordings import ArrayRecording, Recording, damage
 from vitrail.errors import DataError
 
@@ -12,7 +13,7 @@ TABLES = (".csv", ".tsv", ".txt")
 SUFFIXES = (*TABLES, ".npy", ".wav")
 
 
-def is_signal_file(path: Path) -> bool:
+def is_signal_file(path: Source) -> bool:
     """Whether a path is a signal, by its suffix.
 
     Args:
@@ -28,7 +29,7 @@ def is_signal_file(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def open_signal(path: Path) -> Recording:
+def open_signal(path: Source) -> Recording:
     """Opens a signal.
 
     Args:
@@ -59,7 +60,7 @@ def open_signal(path: Path) -> Recording:
         elif path.suffix.lower() == ".wav":
             array = _sound(path)
         else:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            array = map_array(path)
         if array.ndim not in (1, 2):
             raise DataError(
                 f"{path}: has shape {array.shape}: a signal is (length,) or (channels, length)."
@@ -68,15 +69,20 @@ def open_signal(path: Path) -> Recording:
 
 
 @functools.lru_cache(maxsize=256)
-def _table(path: Path, modified: int) -> np.ndarray:
+def _table(path: Source, modified: int) -> np.ndarray:
     """A table of numbers → (columns, rows) in float32."""
     del modified  # it only distinguishes one state of the file from another
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        line = file.readline()
+    with path.open("rb") as file:
+        line = file.readline().decode("utf-8-sig", "replace")
     delimiter = next((mark for mark in ",;\t" if mark in line), None)
     names = 0 if _is_numeric(line.split(delimiter)) else 1
     values = np.loadtxt(
-        path, np.float32, delimiter=delimiter, skiprows=names, ndmin=2, encoding="utf-8-sig"
+        openable(path),
+        np.float32,
+        delimiter=delimiter,
+        skiprows=names,
+        ndmin=2,
+        encoding="utf-8-sig",
     )
     return values.T
 
@@ -104,11 +110,11 @@ class _Sound:
         return part.astype(np.float32)
 
 
-def _sound(path: Path) -> np.ndarray:
+def _sound(path: Source) -> np.ndarray:
     from scipy.io import wavfile
 
     try:
-        _, samples = wavfile.read(path, mmap=True)
+        _, samples = wavfile.read(openable(path), mmap=isinstance(path, Path))
     except ValueError:  # 24 bits cannot be mapped
-        _, samples = wavfile.read(path)
+        _, samples = wavfile.read(openable(path))
     return _Sound(samples)  # type: ignore[return-value]

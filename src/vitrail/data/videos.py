@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vitrail.data.file_spans import Source, openable
 from vitrail.data.formats import is_image_name, pillow
-from vitrail.data.images import read_image
+from vitrail.data.image_file import ImageFile
 from vitrail.data.recordings import Recording, damage, in_natural_order
 from vitrail.errors import DataError
 
@@ -27,7 +28,7 @@ FARTHEST = 64  # frames that are decoded and dropped, rather than sought over
 MISSING = 0.1  # fraction of the frames that the header may promise in vain
 
 
-def is_video_file(path: Path) -> bool:
+def is_video_file(path: Source) -> bool:
     """Whether a file is a video, by its suffix.
 
     Args:
@@ -64,7 +65,7 @@ def is_image_folder(path: Path) -> bool:
     return images[0].suffix.lower() not in TIFF or count_pages(images[0]) < 2
 
 
-def count_pages(path: Path) -> int:
+def count_pages(path: Source) -> int:
     """The number of pages of an image file.
 
     Args:
@@ -78,13 +79,13 @@ def count_pages(path: Path) -> int:
         0
     """
     try:
-        with pillow().open(path) as image:
+        with pillow().open(openable(path)) as image:
             return getattr(image, "n_frames", 1)
     except Exception:  # Pillow's parsers raise many kinds; reading the file says which
         return 0
 
 
-def images_in(folder: Path) -> list[Path]:
+def images_in(folder: Source) -> list[Source]:
     """The images of a folder, without those of folders in it.
 
     Args:
@@ -101,7 +102,7 @@ def images_in(folder: Path) -> list[Path]:
     return in_natural_order([p for p in names if is_image_name(p.name)])
 
 
-def open_video(path: Path, short_side: int | None = None) -> Recording:
+def open_video(path: Source, short_side: int | None = None) -> Recording:
     """Opens a video.
 
     Args:
@@ -143,16 +144,16 @@ class FrameFolder(Recording):
 
     sampled_axes = 1
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Source) -> None:
         self.name = str(folder)
         self.files = images_in(folder)
         if not self.files:
             raise DataError(f"{folder}: holds no frames.")
-        self.shape = (3, len(self.files), *read_image(self.files[0]).shape[1:])
+        self.shape = (3, len(self.files), *_read_frame(self.files[0]).shape[1:])
 
     def read(self, indices: Sequence[Tensor]) -> Tensor:
         """[indices (n,)] → uint8 (3, n, H, W)."""
-        frames = [read_image(self.files[index]) for index in indices[0].tolist()]
+        frames = [_read_frame(self.files[index]) for index in indices[0].tolist()]
         for frame, index in zip(frames, indices[0].tolist(), strict=True):
             if frame.shape[1:] != self.shape[2:]:
                 raise DataError(
@@ -160,6 +161,15 @@ class FrameFolder(Recording):
                     f"frame {self.shape[3]} x {self.shape[2]}: frames of a video have one size."
                 )
         return torch.stack(frames, dim=1)
+
+
+def _read_frame(file: Source) -> Tensor:
+    """An image file → uint8 (3, H, W)."""
+    try:
+        data = file.read_bytes()
+    except OSError as problem:
+        raise DataError(f"{file}: cannot be read ({problem.strerror}).") from None
+    return ImageFile(data, 3, str(file)).decode()
 
 
 class VideoFile(Recording):
@@ -183,7 +193,7 @@ class VideoFile(Recording):
 
     sampled_axes = 1
 
-    def __init__(self, path: Path, short_side: int | None = None) -> None:
+    def __init__(self, path: Source, short_side: int | None = None) -> None:
         self.path, self.name, self.short_side = path, str(path), short_side
         try:
             stat = path.stat()
@@ -196,7 +206,7 @@ class VideoFile(Recording):
         """[indices (n,), ascending] → uint8 (3, n, H, W)."""
         import av
 
-        with damage(self.name), av.open(self.name) as container:
+        with damage(self.name), av.open(openable(self.path)) as container:
             decoder = _Decoder(container)
             frames = [
                 self._pixels(decoder.frame(index, self.shape[1], self.name))
@@ -252,12 +262,12 @@ class _Decoder:
 
 
 @functools.lru_cache(maxsize=4096)
-def _header(path: Path, modified: int, size: int) -> tuple[int, int, int]:
+def _header(path: Source, modified: int, size: int) -> tuple[int, int, int]:
     """Number of frames, height and width; packets are counted where the header does not say."""
     del modified, size  # they only distinguish one state of the file from another
     import av
 
-    with damage(str(path)), av.open(str(path)) as container:
+    with damage(str(path)), av.open(openable(path)) as container:
         if not container.streams.video:
             raise DataError(f"{path}: holds no video.")
         stream = container.streams.video[0]

@@ -1,5 +1,6 @@
 """Volumes: NumPy arrays, NIfTI images, multi-page TIFFs and folders of slices."""
 
+import gzip
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from vitrail.data.file_spans import Source, map_array, openable
 from vitrail.data.formats import pillow
 from vitrail.data.recordings import ArrayRecording, Recording, damage, to_sample
 from vitrail.data.videos import TIFF, count_pages, images_in
@@ -15,7 +17,7 @@ from vitrail.errors import DataError
 NIFTI = (".nii", ".nii.gz", ".mgz", ".mgh")
 
 
-def is_volume_file(path: Path) -> bool:
+def is_volume_file(path: Source) -> bool:
     """Whether a file is a volume, by its suffix.
 
     Args:
@@ -31,7 +33,7 @@ def is_volume_file(path: Path) -> bool:
     return path.name.lower().endswith((*NIFTI, *TIFF, ".npy"))
 
 
-def open_volume(path: Path) -> Recording:
+def open_volume(path: Source) -> Recording:
     """Opens a volume. Its axes are depth, height and width.
 
     Args:
@@ -59,15 +61,14 @@ def open_volume(path: Path) -> Recording:
         if path.is_dir():
             return SliceStack(str(path), images_in(path))
         if name.endswith(".npy"):
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-            return ArrayRecording(str(path), _with_channels(array, path), sampled_axes=3)
+            return ArrayRecording(str(path), _with_channels(map_array(path), path), sampled_axes=3)
         if name.endswith(TIFF):
             pages = [(path, page) for page in range(count_pages(path))]
             return SliceStack(str(path), pages)
         return ArrayRecording(str(path), _Nifti(path), sampled_axes=3)  # type: ignore[arg-type]
 
 
-def _with_channels(array: np.ndarray, path: Path) -> np.ndarray:
+def _with_channels(array: np.ndarray, path: Source) -> np.ndarray:
     if array.ndim not in (3, 4):
         raise DataError(
             f"{path}: has shape {array.shape}: a volume is (depth, height, width), or (channels, "
@@ -79,11 +80,10 @@ def _with_channels(array: np.ndarray, path: Path) -> np.ndarray:
 class _Nifti:
     """A NIfTI image as an array (C, D, H, W) that is read where it is indexed."""
 
-    def __init__(self, path: Path) -> None:
-        import nibabel
+    def __init__(self, path: Source) -> None:
         from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-        image: Any = nibabel.load(path)
+        image = _load_nifti(path)
         self.data = image.dataobj
         if self.data.ndim not in (3, 4):
             raise DataError(f"{path}: has {self.data.ndim} axes: a volume has three.")
@@ -116,6 +116,23 @@ class _Nifti:
         return values.transpose(order)
 
 
+def _load_nifti(path: Source) -> Any:
+    """The image of nibabel whose voxels are read when they are needed."""
+    import nibabel
+
+    if isinstance(path, Path):
+        return nibabel.load(path)
+    stream: Any = path.open()
+    if path.name.lower().endswith(("gz", ".mgz")):
+        stream = gzip.GzipFile(fileobj=stream)
+    if ".mg" in path.name.lower():
+        return nibabel.MGHImage.from_stream(stream)
+    length = stream.read(4)  # of the header, by which its version is known
+    stream.seek(0)
+    is_second = 540 in (int.from_bytes(length, "little"), int.from_bytes(length, "big"))
+    return (nibabel.Nifti2Image if is_second else nibabel.Nifti1Image).from_stream(stream)
+
+
 class SliceStack(Recording):
     """A volume whose slices are image files, or the pages of one.
 
@@ -134,9 +151,9 @@ class SliceStack(Recording):
 
     sampled_axes = 3
 
-    def __init__(self, name: str, slices: Sequence[Path | tuple[Path, int]]) -> None:
+    def __init__(self, name: str, slices: Sequence[Source | tuple[Source, int]]) -> None:
         self.name = name
-        self.slices = [s if isinstance(s, tuple) else (s, 0) for s in slices]
+        self.slices = [(s, 0) if hasattr(s, "open") else s for s in slices]
         if len(self.slices) < 2:
             raise DataError(f"{name}: has {len(self.slices)} slices: a volume has two or more.")
         first = _slice(*self.slices[0])
@@ -159,9 +176,9 @@ class SliceStack(Recording):
         return to_sample(np.stack([slices[n] for n in depth.tolist()], axis=1), self.name)
 
 
-def _slice(file: Path, page: int) -> np.ndarray:
+def _slice(file: Source, page: int) -> np.ndarray:
     """A page of an image file as (C, H, W), with the values that it stores."""
-    with pillow().open(file) as image:
+    with pillow().open(openable(file)) as image:
         image.seek(page)
         if image.mode in ("P", "CMYK", "1"):
             image = image.convert("L" if image.mode == "1" else "RGB")
