@@ -1,4 +1,4 @@
-"""Tables of paths and labels: CSV, JSON lines, Parquet."""
+"""Tables of paths and labels of images or recordings: CSV, JSON lines, Parquet."""
 
 import functools
 import re
@@ -20,6 +20,9 @@ from vitrail.data.manifest_labels import (
     read_numbers,
     sorted_names,
 )
+from vitrail.data.recognition import IMAGES, find_kind
+from vitrail.data.recording_dataset import RecordingDataset
+from vitrail.data.recording_inputs import KINDS, RecordingKind
 from vitrail.data.splits import Parts
 from vitrail.data.tables import read_rows
 from vitrail.errors import DataError, check_choice
@@ -28,17 +31,21 @@ from vitrail.foreign import inside
 # Names of columns as people write them, without capitals and signs; the first that is there counts.
 COLUMNS = {
     "path": ("path", "filepath", "file", "filename", "imagepath", "image", "img", "imagename",
-             "imagefile", "imgpath"),
+             "imagefile", "imgpath", "video", "videopath", "videoname", "clip", "volume", "scan",
+             "recording", "signal", "audio"),
     "label": ("label", "class", "classname", "labelname", "category", "target", "y"),
     "labels": ("labels", "classes", "tags", "categories"),
     "split": ("split", "subset", "partition"),
     "weight": ("weight", "sampleweight"),
 }  # fmt: skip
-OPTIONS = (*COLUMNS, "numbers", "separator", "root", "suffix")
+OPTIONS = (*COLUMNS, "numbers", "separator", "root", "suffix", "kind")
+KIND_NAMES = (IMAGES, *KINDS)
 
 
 def open_manifest(spec: str, form: str | None = None) -> Parts:
-    """Images that a table lists with their labels, and perhaps their splits and weights.
+    """Images or recordings that a table lists with their labels, and perhaps splits and weights.
+
+    Videos, volumes and signals are known by their suffixes, and arrays by their shapes.
 
     Args:
         spec: path of the table, and options such as `labels.csv?label=breed&suffix=.jpg`.
@@ -49,7 +56,8 @@ def open_manifest(spec: str, form: str | None = None) -> Parts:
             - `separator` is that, if it is not ";" or "|";
             - `numbers=x,y` are columns of numbers;
             - `root` is the folder that paths are relative to, if it is not the table's;
-            - `suffix` ends every path.
+            - `suffix` ends every path;
+            - `kind` is images, videos, volumes or signals, where files may be of two kinds.
         form: "csv", "jsonl" or "parquet"; None for what the suffix says.
 
     Returns:
@@ -71,16 +79,17 @@ def open_manifest(spec: str, form: str | None = None) -> Parts:
         check_choice("option", option, OPTIONS)
     values = list(read_rows(file, form))
     if not values:
-        raise DataError(f"{file} has no rows: write one for each image, with its path and label.")
+        raise DataError(f"{file} has no rows: write one for each sample, with its path and label.")
     table = _Table(file, values, options)
     files, splits, labels, weights = table.files(), table.splits(), table.labels(), table.weights()
     rows = {split: [i for i, s in enumerate(splits) if s == split] for split in {*splits}}
     counts = {split or "all": labels.counts(rows[split]) for split in rows}
     inventory = Inventory(str(file), counts)
+    kind = table.kind(files)
     base = file.parent / options.get("root", "")
     return {
         split or "train": functools.partial(
-            _dataset, base, files, labels, weights, rows[split], inventory
+            _dataset, base, files, kind, labels, weights, rows[split], inventory
         )
         for split in sorted(rows, key=["", "train", "val", "test"].index)
     }
@@ -89,6 +98,7 @@ def open_manifest(spec: str, form: str | None = None) -> Parts:
 def _dataset(
     base: Path,
     files: Sequence[Path],
+    kind: RecordingKind | None,
     labels: ManifestLabels,
     weights: Tensor | None,
     rows: Sequence[int],
@@ -97,7 +107,12 @@ def _dataset(
     names = labels.names or sorted_names({labels.classes[row] for row in rows})
     index = {name: number for number, name in enumerate(names)}
     targets = [index.get(labels.classes[row], 0) for row in rows]
-    dataset = FolderDataset(base, [files[row] for row in rows], targets, names)
+    of_rows = [files[row] for row in rows]
+    dataset = (
+        FolderDataset(base, of_rows, targets, names)
+        if kind is None
+        else RecordingDataset(base, of_rows, targets, names, kind)
+    )
     dataset.inventory, dataset.target = inventory, labels.target
     dataset.values = None if labels.values is None else labels.values[list(rows)]
     dataset.weights = None if weights is None else weights[list(rows)]
@@ -126,6 +141,13 @@ class _Table:
             name = f"{path}{suffix}"
             files.append(inside(base, name, str(self.file), DataError, "name a root=FOLDER"))
         return files
+
+    def kind(self, files: Sequence[Path]) -> RecordingKind | None:
+        name = self.options.get("kind")
+        if name is None:
+            return find_kind(files, str(self.file))
+        check_choice("kind", name, KIND_NAMES)
+        return KINDS.get(name)
 
     def splits(self) -> list[str]:
         column = self.column("split")
