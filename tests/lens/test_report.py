@@ -287,3 +287,17 @@ def test_figures_that_are_fair_to_rare_classes_are_shown(tmp_path: Path) -> None
     Balanced(page)
     for text in ("62.50 %", "balanced accuracy", "5.00 %", "calibration error", "12.30 %"):
         assert text in page
+
+
+def test_long_names_get_the_whole_width_and_are_cut_by_their_width_in_the_matrix(
+    tmp_path: Path,
+) -> None:
+    """Side by side, the table of classes ran over the confusion matrix."""
+    short = write_report(finished_run(tmp_path, ("cat", "dog"))).read_text()
+    assert 'class="columns"' in short
+    names = ("国家一级保护动物川金丝猴成年雄性", "n02123045_tabby_cat_domestic")
+    page = write_report(finished_run(tmp_path, names)).read_text()
+    assert 'class="columns"' not in page
+    assert "国家一级保护动物川金丝…</th>" in page  # 11 characters of 2 widths each
+    assert "n02123045_tabby_cat_dom…</th>" in page
+    assert all(f'<td class="name">{name}</td>' in page for name in names)

@@ -45,7 +45,7 @@ a { color: var(--glass); }
 .plot { border: 1px solid var(--line); border-radius: 8px; padding: 10px; background: var(--card); }
 .plot svg { width: 100%; height: auto; display: block; } .plot text { font-family: inherit; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(470px, 100%), 1fr));
-  gap: 0 44px; align-items: start; }
+  gap: 0 44px; align-items: start; } .columns > div { min-width: 0; }
 .strip { display: grid; grid-template-columns: repeat(var(--across), minmax(0, 1fr)); gap: 8px;
   margin-bottom: 10px; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(118px, 1fr));
@@ -62,14 +62,24 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 .list { width: 100%; } .list td { padding: 5px 14px 5px 0; border-bottom: 1px solid var(--line); }
 .list th { font-weight: 400; color: var(--quiet); text-align: left; padding: 0 14px 4px 0; }
 .list .number { text-align: right; white-space: nowrap; }
+.list .name { overflow-wrap: anywhere; min-width: 9em; } .list .bars { width: 28%; }
 .bar { display: block; width: 100%; min-width: 70px; height: 9px; border-radius: 2px;
   background: linear-gradient(90deg, var(--glass) var(--fraction), var(--line) var(--fraction)); }
 .matrix { font-size: 12px; } .matrix td { min-width: var(--cell); height: var(--cell);
   text-align: center; padding: 0 2px; border: 1px solid var(--card);
   background: color-mix(in srgb, var(--tone, var(--line)) var(--fraction, 35%), var(--card)); }
 .matrix th { font-weight: 400; text-align: right; padding: 0 8px 0 0; white-space: nowrap; }
-.matrix thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left;
-  padding: 8px 0 0; vertical-align: middle; }
+.matrix thead th { writing-mode: vertical-rl; text-orientation: sideways;
+  transform: rotate(180deg); text-align: left; padding: 8px 0 0; vertical-align: middle; }
+@media (max-width: 640px) {
+  .classes tr { display: grid; grid-template-columns: 1fr auto; gap: 0 10px; padding: 6px 0;
+    border-bottom: 1px solid var(--line); align-items: center; }
+  .classes tr:first-child { display: none; } .classes td { border: 0; padding: 0; }
+  .classes .bars { width: auto; }
+  .classes .name, .classes [data-title] { grid-column: 1 / -1; text-align: left; }
+  .classes [data-title]:not(:empty)::before { content: attr(data-title) ": ";
+    color: var(--quiet); }
+}
 .right { --tone: var(--glass); } .missed { --tone: var(--amber); } .deep { color: var(--card); }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px;
   padding: 12px 14px; overflow-x: auto; font-size: 13px; line-height: 1.45; margin: 8px 0; }

@@ -1,5 +1,6 @@
 """The part of a report on classes: how well each is recognized, and what it is taken for."""
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from vitrail.lens.report_data import ReportData, class_results, error_rates, per
 from vitrail.messages import _
 
 CLASSES_LISTED, CLASSES_CROSSED, CLASSES_NUMBERED = 40, 60, 20  # in the list, the matrix, its cells
+WIDTH_BESIDE, WIDTH_CROSSED = 14, 24  # of names: beside the matrix, in it; in widths of a letter
 
 
 def class_sections(data: ReportData) -> list[str]:
@@ -45,8 +47,8 @@ def class_sections(data: ReportData) -> list[str]:
         legend = _("Rows are the true class, columns the predicted one.")
         matrix = _confusion_table(evaluation)
         crossed = html.section(_("Confusion matrix"), html.paragraph(legend, "quiet"), matrix)
-        few = len(labels) <= CLASSES_NUMBERED
-        parts = [html.side_by_side(classes, crossed)] if few else [classes, crossed]
+        beside = len(labels) <= CLASSES_NUMBERED and max(map(_width, labels)) <= WIDTH_BESIDE
+        parts = [html.side_by_side(classes, crossed)] if beside else [classes, crossed]
     if data.images is not None and evaluation["mistakes"]:
         legend = _("Wrong predictions of the highest confidence. Wrong labels show up here, too.")
         images = data.images if data.model is None else to_bytes(data.images, data.model.preprocess)
@@ -60,9 +62,10 @@ def class_sections(data: ReportData) -> list[str]:
 
 def _class_table(evaluation: dict[str, Any]) -> str:
     """One row per class: its accuracy, and the class it is most often taken for."""
+    precision_title, other_title = map(html.escape, (_("precision"), _("most often taken for")))
     rows = [
         f'<tr><th>{_("class")}</th><th colspan="2">{_("accuracy")}</th>'
-        f"<th>{_('precision')}</th><th>{_('most often taken for')}</th></tr>"
+        f"<th>{precision_title}</th><th>{other_title}</th></tr>"
     ]
     precisions = {row["label"]: row["precision"] for row in evaluation.get("classes", ())}
     for result in class_results(evaluation["labels"], evaluation["confusion"])[:CLASSES_LISTED]:
@@ -73,12 +76,28 @@ def _class_table(evaluation: dict[str, Any]) -> str:
             value += f" ({interval_text(*wilson(right, result.images))})"
         precision = percent(precisions[result.label]) if result.label in precisions else ""
         rows.append(
-            f'<tr><td>{html.escape(result.label)}</td><td width="28%"><span class="bar" '
+            f'<tr><td class="name">{html.escape(result.label)}</td>'
+            f'<td class="bars"><span class="bar" '
             f'style="--fraction:{100 * result.accuracy:.1f}%"></span></td>'
-            f'<td class="number">{value}</td><td class="number">{precision}</td>'
-            f'<td class="quiet">{html.escape(other)}</td></tr>'
+            f'<td class="number">{value}</td>'
+            f'<td class="number" data-title="{precision_title}">{precision}</td>'
+            f'<td class="quiet name" data-title="{other_title}">{html.escape(other)}</td></tr>'
         )
-    return f'<table class="list">{"".join(rows)}</table>'
+    return f'<table class="list classes">{"".join(rows)}</table>'
+
+
+def _width(text: str) -> int:
+    """The width of a text in Latin letters; those of Chinese and Japanese are twice as wide."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def _shortened(text: str, width: int) -> str:
+    """The text, cut to a width in letters, with an ellipsis where it is longer."""
+    if _width(text) <= width:
+        return text
+    while text and _width(text) > width - 1:
+        text = text[:-1]
+    return f"{text}…"
 
 
 def _confusion_table(evaluation: dict[str, Any]) -> str:
@@ -91,7 +110,7 @@ def _confusion_table(evaluation: dict[str, Any]) -> str:
     rates = error_rates(confusion)
     errors = [rate for i, row in enumerate(rates) for j, rate in enumerate(row) if i != j]
     highest = max([*errors, 0.05])
-    names = [label if len(label) <= 24 else f"{label[:23]}…" for label in labels]
+    names = [_shortened(label, WIDTH_CROSSED) for label in labels]
     head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in names)
     few = len(labels) <= CLASSES_NUMBERED
     rows = []

@@ -105,8 +105,9 @@ def _table(rows: list[dict[str, Any]], is_numbers: bool) -> str:
     for row in ordered[:ROWS]:
         cells = [row[key] if key in ("label", "images") else f"{row[key]:.4g}" for key in keys]
         tags = [f'<td class="number">{html.escape(cell)}</td>' for cell in cells[1:]]
-        lines.append(f"<tr><td>{html.escape(cells[0])}</td>{''.join(tags)}</tr>")
-    return f'<table class="list">{"".join(lines)}</table>'
+        name = f'<td class="name">{html.escape(cells[0])}</td>'
+        lines.append(f"<tr>{name}{''.join(tags)}</tr>")
+    return f'<div class="scroll"><table class="list">{"".join(lines)}</table></div>'
 
 
 def _scatter(name: str, points: list[list[float]]) -> Figure:
