@@ -315,9 +315,15 @@ LENS: dict[str, Row] = {
     ),
     "attention_grid": Row(lambda kit: {"images": kit.pixels[:2], "trace": kit.trace}),
     "explain": Row(
-        lambda kit: {"model": kit.model, "images": kit.images, "explanation": "rollout"}
+        lambda kit: {
+            "model": kit.model,
+            "images": kit.images,
+            "explanation": "relevance",
+            "target": 1,
+        }
     ),
     "heat_map": Row(lambda kit: {"image": kit.pixels[0], "weights": torch.eye(2)}),
+    "logit_lens": Row(lambda kit: {"model": kit.model, "images": kit.images, "layers": [0]}),
     "observe": Row(lambda kit: {"model": kit.model, "images": kit.images}),
     "panels": Row(
         lambda kit: {
@@ -354,6 +360,9 @@ LENS: dict[str, Row] = {
         }
     ),
     "stage_panels": Row(lambda kit: {"image": kit.pixels[0], "stages": kit.stages, "index": 0}),
+    "text_similarity": Row(
+        lambda kit: {"clip": kit.clip(), "images": kit.images, "texts": ["a cat", "a dog"]}
+    ),
     "to_picture": Row(lambda kit: {"image": kit.pixels[0]}),
     "trace_attention": Row(lambda kit: {"model": kit.model, "images": kit.images}),
     "training_curves": Row(
@@ -477,7 +486,7 @@ TRAIN: dict[str, Row] = {
         lambda kit: {
             "config": kit.config,
             "progress": lambda done, total: None,
-            "splits": None,
+            "parts": None,
         }
     ),
     "parameter_groups": Row(
@@ -511,7 +520,7 @@ TRAIN: dict[str, Row] = {
             "command": "mine",
             "callbacks": (),
             "model": None,
-            "splits": None,
+            "parts": None,
         }
     ),
 }

@@ -1,25 +1,50 @@
 """The Mamba mixer in one or two directions (Gu & Dao 2023, https://arxiv.org/abs/2312.00752)."""
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrail.errors import ConfigError, TierError, check_choice
+from vitrail.errors import ConfigError, TierError
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.layers.inference_params import InferenceParams, MambaState
 from vitrail.layers.linear import Linear
 from vitrail.layers.recording import RecordedMixer
 from vitrail.ops import causal_conv as conv
 from vitrail.ops import selective_scan as ssm
-from vitrail.ops.linear import linear
+from vitrail.ops.guard import guarded
+from vitrail.ops.linear import product
 from vitrail.ops.selective_scan.matrix import attention
+from vitrail.values import NonNegativeInt, PositiveInt
 
 ScanKind = Literal["forward", "v1", "v2"]
 Fusion = Literal["mean", "sum", "gate", "concat"]
+
+
+class RecordedScan(NamedTuple):
+    """The scan of one forward of a mixer, for what has to compute with its matrix.
+
+    Args:
+        inputs: inputs of the scan, K directions.
+        backwards: whether each direction starts at the end.
+        order: (N,), index of each token in the order of recorded weights; None for the same order.
+        output: (B, N, E), gated, part of the graph; (B, N, 2 E) where directions are side by side.
+
+    Example:
+        >>> mixer, scans = Mamba(8, "v2"), []
+        >>> mixer.scan_recorder = scans.append
+        >>> _ = mixer(torch.zeros(1, 5, 8))
+        >>> scans[0].backwards, scans[0].output.shape
+        ([False, True], torch.Size([1, 5, 16]))
+    """
+
+    inputs: ssm.Scan
+    backwards: Sequence[bool]
+    order: Tensor | None
+    output: Tensor
 
 
 class Mamba(RecordedMixer):
@@ -51,6 +76,7 @@ class Mamba(RecordedMixer):
 
     Attributes:
         backend: backend of the convolution and the scan, as in `ops.selective_scan`; "auto".
+        scan_recorder: function that every forward calls with its scan, or None.
 
     Raises:
         ConfigError: `scan` or `fusion` is not one of its choices.
@@ -62,27 +88,27 @@ class Mamba(RecordedMixer):
 
     undecayed = ("A_log", "D", "conv_bias", "dt_bias")
 
+    @guarded
     def __init__(
         self,
-        dim: int,
+        dim: PositiveInt,
         scan: ScanKind = "v2",
         *,
-        d_state: int = 16,
-        d_conv: int = 4,
-        expand: int = 2,
-        dt_rank: int | None = None,
+        d_state: PositiveInt = 16,
+        d_conv: PositiveInt = 4,
+        expand: PositiveInt = 2,
+        dt_rank: PositiveInt | None = None,
         fusion: Fusion = "mean",
         bias: bool = False,
-        layer_idx: int = 0,
+        layer_idx: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
-        check_choice("scan", scan, ("forward", "v1", "v2"))
-        check_choice("fusion", fusion, ("mean", "sum", "gate", "concat"))
         sets = 2 if scan == "v2" else 1  # of parameters
         self.directions = 1 if scan == "forward" else 2
         self.head_names = ("scan from the start", "scan from the end")[: self.directions]
         self.scan_kind, self.fusion = scan, fusion
         self.backend, self.layer_idx = "auto", layer_idx
+        self.scan_recorder: Callable[[RecordedScan], None] | None = None
         self.d_state, self.dt_rank = d_state, dt_rank or math.ceil(dim / 16)
         inner = expand * dim
         self.in_proj = Linear(dim, 2 * inner, bias=bias)
@@ -154,7 +180,10 @@ class Mamba(RecordedMixer):
         inputs = self._scan_inputs(signal, z, backwards)
         if self.recorder is not None:
             self._record(inputs, backwards, order)
-        return self.out_proj(self.run_scan(inputs, backwards))
+        y = self.run_scan(inputs, backwards)
+        if self.scan_recorder is not None:
+            self.scan_recorder(RecordedScan(inputs, backwards, order, y))
+        return self.out_proj(y)
 
     def run_scan(self, inputs: ssm.Scan, backwards: Sequence[bool]) -> Tensor:
         """Scans in all directions and gates the result.
@@ -206,11 +235,8 @@ class Mamba(RecordedMixer):
     def _record(self, inputs: ssm.Scan, backwards: Sequence[bool], order: Tensor | None) -> None:
         """Calls the recorder with one head per direction, without the skip D and the gate."""
         weights = torch.stack([attention(inputs, k, b) for k, b in enumerate(backwards)], dim=1)
-        if order is not None:
-            position = order.argsort()
-            weights = weights[..., position, :][..., position]
         if self.recorder is not None:
-            self.recorder(weights)
+            self.recorder(in_order(weights, order))
 
     def start(self, batch: int) -> MambaState:
         """The state before the first token.
@@ -248,9 +274,9 @@ class Mamba(RecordedMixer):
         window = torch.cat([state.conv.mT, signal], dim=1)  # (B, d_conv + T, E)
         weight, bias = self.conv_weight[:1], self.conv_bias[:1]
         u = conv.causal_conv(window, weight, bias, [False], self.backend)[:, :, -x.shape[1] :]
-        low, B, C = linear(u, self.x_proj[0]).split([self.dt_rank, *[self.d_state] * 2], dim=-1)
+        low, B, C = product(u, self.x_proj[0]).split([self.dt_rank, *[self.d_state] * 2], dim=-1)
         A = -at_least_float32(self.A_log[:1]).exp()
-        delta = linear(low, self.dt_weight[0])
+        delta = product(low, self.dt_weight[0])
         inputs = ssm.Scan(u, delta, A, B, C, self.D[:1], self.dt_bias[:1], z)
         y, after = ssm.resume(inputs, state.ssm)
         memory[index] = MambaState(window[:, -state.conv.shape[-1] :].mT.contiguous(), after)
@@ -268,3 +294,23 @@ def _products(x: Tensor, weight: Tensor) -> Tensor:
     if torch.compiler.is_exporting():  # quantizers of other runtimes know matrices only
         return torch.stack([F.linear(of, by.to(x.dtype)) for of, by in zip(x, weight, strict=True)])
     return torch.bmm(x, weight.transpose(1, 2).to(x.dtype))
+
+
+def in_order(weights: Tensor, order: Tensor | None) -> Tensor:
+    """Weights between tokens, in another order of the tokens.
+
+    Args:
+        weights: (..., N, N).
+        order: (N,), index of each token in the other order; None for the same order.
+
+    Returns:
+        (..., N, N).
+
+    Example:
+        >>> in_order(torch.diag(torch.arange(3)), torch.tensor([2, 0, 1])).diag()
+        tensor([1, 2, 0])
+    """
+    if order is None:
+        return weights
+    position = order.argsort()
+    return weights[..., position, :][..., position]

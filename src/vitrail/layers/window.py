@@ -9,9 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Window = tuple[int, ...]  # (rows, columns)
+from vitrail.ops.guard import guarded
+from vitrail.values import NonNegativeInt, PositiveInt
+
+Window = tuple[PositiveInt, PositiveInt]  # (rows, columns)
 
 
+@guarded
 def partition(x: Tensor, window: Window, *, spread: bool = False) -> Tensor:
     """Partitions a feature map into windows.
 
@@ -38,8 +42,9 @@ def partition(x: Tensor, window: Window, *, spread: bool = False) -> Tensor:
     return x.transpose(2, 3).flatten(3, 4).flatten(0, 2)
 
 
+@guarded
 def unpartition(
-    windows: Tensor, window: Window, size: tuple[int, ...], *, spread: bool = False
+    windows: Tensor, window: Window, size: tuple[PositiveInt, PositiveInt], *, spread: bool = False
 ) -> Tensor:
     """Merges windows into the feature map that `partition` cut them from.
 
@@ -63,6 +68,7 @@ def unpartition(
     return x.flatten(3, 4).flatten(1, 2)
 
 
+@guarded
 def pad_to(x: Tensor, multiple: Window) -> Tensor:
     """Pads a feature map with zeros at the bottom and on the right.
 
@@ -79,6 +85,24 @@ def pad_to(x: Tensor, multiple: Window) -> Tensor:
     """
     bottom, right = (-side % m for side, m in zip(x.shape[1:3], multiple, strict=True))
     return F.pad(x, (0, 0, 0, right, 0, bottom)) if bottom or right else x
+
+
+@guarded
+def numbered_cells(size: tuple[PositiveInt, PositiveInt], multiple: Window) -> Tensor:
+    """A feature map that holds the numbers of its cells, padded as `pad_to` pads.
+
+    Args:
+        size: (H, W) of the map.
+        multiple: (h, w), of which the padded height and width are multiples.
+
+    Returns:
+        (1, H', W', 1), numbers from 1, row by row, and 0 for padding.
+
+    Example:
+        >>> numbered_cells((1, 3), (1, 2)).flatten()
+        tensor([1, 2, 3, 0])
+    """
+    return pad_to(torch.arange(1, size[0] * size[1] + 1).view(1, *size, 1), multiple)
 
 
 class WindowAttention(nn.Module):
@@ -99,6 +123,7 @@ class WindowAttention(nn.Module):
         torch.Size([1, 5, 4, 8])
     """
 
+    @guarded
     def __init__(
         self,
         attention: nn.Module,
@@ -116,6 +141,11 @@ class WindowAttention(nn.Module):
         """The linear layer whose output, after dropout, is the module's; None if unknown."""
         return getattr(self.attention, "last_linear", None)
 
+    def cell_index(self, size: tuple[PositiveInt, PositiveInt]) -> Tensor:
+        """size (H, W) of a map → (windows, h · w), the cell of each token, -1 for padding."""
+        cells = numbered_cells(size, self.window)
+        return partition(cells, self.window, spread=self.spread)[..., 0] - 1
+
     def forward(self, x: Tensor) -> Tensor:
         """x (B, H, W, D) → (B, H, W, D)."""
         height, width = x.shape[1:3]
@@ -127,7 +157,12 @@ class WindowAttention(nn.Module):
         return x[:, :height, :width]
 
 
-def shift_mask(size: tuple[int, ...], window: Window, shift: Window) -> Tensor:
+@guarded
+def shift_mask(
+    size: tuple[PositiveInt, PositiveInt],
+    window: Window,
+    shift: tuple[NonNegativeInt, NonNegativeInt],
+) -> Tensor:
     """Mask of Swin's shifted windows, for a map that was rolled by `-shift`.
 
     Args:

@@ -176,6 +176,28 @@ def sorted_indices(indices: Sequence[int], count: int, what: str) -> list[int]:
     return positions
 
 
+def select_position(layer: int, count: int) -> int:
+    """The position of an attention layer among those of a model.
+
+    Args:
+        layer: position; negative ones count from the end.
+        count: number of attention layers.
+
+    Returns:
+        A position within 0 to count - 1.
+
+    Raises:
+        ConfigError: there is no such layer.
+
+    Example:
+        >>> select_position(-1, 12)
+        11
+    """
+    if not -count <= layer < count:
+        raise ConfigError(f"layer={layer}: this model has attention layers 0 to {count - 1}.")
+    return layer % count
+
+
 def _block_of(path: str) -> int | None:
     """The index of the block that a module is in; None outside `blocks`."""
     first, *rest = path.split(".")

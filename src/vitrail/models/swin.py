@@ -24,7 +24,14 @@ from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed, patch_grid, to_tuple
 from vitrail.layers.pyramid import check_stages
 from vitrail.layers.relative_position import RelativeBias
-from vitrail.layers.window import Window, pad_to, partition, shift_mask, unpartition
+from vitrail.layers.window import (
+    Window,
+    numbered_cells,
+    pad_to,
+    partition,
+    shift_mask,
+    unpartition,
+)
 from vitrail.models.base import Variant
 from vitrail.models.features import Features
 from vitrail.models.paper import Paper
@@ -57,15 +64,23 @@ class ShiftedWindowAttention(nn.Module):
         self.attention = Attention(dim, heads, dropout=dropout)
         self.bias = RelativeBias(window, heads)
 
+    def shift_at(self, size: tuple[int, int]) -> tuple[int, int]:
+        """size (H, W) of a map → (rows, columns) by which it is shifted."""
+        (rows, columns), (height, width) = self.shift, size
+        return rows * (height > self.window[0]), columns * (width > self.window[1])
+
+    def cell_index(self, size: tuple[int, int]) -> Tensor:
+        """size (H, W) of a map → (windows, h · w), the cell of each token, -1 for padding."""
+        cells = numbered_cells(size, self.window)
+        rows, columns = self.shift_at(size)
+        return partition(cells.roll((-rows, -columns), dims=(1, 2)), self.window)[..., 0] - 1
+
     def forward(self, x: Tensor) -> Tensor:
         """x (B, H, W, D) → (B, H, W, D)."""
         height, width = x.shape[1:3]
+        shift = self.shift_at((height, width))
         x = pad_to(x, self.window)
         size = (x.shape[1], x.shape[2])
-        shift = tuple(
-            s if side > w else 0
-            for s, side, w in zip(self.shift, (height, width), self.window, strict=True)
-        )
         bias = self.bias()
         if any(shift):
             x = x.roll([-s for s in shift], dims=(1, 2))

@@ -59,6 +59,37 @@ def attention(scan: Scan, k: int, backwards: bool) -> Tensor:
     return weights / weights.sum(-1, keepdim=True)
 
 
+def positive_contributions(scan: Scan, k: int, backwards: bool, gradient: Tensor) -> Tensor:
+    """Mean over channels of (A ⊙ ∂s/∂A)⁺, where A is `matrix` and s a function of the output.
+
+    A channel is a head whose values have one number, as Ali et al. 2024
+    (https://arxiv.org/abs/2403.01590) look at it. So ∂s/∂A has in row t, column j the gradient of
+    the output of t times the input of j.
+
+    Args:
+        scan: the inputs.
+        k: index of the direction.
+        backwards: whether it runs from the last token to the first.
+        gradient: ∂s/∂y (B, L, D), of the output before the gate.
+
+    Returns:
+        (B, L, L).
+
+    Example:
+        >>> u, B, D = torch.ones(1, 2, 5, 4), torch.ones(1, 2, 5, 3), torch.ones(1, 4)
+        >>> scan = Scan(u, u, -torch.ones(1, 4, 3), B, B, D, D, None)
+        >>> positive_contributions(scan, 0, False, -torch.ones(2, 5, 4)).sum()
+        tensor(0.)
+    """
+    scan = scan.exact()
+    u, gradient = scan.u[k], gradient.to(scan.u.dtype)
+    rows = []
+    for first, row in _rows(scan, k, backwards):
+        of_entries = gradient[:, first : first + row.shape[1], None] * u[:, None]
+        rows.append((row * of_entries).clamp_(min=0).mean(-1))
+    return torch.cat(rows, dim=1)
+
+
 def _rows(scan: Scan, k: int, backwards: bool) -> Iterator[tuple[int, Tensor]]:
     """(first row, rows (B, rows, L, D)) of the matrix, a few rows at a time."""
     _, batch, length, dim, n = scan.sizes
