@@ -5,6 +5,7 @@ A constructor annotates each keyword with what it may be, `depth: PositiveInt` o
 the values of a call against it, so that a constructor only checks what relates two keywords.
 """
 
+import collections
 import functools
 import inspect
 import math
@@ -228,6 +229,22 @@ def resolve_indices(indices: Iterable[int], count: int, what: str) -> list[int]:
             raise ConfigError(f"{what} {number} does not exist: {limit}.")
         resolved.append(number % count)
     return resolved
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """The names that stand more than once in a list.
+
+    Args:
+        names: such as names of classes: ImageNet has two that are called "crane".
+
+    Returns:
+        Each once, in their order.
+
+    Example:
+        >>> repeated(["crane", "cat", "crane"])
+        ['crane']
+    """
+    return [name for name, count in collections.Counter(names).items() if count > 1]
 
 
 def describe_annotation(hint: Any) -> str:

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from vitrail.arguments import checked
 from vitrail.data.dataset import Dataset, Verdict
 from vitrail.data.image_file import ImageFile
 from vitrail.errors import DataError
 from vitrail.preprocess import Preprocess
+from vitrail.values import repeated
 
 
 class JoinedDataset(Dataset):
@@ -34,7 +36,10 @@ class JoinedDataset(Dataset):
         ([1, 0, 0], 'test/memory[0]')
     """
 
+    @checked
     def __init__(self, parts: Mapping[str, Dataset], labels: Sequence[str] | None = None) -> None:
+        if not parts:
+            raise DataError("parts is empty: give a dataset at least.")
         datasets = list(parts.values())
         names = dict.fromkeys(itertools.chain.from_iterable(d.labels for d in datasets))
         self.parts, self.labels = parts, [*names] if labels is None else list(labels)
@@ -243,6 +248,10 @@ def values_among(dataset: Dataset, labels: Sequence[str]) -> Tensor:
 
 def _positions(names: Sequence[str], labels: Sequence[str]) -> list[int | None]:
     """The index of each name among the labels; None where it is not."""
+    if twins := set(repeated(labels)).intersection(names):
+        raise DataError(
+            f"{min(twins)!r} is the name of more than one class: give each class a name of its own."
+        )
     exact = {label: index for index, label in enumerate(labels)}
     folded: dict[str, list[int]] = {}
     for index, label in enumerate(labels):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -64,6 +65,8 @@ def save(
     _require_whole(model)
     require_plain(model)
     _require_own(folder)
+    if isinstance(model.labels, str):
+        raise ConfigError(f"labels={model.labels!r} is one text: give a list of names.")
     if model.labels is not None and model.num_classes not in (0, len(model.labels)):
         raise ConfigError(
             f"the model has {len(model.labels)} labels and {model.num_classes} classes: set "
@@ -85,6 +88,8 @@ def save(
         "plugins": plugins_of(model.modules()),
     }
     text = json.dumps(config, indent=1, ensure_ascii=False, default=_plain)
+    # A name from a file system that is no UTF-8 is an escape: JSON has it, UTF-8 has not.
+    text = re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
     with hashed_folder(folder) as writer:
         writer.write(CONFIG, text)
         writer.write(WEIGHTS, safetensors.torch.save(weights))

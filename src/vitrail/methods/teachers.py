@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
+from vitrail.values import repeated
 
 
 def match_classes(teacher: Callable[..., Any], names: Sequence[str] | None) -> Callable[..., Any]:
@@ -36,7 +37,14 @@ def match_classes(teacher: Callable[..., Any], names: Sequence[str] | None) -> C
     labels = labels_of(teacher)
     if labels is None or not names or labels == list(names):
         return teacher
+    if [*map(_plain, labels)] == [*map(_plain, names)]:
+        return teacher
     if sorted(map(_plain, labels)) == sorted(map(_plain, names)):
+        if twins := repeated(map(_plain, names)):
+            raise ConfigError(
+                f"the teacher has other classes' order, and {twins[0]!r} is the name of two: give "
+                "each class a name of its own."
+            )
         return Reordered(teacher, labels, names)
     if _are_wordnet_ids(labels) != _are_wordnet_ids(names) and len(labels) == len(names):
         warnings.warn(

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import TypeIs
 
+from vitrail.arguments import checked
 from vitrail.data.loader import Loader
 from vitrail.data.pairs import DataSource, names_dataset, open_split
 from vitrail.data.registry import Split
-from vitrail.errors import ConfigError, check_choice, check_range
+from vitrail.errors import ConfigError, check_range
 from vitrail.messages import _
 from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
@@ -29,7 +30,7 @@ from vitrail.train.inference import (
 )
 from vitrail.train.monitor import progress_bar
 from vitrail.train.stream_factory import frame
-from vitrail.values import Size
+from vitrail.values import PositiveInt, Size
 
 
 class Prediction(NamedTuple):
@@ -37,7 +38,8 @@ class Prediction(NamedTuple):
 
     Args:
         image: its path, or its number.
-        classes: probabilities by class name, the likeliest first; of several labels, of those that
+        classes: probabilities by class name, the likeliest first; a second class of the same name
+            is called "crane (class 517)", by its index; of several labels, of those that
             reach their threshold; of numbers, the numbers by name.
         target: "class", "labels" or "numbers".
 
@@ -76,6 +78,7 @@ class PooledFeatures(NamedTuple):
     labels: list[str]
 
 
+@checked
 def predict(
     model: ModelSource,
     images: ImageSource | Iterable[ImageSource],
@@ -154,6 +157,7 @@ class Predictor:
         ['...', '...']
     """
 
+    @checked
     def __init__(
         self,
         model: ModelSource,
@@ -167,14 +171,15 @@ class Predictor:
     ) -> None:
         if labels is not None and (len(labels) < 2 or not all(labels)):
             raise ConfigError(f"labels={list(labels)!r} needs two names at least.")
-        check_choice("precision", precision, ("auto", "fp32", "bf16"))
         self.backbone = open_model(model, weights=weights, image_size=image_size, device=device)
         self.method: Method | None = None
         if labels is not None or not self.backbone.num_classes:
             self.method = classifying_method(weights or model, labels)
         if labels is not None:
             self.backbone.labels = list(labels)  # which the method reads
-        self.labels = self.backbone.labels or [str(i) for i in range(self.backbone.num_classes)]
+        self.labels = _distinct(
+            self.backbone.labels or [str(i) for i in range(self.backbone.num_classes)]
+        )
         self.target = self.backbone.outputs.target if self.method is None else "class"
         self.precision, self.flip = precision, flip
         self._module: nn.Module | None = None
@@ -234,13 +239,23 @@ class Predictor:
         return probabilities.cpu()
 
 
+def _distinct(labels: Sequence[str]) -> list[str]:
+    """Names as keys: of two classes with one name, as ImageNet has, the second has its index."""
+    first = {label: index for index, label in reversed([*enumerate(labels)])}
+    return [
+        label if first[label] == index else f"{label} (class {index})"
+        for index, label in enumerate(labels)
+    ]
+
+
+@checked
 def features(
     model: ModelSource,
     images_or_data: ImageSource | Iterable[ImageSource] | DataSource,
     *,
     split: Split | None = None,
     layer: int | None = None,
-    limit: int | None = None,
+    limit: PositiveInt | None = None,
     image_size: Size | None = None,
     bad_images: Literal["raise", "skip"] = "raise",
     batch_size: int = 64,
