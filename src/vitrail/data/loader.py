@@ -14,15 +14,18 @@ import torch
 from torch import Tensor
 from torch.utils import data
 
+from vitrail.arguments import checked
 from vitrail.data.dataset import Dataset, epoch_seed
 from vitrail.data.image_file import ImageFile
 from vitrail.data.images import to_tensor
-from vitrail.errors import DataError, check_range
+from vitrail.errors import ConfigError, DataError, check_range
 from vitrail.resizing import resize
+from vitrail.values import NonNegativeInt, PositiveInt
 
 Fit = Callable[[Tensor], Tensor]  # uint8 (C, *any) → uint8 (C, *size), the same for every sample
 Augment = Callable[[Tensor | ImageFile, int], Tensor]  # with a seed, in place of a `Fit`
 Item = tuple[Tensor, int, Tensor, int]
+Shard = tuple[NonNegativeInt, PositiveInt]  # rank, number of processes
 Key = tuple[int, int, int]  # index of a sample, epoch, position in the epoch
 MOST_WORKERS = 8
 WORKERS_LIMIT = 256  # each is a process of some hundred megabytes
@@ -123,7 +126,7 @@ def order(
     indices = torch.randperm(length, generator=generator)
     if classes is not None:
         indices = _balanced(indices, classes, generator)
-    return indices.repeat_interleave(repeats)[:length]
+    return indices.repeat_interleave(min(repeats, length))[:length]
 
 
 def _balanced(indices: Tensor, classes: Tensor, generator: torch.Generator) -> Tensor:
@@ -205,6 +208,22 @@ class _Items(data.Dataset[Item | DataError]):
         return item
 
 
+def check_shard(shard: Shard) -> None:
+    """Checks that a process is one of several.
+
+    Args:
+        shard: (rank, processes).
+
+    Raises:
+        ConfigError: the rank is not below the number of processes.
+
+    Example:
+        >>> check_shard((0, 1))
+    """
+    if shard[0] >= shard[1]:
+        raise ConfigError(f"{shard=}: of {shard[1]} processes, the ranks are 0 to {shard[1] - 1}.")
+
+
 class Loader:
     """Batches of a dataset.
 
@@ -228,9 +247,11 @@ class Loader:
         balanced: whether each class comes equally often in an epoch, with a seed only.
         bad_images: what follows a sample that cannot be read when it is tried again either: "raise"
             for an error, "skip" for the next sample in its place and a line on stderr.
+        deals: whether the processes of `shard` take whole batches in turn, for evaluation.
 
     Raises:
         ConfigError: there are more workers than a machine can hold.
+        DataError: there are no samples.
 
     Example:
         >>> from vitrail.data.registry import open_dataset
@@ -239,22 +260,27 @@ class Loader:
         [8, 8, 4]
     """
 
+    @checked
     def __init__(
         self,
         dataset: Dataset,
-        batch_size: int,
+        batch_size: PositiveInt,
         fit: Fit,
         *,
         augment: Augment | None = None,
         seed: int | None = None,
         workers: int | None = 0,
         drop_last: bool = False,
-        repeats: int = 1,
-        shard: tuple[int, int] = (0, 1),
+        repeats: PositiveInt = 1,
+        shard: Shard = (0, 1),
         balanced: bool = False,
         bad_images: Literal["raise", "skip"] = "raise",
+        deals: bool = False,
     ) -> None:
-        self.bad_images = bad_images
+        check_shard(shard)
+        if not len(dataset):
+            raise DataError(f"this {type(dataset).__name__} is empty: give samples to load.")
+        self.bad_images, self.deals = bad_images, deals
         self.dataset, self.batch_size, self.fit = dataset, min(batch_size, len(dataset)), fit
         self.augment, self.seed, self.drop_last = augment, seed, drop_last
         self.repeats, self.shard = repeats, shard
@@ -264,9 +290,21 @@ class Loader:
         self._batches: list[list[Key]] = []
 
     def __len__(self) -> int:
-        """The number of batches per epoch."""
+        """The number of batches per epoch, of all processes."""
         whole, rest = divmod(len(self.dataset), self.batch_size)
         return whole + bool(rest and not self.drop_last)
+
+    def numbers(self, start: int = 0) -> range:
+        """The numbers of the batches of which this process has all or a part.
+
+        Args:
+            start: number of batches to skip.
+
+        Returns:
+            Numbers in the order of the batches.
+        """
+        rank, processes = self.shard if self.deals else (0, 1)
+        return range(start + (rank - start) % processes, len(self), processes)
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[RawBatch]:
         """The batches of an epoch.
@@ -282,13 +320,14 @@ class Loader:
             yield from self._stream(epoch, start)
             return
         indices = order(len(self.dataset), self.seed, epoch, self.repeats, self.classes)
-        rank, processes = self.shard
-        batches = [b[rank::processes] for b in indices.split(self.batch_size)][start : len(self)]
+        rank, processes = (0, 1) if self.deals else self.shard
+        numbers, parts = self.numbers(start), indices.split(self.batch_size)
+        batches = [parts[number][rank::processes] for number in numbers]
         if self.dataset.fixed_size and self.augment is None and self._fits():
             yield from self._gather(batches)
             return
         self._batches.clear()
-        for number, batch in enumerate(batches, start):
+        for number, batch in zip(numbers, batches, strict=True):
             first = number * self.batch_size + rank
             self._batches.append(
                 [(i, epoch, first + j * processes) for j, i in enumerate(batch.tolist())]
@@ -327,7 +366,8 @@ class Loader:
             yield RawBatch(images, targets[indices], sizes, indices)
 
     def _stream(self, epoch: int, start: int) -> Iterator[RawBatch]:
-        rank, processes = self.shard
+        rank, processes = (0, 1) if self.deals else self.shard
+        number, own = start, self.numbers(start)
         items: list[Item | DataError] = []
         for image, label, position in self.dataset.samples(
             self.seed, epoch, start * self.batch_size
@@ -338,9 +378,10 @@ class Loader:
                 fitted = self.augment(image, (epoch_seed(self.seed or 0, epoch) << 32) + position)
             items.append((fitted, label, torch.tensor(image.shape[1:]), position))
             if len(items) == self.batch_size:
-                yield _collate(items[rank::processes])
-                items = []
-        if items and not self.drop_last:
+                if number in own:
+                    yield _collate(items[rank::processes])
+                items, number = [], number + 1
+        if items and not self.drop_last and number in own:
             yield _collate(items[rank::processes])
 
 

@@ -3,11 +3,15 @@
 Every process calls these functions at the same step, with tensors of the same shape.
 """
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+Value = TypeVar("Value")
 
 
 def world_size() -> int:
@@ -55,6 +59,111 @@ def mean(x: Tensor) -> Tensor:
     total = x.detach().clone()
     dist.all_reduce(total)
     return total / world_size()
+
+
+def gather_objects(value: Value) -> list[Value]:
+    """A plain value of each process, on the CPU: what does not wait for a GPU.
+
+    Args:
+        value: of this process; whatever can be pickled.
+
+    Returns:
+        The values in the order of ranks.
+
+    Example:
+        >>> gather_objects("a")
+        ['a']
+    """
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value, group=control_group())
+    return values
+
+
+def together(function: Callable[[], Value]) -> Value:
+    """Calls a function in each process. What the file system refuses to one is raised in all.
+
+    Args:
+        function: is called once.
+
+    Returns:
+        What it returns in this process.
+
+    Raises:
+        OSError: the function raised it in some process.
+
+    Example:
+        >>> together(lambda: 2)
+        2
+    """
+    problem, result = None, None
+    try:
+        result = function()
+    except OSError as refused:
+        if world_size() == 1:
+            raise
+        problem = refused.errno, refused.strerror, refused.filename
+    for other in gather_objects(problem):
+        if other is not None:
+            raise OSError(*other)
+    return result  # type: ignore[return-value]
+
+
+def deal_back(items: list[Value]) -> list[Value]:
+    """What the processes computed of items that they took in turn, in the order of the items.
+
+    Args:
+        items: of this process: the first process has items 0, n, 2 n ... of n processes.
+
+    Returns:
+        The items of all.
+
+    Example:
+        >>> deal_back(["a", "b"])
+        ['a', 'b']
+    """
+    each = gather_objects(items)
+    return [each[i % len(each)][i // len(each)] for i in range(sum(map(len, each)))]
+
+
+def largest(number: int) -> int:
+    """The largest of the processes' numbers, without waiting for a GPU.
+
+    Args:
+        number: of this process.
+
+    Returns:
+        The largest.
+
+    Example:
+        >>> largest(3)
+        3
+    """
+    if world_size() == 1:
+        return number
+    numbers = torch.tensor(number)
+    dist.all_reduce(numbers, dist.ReduceOp.MAX, control_group())
+    return int(numbers)
+
+
+def control_group() -> dist.ProcessGroup | None:
+    """The group in which processes agree with each other on the CPU, by gloo.
+
+    Returns:
+        The group; None where training is not distributed.
+
+    Example:
+        >>> control_group() is None
+        True
+    """
+    return _control_group(dist.group.WORLD) if world_size() > 1 else None
+
+
+@functools.cache
+def _control_group(_world: object) -> dist.ProcessGroup:
+    group: dist.ProcessGroup = dist.new_group(backend="gloo")
+    return group
 
 
 def gather(x: Tensor) -> Tensor:

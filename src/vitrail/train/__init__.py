@@ -6,6 +6,7 @@ from vitrail.exports import lazy
 
 if TYPE_CHECKING:
     from vitrail.train.callback import Callback as Callback
+    from vitrail.train.checkpoint_model import save_checkpoint_model as save_checkpoint_model
     from vitrail.train.config import RunConfig as RunConfig
     from vitrail.train.config import make_config as make_config
     from vitrail.train.config import read_config as read_config

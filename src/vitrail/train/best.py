@@ -49,8 +49,8 @@ class KeepBest(Callback):
         ]
         if self.score is None or score > self.score:
             self.step, self.score, self.worse = trainer.step, score, 0
+            weights = trainer.result_method.state_dict() if self.keep else {}
             if self.keep and trainer.is_main:
-                weights = trainer.result_method.state_dict()
                 data = {name: tensor.contiguous() for name, tensor in weights.items()}
                 run = trainer.run_folder
                 atomic_write(run.best_weights(trainer.step), safetensors.torch.save(data))
@@ -69,7 +69,7 @@ class KeepBest(Callback):
 
     def finish(self, trainer: Trainer) -> None:
         """trainer → the best weights in the place of the last."""
-        if self.keep and self.step is not None and trainer.is_main:
+        if self.keep and self.step is not None:
             weights = safetensors.torch.load_file(trainer.run_folder.best_weights(self.step))
             trainer.result_method.load_state_dict(weights)
             trainer.result_step = self.step

@@ -84,10 +84,9 @@ class Checkpointing(Callback):
         self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
-        if trainer.is_main:
-            states = {type(callback).__name__: callback.state() for callback in trainer.callbacks}
-            progress = Progress(trainer.step, trainer.epoch_steps, states, trainer.rollbacks)
-            save_checkpoint(trainer.run_folder, progress, trainer.state)
+        states = {type(callback).__name__: callback.state() for callback in trainer.callbacks}
+        progress = Progress(trainer.step, trainer.epoch_steps, states, trainer.rollbacks)
+        save_checkpoint(trainer.run_folder, progress, trainer.state)
 
 
 def is_due(trainer: Trainer, every: int) -> bool:

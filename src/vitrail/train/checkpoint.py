@@ -4,7 +4,7 @@ import base64
 import json
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
+from torch.distributed.checkpoint import CheckpointException
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
@@ -20,8 +21,17 @@ from vitrail.errors import DamagedError, TrainingError
 from vitrail.files import describe_fault
 from vitrail.manifest import check_manifest, hashed_folder
 from vitrail.messages import _
+from vitrail.methods import distributed
 from vitrail.methods.base import Method
 from vitrail.run_folder import RunFolder
+from vitrail.train.sharding import Sharding, share
+from vitrail.train.shards import (
+    described,
+    fill_from_shards,
+    has_shards,
+    read_shards,
+    write_shards,
+)
 
 NEWEST = 2  # checkpoints that are not deleted
 TOP_KEYS = {"step", "epoch_steps", "callbacks", "generators", "scaler", "ema_updates"}  # of a state
@@ -36,16 +46,18 @@ class TrainState(NamedTuple):
         optimizer: the optimizer.
         ema: the EMA of the method's weights, or None.
         scaler: the scaler of half-precision gradients, or None.
+        sharding: what shares out the weights over several processes, or None.
 
     Example:
         >>> TrainState._fields
-        ('method', 'optimizer', 'ema', 'scaler')
+        ('method', 'optimizer', 'ema', 'scaler', 'sharding')
     """
 
     method: Method
     optimizer: Optimizer
     ema: AveragedModel | None
     scaler: GradScaler | None
+    sharding: Sharding | None = None
 
 
 class Progress(NamedTuple):
@@ -69,7 +81,7 @@ class Progress(NamedTuple):
 
 
 def save_checkpoint(run: RunFolder, progress: Progress, state: TrainState) -> Path:
-    """Writes a checkpoint atomically, and deletes all but the newest.
+    """Writes a checkpoint atomically, and deletes all but the newest. Every process calls it.
 
     Args:
         run: folder of the run.
@@ -100,15 +112,14 @@ def save_checkpoint(run: RunFolder, progress: Progress, state: TrainState) -> Pa
         "ema_updates": int(state.ema.n_averaged) if state.ema is not None else 0,
     }
     try:
-        with hashed_folder(path) as writer:
-            writer.write("model.safetensors", _to_bytes(state.method.state_dict()))
-            writer.write("optimizer.safetensors", _to_bytes(_optimizer_state(state)))
-            if state.ema is not None:
-                writer.write("ema.safetensors", _to_bytes(state.ema.module.state_dict()))
-            writer.write("state.json", json.dumps(values))
-        later = [other for other in run.checkpoints if other.name > path.name]  # damaged ones
-        for old in later + run.checkpoints[: -NEWEST - len(later)]:
-            shutil.rmtree(old, ignore_errors=True)
+        if state.sharding is not None:
+            write_shards(path, _shared_out(state), values)
+        else:
+            distributed.together(lambda: _write_whole(path, state, values))
+        if distributed.rank() == 0:
+            later = [other for other in run.checkpoints if other.name > path.name]  # damaged ones
+            for old in later + run.checkpoints[: -NEWEST - len(later)]:
+                shutil.rmtree(old, ignore_errors=True)
     except OSError as problem:
         reason, cure = describe_fault(problem)
         cure = f"{cure} Then go on by resume=True." if cure else "Go on by resume=True."
@@ -119,13 +130,19 @@ def save_checkpoint(run: RunFolder, progress: Progress, state: TrainState) -> Pa
 
 
 def load_checkpoint(
-    run: RunFolder, state: TrainState, *, trust: bool = False, tell: Callable[[str], None] = print
+    run: RunFolder,
+    state: TrainState,
+    *,
+    path: Path | None = None,
+    trust: bool = False,
+    tell: Callable[[str], None] = print,
 ) -> Progress:
-    """Restores the newest checkpoint that is whole.
+    """Restores a checkpoint, of any number of processes. Every process calls it.
 
     Args:
         run: folder of the run.
         state: what is restored in place.
+        path: the checkpoint; None for the newest that is whole.
         trust: whether to read files that are not as they were written.
         tell: is called with a line for each newer checkpoint that is damaged.
 
@@ -141,30 +158,44 @@ def load_checkpoint(
         Traceback (most recent call last):
         vitrail.errors.TrainingError: ... has no checkpoint to resume from: start it anew.
     """
-    if not run.checkpoints:
-        raise TrainingError(f"{run} has no checkpoint to resume from: start it anew.")
+    saved, problems = None, list[str]()
+    if distributed.rank() == 0:  # all go on from the checkpoint that it finds whole
+        saved, problems = _newest(run.checkpoints if path is None else [path], trust)
+    path, problems = distributed.gather_objects((saved and saved.path, problems))[0]
+    if path is None:
+        if not problems:
+            raise TrainingError(f"{run} has no checkpoint to resume from: start it anew.")
+        raise TrainingError(f"{run} has no whole checkpoint: {problems[0]}")
+    for text in problems:
+        tell(_("{problem} Going on from {path}.").format(problem=text, path=path))
+    return _restore(saved or _read(path, trust=True), state)
+
+
+def _newest(paths: Sequence[Path], trust: bool) -> "tuple[_Saved | None, list[str]]":
+    """The newest checkpoint that is whole, and what newer ones have."""
     problems = []
-    for path in reversed(run.checkpoints):
+    for path in reversed(paths):
         try:
-            saved = _read(path, trust)
+            return _read(path, trust), problems
         except DamagedError as problem:
             problems.append(str(problem))
-            continue
-        for text in problems:
-            tell(_("{problem} Going on from {path}.").format(problem=text, path=path))
-        return _restore(path, saved, state)
-    raise TrainingError(f"{run} has no whole checkpoint: {problems[0]}")
+    return None, problems
 
 
-def _restore(path: Path, saved: "_Saved", state: TrainState) -> Progress:
-    values = saved.values
+def _restore(saved: "_Saved", state: TrainState) -> Progress:
+    path, values = saved.path, saved.values
     try:
-        state.method.load_state_dict(saved.model)
+        if state.sharding is not None:
+            _restore_shares(saved, state)
+        else:
+            tensors = read_shards(path) if saved.tensors is None else saved.tensors
+            state.method.load_state_dict(_beneath("model/", tensors))
+            if state.ema is not None:
+                state.ema.module.load_state_dict(_beneath("ema/", tensors))
+            _restore_optimizer(_beneath("optimizer/", tensors), state)
         if state.ema is not None:
-            state.ema.module.load_state_dict(saved.ema)
             state.ema.n_averaged.fill_(values["ema_updates"])
-        _restore_optimizer(saved.optimizer, state)
-    except (RuntimeError, LookupError) as problem:
+    except (RuntimeError, LookupError, SafetensorError, CheckpointException) as problem:
         reason = " ".join(line.strip() for line in str(problem).splitlines()[:2])
         raise TrainingError(f"{path} does not fit this run: {reason}") from None
     if state.scaler is not None and values["scaler"]:
@@ -172,6 +203,46 @@ def _restore(path: Path, saved: "_Saved", state: TrainState) -> Progress:
     _set_generators(values["generators"])
     rollbacks = values.get("rollbacks", 0)  # which older checkpoints lack
     return Progress(values["step"], values["epoch_steps"], values["callbacks"], rollbacks)
+
+
+def _restore_shares(saved: "_Saved", state: TrainState) -> None:
+    """Restores weights that are shared out, from shards or from whole tensors."""
+    targets = {f"model/{name}": tensor for name, tensor in state.method.state_dict().items()}
+    if state.ema is not None:
+        targets |= {f"ema/{name}": t for name, t in state.ema.module.state_dict().items()}
+    parameters = _learning(state)
+    shapes = (
+        {
+            name: (tuple(entry.size), entry.properties.dtype)
+            for name, entry in described(saved.path).items()
+        }
+        if saved.tensors is None
+        else {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in saved.tensors.items()}
+    )
+    optimizer: dict[str, Tensor] = {}
+    for name, (shape, dtype) in shapes.items():
+        if not name.startswith("optimizer/"):
+            if name not in targets and (state.ema is not None or not name.startswith("ema/")):
+                raise LookupError(f"{name} is no part of the method")
+            continue
+        key = name.removeprefix("optimizer/")
+        parameter = parameters.get(key.rpartition("/")[0])
+        if parameter is not None and tuple(parameter.shape) == shape:
+            optimizer[key] = torch.zeros_like(parameter, dtype=dtype, requires_grad=False)
+        else:
+            optimizer[key] = torch.zeros(shape, dtype=dtype)
+    targets |= {f"optimizer/{key}": tensor for key, tensor in optimizer.items()}
+    for name, target in targets.items():
+        if name not in shapes or shapes[name][0] != tuple(target.shape):
+            saved_shape = shapes.get(name, ("nothing",))[0]
+            raise LookupError(f"{name} is {tuple(target.shape)} here and {saved_shape} there")
+    with torch.no_grad():
+        if saved.tensors is None:
+            fill_from_shards(saved.path, {name: t.detach() for name, t in targets.items()})
+        else:
+            for name, target in targets.items():
+                target.copy_(share(saved.tensors[name], target))
+    _restore_optimizer(optimizer, state)
 
 
 def _restore_optimizer(tensors: dict[str, Tensor], state: TrainState) -> None:
@@ -249,13 +320,38 @@ def _to_bytes(tensors: dict[str, Tensor]) -> bytes:
     return safetensors.torch.save({k: v.contiguous() for k, v in tensors.items()})
 
 
-class _Saved(NamedTuple):
-    """The content of a checkpoint."""
+def _write_whole(path: Path, state: TrainState, values: dict[str, Any]) -> None:
+    """Writes a checkpoint in the first process, which has all weights."""
+    if distributed.rank() > 0:
+        return
+    with hashed_folder(path) as writer:
+        writer.write("model.safetensors", _to_bytes(state.method.state_dict()))
+        writer.write("optimizer.safetensors", _to_bytes(_optimizer_state(state)))
+        if state.ema is not None:
+            writer.write("ema.safetensors", _to_bytes(state.ema.module.state_dict()))
+        writer.write("state.json", json.dumps(values))
 
+
+def _shared_out(state: TrainState) -> dict[str, Tensor]:
+    """All tensors of a state by name, of which this process has shares."""
+    tensors = {f"model/{name}": t for name, t in state.method.state_dict().items()}
+    tensors |= {f"optimizer/{name}": t for name, t in _optimizer_state(state).items()}
+    if state.ema is not None:
+        tensors |= {f"ema/{name}": t for name, t in state.ema.module.state_dict().items()}
+    return tensors
+
+
+def _beneath(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, by the rest of their names."""
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+class _Saved(NamedTuple):
+    """The content of a checkpoint: None for tensors that are in shards."""
+
+    path: Path
     values: dict[str, Any]
-    model: dict[str, Tensor]
-    optimizer: dict[str, Tensor]
-    ema: dict[str, Tensor]
+    tensors: dict[str, Tensor] | None
 
 
 def _read(path: Path, trust: bool) -> _Saved:
@@ -266,15 +362,17 @@ def _read(path: Path, trust: bool) -> _Saved:
         values = json.loads((path / "state.json").read_bytes())
         if not values.keys() >= TOP_KEYS:
             raise ValueError("state.json lacks an entry")
-        model, optimizer, ema = (
-            safetensors.torch.load_file(path / f"{name}.safetensors")
-            if name != "ema" or (path / "ema.safetensors").exists()
-            else {}
-            for name in ("model", "optimizer", "ema")
-        )
+        if has_shards(path):
+            return _Saved(path, values, None)
+        files = ("model", "optimizer", *["ema"] * (path / "ema.safetensors").exists())
+        tensors = {
+            f"{file}/{name}": tensor
+            for file in files
+            for name, tensor in safetensors.torch.load_file(path / f"{file}.safetensors").items()
+        }
     except (OSError, ValueError, AttributeError, RecursionError, SafetensorError) as problem:
         raise DamagedError(f"{path} is damaged: {problem}.") from None
-    return _Saved(values, model, optimizer, ema)
+    return _Saved(path, values, tensors)
 
 
 def _generators() -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pydantic
 from pydantic import Field
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError, describe_value, suggest
 from vitrail.foreign import MAX_SETTINGS, parse_yaml, read_text
 from vitrail.methods.registry import list_methods
@@ -29,6 +30,7 @@ class RunConfig(Section):
         'supervised'
     """
 
+    cure: ClassVar[str] = "vitrail.train.make_config and read_config return one."  # for errors
     model: ModelConfig = ModelConfig()  # type: ignore[call-arg]
     method: pydantic.SerializeAsAny[MethodConfig] = Field(
         default_factory=lambda: method_section("supervised")()  # type: ignore[call-arg]
@@ -66,14 +68,15 @@ ADJUSTABLE = {  # on resume: they change the result from there on
     "data.batch_size", "optim.lr", "optim.weight_decay", "optim.weight_decay_end", "optim.clip",
     "optim.clip_by", "optim.accumulate", "schedule", "train.precision", "train.save_every",
     "train.eval_every", "train.keep", "train.early_stopping", "train.gradient_checkpointing",
-    "train.compile", "train.channels_last",
+    "train.compile", "train.channels_last", "train.sharding",
 }  # fmt: skip
 
 
 MAX_BASES = 16  # recipes one of which is the base of the next
 
 
-def make_config(values: dict[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
+@checked
+def make_config(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
     """Settings from nested values.
 
     Code that they name, as in "python:teacher.py:make", may run: the caller named it.
@@ -93,7 +96,7 @@ def make_config(values: dict[str, Any], overrides: Sequence[str] = ()) -> RunCon
         2.0
     """
     _trust_code(values)
-    return _make_config(values, overrides)
+    return _make_config(dict(values), overrides)
 
 
 def _make_config(values: dict[str, Any], overrides: Sequence[str]) -> RunConfig:
@@ -104,8 +107,10 @@ def _make_config(values: dict[str, Any], overrides: Sequence[str]) -> RunConfig:
         *parents, last = path.split(".")
         section = values
         for parent in parents:
-            if not isinstance(section.setdefault(parent, {}), dict):
-                section[parent] = {}
+            inner = section.get(parent)
+            section[parent] = (
+                dict(inner) if isinstance(inner, Mapping) else {}
+            )  # the caller's stays
             section = section[parent]
         section[last] = _read_value(text)
         _trust_code(section[last])
@@ -117,6 +122,7 @@ def _make_config(values: dict[str, Any], overrides: Sequence[str]) -> RunConfig:
         raise ConfigError(_one_line(problem)) from None
 
 
+@checked
 def read_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Settings from a YAML file.
 
@@ -289,4 +295,4 @@ def _one_line(problem: pydantic.ValidationError, prefix: tuple[str, ...] = ()) -
                 return f"{key} is a setting of method {name!r}, and method.name is another."
             keys += settings
         return f"no setting {key!r}.{suggest(key, keys)} docs/config.md lists all."
-    return f"{key}={error['input']!r}: {message.rstrip('.')}."
+    return f"{key}={describe_value(error['input'])}: {message.rstrip('.')}."

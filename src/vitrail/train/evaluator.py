@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from vitrail.arguments import checked
 from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Loader
 from vitrail.data.splits import balanced, fold_numbers
@@ -16,7 +17,7 @@ from vitrail.methods.base import Method
 from vitrail.methods.logistic import fit_logistic
 from vitrail.models.base import Backbone
 from vitrail.preprocess import Preprocess
-from vitrail.train.knn import knn
+from vitrail.train.knn import chunk_rows, knn
 from vitrail.train.metrics import (
     AnyEvaluation,
     Evaluation,
@@ -26,7 +27,9 @@ from vitrail.train.metrics import (
     summarize_outputs,
 )
 from vitrail.train.monitor import note
+from vitrail.train.seeds import mix_seed
 from vitrail.train.streams import Stream
+from vitrail.values import PositiveInt
 
 K = 20
 LOGGED = ("loss", "top1", "top5", "map", "micro_f1", "mae", "rmse", "r2")  # in training
@@ -65,6 +68,7 @@ class Evaluator:
         ['loss', 'top1', 'top5']
     """
 
+    @checked
     def __init__(
         self,
         train: Dataset,
@@ -72,7 +76,7 @@ class Evaluator:
         preprocess: Preprocess,
         stream: Stream,
         loss_stream: Stream | None = None,
-        knn_images: int = 10_000,
+        knn_images: PositiveInt = 10_000,
     ) -> None:
         self.train, self.validation, self.preprocess = train, validation, preprocess
         self.stream, self.loss_stream, self.knn_images = stream, loss_stream or stream, knn_images
@@ -135,12 +139,17 @@ class Evaluator:
             self.validation.batch_size,
             self.validation.fit,
             workers=self.validation.workers,
+            shard=self.validation.shard,
+            deals=self.validation.deals,
         )
         bank, labels, _ = compute_features(backbone, loader, self.preprocess)
         queries, targets, indices = compute_features(
             backbone, self.validation, self.preprocess, progress
         )
-        fractions = knn(bank, labels, queries, len(dataset.labels), k=K)
+        rank, processes = self.validation.shard if self.validation.deals else (0, 1)
+        own = queries.split(chunk_rows(bank))[rank::processes]
+        votes = [knn(bank, labels, chunk, len(dataset.labels), k=K) for chunk in own]
+        fractions = torch.cat(distributed.deal_back(votes) if processes > 1 else votes)
         return summarize((fractions + EPSILON).log(), targets, indices)
 
     @torch.no_grad()
@@ -158,15 +167,19 @@ class Evaluator:
         device = next(method.parameters()).device
         was_training = method.training
         method.eval()
-        total, count = torch.zeros((), device=device), 0
+        terms, stream = [], self.loss_stream
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(0)
-            for batch in self.loss_stream.epoch(0, 0, device):
-                total += method(batch).loss.float() * len(batch)
-                count += len(batch)
+            for number, batch in zip(stream.numbers(), stream.epoch(0, 0, device), strict=False):
+                torch.manual_seed(mix_seed(0, number))
+                terms.append((method(batch).loss.float() * len(batch), len(batch)))
         method.train(was_training)
-        mean = total / count
-        return (mean if self.loss_stream is self.stream else distributed.mean(mean)).item()
+        sums = [(loss.item(), count) for loss, count in terms]
+        if stream.deals:
+            sums = distributed.deal_back(sums)
+        mean = torch.tensor(sum(loss for loss, _ in sums) / sum(count for _, count in sums))
+        if stream is not self.stream:  # each process has a part of every batch
+            mean = distributed.mean(mean.to(device))
+        return mean.item()
 
     @torch.inference_mode()
     def _by_stream(self, method: Method, backbone: Backbone) -> AnyEvaluation | None:
@@ -182,7 +195,7 @@ class Evaluator:
                 (predict(batch), batch["labels"], batch["indices"])
                 for batch in self.stream.epoch(0, 0, device)
             )
-            outputs = collect(batches, len(self.stream))
+            outputs = collect(batches, len(self.stream), dealt=self.stream.deals)
         method.train(modes[0])
         backbone.train(modes[1])
         return None if outputs is None else summarize_outputs(*outputs, backbone.outputs)
@@ -222,7 +235,7 @@ def compute_features(
         (preprocess.apply(pooled, raw.images.to(device)), raw.labels, raw.indices)
         for raw in loader.epoch()
     )
-    features, labels, indices = collect(batches, len(loader), progress)
+    features, labels, indices = collect(batches, len(loader), progress, dealt=loader.deals)
     model.train(was_training)
     # Out of inference mode, so that a loss can be built on them.
     return features.clone(), labels.clone(), indices.clone()

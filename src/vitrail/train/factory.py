@@ -5,6 +5,7 @@ Only the factories, here and in `data_factory` and `model_factory`, read setting
 
 import contextlib
 import importlib.util
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from accelerate import PartialState
 from torch import Tensor
 from torch.optim import Optimizer
 
+from vitrail.arguments import checked
 from vitrail.data.own_transforms import TRANSFORMS
 from vitrail.data.registry import DATASETS, absolute_name
 from vitrail.data.splits import Parts
 from vitrail.errors import ConfigError, how_to_install
 from vitrail.hub.model_folder import save
 from vitrail.messages import _, ngettext
+from vitrail.methods import distributed
 from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
 from vitrail.plugins import plugins_of
@@ -102,6 +105,8 @@ def train_run(
     config = _with_data(config, source=absolute_name(source))
     run = RunFolder(folder)
     state = PartialState(cpu=not torch.accelerator.is_available())
+    if _is_restarted():  # all processes go by what the first one finds
+        resume = resume or distributed.gather_objects(run.settings_file.is_file())[0]
     config, changes = _check_start(config, run, resume=resume, is_main=state.is_main_process)
     if model is None:
         check_model(config)
@@ -120,16 +125,21 @@ def train_run(
     with run.lock() if trainer.is_main else contextlib.nullcontext():
         if trainer.is_main:
             _check_free(run, resume=resume)  # another process may have trained meanwhile
+            is_new = not resume or run.is_unborn
             if run.is_unborn:
                 run.clear()
-            _write_start(config, run, datasets, None if resume else command)
+            _write_start(config, run, datasets, command if is_new else None)
             run.write_summary({**summary, "remarks": remarks})
             if model is not None and not resume:
                 save(model, run.initial_folder)
-        trainer.fit(resume=resume and bool(run.checkpoints), trust=trust)
-        if not trainer.is_main:
-            return {}
+        has_checkpoint = distributed.gather_objects(bool(run.checkpoints))[0]
+        trainer.fit(resume=resume and has_checkpoint, trust=trust)
         return _finish(config, datasets, trainer, evaluator, source)
+
+
+def _is_restarted() -> bool:
+    """Whether `torchrun --max-restarts` has started this process anew, after another one ended."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def _finish(
@@ -145,6 +155,7 @@ def _finish(
     return write_results(trainer, evaluators, method_name=config.method.name, source=source)
 
 
+@checked
 def build_trainer(
     config: RunConfig,
     run: RunFolder,
@@ -203,6 +214,7 @@ def build_trainer(
         precision=train.precision,
         device=train.device,
         on_nan=train.on_nan,
+        sharding=train.sharding,
         callbacks=(
             Monitor(run, train.log_every, wandb=train.wandb),
             *judges,
@@ -321,6 +333,10 @@ def _check_start(
         raise ConfigError(f"train.wandb needs the package wandb: {how_to_install('wandb')}")
     if choose_device(config.train.device).type == "cpu" and config.train.precision == "fp16":
         raise ConfigError("train.precision='fp16' needs a GPU: use bf16 or fp32 on a CPU.")
+    if config.train.sharding is not None and config.train.compile:
+        raise ConfigError(
+            "train.compile does not compile what train.sharding shares out: leave it out."
+        )
     return config, changes
 
 

@@ -22,6 +22,8 @@ def write_results(
 ) -> dict[str, Any]:
     """Evaluates the trained weights and writes evaluation, model and method to the run folder.
 
+    Every process calls it; the first one writes.
+
     Args:
         trainer: a trainer that has trained; its backbone is changed.
         evaluators: evaluate the weights, by "validation" and "test". The last one's figures are the
@@ -30,7 +32,7 @@ def write_results(
         source: name of the data in the report.
 
     Returns:
-        The final figures.
+        The final figures; of several processes only the first has them.
 
     Example:
         >>> from vitrail.train.factory import train_run  # calls it
@@ -39,9 +41,7 @@ def write_results(
     """
     method, run = trainer.result_method, trainer.run_folder
     *others, (split, evaluator) = evaluators.items()
-    model = merge(trainer.backbone.eval())
-    model.preprocess, model.labels = evaluator.preprocess, evaluator.train.labels or None
-    method.finish(model)
+    model = finished_model(trainer, evaluator)
     figures: dict[str, Any] = {
         "split": f"{source} {split}",
         "weights": _describe_weights(trainer),
@@ -58,10 +58,12 @@ def write_results(
             figures["evaluated_by"] = f"k-NN, k = {K}"
     details: dict[str, Any] = {}
     images = None
-    if result is not None:
+    if result is not None and trainer.is_main:
         dataset = evaluator.validation.dataset.for_input(model.preprocess.single)
         details, images = result.describe(dataset, evaluator.train.labels, evaluator.validation.fit)
     figures |= scores
+    if not trainer.is_main:
+        return {}
     for _result, more in validated.values():  # what epochs were judged by, beside the test
         figures |= {f"val_{key}": value for key, value in more.items()}
     if split == "test":
@@ -73,6 +75,27 @@ def write_results(
     save(model, run.model_folder, metrics=figures)
     save_method(method, method_name, run.method_folder)
     return figures
+
+
+def finished_model(trainer: Trainer, evaluator: Evaluator) -> Backbone:
+    """The trained weights as a model that is ready to be evaluated and saved.
+
+    Args:
+        trainer: a trainer that has trained; its backbone is changed.
+        evaluator: knows the preprocessing and the names of the classes.
+
+    Returns:
+        The model.
+
+    Example:
+        >>> from vitrail.train.checkpoint_model import save_checkpoint_model  # calls it
+        >>> callable(finished_model)
+        True
+    """
+    model = merge(trainer.backbone.eval())
+    model.preprocess, model.labels = evaluator.preprocess, evaluator.train.labels or None
+    trainer.result_method.finish(model)
+    return model
 
 
 def _tune(model: Backbone, result: AnyEvaluation | None) -> None:

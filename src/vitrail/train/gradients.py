@@ -11,9 +11,11 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from vitrail.messages import _
+from vitrail.methods import distributed
 from vitrail.methods.base import Batch, Method
 from vitrail.methods.frozen import BATCH_NORMS
 from vitrail.train.pieces import pieces
+from vitrail.train.sharding import Sharding, local, total_norm
 from vitrail.train.stopping import is_out_of_memory
 
 
@@ -21,7 +23,9 @@ class Gradients:
     """Computes the gradients of a step.
 
     A batch that does not fit into memory is computed in parts, whose gradients add up to its own.
-    With several processes it is not, for all would have to do so at once.
+    Several processes find out before their first step, and take as many parts as the one that
+    needs the most. If memory is too small for one of them later, or with sharding, they stop: the
+    others already wait for its gradients.
 
     Args:
         model: the method, wrapped for data-parallel training; a batch → (loss, metrics).
@@ -30,6 +34,7 @@ class Gradients:
         scaler: the scaler of half-precision gradients, or None.
         divisible: whether the loss of a batch is the mean over its parts.
         tell: is called with a line when batches are divided.
+        sharding: what shares out the parameters, or None.
 
     Example:
         >>> from vitrail.methods.supervised import Supervised
@@ -49,10 +54,13 @@ class Gradients:
         *,
         divisible: bool = True,
         tell: Callable[[str], None] = print,
+        sharding: Sharding | None = None,
     ) -> None:
-        self.model, self.accelerator = model, accelerator
+        self.model, self.accelerator, self.sharding = model, accelerator, sharding
         self.dtype, self.scaler, self.tell = dtype, scaler, tell
-        self.divisible = divisible and accelerator.num_processes == 1
+        several = accelerator.num_processes > 1
+        self.divisible = divisible and not several
+        self.tries = divisible and several and sharding is None  # before the first step
         self.parts = 1  # of each batch
 
     def __call__(self, batches: Sequence[Batch], seed: int) -> dict[str, Tensor]:
@@ -65,24 +73,59 @@ class Gradients:
         Returns:
             Means over the batches: "loss" and the method's metrics.
         """
+        if self.tries:
+            self._try(batches[0], seed)
         while True:
             try:
-                if self.parts == 1:
-                    return self._sum([(batch, 1.0) for batch in batches], len(batches))
-                torch.manual_seed(seed)
-                return self._sum(pieces(batches, self.parts), len(batches))
+                sums = self._sum(self._divided(batches, seed), len(batches))
             except (RuntimeError, MemoryError) as problem:
-                size = -(-len(batches[0]) // self.parts)
-                if not is_out_of_memory(problem) or not self.divisible or size == 1:
+                if not self._may_divide(problem, batches[0]) or not self.divisible:
                     raise
+            else:
+                if self.sharding is not None:
+                    self.sharding.reduce_scalars()
+                return sums
             # Here the tensors of the attempt are free.
+            self._divide(batches[0])
+
+    def _try(self, batch: Batch, seed: int) -> None:
+        """Finds the number of parts that fits into the memory of every process."""
+        self.tries = False
+        while True:
+            fits = True
+            try:
+                with self.accelerator.no_sync(self.model):
+                    self._sum(self._divided([batch], seed), 1, alone=True)
+            except (RuntimeError, MemoryError) as problem:
+                if not self._may_divide(problem, batch):
+                    raise
+                fits = False
             self.model.zero_grad()
-            self.parts *= 2
-            text = _(
-                "{size} samples do not fit into memory at once: going on with parts of {half}, "
-                "whose gradients add up to those of the whole batch."
-            )
-            self.tell(text.format(size=size, half=-(-len(batches[0]) // self.parts)))
+            if all(distributed.gather_objects(fits)):
+                torch.manual_seed(seed)
+                return
+            self._divide(batch)
+
+    def _divided(self, batches: Sequence[Batch], seed: int) -> Iterable[tuple[Batch, float]]:
+        """Parts of the batches with their shares."""
+        if self.parts == 1:
+            return [(batch, 1.0) for batch in batches]
+        torch.manual_seed(seed)
+        return pieces(batches, self.parts)
+
+    def _may_divide(self, problem: BaseException, batch: Batch) -> bool:
+        return is_out_of_memory(problem) and -(-len(batch) // self.parts) > 1
+
+    def _divide(self, batch: Batch) -> None:
+        """Takes twice as many parts, and says so."""
+        self.model.zero_grad()
+        size = -(-len(batch) // self.parts)
+        self.parts *= 2
+        text = _(
+            "{size} samples do not fit into memory at once: going on with parts of {half}, "
+            "whose gradients add up to those of the whole batch."
+        )
+        self.tell(text.format(size=size, half=-(-len(batch) // self.parts)))
 
     def step(self, optimizer: Optimizer) -> None:
         """Makes the optimizer's step, unless half-precision gradients overflow.
@@ -97,12 +140,15 @@ class Gradients:
             self.scaler.update()
         optimizer.zero_grad()
 
-    def _sum(self, parts: Iterable[tuple[Batch, float]], count: int) -> dict[str, Tensor]:
+    def _sum(
+        self, parts: Iterable[tuple[Batch, float]], count: int, *, alone: bool = False
+    ) -> dict[str, Tensor]:
         sums: dict[str, Tensor] = {}
         for (part, share), is_last in _with_last(parts):
             divisor = count / share
-            sync = contextlib.nullcontext() if is_last else self.accelerator.no_sync(self.model)
-            with sync:
+            # Sharded gradients are summed at once, for a whole one takes more memory.
+            whole = is_last or alone or self.sharding is not None
+            with contextlib.nullcontext() if whole else self.accelerator.no_sync(self.model):
                 device = next(self.model.parameters()).device.type
                 with torch.autocast(device, dtype=self.dtype, enabled=self.dtype is not None):
                     loss, metrics = self.model(part)
@@ -157,11 +203,14 @@ def clip_gradients(
         tensor(1.4142)
     """
     learning = [p for p in method.parameters() if p.grad is not None]
-    if largest is None:
-        return nn.utils.get_total_norm([p.grad for p in learning if p.grad is not None])
-    if by == "all":
-        return nn.utils.clip_grad_norm_(learning, largest)
-    norms = [nn.utils.clip_grad_norm_([p], largest) for p in learning]
+    if largest is None or by == "all":
+        norm = total_norm(p.grad for p in learning if p.grad is not None)
+        if largest is not None:
+            nn.utils.clip_grads_with_norm_(learning, largest, norm)
+        return norm
+    norms = [total_norm([p.grad]) for p in learning if p.grad is not None]
+    for parameter, own in zip(learning, norms, strict=True):
+        nn.utils.clip_grads_with_norm_([parameter], largest, own)
     return torch.linalg.vector_norm(torch.stack(norms))
 
 
@@ -179,7 +228,7 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
         False
     """
     with torch.no_grad():
-        return all(torch.stack([t.isfinite().all() for t in tensors]).tolist())
+        return all(torch.stack([local(t).isfinite().all() for t in tensors]).tolist())
 
 
 def _with_last(

@@ -103,6 +103,7 @@ class Settings(TypedDict, total=False):
     train: Mapping[str, object]
     seed: int
     precision: Literal["fp32", "bf16", "fp16"]
+    sharding: Literal["fsdp"] | None
     gradient_checkpointing: bool
     device: str | None
     compile: bool

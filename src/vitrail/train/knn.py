@@ -50,9 +50,25 @@ def knn(
     bank = F.normalize(widen(bank), dim=1)
     queries = F.normalize(widen(queries), dim=1)
     fractions = []
-    for chunk in queries.split(max(1, CHUNK // len(bank))):
+    for chunk in queries.split(chunk_rows(bank)):
         nearest = (chunk @ bank.T).topk(min(k, len(bank)), dim=1)
         votes = (nearest.values / temperature).softmax(dim=1)
         sums = votes.new_zeros(len(chunk), classes)
         fractions.append(sums.scatter_add_(1, labels[nearest.indices], votes))
     return torch.cat(fractions)
+
+
+def chunk_rows(bank: Tensor) -> int:
+    """How many queries are compared with a bank at a time.
+
+    Args:
+        bank: labelled features (M, D).
+
+    Returns:
+        A number of rows.
+
+    Example:
+        >>> chunk_rows(torch.zeros(2**20, 1))
+        16
+    """
+    return max(1, CHUNK // len(bank))

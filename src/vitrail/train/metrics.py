@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Loader
 from vitrail.intervals import wilson
+from vitrail.methods import distributed
 from vitrail.models.outputs import Outputs
 from vitrail.preprocess import Preprocess
 from vitrail.train.label_scores import LabelEvaluation, summarize_labels
@@ -166,6 +167,8 @@ def collect(
     batches: Iterable[tuple[Tensor, Tensor, Tensor]],
     total: int,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    dealt: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Concatenates the batches of an evaluation on the CPU, in float32.
 
@@ -173,6 +176,8 @@ def collect(
         batches: outputs (B, ...), targets (B,) and indices (B,) of each batch.
         total: number of batches.
         progress: called with (done, total).
+        dealt: whether these are the batches of this process, of several that took them in turn;
+            each process then gets all.
 
     Returns:
         Outputs (N, ...), targets (N,) and indices (N,).
@@ -182,13 +187,13 @@ def collect(
         >>> collect([(ones, ones[:, 0], ones[:, 0])] * 2, 2)[0].shape
         torch.Size([4, 3])
     """
-    outputs, targets, indices = [], [], []
-    for number, (output, target, index) in enumerate(batches):
-        outputs.append(output.float().cpu())
-        targets.append(target.cpu())
-        indices.append(index.cpu())
+    processes = distributed.world_size() if dealt else 1
+    rows = []
+    for number, (output, target, index) in enumerate(batches, 1):
+        rows.append((output.float().cpu(), target.cpu(), index.cpu()))
         if progress is not None:
-            progress(number + 1, total)
+            progress(min(number * processes, total), total)
+    outputs, targets, indices = zip(*distributed.deal_back(rows) if dealt else rows, strict=True)
     return torch.cat(outputs), torch.cat(targets), torch.cat(indices)
 
 
@@ -227,7 +232,7 @@ def evaluate_classifier(
         (preprocess.apply(model, raw.images.to(device)), raw.labels, raw.indices)
         for raw in loader.epoch()
     )
-    outputs, targets, indices = collect(batches, len(loader), progress)
+    outputs, targets, indices = collect(batches, len(loader), progress, dealt=loader.deals)
     model.train(was_training)
     if loader.dataset.values is not None:
         targets = loader.dataset.values[indices]

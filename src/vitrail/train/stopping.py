@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import torch
+from torch import distributed
 
 from vitrail.errors import DataError, NotFiniteError, TrainingError, TrainingStopped
 from vitrail.files import describe_fault
@@ -13,6 +14,7 @@ from vitrail.run_folder import RunFolder
 from vitrail.train.checkpoint import last_checkpoint
 
 GO_ON = "Go on by resume=True."
+GLOO = "gloo/transport"  # in torch's RuntimeError for a process that does not answer
 OUT_OF_MEMORY = "DefaultCPUAllocator"  # in torch's RuntimeError for the CPU
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -154,6 +156,8 @@ def _reason(
         return message.rstrip("."), "Put the sample back."
     if isinstance(problem, OSError):
         return describe_fault(problem)
+    if isinstance(problem, distributed.DistError) or GLOO in text:
+        return "another process has stopped", "What stopped it stands above or in its log."
     if "DataLoader worker" in text:
         return "a process that reads samples was killed", "Lower data.workers."
     if "DataLoader timed out" in text:

@@ -63,7 +63,8 @@ def build_stream(
     data, preprocess = config.data, method.backbone.preprocess
     dataset = dataset.for_input(preprocess)
     if "features" in method.inputs:
-        loader = Loader(dataset, data.batch_size, frame(preprocess), workers=data.workers)
+        loader = Loader(dataset, data.batch_size, frame(preprocess), workers=data.workers,
+                        shard=_shard(), deals=True)  # fmt: skip
         stream = _feature_stream(method, loader, _("features of training images"), features,
                                  seed=config.train.seed, shard=_shard(),
                                  balanced=data.sampler == "balanced")  # fmt: skip
@@ -118,13 +119,15 @@ def build_evaluator(
     data, preprocess = config.data, method.backbone.preprocess
     train, one_part = train.for_input(preprocess), dataset.for_input(preprocess.single)
     dataset, fit = dataset.for_input(preprocess), frame(preprocess)
-    loader = Loader(dataset, 2 * data.batch_size, fit, workers=data.workers)
+    loader = Loader(dataset, 2 * data.batch_size, fit, workers=data.workers,
+                    shard=_shard(), deals=True)  # fmt: skip
     loss_stream = None
     if "features" in method.inputs:
         stream: Stream = _feature_stream(method, loader, _("features of held-out images"))
     else:
         transform = evaluation_transform(preprocess, _captions(method, dataset), one_part)
-        batches = Loader(one_part, 2 * data.batch_size, fit, workers=data.workers)
+        batches = Loader(one_part, 2 * data.batch_size, fit, workers=data.workers,
+                         shard=_shard(), deals=True)  # fmt: skip
         stream = ImageStream(batches, transform)
         if method.batch_wide and method.has_validation_loss:
             # Batches like those of training, for the loss depends on their size and mixture.

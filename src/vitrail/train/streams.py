@@ -2,17 +2,21 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from vitrail.arguments import Axes, checked
 from vitrail.data.captions import Captions
 from vitrail.data.dataset import Dataset
-from vitrail.data.loader import Loader, RawBatch, order
+from vitrail.data.loader import Loader, RawBatch, Shard, check_shard, order
 from vitrail.data.transforms import MultiCrop, TrainTransform
+from vitrail.errors import ConfigError
 from vitrail.methods.base import Batch
 from vitrail.preprocess import Preprocess
 from vitrail.train.seeds import mix_seed
+from vitrail.values import PositiveInt
 
 BatchTransform = Callable[[RawBatch, int], Batch]  # with a seed
 
@@ -34,6 +38,15 @@ class Stream(ABC):
     @abstractmethod
     def __len__(self) -> int:
         """The number of batches per epoch."""
+
+    @property
+    def deals(self) -> bool:
+        """Whether each of several processes has whole batches of its own."""
+        return False
+
+    def numbers(self) -> range:
+        """The numbers of the batches of an epoch that this process has."""
+        return range(len(self))
 
     @abstractmethod
     def epoch(self, epoch: int, start: int, device: torch.device | str) -> Iterator[Batch]:
@@ -66,6 +79,7 @@ class ImageStream(Stream):
         [8, 8, 4]
     """
 
+    @checked
     def __init__(self, loader: Loader, transform: BatchTransform, seed: int = 0) -> None:
         self.loader, self.transform, self.seed = loader, transform, seed
         self.batch_size = loader.batch_size
@@ -73,10 +87,20 @@ class ImageStream(Stream):
     def __len__(self) -> int:
         return len(self.loader)
 
+    @property
+    def deals(self) -> bool:
+        """Whether each of several processes has whole batches of its own."""
+        return self.loader.deals
+
+    def numbers(self) -> range:
+        """The numbers of the batches of an epoch that this process has."""
+        return self.loader.numbers()
+
     def epoch(self, epoch: int, start: int, device: torch.device | str) -> Iterator[Batch]:
         """epoch, start, device → batches from number `start` on."""
-        rank = self.loader.shard[0]
-        for position, batch in enumerate(self.loader.epoch(epoch, start), start):
+        rank = 0 if self.loader.deals else self.loader.shard[0]
+        batches = self.loader.epoch(epoch, start)
+        for position, batch in zip(self.loader.numbers(start), batches, strict=False):
             seed = mix_seed(self.seed, epoch, position, rank)
             yield self.transform(batch.to(device), seed).to(device)
 
@@ -94,23 +118,34 @@ class FeatureStream(Stream):
         balanced: whether each class comes equally often in an epoch, with a seed only.
         weights: (N,), how much each sample counts; None for all alike.
 
+    Raises:
+        ConfigError: labels, indices or weights are not as many as features.
+
     Example:
         >>> stream = FeatureStream(torch.zeros(10, 4), torch.zeros(10), batch_size=4, seed=0)
         >>> next(stream.epoch(0, 0, "cpu")).names()
         ('labels', 'features', 'indices')
     """
 
+    @checked
     def __init__(
         self,
-        features: Tensor,
-        labels: Tensor,
-        batch_size: int,
+        features: Annotated[Tensor, Axes(2)],
+        labels: Annotated[Tensor, Axes(1, 2)],
+        batch_size: PositiveInt,
         seed: int | None = 0,
-        shard: tuple[int, int] = (0, 1),
-        indices: Tensor | None = None,
+        shard: Shard = (0, 1),
+        indices: Annotated[Tensor, Axes(1)] | None = None,
         balanced: bool = False,
-        weights: Tensor | None = None,
+        weights: Annotated[Tensor, Axes(1)] | None = None,
     ) -> None:
+        check_shard(shard)
+        for name, tensor in (("labels", labels), ("indices", indices), ("weights", weights)):
+            if tensor is not None and len(tensor) != len(features):
+                raise ConfigError(
+                    f"{name} of shape {tuple(tensor.shape)} do not fit {len(features)} features: "
+                    "give one for each."
+                )
         self.weights = weights
         self.features, self.labels, self.seed, self.shard = features, labels, seed, shard
         self.batch_size = min(batch_size, len(features))

@@ -11,13 +11,15 @@ from typing import Literal, cast
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError, DataError, NotFiniteError
 from vitrail.messages import _
+from vitrail.methods import distributed
 from vitrail.methods.base import Batch, Method
 from vitrail.models.base import Backbone
 from vitrail.run_folder import RunFolder
@@ -27,8 +29,10 @@ from vitrail.train.devices import choose_device
 from vitrail.train.gradients import Gradients, all_finite, clip_gradients, indivisible
 from vitrail.train.schedule import Schedule
 from vitrail.train.seeds import mix_seed
+from vitrail.train.sharding import Sharding
 from vitrail.train.stopping import Interrupt, catch_interrupt, explain_not_finite, explain_stop
 from vitrail.train.streams import Stream
+from vitrail.values import PositiveFloat, PositiveInt
 
 Precision = Literal["fp32", "bf16", "fp16"]
 OnNan = Literal["stop", "skip", "rollback"]
@@ -59,9 +63,12 @@ class Trainer:
             several processes takes its own.
         on_nan: what follows a loss or gradient that is not finite: "stop"; "skip" to leave the step
             out; "rollback" to go on from the last checkpoint with another order of the samples.
+        sharding: "fsdp" for several processes that each keep a share of the parameters, gradients,
+            optimizer state and EMA; None for processes that each keep all.
 
     Raises:
-        ConfigError: an epoch has fewer batches than `accumulate`.
+        ConfigError: an epoch has fewer batches than `accumulate`, or the optimizer or the precision
+            does not fit the sharding.
 
     Example:
         >>> from vitrail.methods.linear_probe import LinearProbe
@@ -91,7 +98,7 @@ class Trainer:
     scaler: GradScaler | None
     state: TrainState
     accelerator: Accelerator
-    signals: distributed.ProcessGroup | None  # in which processes agree on when to stop
+    sharding: Sharding | None
     device: torch.device
     dtype: torch.dtype | None  # of autocast
     accumulate: int
@@ -109,6 +116,7 @@ class Trainer:
     rollbacks: int
     gradients: Gradients  # computes those of a step
 
+    @checked
     def __init__(
         self,
         method: Method,
@@ -118,14 +126,15 @@ class Trainer:
         schedule: Schedule,
         run_folder: RunFolder | None = None,
         ema: AveragedModel | None = None,
-        accumulate: int = 1,
-        clip: float | None = 1.0,
+        accumulate: PositiveInt = 1,
+        clip: PositiveFloat | None = 1.0,
         clip_by: Literal["all", "parameter"] = "all",
         seed: int = 0,
         precision: Precision = "fp32",
         callbacks: Sequence[Callback] = (),
         device: str | torch.device | None = None,
         on_nan: OnNan = "stop",
+        sharding: Literal["fsdp"] | None = None,
     ) -> None:
         self.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
         alone = self.accelerator.num_processes == 1
@@ -138,10 +147,12 @@ class Trainer:
         self.dtype = DTYPES[precision]
         self.scaler = GradScaler(self.device.type) if precision == "fp16" else None
         self.callbacks = tuple(callbacks)
-        self.state = TrainState(method, optimizer, self.ema, self.scaler)
-        self.model = self.accelerator.prepare_model(method, device_placement=False)
-        # On the CPU, so that no process waits for its GPU.
-        self.signals = None if alone else distributed.new_group(backend="gloo")
+        self.sharding = None if alone or sharding is None else self._shard(precision)
+        self.state = TrainState(method, optimizer, self.ema, self.scaler, self.sharding)
+        self.model = method
+        if self.sharding is None:
+            self.model = self.accelerator.prepare_model(method, device_placement=False)
+        self._whole: tuple[int, Method] | None = None
         self.step, self.total, self.epoch_steps = 0, schedule.total, len(stream) // accumulate
         if self.epoch_steps == 0:
             raise ConfigError(
@@ -152,8 +163,22 @@ class Trainer:
         self.on_nan, self.skips, self.rollbacks = on_nan, 0, 0
         wrapped = (self.model, self.accelerator, self.dtype, self.scaler)
         divisible = not indivisible(method)
-        self.gradients = Gradients(*wrapped, divisible=divisible, tell=self.tell)
+        self.gradients = Gradients(
+            *wrapped, divisible=divisible, tell=self.tell, sharding=self.sharding
+        )
         self.last_values: Values = {}
+
+    def _shard(self, precision: Precision) -> Sharding:
+        """Shares out the method, its optimizer and its EMA."""
+        if precision == "fp16":
+            raise ConfigError(
+                "train.precision='fp16' scales gradients, which sharding has not: use bf16."
+            )
+        sharding = Sharding(self.method, self.dtype)
+        sharding.apply(self.method, self.optimizer)
+        if self.ema is not None:
+            sharding.apply(cast(Method, self.ema.module))
+        return sharding
 
     @property
     def is_main(self) -> bool:
@@ -162,10 +187,16 @@ class Trainer:
 
     @property
     def result_method(self) -> Method:
-        """The weights to evaluate and to keep: the EMA if there is one."""
-        if self.ema is None:
-            return self.method
-        return cast(Method, self.ema.module)
+        """The weights to evaluate and to keep: the EMA if there is one.
+
+        With sharding a plain copy with all weights, which every process must ask for.
+        """
+        method = self.method if self.ema is None else cast(Method, self.ema.module)
+        if self.sharding is None:
+            return method
+        if self._whole is None or self._whole[0] != self.step:
+            self._whole = self.step, self.sharding.whole(method)
+        return self._whole[1]
 
     @property
     def backbone(self) -> Backbone:
@@ -213,6 +244,7 @@ class Trainer:
             try:
                 with catch_interrupt() as interrupt:
                     self._run(interrupt)
+                self.accelerator.wait_for_everyone()  # until the best weights are on disk
                 for callback in self.callbacks:
                     callback.finish(self)
             except (KeyboardInterrupt, DataError, OSError, RuntimeError, MemoryError) as problem:
@@ -260,7 +292,6 @@ class Trainer:
             for callback in self.callbacks:
                 callback.after_step(self, values)
             if self.stopping:
-                self.accelerator.wait_for_everyone()  # until the checkpoint is whole
                 raise KeyboardInterrupt(number)
             if self.step >= self.total:
                 return
@@ -276,11 +307,7 @@ class Trainer:
 
     def _agreed(self, number: int) -> int:
         """The signal that any process has got, so that all stop after the same step."""
-        if self.signals is None:
-            return number
-        numbers = torch.tensor(number)
-        distributed.all_reduce(numbers, distributed.ReduceOp.MAX, self.signals)
-        return int(numbers)
+        return distributed.largest(number)
 
     def end(self) -> None:
         """Ends training after this step, for callbacks. The weights are evaluated and saved."""
@@ -294,17 +321,23 @@ class Trainer:
 
         Returns:
             Loss, learning rate, norm of the gradient before clipping, and the method's metrics, all
-            means over the batches.
+            means over the batches and processes.
         """
         rollbacks = (self.rollbacks,) if self.rollbacks else ()
         seed = mix_seed(self.seed, self.step, self.accelerator.process_index, *rollbacks)
         torch.manual_seed(seed)
+        self._whole = None
         self.schedule.apply(self.optimizer, self.step)
         self.model.train()
         self.method.before_step(self.step / self.total)
         # What a forward may change, such as the statistics of batch norms.
         buffers = [b.clone() for b in self.method.buffers()] if self.on_nan == "skip" else []
         sums = self.gradients([next(batches) for _number in range(self.accumulate)], seed)
+        if distributed.world_size() > 1:  # a loss that is not finite is so in all processes
+            means = distributed.mean(
+                torch.stack([value.to(sums["loss"]) for value in sums.values()])
+            )
+            sums = dict(zip(sums, means, strict=True))
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
         norm = clip_gradients(self.method, self.clip, self.clip_by)
@@ -317,6 +350,8 @@ class Trainer:
             self.check_finite(self.step + 1)  # costs nothing here, and saves the weights
         self.gradients.step(self.optimizer)
         self.method.after_step()
+        if self.sharding is not None:
+            self.sharding.after_step()
         if self.ema is not None:
             self.ema.update_parameters(self.method)
         lr = max(group["lr"] for group in self.optimizer.param_groups)
@@ -357,7 +392,7 @@ class Trainer:
             bad = newest - len(finite) + 1 + finite.index(False)
             raise self._not_finite(f"the loss or its gradient is not finite at step {bad}", bad)
         weights = [*self.method.parameters(), *(self.ema.parameters() if self.ema else ())]
-        if step is None and not all_finite(weights):
+        if step is None and not all(distributed.gather_objects(all_finite(weights))):
             raise self._not_finite(f"the weights are not finite after step {newest}", newest)
 
     def _not_finite(self, what: str, step: int) -> NotFiniteError:

@@ -119,6 +119,11 @@ class TrainConfig(Section):
 
     seed: int = Field(0, ge=0, lt=2**63)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    sharding: Literal["fsdp"] | None = Field(
+        None,
+        description="fsdp: each of several processes keeps a share of the weights, gradients, "
+        "optimizer state and EMA; null: each keeps all.",
+    )
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations in the backward pass, which saves memory."
     )
