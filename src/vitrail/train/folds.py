@@ -3,14 +3,17 @@
 import json
 import statistics
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError
 from vitrail.files import atomic_write
 from vitrail.intervals import wilson
+from vitrail.methods import distributed
 from vitrail.run_folder import RunFolder
 from vitrail.train.config import RunConfig
 from vitrail.train.runs import TrainingRun, train_and_report
+from vitrail.values import Range
 
 
 class FoldResults(NamedTuple):
@@ -50,8 +53,14 @@ class FoldResults(NamedTuple):
         return wilson(round(sum(top1 * n for top1, n in counts)), sum(n for _top1, n in counts))
 
 
+@checked
 def train_folds(
-    config: RunConfig, folder: Path, folds: int, *, resume: bool = False, command: str | None = None
+    config: RunConfig,
+    folder: Path,
+    folds: Annotated[int, Range(2)],
+    *,
+    resume: bool = False,
+    command: str | None = None,
 ) -> FoldResults:
     """Divides the training images into parts, and trains a run for each on all other parts.
 
@@ -95,6 +104,8 @@ def train_folds(
         resume_fold = resume and run.settings_file.is_file()
         runs.append(train_and_report(fold, run.path, resume=resume_fold, command=command))
     results = FoldResults(runs)
+    if distributed.rank() > 0:  # the first process has the figures, and writes them
+        return results
     if not all("top1" in run.metrics for run in runs):
         raise ConfigError(
             f"method {config.method.name!r} gives no accuracy to compare: leave folds={folds} out."
