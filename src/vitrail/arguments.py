@@ -1,5 +1,6 @@
 """The check of the arguments of functions against their annotations."""
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -8,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vitrail.errors import ConfigError, suggest
-from vitrail.values import check_value
+from vitrail.values import check_value, convert_value
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,7 +106,8 @@ def convert_arguments(
             try:
                 bound.arguments[name] = check_value(name, value, hints[name])
             except ConfigError as problem:
-                raise ConfigError(f"{_name(function)}: {problem}") from None
+                cure = _cure(name, value, hints[name])
+                raise ConfigError(f"{_name(function)}: {problem}{cure}") from None
     return bound
 
 
@@ -129,7 +131,10 @@ def check_fields(record: object) -> None:
         vitrail.errors.ConfigError: size='8' is not a whole number.
     """
     for name, hint in _fields(type(record)).items():
-        object.__setattr__(record, name, check_value(name, getattr(record, name), hint))
+        value = getattr(record, name)
+        converted = check_value(name, value, hint)
+        if not isinstance(value, int | float | str):  # which later messages name as they are
+            object.__setattr__(record, name, converted)
 
 
 @functools.cache
@@ -151,6 +156,20 @@ def _signature(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[st
             continue
         hints[name] = hint
     return signature, hints
+
+
+def _cure(name: str, value: object, hint: Any) -> str:
+    """A sentence on what to give for an object: what it holds, or what returns one; or "".
+
+    A class says by an attribute `cure` what returns its objects.
+    """
+    for holding in () if isinstance(value, type) else ("backbone", "model", "dataset"):
+        with contextlib.suppress(Exception):  # whatever an object of the user's raises
+            convert_value(inner := getattr(value, holding), hint)
+            if inner is not None:
+                return f" Give {name}.{holding}."
+    cures = [getattr(kind, "cure", "") for kind in typing.get_args(hint) or (hint,)]
+    return next((f" {cure}" for cure in cures if isinstance(cure, str) and cure), "")
 
 
 def _name(function: Callable[..., Any]) -> str:

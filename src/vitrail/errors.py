@@ -1,5 +1,6 @@
 """Errors. Each message is one line that names the value, the limit and the cure."""
 
+import contextlib
 import difflib
 import numbers
 from collections.abc import Iterable
@@ -163,13 +164,15 @@ def describe_value(value: object) -> str:
         >>> describe_value("cat"), describe_value(list(range(100)))
         ("'cat'", '<list of 100>')
     """
-    text = repr(value)
-    if len(text) <= 100 and "\n" not in text:
-        return text
     name = type(value).__name__
-    if hasattr(value, "shape"):
-        return f"<{name} {tuple(value.shape)}>"
-    return f"<{name} of {len(value)}>" if hasattr(value, "__len__") else f"<{name}>"
+    with contextlib.suppress(Exception):  # whatever an object of the user's raises
+        text = repr(value)
+        if len(text) <= 100 and "\n" not in text:
+            return text
+        if isinstance(shape := getattr(value, "shape", None), tuple):
+            return f"<{name} {tuple(shape)}>"
+        return f"<{name} of {len(value)}>"  # type: ignore[arg-type]
+    return f"<{name}>"
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:

@@ -97,7 +97,9 @@ def test_nothing_is_overwritten_and_nothing_half_written(photos: Path, tmp_path:
     (photos / "dog" / "a.b 11.jpg").unlink()
     with pytest.raises(DataError, match="cannot be read"):
         pack({"train": source}, tmp_path / "shards")
-    clips = InMemoryDataset(torch.zeros(2, 3, 4, 8, 8, dtype=torch.uint8), torch.arange(2), ["a"])
+    clips = InMemoryDataset(
+        torch.zeros(2, 3, 4, 8, 8, dtype=torch.uint8), torch.arange(2), ["a", "b"]
+    )
     with pytest.raises(DataError, match="shards hold images"):
         pack({"train": clips}, tmp_path / "shards")
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]

@@ -1,12 +1,18 @@
 """What is done to training images: settings of augmentation."""
 
 import dataclasses
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from vitrail.errors import ConfigError, check_choice
+from vitrail.arguments import check_fields
+from vitrail.errors import ConfigError, check_range
+from vitrail.preprocess import LARGEST
+from vitrail.values import NonNegativeFloat, PositiveFloat, Range
 
 PolicyName = Literal["trivialaugment", "augmix", "3-augment"]
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
+MOST_CROPS = 256  # of an image
+MOST_OPERATIONS = 15  # as many as RandAugment chooses from
+Pixels = Annotated[int, Range(1, LARGEST)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +59,13 @@ class AugmentConfig:
 
     crop: Literal["resized", "padded", "none"] = "resized"
     scale: tuple[float, float] = (0.35, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    padding: int = 4
+    ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
+    padding: Annotated[int, Range(0, LARGEST)] = 4
     flip: float = 0.5
     reverse: float = 0.0
     vertical_flip: float = 0.0
     rotation: float = 0.0
-    randaugment: int = 0
+    randaugment: Annotated[int, Range(0, MOST_OPERATIONS)] = 0
     magnitude: int = 9
     policy: PolicyName | None = None
     jitter: float = 0.0
@@ -70,13 +76,11 @@ class AugmentConfig:
     blur: float = 0.0
     solarize: float = 0.0
     erasing: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
+    mixup: NonNegativeFloat = 0.0
+    cutmix: NonNegativeFloat = 0.0
 
     def __post_init__(self) -> None:
-        check_choice("crop", self.crop, ("resized", "padded", "none"))
-        if self.policy is not None:
-            check_choice("policy", self.policy, POLICIES)
+        check_fields(self)
         if self.policy is not None and self.randaugment:
             raise ConfigError(
                 f"policy={self.policy!r} and randaugment={self.randaugment} are two policies: set "
@@ -87,9 +91,6 @@ class AugmentConfig:
         flips = ("flip", "vertical_flip", "reverse")
         for name in (*flips, "jitter_probability", "grayscale", "blur", "solarize", "erasing"):
             _check_probability(name, getattr(self, name))
-        for name in ("mixup", "cutmix", "padding", "randaugment"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name}={getattr(self, name)} is negative: use 0 or more.")
         for name in ("jitter", "saturation"):  # of 1, it reaches from black to twice the brightness
             if not 0 <= (getattr(self, name) or 0) <= 1:
                 raise ConfigError(f"{name}={getattr(self, name)} is not within 0 to 1.")
@@ -98,8 +99,8 @@ class AugmentConfig:
         if not 0 <= self.hue <= 0.5:
             raise ConfigError(f"hue={self.hue} is not within 0 to 0.5.")
         _check_areas("scale", self.scale)
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise ConfigError(f"ratio={self.ratio} is no range of ratios above 0.")
+        if self.ratio[0] > self.ratio[1]:
+            raise ConfigError(f"ratio={self.ratio} is no range: give (least, greatest).")
 
     def check_size(self, size: tuple[int, ...]) -> None:
         """Checks that something of a sample remains.
@@ -140,18 +141,17 @@ class MultiCropConfig:
     """
 
     local: int = 6
-    local_size: int | tuple[int, int] | None = None
+    local_size: Pixels | tuple[Pixels, Pixels] | None = None
     global_scale: tuple[float, float] = (0.4, 1.0)
     local_scale: tuple[float, float] = (0.05, 0.4)
     blur: tuple[float, float, float] = (1.0, 0.1, 0.5)
     solarize: tuple[float, float, float] = (0.0, 0.2, 0.0)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.local < 0:
             raise ConfigError(f"local={self.local} is negative: use 0 or more.")
-        sizes = self.local_size if isinstance(self.local_size, tuple) else (self.local_size,)
-        if any(size is not None and size < 1 for size in sizes):
-            raise ConfigError(f"local_size={self.local_size} is no number of pixels.")
+        check_range("local", self.local, 0, MOST_CROPS)
         for name in ("global_scale", "local_scale"):
             _check_areas(name, getattr(self, name))
         for name in ("blur", "solarize"):

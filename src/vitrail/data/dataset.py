@@ -4,7 +4,7 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -105,6 +105,7 @@ class Dataset(ABC):
         (20, torch.Size([1, 8, 8]))
     """
 
+    cure: ClassVar[str] = "vitrail.data.open_dataset returns one."  # for errors
     labels: list[str]
     statistics: Statistics = (IMAGENET_MEAN, IMAGENET_STD)
     sampling: Sampling | None = None

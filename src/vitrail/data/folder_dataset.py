@@ -7,9 +7,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from vitrail.arguments import checked
 from vitrail.data.dataset import Dataset, Verdict, neutral_statistics
 from vitrail.data.image_file import ImageFile
-from vitrail.data.images import open_image, read_image
+from vitrail.data.images import open_image
 from vitrail.errors import DataError
 from vitrail.preprocess import Preprocess
 
@@ -35,10 +36,21 @@ class FolderDataset(Dataset):
 
     white: float | None = None
 
+    @checked
     def __init__(
-        self, root: Path, files: list[Path], targets: list[int], labels: list[str]
+        self, root: Path, files: Sequence[Path], targets: Sequence[int], labels: Sequence[str]
     ) -> None:
-        self.root, self.files, self._targets, self.labels = root, files, targets, labels
+        if len(files) != len(targets):
+            raise DataError(
+                f"there are {len(files)} files and {len(targets)} targets: give a class index for "
+                "each file."
+            )
+        if targets and not 0 <= min(targets) <= max(targets) < max(len(labels), 1):
+            raise DataError(
+                f"targets are {min(targets)} to {max(targets)}, and there are {len(labels)} labels."
+            )
+        self.root, self.files, self._targets = root, files, list(targets)
+        self.labels = list(labels)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -58,7 +70,7 @@ class FolderDataset(Dataset):
 
     def read(self, index: int) -> Tensor:
         """index of a file → uint8 (C, H, W)."""
-        return read_image(self.files[index], self.channels, self.white)
+        return self.open(index).decode()
 
     def open(self, index: int) -> ImageFile:
         """index of a file → the file, to be decoded."""

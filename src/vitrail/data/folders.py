@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vitrail.arguments import checked
 from vitrail.errors import DataError
 
 IsSample = Callable[[Path], bool]
@@ -134,6 +135,7 @@ class FolderLayout:
         return Inventory(str(self.root), counts, folders, self.left_aside)
 
 
+@checked
 def find_layout(
     root: Path, is_sample: IsSample, is_folder_sample: IsSample | None = None
 ) -> FolderLayout:

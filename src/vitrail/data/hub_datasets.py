@@ -9,11 +9,14 @@ from urllib.parse import parse_qs
 
 from torch import Tensor
 
+from vitrail.arguments import checked
 from vitrail.data.dataset import Dataset, epoch_seed
 from vitrail.data.folders import split_name
-from vitrail.data.images import decode, from_pillow
+from vitrail.data.image_file import ImageFile
+from vitrail.data.images import from_pillow
 from vitrail.data.splits import Parts
 from vitrail.errors import DataError
+from vitrail.values import PositiveInt
 
 LABEL_COLUMNS = ("label", "class", "category", "target")
 
@@ -108,12 +111,24 @@ class _HubColumns:
         if not isinstance(image, dict):
             return from_pillow(image, channels)
         data = image.get("bytes") or Path(image["path"]).read_bytes()
-        return decode(data, channels, name)
+        return ImageFile(data, channels, name).decode()
 
 
 def _by_number(name: str) -> tuple[float, str]:
     """Sorts the names of classes: numbers by their value, before all others."""
     return (int(name), name) if name.isdecimal() else (math.inf, name)
+
+
+def _check_split(rows: Any, kind: str, *, stored: bool) -> None:
+    """Raises `DataError` where the rows are no split of the library's."""
+    if not hasattr(rows, "cast_column"):
+        raise DataError(f"rows is of {type(rows).__name__}: give a {kind}.")
+    if not hasattr(rows, "take"):
+        raise DataError(
+            f"rows is a {type(rows).__name__}: give one of its splits, as rows['train']."
+        )
+    if hasattr(rows, "select") != stored:
+        raise DataError(f"rows is a {type(rows).__name__}, which is no {kind}.")
 
 
 class HubDataset(Dataset):
@@ -139,8 +154,11 @@ class HubDataset(Dataset):
 
     checked_first = False  # it may be large, and the library has checked its files
 
+    @checked
     def __init__(self, rows: Any, name: str, labels: Sequence[str] | None = None) -> None:
         from datasets import Image
+
+        _check_split(rows, "datasets.Dataset", stored=True)
 
         self._name, self._columns = name, _HubColumns(rows, name, labels)
         self.labels = self._columns.class_names
@@ -156,6 +174,8 @@ class HubDataset(Dataset):
         if not self._columns.named:
             return list(values)
         index = {label: number for number, label in enumerate(self.labels)}
+        if unknown := {str(value) for value in values} - index.keys():
+            raise DataError(f"{self._name}: {min(unknown)!r} is none of the labels {self.labels}.")
         return [index[str(value)] for value in values]
 
     def name(self, index: int) -> str:
@@ -203,7 +223,9 @@ class StreamedDataset(Dataset):
     BUFFER = 1000
     streamed = True
 
-    def __init__(self, rows: Any, name: str, length: int | None = None) -> None:
+    @checked
+    def __init__(self, rows: Any, name: str, length: PositiveInt | None = None) -> None:
+        _check_split(rows, "datasets.IterableDataset", stored=False)
         self.rows, self._name = rows, name
         self._columns = _HubColumns(rows, name)
         self.labels = self._columns.class_names

@@ -120,10 +120,27 @@ class ImageFile:
         Raises:
             DataError: the file is damaged, or its channels do not fit.
         """
+        return torch.from_numpy(self.pixels(at_least, transient)).permute(2, 0, 1)
+
+    def pixels(
+        self, at_least: tuple[int, int] | None = None, transient: bool = False
+    ) -> "NDArray[np.uint8]":
+        """Decodes the pixels to an array.
+
+        Args:
+            at_least: see `decode`.
+            transient: see `decode`.
+
+        Returns:
+            uint8 (H, W, C).
+
+        Raises:
+            DataError: the file is damaged, or its channels do not fit.
+        """
         from vitrail.data.deep_pixels import upright  # needs NumPy
 
         pixels = self._guarded(lambda: self._read_pixels(at_least, transient))
-        return torch.from_numpy(upright(pixels, self._orientation)).permute(2, 0, 1)
+        return upright(pixels, self._orientation)
 
     def verify(self) -> None:
         """Looks for damage. JPEGs are decoded to an eighth of their size, which reads all of them.

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vitrail.arguments import checked
 from vitrail.data.folders import scan
 from vitrail.data.formats import is_image_name
 from vitrail.data.image_file import ImageFile, pillow_pixels
-from vitrail.errors import DataError
+from vitrail.errors import DataError, describe_value
+from vitrail.values import PositiveFloat, PositiveInt
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,7 +34,10 @@ class BadImage(NamedTuple):
     reason: str
 
 
-def decode(data: bytes, channels: int, name: str, white: float | None = None) -> Tensor:
+@checked
+def decode(
+    data: bytes, channels: PositiveInt, name: str, white: PositiveFloat | None = None
+) -> Tensor:
     """Decodes an image file, rotated as its EXIF says.
 
     JPEGs go through a fast decoder; other formats, and JPEGs with unusual colors, through Pillow.
@@ -109,10 +114,15 @@ def open_image(path: str | Path, channels: int = 3, white: float | None = None) 
         data = Path(path).read_bytes()
     except OSError as problem:
         raise DataError(f"{path}: cannot be read ({problem.strerror}).") from None
+    except ValueError:  # a zero byte
+        raise DataError(f"{describe_value(str(path))} is no path of a file.") from None
     return ImageFile(data, channels, str(path), white)
 
 
-def read_image(path: str | Path, channels: int = 3, white: float | None = None) -> Tensor:
+@checked
+def read_image(
+    path: str | Path, channels: PositiveInt = 3, white: PositiveFloat | None = None
+) -> Tensor:
     """Reads an image file.
 
     Args:
@@ -155,7 +165,7 @@ def to_tensor(image: Any, channels: int, white: float | None = None) -> Tensor:
         torch.Size([3, 4, 5])
     """
     if isinstance(image, str | Path):
-        return read_image(image, channels, white)
+        return open_image(image, channels, white).decode()
     if isinstance(image, ImageFile):
         return image.decode()
     if not isinstance(image, Tensor):
@@ -178,6 +188,7 @@ def to_tensor(image: Any, channels: int, white: float | None = None) -> Tensor:
     )
 
 
+@checked
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
     """Finds image files.
 

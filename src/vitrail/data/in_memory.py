@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from vitrail.arguments import checked
 from vitrail.data.dataset import Dataset, Statistics
+from vitrail.errors import DataError
 from vitrail.preprocess import unit
 
 
@@ -28,15 +30,18 @@ class InMemoryDataset(Dataset):
 
     fixed_size = True
 
+    @checked
     def __init__(
         self,
         images: Tensor,
         targets: Tensor,
-        labels: list[str],
+        labels: Sequence[str],
         statistics: Statistics | None = None,
         name: str = "memory",
     ) -> None:
-        self.images, self._targets, self.labels, self._name = images, targets.long(), labels, name
+        _check(images, targets, labels, statistics)
+        self.images, self._targets, self._name = images, targets.long(), name
+        self.labels = list(labels)
         self.statistics = _measure(images) if statistics is None else statistics
 
     def __len__(self) -> int:
@@ -65,6 +70,33 @@ class InMemoryDataset(Dataset):
             self.images[index], self._targets[index], self.labels, self.statistics, self._name
         )
         return self._with_rest(part, indices)
+
+
+def _check(
+    images: Tensor, targets: Tensor, labels: Sequence[str], statistics: Statistics | None
+) -> None:
+    """Raises `DataError` where these are no samples with a target each."""
+    if images.ndim < 3 or images.is_meta or images.is_complex() or images.dtype == torch.bool:
+        raise DataError(
+            f"images are {images.dtype} of shape {tuple(images.shape)}: give uint8 of shape (N, "
+            "channels, height, width)."
+        )
+    if targets.shape != images.shape[:1] or targets.is_meta or targets.is_complex():
+        raise DataError(
+            f"targets of shape {tuple(targets.shape)} do not fit {len(images)} images: give one "
+            "class index for each."
+        )
+    if labels and len(targets) and not 0 <= targets.min() <= targets.max() < len(labels):
+        raise DataError(
+            f"targets are {targets.min():g} to {targets.max():g}, and labels are of 0 "
+            f"to {len(labels) - 1}."
+        )
+    channels = images.shape[1]
+    if statistics is not None and any(len(numbers) != channels for numbers in statistics):
+        raise DataError(
+            f"statistics are of {len(statistics[0])} and {len(statistics[1])} channels, and images "
+            f"have {channels}: give a mean and a standard deviation for each."
+        )
 
 
 def _measure(images: Tensor) -> Statistics:

@@ -1,5 +1,6 @@
 """Datasets of Python objects: pairs of an image and a label, and what other libraries make."""
 
+import copy
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
+from vitrail.arguments import checked
 from vitrail.data.dataset import Dataset
 from vitrail.data.folders import split_name
 from vitrail.data.hub_datasets import HubDataset
@@ -59,7 +61,9 @@ class PairDataset(Dataset):
         (['cat', 'dog'], [0, 1, 0], torch.Size([3, 5, 4]))
     """
 
+    @checked
     def __init__(self, pairs: Any, labels: Sequence[str] | None = None, name: str = MEMORY) -> None:
+        _check_samples(pairs)
         self.pairs, self._name = pairs, name
         names = getattr(pairs, "classes", None) if labels is None else labels
         self.labels, self._targets = _classes(_labels_of(pairs), names, name)
@@ -100,17 +104,18 @@ class PairDataset(Dataset):
 
     def subset(self, indices: Sequence[int]) -> Dataset:
         """indices of pairs → a dataset of these."""
-        targets = [self._targets[i] for i in indices]
-        part = PairDataset(_Selection(self.pairs, indices, targets), self.labels, self._name)
-        part.statistics = self.statistics
+        part = copy.copy(self)
+        part.pairs, part._targets = (
+            _Selection(self.pairs, indices), [self._targets[i] for i in indices],
+        )  # fmt: skip
         return self._with_rest(part, indices)
 
 
 class _Selection:
     """Some of the samples of a map-style dataset, which are read when they are needed."""
 
-    def __init__(self, samples: Any, indices: Sequence[int], targets: list[int]) -> None:
-        self.samples, self.indices, self.targets = samples, indices, targets
+    def __init__(self, samples: Any, indices: Sequence[int]) -> None:
+        self.samples, self.indices = samples, indices
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -138,11 +143,26 @@ def as_dataset(samples: Any) -> Dataset:
     """
     if hasattr(samples, "read_batch"):  # a dataset of Vitrail
         return samples
-    if not hasattr(samples, "__getitem__") or not hasattr(samples, "__len__"):
-        raise DataError(f"data is of {type(samples).__name__}: {ACCEPTED}.")
+    _check_samples(samples)
+    return HubDataset(samples, MEMORY) if hasattr(samples, "cast_column") else PairDataset(samples)
+
+
+def _check_samples(samples: Any) -> None:
+    """Raises `DataError` where there are no samples by position."""
+    if hasattr(samples, "dataset") and hasattr(samples, "batch_size"):  # torch's DataLoader
+        raise DataError(
+            f"data is of {type(samples).__name__}, which makes batches: give its .dataset."
+        )
+    by_name = isinstance(samples, str | bytes | type | Mapping) or hasattr(samples, "iloc")
+    if by_name or not hasattr(samples, "__getitem__") or not hasattr(samples, "__len__"):
+        table = (
+            ": write it as a table, and give 'table:FILE.csv'; or"
+            if hasattr(samples, "iloc")
+            else ":"
+        )
+        raise DataError(f"data is of {type(samples).__name__}{table} {ACCEPTED}.")
     if not len(samples):
         raise DataError(f"data is empty: {ACCEPTED}.")
-    return HubDataset(samples, MEMORY) if hasattr(samples, "cast_column") else PairDataset(samples)
 
 
 def as_parts(data: DataSource) -> Parts:
@@ -165,7 +185,7 @@ def as_parts(data: DataSource) -> Parts:
         ['train', 'test']
     """
     if isinstance(data, str | Path):
-        return open_parts(data if isinstance(data, str) else f"folder:{data}")
+        return open_parts(data)
     if isinstance(data, Mapping):
         named = {split: data[key] for key in data if (split := split_name(str(key)))}
         if not named:

@@ -3,6 +3,8 @@
 Factors are 1 for no change. What a moved image leaves free becomes mid-gray.
 """
 
+import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +16,25 @@ from numpy.typing import NDArray
 from vitrail import resizing
 
 Pixels = NDArray[Any]  # uint8; OpenCV does not say which type it returns
+MAX_CHANNELS = 4  # of the images that OpenCV is fast on; it takes none of more than 128
 GRAY = (128.0, 128.0, 128.0)
 LEVELS = np.arange(256, dtype=np.float32)
+LARGEST_SCALE = 2.5  # of what is resized by smoothing and interpolation
+
+
+class _Scratch(threading.local):
+    """Memory of each thread that is written to again and again."""
+
+    memory = np.empty(0, np.uint8)
+
+    def get(self, shape: tuple[int, ...]) -> Pixels:
+        size = math.prod(shape)
+        if len(self.memory) < size:
+            self.memory = np.empty(size, np.uint8)
+        return self.memory[:size].reshape(shape)
+
+
+_scratch = _Scratch()
 
 
 def _by_table(image: Pixels, table: NDArray) -> Pixels:
@@ -31,8 +50,8 @@ def _with_axis(image: Pixels) -> Pixels:
 def resize_pixels(image: Pixels, size: tuple[int, int]) -> Pixels:
     """Resizes an image with antialiasing.
 
-    Bilinear interpolation, of an image that was smoothed by three weights of the variance that
-    Pillow's triangle filter has. They suffice down to a half; below, it is Pillow's filter itself.
+    Bilinear interpolation, of an image that was smoothed by weights of the variance that Pillow's
+    triangle filter has. Three or five suffice down to 0.4; below, it is Pillow's filter itself.
 
     Args:
         image: (H, W, C).
@@ -46,19 +65,42 @@ def resize_pixels(image: Pixels, size: tuple[int, int]) -> Pixels:
         (8, 8, 3)
     """
     scales = [side / target for side, target in zip(image.shape[:2], size, strict=True)]
-    if max(scales) > 2:
+    if max(scales) > LARGEST_SCALE or image.shape[2] > MAX_CHANNELS:
         pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
         return resizing.resize(pixels, size, "bilinear").permute(1, 2, 0).numpy()
     if max(scales) > 1:
         rows, columns = (_smoothing(scale) for scale in scales)
-        image = cv2.sepFilter2D(image, -1, columns, rows, borderType=cv2.BORDER_REPLICATE)
+        smooth = _scratch.get(image.shape)  # the system clears new memory, which takes long
+        image = cv2.sepFilter2D(image, -1, columns, rows, smooth, borderType=cv2.BORDER_REPLICATE)
     return _with_axis(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR))
 
 
 def _smoothing(scale: float) -> NDArray[np.float32]:
-    """Three weights with the variance that a triangle of that half width has beyond one of 1."""
-    outer = max(scale**2 - 1, 0) / 12
-    return np.array([outer, 1 - 2 * outer, outer], np.float32)
+    """Weights with the variance that a triangle of that half width has beyond one of 1."""
+    variance = max(scale**2 - 1, 0) / 6
+    parts = 1 if scale <= 2 else 2  # three weights of a larger variance would let stripes through
+    outer = variance / (2 * parts)
+    weights = np.array([outer, 1 - 2 * outer, outer], np.float32)
+    return weights if parts == 1 else np.convolve(weights, weights)
+
+
+def flip_pixels(image: Pixels, upside_down: bool = False) -> Pixels:
+    """Mirrors an image.
+
+    Args:
+        image: (H, W, C).
+        upside_down: whether rows change their order, and not columns.
+
+    Returns:
+        A mirrored image.
+
+    Example:
+        >>> flip_pixels(np.array([[[1], [2]]], np.uint8)).flatten().tolist()
+        [2, 1]
+    """
+    if image.shape[2] > MAX_CHANNELS:
+        return image[::-1] if upside_down else image[:, ::-1]
+    return _with_axis(cv2.flip(image, 0 if upside_down else 1))
 
 
 def luma(image: Pixels) -> Pixels:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from vitrail.arguments import checked
 from vitrail.data.cifar import open_cifar
 from vitrail.data.dataset import Dataset
 from vitrail.data.hub_datasets import open_hub
@@ -17,6 +18,7 @@ from vitrail.data.shards import open_shards
 from vitrail.data.splits import Parts, Progress, balanced, drop_unreadable, open_part
 from vitrail.errors import DataError, check_choice, suggest
 from vitrail.registry import Registry
+from vitrail.values import PositiveInt
 
 Opener = TypeVar("Opener", bound=Callable[..., Dataset | None])
 Split = Literal["train", "val", "test", "all"]
@@ -42,19 +44,20 @@ PACKAGED: dict[str, Callable[[], Parts]] = {
 }
 
 
+@checked
 def open_dataset(
-    name: str,
+    name: str | Path,
     split: Split = "train",
     *,
     bad_images: Literal["raise", "skip"] = "raise",
-    limit: int | None = None,
-    stream_limit: int | None = None,
+    limit: PositiveInt | None = None,
+    stream_limit: PositiveInt | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """Opens a split of a dataset.
 
     Args:
-        name: one of
+        name: the path of a folder of classes, or one of
 
             - `folder:PATH`: a subfolder of images per class; or folders of splits with such
               subfolders, called train or training; val, valid, validation or dev; test, testing or
@@ -90,8 +93,7 @@ def open_dataset(
         >>> open_dataset("digits", "test").labels[:3]
         ['0', '1', '2']
     """
-    check_choice("split", split, ("train", "val", "test", "all"))
-    _split, dataset = open_part(open_parts(name), split, name)
+    _split, dataset = open_part(open_parts(name), split, str(name))
     return prepared(
         dataset, bad_images=bad_images, limit=limit, stream_limit=stream_limit, progress=progress
     )
@@ -134,7 +136,7 @@ def prepared(
     return dataset if limit is None or limit >= len(dataset) else balanced(dataset, limit)
 
 
-def open_parts(name: str) -> Parts:
+def open_parts(name: str | Path) -> Parts:
     """The splits that a dataset has, each of which is opened when it is called.
 
     Args:
@@ -150,6 +152,7 @@ def open_parts(name: str) -> Parts:
         >>> list(open_parts("digits"))
         ['train', 'test']
     """
+    name = f"folder:{name}" if isinstance(name, Path) else name
     kind, colon, path = name.partition(":")
     if kind in KINDS and colon:
         return KINDS[kind](path)

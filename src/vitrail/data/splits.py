@@ -5,18 +5,22 @@ import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from vitrail.arguments import checked
 from vitrail.data.check import Progress as Progress
 from vitrail.data.check import check
 from vitrail.data.dataset import Dataset
 from vitrail.data.images import BadImage
 from vitrail.data.joined import JoinedDataset
 from vitrail.errors import DataError
+from vitrail.values import PositiveInt, Range
 
 Parts = Mapping[str, Callable[[], Dataset]]  # "train", "val", "test" → opens that split
+Part = Annotated[float, Range(0, 1, low_included=False, high_included=False)]  # of all samples
 SPLITS = ("train", "val", "test")
 VALIDATION_FRACTION = 0.2  # fraction of the training samples that is held out for validation
 LARGEST_VALIDATION = 5000  # samples
@@ -101,7 +105,8 @@ def open_part(parts: Parts, split: str | None, name: str) -> tuple[str, Dataset]
     return split, parts[split]()
 
 
-def split_off(dataset: Dataset, fraction: float | None = None) -> tuple[Dataset, Dataset]:
+@checked
+def split_off(dataset: Dataset, fraction: Part | None = None) -> tuple[Dataset, Dataset]:
     """Splits off a held-out part, class by class.
 
     In each class the samples whose keys have the lowest hashes are held out. The split depends on
@@ -211,7 +216,8 @@ def _divide(dataset: Dataset, part: set[int]) -> tuple[Dataset, Dataset]:
     return dataset.subset(rest), dataset.subset(sorted(part))
 
 
-def balanced(dataset: Dataset, limit: int) -> Dataset:
+@checked
+def balanced(dataset: Dataset, limit: PositiveInt) -> Dataset:
     """The first samples of each class, as evenly as the classes allow.
 
     Args:

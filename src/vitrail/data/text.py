@@ -15,11 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError, DataError, check_range, how_to_install
+from vitrail.values import NonNegativeInt
 
 START, END, PAD = "<|startoftext|>", "<|endoftext|>", "<|pad|>"
 CONTEXT = 77  # tokens of a caption of OpenAI's CLIP
 SHORTEST_CONTEXT, LONGEST_CONTEXT = 32, 256  # of a vocabulary that is learned
+MOST_TOKENS = 2**20  # of a caption, and of a vocabulary
 MERGES = 48_894  # of OpenAI's vocabulary: its 49,408 less two per byte, and two marks
 VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 PACKAGES = ("open_clip", "clip")  # that contain it
@@ -60,8 +63,16 @@ class Tokenizer:
         torch.Size([1, 8])
     """
 
-    def __init__(self, core: Any, context: int, pad: int = 0) -> None:
-        check_range("context", context, 3)
+    @checked
+    def __init__(self, core: Any, context: int, pad: NonNegativeInt = 0) -> None:
+        check_range("context", context, 3, MOST_TOKENS)
+        if isinstance(core, type) or not hasattr(core, "enable_truncation"):
+            raise ConfigError(
+                f"core is of {type(core).__name__}: give a tokenizers.Tokenizer, which "
+                "transformers' fast tokenizers hold as .backend_tokenizer."
+            )
+        if pad >= core.get_vocab_size():
+            raise ConfigError(f"{pad=} is none of the {core.get_vocab_size()} ids.")
         core.no_padding()
         marks = core.encode("").ids  # what surrounds every text
         core.enable_truncation(context)
@@ -178,6 +189,7 @@ class Tokenizer:
         return torch.tensor(rows, dtype=torch.long).reshape(-1, self.context)
 
 
+@checked
 def open_tokenizer(name: str, texts: Iterable[str]) -> Tokenizer:
     """Opens a tokenizer by name.
 
@@ -199,6 +211,7 @@ def open_tokenizer(name: str, texts: Iterable[str]) -> Tokenizer:
     if name == "openai":
         return Tokenizer.openai()
     if kind == "train" and size.isdigit():
+        check_range("train:SIZE", int(size), 1, MOST_TOKENS)
         return Tokenizer.train(texts, int(size))
     if name.endswith(".json"):
         return Tokenizer.load(name)

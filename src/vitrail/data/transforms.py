@@ -11,12 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitrail.arguments import checked
 from vitrail.data.augment_config import AugmentConfig, MultiCropConfig
 from vitrail.data.functional import flip, mix, random_resized_crop, shift
 from vitrail.data.own_transforms import ImageTransform
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, check_range
 from vitrail.preprocess import Preprocess, unit
+from vitrail.values import NonNegativeInt, PositiveInt
 
+KORNIA_MAGNITUDES = 1, 29  # of RandAugment
 KORNIA = 0x5DEECE66D  # offset, so that kornia's random stream differs from the crops'
 
 
@@ -43,11 +46,12 @@ class TrainTransform:
         (torch.Size([4, 3, 8, 8]), torch.Size([4]))
     """
 
+    @checked
     def __init__(
         self,
         config: AugmentConfig,
         preprocess: Preprocess,
-        num_classes: int,
+        num_classes: NonNegativeInt,
         own: Sequence[ImageTransform] = (),
     ) -> None:
         config.check_size(preprocess.size)
@@ -149,12 +153,13 @@ class MultiCrop:
         [14, 14, 6]
     """
 
+    @checked
     def __init__(
         self,
         augment: AugmentConfig,
         crops: MultiCropConfig,
         preprocess: Preprocess,
-        cell: tuple[int, ...] = (1, 1),
+        cell: tuple[PositiveInt, PositiveInt] = (1, 1),
         own: Sequence[ImageTransform] = (),
     ) -> None:
         if len(preprocess.size) != 2:
@@ -234,6 +239,7 @@ def _kornia_ops(config: AugmentConfig, size: tuple[int, ...]) -> nn.Module | Non
     if config.rotation:
         ops.append(K.RandomRotation(config.rotation, p=1.0))
     if config.randaugment:
+        check_range("magnitude", config.magnitude, *KORNIA_MAGNITUDES)
         ops.append(RandAugment(n=config.randaugment, m=config.magnitude))
     if jitter:
         strength = config.jitter

@@ -18,6 +18,7 @@ from vitrail.errors import DataError
 if TYPE_CHECKING:
     import av
     import av.container
+    from av.video.reformatter import VideoReformatter
 
 SUFFIXES = {
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp",
@@ -205,22 +206,24 @@ class VideoFile(Recording):
     def read(self, indices: Sequence[Tensor]) -> Tensor:
         """[indices (n,), ascending] → uint8 (3, n, H, W)."""
         import av
+        from av.video.reformatter import VideoReformatter
 
         with damage(self.name), av.open(openable(self.path)) as container:
-            decoder = _Decoder(container)
+            decoder, reformatter = _Decoder(container), VideoReformatter()
             frames = [
-                self._pixels(decoder.frame(index, self.shape[1], self.name))
+                self._pixels(decoder.frame(index, self.shape[1], self.name), reformatter)
                 for index in indices[0].tolist()
             ]
         return torch.stack(frames, dim=1)
 
-    def _pixels(self, frame: "av.VideoFrame") -> Tensor:
+    def _pixels(self, frame: "av.VideoFrame", reformatter: "VideoReformatter") -> Tensor:
         """A frame as uint8 (3, H, W), upright and at most of the short side that is wanted."""
         scale = 1.0
         if self.short_side is not None:
             scale = min(1.0, self.short_side / min(frame.width, frame.height))
         width, height = max(round(frame.width * scale), 1), max(round(frame.height * scale), 1)
-        pixels = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
+        reduced = reformatter.reformat(frame, width, height, "rgb24", interpolation="AREA")
+        pixels = reduced.to_ndarray()
         quarters = round(getattr(frame, "rotation", 0) / 90)  # how a phone was held
         upright = np.ascontiguousarray(np.rot90(pixels, quarters))
         return torch.from_numpy(upright).permute(2, 0, 1)

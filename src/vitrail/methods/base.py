@@ -165,6 +165,7 @@ class Method(nn.Module):
     """
 
     paper: ClassVar[Paper]
+    cure: ClassVar[str] = "vitrail.methods.create_method returns one."  # for errors
     tier: ClassVar[tuple[type[Backbone], ...]] = (Backbone,)
     inputs: ClassVar[tuple[Input, ...]] = ("images", "labels")
     smallest_batch: ClassVar[int] = 1

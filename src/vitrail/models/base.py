@@ -57,6 +57,7 @@ class Backbone(nn.Module):
     """
 
     paper: ClassVar[Paper]
+    cure: ClassVar[str] = "vitrail.create_model and vitrail.load return one."  # for errors
     axes: ClassVar[tuple[int, ...]] = (2,)
     after_blocks: ClassVar[tuple[str, ...]] = ("norm", "head")
     config: dict[str, Any]
