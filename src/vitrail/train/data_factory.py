@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from vitrail.arguments import checked
 from vitrail.data.dataset import Dataset
 from vitrail.data.joined import with_labels
 from vitrail.data.registry import open_parts, prepared
@@ -56,6 +57,7 @@ DESCRIPTIONS = {"class": "one class per image", "labels": "several labels per im
 SETTINGS = {"bad_images=": "data.bad_images=", "stream_limit": "data.limit"}
 
 
+@checked
 def open_datasets(
     config: RunConfig,
     progress: Progress | None = None,

@@ -6,13 +6,14 @@ from typing import Any, Literal
 
 import torch
 
+from vitrail.arguments import checked
 from vitrail.data.dataset import Dataset
 from vitrail.data.joined import with_labels
 from vitrail.data.loader import Loader
 from vitrail.data.pairs import MEMORY, DataSource, as_parts
 from vitrail.data.registry import Split, prepared
 from vitrail.data.splits import Parts, open_part, split_off
-from vitrail.errors import ConfigError, DataError, check_choice, check_range
+from vitrail.errors import ConfigError, DataError, check_range
 from vitrail.messages import _
 from vitrail.models.base import Backbone
 from vitrail.run_folder import RunFolder
@@ -32,8 +33,10 @@ from vitrail.train.monitor import note, progress_bar
 from vitrail.train.runs import TrainingRun
 from vitrail.train.stream_factory import frame
 from vitrail.train.summary import describe_left_aside
+from vitrail.values import PositiveInt, Size
 
 
+@checked
 def evaluate(
     model: ModelSource,
     data: DataSource | None = None,
@@ -42,9 +45,9 @@ def evaluate(
     probe: Literal["knn", "linear"] | None = None,
     folds: int | None = None,
     layer: int | None = None,
-    limit: int | None = None,
-    train_limit: int | None = None,
-    image_size: int | None = None,
+    limit: PositiveInt | None = None,
+    train_limit: PositiveInt | None = None,
+    image_size: Size | None = None,
     precision: Literal["auto", "fp32", "bf16"] = "fp32",
     bad_images: Literal["raise", "skip"] = "raise",
     batch_size: int = 64,
@@ -72,7 +75,7 @@ def evaluate(
         layer: with `probe`, features after so many blocks; None for all.
         limit: number of images, evenly over the classes; None for all.
         train_limit: with `probe`, number of training images, evenly over the classes; None for all.
-        image_size: pixels of the images' sides; None for the model's own.
+        image_size: pixels, one number for all axes or one per axis; None for the model's own.
         precision: "fp32", "bf16", or "auto" for the faster of them.
         bad_images: "raise" for an error at unreadable images, "skip" to list them on stderr.
         batch_size: images per batch.
@@ -172,9 +175,6 @@ def _check_options(
     layer: int | None,
     folds: int | None,
 ) -> None:
-    check_choice("bad_images", bad_images, ("raise", "skip"))
-    if split is not None:
-        check_choice("split", split, ("train", "val", "test", "all"))
     if probe is None:
         for option, value in {"train_limit": train_limit, "layer": layer, "folds": folds}.items():
             if value is not None:
@@ -182,7 +182,6 @@ def _check_options(
                     f"{option}={value} is for probes: add probe='knn' or probe='linear'."
                 )
         return
-    check_choice("probe", probe, ("knn", "linear"))
     if folds is not None:
         check_range("folds", folds, 2)
         if train_limit is not None:

@@ -1,7 +1,7 @@
 """What evaluation and prediction begin with: a model that is ready to run, and its images."""
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -244,6 +244,12 @@ def _named(
 ) -> Iterator[tuple[str, ImageSource]]:
     one = len(preprocess.size) + 1
     is_one = images.ndim == one if isinstance(images, Tensor) else isinstance(images, ONE)
+    by_name = isinstance(images, Mapping) or hasattr(images, "columns")
+    if by_name or not (is_one or isinstance(images, Iterable)):
+        raise DataError(
+            f"images is of {type(images).__name__}: give paths, Pillow images, uint8 tensors "
+            "(channels, height, width), or the name of a dataset."
+        )
     for number, image in enumerate([images] if is_one else cast(Iterable[ImageSource], images)):
         if isinstance(image, str | Path):
             yield from ((str(path), path) for path in find_inputs([image], preprocess))

@@ -10,10 +10,12 @@ from typing import Any
 
 from torch import nn
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError, check_range, how_to_install
 from vitrail.models.base import Backbone
 
 
+@checked
 def adapt(backbone: Backbone, rank: int, alpha: float | None = None) -> Backbone:
     """Adds adapters to every linear layer of the blocks, and freezes all else but the head.
 
@@ -91,6 +93,7 @@ def check_learns(backbone: Backbone, method: str) -> None:
             )
 
 
+@checked
 def merge(backbone: Backbone) -> Backbone:
     """Adds the adapters' products to the weights, and removes the adapters.
 

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from vitrail.arguments import checked
 from vitrail.data.dataset import Dataset
 from vitrail.errors import ConfigError
 from vitrail.hub.load import load
@@ -53,6 +54,7 @@ def check_model(config: RunConfig) -> None:
         new_model(model.name)  # says what it may mean
 
 
+@checked
 def build_model(config: RunConfig, dataset: Dataset, initial: Backbone | None = None) -> Backbone:
     """The model for a dataset's classes.
 
@@ -222,6 +224,7 @@ def _check_axes(model: Backbone, dataset: Dataset) -> None:
         )
 
 
+@checked
 def build_method(config: RunConfig, model: Backbone, dataset: Dataset) -> Method:
     """The method, with the objects that its settings name.
 

@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from vitrail.arguments import check_fields, checked
 from vitrail.errors import ConfigError, check_range, suggest
 from vitrail.methods.base import Method
 from vitrail.models.parameters import undecayed
 from vitrail.registry import Registry
+from vitrail.values import NonNegativeFloat, PositiveFloat, Rate
 
 OptimizerFactory = TypeVar("OptimizerFactory", bound=Callable[..., Optimizer])
 
@@ -129,17 +131,19 @@ class ParameterOptim:
     weight_decay_scale: float | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("lr_scale", "weight_decay_scale"):
             if getattr(self, name) is not None:
                 check_range(name, getattr(self, name), 0)
 
 
+@checked
 def parameter_groups(
     method: Method,
     *,
-    lr: float,
-    weight_decay: float,
-    layer_decay: float = 1.0,
+    lr: NonNegativeFloat,
+    weight_decay: NonNegativeFloat,
+    layer_decay: PositiveFloat = 1.0,
     per_module: Mapping[str, ParameterOptim] | None = None,
 ) -> list[dict[str, Any]]:
     """Parameter groups for an optimizer.
@@ -216,7 +220,8 @@ def _matches(
     return overrides
 
 
-def make_ema(method: Method, decay: float) -> AveragedModel:
+@checked
+def make_ema(method: Method, decay: Rate) -> AveragedModel:
     """The exponential moving average of a method's weights: the backbone's and its own.
 
     After u updates the decay is at most (1 + u) / (10 + u), so that the first weights fade soon.

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from typing_extensions import Unpack
 
+from vitrail.arguments import checked
 from vitrail.data.pairs import MEMORY, DataSource, as_parts
 from vitrail.data.splits import Parts
 from vitrail.errors import ConfigError
@@ -54,6 +55,7 @@ class TrainingRun:
         return load(self.folder)
 
 
+@checked
 def fit(
     model: Backbone | TrainingRun | str | Path | Mapping[str, object],
     *,
@@ -140,6 +142,7 @@ def fit(
     )
 
 
+@checked
 def train_and_report(
     config: RunConfig,
     folder: Path,

@@ -5,6 +5,9 @@ from typing import Literal
 
 from torch.optim import Optimizer
 
+from vitrail.arguments import checked
+from vitrail.values import Fraction, NonNegativeFloat, PositiveInt
+
 Shape = Literal["cosine", "full_cosine", "linear", "constant", "step", "wsd"]
 FALL_AT = {"linear": 0.0, "constant": 1.0, "wsd": None}  # None: at `drop_at`
 
@@ -132,16 +135,17 @@ class Schedule:
         0.05
     """
 
+    @checked
     def __init__(
         self,
-        total: int,
+        total: PositiveInt,
         *,
-        warmup: float = 0.05,
-        min_lr: float = 0.01,
+        warmup: Fraction = 0.05,
+        min_lr: NonNegativeFloat = 0.01,
         shape: Shape = "cosine",
-        drop_at: float = 0.9,
-        weight_decay: float = 0.0,
-        weight_decay_end: float | None = None,
+        drop_at: Fraction = 0.9,
+        weight_decay: NonNegativeFloat = 0.0,
+        weight_decay_end: NonNegativeFloat | None = None,
     ) -> None:
         self.total, self.warmup, self.min_lr = total, warmup, min_lr
         self.shape, self.drop_at = shape, drop_at
