@@ -314,6 +314,35 @@ LENS: dict[str, Row] = {
         }
     ),
     "attention_grid": Row(lambda kit: {"images": kit.pixels[:2], "trace": kit.trace}),
+    "compare_explanations": Row(
+        lambda kit: {
+            "model": kit.model,
+            "images": kit.images,
+            "explanations": ["rollout"],
+            "target": 1,
+            "steps": 2,
+        }
+    ),
+    "mass_inside": Row(lambda kit: {"maps": torch.ones(1, 2, 2), "boxes": [(0.0, 0.0, 0.5, 1.0)]}),
+    "perturbation_curve": Row(
+        lambda kit: {
+            "model": kit.model,
+            "images": kit.images,
+            "maps": torch.rand(len(kit.images), 2, 2),
+            "target": 1,
+            "kind": "insertion",
+            "steps": 2,
+        }
+    ),
+    "pointing_game": Row(
+        lambda kit: {"maps": torch.ones(1, 2, 2), "boxes": [(0.0, 0.0, 0.5, 1.0)]}
+    ),
+    "randomization_check": Row(
+        lambda kit: {"model": kit.model, "images": kit.images, "explanation": "rollout"}
+    ),
+    "rank_correlation": Row(
+        lambda kit: {"maps": torch.rand(1, 2, 2), "others": torch.rand(1, 2, 2)}
+    ),
     "explain": Row(
         lambda kit: {
             "model": kit.model,

@@ -100,6 +100,7 @@ def explain(
         >>> explain(model, torch.zeros(1, 3, 8, 8), "relevance", target=1).shape
         torch.Size([1, 2, 2])
     """
+    model.check_input(images)
     if target is not None:
         settings["target"] = class_indices(model, len(images), explanation, target)
     maps = EXPLANATIONS.partial(explanation, settings)(model, images)

@@ -16,7 +16,7 @@ from torch import Tensor
 from vitrail.errors import TierError
 from vitrail.layers.mamba import Mamba, RecordedScan, in_order
 from vitrail.lens.explanations.base import require_classes
-from vitrail.lens.layer_keys import LayerKey, recorded_mixers
+from vitrail.lens.layer_keys import recorded_mixers
 from vitrail.lens.record import recording
 from vitrail.models.base import Backbone
 from vitrail.ops.selective_scan.matrix import positive_contributions

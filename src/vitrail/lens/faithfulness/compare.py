@@ -1,0 +1,140 @@
+"""How far each of several explanations can be believed, on the same images."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vitrail.arguments import checked
+from vitrail.errors import VitrailError
+from vitrail.lens.explanations.base import EXPLANATIONS, explain, explains_classes, require_classes
+from vitrail.lens.faithfulness.perturbation import perturbation_curve
+from vitrail.lens.faithfulness.randomization import randomization_check
+from vitrail.models.base import Backbone
+from vitrail.values import NonNegativeInt, PositiveInt
+
+RANDOM = "random"  # the name of maps that are drawn at random, which an explanation has to beat
+MAX_CORRELATION = 0.5  # with the map of random weights, from which an explanation fails the check
+
+
+class Faithfulness(NamedTuple):
+    """How far the maps of one explanation can be believed.
+
+    Args:
+        explanation: its name, or "random".
+        deletion: area under the deletion curve of each image (B,); lower is better.
+        insertion: area under the insertion curve of each image (B,); higher is better.
+        correlation: rank correlation of each map with that of random weights (B,); None for random
+            maps.
+
+    Example:
+        >>> one = Faithfulness("attention", torch.zeros(2), torch.ones(2), torch.tensor([1.0, 0.9]))
+        >>> one.depends_on_weights
+        False
+    """
+
+    explanation: str
+    deletion: Tensor
+    insertion: Tensor
+    correlation: Tensor | None
+
+    @property
+    def depends_on_weights(self) -> bool:
+        """Whether it passes the randomization check: other weights give other maps."""
+        return self.correlation is None or bool(self.correlation.mean() < MAX_CORRELATION)
+
+
+@checked
+def compare_explanations(
+    model: Backbone,
+    images: Tensor,
+    explanations: Sequence[str] | None = None,
+    target: int | str | Sequence[int | str] | None = None,
+    *,
+    steps: PositiveInt = 14,
+    seed: NonNegativeInt = 0,
+) -> list[Faithfulness]:
+    """Tests the maps of several explanations on the same images, beside random maps.
+
+    Args:
+        model: the model, in evaluation mode, which is left as it is.
+        images: normalized images (B, C, *size).
+        explanations: their names; None for those of Vitrail that serve this model.
+        target: as in `explain`.
+        steps: steps of the deletion and insertion curves.
+        seed: of random weights and random maps.
+
+    Returns:
+        One result per explanation, random maps last.
+
+    Raises:
+        ConfigError: there is no such explanation or class.
+        TierError: a named explanation does not serve the model.
+
+    Example:
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8).eval()
+        >>> results = compare_explanations(model, torch.randn(2, 3, 8, 8), ["rollout"], steps=2)
+        >>> [each.explanation for each in results]
+        ['rollout', 'random']
+    """
+    require_classes(model)
+    if target is None:
+        with torch.no_grad():
+            target = model(images).argmax(dim=1).tolist()
+    names = usable_explanations(model, images) if explanations is None else explanations
+    results = []
+    for name in names:
+        own = {"target": target} if explains_classes(name) else {}
+        maps = explain(model, images, name, **own)
+        correlation = randomization_check(model, images, name, seed=seed, **own)
+        results.append(_measure(model, images, maps, target, name, correlation, steps, seed))
+    generator = torch.Generator().manual_seed(seed)
+    shape = (len(images), *model.grid)
+    random = torch.rand(shape, generator=generator).to(images.device)
+    results.append(_measure(model, images, random, target, RANDOM, None, steps, seed))
+    return results
+
+
+def usable_explanations(model: Backbone, images: Tensor) -> list[str]:
+    """The explanations of Vitrail that serve a model.
+
+    Args:
+        model: the model, in evaluation mode.
+        images: normalized images (B, C, *size), of which the first is tried.
+
+    Returns:
+        Their names. Left out are those that raise an error, and "similarity", which is to a patch.
+
+    Example:
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8).eval()
+        >>> "relevance" in usable_explanations(model, torch.zeros(1, 3, 8, 8))
+        True
+    """
+    names = []
+    for name in EXPLANATIONS.names():
+        if name == "similarity":
+            continue
+        try:
+            explain(model, images[:1], name)
+        except VitrailError:
+            continue
+        names.append(name)
+    return names
+
+
+def _measure(
+    model: Backbone,
+    images: Tensor,
+    maps: Tensor,
+    target: int | str | Sequence[int | str],
+    name: str,
+    correlation: Tensor | None,
+    steps: int,
+    seed: int,
+) -> Faithfulness:
+    curve = {
+        kind: perturbation_curve(model, images, maps, target, kind=kind, steps=steps, seed=seed)
+        for kind in ("deletion", "insertion")
+    }
+    return Faithfulness(name, curve["deletion"].area, curve["insertion"].area, correlation)
