@@ -35,6 +35,7 @@ bench: $(VENV)/.test data
 # What takes hours. It can be stopped at any time and goes on where it stopped.
 evidence: $(VENV)/.test data
 	$(BIN)/python -m tools.evidence
+	$(BIN)/python -m tests.faults.disturbed 200 --log docs/disturbed_run.txt
 
 # Which one-line errors the tests do not notice. Hours, unless ONLY=M3,M7 names a few.
 mutate: $(VENV)/.test data

@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import dataclasses
 import errno
+import importlib
 import json
 import multiprocessing
 import os
@@ -219,6 +220,7 @@ def disturb(
     Returns:
         "events" by kind, "restarts", "sha256" of both, "steps", and "log", a line per event.
     """
+    importlib.import_module("tests.faults.warm")
     start, counts, log = time.monotonic(), Counter[str](), list[str]()
     config = settings(folder / "pets", 5 * count)
     whole, run = folder / "whole", folder / "run"

@@ -1,5 +1,6 @@
 """Runs a function in several processes that train together, without a launcher."""
 
+import importlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -38,6 +39,7 @@ def in_processes(processes: int, function: Callable[..., Any], *args: Any) -> li
 
     Forking spares each of them the imports.
     """
+    importlib.import_module("tests.faults.warm")
     with tempfile.TemporaryDirectory() as folder:
         meet = str(Path(folder) / "meet")
         mp.start_processes(
