@@ -1,5 +1,6 @@
 """`vitrail info`, `models`, `methods`, `look`, and another image size for any model."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +139,22 @@ def test_an_exported_file_is_named_by_its_model(vitrail: Command, tmp_path: Path
     assert "checked: the file's logits are within" in out
     assert (tmp_path / "model.onnx").stat().st_size > 10_000
     assert not torch.is_inference_mode_enabled()
+
+
+def test_what_is_in_a_block_as_table_drawing_and_json(vitrail: Command, tmp_path: Path) -> None:
+    code, out, _ = vitrail("info", "vit_tiny_patch16_224", "--depth", "2", "--batch", "2")
+    assert code == 0
+    assert "(2, 3, 192, 64)" not in out
+    for sizes in ("(2, 3, 224, 224)", "(2, 196, 192)", "(2, 3, 197, 64)", "(2, 3, 197, 197)"):
+        assert sizes in out
+    code, out, _ = vitrail("info", "vit_tiny_patch16_224", "--json", "--depth", "2")
+    rows = json.loads(out)
+    assert code == 0 and rows[0]["sizes"] == [1, 3, 224, 224]
+    assert {"q", "k", "v", "attention", "mlp"} <= {row["name"] for row in rows}
+    for name in ("a.svg", "a.json"):
+        code, _, errors = vitrail("info", "vit_tiny_patch16_224", "-o", name)
+        assert (code, errors) == (0, f"written: {name}\n")
+    assert "(1, 197, 192)" in (tmp_path / "a.svg").read_text()
+    assert len(json.loads((tmp_path / "a.json").read_text())) == 17
+    code, _, errors = vitrail("info", "vit_tiny_patch16_224", "-o", "a.txt")
+    assert code == 2 and errors == "error: --out a.txt is neither .svg nor .json.\n"

@@ -205,6 +205,15 @@ class Kit:
         return vitrail.lens.trace_attention(self.model, self.images)
 
     @functools.cached_property
+    def trace_file(self) -> Path:
+        """A saved trace."""
+        path, trace = self.new(".trace"), vitrail.lens.trace_attention(self.model, self.images[:1])
+        vitrail.lens.save_trace(
+            path, vitrail.lens.SavedTrace(self.pixels[0], trace, "cat", "a test")
+        )
+        return path
+
+    @functools.cached_property
     def stages(self) -> list[vitrail.Features]:
         """Features of a stage."""
         return [vitrail.Features.from_map(torch.rand(2, 2, 2, 8))]

@@ -3,12 +3,14 @@
 import functools
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 import vitrail
 from tests.hunt.rows import CHANNELS, HEADS, MAP, Row, X, on
 from vitrail.layers import Attend, Pack, rotation
+from vitrail.lens import load_trace, shapes
 
 GRID = {"grid": (2, 2), "dim": 8}
 
@@ -302,6 +304,10 @@ def _packed() -> dict[str, Any]:
 
 
 LENS: dict[str, Row] = {
+    "assert_shapes": Row(
+        lambda kit: {"model": kit.vit(), "expected": {"blocks.*": "B N 8 -> B N 8"}},
+        lambda kit, context: context.__enter__(),
+    ),
     "attention_figure": Row(
         lambda kit: {
             "image": kit.pixels[0],
@@ -311,6 +317,16 @@ LENS: dict[str, Row] = {
             "heads": [0],
             "title": "cat",
             "origin": "here",
+        }
+    ),
+    "attention_sheet": Row(
+        lambda kit: {
+            "trace": kit.trace,
+            "index": 0,
+            "scale": "head",
+            "title": "cat",
+            "origin": "here",
+            "dark": False,
         }
     ),
     "attention_grid": Row(lambda kit: {"images": kit.pixels[:2], "trace": kit.trace}),
@@ -361,12 +377,37 @@ LENS: dict[str, Row] = {
             "index": 0,
             "layers": [0],
             "heads": [0],
+            "scale": "head",
+            "smooth": False,
+        }
+    ),
+    "patch_at": Row(
+        lambda kit: {
+            "point": (1, 2),
+            "size": (8, 8),
+            "preprocess": kit.model.preprocess,
+            "grid": (2, 2),
         }
     ),
     "patch_maps": Row(
-        lambda kit: {"weights": torch.eye(5), "grid": (2, 2), "prefix": 1, "query": (0, 1)}
+        lambda kit: {
+            "weights": torch.eye(5),
+            "grid": (2, 2),
+            "prefix": 1,
+            "query": (0, 1),
+            "incoming": False,
+        }
     ),
-    "pca_colors": Row(lambda kit: {"features": kit.stages[0], "foreground": 0.5}),
+    "pca_colors": Row(lambda kit: {"features": kit.stages[0], "foreground": 0.5, "across": True}),
+    "position_baseline": Row(
+        lambda kit: {
+            "model": kit.model,
+            "images": kit.images,
+            "trace": kit.trace,
+            "repeats": 1,
+        }
+    ),
+    "read_colors": Row(lambda kit: {"colors": np.zeros((2, 3)), "scale": (0.0, 1.0)}),
     "reconstruction_grid": Row(
         lambda kit: {"images": torch.zeros(3, 2, 1, 8, 8, dtype=torch.uint8)}
     ),
@@ -380,7 +421,9 @@ LENS: dict[str, Row] = {
             "residual": 0.5,
         }
     ),
-    "shapes": Row(lambda kit: {"model": kit.model, "image_size": (8, 8)}),
+    "save_trace": Row(lambda kit: {"path": kit.new(".trace"), "saved": load_trace(kit.trace_file)}),
+    "shapes": Row(lambda kit: {"model": kit.model, "image_size": (8, 8), "depth": 2, "batch": 2}),
+    "shapes_svg": Row(lambda kit: {"rows": shapes(kit.model), "title": "ViT"}),
     "similarity_matrix": Row(
         lambda kit: {
             "images": kit.pixels[:2],
@@ -392,8 +435,16 @@ LENS: dict[str, Row] = {
     "text_similarity": Row(
         lambda kit: {"clip": kit.clip(), "images": kit.images, "texts": ["a cat", "a dog"]}
     ),
+    "symmetry": Row(lambda kit: {"model": kit.model, "images": kit.images}),
     "to_picture": Row(lambda kit: {"image": kit.pixels[0]}),
-    "trace_attention": Row(lambda kit: {"model": kit.model, "images": kit.images}),
+    "trace_attention": Row(
+        lambda kit: {
+            "model": kit.model,
+            "images": kit.images,
+            "query": "mean",
+            "incoming": True,
+        }
+    ),
     "training_curves": Row(
         lambda kit: {"metrics": [{"step": 1, "epoch": 1.0, "split": "train", "loss": 2.0}]}
     ),

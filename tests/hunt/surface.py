@@ -20,6 +20,8 @@ ABSTRACT = "a base class, or without arguments"
 LEFT_OUT = {
     "Check": RECORDS, "Outcome": RECORDS, "RawBatch": RECORDS, "Exported": RECORDS,
     "FastestModel": RECORDS, "MambaState": RECORDS, "Pack": RECORDS, "AttentionTrace": RECORDS,
+    "ColorBasis": RECORDS, "MapNumbers": RECORDS, "SavedTrace": RECORDS, "Scale": RECORDS,
+    "StageFeatures": RECORDS,
     "Panel": RECORDS, "ShapeRow": RECORDS, "Loss": RECORDS, "Paper": RECORDS, "Variant": RECORDS,
     "Datasets": RECORDS, "Evaluation": RECORDS, "PooledFeatures": RECORDS, "Prediction": RECORDS,
     "Features": RECORDS, "Scan": RECORDS, "TrainingRun": RECORDS, "ModelCase": RECORDS,

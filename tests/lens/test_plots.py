@@ -1,6 +1,7 @@
 """Pictures show what the numbers say."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,12 @@ import torch
 
 from tests.models.small import small
 from vitrail.errors import ConfigError, TierError
-from vitrail.lens import pictures, plots
+from vitrail.lens import figures, pictures, plots
 from vitrail.lens.curves import training_curves
-from vitrail.lens.record import AttentionTrace, observe, trace_attention
+from vitrail.lens.features import ColorBasis, pca_colors
+from vitrail.lens.flat import cells
+from vitrail.lens.position import position_baseline
+from vitrail.lens.trace import AttentionTrace, StageFeatures, observe, trace_attention
 
 
 def traced(name: str, channels: int = 3) -> tuple[torch.Tensor, AttentionTrace]:
@@ -21,7 +25,7 @@ def traced(name: str, channels: int = 3) -> tuple[torch.Tensor, AttentionTrace]:
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_a_look_is_drawn_for_every_model(channels: int, tmp_path: Path) -> None:
-    heads = {"VisionMamba": "scan from the end"}
+    heads, parts = {"VisionMamba": "scan from the end"}, {"VisionMamba": "scans"}
     for name in ("ViT", "SimpleViT", "DeiT", "VisionMamba"):
         head = heads.get(name, "head 1")
         image, trace = traced(name, channels)
@@ -30,11 +34,17 @@ def test_a_look_is_drawn_for_every_model(channels: int, tmp_path: Path) -> None:
         )
         titles = [axis.get_title(loc="left") for axis in figure.axes]
         assert titles == [
-            "image, 4 × 4 patches", "layer 2, mean of heads", "rollout, all layers",
+            "image, 4 × 4 patches", f"layer 2, mean of {parts.get(name, 'heads')}",
+            "rollout, all layers",
             "patch features (PCA)", f"layer 0, {head}", f"layer 2, {head}",
         ]  # fmt: skip
         words = {t.get_text() for t in figure.texts}
-        assert words == {"costs_$5 and $6.jpg", "nowhere"}
+        query = "all patches on average" if name == "SimpleViT" else "the class token"
+        subtitle = f"Attention of {query} to each patch."
+        assert {"costs_$5 and $6.jpg", "nowhere", subtitle} <= words
+        weights = trace.attention[2][0, 1]
+        assert f"{weights.max().item():.3g}" in words, "at the end of the color bar"
+        assert plots.map_numbers(weights).lines[0] in words
         figure.savefig(tmp_path / "look.png", dpi=30)
         assert (tmp_path / "look.png").stat().st_size > 1000
 
@@ -88,28 +98,93 @@ def test_heat_glows_where_the_weight_is() -> None:
     assert drawn[40, 24].sum() > 2 * drawn[8, 8].sum()
 
 
-def test_few_patches_are_drawn_one_by_one_and_many_smoothly() -> None:
-    image = torch.full((1, 96, 96), 128, dtype=torch.uint8)
-    coarse = pictures.heat_map(image, torch.rand(4, 4))
-    assert np.ptp(coarse[25:48, 25:48], axis=(0, 1)).max() < 1e-6, "one colour a patch"
-    assert coarse[24, 30].sum() < 0.8 * coarse[25, 30].sum(), "patches are outlined"
-    fine = pictures.heat_map(torch.full((1, 320, 320), 128, dtype=torch.uint8), torch.rand(16, 16))
-    steps = np.abs(np.diff(fine, axis=0)).max()
-    assert steps < 0.3 * np.ptp(fine), "no edges between patches"
+def test_patches_are_drawn_one_by_one() -> None:
+    for count in (4, 16):
+        image = torch.full((1, 96, 96), 128, dtype=torch.uint8)
+        drawn = pictures.heat_map(image, torch.rand(count, count))
+        side = 96 // count
+        cells = drawn.reshape(count, side, count, side, 3)
+        assert np.ptp(cells, axis=(1, 3)).max() < 1e-6, "one color a patch"
 
 
-def test_one_outlier_does_not_hide_the_rest() -> None:
+def test_one_outlier_is_told_apart_from_the_rest() -> None:
+    """It stretches the scale, which the color bar says; no weight is cut off."""
     weights = torch.linspace(0, 1, 400).reshape(20, 20)
     weights[0, 0] = 1000.0
     drawn = pictures.heat_map(torch.zeros(3, 80, 80, dtype=torch.uint8), weights)
-    assert drawn[78, 40].sum() > 10 * drawn[20, 40].sum() > 0
+    assert drawn[0, 0].sum() > 5 * drawn[78, 40].sum()
 
 
-def test_a_uniform_map_is_drawn_dark() -> None:
+def test_a_uniform_map_has_one_color() -> None:
     image = torch.full((3, 32, 32), 128, dtype=torch.uint8)
     drawn = pictures.heat_map(image, torch.full((4, 4), 0.0625))
-    assert np.ptp(drawn[1:8, 1:8]) == 0
-    assert drawn.max() < 0.3
+    assert np.ptp(drawn, axis=(0, 1)).max() == 0
+
+
+def test_heads_may_share_a_scale() -> None:
+    image, trace = traced("ViT")
+    _, *own = plots.panels(image, trace, layers=[0, 2])
+    _, *shared = plots.panels(image, trace, layers=[0, 2], scale="shared")
+    scales = {panel.scale for row in shared for panel in row}
+    largest = max(trace.attention[layer][0].max().item() for layer in (0, 2))
+    assert scales == {(0.0, largest)}
+    assert len({panel.scale for row in own for panel in row}) == 4
+    with pytest.raises(ConfigError, match="scale='all' is not one of"):
+        plots.panels(image, trace, scale="all")  # type: ignore[arg-type]
+
+
+def test_smoothing_is_said_in_the_caption() -> None:
+    image, trace = traced("ViT")
+    rows = plots.panels(image, trace, smooth=True)
+    captions = [panel.caption for row in rows for panel in row if panel.scale]
+    assert len(captions) == 4 and all(caption.endswith(", smoothed") for caption in captions)
+
+
+def test_a_baseline_stands_below_its_map_on_the_same_scale() -> None:
+    image, trace = traced("VisionMamba")
+    model = small("VisionMamba")
+    baseline = position_baseline(model, image[None].float() / 255, trace)
+    _, maps, positions = plots.panels(image, trace, baseline=baseline)
+    for own, positional in zip(maps, positions, strict=True):
+        assert own.scale == positional.scale
+        assert positional.caption == f"{own.caption}: patches shuffled"
+        assert re.fullmatch(r"explains \d+% of the map above", positional.numbers[0])
+
+
+def test_colors_of_an_image_alone_and_of_all() -> None:
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    trace = trace_attention(small("ViT"), images.float() / 255)
+    first = plots.panels(images[1], trace, index=1)[0]
+    assert [p.caption for p in first[3:]] == [
+        "patch features (PCA of this image)",
+        "patch features (PCA of all images)",
+    ]
+    features = trace.features
+    alone = pca_colors(features, across=False)[1]
+    assert np.array_equal(first[3].pixels, cells(images[1], alone))
+    assert np.array_equal(first[4].pixels, cells(images[1], pca_colors(features)[1]))
+    basis = ColorBasis.of(features._replace(patches=features.patches[:1]))
+    shared = plots.panels(images[1], trace, index=1, colors=basis)[0][4]
+    assert np.array_equal(shared.pixels, cells(images[1], basis.colors(features)[1]))
+
+
+def test_the_queried_patch_is_marked_and_named() -> None:
+    image, _ = traced("ViT")
+    batch = image[None].float() / 255
+    trace = trace_attention(small("ViT"), batch, query=(1, 3))
+    plain = trace_attention(small("ViT"), batch)
+    marked = plots.panels(image, trace)[0][0].pixels
+    changed = np.argwhere((marked != plots.panels(image, plain)[0][0].pixels).any(2))
+    assert changed.min(0).tolist() == [55, 167] and changed.max(0).tolist() == [112, 223]
+    assert plots.query_text(trace) == "Attention of the patch in row 1, column 3 to each patch."
+    incoming = trace_attention(small("ViT"), batch, query="mean", incoming=True)
+    assert plots.query_text(incoming) == "Attention of each patch to all patches on average."
+
+
+def test_a_figure_may_be_dark() -> None:
+    panel = figures.Panel("black", np.zeros((2, 2, 3)))
+    light, dark = (figures.panel_figure([[panel]], dark=choice) for choice in (False, True))
+    assert sum(light.get_facecolor()[:3]) > 2.8 and sum(dark.get_facecolor()[:3]) < 0.5
 
 
 def test_small_images_are_enlarged_by_whole_pixels() -> None:
@@ -121,7 +196,8 @@ def test_small_images_are_enlarged_by_whole_pixels() -> None:
 
 
 def test_heads_stand_in_even_rows() -> None:
-    assert [plots.columns_per_row(n, 4) for n in (1, 3, 6, 8, 12, 16, 20)] == [4, 4, 6, 8, 6, 8, 7]
+    counts = (1, 3, 6, 8, 12, 16, 20)
+    assert [figures.columns_per_row(n, 4) for n in counts] == [4, 4, 6, 8, 6, 8, 7]
 
 
 def lines(count: int) -> list[dict[str, float | str]]:
@@ -169,3 +245,5 @@ def test_stages_are_drawn_where_there_are_no_attention_maps() -> None:
     rows = plots.panels(torch.zeros(3, 32, 32, dtype=torch.uint8), stages, index=1)
     captions = ["image", *(f"stage {i}, {n} × {n} (PCA)" for i, n in ((1, 16), (2, 8), (3, 4)))]
     assert [panel.caption for panel in rows[0]] == captions
+    assert isinstance(stages, StageFeatures)
+    assert stages.reason.startswith("Swin: a layer's 16 queries attend within a window, to 16 keys")

@@ -13,15 +13,9 @@ from vitrail.contract.model_case import awake
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.recording import RecordedMixer
 from vitrail.lens.layer_keys import recorded_mixers
-from vitrail.lens.record import (
-    AttentionTrace,
-    observe,
-    patch_maps,
-    record,
-    recording,
-    trace_attention,
-)
+from vitrail.lens.record import record, recording
 from vitrail.lens.rollout import rollout
+from vitrail.lens.trace import AttentionTrace, observe, patch_maps, trace_attention
 from vitrail.models.features import Features
 from vitrail.models.registry import model_classes
 from vitrail.models.tiers import PyramidBackbone

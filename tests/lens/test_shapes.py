@@ -5,6 +5,7 @@ import torch
 
 import vitrail
 from tests.models.small import small
+from vitrail.lens.shape_drawing import shapes_svg
 from vitrail.lens.shapes import ShapeRow, shapes
 from vitrail.models.registry import model_classes
 
@@ -75,3 +76,51 @@ def test_shapes_cost_no_memory() -> None:
     with torch.device("meta"):
         model = vitrail.create_model("vit_huge_patch14_224")
     assert shapes(model)[-1].parameters == pytest.approx(632e6, rel=0.01)
+
+
+def test_depth_2_shows_what_is_in_a_block() -> None:
+    """The numbers that a learner checks by hand."""
+    with torch.device("meta"):
+        model = vitrail.create_model("vit_base_patch16_224")
+    rows = shapes(model, depth=2, batch=2)
+    names = [row.name for row in rows]
+    start = names.index("block 0")
+    assert [(row.name, row.level, row.sizes) for row in rows[: start + 9]] == [
+        ("image", 1, (2, 3, 224, 224)),
+        ("embed", 1, (2, 197, 768)),
+        ("patch_embed", 2, (2, 196, 768)),
+        *((row.name, row.level, row.sizes) for row in rows[3:start]),
+        ("block 0", 1, (2, 197, 768)),
+        ("norm1", 2, (2, 197, 768)),
+        ("q", 2, (2, 12, 197, 64)),
+        ("k", 2, (2, 12, 197, 64)),
+        ("v", 2, (2, 12, 197, 64)),
+        ("attention", 2, (2, 12, 197, 197)),
+        ("mixer", 2, (2, 197, 768)),
+        *((row.name, row.level, row.sizes) for row in rows[start + 7 : start + 9]),
+    ]
+    assert ("mlp", 2, (2, 197, 768)) in [(r.name, r.level, r.sizes) for r in rows]
+    mlp = next(row for row in rows if row.name == "mlp")
+    assert mlp.parameters == 2 * 768 * 3072 + 768 + 3072
+    assert mlp.multiply_adds == 197 * 2 * 768 * 3072
+    assert rows[-2].sizes == (2, 1000)
+    deep = shapes(model, depth=3, batch=2)
+    hidden = next(row for row in deep if row.name == "fc1")
+    assert hidden.level == 3 and hidden.sizes == (2, 197, 3072)
+    assert [row for row in rows if row.level == 1] == [row for row in deep if row.level == 1]
+
+
+@pytest.mark.parametrize("name", model_classes())
+def test_any_depth_of_any_model(name: str) -> None:
+    model = small(name)
+    plain = shapes(model)
+    deep = shapes(model, depth=9, batch=3)
+    stages = [row for row in deep if row.level == 1]
+    assert [(r.name, r.shape, r.parameters, r.multiply_adds) for r in stages] == [
+        (r.name, r.shape, r.parameters, r.multiply_adds) for r in plain
+    ]
+    parts = [row for row in deep if row.level > 1]
+    assert parts and all(row.sizes for row in parts)
+    assert max(row.level for row in parts) > 2
+    drawing = shapes_svg(deep, name)
+    assert drawing.count("<text") > 2 * len(deep)

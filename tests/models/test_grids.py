@@ -15,8 +15,8 @@ from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.layers.position import resize_positions, rotate, rotation, sincos_positions
 from vitrail.lens.features import pca_colors
 from vitrail.lens.plots import panels
-from vitrail.lens.record import trace_attention
 from vitrail.lens.shapes import shapes
+from vitrail.lens.trace import trace_attention
 from vitrail.models.surgery import resized
 from vitrail.train.factory import build_model, open_datasets
 

@@ -6,7 +6,7 @@ from vit_pytorch.vit_with_patch_merger import ViT as TheirPatchMergerViT
 
 from tests.models.small import small
 from vitrail.errors import ConfigError, TierError
-from vitrail.lens.record import trace_attention
+from vitrail.lens.trace import trace_attention
 from vitrail.models.patch_merger_vit import PatchMergerViT
 
 SIZES = {

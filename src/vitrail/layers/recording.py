@@ -1,6 +1,7 @@
 """The hook through which attention weights are recorded."""
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -10,7 +11,7 @@ class RecordedMixer(nn.Module):
 
     A mixer calls `recorder` in every forward, if it is set, with the weights (B, heads, N, N). Row
     i says how much token i takes from each token; a row sums to 1, and prefix tokens come first.
-    Recording never changes the output.
+    Recording never changes the output. A copy, or what is pickled, has no recorder.
 
     Attributes:
         recorder: function of the weights, or None.
@@ -35,3 +36,6 @@ class RecordedMixer(nn.Module):
         super().__init__()
         self.recorder: Callable[[Tensor], None] | None = None
         self.gradient_recorders = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "recorder": None, "gradient_recorders": 0}

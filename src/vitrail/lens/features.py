@@ -1,5 +1,7 @@
 """Patch features as colors."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,13 +11,57 @@ from vitrail.errors import TierError
 from vitrail.models.features import Features
 
 
+class ColorBasis(NamedTuple):
+    """Three directions of features that become red, green and blue.
+
+    Args:
+        center: mean of the features, (D,).
+        axes: principal components, (D, 3) or fewer columns.
+        low: coordinates at which red, green and blue are 0, (3,).
+        high: coordinates at which they are 1, (3,).
+
+    Example:
+        >>> patches = torch.arange(12.0).reshape(1, 4, 3)
+        >>> features = Features(patches, patches[:, :0], (2, 2))
+        >>> ColorBasis.of(features).colors(features).shape
+        torch.Size([1, 2, 2, 3])
+    """
+
+    center: Tensor
+    axes: Tensor
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def of(cls, *batches: Features) -> "ColorBasis":
+        """The directions in which the patches of some batches differ most.
+
+        Args:
+            *batches: features of one width.
+
+        Returns:
+            The principal components of all patches together, their signs and order fixed.
+        """
+        rows = torch.cat([features.patches.detach().float().flatten(0, 1) for features in batches])
+        center, axes = _components(rows, 3)
+        low, high = _ends(_coordinates(rows, center, axes, 3))
+        return cls(center, axes, low, high)
+
+    def colors(self, features: Features) -> Tensor:
+        """features (B, N, D) on a full grid → uint8 (B, *grid, 3)."""
+        rows = features.to_map().detach().float()
+        coordinates = _coordinates(rows, self.center.to(rows.device), self.axes.to(rows.device), 3)
+        low, high = self.low.to(rows.device), self.high.to(rows.device)
+        return (_scaled(coordinates, low, high) * 255).round().to(torch.uint8)
+
+
 @checked
-def pca_colors(features: Features, foreground: float | None = None) -> Tensor:
+def pca_colors(
+    features: Features, foreground: float | None = None, *, across: bool = True
+) -> Tensor:
     """The first three principal components of patch features as red, green and blue.
 
-    The components are those of the patches of the whole batch, so a color means the same in all
-    of its images. The sign and the order of components are fixed: equal features give equal
-    colors.
+    The sign and the order of components are fixed: equal features give equal colors.
 
     Args:
         features: patches (B, N, D) on a full grid.
@@ -23,6 +69,8 @@ def pca_colors(features: Features, foreground: float | None = None) -> Tensor:
             as background; the remaining patches are colored by components of their own, as Oquab
             et al. 2023 do (https://arxiv.org/abs/2304.07193). The side of the component on which
             the images' border lies is the background. None: every patch is colored.
+        across: whether the components are those of the patches of all images, so that a color
+            means the same in each of them; or of each image by itself, which shows more within it.
 
     Returns:
         uint8 (B, *grid, 3).
@@ -36,12 +84,15 @@ def pca_colors(features: Features, foreground: float | None = None) -> Tensor:
         >>> pca_colors(Features(patches, patches[:, :0], (2, 2))).shape
         torch.Size([1, 2, 2, 3])
     """
+    if not across and len(features.patches) > 1:
+        single = [features._replace(patches=each[None]) for each in features.patches]
+        return torch.cat([pca_colors(each, foreground) for each in single])
+    if foreground is None:
+        return ColorBasis.of(features).colors(features)
     patches = features.to_map().flatten(1, -2).float()
     flat = patches.flatten(0, 1)
-    visible = torch.ones(len(flat), dtype=torch.bool, device=flat.device)
-    if foreground is not None:
-        first = stretch(_project(flat, 1)[:, 0])
-        visible = _border_low(first, features.grid) > foreground
+    first = stretch(_project(flat, 1)[:, 0])
+    visible = _border_low(first, features.grid) > foreground
     colors = flat.new_zeros(len(flat), 3)
     if visible.any():
         colors[visible] = stretch(_project(flat[visible], 3))
@@ -65,21 +116,41 @@ def stretch(values: Tensor) -> Tensor:
         >>> stretch(torch.tensor([0.0, 1.0, 2.0]))
         tensor([0.0000, 0.5000, 1.0000])
     """
-    low, high = values.quantile(0.02, dim=0), values.quantile(0.98, dim=0)
+    return _scaled(values, *_ends(values))
+
+
+def _ends(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The second and the 98th percentile of each column."""
+    return values.quantile(0.02, dim=0), values.quantile(0.98, dim=0)
+
+
+def _scaled(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Columns, the last axis, scaled to 0..1 and clipped; those of hardly any range are 0."""
     range_ = high - low
     smallest = max(1e-3 * range_.max().item(), 1e-12)
     return ((values - low) / range_.clamp(min=smallest)).clamp(0, 1) * (range_ >= smallest)
 
 
-def _project(rows: Tensor, count: int) -> Tensor:
-    """Rows (N, D) on their first `count` principal components: (N, count), 0 beyond D."""
-    centered = rows - rows.mean(0)
+def _components(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The mean (D,) of rows (N, D) and their first principal components (D, count or fewer)."""
+    center = rows.mean(0)
+    centered = rows - center
     _, axes = torch.linalg.eigh(centered.T @ centered)  # columns, in ascending order
     axes = axes.flip(1)[:, :count]
     # The sign of a component is arbitrary: its largest entry is made positive.
     largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
-    projected = centered @ (axes * largest.sign())
-    return F.pad(projected, (0, count - projected.shape[1]))
+    return center, axes * largest.sign()
+
+
+def _coordinates(rows: Tensor, center: Tensor, axes: Tensor, count: int) -> Tensor:
+    """Rows (..., D) in the directions of `axes`: (..., count), 0 beyond its columns."""
+    projected = (rows - center) @ axes
+    return F.pad(projected, (0, count - projected.shape[-1]))
+
+
+def _project(rows: Tensor, count: int) -> Tensor:
+    """Rows (N, D) on their first `count` principal components: (N, count), 0 beyond D."""
+    return _coordinates(rows, *_components(rows, count), count)
 
 
 def _border_low(first: Tensor, grid: tuple[int, ...]) -> Tensor:

@@ -5,10 +5,8 @@ import torch
 from torch import Tensor
 
 from vitrail.errors import TierError
-from vitrail.lens.features import stretch
+from vitrail.lens.heat import Scale, glow
 from vitrail.lens.pictures import (
-    FEW_PATCHES,
-    HEAT,
     enlarge,
     heat_map,
     outline_patches,
@@ -74,19 +72,24 @@ def picture(sample: Tensor, grid: tuple[int, ...] = ()) -> np.ndarray:
     return np.repeat(_curve(sample)[..., None] * 1.0, 3, axis=2)
 
 
-def heat(sample: Tensor, weights: Tensor) -> np.ndarray:
+def heat(
+    sample: Tensor, weights: Tensor, *, scale: Scale | None = None, smooth: bool = False
+) -> np.ndarray:
     """A sample under its heat map.
 
     Args:
         sample: uint8 (C, *size).
         weights: one per patch, on a grid of the same axes; of a clip also (T',), one per step in
             time.
+        scale: as in `heat_map`.
+        smooth: as in `heat_map`; the frames of clips, and signals, are drawn in cells.
 
     Returns:
         (H', W', 3) within 0..1.
 
     Raises:
         TierError: the grid has other axes.
+        ConfigError: a weight is outside the scale, or not finite.
 
     Example:
         >>> clip = torch.zeros(3, 2, 8, 8, dtype=torch.uint8)
@@ -95,16 +98,15 @@ def heat(sample: Tensor, weights: Tensor) -> np.ndarray:
     """
     flat = _flat(sample, weights)
     if sample.ndim == 3:
-        return heat_map(enlarge(sample.cpu()), flat)
+        return heat_map(enlarge(sample.cpu()), flat, scale=scale, smooth=smooth)
+    if scale is None:
+        scale = Scale.of(weights)
     if sample.ndim == 4:
-        strip = _strip(sample)
-        if max(weights.shape[1:], default=1) < FEW_PATCHES:  # drawn patch by patch, as of images
-            flat = torch.from_numpy(repeat_cells(flat.cpu().numpy(), strip.shape[1:]))
-        return _separate(heat_map(strip, flat), len(_frame_indices(sample)))
-    strength = stretch(flat.float().cpu().flatten()).numpy()
-    glow = repeat_cells(HEAT(strength)[None, :, :3], CURVE_SIZE)
-    ink = np.where(glow.mean(axis=2, keepdims=True) > 0.45, 0.0, 1.0)
-    return np.where(_curve(sample)[..., None], ink, glow)
+        return _separate(heat_map(_strip(sample), flat, scale=scale), len(_frame_indices(sample)))
+    strength = scale.fraction(flat.detach().float().cpu().flatten().numpy())
+    colors = repeat_cells(glow(strength)[None], CURVE_SIZE)
+    ink = np.where(colors.mean(axis=2, keepdims=True) > 0.45, 0.0, 1.0)
+    return np.where(_curve(sample)[..., None], ink, colors)
 
 
 def cells(sample: Tensor, colors: Tensor) -> np.ndarray:

@@ -11,8 +11,8 @@ from torch import Tensor
 from vitrail.arguments import Axes, checked
 from vitrail.errors import ConfigError
 from vitrail.lens.pictures import enlarge, heat_map, tiles, to_picture
-from vitrail.lens.record import AttentionTrace
 from vitrail.lens.theme import LIGHT
+from vitrail.lens.trace import AttentionTrace
 
 Images = Annotated[Tensor, Axes(4)]  # (B, C, H, W)
 IMAGE_SIZE = 112  # pixels that an image has at least
@@ -52,7 +52,7 @@ def attention_grid(images: Images, trace: AttentionTrace) -> np.ndarray:
         ConfigError: the trace is of another number of images.
 
     Example:
-        >>> from vitrail.lens.record import trace_attention
+        >>> from vitrail.lens.trace import trace_attention
         >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8)
         >>> images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
         >>> attention_grid(images, trace_attention(model, images.float())).shape

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from vitrail import __version__
 from vitrail.files import atomic_write
-from vitrail.lens.plots import Panel, columns_per_row
+from vitrail.lens.figures import Panel, columns_per_row
+from vitrail.lens.heat import Scale, glow
 from vitrail.lens.theme import DARK, LIGHT, css_variables, with_variables
 from vitrail.messages import _
 
@@ -56,6 +57,15 @@ figure { margin: 0; font-size: 12.5px; line-height: 1.4; overflow-wrap: anywhere
 figure img { width: 100%; display: block; border-radius: 4px; margin-bottom: 3px; }
 img.small { image-rendering: pixelated; } .gallery img { border: 1px solid var(--line); }
 .strip figcaption { color: var(--quiet); }
+.scale { display: flex; justify-content: space-between; font-size: 11.5px; line-height: 1.5;
+  color: var(--quiet); font-variant-numeric: tabular-nums; padding-top: 9px;
+  background: linear-gradient(90deg, HEAT) no-repeat 0 2px / 100% 6px; }
+.numbers { color: var(--quiet); font-size: 11.5px; line-height: 1.4; display: block; }
+.sheet { border-spacing: 3px; border-collapse: separate; font-size: 11.5px; }
+.sheet th { font-weight: 400; color: var(--quiet); white-space: nowrap; text-align: left; }
+.sheet tbody th { position: sticky; left: 0; background: var(--paper); padding-right: 6px; }
+.sheet img { width: 76px; margin: 0; border-radius: 2px; display: block; }
+.sheet td { color: var(--quiet); padding: 0; vertical-align: top; }
 .wrong { color: var(--ruby); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px; }
@@ -85,6 +95,8 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px
   padding: 12px 14px; overflow-x: auto; font-size: 13px; line-height: 1.45; margin: 8px 0; }
 footer { margin: 48px 0 30px; color: var(--quiet); font-size: 13px; }
 """
+STOPS = (glow(np.linspace(0, 1, 17)) * 255).round().astype(int)
+STYLE = STYLE.replace("HEAT", ", ".join(f"rgb({r} {g} {b})" for r, g, b in STOPS))
 WIDE = 1160  # pixels of a page
 
 
@@ -227,16 +239,39 @@ def panel_row(panels: Sequence[Panel], minimum: int = 4) -> str:
         1
     """
     wide = any(panel.pixels.shape[1] > 2 * panel.pixels.shape[0] for panel in panels)
+    size = WIDE if wide else 448
     cells = (
-        f"<figure>{image_tag(panel.pixels, panel.caption, WIDE if wide else 448)}"
-        f"<figcaption>{escape(panel.caption)}</figcaption></figure>"
+        f"<figure>{image_tag(panel.pixels, panel.caption, size, exact=panel.scale is not None)}"
+        f"{color_bar(panel.scale) if panel.scale else ''}<figcaption>{escape(panel.caption)}"
+        f"{''.join(map(_numbers, panel.numbers))}</figcaption></figure>"
         for panel in panels
     )
     across = 1 if wide else columns_per_row(len(panels), minimum)
     return f'<div class="strip" style="--across:{across}">{"".join(cells)}</div>'
 
 
-def image_tag(pixels: Any, alt: str, max_size: int = 448) -> str:
+def color_bar(scale: Scale) -> str:
+    """The colors of a heat map with the numbers at their ends.
+
+    Args:
+        scale: of the heat map.
+
+    Returns:
+        HTML.
+
+    Example:
+        >>> color_bar(Scale(0.0, 0.25))
+        '<div class="scale"><span>0</span><span>0.25</span></div>'
+    """
+    low, high = (f"<span>{end:.3g}</span>" for end in scale)
+    return f'<div class="scale">{low}{high}</div>'
+
+
+def _numbers(line: str) -> str:
+    return f'<span class="numbers">{escape(line)}</span>' if line else ""
+
+
+def image_tag(pixels: Any, alt: str, max_size: int = 448, *, exact: bool = False) -> str:
     """An image whose data is in the page.
 
     Images of at most 64 pixels are stored without loss and drawn with sharp pixels.
@@ -245,6 +280,7 @@ def image_tag(pixels: Any, alt: str, max_size: int = 448) -> str:
         pixels: (H, W, 3) or (H, W), floats within 0..1 or uint8.
         alt: what the image shows, for those who cannot see it.
         max_size: pixels of the longer side; larger images are reduced.
+        exact: whether colors are numbers to read, and are stored closer to what they are.
 
     Returns:
         HTML.
@@ -261,7 +297,7 @@ def image_tag(pixels: Any, alt: str, max_size: int = 448) -> str:
     image = Image.fromarray(pixels)
     small = max(image.size) <= 64
     image.thumbnail((max_size, max_size))
-    codes = [_webp(image, lossless=small)]
+    codes = [_webp(image, lossless=small, quality=92 if exact else 82)]
     if not small and max(image.size) <= 256:  # enlarged pixels are often smaller when exact
         codes.append(_webp(image, lossless=True))
     data = base64.b64encode(min(codes, key=len)).decode()
@@ -300,7 +336,8 @@ def write_page(path: Path, title: str, subtitle: str, body: Sequence[str]) -> Pa
     return path
 
 
-def _webp(image: Any, lossless: bool) -> bytes:
+def _webp(image: Any, lossless: bool, quality: int = 82) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, format="webp", lossless=lossless, quality=82)
+    sharp = quality > 90  # colors of small cells do not run into each other
+    image.save(buffer, format="webp", lossless=lossless, quality=quality, use_sharp_yuv=sharp)
     return buffer.getvalue()

@@ -6,47 +6,71 @@ from typing import Annotated
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib import colormaps
 from torch import Tensor
 
 from vitrail.arguments import Axes, checked
-from vitrail.lens.features import stretch
+from vitrail.lens.heat import MARGIN, Scale, glow
 
 Picture = Annotated[Tensor, Axes(3)]  # (C, H, W)
-HEAT = colormaps["inferno"]  # perceptually uniform, and told apart by the color-blind
-FEW_PATCHES = 12  # grids with fewer patches per side are drawn patch by patch
+FEW_PATCHES = 12  # grids with fewer patches per side are outlined in images
+CONTRAST = 0.5  # of an image's details in a heat map, at most
 
 
 @checked
-def heat_map(image: Picture, weights: Annotated[Tensor, Axes(2)]) -> np.ndarray:
+def heat_map(
+    image: Picture,
+    weights: Annotated[Tensor, Axes(2)],
+    *,
+    scale: Scale | None = None,
+    smooth: bool = False,
+) -> np.ndarray:
     """Attention weights laid over an image.
 
-    The image is grey and dim where weights are low, and glows where they are high. The color scale
-    is the picture's own, from its lowest to its highest weight, see `stretch`.
+    Each patch has the color of its weight. The details of the image make its pixels darker or
+    lighter, but leave their mean as it is, so that the weight can be read from the mean color of a
+    patch over any image: see `vitrail.lens.read_colors`.
 
     Args:
         image: uint8 (C, H, W).
         weights: (H', W'), one per patch.
+        scale: weights at the dark and the bright end; None: from 0, or the lowest weight, to the
+            highest.
+        smooth: whether to interpolate between the centers of the patches, which looks finer than
+            what the model computes.
 
     Returns:
         (H, W, 3) within 0..1.
+
+    Raises:
+        ConfigError: a weight is outside the scale, or not finite.
 
     Example:
         >>> heat_map(torch.zeros(3, 8, 8, dtype=torch.uint8), torch.eye(2)).shape
         (8, 8, 3)
     """
-    strength = stretch(weights.float().cpu().flatten()).reshape(weights.shape)
-    if max(weights.shape) < FEW_PATCHES:
-        strength = torch.from_numpy(repeat_cells(strength.numpy(), image.shape[1:]))
+    values = weights.detach().float().cpu()
+    size = (image.shape[1], image.shape[2])
+    strength = (Scale.of(values) if scale is None else Scale(*scale)).fraction(values.numpy())
+    if smooth:
+        cells = torch.from_numpy(strength)[None, None]
+        fractions = F.interpolate(cells, size, mode="bilinear")[0, 0].numpy()
     else:
-        size = (image.shape[1], image.shape[2])
-        strength = F.interpolate(strength[None, None], size, mode="bicubic")[0, 0].clamp(0, 1)
-    alpha = strength.numpy()[..., None]
-    picture = to_picture(image)
-    grey = picture.mean(axis=2, keepdims=True).repeat(3, axis=2) * 0.45
-    glow = HEAT(alpha[..., 0])[..., :3]
-    blend = np.clip(grey * (1 - 0.75 * alpha) + picture * 0.2 * alpha + glow * 0.9 * alpha, 0, 1)
-    return outline_patches(blend, tuple(weights.shape))
+        fractions = repeat_cells(strength, size)
+    return glow(fractions) + _details(to_picture(image).mean(axis=2), strength.shape)[..., None]
+
+
+def _details(grey: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
+    """What distinguishes pixels (H, W) from the mean of their patch, within ±`MARGIN`.
+
+    Its mean over each patch is 0.
+    """
+    numbers = np.arange(grid[0] * grid[1]).reshape(grid)
+    patch = repeat_cells(numbers, grey.shape)
+    count = np.bincount(patch.ravel(), minlength=numbers.size).clip(1)
+    details = grey - (np.bincount(patch.ravel(), grey.ravel(), numbers.size) / count)[patch]
+    largest = np.zeros(numbers.size)
+    np.maximum.at(largest, patch.ravel(), np.abs(details).ravel())
+    return details * np.minimum(CONTRAST, MARGIN / largest.clip(1e-9))[patch]
 
 
 @checked

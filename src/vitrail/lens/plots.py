@@ -1,46 +1,28 @@
 """What a model attends to in an image, as rows of pictures and as one figure."""
 
-import math
 from collections.abc import Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-import numpy as np
-from matplotlib import font_manager
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from vitrail.arguments import Axes, checked
-from vitrail.lens.features import pca_colors
+from vitrail.errors import check_choice
+from vitrail.lens.features import ColorBasis, pca_colors
+from vitrail.lens.figures import Panel, panel_figure
 from vitrail.lens.flat import cells, heat, picture
+from vitrail.lens.heat import Scale
 from vitrail.lens.layer_keys import sorted_indices
-from vitrail.lens.record import AttentionTrace
-from vitrail.lens.theme import LIGHT
+from vitrail.lens.map_numbers import map_numbers
+from vitrail.lens.points import mark_patch
+from vitrail.lens.position import explained_by_position
+from vitrail.lens.trace import AttentionTrace
 from vitrail.messages import _
 from vitrail.models.features import Features
 
 Sample = Annotated[Tensor, Axes(2, 3, 4)]  # (C, *size)
-PER_ROW = 8  # heads side by side that are still legible
-WIDTH, GAP, LINE = 12.0, 0.09, 0.27  # inches: of a figure, between pictures, of a caption
-CHINESE = (
-    "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei",
-    "WenQuanYi Zen Hei", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei",
-)  # fmt: skip
-
-
-class Panel(NamedTuple):
-    """A picture with its caption.
-
-    Args:
-        caption: one line of text.
-        pixels: (H, W, 3) within 0..1.
-
-    Example:
-        >>> Panel("black", np.zeros((2, 2, 3))).caption
-        'black'
-    """
-
-    caption: str
-    pixels: np.ndarray
+ScaleChoice = Literal["head", "shared"]
 
 
 @checked
@@ -51,6 +33,10 @@ def panels(
     index: int = 0,
     layers: Sequence[int] = (-1,),
     heads: Sequence[int] | None = None,
+    scale: ScaleChoice = "head",
+    smooth: bool = False,
+    colors: ColorBasis | None = None,
+    baseline: AttentionTrace | None = None,
 ) -> list[list[Panel]]:
     """An image and what the model attends to in it, in rows of pictures.
 
@@ -62,9 +48,16 @@ def panels(
         image: uint8 (C, *size), cropped as the model sees it.
         trace: what `observe` returns for a batch with the image; of features alone, the result is
             that of `stage_panels`.
-        index: position of the image in that batch. Colors mean the same in all of its images.
+        index: position of the image in that batch.
         layers: attention layers to draw, by position; negative ones count from the end.
         heads: heads to draw; None: all.
+        scale: "head" gives each heat map a scale of its own, from 0 to its largest weight;
+            "shared" gives one to all heads and layers of the image.
+        smooth: whether heat maps are interpolated between patches, which their captions say.
+        colors: directions of features whose colors mean the same in other images, too. None: those
+            of the batch, where it has several images.
+        baseline: position-only trace of the same batch, drawn below each layer on the same scales;
+            see `position_baseline`.
 
     Returns:
         Rows of panels.
@@ -74,28 +67,32 @@ def panels(
         TierError: the patches have other axes than the image.
 
     Example:
-        >>> from vitrail.lens.record import observe
+        >>> from vitrail.lens.trace import observe
         >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8)
         >>> image = torch.zeros(3, 8, 8, dtype=torch.uint8)
         >>> rows = panels(image, observe(model, image[None].float()))
         >>> [panel.caption for panel in rows[1]]
         ['layer 0, head 0', 'layer 0, head 1']
     """
+    check_choice("scale", scale, ("head", "shared"))
     if not isinstance(trace, AttentionTrace):
         return stage_panels(image, trace, index)
     (index,) = sorted_indices([index], len(trace.logits), _("image"))
     positions = sorted_indices(layers, trace.depth, _("attention layer"))
-    grid = trace.features.grid
     last = positions[-1]
-    mean = heat(image, trace.attention[last][index].mean(0))
-    rollout = heat(image, trace.rollout[index])
-    size = _("image, {grid} patches").format(grid=" × ".join(map(str, grid)))
+    shared = None
+    if scale == "shared":
+        shared = Scale.of(*(trace.attention[layer][index] for layer in positions))
+    draw = _Drawing(image, smooth, shared)
+    mean = _(
+        "layer {layer}, mean of scans" if trace.head_names[last] else "layer {layer}, mean of heads"
+    )
     rows = [
         [
-            Panel(size, picture(image, grid)),
-            Panel(_("layer {layer}, mean of heads").format(layer=trace.keys[last]), mean),
-            Panel(_("rollout, all layers"), rollout),
-            Panel(_("patch features (PCA)"), cells(image, pca_colors(trace.features)[index])),
+            _image_panel(image, trace),
+            draw.panel(mean.format(layer=trace.keys[last]), trace.attention[last][index].mean(0)),
+            _Drawing(image, smooth).panel(_("rollout, all layers"), trace.rollout[index]),
+            *_color_panels(image, trace.features, index, colors),
         ]
     ]
     for layer in positions:
@@ -103,8 +100,93 @@ def panels(
         numbers = range(len(maps)) if heads is None else sorted_indices(heads, len(maps), _("head"))
         names = trace.head_names[layer] or [_("head {n}").format(n=n) for n in range(len(maps))]
         key = _("layer {layer}").format(layer=trace.keys[layer])
-        rows.append([Panel(f"{key}, {names[n]}", heat(image, maps[n])) for n in numbers])
+        captions = {n: f"{key}, {names[n]}" for n in numbers}
+        if baseline is None:
+            rows.append([draw.panel(caption, maps[n]) for n, caption in captions.items()])
+            continue
+        positional = baseline.attention[layer][index]
+        pairs = [draw.pair(text, maps[n], positional[n]) for n, text in captions.items()]
+        rows += [[pair[0] for pair in pairs], [pair[1] for pair in pairs]]
     return _in_rows(image, rows)
+
+
+class _Drawing(NamedTuple):
+    """How the heat maps of an image are drawn; without `scale` each has its own."""
+
+    image: Tensor
+    smooth: bool = False
+    scale: Scale | None = None
+
+    def panel(self, caption: str, weights: Tensor, lines: tuple[str, ...] | None = None) -> Panel:
+        scale = Scale.of(weights) if self.scale is None else self.scale
+        pixels = heat(self.image, weights, scale=scale, smooth=self.smooth)
+        if self.smooth and self.image.ndim == 3:
+            caption = _("{caption}, smoothed").format(caption=caption)
+        return Panel(caption, pixels, scale, map_numbers(weights).lines if lines is None else lines)
+
+    def pair(self, caption: str, weights: Tensor, baseline: Tensor) -> tuple[Panel, Panel]:
+        """A map above what it owes to position, on one scale."""
+        both = self if self.scale else self._replace(scale=Scale.of(weights, baseline))
+        if self.scale:
+            both = self._replace(scale=Scale.of(weights, baseline, torch.tensor(self.scale)))
+        share = explained_by_position(weights, baseline)
+        line = _("no pattern of position")
+        if share == share:
+            line = _("explains {share:.0%} of the map above").format(share=share)
+        text = _("{caption}: patches shuffled").format(caption=caption)
+        return both.panel(caption, weights), both.panel(text, baseline, (line,))
+
+
+def _image_panel(image: Tensor, trace: AttentionTrace) -> Panel:
+    """The image, with the patch marked whose attention is drawn."""
+    grid = trace.features.grid
+    pixels = picture(image, grid)
+    if isinstance(trace.query, tuple) and image.ndim == 3 and len(grid) == 2:
+        pixels = mark_patch(pixels, (grid[0], grid[1]), (trace.query[0], trace.query[1]))
+    return Panel(_("image, {grid} patches").format(grid=" × ".join(map(str, grid))), pixels)
+
+
+def _color_panels(
+    image: Tensor, features: Features, index: int, colors: ColorBasis | None
+) -> list[Panel]:
+    """Patch features as colors: of the image alone, and by directions shared with others."""
+    single = Features(features.patches[index : index + 1], features.prefix[:0], features.grid)
+    own = cells(image, pca_colors(single)[0])
+    if colors is None and len(features.patches) == 1:
+        return [Panel(_("patch features (PCA)"), own)]
+    across = pca_colors(features)[index] if colors is None else colors.colors(single)[0]
+    return [
+        Panel(_("patch features (PCA of this image)"), own),
+        Panel(_("patch features (PCA of all images)"), cells(image, across)),
+    ]
+
+
+def query_text(trace: AttentionTrace) -> str:
+    """Whose attention a trace holds.
+
+    Args:
+        trace: the trace.
+
+    Returns:
+        One sentence.
+
+    Example:
+        >>> from vitrail.lens.trace import trace_attention
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8)
+        >>> query_text(trace_attention(model, torch.zeros(1, 3, 8, 8), query=(0, 1)))
+        'Attention of the patch in row 0, column 1 to each patch.'
+    """
+    if trace.query == "class":
+        name = _("the class token")
+    elif trace.query == "mean":
+        name = _("all patches on average")
+    elif isinstance(trace.query, tuple) and len(trace.query) == 2:
+        row, column = trace.query
+        name = _("the patch in row {row}, column {column}").format(row=row, column=column)
+    else:
+        name = _("the patch at {position}").format(position=trace.query)
+    text = _("Attention of each patch to {query}.") if trace.incoming else None
+    return (text or _("Attention of {query} to each patch.")).format(query=name)
 
 
 def _in_rows(image: Tensor, rows: list[list[Panel]]) -> list[list[Panel]]:
@@ -115,6 +197,8 @@ def _in_rows(image: Tensor, rows: list[list[Panel]]) -> list[list[Panel]]:
 @checked
 def stage_panels(image: Sample, stages: Sequence[Features], index: int = 0) -> list[list[Panel]]:
     """An image and the patch features of some stages as colors, for models without attention maps.
+
+    The colors of each picture are of components of its own: a color means another thing in each.
 
     Args:
         image: uint8 (C, *size), cropped as the model sees it.
@@ -137,9 +221,9 @@ def stage_panels(image: Sample, stages: Sequence[Features], index: int = 0) -> l
     for number, features in enumerate(stages, 1):
         caption = _("stage {n}, {grid} (PCA)")
         caption = caption.format(n=number, grid=" × ".join(map(str, features.grid)))
-        colors = pca_colors(features)
-        (position,) = sorted_indices([index], len(colors), _("image"))
-        row.append(Panel(caption, cells(image, colors[position])))
+        (position,) = sorted_indices([index], len(features.patches), _("image"))
+        own = features._replace(patches=features.patches[position : position + 1])
+        row.append(Panel(caption, cells(image, pca_colors(own)[0])))
     return _in_rows(image, [row])
 
 
@@ -173,14 +257,15 @@ def attention_figure(
         TierError: the patches have other axes than the image.
 
     Example:
-        >>> from vitrail.lens.record import observe
+        >>> from vitrail.lens.trace import observe
         >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8)
         >>> image = torch.zeros(3, 8, 8, dtype=torch.uint8)
         >>> len(attention_figure(image, observe(model, image[None].float())).axes)
         6
     """
     rows = panels(image, trace, index=index, layers=layers, heads=heads)
-    return panel_figure(rows, title=title, origin=origin)
+    subtitle = query_text(trace) if isinstance(trace, AttentionTrace) else ""
+    return panel_figure(rows, title=title, subtitle=subtitle, origin=origin)
 
 
 def explanation_panels(image: Tensor, weights: Tensor, caption: str) -> list[list[Panel]]:
@@ -202,80 +287,6 @@ def explanation_panels(image: Tensor, weights: Tensor, caption: str) -> list[lis
         >>> [panel.caption for panel in explanation_panels(image, torch.eye(2), "rollout")[0]]
         ['image', 'rollout']
     """
-    row = [Panel(_("image"), picture(image)), Panel(caption, heat(image, weights))]
-    return _in_rows(image, [row])
-
-
-def panel_figure(rows: Sequence[Sequence[Panel]], *, title: str = "", origin: str = "") -> Figure:
-    """Rows of panels as one figure.
-
-    Args:
-        rows: the panels, of one shape; a long row becomes several lines.
-        title: text above the pictures.
-        origin: where the weights come from, a line below the pictures.
-
-    Returns:
-        A figure, which `savefig` writes.
-
-    Example:
-        >>> len(panel_figure([[Panel("black", np.zeros((2, 2, 3)))]]).axes)
-        1
-    """
-    lines: list[Sequence[Panel]] = []
-    first, *others = rows
-    shape = first[0].pixels.shape[0] / first[0].pixels.shape[1]
-    across = columns_per_row(max(map(len, others), default=1), len(first))
-    for row in others:
-        lines += [row[start : start + across] for start in range(0, len(row), across)]
-    sides = [_side(len(first))] + [_side(across)] * len(lines)
-    head, foot = (0.45 if title else 0.0), (0.3 if origin else 0.08)
-    height = head + sum(side * shape + LINE + GAP for side in sides) + foot
-    figure = Figure(figsize=(WIDTH, height), facecolor="white")
-    top = height - head
-    for side, line in zip(sides, [first, *lines], strict=True):
-        top -= LINE + side * shape
-        for number, panel in enumerate(line):
-            x = GAP + number * (side + GAP)
-            bounds = (x / WIDTH, top / height, side / WIDTH, side * shape / height)
-            axis = figure.add_axes(bounds)
-            axis.imshow(panel.pixels, interpolation="antialiased", aspect="auto")
-            axis.set_title(panel.caption, fontsize=9, loc="left", pad=3, color=LIGHT["ink"])
-            axis.axis("off")
-        top -= GAP
-    family = ["DejaVu Sans", *_installed(CHINESE)]
-    style: dict[str, Any] = {"fontfamily": family, "parse_math": False, "ha": "left"}
-    if title:
-        corner = (GAP / WIDTH, 1 - 0.13 / height)
-        style_of_title = {"fontsize": 13, "fontweight": "bold", "va": "top", **style}
-        figure.text(*corner, title, color=LIGHT["ink"], **style_of_title)
-    if origin:
-        figure.text(GAP / WIDTH, 0.1 / height, origin, fontsize=8.5, color=LIGHT["quiet"], **style)
-    return figure
-
-
-def columns_per_row(count: int, minimum: int) -> int:
-    """The number of pictures per row, so that rows are about equally long.
-
-    Args:
-        count: number of pictures, at least 1.
-        minimum: smallest number per row.
-
-    Returns:
-        At most `PER_ROW`, or `minimum` where that is more.
-
-    Example:
-        >>> columns_per_row(12, 4)
-        6
-    """
-    return max(minimum, math.ceil(count / math.ceil(count / PER_ROW)))
-
-
-def _side(count: int) -> float:
-    """The width in inches of each of `count` pictures side by side."""
-    return (WIDTH - GAP * (count + 1)) / count
-
-
-def _installed(names: Sequence[str]) -> list[str]:
-    """The fonts among `names` that this machine has."""
-    fonts = {font.name for font in font_manager.fontManager.ttflist}
-    return [name for name in names if name in fonts]
+    return _in_rows(
+        image, [[Panel(_("image"), picture(image)), _Drawing(image).panel(caption, weights)]]
+    )

@@ -1,16 +1,15 @@
 """Recording attention weights, and the contribution of each token to a scan's output."""
 
 import contextlib
-import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from vitrail.arguments import Axes, checked
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError, TierError
+from vitrail.hub.fitting import unwrapped
 from vitrail.layers.recording import RecordedMixer
 from vitrail.lens.layer_keys import (
     LayerKey,
@@ -20,12 +19,6 @@ from vitrail.lens.layer_keys import (
     select_layers,
     sorted_indices,
 )
-from vitrail.lens.rollout import extend_rollout
-from vitrail.models.base import Backbone
-from vitrail.models.features import Features
-from vitrail.values import NonNegativeInt, PositiveInt
-
-MAX_STAGES = 5  # more blocks than this are represented by four of them
 
 WeightsHook = Callable[[Tensor], None]
 
@@ -55,6 +48,27 @@ def _attach(mixer: RecordedMixer, recorders: Sequence[WeightsHook]) -> None:
     )
 
 
+def _is_compiled(module: nn.Module) -> bool:
+    """Whether torch.compile(module) or module.compile() made a module."""
+    # private: the second leaves no other trace (tests/lens/test_recording_guarantees.py)
+    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
+
+
+@contextlib.contextmanager
+def _eagerly(model: nn.Module) -> Iterator[None]:
+    """Within the context, nothing that torch.compile has compiled runs compiled.
+
+    A compiled graph calls no recorder, and one with a recorder would compute other bits.
+    """
+    if any(map(_is_compiled, model.modules())):
+        text = "the model is compiled, and runs eagerly while it is recorded."
+        warnings.warn(text, stacklevel=5)
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    else:
+        yield
+
+
 @contextlib.contextmanager
 def recording(
     model: nn.Module,
@@ -66,7 +80,8 @@ def recording(
     """Within the context, every attention layer of a forward calls `recorder(key, weights)`.
 
     Nothing is kept, so memory holds one layer's weights at a time; `record` keeps them. Contexts
-    nest, and may end in any order, also by an exception: each removes its own recorder only.
+    nest, and may end in any order, also by an exception: each removes its own recorder only. A
+    compiled model runs eagerly within the context, which a warning says.
 
     Args:
         model: the model whose layers are recorded.
@@ -90,12 +105,13 @@ def recording(
         >>> shapes
         {0: (1, 2, 5, 5), 1: (1, 2, 5, 5)}
     """
-    mixers = recorded_mixers(model)
+    inner = unwrapped(model)
+    mixers = recorded_mixers(inner)
 
     def for_layer(key: LayerKey) -> WeightsHook:
         return lambda weights: recorder(key, weights if gradients else weights.detach())
 
-    keys = mixers if layers is None else select_layers(layers, layer_paths(model))
+    keys = mixers if layers is None else select_layers(layers, layer_paths(inner))
     own = {mixers[key]: for_layer(key) for key in keys}
     if gradients and (fixed := [m for m in own if not m.weights_have_gradients]):
         raise TierError(
@@ -106,7 +122,8 @@ def recording(
         _attach(mixer, [*_recorders(mixer), call])
         mixer.gradient_recorders += gradients
     try:
-        yield
+        with _eagerly(model):
+            yield
     finally:
         for mixer, call in own.items():
             _attach(mixer, [other for other in _recorders(mixer) if other is not call])
@@ -125,7 +142,7 @@ def record(
     """Records the attention weights of a model's layers, without changing its output.
 
     Args:
-        model: the model to record.
+        model: the model to record, also compiled or in DistributedDataParallel.
         layers: layers to record: indices of blocks, or where keys are paths, positions among the
             layers; negative ones count from the last layer; or paths of modules. None: all.
         heads: indices of the heads to keep; negative ones count from the end. None: all.
@@ -150,7 +167,7 @@ def record(
         >>> maps[1].shape
         torch.Size([1, 1, 5, 5])
     """
-    maps = Maps(layer_paths(model))
+    maps = Maps(layer_paths(unwrapped(model)))
     if gradients and heads is not None:
         raise ConfigError(
             f"heads={heads} with gradients: heads are copies, which have none. Leave heads out, "
@@ -166,187 +183,3 @@ def record(
 
     with recording(model, keep, layers, gradients=gradients):
         yield maps
-
-
-@dataclass
-class AttentionTrace:
-    """Attention of one forward pass, as maps over the patches: what `trace_attention` returns.
-
-    Args:
-        keys: key of each layer, as in `layer_paths`.
-        attention: per layer, attention of the summary query to each patch, (B, heads, *grid).
-        head_names: per layer, the names of its heads, or () where heads have no names.
-        rollout: attention rollout of the summary query through all layers, (B, *grid).
-        features: features after the last norm.
-        logits: what the model returns, (B, classes).
-
-    Example:
-        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=2, heads=2, mlp_dim=8)
-        >>> trace = trace_attention(model, torch.zeros(1, 3, 8, 8))
-        >>> trace.attention[0].shape, trace.rollout.shape
-        (torch.Size([1, 2, 2, 2]), torch.Size([1, 2, 2]))
-    """
-
-    keys: list[LayerKey]
-    attention: list[Tensor]
-    head_names: list[tuple[str, ...]]
-    rollout: Tensor
-    features: Features
-    logits: Tensor
-
-    @property
-    def depth(self) -> int:
-        """The number of attention layers."""
-        return len(self.attention)
-
-
-@checked
-def trace_attention(model: Backbone, images: Tensor) -> AttentionTrace:
-    """The attention of one forward pass, of a model whose layers all attend over all tokens.
-
-    Weights are reduced to maps as they are computed, so memory holds one layer's (N, N) weights
-    at a time. The summary query is the class token, or the mean over patches where there is none.
-
-    Args:
-        model: the model, in evaluation mode.
-        images: normalized images (B, C, *size).
-
-    Returns:
-        Maps of each layer, their rollout, the features and the logits.
-
-    Raises:
-        TierError: the model has no attention, or a layer attends within windows, to a coarser
-            grid, or to some of the tokens only.
-
-    Example:
-        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=2, heads=2, mlp_dim=8)
-        >>> trace_attention(model, torch.zeros(1, 3, 8, 8)).depth
-        2
-    """
-    trace = _trace(model, images)
-    if isinstance(trace, str):
-        raise TierError(trace)
-    return trace
-
-
-def _trace(model: Backbone, images: Tensor) -> AttentionTrace | str:
-    """The trace of a forward pass, or why the layers of this model have none."""
-    mixers = recorded_mixers(model)
-    keys: list[LayerKey] = []
-    maps: list[Tensor] = []
-    flow: Tensor | None = None
-    mismatch = ""
-    with torch.inference_mode():
-        embedded = model.embed(images)
-        prefix, grid = embedded.prefix.shape[1], embedded.grid
-        tokens = prefix + math.prod(grid)
-
-        def follow(key: LayerKey, weights: Tensor) -> None:
-            nonlocal flow, mismatch
-            if mismatch:
-                return
-            if tuple(weights.shape[-2:]) != (tokens, tokens):
-                mismatch = _not_all_tokens(weights, grid)
-                return
-            keys.append(key)
-            maps.append(patch_maps(weights, grid, prefix))
-            flow = extend_rollout(flow, weights)
-
-        with recording(model, follow):
-            features = model.encode(embedded)
-        logits = model.head(model.pool(features))
-    if mismatch or flow is None:
-        return mismatch or f"{type(model).__name__} ran no attention layer."
-    names = [mixers[key].head_names for key in keys]
-    return AttentionTrace(keys, maps, names, patch_maps(flow, grid, prefix), features, logits)
-
-
-@checked
-def observe(model: Backbone, images: Tensor) -> AttentionTrace | list[Features]:
-    """The attention of a forward pass, or features of some stages where attention has no map.
-
-    Args:
-        model: the model, in evaluation mode.
-        images: normalized images (B, C, *size).
-
-    Returns:
-        `trace_attention` where every layer attends over all tokens. Otherwise the features after
-        each stage of a pyramid, or after four blocks spread evenly.
-
-    Example:
-        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=2, heads=2, mlp_dim=8)
-        >>> type(observe(model, torch.zeros(1, 3, 8, 8))).__name__
-        'AttentionTrace'
-    """
-    if any(isinstance(module, RecordedMixer) for module in model.modules()):
-        trace = _trace(model, images)
-        if isinstance(trace, AttentionTrace):
-            return trace
-    depth = len(model.blocks)
-    few = depth <= MAX_STAGES
-    indices = range(depth) if few else [depth * (i + 1) // 4 - 1 for i in range(4)]
-    with torch.inference_mode():
-        return model.intermediates(images, indices)
-
-
-@checked
-def patch_maps(
-    weights: Annotated[Tensor, Axes(2, 3, 4)],
-    grid: tuple[PositiveInt, ...],
-    prefix: NonNegativeInt,
-    query: str | tuple[int, ...] | None = None,
-) -> Tensor:
-    """The attention of one query to each patch, as a map.
-
-    Args:
-        weights: attention weights (..., N, N), prefix tokens first.
-        grid: number of patches along each axis.
-        prefix: number of prefix tokens.
-        query: "class", the first prefix token; "mean", the mean over the patches' queries; or the
-            position of a patch in the grid, such as (row, column), negative ones counting from the
-            end. None: "class" where there is a prefix, else "mean".
-
-    Returns:
-        (..., *grid).
-
-    Raises:
-        TierError: the weights are not over all tokens of the grid, as in a layer that attends
-            within windows.
-        ConfigError: `query` does not exist.
-
-    Example:
-        >>> weights = torch.eye(5)
-        >>> patch_maps(weights, (2, 2), prefix=1, query=(0, 1))
-        tensor([[0., 1.],
-                [0., 0.]])
-    """
-    tokens = prefix + math.prod(grid)
-    if weights.shape[-2:] != (tokens, tokens):
-        raise TierError(_not_all_tokens(weights, grid))
-    if query is None:
-        query = "class" if prefix else "mean"
-    if query == "class":
-        if not prefix:
-            raise ConfigError('query="class": this model has no class token; use "mean".')
-        rows = weights[..., 0, :]
-    elif query == "mean":
-        rows = weights[..., prefix:, :].mean(dim=-2)
-    elif isinstance(query, tuple) and len(query) == len(grid):
-        token = 0
-        for position, size in zip(query, grid, strict=True):
-            token = token * size + sorted_indices([position], size, "row or column")[0]
-        rows = weights[..., prefix + token, :]
-    else:
-        raise ConfigError(
-            f'query={query!r} is not "class", "mean" or a position in the grid {grid}.'
-        )
-    return rows[..., prefix:].unflatten(-1, grid)
-
-
-def _not_all_tokens(weights: Tensor, grid: tuple[int, ...]) -> str:
-    """Why weights are no map over the grid."""
-    queries, count = weights.shape[-2:]
-    return (
-        f"a layer's {queries} queries attend to {count} keys, not to all tokens of the grid "
-        f"{' x '.join(map(str, grid))}: `record` gives its weights."
-    )

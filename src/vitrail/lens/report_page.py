@@ -14,7 +14,6 @@ from vitrail.lens import html
 from vitrail.lens.curves import training_curves
 from vitrail.lens.flat import to_bytes
 from vitrail.lens.plots import panels
-from vitrail.lens.record import observe
 from vitrail.lens.report_classes import class_sections
 from vitrail.lens.report_data import (
     ReportData,
@@ -24,6 +23,7 @@ from vitrail.lens.report_data import (
     training_seconds,
 )
 from vitrail.lens.report_values import value_figures, value_sections
+from vitrail.lens.trace import observe
 from vitrail.messages import _
 from vitrail.models.base import Backbone
 from vitrail.run_folder import RunFolder

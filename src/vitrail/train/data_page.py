@@ -10,8 +10,8 @@ from vitrail.data.dataset import Dataset
 from vitrail.data.duplicates import Copy, Duplicates
 from vitrail.data.image_augment import ImageAugment
 from vitrail.data.splits import balanced
+from vitrail.lens.figures import Panel
 from vitrail.lens.html import escape, headline, panel_row, paragraph, section, write_page
-from vitrail.lens.plots import Panel
 from vitrail.messages import _, ngettext
 from vitrail.preprocess import Preprocess
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vitrail.data.dataset import Dataset
 from vitrail.data.splits import balanced
-from vitrail.lens.record import AttentionTrace, observe
+from vitrail.lens.trace import AttentionTrace, observe
 from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
 from vitrail.preprocess import Preprocess

@@ -1,0 +1,144 @@
+"""`vitrail look`: its queries, its sheet, what it writes, and what it refuses in one line."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import Command, picture
+from tests.models.small import small
+from vitrail.hub.model_folder import save
+
+
+@pytest.fixture
+def look(vitrail: Command, tmp_path: Path) -> Command:
+    """Runs `vitrail look` on a picture of 120 x 90 pixels with the model of a class."""
+    picture().resize((120, 90)).save(tmp_path / "a.png")
+
+    def run(*arguments: str, name: str = "ViT", **more: Any) -> tuple[int, str, str]:
+        model = small(name, **more)
+        if model.num_classes == 5:
+            model.labels = ["cat", "dog", "cup", "moon", "car"]
+        save(model, tmp_path / name)
+        return vitrail("look", "a.png", "-m", name, *arguments)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--at", "60,45"),
+        ("--query", "mean", "--scale", "shared", "--smooth"),
+        ("--incoming",),
+        ("--at", "60,45", "--incoming", "--baseline"),
+        ("--sheet",),
+        ("--sheet", "--scale", "shared", "--dark"),
+        ("--symmetry", "--dpi", "60"),
+    ],
+)
+def test_pictures_are_drawn(arguments: tuple[str, ...], look: Command, tmp_path: Path) -> None:
+    code, out, errors = look(*arguments)
+    assert (code, out, errors) == (0, "written: look.png\n", "")
+    pixels = np.asarray(Image.open(tmp_path / "look.png").convert("RGB"))
+    assert pixels.shape[1] >= 600 and pixels.std() > 10
+    if "--dark" in arguments:
+        assert pixels[0, 0].max() < 40
+
+
+def test_a_page_says_what_it_shows(look: Command, tmp_path: Path) -> None:
+    arguments = ("--at", "60,45", "--out", "a.html", "--baseline", "--symmetry")
+    code, _, errors = look(*arguments)
+    page = (tmp_path / "a.html").read_text()
+    assert (code, errors) == (0, "")
+    for text in (
+        "Attention of the patch in row 2, column 2 to each patch.",
+        "layer 2, head 1: patches shuffled",
+        "of the map above",
+        "block 2, f(x) beside flip(f(flip(x)))",
+        'class="scale"',
+        "bits",
+        "ViT of 3 blocks, 4 × 4 patches",
+    ):
+        assert text in page
+    assert any(f"a.png: {label} (" in page for label in ("cat", "dog", "cup", "moon", "car"))
+
+
+def test_mamba_has_its_baseline_without_asking(look: Command, tmp_path: Path) -> None:
+    assert look("--out", "a.html", name="VisionMamba")[0] == 0
+    page = (tmp_path / "a.html").read_text()
+    assert "A Mamba has no attention" in page and ": patches shuffled" in page
+    assert look("--out", "a.html", "--no-baseline", name="VisionMamba")[0] == 0
+    assert "shuffled" not in (tmp_path / "a.html").read_text()
+
+
+def test_several_images_share_colors(look: Command, tmp_path: Path, vitrail: Command) -> None:
+    look()
+    picture().rotate(90).save(tmp_path / "b.png")
+    code, out, _ = vitrail("look", "a.png", "b.png", "-m", "ViT")
+    page = (tmp_path / "look.html").read_text()
+    assert (code, out) == (0, "written: look.html\n")
+    assert page.count("PCA of this image") == page.count("PCA of all images") == 2
+
+
+def test_a_trace_is_drawn_again(look: Command, vitrail: Command, tmp_path: Path) -> None:
+    code, out, _ = look("--save", "a.trace", "--at", "60,45", "--out", "one.png")
+    assert (code, out) == (0, "written: a.trace\nwritten: one.png\n")
+    code, out, errors = vitrail("look", "a.trace", "--out", "two.png")
+    assert (code, out, errors) == (0, "written: two.png\n", "")
+    one, two = (np.asarray(Image.open(tmp_path / name)) for name in ("one.png", "two.png"))
+    assert np.array_equal(one, two)
+    assert vitrail("look", "a.trace", "--sheet")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Swin", "Swin: a layer&#x27;s 16 queries attend within a window, to 16 keys"),
+        ("XCiT", "XCiT"),
+        ("MobileViT", "MobileViT"),
+    ],
+)
+def test_a_model_without_maps_says_why(name: str, text: str, look: Command, tmp_path: Path) -> None:
+    assert look("--out", "a.html", name=name)[0] == 0
+    page = (tmp_path / "a.html").read_text()
+    assert text in page and "In its stead: the patch features of some stages" in page
+    for option in (("--at", "60,45"), ("--sheet",), ("--incoming",), ("--save", "a.trace")):
+        code, _, errors = look(*option, name=name)
+        assert code == 2 and errors.startswith(f"error: {name}") and errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--layers", "7"), "error: --layers 7: this model has 0 to 2."),
+        (("--heads", "9"), "error: head 9 does not exist: there are 0 to 1."),
+        (("--at", "120,5"), "error: --at=120,5 is outside the picture: x is 0 to 119, y is 0 to"),
+        (("--at", "1,5"), "error: --at=1,5 is outside the part of the picture that the model s"),
+        (("--at", "5"), "error: --at '5' is no point x,y in whole pixels, such as 180,90."),
+        (("--at", "a,b"), "error: --at 'a,b' is no point"),
+        (("--query", "dog"), "error: --query='dog' is not one of 'class', 'mean'"),
+        (("--query", "mean", "--at", "5,5"), "error: --at=5,5 and --query=mean are two queries"),
+        (("--scale", "all"), "error: --scale='all' is not one of 'head', 'shared'"),
+        (("--save", "a.json"), "error: --save a.json: give one image, and a file that ends in"),
+    ],
+)
+def test_bad_input_is_one_line(arguments: tuple[str, ...], message: str, look: Command) -> None:
+    code, _, errors = look(*arguments)
+    assert code == 2 and errors.startswith(message) and errors.count("\n") == 1
+
+
+def test_a_model_without_a_class_token(look: Command) -> None:
+    code, _, errors = look("--query", "class", name="SimpleViT")
+    assert code == 2
+    assert errors.startswith('error: --query="class": this model has no class token; use "mean".')
+
+
+def test_another_trace_is_one_line(vitrail: Command, tmp_path: Path) -> None:
+    (tmp_path / "a.trace").write_bytes(b"{}")
+    code, _, errors = vitrail("look", "a.trace")
+    assert code == 2 and errors.startswith("error: a.trace is no trace") and errors.count("\n") == 1
+    code, _, errors = vitrail("look", "b.trace")
+    assert code == 2 and errors == "error: b.trace is no trace: No such file or directory.\n"

@@ -1,0 +1,139 @@
+"""Heat maps are evidence: the color of a patch gives its weight, over whatever image."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vitrail.data.images import read_image
+from vitrail.data.samples import sample_images
+from vitrail.errors import ConfigError
+from vitrail.lens.figures import Panel, panel_figure
+from vitrail.lens.heat import COLORS, Scale, glow, read_colors
+from vitrail.lens.html import image_tag
+from vitrail.lens.map_numbers import map_numbers
+from vitrail.lens.pictures import heat_map
+from vitrail.preprocess import Preprocess
+
+GRID = 28
+
+
+def ground(name: str) -> torch.Tensor:
+    if name == "photograph":
+        return Preprocess((448, 448), 512).crop(read_image(sample_images()[1], 3))
+    if name == "noise":
+        bits = torch.rand(1, 448, 448, generator=torch.Generator().manual_seed(0)) > 0.5
+        return bits.to(torch.uint8).mul(255).expand(3, -1, -1)
+    return torch.full((3, 448, 448), {"black": 0, "white": 255}[name], dtype=torch.uint8)
+
+
+def weights() -> torch.Tensor:
+    """Mostly small weights, and a few that are much larger, as attention has them."""
+    values = 0.02 * torch.rand(GRID, GRID, generator=torch.Generator().manual_seed(1))
+    values.view(-1)[:7] = torch.tensor([0.1, 0.3, 0.2, 0.05, 0.04, 0.03, 0.012])
+    return values
+
+
+def means(pixels: np.ndarray, border: int = 0) -> np.ndarray:
+    """The mean color of each patch, of which pixels at the border may be left out."""
+    side = pixels.shape[0] // GRID
+    cells = pixels.reshape(GRID, side, GRID, side, 3)
+    inner = slice(border, side - border)
+    return cells[:, inner, :, inner].mean((1, 3))
+
+
+@pytest.mark.parametrize("name", ["black", "white", "photograph", "noise"])
+def test_the_color_of_a_patch_gives_its_weight(name: str) -> None:
+    values = weights()
+    drawn = heat_map(ground(name), values)
+    assert drawn.min() >= 0 and drawn.max() <= 1
+    stored = (drawn * 255).round().astype(np.uint8) / 255
+    error = read_colors(means(stored), Scale.of(values)) - values.numpy()
+    assert np.abs(error).max() < 0.01 * 0.3
+
+
+@pytest.mark.parametrize("name", ["black", "white", "photograph"])
+def test_so_it_does_in_a_written_picture_and_in_a_page(name: str, tmp_path: Path) -> None:
+    values = weights()
+    scale = Scale.of(values)
+    drawn = heat_map(ground(name), values)
+    figure = panel_figure([[Panel("map", drawn, scale, ("a", "b"))]])
+    figure.savefig(tmp_path / "map.png", dpi=120)
+    written = np.asarray(Image.open(tmp_path / "map.png").convert("RGB")) / 255
+    box = figure.axes[0].get_position()
+    height, width = written.shape[:2]
+    rows = slice(round((1 - box.y1) * height), round((1 - box.y0) * height))
+    picture = written[rows, round(box.x0 * width) : round(box.x1 * width)]
+    side = picture.shape[0] // GRID
+    resized = Image.fromarray((picture * 255).round().astype(np.uint8)).resize((448, 448), 4)
+    assert side > 16
+    for pixels in (np.asarray(resized) / 255, _of_page(drawn)):
+        error = np.abs(read_colors(means(pixels, border=2), scale) - values.numpy())
+        assert error.max() < 0.01 * 0.3
+
+
+def _of_page(pixels: np.ndarray) -> np.ndarray:
+    import base64
+    import io
+
+    tag = image_tag(pixels, "map", exact=True)
+    data = base64.b64decode(tag.split("base64,")[1].split('"')[0])
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) / 255
+
+
+def test_the_largest_weights_are_told_apart() -> None:
+    """The old pictures drew 0.03 and 0.30 in one color."""
+    values = weights()
+    strength = read_colors(means(heat_map(ground("black"), values)), Scale.of(values))
+    np.testing.assert_allclose(strength.flat[:6], [0.1, 0.3, 0.2, 0.05, 0.04, 0.03], atol=2e-3)
+
+
+def test_colors_are_monotone_in_lightness() -> None:
+    linear = np.where(COLORS <= 0.04045, COLORS / 12.92, ((COLORS + 0.055) / 1.055) ** 2.4)
+    lightness = 116 * np.cbrt(linear @ [0.2126, 0.7152, 0.0722]) - 16
+    assert np.diff(lightness).min() > 0.1
+    assert lightness[0] < 12 and lightness[-1] > 85
+
+
+def test_the_image_shows_through() -> None:
+    """Its details are there, though the mean of each patch is not touched."""
+    flat = heat_map(ground("black"), weights())
+    photo = heat_map(ground("photograph"), weights())
+    assert 0.02 < np.abs(photo - flat).mean() < 0.1
+
+
+def test_a_scale_cuts_nothing_off() -> None:
+    assert Scale.of(torch.tensor([0.1, 0.3]), torch.tensor([0.2])) == (0.0, pytest.approx(0.3))
+    assert Scale.of(torch.tensor([-0.5, 0.3])) == (-0.5, pytest.approx(0.3))
+    assert Scale.of(torch.zeros(3)) == (0.0, 1.0)
+    image = ground("black")
+    with pytest.raises(ConfigError, match=r"weights from 0 to 1 are not within the scale from 0 t"):
+        heat_map(image, torch.eye(2), scale=Scale(0.0, 0.5))
+    with pytest.raises(ConfigError, match="NaN or infinite"):
+        heat_map(image, torch.tensor([[0.0, math.nan]]))
+    halved = heat_map(image, torch.eye(2), scale=Scale(0.0, 2.0))
+    np.testing.assert_allclose(halved[0, 0], glow(np.array(0.5)), atol=1e-6)
+
+
+def test_smoothing_is_a_choice() -> None:
+    values = torch.eye(4)
+    cells, smooth = (heat_map(ground("black"), values, smooth=choice) for choice in (False, True))
+    assert len(np.unique(cells.reshape(-1, 3).round(6), axis=0)) == 2
+    assert len(np.unique(smooth.reshape(-1, 3).round(6), axis=0)) > 100
+
+
+@pytest.mark.parametrize(
+    ("values", "lines"),
+    [
+        ([0.1] * 4, ("largest 0.1, 25.0% of all", "entropy 2.00 of 2.00 bits")),
+        ([0.5, 0, 0, 0], ("largest 0.5, 100.0% of all", "entropy 0.00 of 2.00 bits")),
+        ([0.3, 0.1], ("largest 0.3, 75.0% of all", "entropy 0.81 of 1.00 bits")),
+        ([0.0, 0.0], ("all weights are 0", "")),
+        ([-0.25, 0.5], ("from -0.25 to 0.5", "")),
+    ],
+)
+def test_a_map_in_numbers(values: list[float], lines: tuple[str, str]) -> None:
+    assert map_numbers(torch.tensor(values)).lines == lines
