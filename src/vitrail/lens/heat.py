@@ -1,17 +1,20 @@
 """The scale and the colors of heat maps, from which a weight can be read back."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
 from torch import Tensor
 
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, check_choice
 
 # Perceptually uniform, and told apart by the color-blind. It is squeezed into the middle of each
 # channel, so that the details of an image can make any color a little darker or lighter.
 MARGIN = 0.11
 COLORS = MARGIN + (1 - 2 * MARGIN) * colormaps["inferno"](np.arange(256))[:, :3]
+
+ScaleChoice = Literal["head", "layer", "shared"]
 
 
 class Scale(NamedTuple):
@@ -67,6 +70,32 @@ class Scale(NamedTuple):
                 f"from {self.low:.4g} to {self.high:.4g}: give a wider one."
             )
         return fractions.clip(0, 1)
+
+
+def shared_scales(layers: Sequence[Tensor], choice: ScaleChoice) -> list[Scale | None]:
+    """The scale of the maps of each layer.
+
+    Args:
+        layers: maps of each layer, of any shapes.
+        choice: "head" for a scale of its own for each map, "layer" for one per layer, "shared" for
+            one of all.
+
+    Returns:
+        A scale per layer; None where each map has its own.
+
+    Raises:
+        ConfigError: a weight is not finite, or there is no such choice.
+
+    Example:
+        >>> shared_scales([torch.ones(2), torch.zeros(2)], "shared")
+        [Scale(low=0.0, high=1.0), Scale(low=0.0, high=1.0)]
+    """
+    check_choice("scale", choice, ("head", "layer", "shared"))
+    if choice == "head":
+        return [None] * len(layers)
+    if choice == "layer":
+        return [Scale.of(maps) for maps in layers]
+    return [Scale.of(*layers)] * len(layers)
 
 
 def glow(fractions: np.ndarray) -> np.ndarray:

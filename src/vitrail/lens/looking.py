@@ -10,8 +10,8 @@ from vitrail.errors import TierError
 from vitrail.lens.features import ColorBasis
 from vitrail.lens.figures import Panel
 from vitrail.lens.flat import heat
-from vitrail.lens.heat import Scale
-from vitrail.lens.plots import ScaleChoice, panels, query_text
+from vitrail.lens.heat import Scale, ScaleChoice
+from vitrail.lens.plots import panels, query_text
 from vitrail.lens.position import position_baseline
 from vitrail.lens.symmetry import symmetry
 from vitrail.lens.trace import AttentionTrace, Query, StageFeatures, observe
@@ -26,7 +26,7 @@ class LookOptions:
     Args:
         layers: attention layers, by position; negative ones count from the end.
         heads: heads; None for all.
-        scale: "head" or "shared", as in `panels`.
+        scale: "head", "layer" or "shared", as in `panels`.
         smooth: whether heat maps are interpolated between patches.
         incoming: whether maps are of the attention paid to the query.
         baseline: whether the position-only baseline is drawn; None: for scans.
@@ -52,7 +52,7 @@ class Look(NamedTuple):
     Args:
         rows: pictures; empty for none.
         sentences: what they show, and why something is missing.
-        scale: "head" or "shared", as they are drawn.
+        scale: "head", "layer" or "shared", as they are drawn.
         trace: the attention; None where the model has no map of it.
 
     Example:
@@ -123,6 +123,7 @@ def draw_trace(
     trace: AttentionTrace | StageFeatures,
     options: LookOptions,
     *,
+    index: int = 0,
     colors: ColorBasis | None = None,
     baseline: AttentionTrace | None = None,
 ) -> Look:
@@ -130,10 +131,11 @@ def draw_trace(
 
     Args:
         image: uint8 (C, *size).
-        trace: of this image, a batch of one.
+        trace: of a batch with this image.
         options: what is drawn.
+        index: position of the image in that batch.
         colors: directions of features that have the same colors in other images.
-        baseline: position-only trace of the same image.
+        baseline: position-only trace of the same batch.
 
     Returns:
         Rows of pictures, and sentences to stand above them.
@@ -151,6 +153,7 @@ def draw_trace(
     rows = panels(
         image,
         trace,
+        index=index,
         layers=options.layers,
         heads=options.heads,
         scale=options.scale,

@@ -13,6 +13,7 @@ from vitrail.lens.heat import MARGIN, Scale, glow
 
 Picture = Annotated[Tensor, Axes(3)]  # (C, H, W)
 FEW_PATCHES = 12  # grids with fewer patches per side are outlined in images
+GROUND = 0.6  # grey between pictures
 CONTRAST = 0.5  # of an image's details in a heat map, at most
 
 
@@ -154,7 +155,7 @@ def enlarge(image: Tensor, min_size: int = 224) -> Tensor:
 
 
 def tiles(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """Pictures of one size in rows, on white, four pixels apart.
+    """Pictures of one size in rows, four pixels apart on a grey for light and dark pages.
 
     Args:
         rows: pictures (H, W, 3) within 0..1, equally many in each row.
@@ -168,7 +169,8 @@ def tiles(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     """
     gap = ((0, 4), (0, 4), (0, 0))
     lines = [
-        np.concatenate([np.pad(p, gap, constant_values=1.0) for p in row], axis=1) for row in rows
+        np.concatenate([np.pad(p, gap, constant_values=GROUND) for p in row], axis=1)
+        for row in rows
     ]
     whole = np.concatenate(lines, axis=0)[:-4, :-4]
     return (whole * 255).round().astype(np.uint8)

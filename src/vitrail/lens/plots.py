@@ -1,18 +1,17 @@
 """What a model attends to in an image, as rows of pictures and as one figure."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from vitrail.arguments import Axes, checked
-from vitrail.errors import check_choice
 from vitrail.lens.features import ColorBasis, pca_colors
 from vitrail.lens.figures import Panel, panel_figure
 from vitrail.lens.flat import cells, heat, picture
-from vitrail.lens.heat import Scale
+from vitrail.lens.heat import Scale, ScaleChoice, shared_scales
 from vitrail.lens.layer_keys import sorted_indices
 from vitrail.lens.map_numbers import map_numbers
 from vitrail.lens.points import mark_patch
@@ -22,7 +21,6 @@ from vitrail.messages import _
 from vitrail.models.features import Features
 
 Sample = Annotated[Tensor, Axes(2, 3, 4)]  # (C, *size)
-ScaleChoice = Literal["head", "shared"]
 
 
 @checked
@@ -52,7 +50,7 @@ def panels(
         layers: attention layers to draw, by position; negative ones count from the end.
         heads: heads to draw; None: all.
         scale: "head" gives each heat map a scale of its own, from 0 to its largest weight;
-            "shared" gives one to all heads and layers of the image.
+            "layer" gives one to all heads of a layer, "shared" one to all layers of the image.
         smooth: whether heat maps are interpolated between patches, which their captions say.
         colors: directions of features whose colors mean the same in other images, too. None: those
             of the batch, where it has several images.
@@ -74,38 +72,38 @@ def panels(
         >>> [panel.caption for panel in rows[1]]
         ['layer 0, head 0', 'layer 0, head 1']
     """
-    check_choice("scale", scale, ("head", "shared"))
     if not isinstance(trace, AttentionTrace):
         return stage_panels(image, trace, index)
     (index,) = sorted_indices([index], len(trace.logits), _("image"))
     positions = sorted_indices(layers, trace.depth, _("attention layer"))
     last = positions[-1]
-    shared = None
-    if scale == "shared":
-        shared = Scale.of(*(trace.attention[layer][index] for layer in positions))
-    draw = _Drawing(image, smooth, shared)
-    mean = _(
-        "layer {layer}, mean of scans" if trace.head_names[last] else "layer {layer}, mean of heads"
-    )
+    maps_of = {layer: trace.attention[layer][index] for layer in positions}
+    positional = {} if baseline is None else {n: baseline.attention[n][index] for n in positions}
+    drawn_maps = [torch.cat([maps_of[n], positional.get(n, maps_of[n])]) for n in positions]
+    scales = shared_scales(drawn_maps, scale)
+    mean = _("layer {layer}, mean of heads")
+    if trace.head_names[last]:
+        mean = _("layer {layer}, mean of scans")
     rows = [
         [
             _image_panel(image, trace),
-            draw.panel(mean.format(layer=trace.keys[last]), trace.attention[last][index].mean(0)),
+            _Drawing(image, smooth, scales[-1]).panel(
+                mean.format(layer=trace.keys[last]), maps_of[last].mean(0)
+            ),
             _Drawing(image, smooth).panel(_("rollout, all layers"), trace.rollout[index]),
             *_color_panels(image, trace.features, index, colors),
         ]
     ]
-    for layer in positions:
-        maps = trace.attention[layer][index]
+    for layer, shared in zip(positions, scales, strict=True):
+        draw, maps = _Drawing(image, smooth, shared), maps_of[layer]
         numbers = range(len(maps)) if heads is None else sorted_indices(heads, len(maps), _("head"))
         names = trace.head_names[layer] or [_("head {n}").format(n=n) for n in range(len(maps))]
         key = _("layer {layer}").format(layer=trace.keys[layer])
         captions = {n: f"{key}, {names[n]}" for n in numbers}
-        if baseline is None:
+        if layer not in positional:
             rows.append([draw.panel(caption, maps[n]) for n, caption in captions.items()])
             continue
-        positional = baseline.attention[layer][index]
-        pairs = [draw.pair(text, maps[n], positional[n]) for n, text in captions.items()]
+        pairs = [draw.pair(text, maps[n], positional[layer][n]) for n, text in captions.items()]
         rows += [[pair[0] for pair in pairs], [pair[1] for pair in pairs]]
     return _in_rows(image, rows)
 
@@ -127,8 +125,6 @@ class _Drawing(NamedTuple):
     def pair(self, caption: str, weights: Tensor, baseline: Tensor) -> tuple[Panel, Panel]:
         """A map above what it owes to position, on one scale."""
         both = self if self.scale else self._replace(scale=Scale.of(weights, baseline))
-        if self.scale:
-            both = self._replace(scale=Scale.of(weights, baseline, torch.tensor(self.scale)))
         share = explained_by_position(weights, baseline)
         line = _("no pattern of position")
         if share == share:

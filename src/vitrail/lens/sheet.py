@@ -5,16 +5,17 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from vitrail.arguments import checked
 from vitrail.errors import TierError
 from vitrail.lens import html
 from vitrail.lens.figures import DPI
 from vitrail.lens.fonts import font_families
-from vitrail.lens.heat import Scale, glow
+from vitrail.lens.heat import Scale, ScaleChoice, glow, shared_scales
 from vitrail.lens.layer_keys import sorted_indices
 from vitrail.lens.map_numbers import map_numbers
-from vitrail.lens.plots import ScaleChoice, query_text
+from vitrail.lens.plots import query_text
 from vitrail.lens.theme import DARK, LIGHT
 from vitrail.lens.trace import AttentionTrace
 from vitrail.messages import _
@@ -37,7 +38,8 @@ def attention_sheet(
     Args:
         trace: attention of a batch.
         index: position of the image in that batch.
-        scale: "head", each map from 0 to its largest weight; or "shared", one scale for all.
+        scale: "head", each map from 0 to its largest weight; "layer", one scale per layer; or
+            "shared", one for all.
         title: text above the maps.
         origin: where the weights come from, a line below the maps.
         dark: whether the ground is dark.
@@ -55,7 +57,7 @@ def attention_sheet(
         >>> len(attention_sheet(trace_attention(model, torch.zeros(1, 3, 8, 8))).axes)
         6
     """
-    rows, shared = _rows(trace, index, scale)
+    rows, scales = _rows(trace, index, scale)
     colors = DARK if dark else LIGHT
     heads = max(map(len, rows))
     side = min(CELL, (WIDTH - LEFT - GAP * heads) / heads)
@@ -64,7 +66,7 @@ def attention_sheet(
     line = side * high / wide + TEXT + GAP
     height = TOP + len(rows) * line + (0.32 if origin else 0.08)
     figure = Figure(figsize=(width, height), facecolor=colors["paper"], dpi=DPI)
-    sentence = f"{query_text(trace)} {scale_text(shared)}"
+    sentence = f"{query_text(trace)} {scale_text(scale, scales[0])}"
     style: dict[str, Any] = {"fontfamily": font_families(title, origin, sentence), "va": "top"}
     style |= {"parse_math": False, "color": colors["quiet"]}
     figure.text(0.1 / width, 1 - 0.42 / height, sentence, fontsize=8.5, **style)
@@ -81,7 +83,7 @@ def attention_sheet(
             x, bottom = LEFT + number * (side + GAP), y - side * high / wide
             box = (x / width, bottom / height, side / width, side * high / wide / height)
             axis = figure.add_axes(box)
-            own = shared or Scale.of(values)
+            own = scales[row] or Scale.of(values)
             axis.imshow(glow(own.fraction(values.numpy())), interpolation="nearest", aspect="auto")
             axis.axis("off")
             text = f"{values.max().item():.3g}"
@@ -111,7 +113,7 @@ def sheet_table(trace: AttentionTrace, *, index: int = 0, scale: ScaleChoice = "
         >>> sheet_table(trace_attention(model, torch.zeros(1, 3, 8, 8))).count("<img")
         6
     """
-    rows, shared = _rows(trace, index, scale)
+    rows, scales = _rows(trace, index, scale)
     names = _head_names(trace, max(map(len, rows)))
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     lines = []
@@ -120,49 +122,57 @@ def sheet_table(trace: AttentionTrace, *, index: int = 0, scale: ScaleChoice = "
         for name, values in zip(names, maps, strict=False):
             label = f"{_layer_name(trace, row)}, {name}"
             title = ". ".join([label, *filter(None, map_numbers(values).lines)])
-            own = shared or Scale.of(values)
+            own = scales[row] or Scale.of(values)
             pixels = (glow(own.fraction(values.numpy())) * 255).round().astype(np.uint8)
             picture = html.image_tag(pixels, label, 1024)
             largest = f"{values.max().item():.3g}"
             cells.append(f'<td title="{html.escape(title)}">{picture}{largest}</td>')
         lines.append(f"<tr><th>{_layer_name(trace, row)}</th>{''.join(cells)}</tr>")
-    bar = html.color_bar(shared) if shared else ""
+    bar = html.color_bar(scales[0]) if scale == "shared" and scales[0] else ""
     return (
-        f"{html.paragraph(f'{query_text(trace)} {scale_text(shared)}', 'quiet')}{bar}"
+        f"{html.paragraph(f'{query_text(trace)} {scale_text(scale, scales[0])}', 'quiet')}{bar}"
         f'<div class="scroll"><table class="sheet"><thead><tr><th></th>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 
 
-def scale_text(shared: Scale | None) -> str:
+def scale_text(choice: ScaleChoice, first: Scale | None) -> str:
     """How to read the colors of several maps.
 
     Args:
-        shared: their common scale; None where each has its own.
+        choice: which maps share a scale.
+        first: the scale of the first layer, which is that of all where all share it.
 
     Returns:
         One sentence.
 
     Example:
-        >>> scale_text(Scale(0.0, 0.25))
+        >>> scale_text("shared", Scale(0.0, 0.25))
         'All maps have one scale, from 0 to 0.25; below each stands its largest weight.'
     """
-    if shared is None:
+    if choice == "layer":
+        return _(
+            "The maps of a layer have one scale, from 0 to the largest weight among them; below "
+            "each stands its own."
+        )
+    if choice == "head" or first is None:
         return _("Each map has its own scale, from 0 to its largest weight, which stands below it.")
     text = _(
         "All maps have one scale, from {low:.3g} to {high:.3g}; below each stands its largest "
         "weight."
     )
-    return text.format(low=shared.low, high=shared.high)
+    return text.format(low=first.low, high=first.high)
 
 
-def _rows(trace: AttentionTrace, index: int, scale: str) -> tuple[list[Any], Scale | None]:
-    """The maps (heads, H, W) of each layer, and their scale if it is shared."""
+def _rows(
+    trace: AttentionTrace, index: int, scale: ScaleChoice
+) -> tuple[list[Tensor], list[Scale | None]]:
+    """The maps (heads, H, W) of each layer, and the scale of each."""
     (index,) = sorted_indices([index], len(trace.logits), _("image"))
     if len(trace.features.grid) != 2:
         raise TierError(f"a sheet is of images; the patches have the grid {trace.features.grid}.")
     rows = [maps[index].detach().float().cpu() for maps in trace.attention]
-    return rows, Scale.of(*rows) if scale == "shared" else None
+    return rows, shared_scales(rows, scale)
 
 
 def _head_names(trace: AttentionTrace, heads: int) -> Sequence[str]:

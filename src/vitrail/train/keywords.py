@@ -107,6 +107,7 @@ class Settings(TypedDict, total=False):
     gradient_checkpointing: bool
     device: str | None
     compile: bool
+    check_shapes: bool
     channels_last: bool
     threads: int | None
     save_every: int | None
@@ -116,6 +117,7 @@ class Settings(TypedDict, total=False):
     early_stopping: int | None
     knn_images: int
     log_every: int | None
+    baseline: str | None
     wandb: bool
     plugins: Sequence[str]
 

@@ -131,6 +131,9 @@ class TrainConfig(Section):
         None, description="cpu, cuda, cuda:1, mps ...; null: the GPU if there is one."
     )
     compile: bool = Field(False, description="Compile the method by torch.compile.")
+    check_shapes: bool = Field(
+        False, description="Stop at the first module whose output has a wrong shape."
+    )
     channels_last: bool = Field(
         False, description="Keep the weights of convolutions with channels last in memory."
     )
@@ -159,6 +162,11 @@ class TrainConfig(Section):
         None,
         ge=1,
         description="Steps; null: 50, in a short run fewer. Each epoch ends with a line.",
+    )
+    baseline: str | None = Field(
+        None,
+        description="A CNN of timm, such as resnet18, that learns from scratch from the same "
+        "images as long as the model, for the report to compare; null: none.",
     )
     wandb: bool = Field(False, description="Also log to Weights & Biases, offline.")
     plugins: list[str] = Field(
