@@ -271,6 +271,10 @@ def build_method(config: RunConfig, model: Backbone, dataset: Dataset) -> Method
         for parameter in method.parameters():
             if parameter.ndim == 4:  # its convolution then has such activations too
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    if config.train.check_shapes:
+        from vitrail.lens.shape_checks import watch_shapes
+
+        watch_shapes(model)
     if config.train.compile:
         method.compile()
     return method
