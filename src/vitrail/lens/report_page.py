@@ -4,6 +4,7 @@ import importlib.metadata
 import platform
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -13,7 +14,8 @@ from vitrail.intervals import interval_text
 from vitrail.lens import html
 from vitrail.lens.curves import training_curves
 from vitrail.lens.flat import to_bytes
-from vitrail.lens.plots import panels
+from vitrail.lens.looking import LookOptions, draw_trace
+from vitrail.lens.position import position_baseline
 from vitrail.lens.report_classes import class_sections
 from vitrail.lens.report_data import (
     ReportData,
@@ -23,7 +25,7 @@ from vitrail.lens.report_data import (
     training_seconds,
 )
 from vitrail.lens.report_values import value_figures, value_sections
-from vitrail.lens.trace import observe
+from vitrail.lens.trace import AttentionTrace, observe
 from vitrail.messages import _
 from vitrail.models.base import Backbone
 from vitrail.run_folder import RunFolder
@@ -39,15 +41,16 @@ def how_to_read() -> str:
 
     Example:
         >>> how_to_read()[:34]
-        'Bright patches get high attention '
+        'Bright patches get high attention.'
     """
     return _(
-        "Bright patches get high attention from the class token, or from the mean over patches "
-        "where there is none. Each picture has its own scale, from its lowest to its highest "
-        "weight. Rollout multiplies the attention of all layers. A Mamba has no attention: for it, "
-        "brightness is how much of each patch its scans still carry when they reach the token. "
-        "The last picture of the first row shows the first three principal components of the patch "
-        "features as red, green and blue: patches of similar color have similar features."
+        "Bright patches get high attention. The color of a patch is that of its weight on the bar "
+        "below, from 0 to the largest weight; details of the image only darken and lighten it, and "
+        "leave its mean. Look at the bars before you compare two maps: each may have its own "
+        "scale. The closer the entropy is to its limit, the more alike a head looks everywhere. "
+        "Rollout multiplies the attention of all layers. In the last pictures of the first row, "
+        "patches of similar color have similar features (PCA). Layers, heads, rows and columns are "
+        "counted from 0."
     )
 
 
@@ -90,6 +93,8 @@ def write_report(run: RunFolder | str | Path) -> Path:
     title = _("{model} trained on {dataset}") if data.dataset else _("{model} trained by Vitrail")
     title = title.format(model=name, dataset=data.dataset)
     subtitle = _("Run {name}").format(name=run.path.resolve().name)
+    if data.setup is not None:
+        subtitle = _("{run}, method {method}").format(run=subtitle, method=data.setup.method)
     return html.write_page(run.report_file, title, subtitle, body)
 
 
@@ -121,9 +126,8 @@ def attention_section(
         >>> attention_section(model, image, "Cat", [0])[:12]
         '<h2>Cat</h2>'
     """
-    (rows,) = _picture_rows(model, image[None], layers, heads)
-    origin = [html.paragraph(model.origin, "quiet")] if model.origin else []
-    return html.section(name, *rows, *origin)
+    (rows,), sentences = _picture_rows(model, image[None], layers, heads)
+    return html.section(name, html.paragraph(sentences, "quiet"), *rows)
 
 
 def example_sections(run: RunFolder, count: int = 2) -> list[str]:
@@ -185,6 +189,8 @@ def _notes(data: ReportData) -> list[str]:
     if evaluator := data.evaluation.get("evaluated_by"):
         text = _("The method learns no labels. Accuracy is that of {evaluator} on its features.")
         notes.append(html.paragraph(text.format(evaluator=evaluator), "quiet"))
+    if baseline := data.evaluation.get("baseline"):
+        notes.append(html.paragraph(_describe_baseline(baseline)))
     if data.model is not None and data.model.origin:
         text = _("Training started from these weights: {origin}.").format(origin=data.model.origin)
         notes.append(html.paragraph(text))
@@ -210,6 +216,8 @@ def _headline(data: ReportData) -> str:
             interval = interval_text(evaluation["val_top1_low"], evaluation["val_top1_high"])
             name = _("accuracy on validation images (95 % interval: {interval})")
             figures.append((percent(evaluation["val_top1"]), name.format(interval=interval)))
+        if "baseline" in evaluation:
+            figures.append(_baseline_accuracy(evaluation["baseline"]))
         if "top5" in evaluation:
             figures.append((percent(evaluation["top5"]), _("top-5 accuracy")))
         titles = {
@@ -236,6 +244,27 @@ def _headline(data: ReportData) -> str:
         figures.append((_("{n:.1f} min").format(n=minutes), _("training time")))
         figures.append((f"{images_per_second(data.timing):,.0f}", _("images per second")))
     return html.headline(figures)
+
+
+def _baseline_accuracy(baseline: dict[str, Any]) -> tuple[str, str]:
+    """The accuracy of the CNN that was trained beside the model, and what it is."""
+    text = _(
+        "accuracy of {name}, a CNN that learned from the same images (95 % interval: {interval})"
+    )
+    interval = interval_text(baseline["top1_low"], baseline["top1_high"])
+    return percent(baseline["top1"]), text.format(name=baseline["name"], interval=interval)
+
+
+def _describe_baseline(baseline: dict[str, Any]) -> str:
+    """How the CNN was trained, and its figures where they are no accuracy."""
+    text = _(
+        "Beside the model, {name} ({parameters:,} parameters) was trained from scratch on the same "
+        "images: {epochs:,} epochs, {minutes:.1f} minutes, AdamW at its default settings."
+    )
+    text = text.format(**{**baseline, "minutes": baseline["seconds"] / 60})
+    names = [name for name in ("map", "micro_f1", "mae", "rmse", "r2") if name in baseline]
+    figures = ", ".join(f"{name} {baseline[name]:.4g}" for name in names)
+    return f"{text} {figures}".rstrip()
 
 
 def _logged_images(data: ReportData) -> list[str]:
@@ -271,12 +300,11 @@ def _embedded(file: Path, alt: str) -> str:
 
 def _attention(model: Backbone, data: ReportData) -> list[str]:
     title = _("What it attends to")
-    scope = _("Colors mean the same in all examples.")
     try:
         examples = _examples(model, data, EXAMPLES)
     except VitrailError as problem:
         return [html.section(title, html.paragraph(str(problem), "note"))]
-    return [html.section(title, html.paragraph(f"{how_to_read()} {scope}", "quiet")), *examples]
+    return [html.section(title, html.paragraph(how_to_read(), "quiet")), *examples]
 
 
 def _examples(model: Backbone, data: ReportData, count: int) -> list[str]:
@@ -286,8 +314,9 @@ def _examples(model: Backbone, data: ReportData, count: int) -> list[str]:
     if not entries:
         return []
     images = data.images[[entry["image"] for entry in entries]]
-    sections = []
-    for entry, rows in zip(entries, _picture_rows(model, images, (-1,)), strict=True):
+    pictures, sentences = _picture_rows(model, images, (-1,))
+    sections = [html.paragraph(sentences, "quiet")]
+    for entry, rows in zip(entries, pictures, strict=True):
         truth, prediction = labels[entry["truth"]], labels[entry["predicted"]]
         right = _("{truth}, recognized ({confidence:.0%})")
         wrong = _("{truth}, taken for {prediction} ({confidence:.0%})")
@@ -300,17 +329,22 @@ def _examples(model: Backbone, data: ReportData, count: int) -> list[str]:
 
 def _picture_rows(
     model: Backbone, images: Tensor, layers: Sequence[int], heads: Sequence[int] | None = None
-) -> list[list[str]]:
-    """Images as the model's preprocess crops them → for each its rows of pictures."""
+) -> tuple[list[list[str]], str]:
+    """Images as the model's preprocess crops them → for each its rows of pictures; what they are.
+
+    The maps of scans have their position-only baseline.
+    """
     device = next(model.parameters()).device
-    trace = observe(model, model.preprocess.normalise(images.to(device)))
-    return [
-        [
-            html.panel_row(row)
-            for row in panels(image, trace, index=index, layers=layers, heads=heads)
-        ]
+    inputs = model.preprocess.normalise(images.to(device))
+    trace = observe(model, inputs)
+    scans = isinstance(trace, AttentionTrace) and any(trace.head_names)
+    baseline = position_baseline(model, inputs, trace) if scans else None
+    options = LookOptions(tuple(layers), None if heads is None else tuple(heads))
+    looks = [
+        draw_trace(image, trace, options, index=index, baseline=baseline)
         for index, image in enumerate(to_bytes(images, model.preprocess))
     ]
+    return [[*map(html.panel_row, look.rows)] for look in looks], " ".join(looks[0].sentences)
 
 
 def _reproduction(data: ReportData) -> list[str]:
