@@ -222,7 +222,7 @@ def disturb(
     """
     importlib.import_module("tests.faults.warm")
     start, counts, log = time.monotonic(), Counter[str](), list[str]()
-    config = settings(folder / "pets", 5 * count)
+    config = settings(folder / "pets", 4 * count)
     whole, run = folder / "whole", folder / "run"
     assert attempt(config, whole, 0, None) == [0, 0], whole.with_suffix(".log").read_text()
     restarts, last = 0, 0

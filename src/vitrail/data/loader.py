@@ -2,9 +2,7 @@
 
 import functools
 import os
-import signal
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ from vitrail.arguments import checked
 from vitrail.data.dataset import Dataset, epoch_seed
 from vitrail.data.image_file import ImageFile
 from vitrail.data.images import to_tensor
+from vitrail.data.worker_signals import outlive_signals
 from vitrail.errors import ConfigError, DataError, check_range
 from vitrail.resizing import resize
 from vitrail.values import NonNegativeInt, PositiveInt
@@ -349,7 +348,7 @@ class Loader:
             persistent_workers=self.workers > 0,
             timeout=TIMEOUT if self.workers else 0,
             collate_fn=_collate,
-            worker_init_fn=_outlive_signals,
+            worker_init_fn=outlive_signals,
             generator=torch.Generator(),  # its own, so that loading draws nothing from the model's
         )
 
@@ -383,25 +382,6 @@ class Loader:
                 items, number = [], number + 1
         if items and not self.drop_last and number in own:
             yield _collate(items[rank::processes])
-
-
-def _outlive_signals(_worker: int) -> None:
-    """Lets a worker go on where a signal reaches all processes: the trainer finishes its step.
-
-    Only the trainer's own SIGTERM ends it.
-    """
-    if not hasattr(signal, "sigwaitinfo"):  # as on macOS and Windows
-        return
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
-
-
-def _exit_with_parent(parent: int) -> None:
-    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
-        pass
-    os._exit(0)  # private: documented; `sys.exit` would end this thread only
 
 
 def _collate(items: "list[Item | DataError]") -> Any:  # a RawBatch, or the first error

@@ -61,6 +61,25 @@ def mean(x: Tensor) -> Tensor:
     return total / world_size()
 
 
+def mean_values(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The means of figures over all processes, by one sum.
+
+    Args:
+        values: tensors () by name, the same names in every process.
+
+    Returns:
+        The means by name.
+
+    Example:
+        >>> mean_values({"loss": torch.tensor(2.0)})
+        {'loss': tensor(2.)}
+    """
+    if world_size() == 1:
+        return values
+    rows = torch.stack([value.to(next(iter(values.values()))) for value in values.values()])
+    return dict(zip(values, mean(rows), strict=True))
+
+
 def gather_objects(value: Value) -> list[Value]:
     """A plain value of each process, on the CPU: what does not wait for a GPU.
 

@@ -1,38 +1,39 @@
 """Checkpoints: all that a run needs to go on as if it had never stopped. No pickles."""
 
-import base64
 import json
-import random
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
-from torch.distributed.checkpoint import CheckpointException
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from vitrail.errors import DamagedError, TrainingError
+from vitrail.errors import ConfigError, DamagedError, TrainingError
 from vitrail.files import describe_fault
 from vitrail.manifest import check_manifest, hashed_folder
 from vitrail.messages import _
 from vitrail.methods import distributed
 from vitrail.methods.base import Method
 from vitrail.run_folder import RunFolder
+from vitrail.train.seeds import generator_states, set_generators
 from vitrail.train.sharding import Sharding, share
 from vitrail.train.shards import (
-    described,
     fill_from_shards,
     has_shards,
     read_shards,
+    shapes_in,
+    shapes_of,
     write_shards,
 )
 
+Value = TypeVar("Value")
 NEWEST = 2  # checkpoints that are not deleted
 TOP_KEYS = {"step", "epoch_steps", "callbacks", "generators", "scaler", "ema_updates"}  # of a state
 GROUP = "group/"  # before the number of a group of the optimizer; no parameter is called so
@@ -79,6 +80,28 @@ class Progress(NamedTuple):
     callbacks: dict[str, dict[str, Any]]
     rollbacks: int = 0
 
+    def steps_of(self, epoch_steps: int, batch_size: int, run: RunFolder) -> int:
+        """The number of steps done, where an epoch now has another number of steps.
+
+        Args:
+            epoch_steps: number of steps of an epoch now.
+            batch_size: samples per step now.
+            run: folder of the run.
+
+        Returns:
+            A number of steps.
+
+        Raises:
+            ConfigError: it would be smaller, so that checkpoints are no longer in order.
+        """
+        steps = round(self.step / self.epoch_steps * epoch_steps)
+        if steps < self.step:
+            raise ConfigError(
+                f"a batch of {batch_size} is larger than before, and those of a run may only get "
+                f"smaller: leave it, or start a new run from the weights of {run}."
+            )
+        return steps
+
 
 def save_checkpoint(run: RunFolder, progress: Progress, state: TrainState) -> Path:
     """Writes a checkpoint atomically, and deletes all but the newest. Every process calls it.
@@ -107,13 +130,14 @@ def save_checkpoint(run: RunFolder, progress: Progress, state: TrainState) -> Pa
     path = run.checkpoint(progress.step)
     values = {
         **progress._asdict(),
-        "generators": _generators(),
+        "generators": generator_states(),
         "scaler": state.scaler.state_dict() if state.scaler is not None else None,
         "ema_updates": int(state.ema.n_averaged) if state.ema is not None else 0,
     }
     try:
         if state.sharding is not None:
-            write_shards(path, _shared_out(state), values)
+            tensors = {f"optimizer/{key}": t for key, t in _optimizer_state(state).items()}
+            write_shards(path, _weights(state) | tensors, values)
         else:
             distributed.together(lambda: _write_whole(path, state, values))
         if distributed.rank() == 0:
@@ -158,7 +182,8 @@ def load_checkpoint(
         Traceback (most recent call last):
         vitrail.errors.TrainingError: ... has no checkpoint to resume from: start it anew.
     """
-    saved, problems = None, list[str]()
+    saved: _Saved | None = None
+    problems: list[str] = []
     if distributed.rank() == 0:  # all go on from the checkpoint that it finds whole
         saved, problems = _newest(run.checkpoints if path is None else [path], trust)
     path, problems = distributed.gather_objects((saved and saved.path, problems))[0]
@@ -200,48 +225,36 @@ def _restore(saved: "_Saved", state: TrainState) -> Progress:
         raise TrainingError(f"{path} does not fit this run: {reason}") from None
     if state.scaler is not None and values["scaler"]:
         state.scaler.load_state_dict(values["scaler"])
-    _set_generators(values["generators"])
+    set_generators(values["generators"])
     rollbacks = values.get("rollbacks", 0)  # which older checkpoints lack
     return Progress(values["step"], values["epoch_steps"], values["callbacks"], rollbacks)
 
 
 def _restore_shares(saved: "_Saved", state: TrainState) -> None:
     """Restores weights that are shared out, from shards or from whole tensors."""
-    targets = {f"model/{name}": tensor for name, tensor in state.method.state_dict().items()}
-    if state.ema is not None:
-        targets |= {f"ema/{name}": t for name, t in state.ema.module.state_dict().items()}
-    parameters = _learning(state)
-    shapes = (
-        {
-            name: (tuple(entry.size), entry.properties.dtype)
-            for name, entry in described(saved.path).items()
-        }
-        if saved.tensors is None
-        else {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in saved.tensors.items()}
-    )
+    shapes = shapes_of(saved.path) if saved.tensors is None else shapes_in(saved.tensors)
     optimizer: dict[str, Tensor] = {}
-    for name, (shape, dtype) in shapes.items():
-        if not name.startswith("optimizer/"):
-            if name not in targets and (state.ema is not None or not name.startswith("ema/")):
-                raise LookupError(f"{name} is no part of the method")
-            continue
-        key = name.removeprefix("optimizer/")
+    parameters = _learning(state)
+    for key, (shape, dtype) in _beneath("optimizer/", shapes).items():
         parameter = parameters.get(key.rpartition("/")[0])
         if parameter is not None and tuple(parameter.shape) == shape:
             optimizer[key] = torch.zeros_like(parameter, dtype=dtype, requires_grad=False)
         else:
             optimizer[key] = torch.zeros(shape, dtype=dtype)
-    targets |= {f"optimizer/{key}": tensor for key, tensor in optimizer.items()}
-    for name, target in targets.items():
-        if name not in shapes or shapes[name][0] != tuple(target.shape):
-            saved_shape = shapes.get(name, ("nothing",))[0]
-            raise LookupError(f"{name} is {tuple(target.shape)} here and {saved_shape} there")
+    targets = {f"optimizer/{key}": tensor for key, tensor in optimizer.items()} | _weights(state)
+    for key, target in targets.items():
+        shape = shapes.get(key, ("nothing",))[0]
+        if shape != tuple(target.shape):
+            raise LookupError(f"{key} is {tuple(target.shape)} here and {shape} there")
+    own = {"model/", "ema/"} if state.ema is not None else {"model/"}
+    if more := sum(len(_beneath(prefix, shapes)) for prefix in own) - len(_weights(state)):
+        raise LookupError(f"it has {more} more weights")
     with torch.no_grad():
         if saved.tensors is None:
-            fill_from_shards(saved.path, {name: t.detach() for name, t in targets.items()})
+            fill_from_shards(saved.path, {key: t.detach() for key, t in targets.items()})
         else:
-            for name, target in targets.items():
-                target.copy_(share(saved.tensors[name], target))
+            for key, target in targets.items():
+                target.copy_(share(saved.tensors[key], target))
     _restore_optimizer(optimizer, state)
 
 
@@ -332,18 +345,17 @@ def _write_whole(path: Path, state: TrainState, values: dict[str, Any]) -> None:
         writer.write("state.json", json.dumps(values))
 
 
-def _shared_out(state: TrainState) -> dict[str, Tensor]:
-    """All tensors of a state by name, of which this process has shares."""
-    tensors = {f"model/{name}": t for name, t in state.method.state_dict().items()}
-    tensors |= {f"optimizer/{name}": t for name, t in _optimizer_state(state).items()}
+def _weights(state: TrainState) -> dict[str, Tensor]:
+    """The weights of the method and of its EMA, by the names that shards have."""
+    tensors = {f"model/{key}": t for key, t in state.method.state_dict().items()}
     if state.ema is not None:
-        tensors |= {f"ema/{name}": t for name, t in state.ema.module.state_dict().items()}
+        tensors |= {f"ema/{key}": t for key, t in state.ema.module.state_dict().items()}
     return tensors
 
 
-def _beneath(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with a prefix, by the rest of their names."""
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+def _beneath(prefix: str, values: dict[str, Value]) -> dict[str, Value]:
+    """The entries whose keys begin with a prefix, by the rest of their keys."""
+    return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
 
 
 class _Saved(NamedTuple):
@@ -373,36 +385,3 @@ def _read(path: Path, trust: bool) -> _Saved:
     except (OSError, ValueError, AttributeError, RecursionError, SafetensorError) as problem:
         raise DamagedError(f"{path} is damaged: {problem}.") from None
     return _Saved(path, values, tensors)
-
-
-def _generators() -> dict[str, Any]:
-    """The state of every generator: Python's, NumPy's, torch's on each device."""
-    import numpy as np
-
-    kind, keys, *rest = np.random.get_state(legacy=True)
-    version, numbers, gauss = random.getstate()
-    return {
-        "python": [version, list(numbers), gauss],
-        "numpy": [kind, np.asarray(keys).tolist(), *rest],
-        "torch": _to_text(torch.get_rng_state()),
-        "cuda": [_to_text(s) for s in torch.cuda.get_rng_state_all()],
-    }
-
-
-def _set_generators(states: dict[str, Any]) -> None:
-    import numpy as np
-
-    version, numbers, gauss = states["python"]
-    random.setstate((version, tuple(numbers), gauss))
-    np.random.set_state(tuple(states["numpy"]))
-    torch.set_rng_state(_from_text(states["torch"]))
-    if len(states["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([_from_text(s) for s in states["cuda"]])
-
-
-def _to_text(state: Tensor) -> str:
-    return base64.b64encode(state.numpy().tobytes()).decode()
-
-
-def _from_text(text: str) -> Tensor:
-    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
+from vitrail.errors import ConfigError
 from vitrail.messages import _
 from vitrail.methods import distributed
 from vitrail.methods.base import Batch, Method
@@ -32,9 +33,9 @@ class Gradients:
         accelerator: of the processes.
         dtype: of autocast; None for none.
         scaler: the scaler of half-precision gradients, or None.
+        sharding: what shares out the parameters, or None.
         divisible: whether the loss of a batch is the mean over its parts.
         tell: is called with a line when batches are divided.
-        sharding: what shares out the parameters, or None.
 
     Example:
         >>> from vitrail.methods.supervised import Supervised
@@ -51,10 +52,10 @@ class Gradients:
         accelerator: Accelerator,
         dtype: torch.dtype | None = None,
         scaler: GradScaler | None = None,
+        sharding: Sharding | None = None,
         *,
         divisible: bool = True,
         tell: Callable[[str], None] = print,
-        sharding: Sharding | None = None,
     ) -> None:
         self.model, self.accelerator, self.sharding = model, accelerator, sharding
         self.dtype, self.scaler, self.tell = dtype, scaler, tell
@@ -181,6 +182,53 @@ def indivisible(method: Method) -> list[str]:
     if any(isinstance(module, BATCH_NORMS) for module in method.modules()):
         reasons.append(_("batch norms use the statistics of each batch"))
     return reasons
+
+
+def check_accumulate(accumulate: int, batches: int) -> None:
+    """Checks that an epoch has a step.
+
+    Args:
+        accumulate: number of batches per step.
+        batches: number of batches per epoch.
+
+    Raises:
+        ConfigError: there are fewer batches.
+
+    Example:
+        >>> check_accumulate(2, 3)
+    """
+    if batches < accumulate:
+        raise ConfigError(
+            f"accumulate={accumulate} is more than the {batches} batches of an epoch: lower it or "
+            "the batch size."
+        )
+
+
+def accumulation_remarks(method: Method, accumulate: int, batch_size: int) -> list[str]:
+    """Why accumulated gradients differ from those of larger batches.
+
+    Args:
+        method: the method.
+        accumulate: number of batches per step.
+        batch_size: samples per batch.
+
+    Returns:
+        Sentences.
+
+    Example:
+        >>> from vitrail.methods.supervised import Supervised
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=1, mlp_dim=8)
+        >>> accumulation_remarks(Supervised(model), 2, 8)
+        []
+    """
+    if accumulate == 1:
+        return []
+    return [
+        _("accumulate={count} is not the same as a batch of {size}: {reason}.").format(
+            count=accumulate, size=accumulate * batch_size, reason=reason
+        )
+        for reason in indivisible(method)
+    ]
 
 
 def clip_gradients(

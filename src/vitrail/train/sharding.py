@@ -9,8 +9,9 @@ norms keep statistics of their own batches: those of the first process count, as
 """
 
 import copy
+import warnings
 from collections.abc import Iterable, Iterator
-from typing import cast
+from typing import Literal, cast
 
 import torch
 import torch.distributed as dist
@@ -19,6 +20,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from vitrail.errors import ConfigError
 from vitrail.methods import distributed
@@ -45,8 +47,7 @@ class Sharding:
         ConfigError: parameters are not contiguous in memory.
 
     Example:
-        >>> from vitrail.train.trainer import Trainer  # makes one of `sharding="fsdp"`
-        >>> callable(Sharding.apply)
+        >>> callable(Sharding.apply)  # of one that `share_out` makes
         True
     """
 
@@ -81,6 +82,8 @@ class Sharding:
                 f"train.sharding='fsdp' shares out parameters, and {type(optimizer).__name__} "
                 "needs whole ones: set optim.optimizer to adamw or sgd, or leave sharding out."
             )
+        # Blocks may return views, for no model changes them in place; a test of all models notices.
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
         scalars = {parameter for parameter in method.parameters() if parameter.ndim == 0}
         names = {id(parameter): name for name, parameter in method.named_parameters()}
         for unit in (*units(method), method):
@@ -119,9 +122,7 @@ class Sharding:
         """
         copied = copy.deepcopy(self._skeleton)
         for module, other in zip(copied.modules(), method.modules(), strict=True):
-            for name, value in vars(other).items():  # what a schedule has changed
-                if not name.startswith("_") and isinstance(value, bool | int | float | str):
-                    setattr(module, name, value)
+            _copy_settings(other, module)
         copied.load_state_dict(
             {name: full(tensor) for name, tensor in method.state_dict().items()}, assign=True
         )
@@ -224,10 +225,53 @@ def total_norm(gradients: Iterable[Tensor]) -> Tensor:
     return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
 
 
+def share_out(
+    method: Method,
+    optimizer: Optimizer,
+    ema: AveragedModel | None = None,
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+) -> Sharding:
+    """Shares out a method, its optimizer and its EMA in place.
+
+    Args:
+        method: the method, with its initial weights on its device.
+        optimizer: of its parameters, which has made no step.
+        ema: EMA of the method's weights, or None.
+        precision: in which the method computes.
+
+    Returns:
+        What shares them out.
+
+    Raises:
+        ConfigError: the optimizer, the precision or the layout in memory does not fit.
+
+    Example:
+        >>> from vitrail.train.trainer import Trainer  # calls it for `sharding="fsdp"`
+        >>> callable(share_out)
+        True
+    """
+    if precision == "fp16":
+        raise ConfigError(
+            "train.precision='fp16' scales gradients, which sharding has not: use bf16."
+        )
+    sharding = Sharding(method, torch.bfloat16 if precision == "bf16" else None)
+    sharding.apply(method, optimizer)
+    if ema is not None:
+        sharding.apply(cast(Method, ema.module))
+    return sharding
+
+
+def _copy_settings(source: nn.Module, target: nn.Module) -> None:
+    """Copies plain attributes, such as those that a schedule changes."""
+    for name, value in vars(source).items():
+        if not name.startswith("_") and isinstance(value, bool | int | float | str):
+            setattr(target, name, value)
+
+
 def _without_weights(method: Method) -> Method:
     """A copy whose parameters take no memory."""
     empty = {
         id(p): nn.Parameter(p.to("meta"), requires_grad=p.requires_grad)
         for p in method.parameters()
     }
-    return cast(Method, copy.deepcopy(method, empty))  # type: ignore[arg-type]
+    return copy.deepcopy(method, empty)

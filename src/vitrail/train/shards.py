@@ -14,18 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from safetensors import SafetensorError
 from torch import Tensor
-from torch.distributed.checkpoint import (
-    CheckpointException,
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import (
     HuggingFaceStorageReader,
     HuggingFaceStorageWriter,
 )
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from vitrail.manifest import hashed_folder
 from vitrail.methods import distributed
 
+Shape = tuple[tuple[int, ...], torch.dtype]
 PATTERN = "shard-*.safetensors"  # the names that torch gives
 
 
@@ -109,8 +111,7 @@ def read_shards(folder: Path) -> dict[str, Tensor]:
         {'model/weight': tensor([1., 1.])}
     """
     targets = {
-        name: torch.empty(entry.size, dtype=entry.properties.dtype)
-        for name, entry in described(folder).items()
+        name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in shapes_of(folder).items()
     }
     _load(folder, targets, no_dist=True)
     return targets
@@ -138,21 +139,38 @@ def fill_from_shards(folder: Path, targets: dict[str, Tensor]) -> None:
     _load(folder, targets, no_dist=distributed.world_size() == 1)
 
 
-def described(folder: Path) -> dict[str, Any]:
+def shapes_of(folder: Path) -> dict[str, Shape]:
     """Shapes and dtypes of the tensors of a checkpoint.
 
     Args:
         folder: of a checkpoint with shards.
 
     Returns:
-        torch's `TensorStorageMetadata` by name, with `size` and `properties.dtype`.
+        (shape, dtype) by name.
 
     Example:
         >>> import tempfile
-        >>> described(Path(tempfile.mkdtemp()))
+        >>> shapes_of(Path(tempfile.mkdtemp()))
         {}
     """
-    return dict(HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata)
+    entries: Any = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+    return {name: (tuple(e.size), e.properties.dtype) for name, e in entries.items()}
+
+
+def shapes_in(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
+    """Shapes and dtypes of tensors.
+
+    Args:
+        tensors: by name.
+
+    Returns:
+        (shape, dtype) by name.
+
+    Example:
+        >>> shapes_in({"weight": torch.ones(2)})
+        {'weight': ((2,), torch.float32)}
+    """
+    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
 
 
 def _write_own(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, str]:
@@ -162,7 +180,7 @@ def _write_own(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, str]:
     group = distributed.control_group()
     try:
         with _quiet():
-            dcp.save(dict(tensors), storage_writer=writer, process_group=group, no_dist=alone)
+            save(dict(tensors), storage_writer=writer, process_group=group, no_dist=alone)
     except CheckpointException as problem:
         raise _cause(problem) from None
     hashes = {}
@@ -176,7 +194,7 @@ def _load(folder: Path, targets: dict[str, Tensor], *, no_dist: bool) -> None:
     reader, group = HuggingFaceStorageReader(str(folder)), distributed.control_group()
     try:
         with _quiet():
-            dcp.load(dict(targets), storage_reader=reader, process_group=group, no_dist=no_dist)
+            load(dict(targets), storage_reader=reader, process_group=group, no_dist=no_dist)
     except CheckpointException as problem:
         raise _cause(problem) from None
 

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from vitrail.arguments import checked
-from vitrail.errors import ConfigError, DataError, NotFiniteError
+from vitrail.errors import DataError, NotFiniteError
 from vitrail.messages import _
 from vitrail.methods import distributed
 from vitrail.methods.base import Batch, Method
@@ -26,10 +26,17 @@ from vitrail.run_folder import RunFolder
 from vitrail.train.callback import Callback, Values
 from vitrail.train.checkpoint import TrainState, drop_checkpoint, load_checkpoint
 from vitrail.train.devices import choose_device
-from vitrail.train.gradients import Gradients, all_finite, clip_gradients, indivisible
+from vitrail.train.gradients import (
+    Gradients,
+    accumulation_remarks,
+    all_finite,
+    check_accumulate,
+    clip_gradients,
+    indivisible,
+)
 from vitrail.train.schedule import Schedule
 from vitrail.train.seeds import mix_seed
-from vitrail.train.sharding import Sharding
+from vitrail.train.sharding import Sharding, share_out
 from vitrail.train.stopping import Interrupt, catch_interrupt, explain_not_finite, explain_stop
 from vitrail.train.streams import Stream
 from vitrail.values import PositiveFloat, PositiveInt
@@ -142,43 +149,24 @@ class Trainer:
         self.method, self.stream, self.optimizer = method.to(self.device), stream, optimizer
         self.schedule, self.run_folder = schedule, run_folder or RunFolder(".")
         self.ema = None if ema is None else ema.to(self.device)
-        self.accumulate, self.seed = accumulate, seed
-        self.clip, self.clip_by = clip, clip_by
+        self.accumulate, self.seed, self.clip, self.clip_by = accumulate, seed, clip, clip_by
         self.dtype = DTYPES[precision]
         self.scaler = GradScaler(self.device.type) if precision == "fp16" else None
         self.callbacks = tuple(callbacks)
-        self.sharding = None if alone or sharding is None else self._shard(precision)
+        self.sharding = None
+        if sharding is not None and not alone:
+            self.sharding = share_out(method, optimizer, self.ema, precision)
         self.state = TrainState(method, optimizer, self.ema, self.scaler, self.sharding)
-        self.model = method
-        if self.sharding is None:
-            self.model = self.accelerator.prepare_model(method, device_placement=False)
-        self._whole: tuple[int, Method] | None = None
+        plain = self.sharding is None
+        self.model = self.accelerator.prepare_model(method, False) if plain else method
         self.step, self.total, self.epoch_steps = 0, schedule.total, len(stream) // accumulate
-        if self.epoch_steps == 0:
-            raise ConfigError(
-                f"accumulate={accumulate} is more than the {len(stream)} batches of an epoch: "
-                "lower it or the batch size."
-            )
+        check_accumulate(accumulate, len(stream))
         self.stopping, self.unchecked, self.result_step = False, [], None
         self.on_nan, self.skips, self.rollbacks = on_nan, 0, 0
-        wrapped = (self.model, self.accelerator, self.dtype, self.scaler)
-        divisible = not indivisible(method)
-        self.gradients = Gradients(
-            *wrapped, divisible=divisible, tell=self.tell, sharding=self.sharding
-        )
+        wrapped = (self.model, self.accelerator, self.dtype, self.scaler, self.sharding)
+        self.gradients = Gradients(*wrapped, divisible=not indivisible(method), tell=self.tell)
         self.last_values: Values = {}
-
-    def _shard(self, precision: Precision) -> Sharding:
-        """Shares out the method, its optimizer and its EMA."""
-        if precision == "fp16":
-            raise ConfigError(
-                "train.precision='fp16' scales gradients, which sharding has not: use bf16."
-            )
-        sharding = Sharding(self.method, self.dtype)
-        sharding.apply(self.method, self.optimizer)
-        if self.ema is not None:
-            sharding.apply(cast(Method, self.ema.module))
-        return sharding
+        self._whole: tuple[int, Method] | None = None
 
     @property
     def is_main(self) -> bool:
@@ -214,15 +202,7 @@ class Trainer:
         Returns:
             Sentences, one per remark.
         """
-        if self.accumulate == 1:
-            return []
-        size = self.accumulate * self.stream.batch_size
-        return [
-            _("accumulate={count} is not the same as a batch of {size}: {reason}.").format(
-                count=self.accumulate, size=size, reason=reason
-            )
-            for reason in indivisible(self.method)
-        ]
+        return accumulation_remarks(self.method, self.accumulate, self.stream.batch_size)
 
     def fit(self, *, resume: bool = False, trust: bool = False) -> None:
         """Trains to the last step.
@@ -258,13 +238,8 @@ class Trainer:
     def _resume(self, trust: bool = False) -> None:
         progress = load_checkpoint(self.run_folder, self.state, trust=trust, tell=self.tell)
         self.rollbacks = progress.rollbacks
-        self.step = round(progress.step / progress.epoch_steps * self.epoch_steps)
-        if self.step < progress.step:
-            raise ConfigError(
-                f"a batch of {self.accumulate * self.stream.batch_size} is larger than before, and "
-                "those of a run may only get smaller: leave it, or start a new run from the "
-                f"weights of {self.run_folder}."
-            )
+        size = self.accumulate * self.stream.batch_size
+        self.step = progress.steps_of(self.epoch_steps, size, self.run_folder)
         for callback in self.callbacks:
             callback.load_state(progress.callbacks.get(type(callback).__name__, {}))
 
@@ -287,7 +262,8 @@ class Trainer:
                 callback.before_step(self)
             values = self.train_step(batches)
             self.step += 1
-            number = self._agreed(interrupt.number)  # once, so that a checkpoint is written
+            # Of any process, so that all stop here, and once, so that a checkpoint is written.
+            number = distributed.largest(interrupt.number)
             self.stopping = number > 0
             for callback in self.callbacks:
                 callback.after_step(self, values)
@@ -304,10 +280,6 @@ class Trainer:
         self.rollbacks = rollbacks
         text = _("{problem} Going on from step {step} with another order of the samples.")
         self.tell(text.format(problem=problem.partition(";")[0] + ".", step=self.step))
-
-    def _agreed(self, number: int) -> int:
-        """The signal that any process has got, so that all stop after the same step."""
-        return distributed.largest(number)
 
     def end(self) -> None:
         """Ends training after this step, for callbacks. The weights are evaluated and saved."""
@@ -333,11 +305,7 @@ class Trainer:
         # What a forward may change, such as the statistics of batch norms.
         buffers = [b.clone() for b in self.method.buffers()] if self.on_nan == "skip" else []
         sums = self.gradients([next(batches) for _number in range(self.accumulate)], seed)
-        if distributed.world_size() > 1:  # a loss that is not finite is so in all processes
-            means = distributed.mean(
-                torch.stack([value.to(sums["loss"]) for value in sums.values()])
-            )
-            sums = dict(zip(sums, means, strict=True))
+        sums = distributed.mean_values(sums)  # what is not finite in one is so in all
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
         norm = clip_gradients(self.method, self.clip, self.clip_by)
