@@ -23,6 +23,16 @@ def test_classes_go_by_their_names_and_capitals_do_not_matter() -> None:
     assert with_labels(same, ["a", "b"]) is same
 
 
+def test_two_classes_of_one_name_are_not_mixed_up() -> None:
+    images = torch.zeros(3, 3, 4, 4, dtype=torch.uint8)
+    twins = InMemoryDataset(images, torch.arange(3), ["crane", "cat", "crane"])
+    assert with_labels(twins, twins.labels) is twins
+    with pytest.raises(DataError, match="'crane' is the name of more than one class: give each"):
+        with_labels(twins, ["cat", "crane", "crane"])
+    cats = InMemoryDataset(images, torch.zeros(3), ["cat"])  # which has one name only
+    assert with_labels(cats, ["crane", "cat", "crane"]).targets() == [1, 1, 1]
+
+
 def test_only_unknown_classes_that_occur_are_named() -> None:
     with pytest.raises(DataError) as caught:
         with_labels(dataset(["cat", "owl", "elk"], [0, 1]), [f"c{i}" for i in range(118)] + ["cat"])

@@ -15,7 +15,19 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from tests.hunt.foreign import foreign
 from vitrail.values import Range
+
+
+class OwnError(Exception):
+    """What a module of the user's own raises, and what the user then sees."""
+
+
+class OwnModule(nn.Linear):
+    """A module of the user's own that does not fit: its error is the user's own, too."""
+
+    def forward(self, *args: Any, **keywords: Any) -> Tensor:
+        raise OwnError
 
 
 class Case(NamedTuple):
@@ -56,13 +68,13 @@ POOL: dict[str, Any] = {
     "NumPy array": np.zeros((3, 4)),
     "Pillow image": Image.new("L", (3, 4)),
     "empty tensor": torch.zeros(0),
-    "module": nn.Linear(2, 2),
+    "module": OwnModule(2, 2),
 }
 
 
 def cases(hint: Any, valid: Any) -> Iterator[Case]:
     """The values to try in the place of a valid one, by the annotation of its parameter."""
-    for label, value in {**POOL, **_near(hint, valid)}.items():
+    for label, value in {**POOL, **foreign(), **_near(hint, valid)}.items():
         # A function of the user's raises the user's own errors.
         if not (
             callable(value) and collections.abc.Callable in map(typing.get_origin, _parts(hint))

@@ -149,6 +149,16 @@ def test_a_teacher_of_other_classes_is_refused(theirs: tuple[str, str], message:
         Distill(with_labels("cat", "dog"), Named(*theirs))
 
 
+def test_two_classes_of_one_name_have_an_order_or_none() -> None:
+    """ImageNet has two classes that are called crane."""
+    student, answer = with_labels("crane", "Cat", "crane"), Named("crane", "cat", "crane")
+    same = Distill(student, answer).teacher  # in the same order nothing is guessed
+    output = same(IMAGES)
+    assert torch.equal(getattr(output, "logits", output), answer(IMAGES).logits)
+    with pytest.raises(ConfigError, match="'crane' is the name of two: give each class a name"):
+        Distill(with_labels("cat", "crane", "crane"), answer)
+
+
 def test_names_that_cannot_be_compared() -> None:
     words = Named("tench", "goldfish")
     with pytest.warns(UserWarning, match="calls its classes tench, goldfish, .* n01440764"):

@@ -75,6 +75,24 @@ def test_what_has_no_pixels_or_is_traced_symbolically(name: str) -> None:
         torch.fx.symbolic_trace(model)
 
 
+@pytest.mark.parametrize("name", sorted(model_classes()))
+def test_tiny_images_give_logits_or_one_line(name: str) -> None:
+    """Narrow and short ones, too: what a stem or a window cannot read is said."""
+    model = small(name)
+    whole, axes = images_for(model, 1), len(model.image_size)
+    for side in (1, 2, 3):
+        for size in ((side,) * axes, (*model.image_size[:-1], side), (side, *model.image_size[1:])):
+            images = whole[..., : size[-1]]
+            for axis, pixels in enumerate(size):
+                images = images.narrow(2 + axis, 0, min(pixels, images.shape[2 + axis]))
+            try:
+                logits = model(images)
+            except (DataError, ConfigError) as problem:
+                assert "\n" not in str(problem)
+            else:
+                assert logits.shape == (1, 5) and logits.isfinite().all()
+
+
 def test_the_cures_work(model: Backbone) -> None:
     assert model(model.preprocess(IMAGES.byte())).shape == (2, 5)
     assert model(torch.as_tensor(IMAGES.numpy())).shape == (2, 5)

@@ -13,6 +13,8 @@ from vitrail.errors import ConfigError
 from vitrail.layers.linear import Linear
 from vitrail.layers.position import Rotation, rotate
 from vitrail.layers.recording import RecordedMixer
+from vitrail.ops.guard import guarded
+from vitrail.values import NonNegativeFloat, PositiveInt, Rate
 
 
 class Attend(RecordedMixer):
@@ -40,9 +42,10 @@ class Attend(RecordedMixer):
 
     weights_have_gradients = True
 
+    @guarded
     def __init__(
         self,
-        dropout: float = 0.0,
+        dropout: Rate = 0.0,
         *,
         scale: float | None = None,
         before: nn.Module | None = None,
@@ -112,14 +115,15 @@ class Attention(nn.Module):
         torch.Size([1, 5, 8])
     """
 
+    @guarded
     def __init__(
         self,
-        dim: int,
+        dim: PositiveInt,
         heads: int,
         *,
-        dropout: float = 0.0,
+        dropout: Rate = 0.0,
         qk_norm: bool = False,
-        norm_eps: float = 1e-6,
+        norm_eps: NonNegativeFloat = 1e-6,
         bias: bool = True,
         attend: RecordedMixer | None = None,
     ) -> None:
@@ -170,13 +174,14 @@ class CrossAttention(nn.Module):
         torch.Size([1, 5, 8])
     """
 
+    @guarded
     def __init__(
         self,
-        dim: int,
+        dim: PositiveInt,
         heads: int,
         *,
-        context_dim: int | None = None,
-        dropout: float = 0.0,
+        context_dim: PositiveInt | None = None,
+        dropout: Rate = 0.0,
         bias: bool = True,
         attend: Attend | None = None,
     ) -> None:
@@ -202,7 +207,8 @@ class CrossAttention(nn.Module):
         return self.dropout(self.proj(x))
 
 
-def divide(dim: int, heads: int) -> int:
+@guarded
+def divide(dim: PositiveInt, heads: int) -> int:
     """Divides the width of a token by the number of heads.
 
     Args:

@@ -1,15 +1,18 @@
 """The pre-norm residual block, LayerScale and stochastic depth."""
 
 from collections.abc import Callable
-from typing import cast
+from typing import Annotated, cast
 
 import torch
 from torch import Tensor, nn
 
-from vitrail.errors import ConfigError
 from vitrail.layers.linear import scale_outputs
 from vitrail.layers.mixers import MixerFactory, make_mixer
 from vitrail.layers.position import Rotation, rotate
+from vitrail.ops.guard import guarded
+from vitrail.values import NonNegativeFloat, PositiveInt, Range, Rate
+
+Depth = Annotated[int, Range(0, 10_000)]  # of a loop over blocks
 
 
 class LayerScale(nn.Module):
@@ -25,7 +28,8 @@ class LayerScale(nn.Module):
         0.10000000149011612
     """
 
-    def __init__(self, dim: int, initial: float) -> None:
+    @guarded
+    def __init__(self, dim: PositiveInt, initial: float) -> None:
         super().__init__()
         self.initial = initial
         self.gamma = nn.Parameter(torch.empty(dim))
@@ -61,10 +65,9 @@ class DropPath(nn.Module):
         tensor(6.)
     """
 
-    def __init__(self, rate: float) -> None:
+    @guarded
+    def __init__(self, rate: Rate) -> None:
         super().__init__()
-        if not 0 <= rate < 1:
-            raise ConfigError(f"drop_path={rate:g} is not at least 0 and below 1: try 0.1.")
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,7 +82,8 @@ class DropPath(nn.Module):
         return f"rate={self.rate:.3g}"
 
 
-def drop_path_rates(highest: float, depth: int) -> list[float]:
+@guarded
+def drop_path_rates(highest: Rate, depth: Depth) -> list[float]:
     """Rates of stochastic depth that grow linearly from the first block to the last.
 
     Args:
@@ -116,15 +120,16 @@ class Block(nn.Module):
         torch.Size([1, 5, 8])
     """
 
+    @guarded
     def __init__(
         self,
-        dim: int,
+        dim: PositiveInt,
         mixer: nn.Module | MixerFactory | str,
         mlp: nn.Module,
         *,
-        drop_path: float = 0.0,
+        drop_path: Rate = 0.0,
         layer_scale: float | None = None,
-        norm_eps: float = 1e-6,
+        norm_eps: NonNegativeFloat = 1e-6,
         norm: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()

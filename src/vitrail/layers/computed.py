@@ -5,7 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from vitrail.ops.guard import guarded
 
+
+@guarded
 def register_computed(module: nn.Module, name: str, compute: Callable[[], Tensor]) -> None:
     """Registers a buffer that is computed: now, and whenever weights are loaded or initialized.
 
@@ -33,6 +36,7 @@ def register_computed(module: nn.Module, name: str, compute: Callable[[], Tensor
     functions[name] = compute
 
 
+@guarded
 def compute_buffers(module: nn.Module) -> None:
     """Computes a module's registered buffers again, on the device of its first parameter.
 

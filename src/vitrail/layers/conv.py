@@ -4,6 +4,8 @@ Permuted to (B, D, H, W), such a map is in PyTorch's memory format `channels_las
 read it and return another one like it without a copy.
 """
 
+from typing import Annotated
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval
@@ -13,6 +15,11 @@ from vitrail.layers.block import DropPath
 from vitrail.layers.inplace import may_overwrite
 from vitrail.layers.linear import Linear
 from vitrail.layers.norm import BatchNorm2d
+from vitrail.ops.guard import guarded
+from vitrail.values import NonNegativeFloat, PositiveFloat, PositiveInt, Range, Rate
+
+Side = Annotated[int, Range(1, 10_000)]  # of filters, and their steps
+Padding = Annotated[int, Range(0, 10_000)]
 
 
 class DepthwiseConv(nn.Conv2d):
@@ -34,13 +41,14 @@ class DepthwiseConv(nn.Conv2d):
         torch.Size([1, 2, 2, 8])
     """
 
+    @guarded
     def __init__(
         self,
-        dim: int,
-        kernel: int = 3,
-        stride: int = 1,
+        dim: PositiveInt,
+        kernel: Side = 3,
+        stride: Side = 1,
         *,
-        dim_out: int | None = None,
+        dim_out: PositiveInt | None = None,
         bias: bool = True,
     ) -> None:
         dim_out = dim_out or dim
@@ -97,15 +105,16 @@ class StridedConvNorm(nn.Module):
         torch.Size([1, 3, 3, 8])
     """
 
+    @guarded
     def __init__(
         self,
-        dim_in: int,
-        dim: int,
-        kernel: int,
-        stride: int,
+        dim_in: PositiveInt,
+        dim: PositiveInt,
+        kernel: Side,
+        stride: Side,
         *,
-        padding: int | None = None,
-        norm_eps: float = 1e-5,
+        padding: Padding | None = None,
+        norm_eps: NonNegativeFloat = 1e-5,
     ) -> None:
         super().__init__()
         if padding is None:
@@ -145,17 +154,18 @@ class ConvNorm(nn.Sequential):
         torch.Size([2, 8, 2, 2])
     """
 
+    @guarded
     def __init__(
         self,
-        dim_in: int,
-        dim: int,
-        kernel: int = 3,
-        stride: int = 1,
+        dim_in: PositiveInt,
+        dim: PositiveInt,
+        kernel: Side = 3,
+        stride: Side = 1,
         *,
-        groups: int = 1,
-        padding: int | None = None,
+        groups: PositiveInt = 1,
+        padding: Padding | None = None,
         activation: nn.Module | None = None,
-        norm_eps: float = 1e-5,
+        norm_eps: PositiveFloat = 1e-5,
         bias: bool = False,
     ) -> None:
         super().__init__()
@@ -195,13 +205,14 @@ class LinearNorm(nn.Module):
         torch.Size([2, 5, 8])
     """
 
+    @guarded
     def __init__(
         self,
-        dim_in: int,
-        dim: int,
+        dim_in: PositiveInt,
+        dim: PositiveInt,
         *,
         activation: nn.Module | None = None,
-        norm_eps: float = 1e-5,
+        norm_eps: PositiveFloat = 1e-5,
     ) -> None:
         super().__init__()
         self.linear: nn.Linear = Linear(dim_in, dim, bias=False)
@@ -220,7 +231,8 @@ class LinearNorm(nn.Module):
             self.linear, self.norm = fuse_linear_bn_eval(self.linear, self.norm), nn.Identity()
 
 
-def pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
+@guarded
+def pad_same(x: Tensor, kernel: PositiveInt, stride: PositiveInt) -> Tensor:
     """Pads a feature map so that ⌈side / stride⌉ kernels fit on each axis, as TensorFlow does.
 
     Args:
@@ -256,7 +268,8 @@ class SqueezeExcite(nn.Module):
         torch.Size([1, 4, 4, 8])
     """
 
-    def __init__(self, dim: int, hidden_dim: int) -> None:
+    @guarded
+    def __init__(self, dim: PositiveInt, hidden_dim: PositiveInt) -> None:
         super().__init__()
         self.fc1 = Linear(dim, hidden_dim)
         self.activation = nn.SiLU()
@@ -291,15 +304,16 @@ class MBConv(nn.Module):
         torch.Size([2, 2, 2, 8])
     """
 
+    @guarded
     def __init__(
         self,
-        dim_in: int,
-        dim: int,
-        stride: int = 1,
+        dim_in: PositiveInt,
+        dim: PositiveInt,
+        stride: Side = 1,
         *,
         activation: nn.Module,
-        drop_path: float = 0.0,
-        norm_eps: float = 1e-3,
+        drop_path: Rate = 0.0,
+        norm_eps: PositiveFloat = 1e-3,
     ) -> None:
         super().__init__()
         self.stride = stride

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from vitrail.ops.guard import guarded
+
 
 class DistillationHeads(nn.Module):
     """A classification head and a distillation head, whose logits are averaged (LeViT, Graham et
@@ -19,6 +21,7 @@ class DistillationHeads(nn.Module):
         torch.Size([3, 2])
     """
 
+    @guarded
     def __init__(self, cls: nn.Module, dist: nn.Module) -> None:
         super().__init__()
         self.cls, self.dist = cls, dist

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
+from vitrail.ops.guard import guarded
 
 
 class MambaState(NamedTuple):
@@ -98,6 +99,7 @@ class InferenceParams:
             )
 
 
+@guarded
 @contextlib.contextmanager
 def evaluation(model: nn.Module) -> Iterator[None]:
     """Puts a model into evaluation mode, and each of its modules into its own mode afterwards.

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from vitrail.ops.linear import linear as linear  # for weights that are computed, too
+from vitrail.ops.guard import guarded
+from vitrail.ops.linear import product
 
 
 class Linear(nn.Linear):
@@ -31,9 +32,10 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., C) → (..., D)."""
-        return linear(x, self.weight, self.bias, self.backend)
+        return product(x, self.weight, self.bias, self.backend)
 
 
+@guarded
 @torch.no_grad()
 def scale_outputs(layer: nn.Linear, factors: Tensor) -> None:
     """Multiplies the outputs of a linear layer, in its weight and bias.

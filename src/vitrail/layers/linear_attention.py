@@ -1,5 +1,7 @@
 """Attention with a cost linear in the number of tokens: Linformer, Nyströmformer, Performer."""
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,6 +12,10 @@ from vitrail.layers.linear import Linear
 from vitrail.layers.position import Grid, resize_positions
 from vitrail.layers.recording import RecordedMixer
 from vitrail.layers.tokens import take
+from vitrail.ops.guard import guarded
+from vitrail.values import NonNegativeFloat, NonNegativeInt, PositiveInt, Range, Rate
+
+Iterations = Annotated[int, Range(0, 1000)]
 
 
 class Linformer(nn.Module):
@@ -38,8 +44,16 @@ class Linformer(nn.Module):
         torch.Size([1, 17, 8])
     """
 
+    @guarded
     def __init__(
-        self, dim: int, heads: int, grid: Grid, *, prefix: int, rank: int, dropout: float = 0.0
+        self,
+        dim: PositiveInt,
+        heads: PositiveInt,
+        grid: Grid,
+        *,
+        prefix: NonNegativeInt,
+        rank: PositiveInt,
+        dropout: Rate = 0.0,
     ) -> None:
         super().__init__()
         divide(dim, heads)
@@ -80,6 +94,11 @@ class Linformer(nn.Module):
             prefix, patches = sums[:, : self.prefix], sums[:, self.prefix :]
             patches = take(patches, keep_indices) * (patches.shape[1] / keep_indices.shape[1])
             sums = torch.cat([prefix, patches], dim=1)
+        if not torch.compiler.is_compiling() and sums.shape[1] != x.shape[1]:
+            raise ConfigError(
+                f"{x.shape[1]} tokens are not prefix={self.prefix} and the patches of {grid}: give "
+                "the grid of the tokens."
+            )
         # Sums before W_k and W_v: these are then applied to `rank` tokens instead of all.
         keys, values = (sums.transpose(1, 2) @ x).chunk(2, dim=1)
         q, k, v = (
@@ -103,17 +122,30 @@ class Nystrom(RecordedMixer):
         heads: number of heads.
         landmarks: number of landmarks.
         iterations: iterations of the pseudoinverse.
-        kernel: width of the convolution, in tokens.
+        kernel: width of the convolution, in tokens, an odd number.
+
+    Raises:
+        ConfigError: `kernel` is even.
 
     Example:
         >>> Nystrom(heads=2, landmarks=4)(*torch.zeros(3, 1, 2, 9, 8)).shape
         torch.Size([1, 2, 9, 8])
     """
 
+    @guarded
     def __init__(
-        self, heads: int, landmarks: int, *, iterations: int = 6, kernel: int = 33
+        self,
+        heads: PositiveInt,
+        landmarks: PositiveInt,
+        *,
+        iterations: Iterations = 6,
+        kernel: PositiveInt = 33,
     ) -> None:
         super().__init__()
+        if kernel % 2 == 0:
+            raise ConfigError(
+                f"kernel={kernel} has no middle, so that it would move the tokens: give an odd one."
+            )
         self.landmarks, self.iterations = landmarks, iterations
         self.conv = nn.Conv2d(
             heads, heads, (kernel, 1), padding=(kernel // 2, 0), groups=heads, bias=False
@@ -183,7 +215,15 @@ class Performer(RecordedMixer):
 
     omega: Tensor
 
-    def __init__(self, head_dim: int, features: int, seed: int, *, epsilon: float = 1e-4) -> None:
+    @guarded
+    def __init__(
+        self,
+        head_dim: PositiveInt,
+        features: PositiveInt,
+        seed: NonNegativeInt,
+        *,
+        epsilon: NonNegativeFloat = 1e-4,
+    ) -> None:
         super().__init__()
         self.seed, self.epsilon = seed, epsilon
         self.register_buffer("omega", torch.empty(features, head_dim))

@@ -11,6 +11,8 @@ from vitrail.layers.inference_params import InferenceParams
 from vitrail.layers.linear import Linear, scale_outputs
 from vitrail.layers.mamba import Mamba
 from vitrail.layers.position import Rotation, rotate
+from vitrail.ops.guard import guarded
+from vitrail.values import Rate
 
 Rope = Literal["none", "branch", "residual"]
 PairFusion = Literal["sum", "gate", "concat"]
@@ -57,12 +59,13 @@ class MambaBranch(nn.Module):
         torch.Size([1, 5, 8])
     """
 
+    @guarded
     def __init__(
         self,
         norm: nn.Module,
         mixer: Mamba,
         scale: nn.Module,
-        drop_path: float = 0.0,
+        drop_path: Rate = 0.0,
         rope: Rope = "none",
     ) -> None:
         super().__init__()
@@ -196,6 +199,7 @@ class MambaPair(nn.Module):
         torch.Size([1, 5, 8])
     """
 
+    @guarded
     def __init__(
         self, first: MambaBranch, second: MambaBranch | None = None, fusion: PairFusion = "sum"
     ) -> None:

@@ -7,7 +7,9 @@ from typing import TypeVar
 from torch import nn
 
 from vitrail.errors import ConfigError, suggest
+from vitrail.ops.guard import guarded
 from vitrail.registry import Registry
+from vitrail.values import PositiveInt
 
 MixerFactory = Callable[[int], nn.Module]
 Factory = TypeVar("Factory", bound=MixerFactory)
@@ -17,6 +19,7 @@ MIXERS: Registry[MixerFactory] = Registry(
 )
 
 
+@guarded
 def register_mixer(name: str) -> Callable[[Factory], Factory]:
     """Names a mixer, so that the config of a model holds the name and the model can be saved.
 
@@ -43,8 +46,9 @@ def register_mixer(name: str) -> Callable[[Factory], Factory]:
     return MIXERS.register(name)
 
 
+@guarded
 def make_mixer(
-    mixer: str | MixerFactory | nn.Module, dim: int, others: Iterable[str] = ()
+    mixer: str | MixerFactory | nn.Module, dim: PositiveInt, others: Iterable[str] = ()
 ) -> nn.Module:
     """Builds the mixer of one block.
 

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from vitrail.layers.inplace import may_overwrite
 from vitrail.layers.linear import Linear
+from vitrail.ops.guard import guarded
+from vitrail.values import PositiveInt, Rate
 
 
 class QuickGELU(nn.Module):
@@ -71,11 +73,12 @@ class Mlp(nn.Module):
         torch.Size([1, 5, 8])
     """
 
+    @guarded
     def __init__(
         self,
-        dim: int,
-        hidden_dim: int,
-        dropout: float = 0.0,
+        dim: PositiveInt,
+        hidden_dim: PositiveInt,
+        dropout: Rate = 0.0,
         *,
         activation: nn.Module | None = None,
     ) -> None:

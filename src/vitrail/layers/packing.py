@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from vitrail.errors import TierError
-from vitrail.layers.attention import Attend
+from vitrail.layers.recording import RecordedMixer
+from vitrail.ops.guard import guarded
 
 
 class Pack(NamedTuple):
@@ -70,7 +71,10 @@ class Pack(NamedTuple):
         )
 
 
-def attend_within(attend: Attend, parts: abc.Sequence[tuple[Pack, Tensor]], nested: bool) -> Tensor:
+@guarded
+def attend_within(
+    attend: RecordedMixer, parts: abc.Sequence[tuple[Pack, Tensor]], nested: bool
+) -> Tensor:
     """Attention of each image of a packed batch to its own tokens.
 
     Args:

@@ -8,14 +8,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, DataError
-from vitrail.ops.linear import linear
+from vitrail.ops.guard import guarded
+from vitrail.ops.linear import product
+from vitrail.values import PositiveInt
 from vitrail.values import Size as Size  # models import it from here
+
+Sides = tuple[PositiveInt, ...]  # pixels, or patches, per axis
 
 # Names of the axes of signals, of images, and of videos and volumes.
 AXES = {1: ("length",), 2: ("height", "width"), 3: ("frames", "height", "width")}
 
 
-def to_tuple(value: Size, axes: int | tuple[int, ...] = 2) -> tuple[int, ...]:
+@guarded
+def to_tuple(value: Size, axes: PositiveInt | tuple[PositiveInt, ...] = 2) -> tuple[int, ...]:
     """One number per axis, from a number or from a tuple.
 
     Args:
@@ -43,9 +48,8 @@ def to_tuple(value: Size, axes: int | tuple[int, ...] = 2) -> tuple[int, ...]:
     return values
 
 
-def patch_grid(
-    size: tuple[int, ...], patch: tuple[int, ...], stride: tuple[int, ...] | None = None
-) -> tuple[int, ...]:
+@guarded
+def patch_grid(size: Sides, patch: Sides, stride: Sides | None = None) -> tuple[int, ...]:
     """Number of patches per axis.
 
     Args:
@@ -80,7 +84,8 @@ def patch_grid(
     return tuple(s // p for s, p in zip(size, patch, strict=True))
 
 
-def check_images(images: Tensor, channels: int, axes: int = 2) -> None:
+@guarded
+def check_images(images: Tensor, channels: PositiveInt, axes: Literal[1, 2, 3] = 2) -> None:
     """Checks the shape of a batch of images.
 
     Args:
@@ -101,6 +106,7 @@ def check_images(images: Tensor, channels: int, axes: int = 2) -> None:
         )
 
 
+@guarded
 def check_input(images: object, like: Tensor) -> None:
     """Checks that a model can compute with an input, whatever its shape.
 
@@ -145,7 +151,8 @@ def check_input(images: object, like: Tensor) -> None:
         )
 
 
-def patchify(images: Tensor, patch: tuple[int, ...]) -> Tensor:
+@guarded
+def patchify(images: Tensor, patch: Sides) -> Tensor:
     """Cuts images into patches that do not overlap.
 
     Args:
@@ -172,7 +179,8 @@ def patchify(images: Tensor, patch: tuple[int, ...]) -> Tensor:
     return x.permute(0, *cells, 1, *pixels).reshape(x.shape[0], math.prod(grid), width)
 
 
-def unpatchify(patches: Tensor, patch: tuple[int, ...], grid: tuple[int, ...]) -> Tensor:
+@guarded
+def unpatchify(patches: Tensor, patch: Sides, grid: Sides) -> Tensor:
     """Puts patches together, the inverse of `patchify`.
 
     Args:
@@ -223,12 +231,13 @@ class PatchEmbed(nn.Module):
         (torch.Size([1, 6, 8]), (2, 3))
     """
 
+    @guarded
     def __init__(
         self,
-        patch: tuple[int, ...],
-        channels: int,
-        dim: int,
-        stride: tuple[int, ...] | None = None,
+        patch: Sides,
+        channels: PositiveInt,
+        dim: PositiveInt,
+        stride: Sides | None = None,
         *,
         bias: bool = True,
         init: Literal["lecun", "torch"] = "lecun",
@@ -267,7 +276,7 @@ class PatchEmbed(nn.Module):
         check_images(images, self.channels, len(self.patch))
         grid = patch_grid(tuple(images.shape[2:]), self.patch, self.stride)
         if self.backend == "linear":
-            return linear(patchify(images, self.patch), self.weight.flatten(1), self.bias), grid
+            return product(patchify(images, self.patch), self.weight.flatten(1), self.bias), grid
         if self.backend == "conv":
             convolve = (F.conv1d, F.conv2d, F.conv3d)[len(self.patch) - 1]
             tokens = convolve(images, self.weight, self.bias, stride=self.stride)

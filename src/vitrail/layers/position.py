@@ -1,6 +1,7 @@
 """Positions of tokens: learned tables, fixed sines and cosines, rotations (RoPE)."""
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -8,11 +9,20 @@ from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
 from vitrail.layers.tokens import draw_or_zero
+from vitrail.ops.guard import guarded
+from vitrail.values import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 Rotation = tuple[Tensor, Tensor]  # cosines and sines
-Grid = tuple[int, ...]  # (L,), (H, W) or (T, H, W)
+Grid = tuple[PositiveInt, ...]  # (L,), (H, W) or (T, H, W)
 
-RESAMPLING = {1: "linear", 2: "bicubic", 3: "trilinear"}  # by the number of axes of the grid
+Interpolation = Literal[
+    "nearest", "nearest-exact", "linear", "bilinear", "bicubic", "trilinear", "area"
+]
+RESAMPLING: dict[int, Interpolation] = {
+    1: "linear",
+    2: "bicubic",
+    3: "trilinear",
+}  # by the number of axes of the grid
 
 
 class PositionTable(nn.Module):
@@ -37,14 +47,15 @@ class PositionTable(nn.Module):
         (torch.Size([1, 17, 8]), torch.Size([1, 13, 8]))
     """
 
+    @guarded
     def __init__(
         self,
         grid: Grid,
-        dim: int,
+        dim: PositiveInt,
         *,
-        prefix: int = 0,
+        prefix: NonNegativeInt = 0,
         antialias: bool = False,
-        std: float = 0.02,
+        std: NonNegativeFloat = 0.02,
         decayed: bool = False,
     ) -> None:
         super().__init__()
@@ -80,8 +91,9 @@ class PositionTable(nn.Module):
         return f"grid={self.grid}, prefix={self.prefix}, dim={self.weight.shape[2]}"
 
 
+@guarded
 def resize_positions(
-    table: Tensor, old: Grid, new: Grid, antialias: bool = False, mode: str | None = None
+    table: Tensor, old: Grid, new: Grid, antialias: bool = False, mode: Interpolation | None = None
 ) -> Tensor:
     """Resamples a table of positions from one grid to another.
 
@@ -116,7 +128,8 @@ def _is(grid: Grid, other: Grid) -> bool:
     return not any(isinstance(side, torch.SymInt) for side in grid) and grid == other
 
 
-def sincos_positions(grid: Grid, dim: int, temperature: float = 10_000.0) -> Tensor:
+@guarded
+def sincos_positions(grid: Grid, dim: PositiveInt, temperature: PositiveFloat = 10_000.0) -> Tensor:
     """Fixed sine and cosine positions of a grid (Beyer et al. 2022, https://arxiv.org/abs/2205.01580).
 
     Sines and cosines of the last axis come first, then those of the axes before it. In 3-D, where
@@ -144,7 +157,8 @@ def sincos_positions(grid: Grid, dim: int, temperature: float = 10_000.0) -> Ten
     return F.pad(table, (0, dim - table.shape[1]))[None]
 
 
-def sequence_positions(length: int, dim: int) -> Tensor:
+@guarded
+def sequence_positions(length: PositiveInt, dim: PositiveInt) -> Tensor:
     """Fixed sine and cosine positions of a sequence (Vaswani et al. 2017,
     https://arxiv.org/abs/1706.03762).
 
@@ -164,13 +178,14 @@ def sequence_positions(length: int, dim: int) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[None, :, :dim]
 
 
+@guarded
 def rotation(
     grid: Grid,
     reference: Grid,
-    head_dim: int,
+    head_dim: PositiveInt,
     *,
-    prefix: int = 0,
-    theta: float = 100.0,
+    prefix: NonNegativeInt = 0,
+    theta: PositiveFloat = 100.0,
 ) -> Rotation:
     """Axial rotary position embedding (Heo et al. 2024, https://arxiv.org/abs/2403.13298).
 
@@ -207,7 +222,8 @@ def rotation(
     return table.cos().float(), table.sin().float()
 
 
-def select_rotation(tables: Rotation, keep_indices: Tensor, prefix: int) -> Rotation:
+@guarded
+def select_rotation(tables: Rotation, keep_indices: Tensor, prefix: NonNegativeInt) -> Rotation:
     """Selects the rotations of prefix tokens and of the patches that were not dropped.
 
     Args:
@@ -229,6 +245,7 @@ def select_rotation(tables: Rotation, keep_indices: Tensor, prefix: int) -> Rota
     return cos, sin
 
 
+@guarded
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     """Rotates each pair of adjacent channels by its token's angle (RoFormer, Su et al. 2021,
     https://arxiv.org/abs/2104.09864).

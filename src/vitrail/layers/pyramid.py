@@ -3,8 +3,10 @@
 from collections.abc import Sized
 
 from vitrail.errors import ConfigError
+from vitrail.ops.guard import guarded
 
 
+@guarded
 def check_stages(**settings: Sized) -> None:
     """Checks that settings have one entry per stage.
 

@@ -7,9 +7,12 @@ from torch import Tensor, nn
 
 from vitrail.layers.computed import register_computed
 from vitrail.layers.tokens import draw_or_zero
+from vitrail.ops.guard import guarded
+from vitrail.values import NonNegativeFloat, PositiveInt
 
 
-def relative_index(window: tuple[int, ...]) -> Tensor:
+@guarded
+def relative_index(window: tuple[PositiveInt, ...]) -> Tensor:
     """Rows of a table of offsets, for each pair of positions in a window.
 
     In 2-D, row (dy + h - 1) · (2 w - 1) + dx + w - 1 belongs to the offset (dy, dx) of the query
@@ -55,7 +58,10 @@ class RelativeBias(nn.Module):
 
     undecayed: tuple[str, ...] = ("table",)
 
-    def __init__(self, window: tuple[int, ...], heads: int, std: float = 0.02) -> None:
+    @guarded
+    def __init__(
+        self, window: tuple[PositiveInt, ...], heads: PositiveInt, std: NonNegativeFloat = 0.02
+    ) -> None:
         super().__init__()
         self.window, self.std = window, std
         offsets = torch.Size(2 * side - 1 for side in window).numel()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
+from vitrail.ops.guard import guarded
 
 
 class SequenceAugment(nn.Module):
@@ -34,6 +35,7 @@ class SequenceAugment(nn.Module):
         [0, 1, 2, 3]
     """
 
+    @guarded
     def __init__(
         self, flip: float = 0.0, shuffle: float = 0.0, *, class_token: bool = False
     ) -> None:

@@ -4,6 +4,8 @@ from torch import Tensor, nn
 
 from vitrail.layers.attention import CrossAttention
 from vitrail.layers.conv import StridedConvNorm
+from vitrail.ops.guard import guarded
+from vitrail.values import NonNegativeFloat, PositiveInt, Rate
 
 
 class ReducedAttention(nn.Module):
@@ -25,7 +27,10 @@ class ReducedAttention(nn.Module):
         torch.Size([1, 4, 4, 8])
     """
 
-    def __init__(self, dim: int, heads: int, reduce: nn.Module, dropout: float = 0.0) -> None:
+    @guarded
+    def __init__(
+        self, dim: PositiveInt, heads: PositiveInt, reduce: nn.Module, dropout: Rate = 0.0
+    ) -> None:
         super().__init__()
         self.reduce = reduce
         self.attention = CrossAttention(dim, heads, dropout=dropout)
@@ -42,7 +47,10 @@ class ReducedAttention(nn.Module):
         return attended.view_as(x)
 
 
-def spatial_reduction(dim: int, ratio: int, norm_eps: float = 1e-5) -> nn.Module:
+@guarded
+def spatial_reduction(
+    dim: PositiveInt, ratio: PositiveInt, norm_eps: NonNegativeFloat = 1e-5
+) -> nn.Module:
     """PVT's reduction of a feature map: a strided convolution and a LayerNorm.
 
     Args:

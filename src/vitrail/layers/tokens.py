@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from vitrail.ops.guard import guarded
+from vitrail.values import NonNegativeFloat, NonNegativeInt, PositiveInt
+
 
 class Token(nn.Module):
     """Learned tokens that are the same for every image: class, register and mask tokens.
@@ -22,7 +25,15 @@ class Token(nn.Module):
         torch.Size([4, 1, 8])
     """
 
-    def __init__(self, count: int, dim: int, std: float = 0.02, *, decayed: bool = False) -> None:
+    @guarded
+    def __init__(
+        self,
+        count: NonNegativeInt,
+        dim: PositiveInt,
+        std: NonNegativeFloat = 0.02,
+        *,
+        decayed: bool = False,
+    ) -> None:
         super().__init__()
         self.undecayed = () if decayed else ("weight",)
         self.std = std
@@ -42,7 +53,8 @@ class Token(nn.Module):
         return f"count={self.weight.shape[1]}, dim={self.weight.shape[2]}"
 
 
-def draw_or_zero(parameter: Tensor, std: float) -> None:
+@guarded
+def draw_or_zero(parameter: Tensor, std: NonNegativeFloat) -> None:
     """Initializes a table or token in place: truncated normal, or zeros where `std` is 0.
 
     Args:
@@ -61,6 +73,7 @@ def draw_or_zero(parameter: Tensor, std: float) -> None:
         nn.init.zeros_(parameter)
 
 
+@guarded
 def take(tokens: Tensor, index: Tensor) -> Tensor:
     """Selects tokens by their indices.
 

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from vitrail.layers.computed import register_computed
 from vitrail.layers.dtypes import at_least_float32
-from vitrail.layers.linear import Linear, linear
+from vitrail.layers.linear import Linear
 from vitrail.models.parameters import initialize
+from vitrail.ops.linear import product
 
 
 class Prototypes(nn.Module):
@@ -59,7 +60,7 @@ class Prototypes(nn.Module):
             weight, gain = weight.detach() + 0 * weight, gain.detach() + 0 * gain
         # private: the fused kernel holds one copy of the weight less than `F.normalize`, which
         # would compute the same; with 65,536 prototypes that is 64 MiB.
-        return linear(x, torch._weight_norm(weight, gain, 0))
+        return product(x, torch._weight_norm(weight, gain, 0))
 
 
 class ProjectionHead(nn.Module):

@@ -38,7 +38,7 @@ from vitrail.models.base import Backbone, Variant
 from vitrail.models.features import Features
 from vitrail.models.paper import Paper
 from vitrail.models.tiers import SequenceBackbone
-from vitrail.ops.linear import linear
+from vitrail.ops.linear import product
 from vitrail.values import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Size
 
 Offsets = tuple[Tensor, tuple[int, ...]]  # row of the table for each pair of tokens; the grid
@@ -135,7 +135,7 @@ class QKVLinear(Linear):
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) → (..., 3 D)."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        return linear(x, self.weight, bias, self.backend)
+        return product(x, self.weight, bias, self.backend)
 
 
 class RelativeAttention(nn.Module):

@@ -11,11 +11,10 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from vitrail.errors import ConfigError
+from vitrail.ops.guard import MEMORY_SIGNS
 
 LARGEST = 2**24  # of any whole number that a constructor takes
 DEEPEST = 10_000  # layers
-# What PyTorch says, in errors of no class of their own, about sizes that cannot be allocated.
-SIGNS = ("allocate", "overflow", "Overflow", "out of memory")
 
 
 def check_sizes(keywords: Mapping[str, Any]) -> None:
@@ -82,7 +81,7 @@ def within_memory(what: str, *, meta: bool = False) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, TypeError, OverflowError, MemoryError) as problem:
-        if isinstance(problem, MemoryError) or any(sign in str(problem) for sign in SIGNS):
+        if isinstance(problem, MemoryError) or any(sign in str(problem) for sign in MEMORY_SIGNS):
             raise ConfigError(
                 f"{what} needs more memory than can be allocated: choose smaller sizes."
             ) from problem

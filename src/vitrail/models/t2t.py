@@ -18,9 +18,11 @@ Performer's). They scale logits by the width of their input, as in the authors' 
 keep the width of the soft split, 1323 channels where the paper has 64, and learn positions.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitrail.errors import DataError
 from vitrail.layers.attention import Attend, Attention
 from vitrail.layers.block import Block, drop_path_rates
 from vitrail.layers.linear import Linear
@@ -122,6 +124,25 @@ class TokensToToken(nn.Module):
         return self.project(x.transpose(1, 2).unflatten(2, grid)).permute(0, 2, 3, 1)
 
 
+def check_size(size: tuple[int, ...]) -> None:
+    """Checks that the first window of the soft split fits on an image, with its padding.
+
+    Args:
+        size: pixels (height, width).
+
+    Raises:
+        DataError: a side is below 3 pixels.
+
+    Example:
+        >>> check_size((3, 5))
+    """
+    if min(size) < 3:
+        raise DataError(
+            f"an image of {' x '.join(map(str, size))} pixels is smaller than a soft split reads: "
+            "give one of 3 x 3 pixels at least."
+        )
+
+
 def soft_split_grid(size: tuple[int, ...], kernel: int, stride: int) -> tuple[int, ...]:
     """The grid of the tokens after a soft split.
 
@@ -190,6 +211,7 @@ class T2TViT(SequenceBackbone):
         norm_eps: PositiveFloat = 1e-5,
     ) -> None:
         super().__init__(image_size, channels, num_classes)
+        check_size(self.image_size)
         self.dim = dim
         grid = soft_split_grid(soft_split_grid(self.image_size, 7, 4), 3, 2)
         self.grid = soft_split_grid(grid, 3, 2)
@@ -212,6 +234,8 @@ class T2TViT(SequenceBackbone):
     def embed(self, images: Tensor) -> Features:
         """images (B, C, H, W) → patches (B, N, D) with positions, prefix (B, 1, D)."""
         check_images(images, self.channels)
+        if not torch.compiler.is_compiling():
+            check_size(tuple(images.shape[2:]))
         features = Features.from_map(self.patch_embed(images))
         patches = features.patches
         positions = sequence_positions(1 + patches.shape[1], self.dim).to(patches)

@@ -27,12 +27,13 @@ from vitrail.files import atomic_write
 
 # void kernel(start, stop, rows, count, call, memory): tasks, and addresses of records and floats.
 SIGNATURE = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 6)
+Kernel = Callable[[int, int], None]  # of the first task and the one after the last
 _lock = threading.RLock()
 _engines: list[Any] = []  # own the code that is running
 
 
-def machine_code(module: str, name: str, *options: int) -> Callable[..., None]:
-    """A kernel, as `run_tasks` calls it, compiled if no process did so before.
+def machine_code(module: str, name: str, *options: int) -> Callable[..., Kernel]:
+    """A kernel for `run_tasks`, compiled if no process did so before.
 
     Args:
         module: name of the module of kernels, which is imported to compile only.
@@ -40,18 +41,26 @@ def machine_code(module: str, name: str, *options: int) -> Callable[..., None]:
         options: arguments of that function.
 
     Returns:
-        kernel(start, stop, rows, call, floats): `rows` and `call` are arrays of records, and
-        `floats` is the size of the kernel's memory, which is zeroed for each call. It runs without
-        Python's global lock.
+        Function of `rows` and `call`, arrays of records, and of `floats`, the size of the kernel's
+        memory, which is zeroed for each run of tasks. It returns the kernel(start, stop) of these
+        arrays, which runs without Python's global lock.
     """
     code = _load(module, name, *options)
 
-    def kernel(start: int, stop: int, rows: np.ndarray, call: np.ndarray, floats: int = 0) -> None:
-        memory = np.zeros(floats + 16, np.float32)
-        scratch = (memory.ctypes.data + 63) & -64
-        code(start, stop, rows.ctypes.data, len(rows), call.ctypes.data, scratch)
+    def with_arrays(rows: np.ndarray, call: np.ndarray, floats: int = 0) -> Kernel:
+        # Looked up once: to ask an array for its address takes as long as to call the kernel.
+        first, count, record = rows.ctypes.data, len(rows), call.ctypes.data
 
-    return kernel
+        def kernel(start: int, stop: int, _kept: Any = (rows, call)) -> None:
+            scratch = 0
+            if floats:
+                memory = np.zeros(floats + 16, np.float32)
+                scratch = (memory.ctypes.data + 63) & -64
+            code(start, stop, first, count, record, scratch)
+
+        return kernel
+
+    return with_arrays
 
 
 def _load(module: str, name: str, *options: int) -> Callable[..., None]:

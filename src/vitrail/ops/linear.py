@@ -8,7 +8,7 @@ oneDNN, which comes with PyTorch too, does: it is about twice as fast on an AMD 
 import functools
 import platform
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -16,12 +16,19 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from vitrail.errors import check_choice
+from vitrail.ops.guard import guarded
 
-BACKENDS = ("auto", "torch", "onednn")
+__all__ = ["BACKENDS", "linear", "mkl_is_slow"]  # `product` is for layers
+
+Backend = Literal["auto", "torch", "onednn"]
+BACKENDS = get_args(Backend)
 SMALLEST = 2**20  # multiply-adds; for fewer, oneDNN's 10 µs per call cost more than they save
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, backend: str = "auto") -> Tensor:
+@guarded
+def linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, backend: Backend = "auto"
+) -> Tensor:
     """The product of a linear layer, differentiable any number of times.
 
     Args:
@@ -43,7 +50,30 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, backend: str =
         >>> linear(torch.ones(2, 3), torch.ones(4, 3), torch.ones(4))[0]
         tensor([4., 4., 4., 4.])
     """
-    check_choice("backend", backend, BACKENDS)
+    return product(x, weight, bias, backend)
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None, backend: str = "auto") -> Tensor:
+    """`linear` for layers, whose arguments fit.
+
+    Args:
+        x: (..., C).
+        weight: (D, C).
+        bias: (D,), or None.
+        backend: as in `linear`.
+
+    Returns:
+        (..., D).
+
+    Raises:
+        ConfigError: `backend` is unknown.
+
+    Example:
+        >>> product(torch.ones(2, 3), torch.ones(4, 3)).shape
+        torch.Size([2, 4])
+    """
+    if backend not in BACKENDS:
+        check_choice("backend", backend, BACKENDS)
     if backend == "torch" or x.ndim < 2 or not (_is_plain(x) and _is_plain(weight)):
         return F.linear(x, weight, bias)  # before sizes are read, which a trace would fix
     if backend == "auto" and not (mkl_is_slow() and weight.shape[0] * x.numel() >= SMALLEST):

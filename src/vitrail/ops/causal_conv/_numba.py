@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitrail.ops._machine_code import machine_code
-from vitrail.ops._vectors import WIDTH, record
+from vitrail.ops._vectors import WIDTH, record, records
 from vitrail.ops.threads import run_tasks
 
 CALL = record(
-    "directions batch length dim d_conv out x x_batch x_token weight bias grad d_x d_weight d_bias"
+    "directions batch length dim d_conv x x_batch x_token weight bias out grad d_x d_weight d_bias"
 )
 TOKENS = 32  # per task of the forward pass
 _code = functools.partial(machine_code, f"{__package__}._kernels")
@@ -31,12 +31,10 @@ def _prepare(
         x, bias, weight = F.pad(x, (0, pad)), F.pad(bias, (0, pad)), F.pad(weight, (0, 0, 0, pad))
     x = x if x.stride(-1) == 1 else x.contiguous()
     weight, bias = weight.transpose(1, 2).contiguous(), bias.contiguous()
-    call = np.zeros(1, CALL)
-    c = call[0]
-    (c["batch"], c["length"], c["dim"]), (c["directions"], c["d_conv"]) = x.shape, weight.shape[:2]
-    c["x_batch"], c["x_token"] = (4 * s for s in x.stride()[:2])
-    c["x"], c["weight"], c["bias"] = x.data_ptr(), weight.data_ptr(), bias.data_ptr()
-    return call, np.array(reverse, np.int64), [x, weight, bias]
+    strides = [4 * stride for stride in x.stride()[:2]]
+    addresses = [x.data_ptr(), *strides, weight.data_ptr(), bias.data_ptr()]
+    fields = [weight.shape[0], *x.shape, weight.shape[1], *addresses]
+    return records(CALL, [fields]), np.array(reverse, np.int64), [x, weight, bias]
 
 
 def forward(x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]) -> Tensor:
@@ -44,7 +42,7 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]) ->
     call, flags, inputs = _prepare(x, weight, bias, reverse)
     out = torch.empty(len(reverse), *inputs[0].shape)
     call["out"] = out.data_ptr()
-    run_tasks(_code("forward"), x.shape[0] * -(-x.shape[1] // TOKENS), flags, call)
+    run_tasks(_code("forward")(flags, call), x.shape[0] * -(-x.shape[1] // TOKENS))
     return out[..., : x.shape[-1]]
 
 
@@ -63,6 +61,6 @@ def backward(
     for name, tensor in outputs.items():
         call[name] = tensor.data_ptr()
     floats = 2 * (length + 2 * (d_conv - 1)) * WIDTH
-    run_tasks(_code("backward"), batch * (wide // WIDTH), flags, call, floats)
+    run_tasks(_code("backward")(flags, call, floats), batch * (wide // WIDTH))
     d_weight = d_weight.sum(0).transpose(1, 2)[:, :dim].contiguous()
     return d_x[..., :dim].contiguous(), d_weight, d_bias.sum(0)[:, :dim].contiguous()

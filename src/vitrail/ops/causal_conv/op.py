@@ -6,19 +6,22 @@ times; its backward pass is slow on a CPU.
 
 import importlib
 from collections.abc import Sequence
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitrail.errors import ConfigError, check_choice
+from vitrail.errors import ConfigError
 from vitrail.ops.causal_conv.reference import causal_conv_reference
+from vitrail.ops.guard import guarded
 from vitrail.ops.operator import gradients_of_reference, is_transformed, operator
-from vitrail.ops.selective_scan.op import BACKENDS, resolve
+from vitrail.ops.selective_scan.op import Backend, give_up_numba, resolve
 
 
+@guarded
 def causal_conv(
-    x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool], backend: str = "auto"
+    x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool], backend: Backend = "auto"
 ) -> Tensor:
     """Depthwise causal convolution, then SiLU, for K directions at once.
 
@@ -43,12 +46,16 @@ def causal_conv(
         >>> causal_conv(x, weight, torch.zeros(2, 2), [False, True]).shape
         torch.Size([2, 1, 5, 2])
     """
+    if x.ndim != 3 or not x.is_floating_point():
+        raise ConfigError(
+            f"x of shape {tuple(x.shape)} and {x.dtype} is no sequence of tokens: give numbers "
+            "(B, L, D) of a floating point dtype."
+        )
     if weight.shape[:2] != (len(reverse), x.shape[-1]) or bias.shape != weight.shape[:2]:
         raise ConfigError(
             f"weight {tuple(weight.shape)} and bias {tuple(bias.shape)} do not fit "
             f"{len(reverse)} directions of {x.shape[-1]} channels."
         )
-    check_choice("backend", backend, BACKENDS)
     if backend == "reference" or is_transformed():
         return causal_conv_reference(x, weight, bias, reverse)
     # An exported graph runs on other machines too: it has PyTorch's convolution.
@@ -72,18 +79,25 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]) 
     return F.silu(torch.stack(outputs)).to(x.dtype)  # autocast returns half precision
 
 
+def _numba() -> ModuleType:
+    return importlib.import_module("vitrail.ops.causal_conv._numba")
+
+
 @operator("vitrail::causal_conv", differentiable=True)
 def _compiled(x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]) -> Tensor:
-    backend = importlib.import_module("vitrail.ops.causal_conv._numba")
-    return backend.forward(x, weight, bias, reverse).to(x.dtype).contiguous()
+    try:
+        out = _numba().forward(x, weight, bias, reverse)
+    except (ImportError, OSError) as problem:
+        give_up_numba("auto", problem)
+        out = _convolve(x, weight, bias, reverse)
+    return out.to(x.dtype).contiguous()
 
 
 @operator("vitrail::causal_conv_backward")
 def _gradient(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    backend = importlib.import_module("vitrail.ops.causal_conv._numba")
-    d_x, d_weight, d_bias = backend.backward(grad, x, weight, bias, reverse)
+    d_x, d_weight, d_bias = _numba().backward(grad, x, weight, bias, reverse)
     return d_x.to(x.dtype), d_weight.to(weight.dtype), d_bias.to(bias.dtype)
 
 
@@ -103,13 +117,18 @@ def _save(ctx, inputs, **_output) -> None:  # type: ignore[no-untyped-def]
 
 
 def _differentiate(ctx, grad):  # type: ignore[no-untyped-def]
+    def reference(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return causal_conv_reference(x, weight, bias, ctx.reverse)
+
     if torch.is_grad_enabled():  # for second derivatives
-
-        def reference(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-            return causal_conv_reference(x, weight, bias, ctx.reverse)
-
         return *gradients_of_reference(reference, ctx.saved_tensors, grad), None
-    return (*_gradient(grad.contiguous(), *ctx.saved_tensors, ctx.reverse), None)
+    try:
+        return (*_gradient(grad.contiguous(), *ctx.saved_tensors, ctx.reverse), None)
+    except (ImportError, OSError) as problem:
+        give_up_numba("auto", problem)
+    with torch.enable_grad():
+        grads = gradients_of_reference(reference, ctx.saved_tensors, grad)
+    return *(None if d is None else d.detach() for d in grads), None
 
 
 torch.library.register_autograd("vitrail::causal_conv", _differentiate, setup_context=_save)

@@ -106,7 +106,7 @@ def forward(scan: Scan, reverse: Sequence[bool], save: bool) -> tuple[Tensor, Te
     passes = ready.passes(*[saved.view(k, -1)] * save)
     call = ready.call(total.data_ptr(), out.data_ptr())
     floats = (n + CHUNK * VECTORS) * WIDTH
-    run_tasks(_code("forward", ready.count), batch * (wide // WIDTH), passes, call, floats)
+    run_tasks(_code("forward", ready.count)(passes, call, floats), batch * (wide // WIDTH))
     if wide != dim:
         out, total = out[..., :dim].contiguous(), total[..., :dim].contiguous()
         saved = saved.view(-1, wide)[:, :dim].flatten()
@@ -132,7 +132,7 @@ def backward(
     call = ready.call(total.data_ptr(), 0, d_z.data_ptr(), *_layout(grad), each, math.prod(row))
     passes = ready.passes(saved.view(k, -1), d_u, d_delta, d_rates, d_enter, d_read, d_skip, d_bias)
     floats = (vectors(n, count) + length) * WIDTH
-    run_tasks(_code("backward", count), batch * shares, passes, call, floats)
+    run_tasks(_code("backward", count)(passes, call, floats), batch * shares)
     d_B, d_C = (_sum(t, 2)[..., :count].flatten(3) for t in (d_enter, d_read))
     d_A, d_D, d_bias = (_sum(t, 1)[..., :dim] for t in (d_rates, d_skip, d_bias))
     grad_z = d_z[..., :dim] if scan.z is not None else None

@@ -8,27 +8,31 @@ that `torch.compile` and `torch.export` can follow for any batch and length.
 import importlib
 import importlib.util
 import os
+import warnings
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from vitrail.errors import ConfigError, check_choice
+from vitrail.errors import ConfigError
+from vitrail.ops.guard import guarded
 from vitrail.ops.operator import gradients_of_reference, is_transformed, operator
 from vitrail.ops.selective_scan import _onnx
 from vitrail.ops.selective_scan._torch import CHUNK
 from vitrail.ops.selective_scan.reference import Scan, selective_scan_reference
 
-BACKENDS = ("auto", "reference", "torch", "numba", "triton", "export")
+Backend = Literal["auto", "reference", "torch", "numba", "triton", "export"]
+BACKENDS = get_args(Backend)
 # Read once, as numba does. Its kernels are made of instructions and do not run as Python.
 JIT_DISABLED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 # Once, too: to look for numba, which kernels that are kept do not load, takes 0.1 ms.
-INSTALLED = frozenset(name for name in ("numba", "triton") if importlib.util.find_spec(name))
+INSTALLED = {name for name in ("numba", "triton") if importlib.util.find_spec(name)}
 
 
-def selective_scan(scan: Scan, reverse: Sequence[bool], backend: str = "auto") -> Tensor:
+@guarded
+def selective_scan(scan: Scan, reverse: Sequence[bool], backend: Backend = "auto") -> Tensor:
     """The selective scan of Mamba (Gu & Dao 2023, https://arxiv.org/abs/2312.00752).
 
     For each direction k, over its tokens in its order,
@@ -60,7 +64,6 @@ def selective_scan(scan: Scan, reverse: Sequence[bool], backend: str = "auto") -
         >>> selective_scan(scan, [False], "torch").shape
         torch.Size([2, 5, 4])
     """
-    check_choice("backend", backend, BACKENDS)
     _check(scan, reverse)
     if backend == "reference" or is_transformed():
         return selective_scan_reference(scan, reverse).to(scan.u.dtype)
@@ -76,7 +79,8 @@ def selective_scan(scan: Scan, reverse: Sequence[bool], backend: str = "auto") -
     return _infer(*scan, list(reverse), backend)
 
 
-def resolve(backend: str, u: Tensor) -> str:
+@guarded
+def resolve(backend: Backend, u: Tensor) -> str:
     """The backend that computes a scan.
 
     Args:
@@ -121,6 +125,42 @@ def _triton_is_new() -> bool:
     return hasattr(importlib.import_module("triton.language"), "tuple")
 
 
+def give_up_numba(backend: str, problem: Exception) -> None:
+    """Leaves numba aside in this process, because it is installed and cannot be imported.
+
+    Args:
+        backend: as in `selective_scan`; "auto" then stands for PyTorch.
+        problem: what the import raised.
+
+    Raises:
+        ConfigError: the backend is "numba".
+
+    Example:
+        >>> give_up_numba("numba", ImportError("Numba needs NumPy 2.2 or less"))
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: numba cannot be imported (Numba needs NumPy 2.2 or less): ...
+    """
+    text = f"numba cannot be imported ({problem}): reinstall it"
+    if backend == "numba":
+        raise ConfigError(f'{text}, or use backend="auto".')
+    if "numba" in INSTALLED:
+        INSTALLED.discard("numba")
+        warnings.warn(
+            f"{text}. PyTorch computes in its place, slowly.", RuntimeWarning, stacklevel=2
+        )
+
+
+def _run(step: str, backend: str, scan: Scan, *arguments: Any) -> Any:
+    """A function of the backend's module, which gets the arguments."""
+    try:
+        return getattr(_backend(backend, scan.u), step)(*arguments)
+    except (ImportError, OSError) as problem:
+        if "numba" not in (backend, resolve(backend, scan.u)):
+            raise
+        give_up_numba(backend, problem)
+        return getattr(_backend("torch", scan.u), step)(*arguments)
+
+
 def _backend(name: str, u: Tensor) -> ModuleType:
     return importlib.import_module(f"vitrail.ops.selective_scan._{resolve(name, u)}")
 
@@ -155,7 +195,7 @@ def _infer(
     z: Tensor | None, reverse: Sequence[bool], backend: str,
 ) -> Tensor:  # fmt: skip
     scan = Scan(u, delta, A, B, C, D, bias, z)
-    return _backend(backend, u).forward(scan, reverse, save=False)[0].to(u.dtype)
+    return _run("forward", backend, scan, scan, reverse, False)[0].to(u.dtype)
 
 
 @operator("vitrail::selective_scan_train", differentiable=True)
@@ -164,7 +204,7 @@ def _train(
     z: Tensor | None, reverse: Sequence[bool], backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     scan = Scan(u, delta, A, B, C, D, bias, z)
-    out, total, saved = _backend(backend, u).forward(scan, reverse, save=True)
+    out, total, saved = _run("forward", backend, scan, scan, reverse, True)
     return out.to(u.dtype), total, saved
 
 
@@ -176,7 +216,7 @@ def _gradient(
 ) -> list[Tensor]:  # fmt: skip
     scan = Scan(u, delta, A, B, C, D, bias, z)
     with torch.autocast(u.device.type, enabled=False):
-        grads = _backend(backend, u).backward(grad, scan, reverse, total, saved)
+        grads = _run("backward", backend, scan, grad, scan, reverse, total, saved)
     pairs = zip(grads, scan, strict=True)
     return [g.to(t.dtype).contiguous() for g, t in pairs if g is not None and t is not None]
 

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitrail.ops.guard import guarded
+
 
 class Scan(NamedTuple):
     """The inputs of a selective scan in K directions.
@@ -127,6 +129,7 @@ def selective_scan_reference(scan: Scan, reverse: Sequence[bool]) -> Tensor:
     return y if scan.z is None else y * F.silu(scan.z)
 
 
+@guarded
 def selective_scan_resume(scan: Scan, state: Tensor) -> tuple[Tensor, Tensor]:
     """The selective scan of the tokens after those that a state remembers, forward.
 
