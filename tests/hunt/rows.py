@@ -72,8 +72,8 @@ FRONT: dict[str, Row] = {
     "vitrail.evaluate": Row(
         lambda kit: {
             "model": kit.gray,
-            "data": kit.digits,
-            "split": "train",
+            "data": (kit.digits, kit.digits),
+            "split": "test",
             "probe": "knn",
             "layer": 1,
             "limit": 10,
@@ -337,7 +337,7 @@ DATA: dict[str, Row] = {
     ),
     "vitrail.data.Tokenizer": Row(
         lambda kit: {
-            "core": vitrail.data.Tokenizer.train(["a cat"], 300, context=8).core,
+            "core": vitrail.data.Tokenizer.train(["a cat"], 300, context=8)._core,
             "context": 8,
             "pad": 0,
         },

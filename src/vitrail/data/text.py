@@ -10,19 +10,20 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from vitrail.arguments import checked
 from vitrail.errors import ConfigError, DataError, check_range, how_to_install
-from vitrail.values import NonNegativeInt
+from vitrail.values import NonNegativeInt, PositiveInt, Range
 
 START, END, PAD = "<|startoftext|>", "<|endoftext|>", "<|pad|>"
 CONTEXT = 77  # tokens of a caption of OpenAI's CLIP
 SHORTEST_CONTEXT, LONGEST_CONTEXT = 32, 256  # of a vocabulary that is learned
 MOST_TOKENS = 2**20  # of a caption, and of a vocabulary
+Vocabulary = Annotated[int, Range(1, MOST_TOKENS)]
 MERGES = 48_894  # of OpenAI's vocabulary: its 49,408 less two per byte, and two marks
 VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 PACKAGES = ("open_clip", "clip")  # that contain it
@@ -111,7 +112,10 @@ class Tokenizer:
         return cls(_with_marks(core), CONTEXT)
 
     @classmethod
-    def train(cls, captions: Iterable[str], size: int, context: int | None = None) -> "Tokenizer":
+    @checked
+    def train(
+        cls, captions: Iterable[str], size: Vocabulary, context: PositiveInt | None = None
+    ) -> "Tokenizer":
         """Learns a vocabulary. The same captions give the same one.
 
         Args:
@@ -142,6 +146,7 @@ class Tokenizer:
         return cls(core, context)
 
     @classmethod
+    @checked
     def load(cls, path: str | Path, context: int | None = None, pad: int = 0) -> "Tokenizer":
         """Reads a tokenizer.json, Vitrail's or another library's.
 
@@ -182,7 +187,8 @@ class Tokenizer:
             for e in encodings
         ]
 
-    def __call__(self, texts: Sequence[str]) -> Tensor:
+    @checked
+    def __call__(self, texts: Sequence[str] | str) -> Tensor:
         """B texts → ids int64 (B, context)."""
         texts = [texts] if isinstance(texts, str) else texts
         rows = [self._core.encode(clean(text)).ids for text in texts]

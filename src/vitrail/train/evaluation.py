@@ -98,7 +98,7 @@ def evaluate(
         >>> result.figures["count"], result.details["training_images"]
         (20, 1442)
     """
-    _check_options(probe, split, bad_images, train_limit, layer, folds)
+    _check_options(probe, split, train_limit, layer, folds)
     parts, name = _open_parts(model, data)
     backbone = open_model(model, image_size=image_size, layer=layer, device=device)
 
@@ -170,7 +170,6 @@ def _labelled(
 def _check_options(
     probe: str | None,
     split: str | None,
-    bad_images: str,
     train_limit: int | None,
     layer: int | None,
     folds: int | None,

@@ -184,6 +184,7 @@ class Predictor:
         self.precision, self.flip = precision, flip
         self._module: nn.Module | None = None
 
+    @checked
     def __call__(
         self,
         images: ImageSource | Iterable[ImageSource],
