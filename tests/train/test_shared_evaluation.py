@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+import vitrail
 from tests.train.processes import in_processes
 from tests.train.tiny import tiny
 from vitrail.methods import distributed
@@ -64,6 +65,28 @@ def test_two_processes_have_the_figures_of_one() -> None:
 @pytest.mark.parametrize("processes", [3, 4])
 def test_several_processes_have_the_figures_of_one(processes: int) -> None:
     check(processes)
+
+
+def evaluate_run(folder: Path) -> dict[str, dict[str, float]]:
+    """`vitrail eval` by the model's own head, by k-NN, and by cross-validation."""
+    options: list[dict[str, Any]] = [
+        {"data": "digits"},
+        {"probe": "knn"},
+        {"folds": 2, "probe": "linear"},
+    ]
+    return {
+        str(option): vitrail.evaluate(
+            folder, **{"data": "digits", **option}, limit=90, batch_size=32
+        ).figures
+        for option in options
+    }
+
+
+@pytest.mark.slow
+def test_the_command_shares_its_work(tmp_path: Path) -> None:
+    train(tmp_path / "run")
+    alone = evaluate_run(tmp_path / "run")
+    assert in_processes(2, evaluate_run, tmp_path / "run") == [alone, alone]
 
 
 def train(folder: Path, *settings: str) -> dict[str, Any]:

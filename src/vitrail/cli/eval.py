@@ -72,6 +72,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help=_("Print JSON."))] = False,
 ) -> None:
     """Evaluates a model on labeled images."""
+    from vitrail.methods import distributed
     from vitrail.train.evaluation import evaluate
     from vitrail.train.inference import open_model
 
@@ -91,7 +92,8 @@ def run(
         device=device,
         **choices,
     )
-    print_result(result, as_json)
+    if distributed.rank() == 0:  # of several processes, which have all evaluated a part
+        print_result(result, as_json)
 
 
 def print_result(result: "AnyEvaluation", as_json: bool) -> None:

@@ -19,6 +19,7 @@ from vitrail.models.base import Backbone
 from vitrail.run_folder import RunFolder
 from vitrail.train.config import RunConfig, read_config
 from vitrail.train.data_factory import DESCRIPTIONS, absent_classes, run_parts
+from vitrail.train.devices import process_shard
 from vitrail.train.evaluator import cross_validate, evaluate_probe
 from vitrail.train.inference import (
     ModelSource,
@@ -119,7 +120,9 @@ def evaluate(
         if labels is not None:
             dataset = _matched(dataset, labels, name, "" if probe else describe_model(model))
         dataset = dataset.for_input(backbone.preprocess)
-        return Loader(dataset, batch_size, frame(backbone.preprocess), workers=workers)
+        fit = frame(backbone.preprocess)
+        shard = process_shard()
+        return Loader(dataset, batch_size, fit, workers=workers, shard=shard, deals=True)
 
     def prepared_for(loader: Loader) -> Any:
         return prepare(backbone, precision, next(loader.epoch()).images)

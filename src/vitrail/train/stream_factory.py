@@ -1,7 +1,9 @@
 """From settings to batches: those of training and of evaluation."""
 
+import functools
+from collections.abc import Callable
+
 import torch
-from accelerate import PartialState
 from torch import Tensor
 
 from vitrail.data.captions import Captions
@@ -16,7 +18,7 @@ from vitrail.methods.base import Method
 from vitrail.methods.frozen import BATCH_NORMS
 from vitrail.preprocess import Preprocess
 from vitrail.train.config import RunConfig
-from vitrail.train.devices import choose_device
+from vitrail.train.devices import choose_device, process_shard
 from vitrail.train.evaluator import Evaluator, compute_features
 from vitrail.train.monitor import progress_bar
 from vitrail.train.streams import (
@@ -64,9 +66,9 @@ def build_stream(
     dataset = dataset.for_input(preprocess)
     if "features" in method.inputs:
         loader = Loader(dataset, data.batch_size, frame(preprocess), workers=data.workers,
-                        shard=_shard(), deals=True)  # fmt: skip
+                        shard=process_shard(), deals=True)  # fmt: skip
         stream = _feature_stream(method, loader, _("features of training images"), features,
-                                 seed=config.train.seed, shard=_shard(),
+                                 seed=config.train.seed, shard=process_shard(),
                                  balanced=data.sampler == "balanced")  # fmt: skip
         method.fit_statistics(stream.all())
         return stream
@@ -79,11 +81,11 @@ def build_stream(
         workers=data.workers,
         drop_last=True,
         repeats=data.repeats,
-        shard=_shard(),
+        shard=process_shard(),
         balanced=data.sampler == "balanced",
         bad_images=data.bad_images,
     )
-    check_batches(method, loader.batch_size, _shard()[1])
+    check_batches(method, loader.batch_size, process_shard()[1])
     transform = build_transform(config, method, dataset)
     if "crops" in method.inputs:
         _check_local_crops(config, method)
@@ -120,27 +122,24 @@ def build_evaluator(
     train, one_part = train.for_input(preprocess), dataset.for_input(preprocess.single)
     dataset, fit = dataset.for_input(preprocess), frame(preprocess)
     loader = Loader(dataset, 2 * data.batch_size, fit, workers=data.workers,
-                    shard=_shard(), deals=True)  # fmt: skip
+                    shard=process_shard(), deals=True)  # fmt: skip
     loss_stream = None
     if "features" in method.inputs:
-        stream: Stream = _feature_stream(method, loader, _("features of held-out images"))
+        # At the end, images are evaluated: features are for epochs to be judged by.
+        stream: Stream | Callable[[], Stream] = functools.partial(
+            _feature_stream, method, loader, _("features of held-out images")
+        )
     else:
         transform = evaluation_transform(preprocess, _captions(method, dataset), one_part)
         batches = Loader(one_part, 2 * data.batch_size, fit, workers=data.workers,
-                         shard=_shard(), deals=True)  # fmt: skip
+                         shard=process_shard(), deals=True)  # fmt: skip
         stream = ImageStream(batches, transform)
         if method.batch_wide and method.has_validation_loss:
             # Batches like those of training, for the loss depends on their size and mixture.
             mixed = Loader(one_part, data.batch_size, fit, seed=0, workers=data.workers,
-                           drop_last=True, shard=_shard())  # fmt: skip
+                           drop_last=True, shard=process_shard())  # fmt: skip
             loss_stream = ImageStream(mixed, transform)
     return Evaluator(train, loader, preprocess, stream, loss_stream, config.train.knn_images)
-
-
-def _shard() -> tuple[int, int]:
-    """(rank, number of processes)."""
-    state = PartialState(cpu=not torch.accelerator.is_available())
-    return state.process_index, state.num_processes
 
 
 def check_batches(method: Method, batch_size: int, processes: int = 1) -> None:
