@@ -161,12 +161,24 @@ def convert_value(value: Any, hint: Any) -> Any:
     if isinstance(hint, typing.TypeVar) and hint.__bound__ is not None:
         return convert_value(value, hint.__bound__)
     if isinstance(hint, type) and hint not in (Any, object) and not hasattr(hint, "_is_protocol"):
-        return _require(value, any(isinstance(layer, hint) for layer in _layers(value)))
+        return _require(value, any(isinstance(layer, hint) for layer in with_wrapped(value)))
     return value
 
 
-def _layers(value: Any) -> Iterator[Any]:
-    """A value, and for compiled and parallel modules what they wrap, from the outside in."""
+def with_wrapped(value: Any) -> Iterator[Any]:
+    """A value, and for compiled and parallel modules what they wrap, from the outside in.
+
+    Args:
+        value: any value.
+
+    Yields:
+        The value, then what it wraps.
+
+    Example:
+        >>> inner = torch.nn.Identity()
+        >>> inner in with_wrapped(torch.nn.DataParallel(inner))
+        True
+    """
     for _ in range(MAX_WRAPPERS):
         yield value
         inner = getattr(value, "_orig_mod", None)

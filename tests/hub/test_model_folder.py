@@ -123,3 +123,12 @@ def test_weights_take_the_dtype_of_the_module_unless_asked() -> None:
         load_weights(layer, weights, "here", keep_dtype=keep_dtype)
         assert layer.weight.dtype == dtype
         assert layer.weight.data_ptr() != weights["weight"].data_ptr()
+
+
+@pytest.mark.parametrize("labels", ["cat", {"a": 1, "b": 2}, [None, "b"], {"a", "b"}, 2])
+def test_what_is_no_list_of_names_is_not_saved(labels: object, tmp_path: Path) -> None:
+    model = small("ViT", num_classes=2)
+    model.labels = labels  # type: ignore[assignment]
+    with pytest.raises(ConfigError, match=r"^labels=.* is no list of names: give one"):
+        vitrail.save(model, tmp_path / "model")
+    assert not (tmp_path / "model").exists()

@@ -149,6 +149,13 @@ def test_a_teacher_of_other_classes_is_refused(theirs: tuple[str, str], message:
         Distill(with_labels("cat", "dog"), Named(*theirs))
 
 
+def test_the_classes_of_a_teacher_in_a_wrapper_are_known() -> None:
+    teacher = Named("b", "a")
+    for wrapped in (nn.DataParallel(teacher), torch.compile(teacher, backend="eager")):
+        method = Distill(with_labels("a", "b"), wrapped)
+        torch.testing.assert_close(method.teacher(IMAGES), teacher(IMAGES).logits[:, [1, 0]])
+
+
 def test_two_classes_of_one_name_have_an_order_or_none() -> None:
     """ImageNet has two classes that are called crane."""
     student, answer = with_labels("crane", "Cat", "crane"), Named("crane", "cat", "crane")

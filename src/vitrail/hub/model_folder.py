@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from vitrail.arguments import checked
-from vitrail.errors import ConfigError, LoadError, check_choice
+from vitrail.errors import ConfigError, LoadError, check_choice, describe_value
 from vitrail.foreign import check_header, read_json
 from vitrail.hub.fitting import build, fitting_state, reading, unwrapped
 from vitrail.hub.rename import Tensors
@@ -65,8 +65,8 @@ def save(
     _require_whole(model)
     require_plain(model)
     _require_own(folder)
-    if isinstance(model.labels, str):
-        raise ConfigError(f"labels={model.labels!r} is one text: give a list of names.")
+    if not _are_names(model.labels):
+        raise ConfigError(f"labels={describe_value(model.labels)} is no list of names: give one.")
     if model.labels is not None and model.num_classes not in (0, len(model.labels)):
         raise ConfigError(
             f"the model has {len(model.labels)} labels and {model.num_classes} classes: set "
@@ -317,6 +317,11 @@ def _outputs(value: dict[str, Any], model: Backbone) -> Outputs:
     if len(outputs.thresholds) not in (0, model.num_classes):
         raise ValueError(f"outputs has {len(outputs.thresholds)} thresholds")
     return outputs
+
+
+def _are_names(labels: object) -> bool:
+    listed = isinstance(labels, list | tuple) and all(isinstance(n, str | int) for n in labels)
+    return labels is None or listed
 
 
 def _labels(labels: object, model: Backbone) -> list[str] | None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
-from vitrail.values import repeated
+from vitrail.values import repeated, with_wrapped
 
 
 def match_classes(teacher: Callable[..., Any], names: Sequence[str] | None) -> Callable[..., Any]:
@@ -95,7 +95,8 @@ def labels_of(teacher: Any) -> list[str] | None:
     """The names of a classifier's classes, in the order of its logits.
 
     Args:
-        teacher: a model of Vitrail with `labels`, or one of transformers with `config.id2label`.
+        teacher: a model of Vitrail with `labels`, or one of transformers with `config.id2label`;
+            compiled or parallel, too.
 
     Returns:
         The names; None where it has none, or only placeholders such as LABEL_0.
@@ -104,6 +105,13 @@ def labels_of(teacher: Any) -> list[str] | None:
         >>> labels_of(nn.Identity()) is None
         True
     """
+    for layer in with_wrapped(teacher):
+        if labels := _labels_of(layer):
+            return labels
+    return None
+
+
+def _labels_of(teacher: Any) -> list[str] | None:
     if labels := getattr(teacher, "labels", None):
         return list(labels)
     table = getattr(getattr(teacher, "config", None), "id2label", None)
