@@ -63,6 +63,14 @@ def normalize_weights(model: Any) -> None:
     nn.utils.parametrizations.weight_norm(model.blocks[0].mlp.fc1)
 
 
+def prune(model: Any) -> None:
+    torch.nn.utils.prune.l1_unstructured(model.head, "weight", 0.5)
+
+
+def add_adapters(model: Any) -> None:
+    vitrail.train.adapt(model, 2)
+
+
 def add_a_module(model: Any) -> None:
     model.extra = nn.Linear(2, 2)
 
@@ -73,6 +81,9 @@ def add_a_module(model: Any) -> None:
         (replace_head, r"head.weight is \(9, 32\), .* \(5, 32\), .*model.reset_head\(num_classes"),
         (replace_activation, "blocks.1.mlp.activation is ReLU, and in ViT built anew .* GELU"),
         (normalize_weights, "blocks.0.mlp.fc1.weight is missing, and in ViT"),
+        (normalize_weights, "end it by torch.nn.utils.parametrize.remove_parametrizations"),
+        (prune, "head.weight is missing, .* end the pruning by torch.nn.utils.prune.remove"),
+        (add_adapters, "blocks.0.mixer.qkv.weight is missing, .* adapters by vitrail.train.merge"),
         (add_a_module, "extra.weight is .* missing, so that what is saved could not be loaded"),
         (lambda model: model.to("meta"), "ViT on the meta device has no weights"),
         (lambda model: setattr(model, "labels", ["a"]), "has 1 labels and 5 classes"),

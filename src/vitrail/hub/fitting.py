@@ -77,14 +77,14 @@ def fitting_state(
             for state in (own, expected)
         )
         if shape != expected_shape:
-            raise ConfigError(_problem(name, shape, expected_shape, what))
+            raise ConfigError(_problem(name, shape, expected_shape, what, own))
     modules = {_without_wrappers(path): each for path, each in module.named_modules()}
     for path, each in twin.named_modules():
         if path and not is_saved(path):
             continue
         kinds = type(modules.get(path)), type(each)
         if not (issubclass(kinds[0], kinds[1]) or issubclass(kinds[1], kinds[0])):
-            raise ConfigError(_problem(path, kinds[0].__name__, kinds[1].__name__, what))
+            raise ConfigError(_problem(path, kinds[0].__name__, kinds[1].__name__, what, own))
     if any(tensor.is_meta for tensor in own.values()):
         raise ConfigError(f"{what} on the meta device has no weights: load them before saving.")
     # Copies, because tensors that share memory cannot be written beside each other.
@@ -165,9 +165,22 @@ def _without_wrappers(name: str) -> str:
     return name[:-1]
 
 
-def _problem(name: str, own: str, expected: str, what: str) -> str:
+# What changes the names of weights, by a part of the new names.
+CURES = {
+    "_orig": "end the pruning by torch.nn.utils.prune.remove",
+    ".parametrizations.": "end it by torch.nn.utils.parametrize.remove_parametrizations",
+    "._packed_params": "save the model before it is quantized",
+    ".lora_A.": "merge the adapters by vitrail.train.merge",
+}
+
+
+def _problem(name: str, own: str, expected: str, what: str, state: Tensors) -> str:
     cure = "register a class of your own that is built with it, or save its state_dict"
-    if name.partition(".")[0] == "head":
+    names = [key for key in state if key.startswith(name.rpartition(".")[0])]
+    cures = [CURES[part] for part in CURES if any(part in key for key in names)]
+    if cures:
+        cure = cures[0]
+    elif name.partition(".")[0] == "head":
         cure = "replace a head by model.reset_head(num_classes)"
     return (
         f"{name} is {own}, and in {what} built anew from its settings {expected}, so that what is "
