@@ -26,7 +26,7 @@ EXCEPTIONS = {
     r"arguments train/evaluation.py evaluate": "a keyword per option of `vitrail eval`",
     r"long train/evaluation.py evaluate": "most of it documents a keyword per option",
     r"long train/runs.py fit": "most of it documents what a model and data may be",
-    r"long cli/(predict|train).py run": "most of it are the options, with their help",
+    r"long cli/(look|predict|train).py run": "most of it are the options, with their help",
     r"parsed models/registry.py suggestion: .*": "of a name that no model has",
     r"args train/keywords.py Settings \w+": "docs/config.md says what each setting means",
 }

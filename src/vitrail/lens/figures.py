@@ -1,6 +1,7 @@
 """Pictures with captions, color bars and numbers, and figures of rows of them."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from vitrail.lens.theme import DARK, LIGHT
 PER_ROW = 8  # heads side by side that are still legible
 DPI = 120  # dots per inch at which pictures begin and end at whole pixels
 WIDTH, GAP, LINE = 12.0, 0.1, 0.25  # inches: of a figure, between pictures, of a caption
+LETTERS = 150  # of a line below the title
 BAR, NUMBERS = 0.07, 0.15  # inches: height of a color bar, of a line of numbers
 
 
@@ -70,7 +72,8 @@ def panel_figure(
         lines += [row[start : start + across] for start in range(0, len(row), across)]
     sides = [_side(len(first))] + [_side(across)] * len(lines)
     feet = [max(map(_foot, line)) for line in [first, *lines]]
-    head = (0.45 if title else 0.0) + (0.24 if subtitle else 0.0)
+    sentences = textwrap.wrap(subtitle, LETTERS)
+    head = (0.45 if title else 0.0) + 0.19 * len(sentences)
     below = 0.32 if origin else 0.08
     tall = zip(sides, feet, strict=True)
     height = _whole(head + sum(_whole(s * shape) + LINE + f + GAP for s, f in tall) + below)
@@ -101,9 +104,9 @@ def panel_figure(
         corner = (GAP / WIDTH, 1 - 0.13 / height)
         figure.text(*corner, title, fontsize=13, fontweight="bold", va="top", **style)
     style["color"] = colors["quiet"]
-    if subtitle:
-        corner = (GAP / WIDTH, 1 - (head - 0.2) / height)
-        figure.text(*corner, subtitle, fontsize=9.5, va="top", **style)
+    for number, line_of_text in enumerate(sentences):
+        corner = (GAP / WIDTH, 1 - ((0.42 if title else 0.06) + 0.19 * number) / height)
+        figure.text(*corner, line_of_text, fontsize=9.5, va="top", **style)
     if origin:
         figure.text(GAP / WIDTH, 0.1 / height, origin, fontsize=8.5, **style)
     return figure

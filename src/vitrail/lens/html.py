@@ -298,7 +298,7 @@ def image_tag(pixels: Any, alt: str, max_size: int = 448, *, exact: bool = False
     small = max(image.size) <= 64
     image.thumbnail((max_size, max_size))
     codes = [_webp(image, lossless=small, quality=92 if exact else 82)]
-    if not small and max(image.size) <= 256:  # enlarged pixels are often smaller when exact
+    if not small and (exact or max(image.size) <= 256):  # enlarged pixels may be smaller so
         codes.append(_webp(image, lossless=True))
     data = base64.b64encode(min(codes, key=len)).decode()
     style = ' class="small"' if small else ""

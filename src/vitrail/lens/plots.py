@@ -79,8 +79,8 @@ def panels(
     last = positions[-1]
     maps_of = {layer: trace.attention[layer][index] for layer in positions}
     positional = {} if baseline is None else {n: baseline.attention[n][index] for n in positions}
-    drawn_maps = [torch.cat([maps_of[n], positional.get(n, maps_of[n])]) for n in positions]
-    scales = shared_scales(drawn_maps, scale)
+    compared = [torch.cat([maps_of[n], positional.get(n, maps_of[n])]) for n in positions]
+    scales = shared_scales(compared, scale)
     mean = _("layer {layer}, mean of heads")
     if trace.head_names[last]:
         mean = _("layer {layer}, mean of scans")
@@ -95,17 +95,19 @@ def panels(
         ]
     ]
     for layer, shared in zip(positions, scales, strict=True):
-        draw, maps = _Drawing(image, smooth, shared), maps_of[layer]
-        numbers = range(len(maps)) if heads is None else sorted_indices(heads, len(maps), _("head"))
-        names = trace.head_names[layer] or [_("head {n}").format(n=n) for n in range(len(maps))]
-        key = _("layer {layer}").format(layer=trace.keys[layer])
-        captions = {n: f"{key}, {names[n]}" for n in numbers}
-        if layer not in positional:
-            rows.append([draw.panel(caption, maps[n]) for n, caption in captions.items()])
-            continue
-        pairs = [draw.pair(text, maps[n], positional[layer][n]) for n, text in captions.items()]
-        rows += [[pair[0] for pair in pairs], [pair[1] for pair in pairs]]
+        names = _captions(trace, layer, heads)
+        draw = _Drawing(image, smooth, shared)
+        rows += draw.rows(maps_of[layer], names, positional.get(layer))
     return _in_rows(image, rows)
+
+
+def _captions(trace: AttentionTrace, layer: int, heads: Sequence[int] | None) -> dict[int, str]:
+    """The caption of each head of a layer that is drawn."""
+    count = trace.attention[layer].shape[1]
+    numbers = range(count) if heads is None else sorted_indices(heads, count, _("head"))
+    names = trace.head_names[layer] or [_("head {n}").format(n=n) for n in range(count)]
+    key = _("layer {layer}").format(layer=trace.keys[layer])
+    return {n: f"{key}, {names[n]}" for n in numbers}
 
 
 class _Drawing(NamedTuple):
@@ -121,6 +123,15 @@ class _Drawing(NamedTuple):
         if self.smooth and self.image.ndim == 3:
             caption = _("{caption}, smoothed").format(caption=caption)
         return Panel(caption, pixels, scale, map_numbers(weights).lines if lines is None else lines)
+
+    def rows(
+        self, maps: Tensor, captions: dict[int, str], positional: Tensor | None
+    ) -> list[list[Panel]]:
+        """A row of the maps (heads, *grid) of a layer, and one of their baselines, if any."""
+        if positional is None:
+            return [[self.panel(caption, maps[n]) for n, caption in captions.items()]]
+        pairs = [self.pair(text, maps[n], positional[n]) for n, text in captions.items()]
+        return [[pair[0] for pair in pairs], [pair[1] for pair in pairs]]
 
     def pair(self, caption: str, weights: Tensor, baseline: Tensor) -> tuple[Panel, Panel]:
         """A map above what it owes to position, on one scale."""

@@ -81,6 +81,16 @@ class _Counts:
         """Multiply-adds so far; the counter counts floating-point operations, two of each."""
         return self.counter.get_total_flops() // 2
 
+    def stage_rows(self, modules: dict[str, nn.Module]) -> list[ShapeRow]:
+        """A row for each stage, followed by those of its parts."""
+        rows: list[ShapeRow] = []
+        for name, module in modules.items():
+            shape, sizes = self.outputs.get(module, ""), self.sizes.get(module, ())
+            work, parameters = self.work[module], _parameters(module)
+            rows.append(ShapeRow(name, shape, parameters, work, 1, sizes))
+            rows += self.inside.get(module, ())
+        return rows
+
     def take_rows(self) -> list[ShapeRow]:
         """The rows of the parts that ran since the last call."""
         rows, self.rows = self.rows, []
@@ -165,10 +175,19 @@ def shapes(
         >>> [(row.name, row.parameters) for row in shapes(model)][-2:]
         [('head', 27), ('total', 947)]
     """
+    rows = _stages(model, image_size or model.image_size, depth, 1)
+    if batch == 1:
+        return rows
+    whole = _stages(model, image_size or model.image_size, depth, batch)
+    return [row._replace(sizes=each.sizes) for row, each in zip(rows, whole, strict=True)]
+
+
+def _stages(model: Backbone, image_size: tuple[int, ...], depth: int, batch: int) -> list[ShapeRow]:
+    """The rows of a forward pass of a batch, with the work of all its images."""
     with torch.device("meta"):
         twin = type(model)(**model.config).eval().requires_grad_(False)
     twin.to("meta")  # index buffers are built on the CPU wherever the parameters are
-    image = torch.empty(batch, model.channels, *(image_size or model.image_size), device="meta")
+    image = torch.empty(batch, model.channels, *image_size, device="meta")
     kind = "stage" if isinstance(model, PyramidBackbone) else "block"
     blocks = {f"{kind} {i}": block for i, block in enumerate(twin.blocks)}
     after = _after_blocks(twin)
@@ -185,17 +204,11 @@ def shapes(
         pooled = twin.pool(encoded)
         pool_work = counts.total() - embed_work - encode_work
         twin.head(pooled)
-
-    def row(name: str, module: nn.Module) -> ShapeRow:
-        shape, sizes = counts.outputs.get(module, ""), counts.sizes.get(module, ())
-        return ShapeRow(name, shape, _parameters(module), counts.work[module], 1, sizes)
-
-    def rows(modules: dict[str, nn.Module]) -> list[ShapeRow]:
-        return [each for n, m in modules.items() for each in (row(n, m), *counts.inside.get(m, ()))]
-
     # A module after the blocks belongs to the phase that calls it: CaiT embeds its class token.
-    encoding = rows(blocks | {n: m for n, m in after.items() if m in in_encode - in_embed})
-    pooling = rows({n: m for n, m in after.items() if m not in in_encode})
+    encoding = counts.stage_rows(
+        blocks | {n: m for n, m in after.items() if m in in_encode - in_embed}
+    )
+    pooling = counts.stage_rows({n: m for n, m in after.items() if m not in in_encode})
     last_norm = getattr(twin, "norm", None)
     norm = _parameters(last_norm) if isinstance(last_norm, nn.Module) else 0
     head, total = _parameters(twin.head), _parameters(twin)
@@ -203,7 +216,7 @@ def shapes(
     embedding = total - norm - head - sum(r.parameters for r in staged)
     encode_work -= sum(r.multiply_adds for r in encoding if r.level == 1)
     pool_work -= sum(r.multiply_adds for r in pooling if r.level == 1)
-    every = [
+    return [
         ShapeRow("image", describe_shape(image), 0, 0, 1, sizes_of(image)),
         ShapeRow("embed", describe_shape(embedded), embedding, embed_work, 1, sizes_of(embedded)),
         *in_embedding,
@@ -211,10 +224,9 @@ def shapes(
         ShapeRow("norm", describe_shape(encoded), norm, encode_work, 1, sizes_of(encoded)),
         *pooling,
         ShapeRow("pool", describe_shape(pooled), 0, pool_work, 1, sizes_of(pooled)),
-        *rows({"head": twin.head}),
+        *counts.stage_rows({"head": twin.head}),
         ShapeRow("total", "", total, counts.total()),
     ]
-    return [r._replace(multiply_adds=r.multiply_adds // batch) for r in every]
 
 
 def _parts(

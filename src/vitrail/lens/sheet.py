@@ -61,7 +61,7 @@ def attention_sheet(
     colors = DARK if dark else LIGHT
     heads = max(map(len, rows))
     side = min(CELL, (WIDTH - LEFT - GAP * heads) / heads)
-    width = max(LEFT + heads * (side + GAP) + 0.1, 6.0)
+    width = max(LEFT + heads * (side + GAP) + 0.1, 8.0)
     high, wide = rows[0][0].shape
     line = side * high / wide + TEXT + GAP
     height = TOP + len(rows) * line + (0.32 if origin else 0.08)
