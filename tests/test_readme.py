@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 READMES = ("README.md", "README.zh.md")
 TOPICS = (
     "vision_mamba", "architectures", "methods", "choosing", "coming_from_elsewhere", "deploy",
+    "looking",
 )  # fmt: skip
 SESSIONS = (
     "python",
     "vision_mamba",
     "coming_from_elsewhere",
     "deploy",
+    "looking",
 )  # blocks go on from one another
 TUTORIAL = "docs/python.md"
 PAGES = (
