@@ -2,10 +2,13 @@
 
 import contextlib
 import errno
+import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from vitrail.errors import ConfigError
 
@@ -112,6 +115,29 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     sync(path.parent)
     if old.exists():
         _merge(old, path)
+
+
+def to_json(
+    value: object, indent: int | None = None, default: Callable[[Any], Any] | None = None
+) -> str:
+    """JSON as people read it, that is UTF-8 whatever its texts are.
+
+    Python's names of files that are no UTF-8 hold halves of pairs, which JSON can only escape.
+
+    Args:
+        value: nested lists and dictionaries of plain values.
+        indent: spaces per level; None for one line.
+        default: function that makes a plain value of another.
+
+    Returns:
+        The text.
+
+    Example:
+        >>> print(to_json(["猫", "dog\\udcff"]))
+        ["猫", "dog\\udcff"]
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False, default=default)
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def describe_fault(problem: OSError) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from vitrail.errors import ConfigError, TrainingError
-from vitrail.files import atomic_write
+from vitrail.files import atomic_write, to_json
 from vitrail.foreign import MAX_SETTINGS, parse_yaml, read_text
 
 LOCK = ".lock"  # held while a process trains
@@ -87,6 +87,11 @@ class RunFolder:
     def examples_file(self) -> Path:
         """The images that the evaluation refers to by their index, safetensors."""
         return self.path / "evaluation.safetensors"
+
+    @property
+    def explanations_file(self) -> Path:
+        """How far explanations of its model can be believed, JSON, by `vitrail explain compare`."""
+        return self.path / "explanations.json"
 
     @property
     def images_folder(self) -> Path:
@@ -194,6 +199,15 @@ class RunFolder:
         """The final evaluation."""
         file = self.evaluation_file
         return json.loads(file.read_text("utf-8")) if file.is_file() else {}
+
+    @property
+    def explanations(self) -> tuple[list[dict[str, Any]], int, str] | None:
+        """The comparison of explanations: its rows, the number of images, and their split."""
+        file = self.explanations_file
+        if not file.is_file():
+            return None
+        comparison = json.loads(file.read_text("utf-8"))
+        return comparison["explanations"], comparison["images"], comparison["split"]
 
     @property
     def example_images(self) -> Tensor | None:
@@ -328,7 +342,7 @@ class RunFolder:
         Args:
             values: nested dictionaries of plain values.
         """
-        atomic_write(self.summary_file, json.dumps(values, indent=1, ensure_ascii=False))
+        atomic_write(self.summary_file, to_json(values, indent=1))
 
     def write_command(self, command: str) -> None:
         """Writes the command that started the run.
@@ -359,7 +373,7 @@ class RunFolder:
             text: the remark.
         """
         note = {"date": datetime.date.today().isoformat(), "text": text.strip()}
-        lines = [json.dumps(line, ensure_ascii=False) for line in [*self.notes, note]]
+        lines = [to_json(line) for line in [*self.notes, note]]
         atomic_write(self.notes_file, "\n".join(lines) + "\n")
 
     def write_evaluation(self, evaluation: dict[str, Any], images: Tensor | None = None) -> None:

@@ -11,6 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 from torch import nn
+from torch.nn.utils.prune import l1_unstructured
 from torch.optim.swa_utils import AveragedModel
 
 import vitrail
@@ -64,7 +65,7 @@ def normalize_weights(model: Any) -> None:
 
 
 def prune(model: Any) -> None:
-    torch.nn.utils.prune.l1_unstructured(model.head, "weight", 0.5)
+    l1_unstructured(model.head, "weight", 0.5)
 
 
 def add_adapters(model: Any) -> None:

@@ -17,6 +17,7 @@ from vitrail.deploy.fuse import fuse, module_in
 from vitrail.deploy.precision import HalfLinear
 from vitrail.deploy.towers import ImageEncoder, TextEncoder
 from vitrail.errors import ConfigError, VitrailError
+from vitrail.files import to_json
 from vitrail.layers.mamba import Mamba
 from vitrail.layers.patch import AXES, PatchEmbed, to_tuple
 from vitrail.layers.recording import RecordedMixer
@@ -295,4 +296,4 @@ def _about(model: Backbone, size: tuple[int, ...]) -> dict[str, str]:
             "origin": model.origin,
         },
     }
-    return {name: json.dumps(value, ensure_ascii=False) for name, value in about.items()}
+    return {name: to_json(value) for name, value in about.items()}

@@ -1,6 +1,5 @@
 """A saved training method: what stands beside the backbone, such as a decoder or a text tower."""
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 
 from vitrail.arguments import checked
 from vitrail.errors import LoadError
+from vitrail.files import to_json
 from vitrail.foreign import read_json
 from vitrail.hub import model_folder
 from vitrail.hub.converters import of_methods
@@ -92,7 +92,7 @@ def save_method(method: Method, name: str, folder: Path) -> None:
     plugins = plugins_of([method])
     content = {"name": name, "settings": settings, "named": sizes, "plugins": plugins}
     with hashed_folder(folder) as writer:
-        writer.write(SETTINGS, json.dumps(content, indent=1, ensure_ascii=False))
+        writer.write(SETTINGS, to_json(content, indent=1))
         writer.write(WEIGHTS, safetensors.torch.save(state))
         for key, value in named.items():
             if method.named[key] == "text_tokenizer" and hasattr(value, "save"):

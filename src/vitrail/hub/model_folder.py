@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -14,6 +13,7 @@ from torch import nn
 
 from vitrail.arguments import checked
 from vitrail.errors import ConfigError, LoadError, check_choice, describe_value
+from vitrail.files import to_json
 from vitrail.foreign import check_header, read_json
 from vitrail.hub.fitting import build, fitting_state, reading, unwrapped
 from vitrail.hub.rename import Tensors
@@ -87,9 +87,7 @@ def save(
         "metrics": metrics or {},
         "plugins": plugins_of(model.modules()),
     }
-    text = json.dumps(config, indent=1, ensure_ascii=False, default=_plain)
-    # A name from a file system that is no UTF-8 is an escape: JSON has it, UTF-8 has not.
-    text = re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    text = to_json(config, indent=1, default=_plain)
     with hashed_folder(folder) as writer:
         writer.write(CONFIG, text)
         writer.write(WEIGHTS, safetensors.torch.save(weights))

@@ -85,7 +85,7 @@ def patch_grid(size: Sides, patch: Sides, stride: Sides | None = None) -> tuple[
 
 
 @guarded
-def check_images(images: Tensor, channels: PositiveInt, axes: Literal[1, 2, 3] = 2) -> None:
+def check_images(images: Tensor, channels: PositiveInt, axes: PositiveInt = 2) -> None:
     """Checks the shape of a batch of images.
 
     Args:

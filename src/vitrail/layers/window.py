@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vitrail.ops.guard import guarded
 from vitrail.values import NonNegativeInt, PositiveInt
 
-Window = tuple[PositiveInt, PositiveInt]  # (rows, columns)
+Window = tuple[PositiveInt, ...]  # (rows, columns)
 
 
 @guarded
@@ -44,7 +44,7 @@ def partition(x: Tensor, window: Window, *, spread: bool = False) -> Tensor:
 
 @guarded
 def unpartition(
-    windows: Tensor, window: Window, size: tuple[PositiveInt, PositiveInt], *, spread: bool = False
+    windows: Tensor, window: Window, size: tuple[PositiveInt, ...], *, spread: bool = False
 ) -> Tensor:
     """Merges windows into the feature map that `partition` cut them from.
 
@@ -88,7 +88,7 @@ def pad_to(x: Tensor, multiple: Window) -> Tensor:
 
 
 @guarded
-def numbered_cells(size: tuple[PositiveInt, PositiveInt], multiple: Window) -> Tensor:
+def numbered_cells(size: tuple[PositiveInt, ...], multiple: Window) -> Tensor:
     """A feature map that holds the numbers of its cells, padded as `pad_to` pads.
 
     Args:
@@ -141,7 +141,7 @@ class WindowAttention(nn.Module):
         """The linear layer whose output, after dropout, is the module's; None if unknown."""
         return getattr(self.attention, "last_linear", None)
 
-    def cell_index(self, size: tuple[PositiveInt, PositiveInt]) -> Tensor:
+    def cell_index(self, size: tuple[PositiveInt, ...]) -> Tensor:
         """size (H, W) of a map → (windows, h · w), the cell of each token, -1 for padding."""
         cells = numbered_cells(size, self.window)
         return partition(cells, self.window, spread=self.spread)[..., 0] - 1
@@ -159,9 +159,9 @@ class WindowAttention(nn.Module):
 
 @guarded
 def shift_mask(
-    size: tuple[PositiveInt, PositiveInt],
+    size: tuple[PositiveInt, ...],
     window: Window,
-    shift: tuple[NonNegativeInt, NonNegativeInt],
+    shift: tuple[NonNegativeInt, ...],
 ) -> Tensor:
     """Mask of Swin's shifted windows, for a map that was rolled by `-shift`.
 

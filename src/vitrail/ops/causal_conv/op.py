@@ -12,16 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, check_choice
 from vitrail.ops.causal_conv.reference import causal_conv_reference
 from vitrail.ops.guard import guarded
 from vitrail.ops.operator import gradients_of_reference, is_transformed, operator
-from vitrail.ops.selective_scan.op import Backend, give_up_numba, resolve
+from vitrail.ops.selective_scan.op import BACKENDS, give_up_numba, resolve
 
 
 @guarded
 def causal_conv(
-    x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool], backend: Backend = "auto"
+    x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool], backend: str = "auto"
 ) -> Tensor:
     """Depthwise causal convolution, then SiLU, for K directions at once.
 
@@ -46,6 +46,7 @@ def causal_conv(
         >>> causal_conv(x, weight, torch.zeros(2, 2), [False, True]).shape
         torch.Size([2, 1, 5, 2])
     """
+    check_choice("backend", backend, BACKENDS)
     if x.ndim != 3 or not x.is_floating_point():
         raise ConfigError(
             f"x of shape {tuple(x.shape)} and {x.dtype} is no sequence of tokens: give numbers "

@@ -11,20 +11,19 @@ import os
 import warnings
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, check_choice
 from vitrail.ops.guard import guarded
 from vitrail.ops.operator import gradients_of_reference, is_transformed, operator
 from vitrail.ops.selective_scan import _onnx
 from vitrail.ops.selective_scan._torch import CHUNK
 from vitrail.ops.selective_scan.reference import Scan, selective_scan_reference
 
-Backend = Literal["auto", "reference", "torch", "numba", "triton", "export"]
-BACKENDS = get_args(Backend)
+BACKENDS = ("auto", "reference", "torch", "numba", "triton", "export")
 # Read once, as numba does. Its kernels are made of instructions and do not run as Python.
 JIT_DISABLED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 # Once, too: to look for numba, which kernels that are kept do not load, takes 0.1 ms.
@@ -32,7 +31,7 @@ INSTALLED = {name for name in ("numba", "triton") if importlib.util.find_spec(na
 
 
 @guarded
-def selective_scan(scan: Scan, reverse: Sequence[bool], backend: Backend = "auto") -> Tensor:
+def selective_scan(scan: Scan, reverse: Sequence[bool], backend: str = "auto") -> Tensor:
     """The selective scan of Mamba (Gu & Dao 2023, https://arxiv.org/abs/2312.00752).
 
     For each direction k, over its tokens in its order,
@@ -64,6 +63,7 @@ def selective_scan(scan: Scan, reverse: Sequence[bool], backend: Backend = "auto
         >>> selective_scan(scan, [False], "torch").shape
         torch.Size([2, 5, 4])
     """
+    check_choice("backend", backend, BACKENDS)
     _check(scan, reverse)
     if backend == "reference" or is_transformed():
         return selective_scan_reference(scan, reverse).to(scan.u.dtype)
@@ -80,7 +80,7 @@ def selective_scan(scan: Scan, reverse: Sequence[bool], backend: Backend = "auto
 
 
 @guarded
-def resolve(backend: Backend, u: Tensor) -> str:
+def resolve(backend: str, u: Tensor) -> str:
     """The backend that computes a scan.
 
     Args:
@@ -97,6 +97,7 @@ def resolve(backend: Backend, u: Tensor) -> str:
         >>> resolve("auto", torch.zeros(1, dtype=torch.float64))
         'torch'
     """
+    check_choice("backend", backend, BACKENDS)
     if torch.jit.is_tracing():  # type: ignore[attr-defined]
         raise ConfigError("a Mamba cannot be traced by torch.jit: use torch.export.")
     if backend == "auto":
