@@ -19,17 +19,6 @@ from tests.hunt.foreign import foreign
 from vitrail.values import Range
 
 
-class OwnError(Exception):
-    """What a module of the user's own raises, and what the user then sees."""
-
-
-class OwnModule(nn.Linear):
-    """A module of the user's own that does not fit: its error is the user's own, too."""
-
-    def forward(self, *args: Any, **keywords: Any) -> Tensor:
-        raise OwnError
-
-
 class Case(NamedTuple):
     """A value in the place of a valid one.
 
@@ -68,7 +57,7 @@ POOL: dict[str, Any] = {
     "NumPy array": np.zeros((3, 4)),
     "Pillow image": Image.new("L", (3, 4)),
     "empty tensor": torch.zeros(0),
-    "module": OwnModule(2, 2),
+    "module": nn.Linear(2, 2),
 }
 
 
