@@ -44,7 +44,7 @@ from vitrail.train.trainer import Trainer
 KINDS = ("kill", "term", "bit flip", "full disk", "nan", "dead worker", "second writer")
 PROCESSES, SAVE_EVERY, STEPS_PER_EPOCH = 2, 3, 4
 FARTHEST = 9  # steps between the start of the processes and an event
-LIMIT = 120.0  # seconds, after which processes are taken to hang
+LIMIT = 120.0  # seconds without a checkpoint, after which processes are taken to hang
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,8 +171,10 @@ def attempt(config: Any, run: Path, restarts: int, event: Event | None) -> list[
     ]
     for process in processes:
         process.start()
-    deadline = time.monotonic() + LIMIT
+    deadline, newest = time.monotonic() + LIMIT, None
     while any(process.is_alive() for process in processes):
+        if newest != (newest := max(RunFolder(run).checkpoints, default=None)):
+            deadline = time.monotonic() + LIMIT
         failed = [p for p in processes if not p.is_alive() and p.exitcode]
         if failed or time.monotonic() > deadline:
             for process in processes:  # as torchrun: SIGTERM, and later SIGKILL
