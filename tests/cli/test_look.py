@@ -142,3 +142,16 @@ def test_another_trace_is_one_line(vitrail: Command, tmp_path: Path) -> None:
     assert code == 2 and errors.startswith("error: a.trace is no trace") and errors.count("\n") == 1
     code, _, errors = vitrail("look", "b.trace")
     assert code == 2 and errors == "error: b.trace is no trace: No such file or directory.\n"
+
+
+def test_an_explanation_is_of_the_class_that_is_asked_for(look: Command, tmp_path: Path) -> None:
+    pictures = []
+    for target in ("cat", "car"):
+        code, _, errors = look("--explain", "relevance", "--target", target)
+        assert (code, errors) == (0, "")
+        pictures.append(np.asarray(Image.open(tmp_path / "look.png").convert("RGB")))
+    assert not np.array_equal(*pictures)
+    code, _, errors = look("--explain", "rollout", "--target", "cat")
+    assert code == 2 and "is the same for every class" in errors and errors.count("\n") == 1
+    code, _, errors = look("--target", "cat")
+    assert code == 2 and "add --explain relevance" in errors

@@ -93,7 +93,13 @@ def run(
         str | None,
         typer.Option(
             "--explain",
-            help=_("Draw this instead: attention, rollout, or an explanation of yours."),
+            help=_("Draw this instead: relevance, grad_cam, rollout, ..., or one of yours."),
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help=_("The class that is explained, by name or index. Default: the likeliest.")
         ),
     ] = None,
     image_size: SizeOption = None,
@@ -123,6 +129,10 @@ def run(
         check_choice("query", query, ("class", "mean"))
         if at is not None:
             raise ConfigError(f"at={at} and query={query} are two queries: give one of them.")
+    if target is not None and explain is None:
+        raise ConfigError(
+            f"--target {target}: attention is the same for every class; add --explain relevance."
+        )
     layer_indices = parse_numbers(layers, "--layers") or []
     head_indices = parse_numbers(heads, "--heads")
     options = LookOptions(
@@ -146,7 +156,7 @@ def run(
         _check_paths(page, paths, save)
         samples = read_images(backbone.preprocess.single, paths, bad_images)
         if explain is not None:
-            _draw_explanations(backbone, samples, page, explain)
+            _draw_explanations(backbone, samples, page, explain, target)
         else:
             check_layers(backbone, layer_indices)
             _draw_attention(backbone, samples, page, options, _Query(at, query, save), len(paths))
@@ -285,7 +295,11 @@ def _draw_attention(
 
 
 def _draw_explanations(
-    backbone: "Backbone", samples: Iterator[tuple[str, "Tensor"]], page: _Page, name: str
+    backbone: "Backbone",
+    samples: Iterator[tuple[str, "Tensor"]],
+    page: _Page,
+    name: str,
+    target: str | None,
 ) -> None:
     """Draws an explanation of each image."""
     from vitrail.lens.explanations import explain
@@ -297,7 +311,9 @@ def _draw_explanations(
     for path, image in samples:
         inputs = backbone.preprocess.normalise(image[None]).to(device)
         pixels = to_bytes(image, backbone.preprocess)
-        rows = explanation_panels(pixels, explain(backbone, inputs, name)[0], name)
+        weights = explain(backbone, inputs, name, target)[0]
+        title = name if target is None else f"{name}: {target}"
+        rows = explanation_panels(pixels, weights, title)
         page.add(Path(path).name, Look(rows, []), describe(backbone))
 
 

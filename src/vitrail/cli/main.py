@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # One file of this folder per command, in the order of the help.
 COMMANDS = (
-    "train", "eval", "predict", "features", "look", "report", "note", "config", "info", "models",
-    "methods", "data", "pack", "check", "convert", "export", "demo",
+    "train", "eval", "predict", "features", "look", "explain", "report", "note", "config", "info",
+    "models", "methods", "data", "pack", "check", "convert", "export", "demo",
 )  # fmt: skip
 PACKAGES = ("typer", "rich", "PIL", "pydantic", "accelerate", "matplotlib", "yaml", "simplejpeg")
 
@@ -35,7 +35,7 @@ def build_app() -> "typer.Typer":
 
     Example:
         >>> len(build_app().registered_commands)
-        17
+        18
     """
     import typer
 
@@ -53,9 +53,27 @@ def build_app() -> "typer.Typer":
     app.callback()(no_command)
     for name in COMMANDS:
         command = importlib.import_module(f"vitrail.cli.{name}")
-        register = app.command(name, help=command.HELP, epilog=examples(command.EXAMPLES))
+        epilog, short = examples(command.EXAMPLES), first_sentence(command.HELP)
+        register = app.command(name, help=command.HELP, short_help=short, epilog=epilog)
         register(_with_plugins(command.run))
     return app
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a text, also of a Chinese one, whose sentences no space divides.
+
+    Args:
+        text: sentences.
+
+    Returns:
+        The first of them.
+
+    Example:
+        >>> first_sentence("Write a .csv file. One line per image.")
+        'Write a .csv file.'
+    """
+    match = re.match(r".*?(?:\.(?=\s|$)|。)", text, re.DOTALL)
+    return text if match is None else match[0]
 
 
 def examples(commands: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from vitrail.errors import VitrailError
 from vitrail.intervals import interval_text
 from vitrail.lens import html
 from vitrail.lens.curves import training_curves
+from vitrail.lens.explanation_page import comparison_section
 from vitrail.lens.flat import to_bytes
 from vitrail.lens.looking import LookOptions, draw_trace
 from vitrail.lens.position import position_baseline
@@ -88,6 +89,8 @@ def write_report(run: RunFolder | str | Path) -> Path:
             body += _attention(data.model, data)
     elif "classes" in data.evaluation:
         body += value_sections(data)
+    if (comparison := run.explanations) is not None:
+        body.append(comparison_section(*comparison))
     body += _reproduction(data)
     name = type(data.model).__name__ if data.model is not None else _("A model")
     title = _("{model} trained on {dataset}") if data.dataset else _("{model} trained by Vitrail")
@@ -189,6 +192,8 @@ def _notes(data: ReportData) -> list[str]:
     if evaluator := data.evaluation.get("evaluated_by"):
         text = _("The method learns no labels. Accuracy is that of {evaluator} on its features.")
         notes.append(html.paragraph(text.format(evaluator=evaluator), "quiet"))
+    if data.evaluation.get("thresholds") == "validation":
+        notes.append(html.paragraph(_describe_thresholds(data), "quiet"))
     if baseline := data.evaluation.get("baseline"):
         notes.append(html.paragraph(_describe_baseline(baseline)))
     if data.model is not None and data.model.origin:
@@ -244,6 +249,20 @@ def _headline(data: ReportData) -> str:
         figures.append((_("{n:.1f} min").format(n=minutes), _("training time")))
         figures.append((f"{images_per_second(data.timing):,.0f}", _("images per second")))
     return html.headline(figures)
+
+
+def _describe_thresholds(data: ReportData) -> str:
+    """On which images the thresholds of several labels were chosen, and what the figures are at."""
+    if str(data.evaluation["split"]).endswith("validation"):
+        return _(
+            "The saved thresholds have the highest F1 on the validation images. The figures here "
+            "are of the same images, so they are at thresholds of 0.5: at the saved ones they "
+            "would be too good. A test split would tell."
+        )
+    return _(
+        "The threshold of each label has the highest F1 on the validation images; the figures here "
+        "are of test images, by which nothing was chosen."
+    )
 
 
 def _baseline_accuracy(baseline: dict[str, Any]) -> tuple[str, str]:

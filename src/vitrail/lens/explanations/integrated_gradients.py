@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from vitrail.lens.explanations.base import require_classes
-from vitrail.lens.explanations.pixels import require_captum, sum_over_patches
+from vitrail.lens.explanations.pixels import image_grid, require_captum, sum_over_patches
 from vitrail.models.base import Backbone
 from vitrail.values import PositiveInt
 
@@ -47,4 +47,4 @@ def integrated_gradients(
         attribute(image[None], target=label, n_steps=steps, internal_batch_size=8)
         for image, label in zip(images.detach(), index.tolist(), strict=True)
     ]
-    return sum_over_patches(torch.cat(maps).to(images.dtype), model.grid)
+    return sum_over_patches(torch.cat(maps).to(images.dtype), image_grid(model, images))

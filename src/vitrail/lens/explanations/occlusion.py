@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vitrail.errors import ConfigError
 from vitrail.lens.explanations.base import require_classes
-from vitrail.lens.explanations.pixels import require_captum, sum_over_patches
+from vitrail.lens.explanations.pixels import image_grid, require_captum, sum_over_patches
 from vitrail.models.base import Backbone
 from vitrail.values import PositiveInt
 
@@ -48,7 +48,7 @@ def occlusion(
     size = tuple(images.shape[2:])
     grid = tuple(
         _divisor(side, patches) if cells is None else cells
-        for side, patches in zip(size, model.grid, strict=True)
+        for side, patches in zip(size, image_grid(model, images), strict=True)
     )
     if any(side % count for side, count in zip(size, grid, strict=True)):
         shape = " x ".join(map(str, size))

@@ -9,6 +9,7 @@ from torch import Tensor
 from vitrail.arguments import checked
 from vitrail.errors import VitrailError
 from vitrail.lens.explanations.base import EXPLANATIONS, explain, explains_classes, require_classes
+from vitrail.lens.explanations.pixels import image_grid
 from vitrail.lens.faithfulness.perturbation import perturbation_curve
 from vitrail.lens.faithfulness.randomization import randomization_check
 from vitrail.models.base import Backbone
@@ -52,7 +53,7 @@ def compare_explanations(
     explanations: Sequence[str] | None = None,
     target: int | str | Sequence[int | str] | None = None,
     *,
-    steps: PositiveInt = 14,
+    steps: PositiveInt = 10,
     seed: NonNegativeInt = 0,
 ) -> list[Faithfulness]:
     """Tests the maps of several explanations on the same images, beside random maps.
@@ -80,20 +81,82 @@ def compare_explanations(
     """
     require_classes(model)
     if target is None:
-        with torch.no_grad():
-            target = model(images).argmax(dim=1).tolist()
+        target = likeliest(model, images)
     names = usable_explanations(model, images) if explanations is None else explanations
-    results = []
-    for name in names:
-        own = {"target": target} if explains_classes(name) else {}
-        maps = explain(model, images, name, **own)
-        correlation = randomization_check(model, images, name, seed=seed, **own)
-        results.append(_measure(model, images, maps, target, name, correlation, steps, seed))
-    generator = torch.Generator().manual_seed(seed)
-    shape = (len(images), *model.grid)
-    random = torch.rand(shape, generator=generator).to(images.device)
-    results.append(_measure(model, images, random, target, RANDOM, None, steps, seed))
-    return results
+    return [
+        measure_explanation(model, images, name, target, steps=steps, seed=seed)
+        for name in [*names, RANDOM]
+    ]
+
+
+def measure_explanation(
+    model: Backbone,
+    images: Tensor,
+    explanation: str,
+    target: int | str | Sequence[int | str],
+    *,
+    steps: int = 10,
+    seed: int = 0,
+) -> Faithfulness:
+    """Tests the maps of one explanation.
+
+    Args:
+        model: the model, in evaluation mode, which is left as it is.
+        images: normalized images (B, C, *size).
+        explanation: its name; "random" for random maps.
+        target: as in `explain`, but not None.
+        steps: steps of the deletion and insertion curves.
+        seed: of random weights and random maps.
+
+    Returns:
+        The result.
+
+    Raises:
+        ConfigError: there is no such explanation or class.
+        TierError: the explanation does not serve the model.
+
+    Example:
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8).eval()
+        >>> measure_explanation(model, torch.randn(2, 3, 8, 8), "rollout", 0).deletion.shape
+        torch.Size([2])
+    """
+    correlation = None
+    if explanation == RANDOM:
+        generator = torch.Generator().manual_seed(seed)
+        maps = torch.rand((len(images), *image_grid(model, images)), generator=generator).to(
+            images.device
+        )
+    else:
+        own = {"target": target} if explains_classes(explanation) else {}
+        maps = explain(model, images, explanation, **own)
+        correlation = randomization_check(model, images, explanation, seed=seed, **own)
+    areas = {
+        kind: perturbation_curve(
+            model, images, maps, target, kind=kind, steps=steps, seed=seed
+        ).area
+        for kind in ("deletion", "insertion")
+    }
+    return Faithfulness(explanation, areas["deletion"], areas["insertion"], correlation)
+
+
+def likeliest(model: Backbone, images: Tensor) -> list[int]:
+    """The likeliest class of each image.
+
+    Args:
+        model: the model, in evaluation mode.
+        images: normalized images (B, C, *size).
+
+    Returns:
+        B indices.
+
+    Example:
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8).eval()
+        >>> len(likeliest(model, torch.zeros(3, 3, 8, 8)))
+        3
+    """
+    with torch.no_grad():
+        indices: list[int] = model(images).argmax(dim=1).tolist()
+    return indices
 
 
 def usable_explanations(model: Backbone, images: Tensor) -> list[str]:
@@ -121,20 +184,3 @@ def usable_explanations(model: Backbone, images: Tensor) -> list[str]:
             continue
         names.append(name)
     return names
-
-
-def _measure(
-    model: Backbone,
-    images: Tensor,
-    maps: Tensor,
-    target: int | str | Sequence[int | str],
-    name: str,
-    correlation: Tensor | None,
-    steps: int,
-    seed: int,
-) -> Faithfulness:
-    curve = {
-        kind: perturbation_curve(model, images, maps, target, kind=kind, steps=steps, seed=seed)
-        for kind in ("deletion", "insertion")
-    }
-    return Faithfulness(name, curve["deletion"].area, curve["insertion"].area, correlation)

@@ -1,0 +1,136 @@
+"""`vitrail explain compare`: how far explanations of a run can be believed."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from vitrail.cli.common import DeviceOption, SizeOption, WeightsOption, out
+from vitrail.errors import ConfigError
+from vitrail.messages import _
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vitrail.lens.faithfulness.compare import Faithfulness
+    from vitrail.models.base import Backbone
+    from vitrail.run_folder import RunFolder
+
+HELP = _(
+    "Test how far explanations of a model can be believed. By deletion and insertion of patches, "
+    "and by random weights. To draw one, use vitrail look --explain."
+)
+EXAMPLES = (
+    "vitrail explain compare runs/photos",
+    "vitrail explain compare runs/photos --explanations relevance,grad_cam --count 32",
+    "vitrail explain compare runs/photos --images 'photos/*.jpg' --target owl",
+)
+MAX_DRAWN = 8  # images whose maps are drawn
+
+
+def run(
+    task: Annotated[Literal["compare"], typer.Argument(help=_("What is done: compare."))],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help=_("A run, a model folder or a Hub id."))
+    ],
+    images: Annotated[
+        str | None,
+        typer.Option(help=_("A file, folder or pattern. Default: test images that the run kept.")),
+    ] = None,
+    explanations: Annotated[
+        str | None,
+        typer.Option(help=_("Names, such as relevance,grad_cam. Default: all that serve it.")),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help=_("A class, by name or index. Default: the likeliest of each image.")),
+    ] = None,
+    count: Annotated[int, typer.Option(min=2, max=1024, help=_("Images at most."))] = 16,
+    seed: Annotated[int, typer.Option(min=0, help=_("Seed of random weights and maps."))] = 0,
+    weights: WeightsOption = None,
+    image_size: SizeOption = None,
+    device: DeviceOption = None,
+    output: Annotated[
+        Path, typer.Option("--out", "-o", help=_("The page: .html, or .json for the figures."))
+    ] = Path("explain.html"),
+) -> None:
+    """Compares explanations of a model."""
+    from rich.table import Table
+
+    from vitrail.files import atomic_write
+    from vitrail.lens import explanation_page as page
+    from vitrail.lens import html
+    from vitrail.lens.flat import to_bytes
+    from vitrail.run_folder import RunFolder
+    from vitrail.train.inference import open_model
+
+    del task  # there is only one so far
+    if output.suffix not in (".html", ".json"):
+        raise ConfigError(f"--out {output} is neither .html nor .json.")
+    backbone = open_model(model, weights=weights, image_size=image_size, device=device)
+    samples, split = _samples(backbone, RunFolder(model), images, count)
+    inputs = backbone.preprocess.normalise(samples).to(next(backbone.parameters()).device)
+    rows = page.summarize_results(_results(backbone, inputs, explanations, target, seed))
+    table = Table(*page.table_head())
+    for row in rows:
+        table.add_row(*page.table_row(row))
+    out.print(table)
+    text = page.to_json(rows, len(samples), split)
+    if RunFolder(model).exists:
+        atomic_write(RunFolder(model).explanations_file, text)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if output.suffix == ".json":
+        atomic_write(output, text)
+    else:
+        names = [row["explanation"] for row in rows[:-1]]
+        pictures = to_bytes(samples[:MAX_DRAWN], backbone.preprocess)
+        maps = page.map_rows(backbone, pictures, inputs[:MAX_DRAWN], names, target)
+        body = [
+            page.comparison_section(rows, len(samples), split),
+            html.section(_("Maps"), *map(html.panel_row, maps)),
+        ]
+        html.write_page(output, _("Explanations compared"), backbone.origin or model, body)
+    out.print(_("written: {path}").format(path=output), highlight=False, markup=False)
+
+
+def _results(
+    model: "Backbone", inputs: "Tensor", explanations: str | None, target: str | None, seed: int
+) -> list["Faithfulness"]:
+    """The result of each explanation and of random maps, with progress on stderr."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from vitrail.lens.explanations.base import require_classes
+    from vitrail.lens.faithfulness import compare
+
+    require_classes(model)
+    if explanations is None:
+        names = compare.usable_explanations(model, inputs)
+    else:
+        names = [name.strip() for name in explanations.split(",")]
+    targets = compare.likeliest(model, inputs) if target is None else target
+    return [
+        compare.measure_explanation(model, inputs, name, targets, seed=seed)
+        for name in track([*names, compare.RANDOM], _("explanations"), console=Console(stderr=True))
+    ]
+
+
+def _samples(
+    model: "Backbone", run: "RunFolder", images: str | None, count: int
+) -> tuple["Tensor", str]:
+    """Images as the model's preprocess crops them (B, C, *size), and where they are from."""
+    import torch
+
+    from vitrail.data.recording_inputs import find_inputs
+    from vitrail.lens.report_data import read_report
+    from vitrail.train.inference import read_images
+
+    if images is not None:
+        paths = find_inputs([images], model.preprocess)[:count]
+        crops = [image for _name, image in read_images(model.preprocess.single, paths, "raise")]
+        return torch.stack(crops), images
+    if run.exists:
+        data = read_report(run)
+        if data.images is not None and len(data.images) > 1:
+            return data.images[:count], str(data.evaluation.get("split", "test"))
+    raise ConfigError("this model has kept no test images: name some by --images.")

@@ -1,0 +1,205 @@
+"""The comparison of explanations of a run: a table of how far each can be believed, and maps."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from vitrail.lens import html
+from vitrail.lens.explanations.base import explain, explains_classes
+from vitrail.lens.faithfulness.compare import MAX_CORRELATION, RANDOM, Faithfulness
+from vitrail.lens.figures import Panel
+from vitrail.lens.plots import explanation_panels
+from vitrail.messages import _
+from vitrail.models.base import Backbone
+
+
+def summarize_results(results: Sequence[Faithfulness]) -> list[dict[str, Any]]:
+    """Means over images with their standard errors, beside random maps.
+
+    Args:
+        results: those of `compare_explanations`, random maps last.
+
+    Returns:
+        A row per explanation as plain values: `explanation`; `deletion`, `insertion` and
+        `correlation` with `..._error`, the standard error; `beats_random`, whether insertion less
+        deletion is larger than that of random maps by two standard errors of the paired difference;
+        `depends_on_weights`.
+
+    Example:
+        >>> one = Faithfulness("rollout", torch.zeros(2), torch.ones(2), torch.zeros(2))
+        >>> random = Faithfulness("random", torch.full((2,), 0.5), torch.full((2,), 0.5), None)
+        >>> summarize_results([one, random])[0]["beats_random"]
+        True
+    """
+    random = results[-1].insertion - results[-1].deletion
+    rows = []
+    for result in results:
+        row: dict[str, Any] = {"explanation": result.explanation}
+        for name in ("deletion", "insertion", "correlation"):
+            values: Tensor | None = getattr(result, name)
+            row[name] = None if values is None else float(values.mean())
+            row[f"{name}_error"] = None if values is None else _standard_error(values)
+        gain = result.insertion - result.deletion - random
+        row["beats_random"] = float(gain.mean()) > 2 * _standard_error(gain)
+        row["depends_on_weights"] = result.depends_on_weights
+        rows.append(row)
+    return rows
+
+
+def comparison_section(rows: Sequence[Mapping[str, Any]], images: int, split: str) -> str:
+    """The table of a comparison, as a section of a page.
+
+    Args:
+        rows: those of `summarize_results`.
+        images: number of images.
+        split: where they are from, such as "test".
+
+    Returns:
+        HTML.
+
+    Example:
+        >>> row = {"explanation": "random", "deletion": 0.5, "insertion": 0.5, "correlation": None,
+        ...        "beats_random": False, "depends_on_weights": True, "deletion_error": 0.0,
+        ...        "insertion_error": 0.0}
+        >>> "0.500" in comparison_section([row], 4, "test")
+        True
+    """
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table_head())
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+        for cells in map(table_row, rows)
+    )
+    text = _(
+        "Measured on {images} images of {split}. Deletion covers the patches with the highest "
+        "values first: the lower the area under the curve of the probability, the better. "
+        "Insertion shows them first: the higher, the better. ± is the standard error over images. "
+        "Correlation is that of the map with the map of the same model with random weights: from "
+        "{limit} on, the map says little about what the model has learned."
+    ).format(images=images, split=split, limit=MAX_CORRELATION)
+    table = f'<div class="table"><table><tr>{head}</tr>{body}</table></div>'
+    return html.section(_("How far explanations can be believed"), html.paragraph(text), table)
+
+
+def table_head() -> list[str]:
+    """The heads of the columns of a comparison.
+
+    Returns:
+        One text per column.
+
+    Example:
+        >>> len(table_head())
+        5
+    """
+    return [
+        _("explanation"),
+        _("deletion"),
+        _("insertion"),
+        _("correlation"),
+        _("what to think of it"),
+    ]
+
+
+def table_row(row: Mapping[str, Any]) -> list[str]:
+    """A row of a comparison as texts.
+
+    Args:
+        row: a row of `summarize_results`.
+
+    Returns:
+        One text per column.
+
+    Example:
+        >>> row = {"explanation": "edges", "deletion": 0.5, "deletion_error": 0.1,
+        ...        "insertion": 0.5, "insertion_error": 0.1, "correlation": 1.0,
+        ...        "correlation_error": 0.0, "beats_random": False, "depends_on_weights": False}
+        >>> table_row(row)[-1]
+        'no better than random maps; fails the check by random weights'
+    """
+    cells = [str(row["explanation"])]
+    for name in ("deletion", "insertion", "correlation"):
+        value = row[name]
+        cells.append("–" if value is None else f"{value:.3f} ± {row[f'{name}_error']:.3f}")
+    return [*cells, verdict(row)]
+
+
+def verdict(row: Mapping[str, Any]) -> str:
+    """What the figures say of an explanation.
+
+    Args:
+        row: a row of `summarize_results`.
+
+    Returns:
+        A few words; "" for random maps.
+
+    Example:
+        >>> verdict({"explanation": "a", "beats_random": True, "depends_on_weights": True})
+        'better than random maps'
+    """
+    if row["explanation"] == RANDOM:
+        return ""
+    words = [
+        _("better than random maps") if row["beats_random"] else _("no better than random maps")
+    ]
+    if not row["depends_on_weights"]:
+        words.append(_("fails the check by random weights"))
+    return "; ".join(words)
+
+
+def map_rows(
+    model: Backbone,
+    images: Tensor,
+    inputs: Tensor,
+    explanations: Sequence[str],
+    target: int | str | Sequence[int | str] | None,
+) -> list[list[Panel]]:
+    """The maps of several explanations beside each image.
+
+    Args:
+        model: the model, in evaluation mode.
+        images: uint8 (B, C, *size), cropped as the model sees them.
+        inputs: the same images, normalized.
+        explanations: names.
+        target: as in `explain`.
+
+    Returns:
+        A row of panels per image.
+
+    Example:
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8).eval()
+        >>> images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+        >>> rows = map_rows(model, images, images.float(), ["rollout", "relevance"], None)
+        >>> [panel.caption for panel in rows[0]]
+        ['image', 'rollout', 'relevance']
+    """
+    rows: list[list[Panel]] = [[] for _image in images]
+    for name in explanations:
+        own = {"target": target} if target is not None and explains_classes(name) else {}
+        maps = explain(model, inputs, name, **own).cpu()
+        for row, image, weights in zip(rows, images, maps, strict=True):
+            ((picture, drawing),) = explanation_panels(image, weights, name)[:1]
+            row += [drawing] if row else [picture, drawing]
+    return rows
+
+
+def to_json(rows: Sequence[Mapping[str, Any]], images: int, split: str) -> str:
+    """A comparison as JSON.
+
+    Args:
+        rows: those of `summarize_results`.
+        images: number of images.
+        split: where they are from.
+
+    Returns:
+        An object with `images`, `split` and `explanations`.
+
+    Example:
+        >>> to_json([], 4, "test")[:16]
+        '{\\n  "images": 4,'
+    """
+    return json.dumps({"images": images, "split": split, "explanations": list(rows)}, indent=2)
+
+
+def _standard_error(values: Tensor) -> float:
+    return float(values.std() / len(values) ** 0.5) if len(values) > 1 else 0.0

@@ -1,0 +1,75 @@
+"""`vitrail explain compare`: a page and figures, which the report of a run shows too."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command, picture
+from tests.models.small import small
+from vitrail.hub.model_folder import save
+from vitrail.lens.report_page import write_report
+from vitrail.run_folder import RunFolder
+
+
+@pytest.fixture
+def explain(vitrail: Command, tmp_path: Path) -> Command:
+    """Runs `vitrail explain` on three pictures with a model of five classes."""
+    for i, name in enumerate("abc"):
+        picture().resize((60 + i, 45)).save(tmp_path / f"{name}.png")
+    model = small("ViT")
+    model.labels = ["cat", "dog", "cup", "moon", "car"]
+    save(model, tmp_path / "model")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        return vitrail("explain", *arguments)
+
+    return run
+
+
+CHOICES = ("--explanations", "rollout,relevance", "--images", "*.png", "--target", "cup")
+
+
+def test_a_page_and_figures(explain: Command, tmp_path: Path) -> None:
+    code, out, _ = explain("compare", "model", *CHOICES)
+    assert code == 0 and out.endswith("written: explain.html\n")
+    page = (tmp_path / "explain.html").read_text()
+    assert all(name in page for name in ("rollout", "relevance", "random", "3 images of *.png"))
+    assert page.count("<img") >= 9
+    code, _, _ = explain("compare", "model", *CHOICES, "--out", "figures.json")
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    rows = {row["explanation"]: row for row in figures["explanations"]}
+    assert code == 0 and figures["images"] == 3 and list(rows) == ["rollout", "relevance", "random"]
+    assert 0 < rows["relevance"]["deletion"] < 1 and rows["random"]["correlation"] is None
+
+
+def test_the_report_of_a_run_shows_them(explain: Command, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.write_settings({"data": {"source": "digits"}})
+    save(small("ViT"), run.model_folder)
+    code, _, errors = explain("compare", "run", "--explanations", "rollout", "--images", "*.png")
+    assert code == 0 and run.explanations is not None, errors
+    page = write_report(run).read_text()
+    assert "How far explanations can be believed" in page and "rollout" in page
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("compare", "model"), "this model has kept no test images: name some by --images."),
+        (("compare", "model", "--images", "*.png", "--target", "owl"), "no class of that name"),
+        (("compare", "model", *CHOICES, "--out", "a.txt"), "--out a.txt is neither .html nor"),
+        (
+            ("compare", "model", "--images", "*.png", "--explanations", "rolout"),
+            "no explanation 'rolout'. Did you mean 'rollout'",
+        ),
+        (("draw", "model"), "draw"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    arguments: tuple[str, ...], message: str, explain: Command, tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    code, _, errors = explain(*arguments)
+    assert code == 2 and message in errors
+    assert sorted(tmp_path.iterdir()) == before
