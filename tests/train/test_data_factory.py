@@ -77,3 +77,18 @@ def test_local_crops_that_are_no_patches_name_their_setting() -> None:
         built(tiny(DINO, CROPS[0], crops, "optim.ema=0"))
     trainer, _ = built(tiny(DINO, CROPS[0], crops.replace("3", "4"), "optim.ema=0"))
     assert next(trainer.stream.epoch(0, 0, "cpu")).crops[2].shape[-2:] == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("size", "processes", "cure"),
+    [(6, 4, "use 4 or 8"), (3, 4, "use 4"), (128, 3, "use 126 or 129")],
+)
+def test_a_batch_that_processes_do_not_divide_is_refused(
+    size: int, processes: int, cure: str
+) -> None:
+    method = Supervised(small("ViT"))
+    problem = f"data.batch_size={size} is not divided evenly by {processes} processes: {cure}"
+    with pytest.raises(ConfigError, match=problem):
+        check_batches(method, size, processes)
+    for word in cure.replace(" or", "").split()[1:]:
+        check_batches(method, int(word), processes)

@@ -143,7 +143,7 @@ def build_evaluator(
 
 
 def check_batches(method: Method, batch_size: int, processes: int = 1) -> None:
-    """Checks that a batch is large enough for a method and for batch norms.
+    """Checks that a batch is large enough for a method and for batch norms, and can be divided.
 
     Args:
         method: the method.
@@ -151,7 +151,7 @@ def check_batches(method: Method, batch_size: int, processes: int = 1) -> None:
         processes: number of processes.
 
     Raises:
-        ConfigError: it is too small.
+        ConfigError: it is too small, or the processes do not divide it.
 
     Example:
         >>> from vitrail.methods.supervised import Supervised
@@ -163,6 +163,13 @@ def check_batches(method: Method, batch_size: int, processes: int = 1) -> None:
         raise ConfigError(
             f"data.batch_size={batch_size} is too small for {type(method).__name__}, which "
             f"compares the samples of a batch: use {method.smallest_batch} or more."
+        )
+    if batch_size % processes:
+        smaller = batch_size // processes * processes
+        choices = f"{smaller} or {smaller + processes}" if smaller else str(processes)
+        raise ConfigError(
+            f"data.batch_size={batch_size} is not divided evenly by {processes} processes: use "
+            f"{choices}."
         )
     learning = [m for m in method.train().modules() if isinstance(m, BATCH_NORMS) and m.training]
     if learning and "images" in method.inputs and batch_size // processes < 2:
