@@ -24,7 +24,7 @@ def test_votes_of_neighbors_are_probabilities(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(evaluator, "knn", votes)
     digits, model = open_dataset("digits", limit=30), digits_model().eval()
     loader = Loader(digits, 16, lambda image: image)
-    evaluated = Evaluator(digits, loader, model.preprocess, stream=None)  # type: ignore[arg-type]
+    evaluated = Evaluator(digits, loader, model.preprocess, lambda: pytest.fail("no need"))
     of_run = evaluated.by_knn(model)
     assert of_run is not None
     quiet = lambda title: contextlib.nullcontext(lambda done, total: None)  # noqa: E731

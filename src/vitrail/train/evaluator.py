@@ -1,5 +1,6 @@
 """Evaluation of what a method learned: by its own classifier, or by k-NN where it has none."""
 
+import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Literal
@@ -48,7 +49,8 @@ class Evaluator:
         train: training samples.
         validation: held-out samples of the model's size.
         preprocess: normalizes them.
-        stream: held-out batches with what the method reads, for the evaluations during training.
+        stream: held-out batches with what the method reads, for the evaluations during training; or
+            a function that makes them where they are needed, as for features that take long.
         loss_stream: held-out batches for the validation loss of a method that compares the samples
             of a batch: like those of training, whose size and mixture its loss depends on. None
             for `stream`.
@@ -74,12 +76,30 @@ class Evaluator:
         train: Dataset,
         validation: Loader,
         preprocess: Preprocess,
-        stream: Stream,
+        stream: Stream | Callable[[], Stream],
         loss_stream: Stream | None = None,
         knn_images: PositiveInt = 10_000,
     ) -> None:
         self.train, self.validation, self.preprocess = train, validation, preprocess
-        self.stream, self.loss_stream, self.knn_images = stream, loss_stream or stream, knn_images
+        self._stream, self._loss_stream, self.knn_images = stream, loss_stream, knn_images
+
+    @functools.cached_property
+    def stream(self) -> Stream:
+        """Held-out batches with what the method reads."""
+        return self._stream() if callable(self._stream) else self._stream
+
+    def prepare(self) -> Stream:
+        """Computes what the held-out batches hold, such as features, before training starts.
+
+        Returns:
+            The held-out batches.
+        """
+        return self.stream
+
+    @property
+    def loss_stream(self) -> Stream:
+        """Held-out batches for the validation loss."""
+        return self.stream if self._loss_stream is None else self._loss_stream
 
     def __call__(
         self, method: Method, backbone: Backbone, progress: Progress | None = None
