@@ -27,6 +27,7 @@ from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
 from vitrail.plugins import plugins_of
 from vitrail.run_folder import RunFolder
+from vitrail.train.baseline import check_baseline, train_baseline
 from vitrail.train.best import KeepBest
 from vitrail.train.callback import Callback
 from vitrail.train.callbacks import Checkpointing, ImageLogging, Validation
@@ -110,6 +111,7 @@ def train_run(
     config, changes = _check_start(config, run, resume=resume, is_main=state.is_main_process)
     if model is None:
         check_model(config)
+    check_baseline(config)
     config, datasets, choices, features = _open(config, parts, resume=resume)
     trainer, evaluator = build_trainer(config, run, datasets, callbacks, model, features)
     config = _with_plugins(config, trainer.method)
@@ -152,7 +154,15 @@ def _finish(
     elif datasets.test is not None:
         method = trainer.result_method
         evaluators["test"] = build_evaluator(config, method, datasets.train, datasets.test)
-    return write_results(trainer, evaluators, method_name=config.method.name, source=source)
+    figures = write_results(trainer, evaluators, method_name=config.method.name, source=source)
+    if config.train.baseline is not None:
+        preprocess = trainer.backbone.preprocess
+        baseline = train_baseline(config, datasets, preprocess, build_trainer)
+        run = trainer.run_folder
+        run.write_evaluation({**run.evaluation, "baseline": baseline})
+        numbers = {k: v for k, v in baseline.items() if isinstance(v, float) and k != "seconds"}
+        figures |= {f"baseline_{name}": value for name, value in numbers.items()}
+    return figures
 
 
 @checked
@@ -197,8 +207,10 @@ def build_trainer(
     method = build_method(config, model, datasets.train)
     stream = build_stream(config, method, datasets.train, features)
     evaluator = build_evaluator(config, method, datasets.train, datasets.evaluation)
-    # Epochs are not judged by the test samples.
-    judges = _judges(config, method, evaluator) if datasets.validation is not None else ()
+    judges: tuple[Callback, ...] = ()
+    if datasets.validation is not None:  # epochs are not judged by the test samples
+        judges = _judges(config, method, evaluator)
+        evaluator.prepare()
     optim, train = config.optim, config.train
     trainer = Trainer(
         method,

@@ -19,6 +19,7 @@ from vitrail.plugins import code_of, load_plugin, require_trust
 from vitrail.preprocess import Preprocess
 from vitrail.prompts import TEMPLATES
 from vitrail.registry import describe_exception
+from vitrail.train.timm_package import import_timm
 
 
 def resolve_object(kind: str, name: str, dataset: Dataset, settings: Mapping[str, Any]) -> Any:
@@ -120,12 +121,7 @@ def open_image_tokenizer(name: str) -> Callable[..., Any]:
 
 
 def _from_timm(name: str) -> Any:
-    try:
-        import timm
-    except ImportError:
-        raise ConfigError(
-            f"the teacher timm:{name} needs the package timm: pip install timm"
-        ) from None
+    timm = import_timm(f"the teacher timm:{name}")
     if ":" in name or "/" in name:  # of anyone's repository or folder, where timm reads pickles
         raise ConfigError(
             f"timm:{name} is no name of timm.list_models(): a folder or Hub id goes without timm:."

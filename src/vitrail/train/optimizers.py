@@ -7,6 +7,7 @@ import torch
 from torch.optim import Optimizer
 
 from vitrail.errors import ConfigError
+from vitrail.train.timm_package import import_timm
 
 Groups = list[dict[str, Any]]
 
@@ -70,12 +71,9 @@ def lamb(groups: Groups, betas: tuple[float, float] = (0.9, 0.999), eps: float =
         >>> type(lamb([group])).__name__  # doctest: +SKIP
         'Lamb'
     """
-    try:
-        from timm.optim.lamb import Lamb
-    except ImportError:
-        raise ConfigError("the optimizer 'lamb' needs the package timm: pip install timm") from None
+    optim = import_timm("the optimizer 'lamb'").optim
     # The gradients are clipped by the trainer.
-    return Lamb(groups, betas=betas, eps=eps, max_grad_norm=None)
+    return optim.Lamb(groups, betas=betas, eps=eps, max_grad_norm=None)
 
 
 class Muon(Optimizer):
