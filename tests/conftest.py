@@ -2,6 +2,7 @@
 
 import os
 
+os.environ["LANGUAGE"] = "en"  # whose words the tests expect
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches for the net
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for commands that a test starts

@@ -1,14 +1,20 @@
 """What the command line and the reports say can be translated."""
 
 import ast
+import os
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from string import Formatter
 
 import pytest
+import tomllib
 
 from tests.cli.conftest import vitrail  # noqa: F401, a fixture
 from vitrail import messages
+from vitrail.cli.main import first_sentence
 from vitrail.messages import _, ngettext
 
 SOURCE = Path(__file__).parents[1] / "src" / "vitrail"
@@ -97,3 +103,63 @@ def test_nothing_that_the_command_line_prints_is_an_f_string_with_words() -> Non
                 for text in literal_texts(node.args[0]) if node.args else ():
                     letters = "".join(c if c.isalpha() else " " for c in text).split()
                     assert {*letters} <= {"bold", "M", "G"}, f"{path.name}:{node.lineno}: {text!r}"
+
+
+def messages_in_the_code() -> dict[str, str]:
+    """Every message, in the plural where it has one, and where it stands."""
+    places = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        text = path.read_text("utf-8")
+        for call in (
+            calls_of_underscore(ast.parse(text)) if "vitrail.messages import" in text else ()
+        ):
+            index = 1 if call.func.id == "ngettext" else 0  # type: ignore[attr-defined]
+            message = call.args[index].value  # type: ignore[attr-defined]
+            places[message] = f"{path.name}:{call.lineno}"
+    return places
+
+
+def placeholders(message: str) -> list[tuple[str | None, str | None, str | None]]:
+    return sorted((part[1:] for part in Formatter().parse(message) if part[1] is not None), key=str)
+
+
+def test_every_message_has_a_chinese_translation_with_its_placeholders() -> None:
+    chinese = tomllib.loads((SOURCE / "locale" / "zh.toml").read_text("utf-8"))
+    messages_here = messages_in_the_code()
+    missing = [f"{place}: {text!r}" for text, place in messages_here.items() if text not in chinese]
+    assert not missing, "add to src/vitrail/locale/zh.toml: " + "; ".join(missing)
+    assert not set(chinese) - set(messages_here), "no code says this any more"
+    for english, translation in chinese.items():
+        assert placeholders(english) == placeholders(translation), translation
+        assert english[:1].isspace() == translation[:1].isspace(), translation
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("zh_CN.UTF-8", "错误"), ("zh", "错误"), ("fr:zh_TW", "错误"), ("en_US:zh", "error"),
+     ("C", "error"), ("fr", "error"), ("../zh", "error")],
+)  # fmt: skip
+def test_the_environment_chooses_the_language(
+    value: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANGUAGE", value)
+    messages._catalog.cache_clear()
+    assert _("error: {problem}").startswith(expected)
+    if expected == "错误":
+        assert ngettext("{n:,} image", "{n:,} images", 1).format(n=1) == "1 张图片"
+    messages._catalog.cache_clear()
+
+
+def test_the_first_sentence_of_a_chinese_text_ends_with_its_own_full_stop() -> None:
+    assert first_sentence("写出 .csv 文件。每张图片一行。") == "写出 .csv 文件。"
+    assert first_sentence("Write a file. One line per image.") == "Write a file."
+    assert first_sentence("no full stop") == "no full stop"
+
+
+@pytest.mark.slow
+def test_commands_have_whole_summaries_in_chinese() -> None:
+    environment = {**os.environ, "LANGUAGE": "zh_CN", "PYTHONUTF8": "1"}
+    command = [sys.executable, "-m", "vitrail", "--help"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "..." not in done.stdout.split("Commands:")[1]
+    assert "给出每张图片最可能的类别" in done.stdout

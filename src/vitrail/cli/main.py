@@ -196,6 +196,9 @@ def in_options(message: str) -> str:
         if option.startswith("--"):  # but settings such as data.bad_images= are spelled alike
             message = re.sub(rf"(?<![\w.-]){keyword}=True\b", option, message)
             message = re.sub(rf"(?<![\w.-]){keyword}=", f"{option}=", message)
+    # Sizes are written as 64x48 there.
+    size = r"(?<=--image-size=)\((\d+(?:, \d+)+)\)"
+    message = re.sub(size, lambda match: match[1].replace(", ", "x"), message)
     return re.sub(r"vitrail\.load_plugin\('([^']*)'\)", r"--plugin \1", message)
 
 
