@@ -22,6 +22,7 @@ from vitrail.train.factory import build_trainer, train_run
 from vitrail.train.label_scores import LabelEvaluation
 from vitrail.train.number_scores import NumberEvaluation
 from vitrail.train.prediction import predict
+from vitrail.train.runs import fit
 
 OPTIONS = {"image_size": 8, "patch_size": 4, "dim": 16, "depth": 1, "heads": 2, "mlp_dim": 32}
 SETTINGS: dict[str, Any] = {
@@ -170,3 +171,48 @@ def test_weights_reach_a_probe(folder: Path, tmp_path: Path) -> None:
         assert batch.weights is not None and batch.indices is not None
         names = [open_datasets(config).train.name(i) for i in batch.indices.tolist()]
         assert batch.weights.tolist() == [1 + int(Path(name).stem) for name in names]
+
+
+@pytest.mark.parametrize(("table", "key"), [("tags", "map"), ("blue", "mae")])
+def test_folds_compare_several_labels_and_numbers(
+    vitrail: Command, folder: Path, tmp_path: Path, table: str, key: str
+) -> None:
+    settings = [f"model.options.{name}={value}" for name, value in OPTIONS.items()]
+    command = ["train", f"csv:{folder / f'{table}.csv'}", "model.name=ViT", *settings]
+    more = ["data.augment.crop=none", "schedule.epochs=1", "--folds", "2", "--out", "cv"]
+    code, out, errors = vitrail(*command, *more)
+    assert code == 0, errors
+    figures = json.loads((tmp_path / "cv" / "folds.json").read_text())
+    parts = [fold[key] for fold in figures["folds"]]
+    assert figures[key] == pytest.approx(sum(parts) / 2)
+    assert figures["std"] == pytest.approx(abs(parts[0] - parts[1]) / 2**0.5)
+    assert "top1" not in figures
+    assert f"{figures[key]:.4g}  (standard deviation {figures['std']:.4g})" in out
+
+
+def test_a_report_says_on_what_thresholds_were_chosen(folder: Path, tmp_path: Path) -> None:
+    rows = (folder / "tags.csv").read_text().splitlines()
+    kept = [row for row in rows if not row.endswith(",test")]
+    table = folder / "without_test.csv"
+    table.write_text("\n".join(kept))
+    for name, file in (("tested", folder / "tags.csv"), ("validated", table)):
+        trained(f"csv:{file}", tmp_path / name, schedule={"epochs": 1})
+    tested, validated = (write_report(tmp_path / n).read_text() for n in ("tested", "validated"))
+    assert "by which nothing was chosen" in tested and "would be too good" not in tested
+    assert "they are at thresholds of 0.5" in validated and "A test split would tell" in validated
+
+
+def test_python_lists_hold_several_labels(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    pairs = []
+    for number in range(40):
+        red, green = number % 2, number // 2 % 2
+        image = torch.randint(0, 50, (3, 8, 8), dtype=torch.uint8, generator=generator)
+        image[0] += 200 * red
+        image[1] += 200 * green
+        pairs.append((image, [name for name, has in (("red", red), ("green", green)) if has]))
+    run = fit("ViT", data=(pairs, pairs[:10]), method="multi_label", options=OPTIONS, epochs=1,
+              crop="none", batch_size=8, out=tmp_path / "run")  # fmt: skip
+    assert 0 < run.metrics["map"] <= 1
+    assert run.model.labels == ["green", "red"]
+    assert run.model.outputs.target == "labels"

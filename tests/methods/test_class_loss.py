@@ -8,9 +8,11 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from tests.models.small import small
 from vitrail.errors import ConfigError
+from vitrail.methods.attentive_probe import AttentiveProbe
 from vitrail.methods.base import Batch
 from vitrail.methods.class_loss import ClassLoss, classify
 from vitrail.methods.linear_probe import LinearProbe
+from vitrail.methods.memory import LearnableMemory
 from vitrail.methods.supervised import Supervised
 
 LOGITS = torch.randn(12, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -73,3 +75,17 @@ def test_errors_say_what_to_do() -> None:
 
 def test_a_batch_of_samples_that_do_not_count_has_no_loss() -> None:
     assert classify(LOGITS, LABELS, 0.1, sample_weights=torch.zeros(12)).loss == 0
+
+
+@pytest.mark.parametrize("method", [AttentiveProbe, LearnableMemory])
+def test_methods_on_a_frozen_model_weigh_classes_too(
+    method: type[AttentiveProbe] | type[LearnableMemory],
+) -> None:
+    torch.manual_seed(0)
+    probe = method(small("ViT", num_classes=3), class_weights="balanced", label_smoothing=0.0)
+    probe.fit_targets(LABELS)
+    images = torch.randn(12, 3, 32, 32)
+    logits = probe.classifier(probe.backbone)(images)
+    weights = torch.tensor([12 / 24, 12 / 9, 12 / 3])
+    expected = F.cross_entropy(logits, LABELS, weight=weights)
+    torch.testing.assert_close(probe(Batch(images=images, labels=LABELS)).loss, expected)

@@ -56,6 +56,12 @@ def run(
             "--dry-run", help=_("Say what would be trained and how long it takes; write nothing.")
         ),
     ] = False,
+    no_check: Annotated[
+        bool,
+        typer.Option(
+            "--no-check", help=_("Look for no damaged images first; the same as data.check=false.")
+        ),
+    ] = False,
 ) -> None:
     """Trains a model."""
     from vitrail.lens.report_data import percent
@@ -72,6 +78,8 @@ def run(
         what = None
     if device is not None:
         changes.append(f"train.device={choose_device(device)}")
+    if no_check:
+        changes.append("data.check=false")
     if what is None:
         if not (resume and folder is not None):
             raise ConfigError(
@@ -121,9 +129,30 @@ def run(
         if text:
             text = _("{figures} on {split}").format(figures=text, split=result.details["split"])
             out.print(text, highlight=False, markup=False)
+    if "baseline_top1" in result.metrics:
+        text = _("{name} beside it: {accuracy} (95 % interval: {interval})")
+        limits = (result.metrics[f"baseline_top1_{end}"] for end in ("low", "high"))
+        accuracy = percent(result.metrics["baseline_top1"])
+        text = text.format(
+            name=config.train.baseline, accuracy=accuracy, interval=interval_text(*limits)
+        )
+        out.print(text, highlight=False, markup=False)
     model_folder = RunFolder(folder).model_folder
     out.print(_("model:  {path}").format(path=model_folder), highlight=False)
     out.print(_("report: {path}").format(path=result.report), highlight=False)
+
+
+def _print_fold_values(results: "FoldResults") -> None:
+    """Prints a table of runs that are compared by another figure than accuracy."""
+    row = "{:>4}  {:>6}  {:>8}"
+    lines = [row.format(_("fold"), _("images"), str(results.key))]
+    for number, (run, value) in enumerate(zip(results.runs, results.values, strict=True), 1):
+        lines.append(row.format(number, int(run.metrics["count"]), f"{value:.4g}"))
+    count = sum(int(run.metrics["count"]) for run in results.runs)
+    mean = sum(results.values) / len(results.values)
+    spread = _("(standard deviation {value:.4g})").format(value=results.std)
+    lines.append(f"{row.format(_('mean'), count, f'{mean:.4g}')}  {spread}")
+    out.print("\n".join(lines), highlight=False, markup=False)
 
 
 def print_folds(results: "FoldResults") -> None:
@@ -142,6 +171,9 @@ def print_folds(results: "FoldResults") -> None:
            2      36    50.0 %  34.0-66.0 %
         mean      72    50.0 %  38.7-61.3 %  (standard deviation 0.0 %)
     """
+    if results.key != "top1":
+        _print_fold_values(results)
+        return
     row = "{:>4}  {:>6}  {:>8}  {}"
     lines = [row.format(_("fold"), _("images"), _("accuracy"), _("95 % interval"))]
     for number, run in enumerate(results.runs, 1):

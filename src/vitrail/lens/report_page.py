@@ -27,7 +27,7 @@ from vitrail.lens.report_data import (
 )
 from vitrail.lens.report_values import value_figures, value_sections
 from vitrail.lens.trace import AttentionTrace, observe
-from vitrail.messages import _
+from vitrail.messages import _, ngettext
 from vitrail.models.base import Backbone
 from vitrail.run_folder import RunFolder
 
@@ -278,9 +278,11 @@ def _describe_baseline(baseline: dict[str, Any]) -> str:
     """How the CNN was trained, and its figures where they are no accuracy."""
     text = _(
         "Beside the model, {name} ({parameters:,} parameters) was trained from scratch on the same "
-        "images: {epochs:,} epochs, {minutes:.1f} minutes, AdamW at its default settings."
+        "images: {epochs}, {minutes:.1f} minutes, AdamW at its default settings."
     )
-    text = text.format(**{**baseline, "minutes": baseline["seconds"] / 60})
+    count, minutes = baseline["epochs"], baseline["seconds"] / 60
+    epochs = ngettext("{n:,} epoch", "{n:,} epochs", count).format(n=count)
+    text = text.format(**{**baseline, "epochs": epochs, "minutes": minutes})
     names = [name for name in ("map", "micro_f1", "mae", "rmse", "r2") if name in baseline]
     figures = ", ".join(f"{name} {baseline[name]:.4g}" for name in names)
     return f"{text} {figures}".rstrip()

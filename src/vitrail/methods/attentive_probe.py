@@ -17,7 +17,7 @@ from vitrail.layers.attention import CrossAttention
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.tokens import Token
 from vitrail.methods.base import Batch, Loss, Method
-from vitrail.methods.class_loss import classify
+from vitrail.methods.class_loss import ClassLoss, ClassWeights
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
 from vitrail.models.parameters import initialize
@@ -34,6 +34,9 @@ class AttentiveProbe(Method):
         heads: number of attention heads.
         mlp_ratio: hidden width of the MLP, relative to the patches' width; 0 for no MLP.
         label_smoothing: probability that is spread evenly over all classes.
+        class_weights: what an error of each class costs: "equal"; "balanced" for the inverse of how
+            often the class occurs in training; or one number per class.
+        focal: exponent of the focal loss (Lin et al. 2017); 0 for none.
 
     Raises:
         ConfigError: the model has no classes.
@@ -60,9 +63,10 @@ class AttentiveProbe(Method):
         heads: PositiveInt = 8,
         mlp_ratio: NonNegativeFloat = 4.0,
         label_smoothing: Rate = 0.1,
+        class_weights: ClassWeights = "equal",
+        focal: NonNegativeFloat = 0.0,
     ) -> None:
         super().__init__(backbone)
-        self.label_smoothing = label_smoothing
         classes = backbone.num_classes or len(backbone.labels or ())
         if not classes:
             raise ConfigError("AttentiveProbe needs classes: give the model num_classes.")
@@ -74,6 +78,7 @@ class AttentiveProbe(Method):
             dim = backbone.features(image).patches.shape[-1]
         self.probe = AttentiveClassifier(dim, heads, round(dim * mlp_ratio), classes)
         initialize(self.probe.to(like))
+        self.class_loss = ClassLoss(classes, label_smoothing, class_weights, focal)
 
     def train(self, mode: bool = True) -> "AttentiveProbe":
         """Sets the mode of the probe; the frozen backbone stays in evaluation mode."""
@@ -81,12 +86,15 @@ class AttentiveProbe(Method):
         self.backbone.eval()
         return self
 
+    def fit_targets(self, targets: Tensor) -> None:
+        """targets (N,) of all training samples → weights of the classes, if they are balanced."""
+        self.class_loss.fit_targets(targets)
+
     def forward(self, batch: Batch) -> Loss:
         """Batch with images (B, C, *size) and labels (B,) or (B, classes) → Loss."""
         with torch.no_grad():
             patches = self.backbone.features(batch["images"]).patches
-        return classify(self.probe(patches), batch["labels"], self.label_smoothing,
-                        sample_weights=batch.weights)  # fmt: skip
+        return self.class_loss(self.probe(patches), batch)
 
     def classifier(self, backbone: Backbone) -> nn.Module:
         """backbone → images (B, C, *size) → logits, by the probe on this backbone's patches."""

@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from vitrail.errors import ConfigError
 from vitrail.layers.tokens import Token
 from vitrail.methods.base import Batch, Loss, Method
-from vitrail.methods.class_loss import classify
+from vitrail.methods.class_loss import ClassLoss, ClassWeights
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
 from vitrail.models.parameters import initialize
 from vitrail.models.vit import ViT
-from vitrail.values import PositiveInt, Rate
+from vitrail.values import NonNegativeFloat, PositiveInt, Rate
 
 
 class LearnableMemory(Method):
@@ -40,6 +40,9 @@ class LearnableMemory(Method):
         memories: number M of memory tokens per block.
         num_classes: number of classes of the task; None for that of the backbone.
         label_smoothing: probability that is spread evenly over all classes.
+        class_weights: what an error of each class costs: "equal"; "balanced" for the inverse of how
+            often the class occurs in training; or one number per class.
+        focal: exponent of the focal loss (Lin et al. 2017); 0 for none.
 
     Raises:
         TierError: the backbone is no ViT.
@@ -70,9 +73,10 @@ class LearnableMemory(Method):
         memories: PositiveInt = 10,
         num_classes: PositiveInt | None = None,
         label_smoothing: Rate = 0.0,
+        class_weights: ClassWeights = "equal",
+        focal: NonNegativeFloat = 0.0,
     ) -> None:
         super().__init__(backbone)
-        self.label_smoothing = label_smoothing
         classes = num_classes or backbone.num_classes or len(backbone.labels or ())
         if not classes:
             raise ConfigError("LearnableMemory needs classes: give num_classes.")
@@ -81,6 +85,7 @@ class LearnableMemory(Method):
         backbone.requires_grad_(False).eval()
         self.adapter = MemoryAdapter(self.backbone.dim, len(backbone.blocks), memories, classes)
         initialize(self.adapter.to(next(backbone.parameters())))
+        self.class_loss = ClassLoss(classes, label_smoothing, class_weights, focal)
 
     def train(self, mode: bool = True) -> "LearnableMemory":
         """Sets the mode of the adapter; the frozen backbone stays in evaluation mode."""
@@ -88,11 +93,13 @@ class LearnableMemory(Method):
         self.backbone.eval()
         return self
 
+    def fit_targets(self, targets: Tensor) -> None:
+        """targets (N,) of all training samples → weights of the classes, if they are balanced."""
+        self.class_loss.fit_targets(targets)
+
     def forward(self, batch: Batch) -> Loss:
         """Batch with images (B, C, *size) and labels (B,) or (B, classes) → Loss."""
-        logits = self.adapter(self.backbone, batch["images"])
-        return classify(logits, batch["labels"], self.label_smoothing,
-                        sample_weights=batch.weights)  # fmt: skip
+        return self.class_loss(self.adapter(self.backbone, batch["images"]), batch)
 
     def classifier(self, backbone: Backbone) -> nn.Module:
         """backbone → images (B, C, *size) → logits of the task, by the adapter of this backbone."""

@@ -49,6 +49,8 @@ def write_results(
     validated = {name: _evaluate(other, method, model) for name, other in others}
     for validation, _scores in validated.values():
         _tune(model, validation)
+    if "validation" in evaluators and model.outputs.target == "labels":
+        figures["thresholds"] = "validation"
     result, scores = _evaluate(evaluator, method, model)
     if not validated and split == "validation":
         _tune(model, result)  # after the evaluation, whose figures it would flatter

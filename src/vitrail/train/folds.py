@@ -3,7 +3,7 @@
 import json
 import statistics
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from vitrail.arguments import checked
 from vitrail.errors import ConfigError
@@ -14,6 +14,8 @@ from vitrail.run_folder import RunFolder
 from vitrail.train.config import RunConfig
 from vitrail.train.runs import TrainingRun, train_and_report
 from vitrail.values import Range
+
+KEYS = ("top1", "map", "mae")  # of classes, several labels, numbers
 
 
 class FoldResults(NamedTuple):
@@ -32,6 +34,17 @@ class FoldResults(NamedTuple):
     runs: list[TrainingRun]
 
     @property
+    def key(self) -> str | None:
+        """The figure that the runs are compared by; None if they have none."""
+        metrics = self.runs[0].metrics
+        return next((key for key in KEYS if key in metrics), None)
+
+    @property
+    def values(self) -> list[float]:
+        """That figure of each run."""
+        return [run.metrics[self.key] for run in self.runs] if self.key is not None else []
+
+    @property
     def accuracies(self) -> list[float]:
         """The accuracy of each run on the images of its part."""
         return [run.metrics["top1"] for run in self.runs]
@@ -43,8 +56,8 @@ class FoldResults(NamedTuple):
 
     @property
     def std(self) -> float:
-        """The standard deviation of the accuracies."""
-        return statistics.stdev(self.accuracies)
+        """The standard deviation of the figure."""
+        return statistics.stdev(self.values)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -106,21 +119,17 @@ def train_folds(
     results = FoldResults(runs)
     if distributed.rank() > 0:  # the first process has the figures, and writes them
         return results
-    if not all("top1" in run.metrics for run in runs):
+    if results.key is None:
         raise ConfigError(
-            f"method {config.method.name!r} gives no accuracy to compare: leave folds={folds} out."
+            f"method {config.method.name!r} gives no figure to compare: leave folds={folds} out."
         )
     _write(folder, results)
     return results
 
 
 def _write(folder: Path, results: FoldResults) -> None:
-    low, high = results.interval
-    figures = {
-        "top1": results.top1,
-        "top1_low": low,
-        "top1_high": high,
-        "std": results.std,
-        "folds": [dict(run.metrics) for run in results.runs],
-    }
+    figures: dict[str, Any] = {str(results.key): statistics.fmean(results.values)}
+    if results.key == "top1":
+        figures["top1_low"], figures["top1_high"] = results.interval
+    figures |= {"std": results.std, "folds": [dict(run.metrics) for run in results.runs]}
     atomic_write(folder / "folds.json", json.dumps(figures, indent=1))
