@@ -140,3 +140,32 @@ def test_an_unknown_label_is_named() -> None:
 def test_a_mapping_has_a_training_split() -> None:
     with pytest.raises(DataError, match="data has batch_size, no 'train'"):
         as_parts({"batch_size": 3})
+
+
+def test_lists_of_names_are_several_labels_and_fractions_are_numbers() -> None:
+    black = torch.zeros(3, 4, 4, dtype=torch.uint8)
+    several = PairDataset([(black, ["dog", "cat"]), (black, []), (black, ("cat",))])
+    assert (several.target, several.labels) == ("labels", ["cat", "dog"])
+    assert several.values is not None
+    assert several.values.tolist() == [[1, 1], [0, 0], [1, 0]]
+    part = several.subset([2, 0])
+    assert part.values is not None
+    assert (part.target, part.values.tolist()) == ("labels", [[1, 0], [1, 1]])
+    ages = PairDataset([(black, 0.5), (black, 2)])
+    assert ages.values is not None
+    assert (ages.target, ages.values.tolist()) == ("numbers", [[0.5], [2]])
+    assert PairDataset([(black, 0.0), (black, 1.0)]).targets() == [0, 1]  # indices, as before
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([["cat"], [3]], "3 is no label: give a list of names"),
+        ([0.5, "cat"], "some labels are numbers and some are not"),
+        ([0.5, float("nan")], "a number is not finite"),
+    ],
+)
+def test_labels_of_mixed_kinds_are_refused(labels: list[object], message: str) -> None:
+    black = torch.zeros(3, 4, 4, dtype=torch.uint8)
+    with pytest.raises(DataError, match=message):
+        PairDataset([(black, label) for label in labels])

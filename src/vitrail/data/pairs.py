@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from vitrail.arguments import checked
@@ -13,6 +14,7 @@ from vitrail.data.dataset import Dataset
 from vitrail.data.folders import split_name
 from vitrail.data.hub_datasets import HubDataset
 from vitrail.data.images import to_tensor
+from vitrail.data.manifest_labels import sorted_names
 from vitrail.data.registry import DATASETS, KINDS, PACKAGED, Split, open_parts, prepared
 from vitrail.data.splits import Parts, Progress, open_part
 from vitrail.errors import DataError
@@ -46,8 +48,9 @@ class PairDataset(Dataset):
 
     Args:
         pairs: (image, label) by position. An image is a path, a Pillow image or a uint8 tensor
-            (C, H, W); a label is a class name, or an index. `pairs.classes` and
-            `pairs.targets`, as torchvision's datasets have them, are used where they exist.
+            (C, H, W); a label is a class name or an index, a list of names where an image has any
+            number of labels, or a number with a fraction. `pairs.classes` and `pairs.targets`, as
+            torchvision's datasets have them, are used where they exist.
         labels: class names; None for `pairs.classes`, or the names that occur, sorted.
         name: name of the dataset for messages.
 
@@ -66,7 +69,15 @@ class PairDataset(Dataset):
         _check_samples(pairs)
         self.pairs, self._name = pairs, name
         names = getattr(pairs, "classes", None) if labels is None else labels
-        self.labels, self._targets = _classes(_labels_of(pairs), names, name)
+        truth = _labels_of(pairs)
+        if all(isinstance(label, list | tuple | set | frozenset) for label in truth):
+            self.target, self._targets = "labels", [0] * len(truth)
+            self.labels, self.values = _several(truth, names, name)
+        elif any(isinstance(label, float) and label % 1 for label in truth):
+            self.target, self._targets = "numbers", [0] * len(truth)
+            self.labels, self.values = list(names or ["value"]), _numbers(truth, name)
+        else:
+            self.labels, self._targets = _classes(truth, names, name)
         image, _label = _pair(pairs, 0)
         if _channels(image) == 1:
             self.statistics = ((0.5,), (0.5,))
@@ -296,6 +307,28 @@ def _classes(
             f"0 to {len(labels) - 1}."
         )
     return labels, indices
+
+
+def _several(rows: list[Any], labels: Sequence[str] | None, name: str) -> tuple[list[str], Tensor]:
+    """Names of labels, and whether each sample has each, float (N, labels)."""
+    names = {label for row in rows for label in row}
+    if odd := [label for label in names if not isinstance(label, str)]:
+        raise DataError(f"{name}: {odd[0]!r} is no label: give a list of names for each image.")
+    labels = sorted_names(names) if labels is None else list(labels)
+    if unknown := sorted(names - set(labels)):
+        raise DataError(f"{name}: the label {unknown[0]!r} is none of {', '.join(labels)}.")
+    return labels, torch.tensor([[float(label in row) for label in labels] for row in rows])
+
+
+def _numbers(truth: list[Any], name: str) -> Tensor:
+    """The number of each sample, float (N, 1)."""
+    try:
+        values = torch.tensor([[float(value)] for value in truth])
+    except (TypeError, ValueError):
+        raise DataError(f"{name}: some labels are numbers and some are not.") from None
+    if not values.isfinite().all():
+        raise DataError(f"{name}: a number is not finite: leave such samples out.")
+    return values
 
 
 def _channels(image: Any) -> int:
