@@ -71,9 +71,11 @@ def lamb(groups: Groups, betas: tuple[float, float] = (0.9, 0.999), eps: float =
         >>> type(lamb([group])).__name__  # doctest: +SKIP
         'Lamb'
     """
-    optim = import_timm("the optimizer 'lamb'").optim
+    import_timm("the optimizer 'lamb'")
+    from timm.optim.lamb import Lamb
+
     # The gradients are clipped by the trainer.
-    return optim.Lamb(groups, betas=betas, eps=eps, max_grad_norm=None)
+    return Lamb(groups, betas=betas, eps=eps, max_grad_norm=None)
 
 
 class Muon(Optimizer):
