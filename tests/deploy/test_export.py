@@ -35,15 +35,15 @@ CLOSE = {"rtol": 0, "atol": 1e-5}
 
 # Classes that export for any image size too.
 ANY_SIZE = ("ViT", "SimpleViT", "DeiT", "VisionMamba")
-# Every class as it is, and two that have the most to get wrong; the others take minutes.
-QUICK = ["ViT-mean-rope-True", "VisionMamba-gate-sum-6-4-branch"]
+# One with attention and one with scans; the others take minutes.
+QUICK = ["ViT-mean-rope-True", "VisionMamba"]
 EVERY = [
-    pytest.param(*case, id=name, marks=[] if not case[1] or name in QUICK else pytest.mark.slow)
+    pytest.param(*case, id=name, marks=[] if name in QUICK else pytest.mark.slow)
     for case, name in zip(CASES, IDS, strict=True)
     if case[0] in ANY_SIZE
 ]
 OTHERS = [
-    pytest.param(*case, id=name, marks=[] if name == "Swin" else pytest.mark.slow)
+    pytest.param(*case, id=name, marks=pytest.mark.slow)  # test_runtimes.py has a Swin
     for case, name in zip(CASES, IDS, strict=True)
     if case[0] not in ANY_SIZE
 ]

@@ -78,11 +78,14 @@ def test_the_command_writes_a_program(
     assert "input: images, float32, batch x 3 x 16 x 16" in output
     assert "checked: the file's logits are within" in output
     images = torch.randn(3, 3, 16, 16)
-    in_a_process_without_vitrail(tmp_path, [(images, model(images))])
+    logits = torch.export.load(tmp_path / "model.pt2").module()(images)
+    torch.testing.assert_close(logits, model(images), rtol=0, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore")  # tracing is deprecated, and warns of every size
-@pytest.mark.parametrize("name", ["ViT", "CrossViT", "EfficientViT"])
+@pytest.mark.parametrize(
+    "name", ["ViT", *(pytest.param(n, marks=pytest.mark.slow) for n in ("CrossViT", "EfficientViT"))]
+)
 def test_torchscript_traces_all_but_mamba(name: str) -> None:
     model = small(name).eval()
     images = images_for(model)
@@ -104,7 +107,7 @@ class Tokenizer:
         return torch.tensor([[len(text) % 10, 2, 15, 0, 0, 0] for text in texts])
 
 
-@pytest.fixture(scope="module", params=["end", "last"])
+@pytest.fixture(scope="module", params=["end", pytest.param("last", marks=pytest.mark.slow)])
 def clip(request: pytest.FixtureRequest) -> CLIP:
     torch.manual_seed(0)
     backbone = vitrail.ViT(16, 8, num_classes=0, dim=8, depth=1, heads=2, mlp_dim=8)
