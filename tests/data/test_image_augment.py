@@ -113,6 +113,14 @@ class TestImageAugment:
         with pytest.raises(ConfigError, match="1 or 3 channels, and these images have 5"):
             augment(channels=5, jitter=0.4)
 
+    @pytest.mark.parametrize("channels", [1, 2, 3, 5, 200])
+    def test_flips_and_crops_of_any_number_of_channels(self, channels: int) -> None:
+        image = noise(16, 16, channels)
+        whole = augment(channels=channels, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=1.0)
+        assert torch.equal(whole(image, 0), image.flip(-1))
+        upright = augment(channels=channels, crop="none", flip=0.0, vertical_flip=1.0)
+        assert torch.equal(upright(image, 0), image.flip(-2))
+
     def test_batches_are_only_mixed_after_it(self) -> None:
         config = AugmentConfig(randaugment=2, mixup=0.8, cutmix=1.0)
         rest = batch_part(config)
@@ -154,7 +162,7 @@ class TestOperations:
         expected = np.asarray(ImageEnhance.Sharpness(image).enhance(1.9))[1:-1, 1:-1]
         assert np.abs(inner - expected).max() <= 2
 
-    @pytest.mark.parametrize("side", [20, 32, 40, 50, 60, 64, 90])
+    @pytest.mark.parametrize("side", [20, 32, 40, 50, 60, 64, 72, 80, 90])
     def test_what_shrinks_is_smoothed_as_in_pillow(self, side: int) -> None:
         pixels = np.random.default_rng(0).integers(0, 256, (side, 2 * side, 3), np.uint8)
         ours = ops.resize_pixels(pixels, (32, 64)).astype(int)

@@ -1,6 +1,10 @@
 """Decoding: every kind of file that people have, on a fixed scale, within limits."""
 
+import contextlib
 import io
+import struct
+import warnings
+import zlib
 from typing import Any
 
 import cv2
@@ -10,7 +14,7 @@ import tifffile
 import torch
 from PIL import Image, ImageOps
 
-from vitrail.data.formats import SUFFIXES, is_image_name
+from vitrail.data.formats import SUFFIXES, is_image_name, pillow
 from vitrail.data.images import ImageFile, decode, find_images, from_pillow
 from vitrail.errors import DataError
 
@@ -182,6 +186,42 @@ class TestDamage:
         padded = ImageFile(data[:-2] + b"\0" * 50 + b"\xff\xd9", 3, "x")
         assert torch.equal(padded.decode(), decode(data, 3, "x"))
         assert "extraneous bytes" in padded.remark
+
+    def test_no_decoder_writes_to_the_console(
+        self, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Those of odd files write several lines each; we say it in one."""
+        deep = np.full((4, 5, 3), 300, np.uint16)
+        png = cv2.imencode(".png", deep)[1].tobytes()
+        chunk = b"iCCPnonsense\0\0" + zlib.compress(b"no profile")
+        profile = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        tiff = io.BytesIO()
+        tifffile.imwrite(tiff, np.zeros((4, 6, 5), "H"), planarconfig="contig")
+        odd_tiff = bytearray(tiff.getvalue())
+        odd_tiff[odd_tiff.index(struct.pack("<HHI", 258, 3, 5)) + 2] = 99  # no type of a tag
+        palette = io.BytesIO()
+        colors = Image.new("P", (5, 4))
+        colors.putpalette([0, 0, 0, 9, 9, 9])
+        colors.save(palette, "PNG", transparency=b"\0\xff")
+        exif = io.BytesIO()
+        Image.new("RGB", (5, 4)).save(exif, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\1")
+        files = [
+            png[:33] + profile + png[33:],
+            bytes(odd_tiff),
+            palette.getvalue(),
+            exif.getvalue(),
+        ]
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            pillow.cache_clear()
+            pillow()
+            for data in files:
+                with contextlib.suppress(DataError):
+                    decode(data, 3, "odd")
+                tifffile.logger().warning("of another program")
+        assert [str(warning.message) for warning in caught] == []
+        assert capfd.readouterr().err == ""
+        assert caplog.messages == ["of another program"] * len(files)
 
     def test_a_cut_jpeg_is_refused(self, noise: Image.Image) -> None:
         data = encoded(noise, "JPEG")

@@ -1,7 +1,11 @@
 """Images of more than 8 bits and of any number of channels, on a fixed scale of 0 to 255."""
 
+import functools
 import io
+import logging
 import math
+import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +15,8 @@ from vitrail.data.formats import check_size
 from vitrail.errors import DataError
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from PIL.Image import Image
 
 BITS_PER_SAMPLE, ORIENTATION, SAMPLES_PER_PIXEL = 258, 274, 277  # tags of TIFF
@@ -97,11 +103,41 @@ def read_deep_png(data: bytes) -> tuple[NDArray, bool]:
     """
     import cv2
 
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    # Of other chunks libpng may print warnings.
+    needed = b"".join([data[:8], *_chunks(data, (b"IHDR", b"tRNS", b"IDAT", b"IEND"))])
+    pixels = cv2.imdecode(np.frombuffer(needed, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise ValueError("its data is incomplete")
     alpha = pixels.shape[2] == 4
     return pixels[..., [2, 1, 0, 3] if alpha else [2, 1, 0]], alpha
+
+
+def _chunks(data: bytes, names: tuple[bytes, ...]) -> Iterator[bytes]:
+    """The chunks of a PNG that have one of these names, with their lengths and checksums."""
+    start = 8
+    while start + 8 <= len(data):
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        if data[start + 4 : start + 8] in names:
+            yield data[start:end]
+        start = end
+
+
+@functools.cache
+def _tifffile() -> "ModuleType":
+    """tifffile, which logs nothing of the files that are read here: errors are enough."""
+    import tifffile
+
+    logging.getLogger("tifffile").addFilter(lambda record: not _reading.tiff)
+    return tifffile
+
+
+class _Reading(threading.local):
+    """Whether this thread reads a TIFF."""
+
+    tiff = False
+
+
+_reading = _Reading()
 
 
 def read_tiff(data: bytes, name: str) -> tuple[NDArray, bool]:
@@ -126,11 +162,12 @@ def read_tiff(data: bytes, name: str) -> tuple[NDArray, bool]:
         (4, 6, 5)
     """
     try:
-        import tifffile
+        tifffile = _tifffile()
     except ImportError:
         raise DataError(
             f"{name}: a TIFF of this kind needs the package tifffile: pip install tifffile"
         ) from None
+    _reading.tiff = True
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page: Any = file.pages[0]
@@ -143,6 +180,8 @@ def read_tiff(data: bytes, name: str) -> tuple[NDArray, bool]:
         raise
     except Exception as problem:  # its parser raises many kinds
         raise ValueError(str(problem)) from None
+    finally:
+        _reading.tiff = False
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3:

@@ -82,8 +82,10 @@ def pillow() -> "ModuleType":
         import pillow_heif
 
         pillow_heif.register_heif_opener()
-    # Pillow's limits are warnings of several lines; `check_size` says it in one.
+    # Pillow's warnings are several lines per file; `check_size` and `ImageFile.remark` say in one
+    # what matters.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     return Image
 
 
