@@ -72,6 +72,8 @@ def test_a_validation_split_has_limits() -> None:
     assert len(split_off(dataset(["a", "b"], [0] * 10 + [1] * 2))[1]) == 3
     with pytest.raises(DataError, match="class 'b' has one image, and two are needed"):
         split_off(dataset(["a", "b"], [0, 0, 1]))
+    with pytest.raises(DataError, match="classes 'b', 'c' have one image, and two are needed"):
+        split_off(dataset(["a", "b", "c"], [0, 0, 1, 2]))
 
 
 def test_the_digest_depends_on_keys_and_labels_alone() -> None:

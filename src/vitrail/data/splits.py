@@ -132,15 +132,25 @@ def split_off(dataset: Dataset, fraction: Part | None = None) -> tuple[Dataset, 
     if fraction is None:
         fraction = min(VALIDATION_FRACTION, LARGEST_VALIDATION / max(len(dataset), 1))
     part: set[int] = set()
-    for target, indices in _by_hash(dataset).items():
-        if len(indices) < 2:
-            label = repr(dataset.labels[target]) if dataset.labels else "of all images"
-            raise DataError(
-                f"class {label} has one image, and two are needed to hold one out for "
-                "validation: add one, remove the class, or make a folder of each split."
-            )
+    order = _by_hash(dataset)
+    _check_pairs(dataset, order)
+    for indices in order.values():
         part |= set(indices[: max(1, math.floor(len(indices) * fraction))])
     return _divide(dataset, part)
+
+
+def _check_pairs(dataset: Dataset, order: dict[int, list[int]]) -> None:
+    """Raises `DataError` if a class has only one sample."""
+    single = [target for target, indices in order.items() if len(indices) < 2]
+    if not single:
+        return
+    names = [repr(dataset.labels[target]) for target in single] if dataset.labels else []
+    listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    subject = f"classes {listed} have" if len(names) > 1 else f"class {listed or 'of all'} has"
+    raise DataError(
+        f"{subject} one image, and two are needed to hold one out for validation: add one, remove "
+        "the class, or make a folder of each split."
+    )
 
 
 def split_fold(dataset: Dataset, number: int, folds: int) -> tuple[Dataset, Dataset]:
