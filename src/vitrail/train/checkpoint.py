@@ -11,7 +11,6 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
-from torch.distributed.checkpoint.api import CheckpointException
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
@@ -220,7 +219,7 @@ def _restore(saved: "_Saved", state: TrainState) -> Progress:
             _restore_optimizer(_beneath("optimizer/", tensors), state)
         if state.ema is not None:
             state.ema.n_averaged.fill_(values["ema_updates"])
-    except (RuntimeError, LookupError, SafetensorError, CheckpointException) as problem:
+    except (RuntimeError, LookupError, SafetensorError) as problem:
         reason = " ".join(line.strip() for line in str(problem).splitlines()[:2])
         raise TrainingError(f"{path} does not fit this run: {reason}") from None
     if state.scaler is not None and values["scaler"]:

@@ -9,16 +9,14 @@ norms keep statistics of their own batches: those of the first process count, as
 """
 
 import copy
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, TypeGuard, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
@@ -26,6 +24,10 @@ from vitrail.errors import ConfigError
 from vitrail.methods import distributed
 from vitrail.methods.base import Method
 from vitrail.methods.frozen import BATCH_NORMS
+
+# Shares of tensors are imported where they are needed, for that takes most of a second.
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 ELEMENTWISE = (
     "AdamW",
@@ -52,6 +54,9 @@ class Sharding:
     """
 
     def __init__(self, method: Method, dtype: torch.dtype | None = None) -> None:
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import MixedPrecisionPolicy
+
         for name, parameter in method.named_parameters():
             if not parameter.is_contiguous():
                 raise ConfigError(
@@ -77,6 +82,8 @@ class Sharding:
         Raises:
             ConfigError: the optimizer needs whole parameters.
         """
+        from torch.distributed.fsdp import fully_shard
+
         if optimizer is not None and type(optimizer).__name__ not in ELEMENTWISE:
             raise ConfigError(
                 f"train.sharding='fsdp' shares out parameters, and {type(optimizer).__name__} "
@@ -164,7 +171,7 @@ def local(tensor: Tensor) -> Tensor:
         >>> local(torch.ones(2))
         tensor([1., 1.])
     """
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if _is_shared(tensor) else tensor
 
 
 def full(tensor: Tensor) -> Tensor:
@@ -181,7 +188,7 @@ def full(tensor: Tensor) -> Tensor:
         tensor([1., 1.])
     """
     tensor = tensor.detach()
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor.clone()
+    return tensor.full_tensor() if _is_shared(tensor) else tensor.clone()
 
 
 def share(whole: Tensor, like: Tensor) -> Tensor:
@@ -198,8 +205,10 @@ def share(whole: Tensor, like: Tensor) -> Tensor:
         >>> share(torch.ones(2), like=torch.zeros(2))
         tensor([1., 1.])
     """
-    if not isinstance(like, DTensor):
+    if not _is_shared(like):
         return whole
+    from torch.distributed.tensor import distribute_tensor
+
     place = whole.to(like.device)
     return distribute_tensor(place, like.device_mesh, like.placements, src_data_rank=None)
 
@@ -220,7 +229,7 @@ def total_norm(gradients: Iterable[Tensor]) -> Tensor:
     tensors = list(gradients)
     if not tensors:
         return torch.zeros(())
-    parts = [[t for t in tensors if isinstance(t, DTensor) == sharded] for sharded in (False, True)]
+    parts = [[t for t in tensors if _is_shared(t) == sharded] for sharded in (False, True)]
     norms = [full(nn.utils.get_total_norm(part)) for part in parts if part]
     return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
 
@@ -259,6 +268,11 @@ def share_out(
     if ema is not None:
         sharding.apply(cast(Method, ema.module))
     return sharding
+
+
+def _is_shared(tensor: Tensor) -> "TypeGuard[DTensor]":
+    module = sys.modules.get("torch.distributed.tensor")  # whose tensors cannot be without it
+    return module is not None and isinstance(tensor, module.DTensor)
 
 
 def _copy_settings(source: nn.Module, target: nn.Module) -> None:

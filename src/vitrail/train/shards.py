@@ -11,21 +11,18 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.hf_storage import (
-    HuggingFaceStorageReader,
-    HuggingFaceStorageWriter,
-)
-from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import save
 
 from vitrail.manifest import hashed_folder
 from vitrail.methods import distributed
+
+# torch.distributed.checkpoint is imported where it is needed, for that takes most of a second.
+if TYPE_CHECKING:
+    from torch.distributed.checkpoint.api import CheckpointException
 
 Shape = tuple[tuple[int, ...], torch.dtype]
 PATTERN = "shard-*.safetensors"  # the names that torch gives
@@ -153,6 +150,8 @@ def shapes_of(folder: Path) -> dict[str, Shape]:
         >>> shapes_of(Path(tempfile.mkdtemp()))
         {}
     """
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+
     entries: Any = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
     return {name: (tuple(e.size), e.properties.dtype) for name, e in entries.items()}
 
@@ -175,6 +174,10 @@ def shapes_in(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
 
 def _write_own(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """Writes this process's shares; returns the sha256 of its files by name."""
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
+
     alone = distributed.world_size() == 1
     writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
     group = distributed.control_group()
@@ -191,6 +194,10 @@ def _write_own(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def _load(folder: Path, targets: dict[str, Tensor], *, no_dist: bool) -> None:
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
+
     reader, group = HuggingFaceStorageReader(str(folder)), distributed.control_group()
     try:
         with _quiet():
@@ -206,8 +213,9 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _cause(problem: CheckpointException) -> BaseException:
+def _cause(problem: "CheckpointException") -> BaseException:
     """What went wrong in the first process in which something did."""
     causes = [cause for cause, _trace in problem.failures.values()]
     kinds = (OSError, SafetensorError)
-    return next((cause for cause in causes if isinstance(cause, kinds)), problem)
+    other = RuntimeError(str(problem))  # torch's is no Exception
+    return next((cause for cause in causes if isinstance(cause, kinds)), other)
