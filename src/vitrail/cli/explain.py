@@ -25,7 +25,7 @@ EXAMPLES = (
     "vitrail explain compare runs/photos --explanations relevance,grad_cam --count 32",
     "vitrail explain compare runs/photos --images 'photos/*.jpg' --target owl",
 )
-MAX_DRAWN = 8  # images whose maps are drawn
+MAX_MAPS = 8  # images whose maps are drawn
 
 
 def run(
@@ -75,7 +75,7 @@ def run(
     for row in rows:
         table.add_row(*page.table_row(row))
     out.print(table)
-    text = page.to_json(rows, len(samples), split)
+    text = page.comparison_json(rows, len(samples), split)
     if RunFolder(model).exists:
         atomic_write(RunFolder(model).explanations_file, text)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -83,8 +83,8 @@ def run(
         atomic_write(output, text)
     else:
         names = [row["explanation"] for row in rows[:-1]]
-        pictures = to_bytes(samples[:MAX_DRAWN], backbone.preprocess)
-        maps = page.map_rows(backbone, pictures, inputs[:MAX_DRAWN], names, target)
+        pictures = to_bytes(samples[:MAX_MAPS], backbone.preprocess)
+        maps = page.map_rows(backbone, pictures, inputs[:MAX_MAPS], names, target)
         body = [
             page.comparison_section(rows, len(samples), split),
             html.section(_("Maps"), *map(html.panel_row, maps)),

@@ -183,7 +183,7 @@ def map_rows(
     return rows
 
 
-def to_json(rows: Sequence[Mapping[str, Any]], images: int, split: str) -> str:
+def comparison_json(rows: Sequence[Mapping[str, Any]], images: int, split: str) -> str:
     """A comparison as JSON.
 
     Args:
@@ -195,7 +195,7 @@ def to_json(rows: Sequence[Mapping[str, Any]], images: int, split: str) -> str:
         An object with `images`, `split` and `explanations`.
 
     Example:
-        >>> to_json([], 4, "test")[:16]
+        >>> comparison_json([], 4, "test")[:16]
         '{\\n  "images": 4,'
     """
     return json.dumps({"images": images, "split": split, "explanations": list(rows)}, indent=2)

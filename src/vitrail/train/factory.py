@@ -121,9 +121,8 @@ def train_run(
         for line in describe_run(summary, datasets) + remarks:
             note(line)
     if dry_run:
-        evaluations = config.schedule.epochs // config.train.eval_every
-        summary["estimate"] = estimate(trainer, len(datasets.evaluation) * evaluations)
-        return summary
+        images = len(datasets.evaluation) * (config.schedule.epochs // config.train.eval_every)
+        return {**summary, "estimate": estimate(trainer, images)}
     with run.lock() if trainer.is_main else contextlib.nullcontext():
         if trainer.is_main:
             _check_free(run, resume=resume)  # another process may have trained meanwhile

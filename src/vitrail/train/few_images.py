@@ -229,8 +229,7 @@ def choose_block(
     sample = balanced(train, min(SAMPLE, len(train)))
     features, labels = block_features(model, sample, progress)
     block = best_block(features, labels, len(train.labels))
-    chosen = features[:, block.depth - 1]
-    return block, chosen if len(sample) == len(train) else None
+    return block, features[:, block.depth - 1] if len(sample) == len(train) else None
 
 
 @torch.inference_mode()
