@@ -1,6 +1,7 @@
 """The evaluator of a run, by itself."""
 
 import contextlib
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,8 +11,10 @@ from tests.cli.conftest import digits_model
 from vitrail.data.loader import Loader
 from vitrail.data.registry import open_dataset
 from vitrail.data.splits import balanced
+from vitrail.methods import Batch
 from vitrail.train import evaluator
 from vitrail.train.evaluator import Evaluator, evaluate_probe
+from vitrail.train.streams import Stream
 
 VOTES = torch.tensor([0.7, 0.3, *[0.0] * 8])
 
@@ -20,11 +23,21 @@ def votes(bank: Tensor, labels: Tensor, queries: Tensor, classes: int, k: int) -
     return VOTES.expand(len(queries), classes)
 
 
+class Unneeded(Stream):
+    """Batches that nobody asks for."""
+
+    def __len__(self) -> int:
+        return pytest.fail("no need")
+
+    def epoch(self, epoch: int, start: int, device: torch.device | str) -> Iterator[Batch]:
+        return pytest.fail("no need")
+
+
 def test_votes_of_neighbors_are_probabilities(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluator, "knn", votes)
     digits, model = open_dataset("digits", limit=30), digits_model().eval()
     loader = Loader(digits, 16, lambda image: image)
-    evaluated = Evaluator(digits, loader, model.preprocess, lambda: pytest.fail("no need"))
+    evaluated = Evaluator(digits, loader, model.preprocess, Unneeded())
     of_run = evaluated.by_knn(model)
     assert of_run is not None
     quiet = lambda title: contextlib.nullcontext(lambda done, total: None)  # noqa: E731

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from vitrail.cli.common import out
-from vitrail.errors import DataError, VitrailError, how_to_install
+from vitrail.errors import ConfigError, DataError, VitrailError, how_to_install
 from vitrail.messages import _, ngettext
 
 HELP = _("Look inside a ViT, train two small models. Open the report.")
@@ -57,6 +57,7 @@ def run(
     from vitrail.lens import html
     from vitrail.run_folder import RunFolder
 
+    _check_ours(folder)
     title, subtitle = _("Inside a vision transformer"), _("Made by vitrail demo")
     steps = 1 + len(TRAININGS)
     heading = _("{n} of {count}: {title}")
@@ -70,7 +71,6 @@ def run(
         text = _("{model}, trained from scratch").format(model=training.title)
         out.rule(heading.format(n=number, count=steps, title=text), align="left")
         run_folder = folder / training.folder
-        RunFolder(run_folder).check_ours()
         RunFolder(run_folder).clear()  # of an earlier call
         summary, report = _train(run_folder, training.model, epochs)
         link = html.escape(_("Its training curves and its mistakes"))
@@ -83,6 +83,18 @@ def run(
         out.print(_("training report:  {path}").format(path=report), highlight=False)
     if os.environ.get("DISPLAY") or sys.platform in ("darwin", "win32"):
         webbrowser.open(page.resolve().as_uri())
+
+
+def _check_ours(folder: Path) -> None:
+    """Raises `ConfigError` where a folder holds other files than those of an earlier call."""
+    from vitrail.run_folder import RunFolder
+
+    page, runs = folder / "index.html", {training.folder for training in TRAININGS}
+    is_ours = page.is_file() and "vitrail demo" in page.read_text("utf-8", errors="replace")
+    if folder.is_dir() and {path.name for path in folder.iterdir()} - runs and not is_ours:
+        raise ConfigError(f"{folder} holds files that are no demo's: choose another by --out.")
+    for run in runs:
+        RunFolder(folder / run).check_ours()
 
 
 def _pretrained() -> list[str]:

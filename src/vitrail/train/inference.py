@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from PIL.Image import Image
@@ -28,6 +28,10 @@ from vitrail.values import Size, check_value
 ModelSource = Backbone | TrainingRun | str | Path  # a model, or where one is
 ONE = (str, Path, Image)
 ImageSource = str | Path | Image | Tensor  # a path is a file, a folder or a pattern
+if TYPE_CHECKING:
+    Images = ImageSource | Iterable[ImageSource]
+else:  # `read_images` says which of them is none
+    Images = ImageSource | Iterable
 
 
 def open_model(

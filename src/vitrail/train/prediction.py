@@ -1,6 +1,6 @@
 """`vitrail.predict` and `vitrail.features`: what a model says of images."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -20,7 +20,7 @@ from vitrail.models.limits import LARGEST
 from vitrail.models.outputs import Outputs, Target
 from vitrail.train.evaluator import compute_features
 from vitrail.train.inference import (
-    ImageSource,
+    Images,
     ModelSource,
     classifier,
     classifying_method,
@@ -81,7 +81,7 @@ class PooledFeatures(NamedTuple):
 @checked
 def predict(
     model: ModelSource,
-    images: ImageSource | Iterable[ImageSource],
+    images: Images,
     *,
     labels: Sequence[str] | None = None,
     top: int = 3,
@@ -187,7 +187,7 @@ class Predictor:
     @checked
     def __call__(
         self,
-        images: ImageSource | Iterable[ImageSource],
+        images: Images,
         *,
         top: int = 3,
         bad_images: Literal["raise", "skip"] = "raise",
@@ -252,7 +252,7 @@ def _distinct(labels: Sequence[str]) -> list[str]:
 @checked
 def features(
     model: ModelSource,
-    images_or_data: ImageSource | Iterable[ImageSource] | DataSource,
+    images_or_data: Images | DataSource,
     *,
     split: Split | None = None,
     layer: int | None = None,
@@ -328,7 +328,7 @@ def features(
 
 def batches(
     backbone: Backbone,
-    images: ImageSource | Iterable[ImageSource],
+    images: Images,
     bad_images: str,
     batch_size: int,
 ) -> Iterator[tuple[list[str], Tensor]]:

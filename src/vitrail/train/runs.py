@@ -22,6 +22,7 @@ from vitrail.train.config import RunConfig, make_config
 from vitrail.train.factory import train_run
 from vitrail.train.keywords import Settings, nest
 from vitrail.train.sections import DataConfig
+from vitrail.values import check_value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,6 @@ class TrainingRun:
         return load(self.folder)
 
 
-@checked
 def fit(
     model: Backbone | TrainingRun | str | Path | Mapping[str, object],
     *,
@@ -115,7 +115,9 @@ def fit(
         >>> run.metrics["count"], run.model.image_size, run.report.name
         (355, (8, 8), 'report.html')
     """
-    for plugin in settings.get("plugins", ()):
+    out = check_value("out", out, str | Path | None)
+    resume, trust = check_value("resume", resume, bool), check_value("trust", trust, bool)
+    for plugin in check_value("plugins", settings.get("plugins", ()), Sequence[str]):
         load_plugin(plugin)
     _check_callbacks(callbacks)
     if isinstance(model, Backbone):
@@ -248,7 +250,7 @@ def _model_section(model: object, folder: Path) -> Mapping[str, object]:
 
 
 def _check_callbacks(callbacks: Sequence[object]) -> None:
-    if not isinstance(callbacks, Sequence):
+    if not isinstance(callbacks, Sequence) or isinstance(callbacks, str):
         raise ConfigError(f"callbacks is of {type(callbacks).__name__}: give a list of callbacks.")
     for callback in callbacks:
         if not isinstance(callback, Callback):
