@@ -1,7 +1,7 @@
 """Token mixers of the user's own, for models that take any."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeVar
 
 from torch import nn
@@ -48,7 +48,7 @@ def register_mixer(name: str) -> Callable[[Factory], Factory]:
 
 @guarded
 def make_mixer(
-    mixer: str | MixerFactory | nn.Module, dim: PositiveInt, others: Iterable[str] = ()
+    mixer: str | MixerFactory | nn.Module, dim: PositiveInt, others: tuple[str, ...] = ()
 ) -> nn.Module:
     """Builds the mixer of one block.
 

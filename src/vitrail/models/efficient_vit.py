@@ -121,7 +121,7 @@ class EfficientViT(PlainViT):
         def make_block_mixer(layer: int) -> nn.Module:
             if isinstance(mixer, str) and mixer in papers:
                 return papers[mixer](layer)
-            return make_mixer(mixer, dim, [*papers])
+            return make_mixer(mixer, dim, tuple(papers))
 
         self.blocks = nn.ModuleList(
             Block(
