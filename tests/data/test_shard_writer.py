@@ -4,15 +4,19 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from vitrail.data.folder_dataset import FolderDataset
 from vitrail.data.in_memory import InMemoryDataset
+from vitrail.data.loader import Loader
+from vitrail.data.recording_dataset import RecordingDataset
 from vitrail.data.registry import open_dataset, open_parts
 from vitrail.data.shard_writer import pack
 from vitrail.errors import ConfigError, DataError
+from vitrail.preprocess import Preprocess, Sampling
 
 
 @pytest.fixture
@@ -100,6 +104,92 @@ def test_nothing_is_overwritten_and_nothing_half_written(photos: Path, tmp_path:
     clips = InMemoryDataset(
         torch.zeros(2, 3, 4, 8, 8, dtype=torch.uint8), torch.arange(2), ["a", "b"]
     )
-    with pytest.raises(DataError, match="shards hold images"):
-        pack({"train": clips}, tmp_path / "shards")
+    with pytest.raises(DataError, match="are of images and volumes: pack each by itself"):
+        pack({"train": clips, "test": source}, tmp_path / "shards")
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def recordings(root: Path) -> dict[str, Path]:
+    """Folders of videos, volumes and signals in every form, one class for each file."""
+    av = pytest.importorskip("av")
+    nibabel = pytest.importorskip("nibabel")
+    wavfile = pytest.importorskip("scipy.io.wavfile")
+    from tests.data.test_recordings import write_video
+
+    for kind, names in {"videos": "ab", "volumes": "abcd", "signals": "abcd"}.items():
+        for name in names:
+            (root / kind / name).mkdir(parents=True)
+    write_video(root / "videos" / "a" / "1.mp4", 12)
+    for kind, label, mode in (("videos", "b", "RGB"), ("volumes", "d", "L")):
+        (root / kind / label / "stack").mkdir()
+        for number in range(12):
+            file = root / kind / label / "stack" / f"{number}.png"
+            Image.effect_noise((64, 48), 40 + number).convert(mode).save(file)
+    values = np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32)
+    np.save(root / "volumes" / "a" / "1.npy", values)
+    nifti = nibabel.Nifti1Image(values, np.diag([-1, 1, 1, 1]))
+    nibabel.save(nifti, root / "volumes" / "b" / "1.nii.gz")
+    pages = [Image.effect_noise((6, 5), 30 + n) for n in range(4)]
+    pages[0].save(root / "volumes" / "c" / "1.tif", save_all=True, append_images=pages[1:])
+    np.savetxt(root / "signals" / "a" / "1.csv", values[0], delimiter=",")
+    np.savetxt(root / "signals" / "b" / "1.txt", values[1])
+    np.save(root / "signals" / "c" / "1.npy", values[2])
+    wavfile.write(root / "signals" / "d" / "1.wav", 100, (values[3] * 1000).astype(np.int16))
+    assert av is not None
+    return {kind: root / kind for kind in ("videos", "volumes", "signals")}
+
+
+def test_recordings_in_shards_are_those_of_their_files(tmp_path: Path) -> None:
+    for kind, folder in recordings(tmp_path).items():
+        source = open_dataset(f"{kind}:{folder}")
+        [path] = pack({"train": source}, tmp_path / "shards" / kind)
+        packed = open_dataset(f"shards:{path.parent}")
+        assert isinstance(packed, RecordingDataset) and packed.kind.name == kind
+        assert packed.labels == source.labels and len(packed) == len(source)
+        size = (40,) if kind == "signals" else (3, 4, 5)
+        parts = [d.for_input(Preprocess(size, None)) for d in (source, packed)]
+        where = {packed.key(i): i for i in range(len(packed))}
+        for index in range(len(source)):
+            name = where[source.key(index)]
+            assert packed.targets()[name] == source.targets()[index]
+            assert torch.equal(parts[0].read(index), parts[1].read(name)), source.name(index)
+            assert packed.state(name)
+        (path.parent / "dataset.json").unlink()
+        if kind == "videos":  # arrays may be images
+            assert len(open_dataset(f"shards:{path.parent}")) == len(source)
+        again = open_dataset(f"shards:{path.parent}?kind={kind}")
+        pack({"train": again}, tmp_path / "again" / kind)
+        assert len(open_dataset(f"shards:{tmp_path / 'again' / kind}")) == len(source)
+        assert again.subset([1]).key(0) == again.key(1)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_an_epoch_has_every_recording_once(tmp_path: Path, workers: int) -> None:
+    (tmp_path / "signals").mkdir()
+    for number in range(19):
+        np.save(tmp_path / "signals" / f"{number}.npy", np.full(9, number, np.float32))
+    pack({"train": open_dataset(f"signals:{tmp_path / 'signals'}")}, tmp_path / "shards")
+    dataset = open_dataset(f"shards:{tmp_path / 'shards'}").for_input(
+        Preprocess((4,), None, sampling=Sampling(stride=1))
+    )
+
+    def batches(rank: int, workers: int, start: int = 0) -> list[list[float]]:
+        loader = Loader(
+            dataset, 6, lambda part: part, seed=3, workers=workers, shard=(rank, 2), deals=True
+        )
+        return [batch.images[:, 0, 0].tolist() for batch in loader.epoch(1, start)]
+
+    ranks = [batches(rank, workers) for rank in range(2)]
+    assert sorted(value for rank in ranks for b in rank for value in b) == list(range(19))
+    if workers == 3:  # an epoch that is entered in its middle, at another number of workers
+        assert batches(1, 0, 1)[-1] == ranks[1][-1]
+
+
+def test_clips_in_memory_are_arrays(tmp_path: Path) -> None:
+    pixels = torch.randint(0, 256, (4, 1, 3, 8, 8), dtype=torch.uint8)
+    pack({"train": InMemoryDataset(pixels, torch.arange(4) % 2, ["a", "b"])}, tmp_path / "clips")
+    packed = open_dataset(f"shards:{tmp_path / 'clips'}")
+    assert isinstance(packed, RecordingDataset) and packed.kind.name == "volumes"
+    for index in range(4):
+        number = int(packed.key(index).removeprefix("memory[").removesuffix("]"))
+        assert torch.equal(packed.read(index), pixels[number])

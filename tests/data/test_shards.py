@@ -84,8 +84,6 @@ def test_patterns_and_options(folder: Path) -> None:
     ):
         with pytest.raises(VitrailError, match=message):
             open_dataset(f"shards:{folder}/{pattern}")
-    with pytest.raises(DataError, match="copy them, or mount"):
-        open_dataset("shards:https://host/0.tar")
     assert absolute_name("shards:a/*.tar") == f"shards:{Path.cwd()}/a/*.tar"
 
 
@@ -98,6 +96,14 @@ def entries(root: Path, *samples: dict[str, bytes], name: str = "a.tar") -> Path
                 header.size = len(content)
                 archive.addfile(header, io.BytesIO(content))
     return root / name
+
+
+def picture_entry(name: str) -> bytes:
+    """The header and the content of an image in a tar file."""
+    content = picture(1)
+    header = tarfile.TarInfo(name)
+    header.size = len(content)
+    return header.tobuf() + content + bytes(-len(content) % 512)
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -178,6 +184,7 @@ def test_damage_is_one_line(tmp_path: Path) -> None:
         bytes(huge): "0.cls has 1,152,921,504,606,846,976 bytes",
         long_name.tobuf(tarfile.GNU_FORMAT): "damaged at byte 0",
         whole[:1024] + whole: "0.png is there twice",
+        whole[:2048] + picture_entry("1.png") + whole: "the key '0' is there twice",
         whole.replace(b"{}", b"{{"): "0.json is no JSON",
     }
     for data, message in cases.items():
@@ -185,6 +192,32 @@ def test_damage_is_one_line(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=message) as problem:
             open_dataset(f"shards:{tmp_path}/a.tar")
         assert "\n" not in str(problem.value)
+
+
+def test_what_is_damaged_or_missing_is_left_out_on_request(tmp_path: Path) -> None:
+    whole = entries(tmp_path, *({f"{i}.png": picture(i), f"{i}.cls": b"1"} for i in range(3)))
+    data = whole.read_bytes()
+    whole.rename(tmp_path / "train-0.tar")
+    (tmp_path / "train-1.tar").write_bytes(data[:2700])  # in the middle of the second sample
+    # Two samples, and the first of them again.
+    (tmp_path / "train-2.tar").write_bytes(data[:4096] + data[:2048] + bytes(1024))
+    pattern = f"shards:{tmp_path}/train-{{0..3}}.tar"
+    with pytest.raises(DataError, match=r"train-1.tar: ends before byte .*, and 2 more: mend") as e:
+        open_dataset(pattern)
+    assert "\n" not in str(e.value)
+    dataset = open_dataset(pattern, bad_images="skip")
+    assert [dataset.name(i).removeprefix(f"{tmp_path}/") for i in range(len(dataset))] == [
+        "train-0.tar/0.png", "train-0.tar/1.png", "train-0.tar/2.png", "train-1.tar/0.png",
+        "train-2.tar/0.png", "train-2.tar/1.png",
+    ]  # fmt: skip
+    reasons = {Path(bad.name).name: bad.reason for bad in dataset.bad_images}
+    assert list(reasons) == ["train-1.tar", "train-2.tar", "train-3.tar"]
+    assert reasons["train-2.tar"] == "the key '0' is there twice: write the shard again"
+    assert reasons["train-3.tar"] == "no tar file 'train-3.tar' is there: add it"
+    assert len(open_dataset(pattern, "all", bad_images="skip").bad_images) == 3
+    (tmp_path / "val-0.tar").write_bytes(b"")
+    with pytest.raises(DataError, match="val-0.tar: ends before byte 512"):  # nothing is left
+        open_parts(f"shards:{tmp_path}")
 
 
 def test_an_index_is_kept_outside_of_the_folder(
@@ -209,18 +242,24 @@ def test_an_index_is_kept_outside_of_the_folder(
         dataset.read(0)
 
 
+@pytest.mark.parametrize("length", [NUMBER, 19])
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_an_epoch_has_every_sample_once_over_processes_and_workers(
-    folder: Path, workers: int
+    folder: Path, workers: int, length: int
 ) -> None:
-    dataset = open_dataset(f"shards:{folder}")
+    dataset = open_dataset(f"shards:{folder}").subset(range(length))
 
     def batches(rank: int, workers: int, start: int = 0) -> list[list[int]]:
-        loader = Loader(dataset, 6, canvas(4), seed=3, workers=workers, shard=(rank, 2))
+        # What remains is dealt out in evaluation, and left out of an epoch of training.
+        loader = Loader(dataset, 6, canvas(4), seed=3, workers=workers, shard=(rank, 2),
+                        deals=length == 19)  # fmt: skip
         return [batch.indices.tolist() for batch in loader.epoch(1, start)]
 
     ranks = [batches(rank, workers) for rank in range(2)]
-    assert sorted(index for rank in ranks for b in rank for index in b) == list(range(NUMBER))
+    assert sorted(index for rank in ranks for b in rank for index in b) == list(range(length))
     if workers != 1:  # an epoch that is entered in its middle, at another number of workers
-        assert batches(1, 3 - workers, 2) == ranks[1][2:]
-    assert ranks[0] != [batch.tolist() for batch in torch.arange(NUMBER).split(3)]
+        start = 2 if length == NUMBER else 1
+        assert batches(1, 3 - workers, start)[-1] == ranks[1][-1]
+    if length == 19:
+        return
+    assert ranks[0] != [batch.tolist() for batch in torch.arange(length).split(3)]

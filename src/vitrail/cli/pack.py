@@ -1,4 +1,4 @@
-"""`vitrail pack`: a dataset as tar shards, for network drives, object stores and clusters."""
+"""`vitrail pack`: images or recordings as tar shards, for network drives and clusters."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,13 +11,14 @@ from vitrail.messages import _
 HELP = _("Write a dataset as tar shards. shards:PATH and webdataset read them.")
 EXAMPLES = (
     "vitrail pack folder:photos shards",
+    "vitrail pack videos:clips shards",
     "vitrail train shards:shards",
 )
 
 
 def run(
     source: Annotated[
-        str, typer.Argument(help=_("folder:PATH, csv:FILE, hub:NAME, fashion-mnist, ..."))
+        str, typer.Argument(help=_("folder:PATH, csv:FILE, videos:PATH, hub:NAME, digits, ..."))
     ],
     folder: Annotated[Path, typer.Argument(help=_("The folder to write; empty, or a new one."))],
     shard_size: Annotated[
@@ -44,7 +45,11 @@ def run(
         splits[split] = dataset
     with progress_bar(_("writing")) as progress:
         shards = pack(splits, folder, shard_size=shard_size, progress=progress)
-    text = _("written: {path} ({images:,} images in {shards:,} shards)").format(
-        path=folder, images=sum(map(len, splits.values())), shards=len(shards)
+    kind = getattr(next(iter(splits.values())), "kind", None)
+    text = _("written: {path} ({samples:,} {kind} in {shards:,} shards)").format(
+        path=folder,
+        samples=sum(map(len, splits.values())),
+        kind="images" if kind is None else kind.name,
+        shards=len(shards),
     )
     out.print(text, highlight=False, markup=False)

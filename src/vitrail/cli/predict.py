@@ -1,12 +1,10 @@
 """`vitrail predict`: the likeliest classes of images."""
 
-import csv
 import hashlib
-import io
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -88,6 +86,7 @@ def run(
         if output.exists() and not force:
             raise ConfigError(f"{output} exists: choose another name, or overwrite it by --force.")
 
+    from vitrail.cli.predictions_file import PredictionsFile, digest_of
     from vitrail.data.recording_inputs import find_inputs
     from vitrail.train.prediction import Predictor
 
@@ -109,26 +108,67 @@ def run(
         paths = in_shard(paths, shard)
     if truth:
         check_truth(paths, predictor.labels)
-    predictions: Iterable[Prediction] = ()
-    if paths:  # a part of few images may be empty
-        predictions = predictor(
-            paths, top=top, bad_images=cast(Any, bad_images), batch_size=batch_size
-        )
-    rows = []
-    for prediction in predictions:
-        row = as_row(prediction, truth)
-        rows.append(row)
-        if output is None:
+
+    def rows(part: Sequence[Path]) -> Iterator[dict[str, Any]]:
+        if part:  # a part of few images may be empty
+            for prediction in predictor(
+                part, top=top, bad_images=cast(Any, bad_images), batch_size=batch_size
+            ):
+                yield as_row(prediction, truth)
+
+    if output is None:
+        count, right = 0, 0
+        for row in rows(paths):
             print_row(row, as_json)
-    if output is not None:
-        write_rows(output, rows)
-        text = _("written: {path} ({count:,} images)").format(path=output, count=len(rows))
+            count, right = count + 1, right + (truth and is_right(row))
+    else:
+        settings = {
+            "model": digest_of(predictor.backbone),
+            "labels": list(predictor.labels),
+            "image_size": list(predictor.backbone.preprocess.size),
+            "top": top,
+            "flip": flip,
+            "truth": truth,
+            "precision": precision,
+        }
+        file = PredictionsFile(output, settings)
+        done = file.keep(batch_size)
+        if done:
+            from vitrail.train.monitor import note
+
+            note(
+                _("going on after {count:,} images of {path}").format(
+                    count=len(done), path=file.partial
+                )
+            )
+        written = set(done)
+        file.write(rows([path for path in paths if str(path) not in written]))
+        count, right = 0, 0
+        for row in file.rows():
+            count, right = count + 1, right + (truth and is_right(row))
+        file.finish()
+        text = _("written: {path} ({count:,} images)").format(path=output, count=count)
         out.print(text, highlight=False, markup=False)
     if truth and not as_json:
-        right = sum(row["truth"] == next(iter(row["classes"])) for row in rows)
         text = _("accuracy {accuracy:.1%} ({right} of {total})")
-        text = text.format(accuracy=right / max(len(rows), 1), right=right, total=len(rows))
+        text = text.format(accuracy=right / max(count, 1), right=right, total=count)
         out.print(text, highlight=False, markup=False)
+
+
+def is_right(row: dict[str, Any]) -> bool:
+    """Whether the likeliest class of an image is the one that its folder names.
+
+    Args:
+        row: of `as_row`, with the truth.
+
+    Returns:
+        Whether it is.
+
+    Example:
+        >>> is_right({"image": "1.jpg", "truth": "dog", "classes": {"cat": 0.9}})
+        False
+    """
+    return bool(row["truth"] == next(iter(row["classes"])))
 
 
 def in_shard(paths: Sequence[Path], shard: str) -> list[Path]:
@@ -226,59 +266,6 @@ def print_row(row: dict[str, Any], as_json: bool) -> None:
         text = "  ".join(f"{name} {value:.1%}" for name, value in probabilities.items()) or "-"
     text += f"  ({row['truth']})" if "truth" in row else ""
     out.print(f"{row['image']}: {text}", highlight=False, markup=False)
-
-
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes what is told of images.
-
-    Args:
-        path: a .jsonl file for an object per image, or a .csv file with columns image, truth if
-            there is one, class and probability, class_2 and probability_2, ...; of several labels
-            image, labels and probabilities, separated by ";"; of numbers a column for each.
-        rows: of `as_row`.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "classes.csv"
-        >>> write_rows(path, [{"image": "1.jpg", "classes": {"cat": 0.75, "dog": 0.25}}])
-        >>> path.read_text().split()
-        ['image,class,probability,class_2,probability_2', '1.jpg,cat,0.75,dog,0.25']
-    """
-    from vitrail.files import atomic_write
-
-    if path.suffix == ".jsonl":
-        atomic_write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-        return
-    if any("numbers" in row for row in rows):
-        lines = [[row["image"], *row["numbers"].values()] for row in rows]
-        atomic_write(path, _table(["image", *rows[0]["numbers"]], lines))
-        return
-    if any("labels" in row for row in rows):
-        lines = [
-            [row["image"], ";".join(row["labels"]), ";".join(map(str, row["labels"].values()))]
-            for row in rows
-        ]
-        atomic_write(path, _table(["image", "labels", "probabilities"], lines))
-        return
-    keys = ["image", "truth"] if any("truth" in row for row in rows) else ["image"]
-    ranks = range(1, max((len(row["classes"]) for row in rows), default=0) + 1)
-    pairs = [
-        f"{name}_{rank}" if rank > 1 else name
-        for rank in ranks
-        for name in ("class", "probability")
-    ]
-    lines = [
-        [*(row[key] for key in keys), *(v for pair in row["classes"].items() for v in pair)]
-        for row in rows
-    ]
-    atomic_write(path, _table([*keys, *pairs], lines))
-
-
-def _table(names: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([names, *rows])
-    return text.getvalue()
 
 
 def parse_labels(text: str | None) -> list[str] | None:

@@ -84,6 +84,7 @@ class Dataset(ABC):
             their units.
         sampling: how parts of videos, volumes and signals are sampled; None for other samples.
         bad_images: what was left out, because it could not be read.
+        damage: what is damaged or missing of the files that hold several samples, such as shards.
         odd_images: what can be read, although something is odd about it.
         captions: the caption of every sample; empty where there are none.
         target: what a sample's label is: "class", one class; "labels", any number of `labels`;
@@ -110,6 +111,7 @@ class Dataset(ABC):
     statistics: Statistics = (IMAGENET_MEAN, IMAGENET_STD)
     sampling: Sampling | None = None
     bad_images: Sequence[BadImage] = ()
+    damage: Sequence[BadImage] = ()
     odd_images: Sequence[BadImage] = ()
     captions: Sequence[str] = ()
     target: Literal["class", "labels", "numbers"] = "class"

@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from vitrail.data.tar_index import tar_members
+from vitrail.data.tar_files import tar_members
 
 PACKED = ".frames.tar"  # suffix of a folder of frames or slices that was packed
 

@@ -62,6 +62,7 @@ class JoinedDataset(Dataset):
         self.fixed_size = all(d.fixed_size for d in datasets)
         self.checked_first = any(d.checked_first for d in datasets)
         self.bad_images = [bad for d in datasets for bad in d.bad_images]
+        self.damage = [bad for d in datasets for bad in d.damage]
         if all(d.captions for d in datasets):
             self.captions = [caption for d in datasets for caption in d.captions]
 

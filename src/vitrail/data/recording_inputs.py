@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vitrail.data.file_spans import Source
 from vitrail.data.folders import scan
 from vitrail.data.images import find_images, to_tensor
 from vitrail.data.recordings import Recording, resample, sample
@@ -37,9 +38,9 @@ class RecordingKind:
 
     name: str
     axes: int
-    is_file: Callable[[Path], bool]
+    is_file: Callable[[Source], bool]
     is_folder: Callable[[Path], bool] | None
-    open: Callable[[Path], Recording]
+    open: Callable[[Source], Recording]
     examples: str
 
 

@@ -14,7 +14,7 @@ from vitrail.data.manifests import open_manifest
 from vitrail.data.moving_shapes import open_moving_shapes
 from vitrail.data.packaged import open_digits, open_fashion_mnist
 from vitrail.data.recording_dataset import open_recordings
-from vitrail.data.shards import open_shards
+from vitrail.data.shards import describe_damage, open_shards
 from vitrail.data.splits import Parts, Progress, balanced, drop_unreadable, open_part
 from vitrail.errors import DataError, check_choice, suggest
 from vitrail.registry import Registry
@@ -66,14 +66,14 @@ def open_dataset(
             - `captions:PATH`: images that a metadata.jsonl or metadata.csv lists, with columns
               file_name and text; or folders train/ and test/ with such files.
             - `csv:FILE`, `jsonl:FILE`, `parquet:FILE`, or `table:FILE` by its suffix: a table with
-              a column of paths, one of labels, and perhaps one of splits.
+              a column of paths of images or recordings, one of labels, and perhaps one of splits.
               `table:FILE?path=A&label=B&split=C` names the columns, `root=FOLDER` the folder that
               paths are relative to, `suffix=.jpg` what ends them.
             - `videos:PATH`, `volumes:PATH`, `signals:PATH`: as `folder:PATH`, of videos and folders
               of frames; of .npy, NIfTI and stacks of slices; of .csv, .npy and .wav.
             - `cifar10:PATH`, `cifar100:PATH`: the archive of its authors, or a folder of its files.
             - `shards:PATH`: tar files in the layout of WebDataset: a folder of them, or a pattern
-              such as `photos/train-{000..127}.tar`.
+              such as `photos/train-{000..127}.tar`, here or on a server (`shards:https://...`).
             - `hub:NAME` or `hub:NAME?config=C&streaming`: the Hugging Face Hub.
             - `fashion-mnist`, `cifar10`, `digits`, `mnist5k`, `moving-shapes`, which are clips;
             - `NAME` or `NAME:PATH` of what `register_dataset` has registered.
@@ -129,10 +129,14 @@ def prepared(
         20
     """
     check_choice("bad_images", bad_images, ("raise", "skip"))
+    damage = dataset.damage
+    if damage and bad_images == "raise":
+        raise DataError(describe_damage(damage))
     if dataset.streamed:
         return dataset.take(limit or stream_limit)
     if check and not dataset.fixed_size and (dataset.checked_first or bad_images == "skip"):
         dataset = drop_unreadable(dataset, bad_images, progress)
+    dataset.bad_images = [*damage, *(bad for bad in dataset.bad_images if bad not in damage)]
     return dataset if limit is None or limit >= len(dataset) else balanced(dataset, limit)
 
 

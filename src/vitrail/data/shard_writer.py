@@ -5,19 +5,24 @@ import itertools
 import json
 import os
 import tarfile
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from torch import Tensor
 
 from vitrail.data.check import Progress
 from vitrail.data.dataset import Dataset
+from vitrail.data.file_spans import PACKED, Source
 from vitrail.data.folders import readable
 from vitrail.data.formats import format_of, is_image_name, pillow
 from vitrail.data.image_file import ImageFile
 from vitrail.data.loader import order
 from vitrail.data.manifest_labels import sorted_names
+from vitrail.data.recognition import IMAGES
+from vitrail.data.recording_dataset import RecordingDataset
+from vitrail.data.videos import images_in
 from vitrail.errors import ConfigError, DataError
 from vitrail.files import atomic_folder, atomic_write
 
@@ -26,6 +31,7 @@ SUFFIXES = {
     "JPEG 2000": "jp2", "WebP": "webp", "AVIF": "avif", "HEIC": "heic",
 }  # fmt: skip
 MEBIBYTE = 2**20
+LARGEST_IN_MEMORY = 2**26  # bytes of the frames of one recording
 
 
 def pack(
@@ -35,12 +41,14 @@ def pack(
     shard_size: int = 256,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Writes datasets of images as tar shards.
+    """Writes datasets of images or recordings as tar shards.
 
-    A sample has an image, whose bytes are those of its file; `.cls`, the index of its class; `.txt`
-    its caption; `.json` its "file_name", and "labels", "numbers" and "weight" where it has them.
-    Samples are in one random order, always the same, so that a shard holds all classes and can be
-    read in its own order. `dataset.json` has the names of the classes and the length of each shard.
+    A sample has an image or a recording, whose bytes are those of its file; `.cls`, the index of
+    its class; `.txt` its caption; `.json` its "file_name", and "labels", "numbers" and "weight"
+    where it has them. A folder of frames or slices is a tar file of its own, `.frames.tar`; clips,
+    volumes and signals of a dataset in memory are arrays. Samples are in one random order, always
+    the same, so that a shard holds all classes and can be read in its own order. `dataset.json`
+    has the names of the classes, the kind of recordings and the length of each shard.
 
     Args:
         splits: datasets by "train", "val" and "test".
@@ -53,7 +61,7 @@ def pack(
 
     Raises:
         ConfigError: the folder is not empty.
-        DataError: samples are no images, or cannot be read.
+        DataError: samples cannot be read, or are of several kinds.
 
     Example:
         >>> import tempfile
@@ -66,6 +74,9 @@ def pack(
     names = next(iter(splits.values())).labels
     if any(dataset.labels != names for dataset in splits.values()):
         names = sorted_names({name for dataset in splits.values() for name in dataset.labels})
+    kinds = {_kind(dataset) for dataset in splits.values()}
+    if len(kinds) > 1:
+        raise DataError(f"the splits are of {' and '.join(sorted(kinds))}: pack each by itself.")
     total, done = sum(map(len, splits.values())), 0
     lengths: dict[str, int] = {}
     with atomic_folder(folder) as temporary:
@@ -83,7 +94,7 @@ def pack(
                             progress(done, total)
                         if shard.offset >= shard_size * MEBIBYTE:
                             break
-        description = {"labels": names, "shards": lengths}
+        description = {"labels": names, "kind": kinds.pop(), "shards": lengths}
         atomic_write(temporary / "dataset.json", json.dumps(description, indent=1) + "\n")
     return [folder / name for name in lengths]
 
@@ -106,14 +117,27 @@ def check_empty(folder: Path) -> None:
         raise ConfigError(f"{folder} is there and not an empty folder: name another one.")
 
 
-def _add(shard: tarfile.TarFile, key: str, members: Mapping[str, bytes]) -> None:
+def _add(shard: tarfile.TarFile, key: str, members: Mapping[str, bytes | BinaryIO]) -> None:
     for suffix, content in members.items():
-        header = tarfile.TarInfo(f"{key}.{suffix}")  # without a time: always the same bytes
-        header.size = len(content)
-        shard.addfile(header, io.BytesIO(content))
+        with io.BytesIO(content) if isinstance(content, bytes) else content as file:
+            header = tarfile.TarInfo(f"{key}.{suffix}")  # without a time: always the same bytes
+            header.size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            shard.addfile(header, file)
 
 
-def _samples(dataset: Dataset, names: list[str]) -> Iterator[dict[str, bytes]]:
+def _kind(dataset: Dataset) -> str:
+    """ "images", or the kind of recordings."""
+    if isinstance(dataset, RecordingDataset):
+        return dataset.kind.name
+    if dataset.streamed or not len(dataset):
+        return IMAGES
+    sample = dataset.open(0)
+    axes = 2 if isinstance(sample, ImageFile) else sample.ndim - 1
+    return {1: "signals", 3: "volumes"}.get(axes, IMAGES)
+
+
+def _samples(dataset: Dataset, names: list[str]) -> Iterator[dict[str, bytes | BinaryIO]]:
     """The members of each sample by suffix, in one random order; a stream's in its own."""
     index_of = {name: number for number, name in enumerate(names)}
     targets = [index_of[name] for name in dataset.labels]
@@ -134,7 +158,11 @@ def _samples(dataset: Dataset, names: list[str]) -> Iterator[dict[str, bytes]]:
         if dataset.weights is not None:
             record["weight"] = float(dataset.weights[index])
         caption = dataset.captions[index] if dataset.captions else ""
-        yield {**_image(dataset.open(index), dataset.name(index)), **_texts(label, caption, record)}
+        if isinstance(dataset, RecordingDataset):
+            content = _recording(dataset.files[index])
+        else:
+            content = _image(dataset.open(index), dataset.name(index))
+        yield {**content, **_texts(label, caption, record)}
 
 
 def _texts(label: str, caption: str, record: dict[str, Any]) -> dict[str, bytes]:
@@ -142,22 +170,42 @@ def _texts(label: str, caption: str, record: dict[str, Any]) -> dict[str, bytes]
     return {suffix: text.encode() for suffix, text in texts.items() if text}
 
 
-def _image(image: Tensor | ImageFile, name: str) -> dict[str, bytes]:
-    """An image file as it is; pixels as PNG, or as an array if they have other channels."""
+def _recording(source: Source) -> dict[str, bytes | BinaryIO]:
+    """A recording as it is: its file, or a tar file of its frames."""
+    try:
+        if source.is_dir():
+            return {PACKED[1:]: _frames(source)}
+        name = source.name.lower()
+        compressed = next((s for s in (".nii.gz",) if name.endswith(s)), source.suffix.lower())
+        # A .txt file would be a caption.
+        suffix = "csv" if compressed == ".txt" else compressed[1:]
+        return {suffix: source.open("rb")}
+    except OSError as problem:
+        raise DataError(f"{source}: cannot be read ({problem.strerror}).") from None
+
+
+def _frames(folder: Source) -> BinaryIO:
+    target = tempfile.SpooledTemporaryFile(LARGEST_IN_MEMORY)  # noqa: SIM115  # closed by `_add`
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for number, file in enumerate(images_in(folder)):
+            data = file.read_bytes()
+            header = tarfile.TarInfo(f"{number:06}{file.suffix.lower()}")
+            header.size = len(data)
+            archive.addfile(header, io.BytesIO(data))
+    return cast(BinaryIO, target)
+
+
+def _image(image: Tensor | ImageFile, name: str) -> dict[str, bytes | BinaryIO]:
+    """An image file as it is; pixels as PNG, or as an array if they have other channels or axes."""
     if isinstance(image, ImageFile):
         own = os.path.splitext(name)[1].lower() if is_image_name(name) else ".png"
         return {SUFFIXES.get(format_of(image.data) or "", own[1:]): image.data}
-    if image.ndim != 3:
-        raise DataError(
-            f"{name}: has shape {tuple(image.shape)}, and shards hold images: pack videos, volumes "
-            "and signals as they are, by tar, and read them as folders."
-        )
     file = io.BytesIO()
-    if image.shape[0] in (1, 3):
+    if image.ndim == 3 and image.shape[0] in (1, 3):
         pixels = image.permute(1, 2, 0).squeeze(-1).numpy()
         pillow().fromarray(pixels).save(file, "png")
         return {"png": file.getvalue()}
     import numpy as np
 
-    np.save(file, image.permute(1, 2, 0).numpy())
+    np.save(file, image.permute(1, 2, 0).numpy() if image.ndim == 3 else image.numpy())
     return {"npy": file.getvalue()}

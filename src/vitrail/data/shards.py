@@ -16,14 +16,19 @@ import torch
 from torch import Tensor
 
 from vitrail.data.dataset import Dataset
+from vitrail.data.file_spans import FileSpan
 from vitrail.data.folder_dataset import FolderDataset
 from vitrail.data.folders import Inventory, LeftAside, split_name
 from vitrail.data.formats import MAX_BYTES
 from vitrail.data.image_file import ImageFile
+from vitrail.data.images import BadImage
 from vitrail.data.manifest_labels import ManifestLabels, read_labels, read_numbers, sorted_names
+from vitrail.data.recording_dataset import RecordingDataset
+from vitrail.data.recording_inputs import KINDS, RecordingKind
+from vitrail.data.remote_shards import copy_shards
 from vitrail.data.splits import SPLITS, Parts
 from vitrail.data.tar_index import Parts as TarParts
-from vitrail.data.tar_index import TarSample, index_of
+from vitrail.data.tar_index import TarIndex, TarSample, index_of
 from vitrail.errors import DataError, check_choice
 
 MOST_SHARDS = 100_000  # that a pattern may stand for
@@ -32,22 +37,27 @@ LARGEST_DESCRIPTION = 2**26  # bytes
 
 
 def open_shards(spec: str) -> Parts:
-    """Images in tar files, as webdataset's `ShardWriter` and `vitrail pack` write them.
+    """Images or recordings in tar files, as webdataset's `ShardWriter` and `vitrail pack` write.
 
     Names of tar files or of their folder say which split they are of: `train-000000.tar`,
     `imagenet-val-03.tar`, `test/00.tar`. Classes have the names that `classes.txt`, one per line,
     or `dataset.json` beside the tar files lists; without them, what the samples say.
 
+    What is damaged or missing is the `damage` of a split, which `prepared` refuses or leaves out.
+
     Args:
-        spec: a folder of tar files, a pattern such as `photos/train-{000..127}.tar` or
-            `photos/*.tar`, and options: `?image=left.jpg` and `?label=cls2` name the members of a
-            sample to read, where it has several; `label` may be a key of its JSON object.
+        spec: a folder of tar files; a pattern such as `photos/train-{000..127}.tar` or
+            `photos/*.tar`; or such an address, as `https://host/photos` or `s3://bucket/*.tar`,
+            whose files are copied to the cache folder once. Options: `?image=left.jpg` and
+            `?label=cls2` name the members of a sample to read, where it has several; `label` may be
+            a key of its JSON object. `?kind=` is videos, volumes or signals, where neither the
+            suffixes nor dataset.json say so.
 
     Returns:
         Its splits; "train" if no name says one.
 
     Raises:
-        DataError: there are no such files, or one is damaged.
+        DataError: there are no such files, or nothing in them can be read.
 
     Example:
         >>> open_shards("nowhere/*.tar")
@@ -58,34 +68,87 @@ def open_shards(spec: str) -> Parts:
     options = dict(parse_qsl(query, keep_blank_values=True))
     for option in options:
         check_choice("option", option, TarParts._fields)
-    if "://" in pattern:
-        raise DataError(
-            f"{pattern}: shards are read on this machine: copy them, or mount their drive."
-        )
-    paths = _find(pattern)
-    with ThreadPoolExecutor() as pool:
-        indexes = list(pool.map(functools.partial(index_of, parts=TarParts(**options)), paths))
+    paths, missing = _find(pattern)
+    folder = paths[0].parent if paths else Path(pattern).parent
+    if "kind" in options:
+        check_choice("kind", options["kind"], ("images", *KINDS))
+    else:
+        options["kind"] = _kind_beside(folder)
+    kind = options["kind"] = options["kind"].removeprefix("images")
+    indexes = _read(paths, TarParts(**options))
+    if not kind and not any(index.samples for index in indexes):
+        for kind in KINDS:  # no images: suffixes may be those of recordings
+            others = _read(paths, TarParts(**{**options, "kind": kind}))
+            if any(index.samples for index in others):
+                indexes = others
+                break
+        else:
+            kind = ""
     unused = sum((index.unused for index in indexes), Counter[str]())
-    if not any(index.samples for index in indexes):
-        content = ", ".join(unused) or "nothing"
-        raise DataError(f"{pattern}: holds no images, but {content}: name their suffix by ?image=.")
+    damage: dict[str, list[BadImage]] = {}
+    splits = _splits(pattern, [*paths, *(Path(name) for name, _reason in missing)])
+    for path, index in zip(paths, indexes, strict=True):
+        listed = damage.setdefault(splits[path], [])
+        listed += [BadImage(str(path), problem) for problem in index.problems]
+    for bad in missing:
+        damage.setdefault(splits[Path(bad.name)], []).append(bad)
     samples = [sample for index in indexes for sample in index.samples]
     files = [path for path, index in zip(paths, indexes, strict=True) for _ in index.samples]
-    labels = _labels(pattern, samples, _class_names(paths[0].parent))
     rows: dict[str, list[int]] = {}
-    splits = _splits(pattern, paths)
     for row, path in enumerate(files):
         rows.setdefault(splits[path], []).append(row)
+    for split, listed in damage.items():
+        if listed and split not in rows:  # nothing is left
+            raise DataError(describe_damage(listed))
+    if not samples:
+        content = ", ".join(unused) or "nothing"
+        what = kind or "images"
+        raise DataError(f"{pattern}: holds no {what}, but {content}: name their suffix by ?image=.")
+    labels = _labels(pattern, samples, _class_names(folder))
     counts = {split or "all": labels.counts(rows[split]) for split in rows}
     left_aside = LeftAside(Counter({f".{suffix}": n for suffix, n in unused.items()}))
     inventory = Inventory(pattern, counts, {}, left_aside)
     return {
         split or "train": functools.partial(
-            _dataset, files, samples, labels, rows[split], inventory
+            _dataset,
+            files,
+            samples,
+            labels,
+            rows[split],
+            inventory,
+            KINDS.get(kind),
+            damage.get(split, []),
         )
         for split in ("", *SPLITS)
         if split in rows
     }
+
+
+def _read(paths: Sequence[Path], parts: TarParts) -> list[TarIndex]:
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(functools.partial(index_of, parts=parts), paths))
+
+
+def describe_damage(damage: Sequence[BadImage]) -> str:
+    """What of a dataset is damaged or missing, in one line.
+
+    Args:
+        damage: names of files, and what is wrong with them; one at least.
+
+    Returns:
+        The text of an error, with its cure.
+
+    Example:
+        >>> describe_damage([BadImage("0.tar", "is missing"), BadImage("1.tar", "is missing")])
+        '0.tar: is missing, and 1 more: mend them, or set bad_images=skip to leave them out.'
+    """
+    name, reason = damage[0]
+    more = f", and {len(damage) - 1} more" if len(damage) > 1 else ""
+    objects = "them" if more else "it"
+    return (
+        f"{name}: {reason}{more}{':' if more else '. Or'} "
+        f"{'mend them, or ' if more else ''}set bad_images=skip to leave {objects} out."
+    )
 
 
 def _dataset(
@@ -94,12 +157,19 @@ def _dataset(
     labels: ManifestLabels,
     rows: Sequence[int],
     inventory: Inventory,
+    kind: RecordingKind | None,
+    damage: Sequence[BadImage],
 ) -> Dataset:
     index = {name: number for number, name in enumerate(labels.names)}
     targets = [index.get(labels.classes[row], 0) for row in rows]
     parts = [samples[row] for row in rows]
-    dataset = ShardDataset([files[row] for row in rows], parts, targets, labels.names)
-    dataset.inventory, dataset.target = inventory, labels.target
+    of_rows = [files[row] for row in rows]
+    dataset: ShardDataset | ShardRecordings
+    if kind is None:
+        dataset = ShardDataset(of_rows, parts, targets, labels.names)
+    else:
+        dataset = ShardRecordings(of_rows, parts, targets, labels.names, kind)
+    dataset.inventory, dataset.target, dataset.damage = inventory, labels.target, damage
     dataset.values = None if labels.values is None else labels.values[list(rows)]
     if any(sample.weight != 1 for sample in samples):
         dataset.weights = torch.tensor([sample.weight for sample in parts])
@@ -175,9 +245,67 @@ class ShardDataset(FolderDataset):
         return self._with_rest(part, indices)
 
 
-def _find(pattern: str) -> list[Path]:
-    """The tar files that a folder, or a pattern with * and {000..127}, stands for."""
-    paths = []
+class ShardRecordings(RecordingDataset):
+    """Videos, volumes or signals in tar files.
+
+    Args:
+        files: the tar file of each sample.
+        samples: where each sample lies in it.
+        targets: class index of each sample.
+        labels: class names; empty for unlabelled recordings, whose targets are all 0.
+        kind: videos, volumes or signals.
+
+    Example:
+        >>> sample = TarSample("0017.mp4", "walk/1.mp4", 512, 9, "walk")
+        >>> shard = Path("clips/train-000000.tar")
+        >>> dataset = ShardRecordings([shard], [sample], [0], ["walk"], KINDS["videos"])
+        >>> dataset.name(0), dataset.key(0)
+        ('clips/train-000000.tar/0017.mp4', 'walk/1.mp4')
+    """
+
+    def __init__(
+        self,
+        files: list[Path],
+        samples: Sequence[TarSample],
+        targets: list[int],
+        labels: list[str],
+        kind: RecordingKind,
+    ) -> None:
+        super().__init__(files[0].parent, files, targets, labels, kind)
+        self.files = [
+            FileSpan(file, sample.name, sample.offset, sample.size)
+            for file, sample in zip(files, samples, strict=True)
+        ]
+        self.keys = [sample.key for sample in samples]
+
+    def key(self, index: int) -> str:
+        """index of a sample → what its JSON object calls its file, or its key in the tar file."""
+        return self.keys[index]
+
+    def state(self, index: int) -> str:
+        """index of a sample → size and time of change of its tar file, and where it lies."""
+        span = self.files[index]
+        try:
+            stat = span.stat()
+        except OSError:
+            return ""
+        return f"{stat.st_size} {stat.st_mtime_ns} {span.offset} {span.size}"
+
+    def subset(self, indices: Sequence[int]) -> Dataset:
+        """indices of samples → a dataset of these."""
+        part = super().subset(indices)
+        assert isinstance(part, ShardRecordings)
+        part.keys = [self.keys[i] for i in indices]
+        return part
+
+
+def _find(pattern: str) -> tuple[list[Path], list[BadImage]]:
+    """The tar files that a folder, an address, or a pattern with * and {000..127} stands for, and
+    those of them that are missing."""
+    if "://" in pattern:
+        return copy_shards(list(expand_braces(pattern)))
+    paths: list[Path] = []
+    missing = []
     for name in expand_braces(str(Path(pattern).expanduser())):
         path = Path(name)
         if path.is_dir():
@@ -187,13 +315,13 @@ def _find(pattern: str) -> list[Path]:
         elif glob.has_magic(name):
             paths += [Path(n) for n in sorted(glob.glob(name, recursive=True)) if Path(n).is_file()]
         elif name != pattern:
-            raise DataError(f"no tar file {name!r}, which {pattern!r} stands for: add it.")
+            missing.append(BadImage(name, f"no tar file {path.name!r} is there: add it"))
     if not paths:
         raise DataError(
             f"no tar files at {pattern!r}: give a folder of them, or a quoted pattern such as "
             "'photos/train-{000..127}.tar'."
         )
-    return list(dict.fromkeys(paths))
+    return list(dict.fromkeys(paths)), missing
 
 
 def expand_braces(pattern: str) -> Iterator[str]:
@@ -257,6 +385,16 @@ def split_of(path: Path) -> str:
     """
     words = [*re.findall(r"[a-z]+", path.stem.casefold()), path.parent.name]
     return next((split for word in words if (split := split_name(word))), "")
+
+
+def _kind_beside(folder: Path) -> str:
+    """The kind that dataset.json says; "" if there is none."""
+    try:
+        content = json.loads((folder / DESCRIPTION).read_text(errors="replace"))
+    except (OSError, ValueError, RecursionError):
+        return ""  # its names of classes are read later, with an error
+    kind = content.get("kind", "") if isinstance(content, dict) else ""
+    return kind if kind in KINDS else ""
 
 
 def _class_names(folder: Path) -> list[str]:
