@@ -37,7 +37,7 @@ def one_line(error: VitrailError) -> bool:
     return bool(str(error).strip()) and "\n" not in str(error)
 
 
-@drawn(30, labels=names, seed=seeds)
+@drawn(12, labels=names, seed=seeds)
 @example(labels=["cat", "cat", "dog"], seed=0)
 @example(labels=["dog\udcff", "dog"], seed=0)
 @example(labels=["", " "], seed=0)
@@ -71,14 +71,10 @@ def train_and_read(labels: list[str]) -> None:
     targets = torch.arange(8) % len(labels)
     small = {"patch_size": 4, "dim": 8, "depth": 1, "heads": 2, "mlp_dim": 8}
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            run = vitrail.fit(
-                "ViT", data=InMemoryDataset(images, targets, labels), options=small, crop="none",
-                epochs=1, out=Path(folder) / "run",
-            )  # fmt: skip
-        except VitrailError as error:
-            assert one_line(error)
-            return
+        run = vitrail.fit(
+            "ViT", data=InMemoryDataset(images, targets, labels), options=small, crop="none",
+            epochs=1, out=Path(folder) / "run",
+        )  # fmt: skip
         assert run.model.labels == labels
         assert vitrail.load(run.folder).labels == labels
         json.loads((run.folder / "evaluation.json").read_text("utf-8"))
@@ -86,10 +82,14 @@ def train_and_read(labels: list[str]) -> None:
         assert "<script>alert" not in page
 
 
+@pytest.mark.slow  # the report draws attention
 def test_trained_and_reported() -> None:
     train_and_read(["<script>alert(1)</script>", "猫\u202e\x1b[31m", "dog\udcff"])
 
 
 @drawn_more(1, labels=names)
 def test_any_names_trained_and_reported(labels: list[str]) -> None:
-    train_and_read(labels)
+    try:
+        train_and_read(labels)
+    except VitrailError as error:
+        assert one_line(error)

@@ -47,7 +47,7 @@ def weights_dtype(model: nn.Module) -> torch.dtype:
     return next(model.parameters()).dtype
 
 
-@drawn(16, index=st.integers(0, len(CASES) - 1), dtype=dtypes, wrapper=wrappers, seed=seeds)
+@drawn(10, index=st.integers(0, len(CASES) - 1), dtype=dtypes, wrapper=wrappers, seed=seeds)
 def test_every_family(index: int, dtype: str, wrapper: str, seed: int) -> None:
     name, more = CASES[index]
     torch.manual_seed(seed)
@@ -114,13 +114,13 @@ def test_vits_of_drawn_keywords(keywords: dict[str, Any], dtype: str, seed: int)
     check(vitrail.ViT(**keywords).eval(), dtype, "none", seed)
 
 
-@drawn(8, keywords=vims(), dtype=dtypes, seed=seeds)
+@drawn(4, keywords=vims(), dtype=dtypes, seed=seeds)
 def test_vims_of_drawn_keywords(keywords: dict[str, Any], dtype: str, seed: int) -> None:
     torch.manual_seed(seed)
     check(vitrail.VisionMamba(**keywords).eval(), dtype, "none", seed)
 
 
-@drawn(6, index=st.integers(0, len(CASES) - 1))
+@drawn(4, index=st.integers(0, len(CASES) - 1))
 def test_a_loaded_model_is_loaded_again(index: int) -> None:
     model = model_of(index)
     with tempfile.TemporaryDirectory() as folder:

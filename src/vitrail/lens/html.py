@@ -332,7 +332,7 @@ def write_page(path: Path, title: str, subtitle: str, body: Sequence[str]) -> Pa
         f"</header><main>\n{chr(10).join(body)}\n<footer>{escape(footer)}</footer></main>"
         "</body></html>\n"
     )
-    atomic_write(path, page)
+    atomic_write(path, page.encode(errors="backslashreplace"))  # names need not be UTF-8
     return path
 
 
