@@ -155,6 +155,6 @@ def test_what_is_in_a_block_as_table_drawing_and_json(vitrail: Command, tmp_path
         code, _, errors = vitrail("info", "vit_tiny_patch16_224", "-o", name)
         assert (code, errors) == (0, f"written: {name}\n")
     assert "(1, 197, 192)" in (tmp_path / "a.svg").read_text()
-    assert len(json.loads((tmp_path / "a.json").read_text())) == 17
+    assert len(json.loads((tmp_path / "a.json").read_text())) == 2 + 12 + 5
     code, _, errors = vitrail("info", "vit_tiny_patch16_224", "-o", "a.txt")
     assert code == 2 and errors == "error: --out a.txt is neither .svg nor .json.\n"

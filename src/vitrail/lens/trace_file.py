@@ -105,6 +105,8 @@ def load_trace(path: str | Path) -> SavedTrace:
         vitrail.errors.LoadError: nowhere.trace is no trace: No such file or directory...
     """
     path = Path(path)
+    if not path.exists():
+        raise LoadError(f"{path} is no trace: No such file or directory.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -119,7 +121,7 @@ def load_trace(path: str | Path) -> SavedTrace:
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, ValueError) as problem:
-        reason = getattr(problem, "strerror", None) or str(problem).splitlines()[0].rstrip(".")
+        reason = (str(problem).splitlines() or ["it cannot be read"])[0].rstrip(".")
         raise LoadError(f"{path} is no trace: {reason}.") from None
     with reading(path):
         return _from_parts(path, header, tensors)
