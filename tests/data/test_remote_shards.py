@@ -137,8 +137,8 @@ def test_changed_shards_are_copied_again_and_copies_do_without_a_server(
     other = open_dataset(f"shards:{shards}/test-0.tar", "test")
     assert [changed.key(i) for i in range(20)] == [other.key(i) for i in range(20)]
     gone = "http://127.0.0.1:1"
-    place = remote_shards._place_of(f"{server}/train-0.tar")
-    copy = remote_shards._place_of(f"{gone}/train-0.tar")
+    place = remote_shards._copy_path(f"{server}/train-0.tar")
+    copy = remote_shards._copy_path(f"{gone}/train-0.tar")
     copy.parent.mkdir(parents=True)
     for suffix in ("", ".state"):
         copy.with_name(copy.name + suffix).write_bytes(

@@ -45,11 +45,10 @@ def run(
         splits[split] = dataset
     with progress_bar(_("writing")) as progress:
         shards = pack(splits, folder, shard_size=shard_size, progress=progress)
-    kind = getattr(next(iter(splits.values())), "kind", None)
     text = _("written: {path} ({samples:,} {kind} in {shards:,} shards)").format(
         path=folder,
         samples=sum(map(len, splits.values())),
-        kind="images" if kind is None else kind.name,
+        kind=next(iter(splits.values())).recordings or "images",
         shards=len(shards),
     )
     out.print(text, highlight=False, markup=False)

@@ -25,7 +25,7 @@ from vitrail.errors import ConfigError
 from vitrail.messages import _
 
 if TYPE_CHECKING:
-    from vitrail.train.prediction import Prediction
+    from vitrail.train.prediction import Prediction, Predictor
 
 HELP = _(
     "Name the likeliest classes of each image. Without --model, by the ViT-S/14 of the package "
@@ -81,12 +81,8 @@ def run(
 ) -> None:
     """Prints the likeliest classes of each image."""
     if output is not None:
-        if output.suffix not in SUFFIXES:
-            raise ConfigError(f"--out {output} does not end in {' or '.join(SUFFIXES)}.")
-        if output.exists() and not force:
-            raise ConfigError(f"{output} exists: choose another name, or overwrite it by --force.")
+        _check_output(output, force)
 
-    from vitrail.cli.predictions_file import PredictionsFile, digest_of
     from vitrail.data.recording_inputs import find_inputs
     from vitrail.train.prediction import Predictor
 
@@ -109,50 +105,70 @@ def run(
     if truth:
         check_truth(paths, predictor.labels)
 
-    def rows(part: Sequence[Path]) -> Iterator[dict[str, Any]]:
-        if part:  # a part of few images may be empty
-            for prediction in predictor(
-                part, top=top, bad_images=cast(Any, bad_images), batch_size=batch_size
-            ):
-                yield as_row(prediction, truth)
-
+    options = {"top": top, "bad_images": bad_images, "batch_size": batch_size}
     if output is None:
-        count, right = 0, 0
-        for row in rows(paths):
-            print_row(row, as_json)
-            count, right = count + 1, right + (truth and is_right(row))
+        rows = _predicted_rows(predictor, paths, truth, options)
     else:
-        settings = {
-            "model": digest_of(predictor.backbone),
-            "labels": list(predictor.labels),
-            "image_size": list(predictor.backbone.preprocess.size),
-            "top": top,
-            "flip": flip,
-            "truth": truth,
-            "precision": precision,
-        }
-        file = PredictionsFile(output, settings)
-        done = file.keep(batch_size)
-        if done:
-            from vitrail.train.monitor import note
-
-            note(
-                _("going on after {count:,} images of {path}").format(
-                    count=len(done), path=file.partial
-                )
-            )
-        written = set(done)
-        file.write(rows([path for path in paths if str(path) not in written]))
-        count, right = 0, 0
-        for row in file.rows():
-            count, right = count + 1, right + (truth and is_right(row))
-        file.finish()
-        text = _("written: {path} ({count:,} images)").format(path=output, count=count)
-        out.print(text, highlight=False, markup=False)
+        settings = {"top": top, "flip": flip, "truth": truth, "precision": precision}
+        rows = _written_rows(predictor, paths, truth, options, output, settings)
+    count, right = 0, 0
+    for row in rows:
+        if output is None:
+            print_row(row, as_json)
+        count, right = count + 1, right + (truth and is_right(row))
+    if output is not None:
+        _say(_("written: {path} ({count:,} images)").format(path=output, count=count))
     if truth and not as_json:
         text = _("accuracy {accuracy:.1%} ({right} of {total})")
-        text = text.format(accuracy=right / max(count, 1), right=right, total=count)
-        out.print(text, highlight=False, markup=False)
+        _say(text.format(accuracy=right / max(count, 1), right=right, total=count))
+
+
+def _say(text: str) -> None:
+    out.print(text, highlight=False, markup=False)
+
+
+def _check_output(output: Path, force: bool) -> None:
+    if output.suffix not in SUFFIXES:
+        raise ConfigError(f"--out {output} does not end in {' or '.join(SUFFIXES)}.")
+    if output.exists() and not force:
+        raise ConfigError(f"{output} exists: choose another name, or overwrite it by --force.")
+
+
+def _predicted_rows(
+    predictor: "Predictor", paths: Sequence[Path], truth: bool, options: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """What is told of images, as they are read; a part of few images may be empty."""
+    if paths:
+        for prediction in predictor(paths, **options):
+            yield as_row(prediction, truth)
+
+
+def _written_rows(
+    predictor: "Predictor",
+    paths: Sequence[Path],
+    truth: bool,
+    options: dict[str, Any],
+    output: Path,
+    settings: dict[str, Any],
+) -> Iterator[dict[str, Any]]:
+    """Writes what is told of images to a file, after the rows of a command that was stopped, and
+    yields all rows; `settings` is what they depend on, beside the model."""
+    from vitrail.cli.predictions_file import PredictionsFile, digest_of
+    from vitrail.train.monitor import note
+
+    backbone = predictor.backbone
+    model = {"model": digest_of(backbone), "labels": list(predictor.labels)}
+    size = {"image_size": list(backbone.preprocess.size)}
+    file = PredictionsFile(output, {**model, **size, **settings})
+    names = file.keep(options["batch_size"])
+    if names:
+        text = _("going on after {count:,} images of {path}")
+        note(text.format(count=len(names), path=file.partial))
+    written = set(names)
+    rest = [path for path in paths if str(path) not in written]
+    file.write(_predicted_rows(predictor, rest, truth, options))
+    yield from file.rows()
+    file.finish()
 
 
 def is_right(row: dict[str, Any]) -> bool:

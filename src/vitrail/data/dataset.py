@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from vitrail.data.file_spans import Source
 from vitrail.data.folders import Inventory
 from vitrail.data.image_file import ImageFile
 from vitrail.data.images import BadImage
@@ -93,6 +94,7 @@ class Dataset(ABC):
         weights: (N,), how much each sample counts in training; None for all alike.
         inventory: what the folder or file holds that the samples come from, and what of it is not
             used; None where there is neither.
+        recordings: "videos", "volumes" or "signals" where samples are such files; "" for others.
         streamed: whether samples can only be read in order, so that their labels are not known in
             advance.
         fixed_size: whether all samples have one size and are read fast, as small images in memory.
@@ -118,6 +120,7 @@ class Dataset(ABC):
     values: Tensor | None = None
     weights: Tensor | None = None
     inventory: Inventory | None = None
+    recordings: str = ""
     streamed: bool = False
     fixed_size: bool = False
     checked_first: bool = True
@@ -216,6 +219,20 @@ class Dataset(ABC):
             DataError: the sample cannot be read, or the dataset is streamed.
         """
         return self.read(index)
+
+    def file(self, index: int) -> Source:
+        """The file of a recording, or the folder of its frames or slices.
+
+        Args:
+            index: its position in the dataset.
+
+        Returns:
+            Where it is stored.
+
+        Raises:
+            DataError: samples are no files of recordings.
+        """
+        raise DataError(f"{self.name(index)}: is no file of a video, a volume or a signal.")
 
     def with_pixels(self, channels: int | None, white: float | None) -> "Dataset":
         """The dataset with image files that are read in another way.

@@ -139,7 +139,7 @@ def map_array(source: Source) -> np.ndarray:
     if start + np.prod(shape, dtype=float) * dtype.itemsize > source.size:
         raise ValueError("cut short")
     order = "F" if is_fortran else "C"
-    return np.memmap(source.file, dtype, "r", source.offset + start, shape, order)  # type: ignore[call-overload, no-any-return]
+    return np.memmap(source.file, dtype, "r", source.offset + start, shape, order)  # type: ignore[call-overload]
 
 
 class _SpanReader(io.RawIOBase):
@@ -167,7 +167,7 @@ class _SpanReader(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         count = max(min(len(buffer), self._size - self._position), 0)
         self._file.seek(self._start + self._position)
-        count = self._file.readinto(buffer[:count])  # type: ignore[attr-defined]
+        count = self._file.readinto(buffer[:count])
         self._position += count
         return count
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vitrail.data.dataset import Dataset, Statistics, Verdict
+from vitrail.data.file_spans import Source
 from vitrail.data.folder_dataset import FolderDataset
 from vitrail.data.folders import FolderLayout, find_layout
 from vitrail.data.recording_inputs import KINDS, RecordingKind, clipped, find_inputs
@@ -46,6 +47,7 @@ class RecordingDataset(FolderDataset):
     """
 
     sampling: Sampling
+    files: list[Source]  # type: ignore[assignment]  # parts of files, too
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class RecordingDataset(FolderDataset):
     ) -> None:
         super().__init__(root, files, targets, labels)
         self.kind, self.sampling = kind, sampling or Sampling()
+        self.recordings = kind.name
         self.size: tuple[int, ...] | None = None
         self.seed: int | None = None
 
@@ -92,6 +95,10 @@ class RecordingDataset(FolderDataset):
         if self.seed is not None:
             generator = torch.Generator().manual_seed(self.seed + 0x9E3779B9 * (index + 1))
         return clipped(sample(recording, size, sampling, generator), self.sampling)
+
+    def file(self, index: int) -> Source:
+        """index of a recording → its file, or folder of frames or slices."""
+        return self.files[index]
 
     def with_pixels(self, channels: int | None, white: float | None) -> Dataset:
         """The same: these are of image files."""

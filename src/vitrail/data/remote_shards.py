@@ -74,18 +74,18 @@ def copy_shards(names: Sequence[str]) -> tuple[list[Path], list[BadImage]]:
         )
     folder = addresses[0].rpartition("/")[0]
     beside = [f"{folder}/{name}" for name in BESIDE]
-    copies = [_place_of(address) for address in addresses]
+    copies = [_copy_path(address) for address in addresses]
     absent = sum(not copy.is_file() for copy in copies)
     if absent:
         sys.stderr.write(f"copying {absent} shards to {copies[0].parent}\n")
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        reasons = list(pool.map(_copy, addresses))
-        for address, reason in zip(beside, pool.map(_copy, beside), strict=True):
+        reasons = list(pool.map(_fetch, addresses))
+        for address, reason in zip(beside, pool.map(_fetch, beside), strict=True):
             if reason == ABSENT:
-                _place_of(address).unlink(missing_ok=True)  # of an earlier state of the folder
-    found = [copy for copy, reason in zip(copies, reasons, strict=True) if not reason]
+                _copy_path(address).unlink(missing_ok=True)  # of an earlier state of the folder
+    whole = [copy for copy, reason in zip(copies, reasons, strict=True) if not reason]
     bad = [BadImage(a, reason) for a, reason in zip(addresses, reasons, strict=True) if reason]
-    return found, bad
+    return whole, bad
 
 
 def _expand(name: str) -> list[str]:
@@ -103,9 +103,9 @@ def _listed(folder: str) -> list[str]:
     import json
 
     description = folder + BESIDE[0]
-    if not _copy(description):
+    if not _fetch(description):
         with contextlib.suppress(ValueError, OSError, RecursionError):
-            content = json.loads(_place_of(description).read_text(errors="replace"))
+            content = json.loads(_copy_path(description).read_text(errors="replace"))
             names = content.get("shards") if isinstance(content, dict) else None
             if isinstance(names, dict) and all("/" not in name for name in names):
                 return [folder + quote(name) for name in names]
@@ -122,7 +122,7 @@ def _listed(folder: str) -> list[str]:
         raise DataError(f"{folder}: cannot be listed ({_line(problem)}).") from None
 
 
-def _place_of(address: str) -> Path:
+def _copy_path(address: str) -> Path:
     """Where the copy of a file lies."""
     parts = urlsplit(address)
     names = [name for name in unquote(parts.path).split("/") if name not in ("", ".")]
@@ -136,20 +136,20 @@ def _place_of(address: str) -> Path:
     )
 
 
-def _copy(address: str) -> str:
+def _fetch(address: str) -> str:
     """Copies a file, unless its copy is as new; returns why that failed, or ""."""
-    place = _place_of(address)
-    note = place.with_name(f"{place.name}.state")
+    copy = _copy_path(address)
+    note = copy.with_name(f"{copy.name}.state")
     reason = ""
     for attempt in range(2):
         if attempt:
             time.sleep(RETRY_SECONDS)
         try:
             remote = _look_up(address)
-            size = place.stat().st_size if place.is_file() and note.is_file() else -1
+            size = copy.stat().st_size if copy.is_file() and note.is_file() else -1
             if remote.size in (None, size) and size >= 0 and note.read_text() == remote.state:
                 return ""
-            _download(address, place, remote.size)
+            _download(address, copy, remote.size)
             atomic_write(note, remote.state)
             return ""
         except FileNotFoundError:
@@ -162,15 +162,15 @@ def _copy(address: str) -> str:
             reason = _line(problem)
             if isinstance(problem, ImportError | ValueError):
                 break
-    return "" if place.is_file() and note.is_file() else f"cannot be copied ({reason})"
+    return "" if copy.is_file() and note.is_file() else f"cannot be copied ({reason})"
 
 
-def _download(address: str, place: Path, size: int | None) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(place.parent).free
+def _download(address: str, copy: Path, size: int | None) -> None:
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(copy.parent).free
     if size is not None and size > free:
         raise OSError(f"{size >> 20} MiB, and {free >> 20} are free: set VITRAIL_CACHE to a folder")
-    temporary = place.with_name(f"{place.name}.{os.getpid()}.part")
+    temporary = copy.with_name(f"{copy.name}.{os.getpid()}.part")
     try:
         with _open(address) as source, temporary.open("wb") as target:
             shutil.copyfileobj(source, target, CHUNK)
@@ -179,7 +179,7 @@ def _download(address: str, place: Path, size: int | None) -> None:
         copied = temporary.stat().st_size
         if size is not None and copied != size:
             raise OSError(f"ends after {copied:,} of {size:,} bytes")
-        os.replace(temporary, place)
+        os.replace(temporary, copy)
     finally:
         temporary.unlink(missing_ok=True)
 

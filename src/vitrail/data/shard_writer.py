@@ -21,7 +21,6 @@ from vitrail.data.image_file import ImageFile
 from vitrail.data.loader import order
 from vitrail.data.manifest_labels import sorted_names
 from vitrail.data.recognition import IMAGES
-from vitrail.data.recording_dataset import RecordingDataset
 from vitrail.data.videos import images_in
 from vitrail.errors import ConfigError, DataError
 from vitrail.files import atomic_folder, atomic_write
@@ -128,8 +127,8 @@ def _add(shard: tarfile.TarFile, key: str, members: Mapping[str, bytes | BinaryI
 
 def _kind(dataset: Dataset) -> str:
     """ "images", or the kind of recordings."""
-    if isinstance(dataset, RecordingDataset):
-        return dataset.kind.name
+    if dataset.recordings:
+        return dataset.recordings
     if dataset.streamed or not len(dataset):
         return IMAGES
     sample = dataset.open(0)
@@ -158,8 +157,8 @@ def _samples(dataset: Dataset, names: list[str]) -> Iterator[dict[str, bytes | B
         if dataset.weights is not None:
             record["weight"] = float(dataset.weights[index])
         caption = dataset.captions[index] if dataset.captions else ""
-        if isinstance(dataset, RecordingDataset):
-            content = _recording(dataset.files[index])
+        if dataset.recordings:
+            content = _recording(dataset.file(index))
         else:
             content = _image(dataset.open(index), dataset.name(index))
         yield {**content, **_texts(label, caption, record)}

@@ -1,6 +1,5 @@
 """Tar shards in the layout of WebDataset as a dataset: any sample is read where it lies."""
 
-import copy
 import functools
 import glob
 import itertools
@@ -13,19 +12,14 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 import torch
-from torch import Tensor
 
 from vitrail.data.dataset import Dataset
-from vitrail.data.file_spans import FileSpan
-from vitrail.data.folder_dataset import FolderDataset
 from vitrail.data.folders import Inventory, LeftAside, split_name
-from vitrail.data.formats import MAX_BYTES
-from vitrail.data.image_file import ImageFile
 from vitrail.data.images import BadImage
 from vitrail.data.manifest_labels import ManifestLabels, read_labels, read_numbers, sorted_names
-from vitrail.data.recording_dataset import RecordingDataset
 from vitrail.data.recording_inputs import KINDS, RecordingKind
 from vitrail.data.remote_shards import copy_shards
+from vitrail.data.shard_datasets import ShardDataset, ShardRecordings
 from vitrail.data.splits import SPLITS, Parts
 from vitrail.data.tar_index import Parts as TarParts
 from vitrail.data.tar_index import TarIndex, TarSample, index_of
@@ -74,24 +68,11 @@ def open_shards(spec: str) -> Parts:
         check_choice("kind", options["kind"], ("images", *KINDS))
     else:
         options["kind"] = _kind_beside(folder)
-    kind = options["kind"] = options["kind"].removeprefix("images")
-    indexes = _read(paths, TarParts(**options))
-    if not kind and not any(index.samples for index in indexes):
-        for kind in KINDS:  # no images: suffixes may be those of recordings
-            others = _read(paths, TarParts(**{**options, "kind": kind}))
-            if any(index.samples for index in others):
-                indexes = others
-                break
-        else:
-            kind = ""
+    options["kind"] = options["kind"].removeprefix("images")
+    kind, indexes = _read(paths, TarParts(**options))
     unused = sum((index.unused for index in indexes), Counter[str]())
-    damage: dict[str, list[BadImage]] = {}
     splits = _splits(pattern, [*paths, *(Path(name) for name, _reason in missing)])
-    for path, index in zip(paths, indexes, strict=True):
-        listed = damage.setdefault(splits[path], [])
-        listed += [BadImage(str(path), problem) for problem in index.problems]
-    for bad in missing:
-        damage.setdefault(splits[Path(bad.name)], []).append(bad)
+    damage = _damage(paths, indexes, missing, splits)
     samples = [sample for index in indexes for sample in index.samples]
     files = [path for path, index in zip(paths, indexes, strict=True) for _ in index.samples]
     rows: dict[str, list[int]] = {}
@@ -124,9 +105,32 @@ def open_shards(spec: str) -> Parts:
     }
 
 
-def _read(paths: Sequence[Path], parts: TarParts) -> list[TarIndex]:
+def _read(paths: Sequence[Path], parts: TarParts) -> tuple[str, list[TarIndex]]:
+    """The kind of the samples, "" for images, and the indexes of tar files."""
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(functools.partial(index_of, parts=parts), paths))
+        # Without images, suffixes may be those of recordings.
+        for kind in (parts.kind,) if parts.kind else ("", *KINDS):
+            one = functools.partial(index_of, parts=parts._replace(kind=kind))
+            indexes = list(pool.map(one, paths))
+            if any(index.samples for index in indexes):
+                return kind, indexes
+        return parts.kind, list(pool.map(functools.partial(index_of, parts=parts), paths))
+
+
+def _damage(
+    paths: Sequence[Path],
+    indexes: Sequence[TarIndex],
+    missing: Sequence[BadImage],
+    splits: dict[Path, str],
+) -> dict[str, list[BadImage]]:
+    """What is damaged or missing of each split."""
+    damage: dict[str, list[BadImage]] = {}
+    for path, index in zip(paths, indexes, strict=True):
+        listed = damage.setdefault(splits[path], [])
+        listed += [BadImage(str(path), problem) for problem in index.problems]
+    for bad in missing:
+        damage.setdefault(splits[Path(bad.name)], []).append(bad)
+    return damage
 
 
 def describe_damage(damage: Sequence[BadImage]) -> str:
@@ -176,127 +180,6 @@ def _dataset(
     if any(sample.caption for sample in samples):
         dataset.captions = [sample.caption for sample in parts]
     return dataset
-
-
-class ShardDataset(FolderDataset):
-    """Image files in tar files.
-
-    Args:
-        files: the tar file of each sample.
-        samples: where each sample lies in it.
-        targets: class index of each sample.
-        labels: class names; empty for unlabelled images, whose targets are all 0.
-
-    Example:
-        >>> sample = TarSample("0017.jpg", "cat/1.jpg", 512, 9, "cat")
-        >>> dataset = ShardDataset([Path("pets/train-000000.tar")], [sample], [0], ["cat"])
-        >>> dataset.name(0), dataset.key(0)
-        ('pets/train-000000.tar/0017.jpg', 'cat/1.jpg')
-    """
-
-    def __init__(
-        self,
-        files: list[Path],
-        samples: Sequence[TarSample],
-        targets: list[int],
-        labels: list[str],
-    ) -> None:
-        super().__init__(files[0].parent, files, targets, labels)
-        self.names = [sample.name for sample in samples]
-        self.keys = [sample.key for sample in samples]
-        self.spans = torch.tensor([(sample.offset, sample.size) for sample in samples])
-
-    def name(self, index: int) -> str:
-        """index of a sample → path of its tar file, and in it."""
-        return f"{self.files[index]}/{self.names[index]}"
-
-    def key(self, index: int) -> str:
-        """index of a sample → what its JSON object calls its file, or its key in the tar file."""
-        return self.keys[index]
-
-    def read(self, index: int) -> Tensor:
-        """index of a sample → uint8 (C, H, W)."""
-        return self.open(index).decode()
-
-    def open(self, index: int) -> ImageFile:
-        """index of a sample → its image, to be decoded."""
-        offset, size = self.spans[index].tolist()
-        if size > MAX_BYTES:
-            raise DataError(
-                f"{self.name(index)}: {size >> 20} MiB is more than the limit of {MAX_BYTES >> 20}."
-            )
-        try:
-            with open(self.files[index], "rb") as file:
-                file.seek(offset)
-                data = file.read(size)
-        except OSError as problem:
-            raise DataError(f"{self.name(index)}: cannot be read ({problem.strerror}).") from None
-        return ImageFile(data, self.channels, self.name(index), self.white)
-
-    def subset(self, indices: Sequence[int]) -> Dataset:
-        """indices of samples → a dataset of these."""
-        part = copy.copy(self)
-        part.files, part._targets = (
-            [self.files[i] for i in indices],
-            [self._targets[i] for i in indices],
-        )
-        part.names, part.keys = [self.names[i] for i in indices], [self.keys[i] for i in indices]
-        part.spans = self.spans[list(indices)]
-        return self._with_rest(part, indices)
-
-
-class ShardRecordings(RecordingDataset):
-    """Videos, volumes or signals in tar files.
-
-    Args:
-        files: the tar file of each sample.
-        samples: where each sample lies in it.
-        targets: class index of each sample.
-        labels: class names; empty for unlabelled recordings, whose targets are all 0.
-        kind: videos, volumes or signals.
-
-    Example:
-        >>> sample = TarSample("0017.mp4", "walk/1.mp4", 512, 9, "walk")
-        >>> shard = Path("clips/train-000000.tar")
-        >>> dataset = ShardRecordings([shard], [sample], [0], ["walk"], KINDS["videos"])
-        >>> dataset.name(0), dataset.key(0)
-        ('clips/train-000000.tar/0017.mp4', 'walk/1.mp4')
-    """
-
-    def __init__(
-        self,
-        files: list[Path],
-        samples: Sequence[TarSample],
-        targets: list[int],
-        labels: list[str],
-        kind: RecordingKind,
-    ) -> None:
-        super().__init__(files[0].parent, files, targets, labels, kind)
-        self.files = [
-            FileSpan(file, sample.name, sample.offset, sample.size)
-            for file, sample in zip(files, samples, strict=True)
-        ]
-        self.keys = [sample.key for sample in samples]
-
-    def key(self, index: int) -> str:
-        """index of a sample → what its JSON object calls its file, or its key in the tar file."""
-        return self.keys[index]
-
-    def state(self, index: int) -> str:
-        """index of a sample → size and time of change of its tar file, and where it lies."""
-        span = self.files[index]
-        try:
-            stat = span.stat()
-        except OSError:
-            return ""
-        return f"{stat.st_size} {stat.st_mtime_ns} {span.offset} {span.size}"
-
-    def subset(self, indices: Sequence[int]) -> Dataset:
-        """indices of samples → a dataset of these."""
-        part = super().subset(indices)
-        assert isinstance(part, ShardRecordings)
-        part.keys = [self.keys[i] for i in indices]
-        return part
 
 
 def _find(pattern: str) -> tuple[list[Path], list[BadImage]]:

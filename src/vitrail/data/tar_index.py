@@ -193,16 +193,20 @@ def read_samples(
                 continue
             sample.members[suffix] = member
             if sample.is_text(suffix) and not sample.is_repeated:
-                if member.size > LARGEST_TEXT:
-                    raise DataError(
-                        f"{shard}: {member.name} has {member.size:,} bytes, and {LARGEST_TEXT:,} "
-                        "are the limit: leave it out of the shard."
-                    )
-                file.seek(member.offset)
-                sample.contents[suffix] = file.read(member.size)
+                sample.contents[suffix] = _text_of(member, file)
         yield from finished()
     except DataError as problem:
         problems.append(_reason(problem, shard))
+
+
+def _text_of(member: Member, file: BinaryIO) -> bytes:
+    if member.size > LARGEST_TEXT:
+        raise DataError(
+            f"{member.name} has {member.size:,} bytes, and {LARGEST_TEXT:,} are the limit: leave "
+            "it out of the shard."
+        )
+    file.seek(member.offset)
+    return file.read(member.size)
 
 
 def _reason(problem: DataError, shard: str) -> str:

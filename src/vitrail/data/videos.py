@@ -208,7 +208,7 @@ class VideoFile(Recording):
         import av
         from av.video.reformatter import VideoReformatter
 
-        with damage(self.name), av.open(openable(self.path)) as container:
+        with damage(self.name), av.open(openable(self.path), "r") as container:
             decoder, reformatter = _Decoder(container), VideoReformatter()
             frames = [
                 self._pixels(decoder.frame(index, self.shape[1], self.name), reformatter)
@@ -270,7 +270,7 @@ def _header(path: Source, modified: int, size: int) -> tuple[int, int, int]:
     del modified, size  # they only distinguish one state of the file from another
     import av
 
-    with damage(str(path)), av.open(openable(path)) as container:
+    with damage(str(path)), av.open(openable(path), "r") as container:
         if not container.streams.video:
             raise DataError(f"{path}: holds no video.")
         stream = container.streams.video[0]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from vitrail.data.file_spans import Source, map_array, openable
+from vitrail.data.file_spans import FileSpan, Source, map_array, openable
 from vitrail.data.formats import pillow
 from vitrail.data.recordings import ArrayRecording, Recording, damage, to_sample
 from vitrail.data.videos import TIFF, count_pages, images_in
@@ -153,7 +153,9 @@ class SliceStack(Recording):
 
     def __init__(self, name: str, slices: Sequence[Source | tuple[Source, int]]) -> None:
         self.name = name
-        self.slices = [(s, 0) if hasattr(s, "open") else s for s in slices]
+        self.slices: list[tuple[Source, int]] = [
+            (s, 0) if isinstance(s, Path | FileSpan) else s for s in slices
+        ]
         if len(self.slices) < 2:
             raise DataError(f"{name}: has {len(self.slices)} slices: a volume has two or more.")
         first = _slice(*self.slices[0])
