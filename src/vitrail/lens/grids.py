@@ -121,7 +121,7 @@ def similarity_matrix(
     )  # fmt: skip
     quiet: dict[str, Any] = {"fontsize": 8, "color": LIGHT["quiet"]}
     figure.text(0.9 / width, 0.16 / height, _color_text(limit_of_colors), va="center", **quiet)
-    side = {"rotation": 90, "va": "center", "ha": "center"}
+    side: dict[str, Any] = {"rotation": 90, "va": "center", "ha": "center"}
     middle = (foot + CELL * len(images) / 2) / height
     figure.text(0.12 / width, middle, _("images"), **side, **quiet)
     figure.text(0.88 / width, 1 - 0.1 / height, _("captions"), ha="right", va="top", **quiet)

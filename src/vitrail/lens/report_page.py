@@ -358,8 +358,9 @@ def _picture_rows(
     device = next(model.parameters()).device
     inputs = model.preprocess.normalise(images.to(device))
     trace = observe(model, inputs)
-    scans = isinstance(trace, AttentionTrace) and any(trace.head_names)
-    baseline = position_baseline(model, inputs, trace) if scans else None
+    baseline = None
+    if isinstance(trace, AttentionTrace) and any(trace.head_names):  # of scans
+        baseline = position_baseline(model, inputs, trace)
     options = LookOptions(tuple(layers), None if heads is None else tuple(heads))
     looks = [
         draw_trace(image, trace, options, index=index, baseline=baseline)

@@ -51,8 +51,8 @@ def shapes_svg(rows: Sequence[ShapeRow], title: str) -> str:
         (16, _("stage"), ""),
         (330, _("output"), ""),
         (590, _("parameters"), ' text-anchor="end"'),
+        (608, _("multiply-adds"), ""),
     )
-    heads += ((608, _("multiply-adds"), ""),)
     parts += [f'<text class="quiet" x="{x}" y="56"{more}>{text}</text>' for x, text, more in heads]
     for number, row in enumerate(rows):
         y = TOP + ROW * number

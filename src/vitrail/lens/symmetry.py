@@ -79,5 +79,5 @@ def symmetry(model: Backbone, images: Tensor) -> list[BlockSymmetry]:
 def _outputs(model: Backbone, embedded: Features, images: Tensor, count: int) -> list[Features]:
     """Features after each block of a model whose embedding gives `embedded`."""
     twin = copy.copy(model)  # shares parameters and modules; only its `embed` is another
-    twin.embed = lambda _images: embedded  # type: ignore[method-assign]
+    twin.embed = lambda images: embedded  # type: ignore[method-assign]
     return twin.block_outputs(images, count)
