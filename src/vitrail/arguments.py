@@ -4,17 +4,19 @@ import contextlib
 import dataclasses
 import functools
 import inspect
+import types
 import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vitrail.errors import ConfigError, suggest
-from vitrail.values import check_value, convert_value
+from vitrail.values import check_value, convert_value, describe_annotation
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Record = TypeVar("Record", bound=type)
 
 
 class Axes:
@@ -111,6 +113,55 @@ def convert_arguments(
     return bound
 
 
+class Unchecked:
+    """Metadata of `Annotated` for what a function checks itself, because it can say more.
+
+    Example:
+        >>> @checked
+        ... def crop(size: Annotated[int, Unchecked()]) -> object:
+        ...     return size
+        >>> crop("8")
+        '8'
+    """
+
+    def __repr__(self) -> str:
+        return "Unchecked()"
+
+
+def checked_names(record: Record) -> Record:
+    """A dataclass whose constructor says in one line what is wrong with its keywords.
+
+    Args:
+        record: the dataclass; `check_fields` checks the values.
+
+    Returns:
+        The same class.
+
+    Example:
+        >>> import dataclasses
+        >>> @checked_names
+        ... @dataclasses.dataclass
+        ... class Crop:
+        ...     size: int
+        >>> Crop(sice=8)
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: Crop has no keyword 'sice'. Did you mean 'size'? ...
+    """
+    init = record.__init__
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def call(self: object, *args: Any, **keywords: Any) -> None:
+        try:
+            signature.bind(self, *args, **keywords)
+        except TypeError as problem:
+            raise ConfigError(_describe(problem, init, signature, keywords)) from None
+        init(self, *args, **keywords)
+
+    record.__init__ = call  # type: ignore[assignment]
+    return record
+
+
 def check_fields(record: object) -> None:
     """Checks the fields of a frozen dataclass against their annotations, in its `__post_init__`.
 
@@ -154,6 +205,8 @@ def _signature(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[st
         hint = parameter.annotation
         if hint is parameter.empty or name == "self":
             continue
+        if any(isinstance(limit, Unchecked) for limit in getattr(hint, "__metadata__", ())):
+            continue
         hints[name] = hint
     return signature, hints
 
@@ -168,12 +221,16 @@ def _cure(name: str, value: object, hint: Any) -> str:
             convert_value(inner := getattr(value, holding), hint)
             if inner is not None:
                 return f" Give {name}.{holding}."
-    cures = [getattr(kind, "cure", "") for kind in typing.get_args(hint) or (hint,)]
+    if type(value).__module__ == "numpy" and describe_annotation(hint).startswith("a Tensor"):
+        return " torch.from_numpy makes one of an array."
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    cures = [getattr(kind, "cure", "") for kind in (typing.get_args(hint) if union else (hint,))]
     return next((f" {cure}" for cure in cures if isinstance(cure, str) and cure), "")
 
 
 def _name(function: Callable[..., Any]) -> str:
-    return function.__qualname__.removesuffix(".__init__").rpartition("<locals>.")[2]
+    name = function.__qualname__.removesuffix(".__init__").removesuffix(".__call__")
+    return name.rpartition("<locals>.")[2]
 
 
 def _describe(

@@ -346,7 +346,8 @@ def _convert_tuple(value: Any, hints: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _check_sequence(value: Any, hints: tuple[Any, ...]) -> Any:
-    return _check_iterable(_require(value, hasattr(value, "__getitem__")), hints)
+    listed = isinstance(value, Sequence) or hasattr(value, "tolist") or hasattr(value, "append")
+    return _check_iterable(_require(value, listed), hints)  # a dataset is no list
 
 
 def _check_iterable(value: Any, hints: tuple[Any, ...]) -> Any:

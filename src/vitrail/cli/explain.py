@@ -46,7 +46,9 @@ def run(
         typer.Option(help=_("A class, by name or index. Default: the likeliest of each image.")),
     ] = None,
     count: Annotated[int, typer.Option(min=2, max=1024, help=_("Images at most."))] = 16,
-    seed: Annotated[int, typer.Option(min=0, help=_("Seed of random weights and maps."))] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help=_("Seed of random weights and maps."))
+    ] = 0,
     weights: WeightsOption = None,
     image_size: SizeOption = None,
     device: DeviceOption = None,

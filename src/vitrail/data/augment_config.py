@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal, get_args
 
-from vitrail.arguments import check_fields
+from vitrail.arguments import check_fields, checked_names
 from vitrail.errors import ConfigError, check_range
 from vitrail.preprocess import LARGEST
 from vitrail.values import NonNegativeFloat, PositiveFloat, Range
@@ -15,6 +15,7 @@ MOST_OPERATIONS = 15  # as many as RandAugment chooses from
 Pixels = Annotated[int, Range(1, LARGEST)]
 
 
+@checked_names
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig:
     """Augmentation of training images. Zero turns a part off.
@@ -119,6 +120,7 @@ class AugmentConfig:
             )
 
 
+@checked_names
 @dataclasses.dataclass(frozen=True)
 class MultiCropConfig:
     """Several crops of each image, for methods that compare them: two global ones, then local.

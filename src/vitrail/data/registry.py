@@ -164,7 +164,7 @@ def open_parts(name: str | Path) -> Parts:
         return PACKAGED[name]()
     if kind in DATASETS.names_of_others():
         return _own(kind, path)
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         raise DataError(f"dataset {name!r} is a folder: write folder:{name}")
     names = [*PACKAGED, *DATASETS.names_of_others()]
     raise DataError(

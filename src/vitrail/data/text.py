@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vitrail.arguments import checked
 from vitrail.errors import ConfigError, DataError, check_range, how_to_install
-from vitrail.values import NonNegativeInt, PositiveInt, Range
+from vitrail.values import NonNegativeInt, PositiveInt, Range, check_value
 
 START, END, PAD = "<|startoftext|>", "<|endoftext|>", "<|pad|>"
 CONTEXT = 77  # tokens of a caption of OpenAI's CLIP
@@ -127,7 +127,7 @@ class Tokenizer:
         Returns:
             The tokenizer.
         """
-        captions = list(captions)
+        captions = check_value("captions", list(captions), list[str])
         library = _library()
         core = _with_marks(library.Tokenizer(library.models.BPE()))
         core.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=True)

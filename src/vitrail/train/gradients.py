@@ -20,6 +20,34 @@ from vitrail.train.sharding import Sharding, local, total_norm
 from vitrail.train.stopping import is_out_of_memory
 
 
+def fitting(optimizer: Optimizer, method: nn.Module) -> Optimizer:
+    """The optimizer, which must be one of the method's parameters.
+
+    Args:
+        optimizer: an optimizer.
+        method: what it optimizes.
+
+    Returns:
+        The same optimizer.
+
+    Raises:
+        ConfigError: none of its parameters is the method's.
+
+    Example:
+        >>> layer = nn.Linear(3, 2)
+        >>> fitting(torch.optim.SGD(layer.parameters()), nn.Linear(3, 2))
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: the optimizer has no parameter of this Linear: ...
+    """
+    own = {id(parameter) for parameter in method.parameters()}
+    if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+        raise ConfigError(
+            f"the optimizer has no parameter of this {type(method).__name__}: make it of "
+            "method.parameters(), or of train.parameter_groups(method, ...)."
+        )
+    return optimizer
+
+
 class Gradients:
     """Computes the gradients of a step.
 

@@ -3,12 +3,13 @@
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Annotated, Any, cast
 
 import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from vitrail.arguments import Unchecked
 from vitrail.data.recording_inputs import find_inputs
 from vitrail.deploy.precision import fastest, halve
 from vitrail.errors import ConfigError, DataError, VitrailError, check_choice
@@ -28,10 +29,8 @@ from vitrail.values import Size, check_value
 ModelSource = Backbone | TrainingRun | str | Path  # a model, or where one is
 ONE = (str, Path, Image)
 ImageSource = str | Path | Image | Tensor  # a path is a file, a folder or a pattern
-if TYPE_CHECKING:
-    Images = ImageSource | Iterable[ImageSource]
-else:  # `read_images` says which of them is none
-    Images = ImageSource | Iterable
+# `read_images` says which of them is none.
+Images = Annotated[ImageSource | Iterable[ImageSource], Unchecked()]
 
 
 def open_model(

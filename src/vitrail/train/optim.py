@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from vitrail.arguments import check_fields, checked
+from vitrail.arguments import check_fields, checked, checked_names
 from vitrail.errors import ConfigError, check_range, suggest
 from vitrail.methods.base import Method
 from vitrail.models.parameters import undecayed
@@ -110,6 +110,7 @@ def build_optimizer(
     return optimizer
 
 
+@checked_names
 @dataclasses.dataclass(frozen=True)
 class ParameterOptim:
     """How some parameters are optimized differently.

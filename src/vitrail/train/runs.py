@@ -4,11 +4,12 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from typing_extensions import Unpack
 
-from vitrail.arguments import checked
+from vitrail.arguments import Unchecked, checked
 from vitrail.data.pairs import MEMORY, DataSource, as_parts
 from vitrail.data.splits import Parts
 from vitrail.errors import ConfigError
@@ -56,15 +57,16 @@ class TrainingRun:
         return load(self.folder)
 
 
+@checked
 def fit(
-    model: Backbone | TrainingRun | str | Path | Mapping[str, object],
+    model: Annotated[Backbone | TrainingRun | str | Path | Mapping[str, object], Unchecked()],
     *,
     data: DataSource,
     method: str | Mapping[str, object] = "supervised",
     out: str | Path | None = None,
     resume: bool = False,
     trust: bool = False,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Annotated[Sequence[Callback], Unchecked()] = (),
     **settings: Unpack[Settings],
 ) -> TrainingRun:
     """Trains a model and writes a report, as `vitrail train` does with the same settings.
@@ -115,8 +117,6 @@ def fit(
         >>> run.metrics["count"], run.model.image_size, run.report.name
         (355, (8, 8), 'report.html')
     """
-    out = check_value("out", out, str | Path | None)
-    resume, trust = check_value("resume", resume, bool), check_value("trust", trust, bool)
     for plugin in check_value("plugins", settings.get("plugins", ()), Sequence[str]):
         load_plugin(plugin)
     _check_callbacks(callbacks)

@@ -32,6 +32,7 @@ from vitrail.train.gradients import (
     all_finite,
     check_accumulate,
     clip_gradients,
+    fitting,
     indivisible,
 )
 from vitrail.train.schedule import Schedule
@@ -146,14 +147,13 @@ class Trainer:
         self.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
         alone = self.accelerator.num_processes == 1
         self.device = choose_device(device) if alone else self.accelerator.device
-        self.method, self.stream, self.optimizer = method.to(self.device), stream, optimizer
-        self.schedule, self.run_folder = schedule, run_folder or RunFolder(".")
+        self.method, self.stream, self.schedule = method.to(self.device), stream, schedule
+        self.optimizer, self.run_folder = fitting(optimizer, method), run_folder or RunFolder(".")
         self.ema = None if ema is None else ema.to(self.device)
         self.accumulate, self.seed, self.clip, self.clip_by = accumulate, seed, clip, clip_by
         self.dtype = DTYPES[precision]
         self.scaler = GradScaler(self.device.type) if precision == "fp16" else None
-        self.callbacks = tuple(callbacks)
-        self.sharding = None
+        self.callbacks, self.sharding = tuple(callbacks), None
         if sharding is not None and not alone:
             self.sharding = share_out(method, optimizer, self.ema, precision)
         self.state = TrainState(method, optimizer, self.ema, self.scaler, self.sharding)

@@ -7,7 +7,10 @@ the public domain.
 
 from pathlib import Path
 
+from vitrail.arguments import checked
 
+
+@checked
 def sample_images() -> list[Path]:
     """The photographs.
 
