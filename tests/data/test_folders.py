@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from vitrail.data.folders import FolderLayout, find_layout, scan, split_name
+from vitrail.data.image_folders import open_folder
 from vitrail.errors import DataError
 
 
@@ -165,3 +166,17 @@ def test_the_order_is_that_of_paths(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["cat", "trainer", "testudo", "train test", "valley", "1", ""])
 def test_other_names_are_no_splits(name: str) -> None:
     assert split_name(name) is None
+
+
+def test_a_table_or_an_archive_in_the_place_of_classes_is_named(tmp_path: Path) -> None:
+    for name in ("leaf/images/1.png", "leaf/images/2.png", "leaf/train.csv", "pets.zip"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match=f"a table: write table:{tmp_path}/leaf/train.csv, if"):
+        open_folder(str(tmp_path / "leaf"))["train"]()
+    with pytest.raises(DataError, match=r"pets.zip' is a file, and no folder: unpack it, and give"):
+        open_folder(str(tmp_path / "pets.zip"))
+    with pytest.raises(DataError, match=r"is a file, and no folder: write table:.*train.csv, if"):
+        open_folder(str(tmp_path / "leaf" / "train.csv"))
+    (tmp_path / "leaf" / "images").rename(tmp_path / "leaf" / "cat")
+    assert open_folder(str(tmp_path / "leaf"))["train"]().labels == ["cat"]

@@ -25,6 +25,7 @@ def opened(folder: Path, text: str, options: str = "", form: str = "csv") -> Dat
     [
         ("path,label\n0.png,cat;dog\n1.png,\n2.png,dog\n", ""),
         ("path,Finding Labels\n0.png,cat|dog\n1.png,\n2.png,dog\n", "?label=Finding Labels"),
+        ("path,labels\n0.png,cat|dog\n1.png,\n2.png,dog\n", ""),
         ("path,tags\n0.png,cat dog\n1.png,\n2.png,dog\n", "?labels=tags&separator=%20"),
         ("path,cat,dog\n0.png,1,1\n1.png,0,\n2.png,-1,True\n", "?labels=cat,dog"),
     ],

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from vitrail.data.dataset import Dataset
 from vitrail.data.folder_dataset import FolderDataset
-from vitrail.data.folders import FolderLayout, find_layout, scan, split_name
+from vitrail.data.folders import FILLERS, FolderLayout, find_layout, scan, split_name
 from vitrail.data.formats import is_image_name
 from vitrail.data.splits import Parts
-from vitrail.data.tables import read_rows
+from vitrail.data.tables import FORMS, read_rows
 from vitrail.errors import DataError
 from vitrail.foreign import inside
 
@@ -44,6 +44,13 @@ def open_folder(path: str) -> Parts:
 
 def _labelled(layout: FolderLayout, split: str, root: Path) -> Dataset:
     classes = layout.splits[split]
+    if {name.casefold() for name in classes} <= FILLERS:  # "images", or none
+        table = next((file for file in sorted(root.glob("*")) if _is_table(file)), None)
+        if table is not None:
+            raise DataError(
+                f"{root} holds no folders of classes, but a table: write table:{table}, if it is "
+                "one of paths and labels."
+            )
     if not classes:
         raise DataError(f"{root} holds no class folders with images: make one for each class.")
     files = [file for paths in classes.values() for file in paths]
@@ -161,9 +168,19 @@ def folder_at(path: str, content: str) -> Path:
         True
     """
     root = Path(path).expanduser()
+    if root.is_file():
+        cure = f"unpack it, and give the folder with {content}"
+        if _is_table(root):
+            cure = f"write table:{root}, if it is a table of paths and labels"
+        raise DataError(f"{str(root)!r} is a file, and no folder: {cure}.")
     if not root.is_dir():
         raise DataError(f"no folder {str(root)!r}: give one with {content}.")
     return root
+
+
+def _is_table(file: Path) -> bool:
+    suffix = file.suffix.lower()
+    return suffix in FORMS and suffix not in (".txt", ".json")  # which may hold anything
 
 
 def _is_image(path: Path) -> bool:

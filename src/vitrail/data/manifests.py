@@ -172,7 +172,10 @@ class _Table:
         column = self.column("labels") if "labels" in self.options else several
         separator = self.options.get("separator")
         if column is not None:
-            return read_labels(self.file, self.cells(column), column, separator or SEPARATORS[0])
+            cells = self.cells(column)
+            present = (s for s in SEPARATORS if any(s in str(cell) for cell in cells))
+            separator = separator or next(present, SEPARATORS[0])
+            return read_labels(self.file, cells, column, separator)
         column = self.needed("label")
         return read_labels(self.file, self.cells(column), column, separator)
 
