@@ -1,12 +1,13 @@
 """What is done to training images: settings of augmentation."""
 
 import dataclasses
+import math
 from typing import Annotated, Literal, get_args
 
 from vitrail.arguments import check_fields, checked_names
 from vitrail.errors import ConfigError, check_range
 from vitrail.preprocess import LARGEST
-from vitrail.values import NonNegativeFloat, PositiveFloat, Range
+from vitrail.values import NonNegativeFloat, Range
 
 PolicyName = Literal["trivialaugment", "augmix", "3-augment"]
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
@@ -60,7 +61,7 @@ class AugmentConfig:
 
     crop: Literal["resized", "padded", "none"] = "resized"
     scale: tuple[float, float] = (0.35, 1.0)
-    ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
     padding: Annotated[int, Range(0, LARGEST)] = 4
     flip: float = 0.5
     reverse: float = 0.0
@@ -100,8 +101,8 @@ class AugmentConfig:
         if not 0 <= self.hue <= 0.5:
             raise ConfigError(f"hue={self.hue} is not within 0 to 0.5.")
         _check_areas("scale", self.scale)
-        if self.ratio[0] > self.ratio[1]:
-            raise ConfigError(f"ratio={self.ratio} is no range: give (least, greatest).")
+        if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
+            raise ConfigError(f"ratio={self.ratio} is no range of ratios above 0.")
 
     def check_size(self, size: tuple[int, ...]) -> None:
         """Checks that something of a sample remains.

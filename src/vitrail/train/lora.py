@@ -45,6 +45,8 @@ def adapt(backbone: Backbone, rank: int, alpha: float | None = None) -> Backbone
         for name, module in backbone.blocks.named_modules()
         if isinstance(module, nn.Linear)
     ]
+    widths = [max(m.weight.shape) for m in backbone.blocks.modules() if isinstance(m, nn.Linear)]
+    check_range("rank", rank, 1, max(widths, default=rank))
     if not layers:
         raise ConfigError(
             f"no block of this {type(backbone).__name__} has a linear layer to adapt: train it "
