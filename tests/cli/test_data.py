@@ -64,3 +64,31 @@ def test_the_command_says_it_and_writes_a_page(photos: Path, tmp_path: Path) -> 
     text = page.read_text()
     assert text.count("<img") >= 12 and "leak.bmp" in text and "augmented" in text
     assert CliRunner().invoke(build_app(), command).exit_code != 0  # nothing is overwritten
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("images:{root}/train/dog", ["train: 3 images", "val: 1 image"]),
+        ("csv:{root}/several.csv", ["train: 7 images", "  dark: 6", "  wide: 7", "val: 1 image"]),
+        ("csv:{root}/numbers.csv?numbers=size", ["train: 7 images", "val: 1 image"]),
+    ],
+)
+def test_any_kind_of_labels_or_none(
+    photos: Path, tmp_path: Path, source: str, lines: list[str]
+) -> None:
+    names = [f"{split}/dog/{i}.png" for split in ("train", "test") for i in range(4)]
+    labels = ["dark|wide" if i % 4 else "wide" for i in range(8)]
+    rows = zip(names, labels, strict=True)
+    (photos / "several.csv").write_text("path,labels\n" + "".join(f"{n},{t}\n" for n, t in rows))
+    sizes = "".join(f"{name},{i / 2}\n" for i, name in enumerate(names))
+    (photos / "numbers.csv").write_text(f"path,size\n{sizes}")
+    page = tmp_path / "page.html"
+    result = CliRunner().invoke(
+        build_app(), ["data", source.format(root=photos), "--out", str(page)]
+    )
+    assert result.exception is None, result.output
+    printed = result.output.splitlines()
+    assert [line for line in lines if line not in printed] == []
+    assert "copies with different labels: 0" in printed
+    assert page.read_text().count("<figure") >= 4

@@ -36,6 +36,31 @@ class Copy(NamedTuple):
     label: str
 
 
+def label_of(dataset: Dataset, index: int) -> str:
+    """What a dataset says of a sample, as a text.
+
+    Args:
+        dataset: the dataset.
+        index: position of the sample.
+
+    Returns:
+        Its class, its labels, or its numbers; "" where there is none.
+
+    Example:
+        >>> from vitrail.data.registry import open_dataset
+        >>> label_of(open_dataset("digits", limit=20), 0)
+        '0'
+    """
+    if not dataset.labels:
+        return ""
+    if dataset.values is None:
+        return dataset.labels[dataset.targets()[index]]
+    pairs = zip(dataset.labels, dataset.values[index].tolist(), strict=True)
+    if dataset.target == "numbers":
+        return ", ".join(f"{label} {value:g}" for label, value in pairs)
+    return ", ".join(label for label, value in pairs if value)
+
+
 class Duplicates(NamedTuple):
     """Groups of samples that are alike.
 
@@ -101,13 +126,11 @@ def find_duplicates(splits: Mapping[str, Dataset], progress: Progress | None = N
         >>> [len(group) for group in find_duplicates({"train": one, "test": one}).leaks()]
         [2, 2]
     """
-    samples: list[tuple[str, Dataset, int, int]] = []
-    for split, dataset in splits.items():
-        samples += [(split, dataset, i, t) for i, t in enumerate(dataset.targets())]
+    samples = [(split, data, i) for split, data in splits.items() for i in range(len(data))]
     by_pixels: dict[tuple[int, ...], list[int]] = defaultdict(list)
     hashes = np.zeros(len(samples), np.uint64)
 
-    def read(sample: tuple[str, Dataset, int, int]) -> tuple[tuple[int, ...], int]:
+    def read(sample: tuple[str, Dataset, int]) -> tuple[tuple[int, ...], int]:
         image = sample[1].read(sample[2])
         pixels = np.ascontiguousarray(image.numpy())
         return (*image.shape, hash(pixels.tobytes())), picture_hash(image)
@@ -121,8 +144,8 @@ def find_duplicates(splits: Mapping[str, Dataset], progress: Progress | None = N
 
     def copies(indices: Sequence[int]) -> list[Copy]:
         return [
-            Copy(split, dataset.name(i), dataset.labels[target] if dataset.labels else "")
-            for split, dataset, i, target in (samples[index] for index in indices)
+            Copy(split, dataset.name(i), label_of(dataset, i))
+            for split, dataset, i in (samples[index] for index in indices)
         ]
 
     exact = [indices for indices in by_pixels.values() if len(indices) > 1]

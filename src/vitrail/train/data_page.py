@@ -1,13 +1,12 @@
 """What a dataset holds, as lines and as a page: classes, examples, copies and leaks."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from vitrail.data.dataset import Dataset
-from vitrail.data.duplicates import Copy, Duplicates
+from vitrail.data.duplicates import Copy, Duplicates, label_of
 from vitrail.data.image_augment import ImageAugment
 from vitrail.data.splits import balanced
 from vitrail.lens.figures import Panel
@@ -38,7 +37,7 @@ def describe_data(splits: Mapping[str, Dataset], duplicates: Duplicates | None) 
     for split, dataset in splits.items():
         count = ngettext("{n:,} image", "{n:,} images", len(dataset)).format(n=len(dataset))
         lines.append(f"{split}: {count}")
-        lines += [f"  {label}: {number:,}" for label, number in _counts(dataset).items()]
+        lines += [f"  {label}: {number:,}" for label, number in dataset.counts().items()]
     if duplicates is None:
         return lines
     for title, groups in _findings(duplicates):
@@ -79,10 +78,12 @@ def write_data_page(
         >>> write_data_page(path, "digits", splits, None, preprocess).name
         'digits.html'
     """
-    labels = next(iter(splits.values())).labels
+    counts = {split: dataset.counts() for split, dataset in splits.items()}
+    labels = [*next(iter(counts.values()))]
     figures = [(f"{len(dataset):,}", split) for split, dataset in splits.items()]
-    parts = [headline([*figures, (f"{len(labels):,}", _("classes"))])]
-    counts = {split: _counts(dataset) for split, dataset in splits.items()}
+    if labels:
+        figures.append((f"{len(labels):,}", _("classes")))
+    parts = [headline(figures)]
     rows = [
         "".join(
             f"<td>{escape(cell)}</td>" for cell in (label, *(c[label] for c in counts.values()))
@@ -91,10 +92,11 @@ def write_data_page(
     ]
     head = "".join(f"<th>{escape(title)}</th>" for title in (_("class"), *splits))
     table = f"<tr>{head}</tr>" + "".join(f"<tr>{row}</tr>" for row in rows)
-    parts.append(section(_("Classes"), f'<div class="scroll"><table>{table}</table></div>'))
+    if labels:
+        parts.append(section(_("Classes"), f'<div class="scroll"><table>{table}</table></div>'))
     for split, dataset in splits.items():
         few = balanced(dataset, EXAMPLES)
-        titles = [few.labels[t] if few.labels else few.name(i) for i, t in enumerate(few.targets())]
+        titles = [label_of(few, i) or Path(few.name(i)).name for i in range(len(few))]
         whole = [Panel(t, _pixels(preprocess.crop(few.read(i)))) for i, t in enumerate(titles)]
         parts.append(
             section(_("{split}, as the model sees it").format(split=split), panel_row(whole))
@@ -117,12 +119,6 @@ def _pixels(image) -> np.ndarray:  # type: ignore[no-untyped-def]
     """uint8 (C, H, W) → (H, W, 3); of many channels the first one or three."""
     image = image[:3] if image.shape[0] >= 3 else image[:1].expand(3, -1, -1)
     return image.permute(1, 2, 0).numpy()
-
-
-def _counts(dataset: Dataset) -> Counter[str]:
-    """The number of samples of each class, in the order of the classes."""
-    counts = Counter(dataset.targets()) if dataset.labels else Counter()
-    return Counter({label: counts[target] for target, label in enumerate(dataset.labels)})
 
 
 def _findings(duplicates: Duplicates) -> list[tuple[str, Sequence[Sequence[Copy]]]]:
