@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # One file of this folder per command, in the order of the help.
 COMMANDS = (
-    "train", "eval", "predict", "features", "look", "explain", "report", "note", "config", "info",
-    "models", "methods", "data", "pack", "check", "convert", "export", "demo",
+    "train", "eval", "predict", "features", "look", "explore", "explain", "report", "note",
+    "config", "info", "models", "methods", "data", "pack", "check", "convert", "export", "demo",
 )  # fmt: skip
 PACKAGES = ("typer", "rich", "PIL", "pydantic", "accelerate", "matplotlib", "yaml", "simplejpeg")
 
@@ -35,7 +35,7 @@ def build_app() -> "typer.Typer":
 
     Example:
         >>> len(build_app().registered_commands)
-        18
+        19
     """
     import typer
 

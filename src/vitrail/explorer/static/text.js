@@ -1,0 +1,121 @@
+"use strict";
+// What the page says, in English and Chinese.
+(function (V) {
+  V.texts = {
+    en: {
+      title: "What the model sees", pictures: "Pictures", samples: "Pictures to begin with",
+      drop: "Drop an image here, or choose a file", attention: "Attention",
+      similarity: "Similarity of features", show: "What is shown", query: "Whose attention",
+      class_token: "Class token", mean_patches: "Mean of patches", one_patch: "One patch",
+      direction: "Direction", outgoing: "What it attends to", incoming: "What attends to it",
+      layer: "Layer", shared_scale: "One scale for the layer", heads: "Heads",
+      picture_label: "The picture. Arrow keys move the patch whose attention is shown.",
+      map_label: "The map. Arrow keys move the patch whose weight is read.",
+      keys: "Point at the picture to see a patch's map; click to hold it. Point at the map to read a " +
+        "weight. With the keyboard: Tab to either, then the arrow keys.",
+      prediction: "Prediction", lens: "After each block",
+      lens_about: "The last norm and the head, applied to the features after each block (logit lens).",
+      explanations: "Explanations side by side",
+      explanations_about: "Attention is not attribution: these ask what the answer depends on. " +
+        "Colors run from 0, or the lowest value, to the highest.",
+      target: "Class", likeliest: "likeliest", slow: "(slow)",
+      footer: "Everything is computed on this machine. Colors are never clipped: the bar below a map " +
+        "has the weights of both ends.",
+      footer_export: "Everything was computed before and lies beside this page. Colors are never " +
+        "clipped: the bar below a map has the weights of both ends.",
+      mean_heads: "mean", head: "head {n}", layer_of: "{key} ({n} of {count})",
+      largest: "Largest weight", at: "row {row}, column {column}", share: "Share of the top patch",
+      entropy: "Entropy", bits: "of {limit} bits", weight: "Weight at row {row}, column {column}",
+      cosine: "Cosine at row {row}, column {column}", largest_cosine: "Most similar other patch",
+      lowest_cosine: "Lowest cosine",
+      no_classes: "The model has no classes.", no_head: "No head to apply: {reason}",
+      patch: "patch at row {row}, column {column}", the_class: "the class token",
+      the_mean: "the mean over all patches",
+      says_out: "How much {query} attends to each patch; {heads}, layer {layer}.",
+      says_in: "How much each patch attends to {query}; {heads}, layer {layer}.",
+      says_cosine: "Cosine similarity of each patch's features to those of the {query}, after the " +
+        "last block.",
+      says_none: "No map of attention.",
+      heads_mean: "mean over {n} heads", heads_one: "head {n}",
+      grid: "{rows} × {columns} patches, counted from 0; {size} pixels",
+      choose: "Choose explanations above.", computing: "computing…", reading: "reading {name}…",
+      no_image: "Choose an image to begin.", language: "中文", theme_dark: "Dark", theme_light: "Light",
+      only_bytes: "{name} is larger than {limit} MiB: make it smaller.",
+      bad_version: "This page reads version 1, and the data are of version {version}: write them again.",
+      bad_kind: "The data are no {kind}: write the page again.",
+      unreachable: "The server does not answer: start `vitrail explore` again.",
+      missing: "{name} is not in this folder: it was not exported.",
+      chart: "Probability of the likeliest classes after each block. After the last: {top}.",
+      belief: "insertion {insertion}, deletion {deletion}",
+      random: "not better than random", ignores: "does not depend on the weights",
+      names: { attention: "Attention, last layer", attention_gradient: "Attention × gradient",
+        grad_cam: "Grad-CAM", integrated_gradients: "Integrated gradients", occlusion: "Occlusion",
+        patch_logits: "Patch logits", relevance: "Relevance", rollout: "Rollout" },
+    },
+    zh: {
+      title: "模型看到了什么", pictures: "图片", samples: "可直接打开的图片",
+      drop: "把图片拖到这里，或点击选择文件", attention: "注意力",
+      similarity: "特征相似度", show: "显示内容", query: "谁的注意力",
+      class_token: "分类 token", mean_patches: "所有图像块平均", one_patch: "单个图像块",
+      direction: "方向", outgoing: "它关注哪里", incoming: "谁在关注它",
+      layer: "层", shared_scale: "整层共用一个刻度", heads: "注意力头",
+      picture_label: "原图。用方向键移动要查看的图像块。",
+      map_label: "热力图。用方向键移动要读数的图像块。",
+      keys: "指向原图上的图像块即可查看它的热力图，单击可固定；指向热力图可读出权重。" +
+        "也可以只用键盘：按 Tab 选中任一张图，再按方向键。",
+      prediction: "预测结果", lens: "逐层预测",
+      lens_about: "把最后的归一化层和分类头直接用在每个 block 的输出特征上（logit lens）。",
+      explanations: "解释方法对比",
+      explanations_about: "注意力不等于归因：下面的方法回答的是“输出取决于哪里”。" +
+        "颜色从 0（或最小值）到最大值。",
+      target: "类别", likeliest: "概率最高", slow: "（较慢）",
+      footer: "所有计算都在本机完成。颜色不做截断：热力图下方的色条标出两端的权重。",
+      footer_export: "所有结果都已预先算好，与本页放在同一文件夹中。颜色不做截断：热力图下方的色条标出两端的权重。",
+      mean_heads: "平均", head: "头 {n}", layer_of: "{key}（{n}/{count}）",
+      largest: "最大权重", at: "第 {row} 行第 {column} 列", share: "最大块占比",
+      entropy: "熵", bits: "/ {limit} bit", weight: "第 {row} 行第 {column} 列的权重",
+      cosine: "第 {row} 行第 {column} 列的余弦", largest_cosine: "最相似的其他图像块",
+      lowest_cosine: "最低余弦",
+      no_classes: "这个模型没有类别。", no_head: "无法逐层预测：{reason}",
+      patch: "第 {row} 行第 {column} 列的图像块", the_class: "分类 token",
+      the_mean: "所有图像块（取平均）",
+      says_out: "{query}对各图像块的注意力；{heads}，第 {layer} 层。",
+      says_in: "各图像块对{query}的注意力；{heads}，第 {layer} 层。",
+      says_cosine: "各图像块与{query}的特征余弦相似度（最后一个 block 之后）。",
+      says_none: "没有可画的注意力图。",
+      heads_mean: "{n} 个头取平均", heads_one: "头 {n}",
+      grid: "{rows} × {columns} 个图像块，从 0 计数；{size} 像素",
+      choose: "请在上方选择解释方法。", computing: "计算中……", reading: "正在读取 {name}……",
+      no_image: "请先选择一张图片。", language: "English", theme_dark: "深色", theme_light: "浅色",
+      only_bytes: "{name} 超过 {limit} MiB，请先缩小。",
+      bad_version: "本页只能读取版本 1 的数据，而这里是版本 {version}：请重新导出。",
+      bad_kind: "数据不是 {kind}：请重新导出页面。",
+      unreachable: "服务器没有响应：请重新运行 `vitrail explore`。",
+      missing: "文件夹中没有 {name}：导出时未计算。",
+      chart: "各 block 之后最可能类别的概率。最后一层：{top}。",
+      belief: "插入 {insertion}，删除 {deletion}",
+      random: "不比随机更好", ignores: "与模型权重无关",
+      names: { attention: "末层注意力", attention_gradient: "注意力 × 梯度", grad_cam: "Grad-CAM",
+        integrated_gradients: "积分梯度", occlusion: "遮挡法", patch_logits: "逐块 logit",
+        relevance: "相关性（Chefer）", rollout: "Rollout（注意力展开）" },
+    },
+  };
+
+  V.storage = {
+    get(name) { try { return localStorage.getItem(`vitrail.${name}`); } catch { return null; } },
+    set(name, value) { try { localStorage.setItem(`vitrail.${name}`, value); } catch { /* kept out */ } },
+  };
+  V.language = V.storage.get("language") || (/^zh/.test(navigator.language) ? "zh" : "en");
+  V.t = function (key, values) {
+    const text = V.texts[V.language][key] ?? V.texts.en[key] ?? key;
+    return text.replace(/\{(\w+)\}/g, (_match, name) => (values && name in values ? values[name] : ""));
+  };
+  V.translate = function () {
+    document.documentElement.lang = V.language === "zh" ? "zh-CN" : "en";
+    document.title = `Vitrail · ${V.t("title")}`;
+    for (const node of document.querySelectorAll("[data-text]"))
+      node.textContent = V.t(node.dataset.text);
+    for (const node of document.querySelectorAll("[data-label]"))
+      node.setAttribute("aria-label", V.t(node.dataset.label));
+  };
+})(Vitrail);

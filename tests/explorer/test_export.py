@@ -1,0 +1,82 @@
+"""Pages in a folder: what is written, and what is never written over."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import vitrail  # noqa: F401, a fixture
+from tests.explorer.conftest import picture, tiny_vit
+from vitrail.cli.explore import split_arguments
+from vitrail.errors import ConfigError, DataError
+from vitrail.explorer.documents import Explorer
+from vitrail.explorer.export import export_page
+
+
+def test_every_document_is_a_script(explorer: Explorer, photo: Path, tmp_path: Path) -> None:
+    page = export_page(explorer, tmp_path / "page", [photo])
+    data = page.parent / "data"
+    names = {path.relative_to(data).with_suffix("").as_posix() for path in data.rglob("*.js")}
+    assert {"model", "0/trace", "0/attention-2", "0/similarity", "0/explanation-rollout"} <= names
+    for name in names:
+        text = (data / f"{name}.js").read_text("ascii")
+        start = f"Vitrail.receive({json.dumps(name)}, "
+        assert text.startswith(start)
+        assert json.loads(text.removeprefix(start).removesuffix(");\n"))["version"] == 1
+    assert '<script src="data/model.js"></script>' in page.read_text("utf-8")
+    export_page(explorer, tmp_path / "page", [photo])  # its own folder is written again
+
+
+def test_a_folder_with_something_else_is_left_alone(
+    explorer: Explorer, photo: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="something else"):
+        export_page(explorer, tmp_path, [photo])
+    with pytest.raises(ConfigError, match="something else"):
+        export_page(explorer, photo, [photo])
+    with pytest.raises(ConfigError, match="no pictures"):
+        export_page(explorer, tmp_path / "page", [])
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"bad\.png"):
+        export_page(explorer, tmp_path / "page", [bad])
+    assert not (tmp_path / "page").exists()
+
+
+def test_the_command_exports(vitrail, tmp_path: Path) -> None:  # noqa: F811
+    from vitrail import save
+
+    save(tiny_vit(), tmp_path / "model")
+    photo = picture(tmp_path)
+    code, out, errors = vitrail("explore", "model", photo.name, "--export", "page")
+    assert (code, errors) == (0, "")
+    assert "index.html" in out
+    assert (tmp_path / "page" / "index.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere",), "nowhere"),
+        (("model", "--host", "0.0.0.0", "--no-browser"), "--host=0.0.0.0"),
+        (("model", "--port", "99999", "--no-browser"), "--port=99999"),
+        (("model", "--export", "."), "--export"),
+        (("model", "no.jpg", "--export", "page"), "no.jpg"),
+    ],
+)
+def test_bad_input_is_one_line(
+    vitrail, tmp_path: Path, arguments: tuple[str, ...], message: str  # noqa: F811
+) -> None:
+    from vitrail import save
+
+    save(tiny_vit(), tmp_path / "model")
+    code, _, errors = vitrail("explore", *arguments)
+    assert code == 2
+    assert message in errors
+    assert errors.count("\n") == 1
+
+
+def test_the_first_argument_is_a_model_unless_it_is_an_image() -> None:
+    assert split_arguments([]) == ("dinov2_small", [])
+    assert split_arguments(["a.png", "b.jpg"]) == ("dinov2_small", ["a.png", "b.jpg"])
+    assert split_arguments(["runs/a", "b.jpg"]) == ("runs/a", ["b.jpg"])
