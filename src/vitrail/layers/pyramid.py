@@ -2,7 +2,7 @@
 
 from collections.abc import Sized
 
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, describe_value
 from vitrail.ops.guard import guarded
 
 
@@ -21,6 +21,9 @@ def check_stages(**settings: Sized) -> None:
         Traceback (most recent call last):
         vitrail.errors.ConfigError: dim has 2 entries, depth has 1: give all one entry per stage.
     """
+    for name, entries in settings.items():
+        if not isinstance(entries, Sized):
+            raise ConfigError(f"{name}={describe_value(entries)} is not one entry per stage.")
     lengths = {name: len(entries) for name, entries in settings.items()}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
         counts = [f"{name} has {length}" for name, length in lengths.items()]

@@ -163,7 +163,7 @@ def _fits(hint: Any) -> Fits:
         return lambda value: type(value) in (list, tuple) and all(map(entry, value))
     if hint is None or hint is type(None):
         return lambda value: value is None
-    if hint in (int, bool):
+    if hint in (int, bool, str):
         return lambda value: type(value) is hint
     if hint is float:  # nan fits nothing
         return lambda value: type(value) in (int, float) and value == value

@@ -84,6 +84,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None, backend: str 
 
 
 @functools.cache
+@guarded
 def mkl_is_slow() -> bool:
     """Whether oneDNN is faster than MKL here.
 
