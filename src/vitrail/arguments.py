@@ -147,7 +147,7 @@ def checked_names(record: Record) -> Record:
         Traceback (most recent call last):
         vitrail.errors.ConfigError: Crop has no keyword 'sice'. Did you mean 'size'? ...
     """
-    init = record.__init__
+    init: Callable[..., None] = vars(record)["__init__"]
     signature = inspect.signature(init)
 
     @functools.wraps(init)
@@ -158,7 +158,7 @@ def checked_names(record: Record) -> Record:
             raise ConfigError(_describe(problem, init, signature, keywords)) from None
         init(self, *args, **keywords)
 
-    record.__init__ = call  # type: ignore[assignment]
+    record.__init__ = call  # type: ignore[misc]
     return record
 
 
@@ -181,7 +181,7 @@ def check_fields(record: object) -> None:
         Traceback (most recent call last):
         vitrail.errors.ConfigError: size='8' is not a whole number.
     """
-    for name, hint in _fields(type(record)).items():
+    for name, hint in _fields(type(record)).items():  # type: ignore[arg-type]  # object's hash
         value = getattr(record, name)
         converted = check_value(name, value, hint)
         if not isinstance(value, int | float | str):  # which later messages name as they are

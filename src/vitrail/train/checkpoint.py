@@ -197,7 +197,7 @@ def load_checkpoint(
 
 def _newest(paths: Sequence[Path], trust: bool) -> "tuple[_Saved | None, list[str]]":
     """The newest checkpoint that is whole, and what newer ones have."""
-    problems = []
+    problems: list[str] = []
     for path in reversed(paths):
         try:
             return _read(path, trust), problems
@@ -242,9 +242,9 @@ def _restore_shares(saved: "_Saved", state: TrainState) -> None:
             optimizer[key] = torch.zeros(shape, dtype=dtype)
     targets = {f"optimizer/{key}": tensor for key, tensor in optimizer.items()} | _weights(state)
     for key, target in targets.items():
-        shape = shapes.get(key, ("nothing",))[0]
-        if shape != tuple(target.shape):
-            raise LookupError(f"{key} is {tuple(target.shape)} here and {shape} there")
+        other = shapes[key][0] if key in shapes else "nothing"
+        if other != tuple(target.shape):
+            raise LookupError(f"{key} is {tuple(target.shape)} here and {other} there")
     own = {"model/", "ema/"} if state.ema is not None else {"model/"}
     if more := sum(len(_beneath(prefix, shapes)) for prefix in own) - len(_weights(state)):
         raise LookupError(f"it has {more} more weights")

@@ -234,7 +234,8 @@ def build_transform(config: RunConfig, method: Method, dataset: Dataset) -> Batc
     try:
         crops = None
         if "crops" in inputs:
-            crops = MultiCrop(augment, config.data.crops, preprocess, method.cell, own)
+            rows, columns = method.cell
+            crops = MultiCrop(augment, config.data.crops, preprocess, (rows, columns), own)
         images = TrainTransform(augment, preprocess, max(len(dataset.labels), 1), own)
     except ConfigError as problem:
         raise ConfigError(f"data.augment: {problem}") from None
