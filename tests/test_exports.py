@@ -17,6 +17,7 @@ PACKAGES = (
     "contract",
     "data",
     "deploy",
+    "explorer",
     "hub",
     "layers",
     "lens",

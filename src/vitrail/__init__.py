@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vitrail import contract as contract
     from vitrail import data as data
     from vitrail import deploy as deploy
+    from vitrail import explorer as explorer
     from vitrail import hub as hub
     from vitrail import layers as layers
     from vitrail import lens as lens
