@@ -24,8 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-SIDE, SLAB = 36, 44  # of cubes and slabs, in voxels of 1 mm
-VOXEL = 2  # mm, of the cubes that are written
+SIDE, SLAB = 20, 32  # of cubes and slabs, in voxels of 1 mm
 TEST_SLABS = 3  # one of so many is the test
 MARGIN = 6  # voxels around the planes between classes that belong to none
 COUNTS = {"train": 2000, "test": 300}  # cubes per class
@@ -90,14 +89,7 @@ def volumes(wheel: zipfile.ZipFile) -> Iterator[Item]:
             for number, index in enumerate(generator.choice(among, count, replace=False)):
                 box = tuple(slice(c - half, c + half) for c in centers[index])
                 cube = image[box].transpose(2, 1, 0)[:, ::-1]  # as Vitrail turns NIfTI
-                yield split, str(name), f"{number:04}.npy", _reduced(cube)
-
-
-def _reduced(cube: np.ndarray) -> np.ndarray:
-    """Bytes (side, side, side) → means of VOXEL voxels a side, of the same type."""
-    side = len(cube) // VOXEL
-    blocks = cube.reshape(side, VOXEL, side, VOXEL, side, VOXEL)
-    return blocks.mean((1, 3, 5)).round().astype(cube.dtype)
+                yield split, str(name), f"{number:04}.npy", cube
 
 
 def signals(wheel: zipfile.ZipFile) -> Iterator[Item]:
