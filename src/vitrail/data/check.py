@@ -48,14 +48,18 @@ def check(dataset: Dataset, progress: Progress | None = None) -> dict[int, Verdi
     if progress is not None and done:
         progress(done, len(dataset))
     try:
+        blocks = [unknown[i : i + REPORTED] for i in range(0, len(unknown), REPORTED)]
         with ThreadPoolExecutor() as pool:
-            for index, verdict in zip(unknown, pool.map(dataset.examine, unknown), strict=True):
-                if states[index]:
-                    cache.put(dataset.name(index), states[index], verdict)
-                if any(verdict):
-                    verdicts[index] = verdict
-                done += 1
-                if progress is not None and (done % REPORTED == 0 or done == len(dataset)):
+            for block, judged in zip(
+                blocks, pool.map(lambda b: [dataset.examine(i) for i in b], blocks), strict=True
+            ):
+                for index, verdict in zip(block, judged, strict=True):
+                    if states[index]:
+                        cache.put(dataset.name(index), states[index], verdict)
+                    if any(verdict):
+                        verdicts[index] = verdict
+                done += len(block)
+                if progress is not None:
                     progress(done, len(dataset))
     finally:  # Ctrl-C loses nothing
         cache.save()
