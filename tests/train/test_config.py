@@ -127,6 +127,7 @@ def test_what_is_not_given_on_resume_is_as_it_was() -> None:
         ("method.mask_ratio=0.5", "method.mask_ratio is a setting of method '"),
         ("optim.name=sgd", "no setting 'optim.name'. Here it is called 'optim.optimizer'."),
         ("schedule.name=linear", "no setting 'schedule.name'. Here it is called 'schedule.shape'."),
+        ("model.options={image_size:32}", "put a space after its colon, as 'image_size: 32'."),
         ("data.augment.jitter=5", "jitter=5.0 is not within 0 to 1."),
     ],
 )

@@ -51,6 +51,7 @@ class FolderDataset(Dataset):
             )
         self.root, self.files, self._targets = root, files, list(targets)
         self.labels = list(labels)
+        self._prefix = f"{root}{os.sep}"
 
     def __len__(self) -> int:
         return len(self.files)
@@ -66,7 +67,7 @@ class FolderDataset(Dataset):
     def key(self, index: int) -> str:
         """index of a file → its path inside the folder, however the folder was spelled."""
         path = str(self.files[index])  # a table may name files outside
-        return path.removeprefix(f"{self.root}{os.sep}").replace(os.sep, "/")
+        return path.removeprefix(self._prefix).replace(os.sep, "/")
 
     def read(self, index: int) -> Tensor:
         """index of a file → uint8 (C, H, W)."""

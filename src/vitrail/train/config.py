@@ -257,6 +257,12 @@ def _read_numbers(value: Any, text: str) -> Any:
     if isinstance(value, list):
         return [_read_numbers(entry, text) for entry in value]
     if isinstance(value, dict):
+        for key, entry in value.items():
+            if entry is None and ":" in str(key):
+                raise ConfigError(
+                    f"{key!r} in {text!r} has no value: put a space after its colon, as "
+                    f"{key.replace(':', ': ', 1)!r}."
+                )
         return {key: _read_numbers(entry, text) for key, entry in value.items()}
     if isinstance(value, str) and not any(f"{q}{value}{q}" in text for q in "'\""):
         try:
