@@ -367,9 +367,26 @@ LENS: dict[str, Row] = {
             "target": 1,
         }
     ),
-    "heat_map": Row(lambda kit: {"image": kit.pixels[0], "weights": torch.eye(2)}),
+    "explained_by_position": Row(lambda kit: {"weights": torch.eye(2), "baseline": torch.eye(2)}),
+    "heat_map": Row(
+        lambda kit: {
+            "image": kit.pixels[0],
+            "weights": torch.eye(2),
+            "scale": (0.0, 1.0),
+            "smooth": False,
+        }
+    ),
+    "load_trace": Row(lambda kit: {"path": kit.trace_file}),
     "logit_lens": Row(lambda kit: {"model": kit.model, "images": kit.images, "layers": [0]}),
-    "observe": Row(lambda kit: {"model": kit.model, "images": kit.images}),
+    "map_numbers": Row(lambda kit: {"weights": torch.eye(2)}),
+    "observe": Row(
+        lambda kit: {
+            "model": kit.model,
+            "images": kit.images,
+            "query": (0, 1),
+            "incoming": False,
+        }
+    ),
     "panels": Row(
         lambda kit: {
             "image": kit.pixels[0],

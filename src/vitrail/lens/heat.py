@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib import colormaps
 from torch import Tensor
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError, check_choice
 
 # Perceptually uniform, and told apart by the color-blind. It is squeezed into the middle of each
@@ -115,7 +116,8 @@ def glow(fractions: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(fractions, steps, channel) for channel in COLORS.T], axis=-1)
 
 
-def read_colors(colors: np.ndarray, scale: Scale) -> np.ndarray:
+@checked
+def read_colors(colors: np.ndarray, scale: Scale | tuple[float, float]) -> np.ndarray:
     """The weights that colors stand for, the inverse of a heat map.
 
     Args:
@@ -126,10 +128,19 @@ def read_colors(colors: np.ndarray, scale: Scale) -> np.ndarray:
     Returns:
         Weights (...).
 
+    Raises:
+        ConfigError: the last axis is not red, green and blue.
+
     Example:
         >>> read_colors(glow(np.array([0.3])), Scale(0.0, 2.0)).round(2)
         array([0.6])
     """
+    if colors.ndim == 0 or colors.shape[-1] != 3 or colors.dtype.kind not in "fui":
+        raise ConfigError(
+            f"colors of shape {colors.shape} and type {colors.dtype} are no red, green and blue "
+            "within 0..1: give (..., 3) floats."
+        )
+    low, high = scale
     fractions = np.linspace(0, 1, 1025)
     distances = np.linalg.norm(colors[..., None, :] - glow(fractions), axis=-1)
-    return scale.low + (scale.high - scale.low) * fractions[distances.argmin(-1)]
+    return np.asarray(low + (high - low) * fractions[distances.argmin(-1)])

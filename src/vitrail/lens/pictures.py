@@ -22,7 +22,7 @@ def heat_map(
     image: Picture,
     weights: Annotated[Tensor, Axes(2)],
     *,
-    scale: Scale | None = None,
+    scale: Scale | tuple[float, float] | None = None,
     smooth: bool = False,
 ) -> np.ndarray:
     """Attention weights laid over an image.

@@ -5,15 +5,18 @@ attention: a map is evidence only as far as it differs from this baseline.
 """
 
 import dataclasses
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from vitrail.arguments import checked
-from vitrail.errors import TierError
+from vitrail.arguments import Axes, checked
+from vitrail.errors import TierError, check_range
 from vitrail.lens.trace import AttentionTrace, trace_attention
 from vitrail.models.base import Backbone
 from vitrail.values import PositiveInt
+
+MAX_REPEATS = 1000
 
 
 def shuffle_patches(
@@ -61,14 +64,16 @@ def position_baseline(
         model: the model, in evaluation mode.
         images: normalized images (B, C, *size).
         trace: of these images; the baseline answers the same query.
-        repeats: number of random orders that are averaged. They are the same in every call.
+        repeats: number of random orders that are averaged, at most 1,000. They are the same in
+            every call.
 
     Returns:
         A trace whose attention and rollout are means. Its features and logits are of the last
         order.
 
     Raises:
-        TierError: the model has no map of its attention.
+        TierError: the model has no map of its attention, or the trace is of other images.
+        ConfigError: there are too many repeats.
 
     Example:
         >>> from vitrail.lens.trace import trace_attention
@@ -78,8 +83,14 @@ def position_baseline(
         >>> position_baseline(model, images, trace).attention[0].shape
         torch.Size([1, 2, 2, 2])
     """
+    check_range("repeats", repeats, 1, MAX_REPEATS)
     generator = torch.Generator().manual_seed(0)
     grid = trace.features.grid
+    if images.ndim != len(grid) + 2 or len(images) != len(trace.logits):
+        raise TierError(
+            f"images of shape {tuple(images.shape)} are not those of the trace, of "
+            f"{len(trace.logits)} images with the grid {grid}."
+        )
     traces = [
         trace_attention(
             model,
@@ -98,11 +109,13 @@ def position_baseline(
 
 
 @checked
-def explained_by_position(weights: Tensor, baseline: Tensor) -> float:
+def explained_by_position(
+    weights: Annotated[Tensor, Axes(1, 2, 3)], baseline: Annotated[Tensor, Axes(1, 2, 3)]
+) -> float:
     """The fraction of a map's variance that its position-only baseline explains.
 
     Args:
-        weights: a map, of any shape.
+        weights: a map (*grid).
         baseline: the same map of the baseline.
 
     Returns:
