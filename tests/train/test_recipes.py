@@ -49,7 +49,8 @@ SHALLOW: dict[str, dict[str, Any]] = {  # what takes long to make, and says noth
 
 
 RECORDINGS = {  # shapes of samples
-    "moving-shapes": (3, 8, 32, 32), "volumes:data/brain": (1, 16, 16, 16),
+    "moving-shapes": (3, 8, 32, 32),
+    "videos:data/speeds": (3, 8, 32, 32), "volumes:data/brain": (1, 16, 16, 16),
     "signals:data/leaves": (1, 416),
 }  # fmt: skip
 EARLIER: dict[str, RunConfig] = {}  # what commands of the guide left, by folder
