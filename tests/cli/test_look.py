@@ -56,7 +56,7 @@ def test_a_page_says_what_it_shows(look: Command, tmp_path: Path) -> None:
     for text in (
         "Attention of the patch in row 2, column 2 to each patch.",
         "layer 2, head 1: patches shuffled",
-        "of the map above",
+        "of the map itself",
         "block 2, f(x) beside flip(f(flip(x)))",
         'class="scale"',
         "bits",

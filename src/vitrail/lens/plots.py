@@ -54,7 +54,7 @@ def panels(
         smooth: whether heat maps are interpolated between patches, which their captions say.
         colors: directions of features whose colors mean the same in other images, too. None: those
             of the batch, where it has several images.
-        baseline: position-only trace of the same batch, drawn below each layer on the same scales;
+        baseline: position-only trace of the same batch, drawn beside or below on the same scales;
             see `position_baseline`.
 
     Returns:
@@ -127,10 +127,12 @@ class _Drawing(NamedTuple):
     def rows(
         self, maps: Tensor, captions: dict[int, str], positional: Tensor | None
     ) -> list[list[Panel]]:
-        """A row of the maps (heads, *grid) of a layer, and one of their baselines, if any."""
+        """The maps (heads, *grid) of a layer and their baselines, if any, beside or below them."""
         if positional is None:
             return [[self.panel(caption, maps[n]) for n, caption in captions.items()]]
         pairs = [self.pair(text, maps[n], positional[n]) for n, text in captions.items()]
+        if len(pairs) <= 2:  # beside each other
+            return [[panel for pair in pairs for panel in pair]]
         return [[pair[0] for pair in pairs], [pair[1] for pair in pairs]]
 
     def pair(self, caption: str, weights: Tensor, baseline: Tensor) -> tuple[Panel, Panel]:
@@ -139,7 +141,7 @@ class _Drawing(NamedTuple):
         share = explained_by_position(weights, baseline)
         line = _("no pattern of position")
         if share == share:
-            line = _("explains {share:.0%} of the map above").format(share=share)
+            line = _("explains {share:.0%} of the map itself").format(share=share)
         text = _("{caption}: patches shuffled").format(caption=caption)
         return both.panel(caption, weights), both.panel(text, baseline, (line,))
 
