@@ -113,13 +113,13 @@ def test_what_does_not_exist_is_one_line(explorer: Explorer, call: Any, message:
     assert "\n" not in str(problem.value)
 
 
-@pytest.mark.parametrize("name", ["Swin", "Vim", "ConvNeXt", "ViT"])
+@pytest.mark.parametrize("name", ["Swin", "VisionMamba", "XCiT", "ViT"])
 def test_models_of_every_kind_have_a_page(name: str, photo: Path) -> None:
     """Maps where attention is over all patches, also a Mamba's; else the reason."""
     explorer = Explorer(small(name).eval(), name, [photo])
     trace = explorer.sample(0)
     patches = trace["grid"][0] * trace["grid"][1]
-    assert bool(trace["layers"]) == (name in ("Vim", "ViT"))
+    assert bool(trace["layers"]) == (name in ("VisionMamba", "ViT"))
     assert bool(trace["reason"]) != bool(trace["layers"])
     if trace["layers"]:
         array = explorer.attention_document(trace["id"], 0)["array"]
@@ -131,7 +131,7 @@ def test_models_of_every_kind_have_a_page(name: str, photo: Path) -> None:
 
 
 def test_explanations_that_need_something_say_so() -> None:
-    reasons = {row["name"]: row["reason"] for row in explanation_rows(small("ConvNeXt"))}
+    reasons = {row["name"]: row["reason"] for row in explanation_rows(small("XCiT"))}
     assert "no attention" in reasons["rollout"]
     assert not reasons["grad_cam"]
     assert {row["reason"] for row in explanation_rows(tiny_vit()) if not row["slow"]} == {""}

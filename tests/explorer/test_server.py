@@ -60,9 +60,8 @@ def test_the_pages_own_origin_may_ask(client: Client, photo: Path) -> None:
 
 
 def test_without_the_token_there_is_nothing(client: Client) -> None:
-    for base in ("/", "/x/", f"/{client.server.token[:-1]}/", f"/é{client.server.token}/"):
-        path = base.encode().decode("latin-1")
-        assert client.ask("api/model", base=path).status == 404
+    for base in ("/", "/x/", f"/{client.server.token[:-1]}/", f"/%C3%A9{client.server.token}/"):
+        assert client.ask("api/model", base=base).status == 404
     with make_server(client.server.explorer) as other:
         assert other.token != client.server.token
         assert len(other.token) >= 32
@@ -80,14 +79,11 @@ def test_no_other_file_can_be_read(client: Client, path: str) -> None:
 
 
 def test_bad_pictures_are_one_line(client: Client, photo: Path) -> None:
-    gif = io.BytesIO()
-    Image.new("RGB", (40_000, 5_000)).save(gif, "gif")
     pictures = {
         b"": "empty",
-        b"<svg/>" * 9: "image",
+        b"<svg/>" * 9: "file: ",
         photo.read_bytes()[:300]: "damaged",
-        bomb(60_000): "pixels",
-        gif.getvalue(): "pixels",
+        bomb(60_000): "megapixels",
         b"PK\x03\x04" + bytes(99): "image",
     }
     for data, word in pictures.items():

@@ -27,7 +27,7 @@ var Vitrail = {};
     const highs = new Float32Array(V.bytes(array.highs).buffer);
     const steps = new Float64Array(lows.length);
     for (let i = 0; i < lows.length; i++) steps[i] = (highs[i] - lows[i]) / LEVELS;
-    return { shape: array.shape, width, codes, lows, highs, steps };
+    return { shape: array.shape, width, codes, lows, highs, steps, means: new Map() };
   };
 
   V.value = (array, row, column) =>
@@ -45,6 +45,8 @@ var Vitrail = {};
   V.attentionMap = function (array, prefix, query, incoming, head) {
     const tokens = array.width, count = tokens - prefix, map = new Float64Array(count);
     const heads = head === null ? [...Array(array.shape[0]).keys()] : [head];
+    const name = `${query.kind} ${incoming} ${head}`, slow = query.kind === "mean";
+    if (slow && array.means.has(name)) return array.means.get(name);
     for (const h of heads) {
       const first = h * tokens;
       if (query.kind === "mean") {
@@ -63,6 +65,7 @@ var Vitrail = {};
       }
     }
     if (heads.length > 1) for (let j = 0; j < count; j++) map[j] /= heads.length;
+    if (slow) array.means.set(name, map); // it reads all weights
     return map;
   };
 
