@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 READMES = ("README.md", "README.zh.md")
 TOPICS = (
     "vision_mamba", "architectures", "methods", "choosing", "coming_from_elsewhere", "deploy",
-    "looking",
+    "looking", "explaining",
 )  # fmt: skip
 SESSIONS = (
     "python",

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import vitrail
-from tests.models.small import images_for, small
+from tests.models.small import CASES, images_for, small
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.mamba import Mamba
 from vitrail.lens.explanations.base import EXPLANATIONS, explain, explains_classes
@@ -18,6 +18,8 @@ from vitrail.lens.record import record
 from vitrail.models.base import Backbone
 from vitrail.ops.selective_scan.matrix import matrix
 
+MODELS = {name for name, more in CASES if not more}
+NO_GRID = {"ATSViT", "PatchMergerViT", "ViViT"}  # blocks return other tokens than patches
 EXACT: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-12}
 
 
@@ -237,6 +239,22 @@ def test_text_similarity_is_the_cosine_of_projected_patches() -> None:
     patch = model.features(images).patches[1, 5]
     expected = F.cosine_similarity(clip.image_proj(patch), clip.encode_text(["a dog"])[0], dim=0)
     torch.testing.assert_close(maps[1, 1].flatten()[5], expected.detach())
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_model_is_explained_or_says_why_not(name: str) -> None:
+    model = small(name)
+    images = images_for(model)[:1]
+    served = []
+    for explanation in sorted(set(EXPLANATIONS.builtin) - {"integrated_gradients", "occlusion"}):
+        try:
+            maps = explain(model, images, explanation)
+        except TierError as problem:
+            assert "\n" not in str(problem)
+            continue
+        assert maps.isfinite().all()
+        served.append(explanation)
+    assert "grad_cam" in served or name in NO_GRID
 
 
 @pytest.mark.parametrize("name", sorted(EXPLANATIONS.builtin))

@@ -199,3 +199,24 @@ def require_classes(model: Backbone) -> None:
             f"this {type(model).__name__} has no classes (num_classes=0), so there is none to "
             "explain: train a head, or use rollout or similarity."
         )
+
+
+def require_image_grid(model: Backbone, grid: tuple[int, ...]) -> None:
+    """Checks that a grid of features is one of the image.
+
+    Args:
+        model: the model.
+        grid: patches per axis.
+
+    Raises:
+        TierError: the grid has other axes than the image, as after patches were merged.
+
+    Example:
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8)
+        >>> require_image_grid(model, (2, 2))
+    """
+    if len(grid) != len(model.image_size):
+        raise TierError(
+            f"the patches of this {type(model).__name__} were merged, and fill no grid of the "
+            "image: use grad_cam."
+        )

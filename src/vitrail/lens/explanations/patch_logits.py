@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vitrail.arguments import checked
 from vitrail.errors import TierError
-from vitrail.lens.explanations.base import require_classes
+from vitrail.lens.explanations.base import require_classes, require_image_grid
 from vitrail.lens.explanations.contributions import target_logits
 from vitrail.models.base import Backbone
 
@@ -43,11 +43,11 @@ def patch_logits(
         index = model(images).argmax(dim=1) if target is None else target
         (features,) = model.intermediates(images, [layer], norm=True)
         _require_width(model, features.patches.shape[-1])
-        probabilities = model.head(features.patches).softmax(dim=-1)
-        targets = index[:, None].expand(probabilities.shape[:2])
-        return target_logits(probabilities.flatten(0, 1), targets.flatten()).view(
-            len(images), *features.grid
-        )
+        require_image_grid(model, features.grid)
+        patches = features.to_map().flatten(0, -2)  # heads may have norms of two axes
+        probabilities = model.head(patches).softmax(dim=-1)
+        targets = index.repeat_interleave(features.patches.shape[1])
+        return target_logits(probabilities, targets).view(len(images), *features.grid)
 
 
 @checked
@@ -67,7 +67,8 @@ def logit_lens(
 
     Raises:
         ConfigError: there is no such block.
-        TierError: the model has no classes, or blocks of several widths.
+        TierError: the model has no classes, blocks of several widths, or a class token that enters
+            after the blocks.
 
     Example:
         >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=3, heads=2, mlp_dim=8).eval()
@@ -77,7 +78,14 @@ def logit_lens(
     require_classes(model)
     with torch.no_grad():
         stages = model.intermediates(images, layers, norm=True)
-        return torch.stack([model.head(model.pool(features)) for features in stages])
+        try:
+            pooled = [model.pool(features) for features in stages]
+        except IndexError:  # of an empty prefix
+            raise TierError(
+                f"the class token of this {type(model).__name__} enters after the blocks, so its "
+                "head has nothing to read before."
+            ) from None
+        return torch.stack([model.head(each) for each in pooled])
 
 
 def _require_width(model: Backbone, width: int) -> None:

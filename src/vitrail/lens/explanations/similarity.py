@@ -9,6 +9,7 @@ from torch import Tensor
 from vitrail.arguments import checked
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.dtypes import at_least_float32
+from vitrail.lens.explanations.base import require_image_grid
 from vitrail.lens.layer_keys import sorted_indices
 from vitrail.methods.clip import CLIP
 from vitrail.models.base import Backbone
@@ -32,6 +33,7 @@ def similarity(
 
     Raises:
         ConfigError: there is no such patch or block.
+        TierError: patches were dropped or merged, so that they fill no grid of the image.
 
     Example:
         >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8).eval()
@@ -41,6 +43,7 @@ def similarity(
     with torch.no_grad():
         (features,) = model.intermediates(images, [layer])
         grid = features.grid
+        require_image_grid(model, grid)
         position = at or tuple(side // 2 for side in grid)
         if len(position) != len(grid):
             raise ConfigError(f"at={at}: the grid has {len(grid)} axes, {grid}.")
