@@ -1,5 +1,6 @@
 """Under torchrun: workers that are killed are started anew and go on; SIGTERM saves in all."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -34,8 +35,9 @@ def workers(launcher: subprocess.Popen[bytes]) -> list[int]:
     children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
     ranks = {}
     for child in map(int, children):
-        environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
-        ranks |= {int(e[5:]): child for e in environment if e.startswith(b"RANK=")}
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+            ranks |= {int(e[5:]): child for e in environment if e.startswith(b"RANK=")}
     return [ranks[rank] for rank in sorted(ranks)]
 
 
