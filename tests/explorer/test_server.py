@@ -126,7 +126,7 @@ def test_old_pictures_are_let_go(client: Client, photo: Path) -> None:
     with Image.open(photo) as image:
         for number in range(24):
             file = io.BytesIO()
-            image.rotate(number + 1).save(file, "png")
+            image.rotate(20 + 9 * number).save(file, "png")
             client.server.explorer.add_picture(file.getvalue(), "x")
     assert "open it again" in client.ask(f"api/similarity?id={first}").json["error"]
 

@@ -203,9 +203,10 @@ class Explorer:
             raise ConfigError(f"layer={layer}: this model has attention layers 0 to {len(names) - 1}.")
         with self._running(key) as inputs, torch.inference_mode():
             with record(self.model, layers=[names[layer]]) as maps:
-                features = self.model.features(inputs)
-            weights = maps[names[layer]][:1]
-            patch_maps(weights, features.grid, features.prefix.shape[1])  # raises if it is no map
+                embedded = self.model.embed(inputs)
+                self.model.encode(embedded)
+            weights = maps[names[layer]]
+            patch_maps(weights, embedded.grid, embedded.prefix.shape[1])  # raises if it is no map
         return self._document("attention", id=key, layer=layer, array=encode_array(weights[0]))
 
     def similarity_document(self, key: str) -> dict[str, Any]:

@@ -154,7 +154,8 @@
     const choices = count > 1 ? [null, ...Array(count).keys()] : [null];
     if (box.childElementCount !== choices.length)
       box.replaceChildren(...choices.map((head) => {
-        const button = create("button", { type: "button" }, create("canvas", {}), create("span", {}));
+        const button = create("button", { type: "button" }, create("canvas", {}), create("span", {}),
+          create("small", {}));
         button.addEventListener("click", () => { state.head = head; redraw(); });
         return button;
       }));
@@ -165,7 +166,8 @@
       const scale = shared || V.scale(numbers.low, numbers.high);
       V.drawCells(button.firstChild, map, rows, columns, scale);
       const name = head === null ? V.t("mean_heads") : headName(head);
-      button.lastChild.textContent = `${name}: ≤ ${V.format(numbers.high)}`;
+      button.querySelector("span").textContent = name;
+      button.lastChild.textContent = `≤ ${V.format(numbers.high)}`;
       button.setAttribute("aria-pressed", String(state.head === head));
     });
   }

@@ -29,11 +29,11 @@
       cosine: "Cosine at row {row}, column {column}", largest_cosine: "Most similar other patch",
       lowest_cosine: "Lowest cosine",
       no_classes: "The model has no classes.", no_head: "No head to apply: {reason}",
-      patch: "patch at row {row}, column {column}", the_class: "the class token",
+      patch: "the patch at row {row}, column {column}", the_class: "the class token",
       the_mean: "the mean over all patches",
       says_out: "How much {query} attends to each patch; {heads}, layer {layer}.",
       says_in: "How much each patch attends to {query}; {heads}, layer {layer}.",
-      says_cosine: "Cosine similarity of each patch's features to those of the {query}, after the " +
+      says_cosine: "Cosine similarity of each patch's features to those of {query}, after the " +
         "last block.",
       says_none: "No map of attention.",
       heads_mean: "mean over {n} heads", heads_one: "head {n}",
