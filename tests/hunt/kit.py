@@ -130,6 +130,11 @@ class Kit:
         return run
 
     @functools.cached_property
+    def digits_run(self) -> Path:
+        """A run whose data can be opened again."""
+        return vitrail.train.train_and_report(self.config, self.root / "run of digits").folder
+
+    @functools.cached_property
     def method_folder(self) -> Path:
         """A saved method."""
         folder = self.root / "run of a method"

@@ -27,10 +27,12 @@ class Row(NamedTuple):
     Args:
         arguments: function of the kit that returns the arguments by name.
         use: what a user does with the result, where a wrong value would show only then.
+        patient: arguments whose values may mean hours, such as {} for all defaults.
     """
 
     arguments: Callable[[Kit], dict[str, Any]]
     use: Use = _leave
+    patient: tuple[str, ...] = ()
 
 
 def on(*inputs: Any) -> Use:
@@ -108,7 +110,8 @@ FRONT: dict[str, Row] = {
             "callbacks": (),
             "crop": "none",
             "epochs": 1,
-        }
+        },
+        patient=("model", "data", "method", "epochs"),
     ),
     "vitrail.list_models": Row(
         lambda kit: {"pattern": "vit*", "pretrained": False, "purpose": None}

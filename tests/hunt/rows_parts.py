@@ -600,6 +600,9 @@ TRAIN: dict[str, Row] = {
         lambda kit: {"name": "hunted"},
         lambda kit, add: add(lambda groups: torch.optim.SGD(groups)),
     ),
+    "save_checkpoint_model": Row(
+        lambda kit: {"source": kit.digits_run, "folder": kit.new(), "trust": False}
+    ),
     "train_folds": Row(
         lambda kit: {
             "config": kit.config,

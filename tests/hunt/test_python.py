@@ -15,6 +15,7 @@ from tests.hunt.rows import DATA, FRONT, METHODS, Row
 from tests.hunt.rows_parts import PARTS
 from tests.hunt.verdict import Only, problems, run
 from tests.models.small import images_for, keywords_of
+from vitrail.errors import VitrailError
 from vitrail.registry import snapshot
 
 PUBLIC = surface.public()
@@ -24,6 +25,7 @@ SLOW = {
     "vitrail.deploy.export_onnx", "vitrail.deploy.export_program", "vitrail.deploy.fastest",
     "vitrail.fit", "vitrail.train.train_and_report", "vitrail.train.train_folds",
 }  # fmt: skip
+OWN_ERRORS = {"vitrail.train.RunConfig", "vitrail.methods.Method"}  # pydantic's; a base class
 SAMPLE = 3  # of so many odd values, one is tried in every run of the tests
 
 
@@ -68,6 +70,15 @@ def test_every_public_function_has_a_valid_call() -> None:
 def test_wrong_values(name: str, kit: Kit) -> None:
     run(PUBLIC[name], row_of(name), kit, {})
     assert not hunt(name, kit, lambda number, case: number % SAMPLE == 0)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC.keys() - OWN_ERRORS))
+def test_unknown_keywords_and_too_many_arguments(name: str, kit: Kit) -> None:
+    arguments = row_of(name).arguments(kit)
+    with pytest.raises(VitrailError, match="no_such_keyword"):
+        PUBLIC[name](**arguments, no_such_keyword=3)
+    with pytest.raises(VitrailError):
+        PUBLIC[name](*[3] * 40)
 
 
 @pytest.mark.parametrize("name", sorted(SLOW))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError
 from vitrail.registry import Registry
 
@@ -24,6 +25,7 @@ TRANSFORMS: Registry[Callable[..., Tensor]] = Registry(
 )
 
 
+@checked
 def register_transform(name: str) -> Callable[[OwnTransform], OwnTransform]:
     """Adds an augmentation of your own, which the setting `data.transforms` names.
 
@@ -96,6 +98,7 @@ IMAGE_TRANSFORMS: Registry[Callable[..., Any]] = Registry(
 )
 
 
+@checked
 def register_image_transform(name: str) -> Callable[[OwnFunction], OwnFunction]:
     """Adds a function of single images, which the setting `data.image_transforms` names.
 

@@ -195,6 +195,7 @@ def absolute_name(name: str) -> str:
     return f"{kind}:{file.absolute()}{path[len(path.partition('?')[0]) :]}"
 
 
+@checked
 def register_dataset(name: str) -> Callable[[Opener], Opener]:
     """Adds a dataset of your own, so that recipes and commands can name it.
 

@@ -85,6 +85,7 @@ def get_method(name: str) -> type[Method]:
     return METHOD_REGISTRY.get(name)
 
 
+@checked
 def register_method(name: str) -> Callable[[MethodClass], MethodClass]:
     """Adds a method of your own, so that recipes and commands can name it.
 

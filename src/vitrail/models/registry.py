@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError, VitrailError, suggest
 from vitrail.models.base import Backbone, Variant
 from vitrail.models.spelling import is_convolutional, similar_names
@@ -83,6 +84,7 @@ MODEL_REGISTRY: Registry[type[Backbone]] = Registry(
 _OWN_VARIANTS: dict[str, dict[str, Variant]] = {}  # by the name of a registered class
 
 
+@checked
 def register_model(model: Model) -> Model:
     """Adds a model class of your own, under its own name, so that names and saved models find it.
 

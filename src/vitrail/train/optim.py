@@ -34,6 +34,7 @@ OPTIMIZERS: Registry[Callable[..., Optimizer]] = Registry(
 BETAS, EPS = (0.9, 0.999), 1e-8  # of AdamW
 
 
+@checked
 def register_optimizer(name: str) -> Callable[[OptimizerFactory], OptimizerFactory]:
     """Adds an optimizer of your own, which the setting `optim.optimizer` names.
 

@@ -36,6 +36,7 @@ EXPLANATIONS: Registry[Explanation] = Registry(
 )
 
 
+@checked
 def register_explanation(name: str) -> Callable[[OwnExplanation], OwnExplanation]:
     """Adds an explanation of your own, which `explain` and `vitrail look --explain` name.
 
