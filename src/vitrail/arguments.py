@@ -6,11 +6,11 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vitrail.errors import ConfigError, suggest
-from vitrail.values import check_value, convert_value, describe_annotation
+from vitrail.values import check_value, convert_value, describe_annotation, describe_misfit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,10 +113,63 @@ def convert_arguments(
     return bound
 
 
+def bind(
+    owner: type, init: Callable[..., None], args: tuple[Any, ...], keywords: Mapping[str, Any]
+) -> inspect.BoundArguments:
+    """Binds the arguments of a constructor call and checks them against its annotations.
+
+    Args:
+        owner: class whose constructor is called, for its name in errors.
+        init: the constructor, `self` its first parameter.
+        args: positional arguments of the call, without `self`.
+        keywords: keyword arguments of the call.
+
+    Returns:
+        The arguments with defaults applied and values converted: NumPy's numbers to Python's,
+        lists to tuples. The first argument, `self`, is None.
+
+    Raises:
+        ConfigError: a keyword is unknown or missing, or a value is not what its annotation allows.
+
+    Example:
+        >>> from vitrail.values import PositiveInt, Rate
+        >>> class Layer:
+        ...     def __init__(self, dim: PositiveInt, dropout: Rate = 0.0) -> None: ...
+        >>> dict(bind(Layer, Layer.__init__, (), {"dim": 8}).arguments)
+        {'self': None, 'dim': 8, 'dropout': 0.0}
+        >>> bind(Layer, Layer.__init__, (), {"dim": 0})
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: Layer: dim=0 is not a whole number of at least 1.
+    """
+    signature, hints = _constructor(init)
+    names = [p.name for p in list(signature.parameters.values())[1:] if p.kind is not p.VAR_KEYWORD]
+    open_ended = len(names) < len(signature.parameters) - 1
+    for name in keywords:
+        if name not in names and not open_ended:
+            raise ConfigError(
+                f"{owner.__name__} has no keyword {name!r}.{suggest(name, names)} "
+                f"It takes: {', '.join(names)}."
+            )
+    try:
+        bound = signature.bind(None, *args, **keywords)
+    except TypeError as problem:
+        raise ConfigError(f"{owner.__name__}: {problem}. {_needs(owner, signature)}") from None
+    bound.apply_defaults()
+    for name in names:
+        if name in hints:
+            try:
+                bound.arguments[name] = convert_value(bound.arguments[name], hints[name])
+            except ValueError:
+                text = describe_misfit(name, bound.arguments[name], hints[name])
+                raise ConfigError(f"{owner.__name__}: {text}") from None
+    return bound
+
+
 class Unchecked:
     """Metadata of `Annotated` for what a function checks itself, because it can say more.
 
     Example:
+        >>> from typing import Annotated
         >>> @checked
         ... def crop(size: Annotated[int, Unchecked()]) -> object:
         ...     return size
@@ -136,6 +189,9 @@ def checked_names(record: Record) -> Record:
 
     Returns:
         The same class.
+
+    Raises:
+        ConfigError: when it is called, a keyword is unknown or missing.
 
     Example:
         >>> import dataclasses
@@ -249,3 +305,13 @@ def _describe(
                 f"{', '.join(names)}."
             )
     return f"{_name(function)}: {problem}. help({_name(function)}) says what each argument is."
+
+
+@functools.cache
+def _constructor(init: Callable[..., None]) -> tuple[inspect.Signature, dict[str, Any]]:
+    return inspect.signature(init), typing.get_type_hints(init, include_extras=True)
+
+
+def _needs(owner: type, signature: inspect.Signature) -> str:
+    required = [p.name for p in signature.parameters.values() if p.default is p.empty][1:]
+    return f"It needs {', '.join(required)}: help({owner.__name__}) says what each is."

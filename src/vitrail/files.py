@@ -137,7 +137,7 @@ def to_json(
         ["猫", "dog\\udcff"]
     """
     text = json.dumps(value, indent=indent, ensure_ascii=False, default=default)
-    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    return re.sub("[\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def describe_fault(problem: OSError) -> tuple[str, str]:

@@ -6,8 +6,6 @@ the values of a call against it, so that a constructor only checks what relates 
 """
 
 import collections
-import functools
-import inspect
 import math
 import numbers
 import operator
@@ -69,58 +67,6 @@ NonNegativeFloat = Annotated[float, Range(0)]
 Fraction = Annotated[float, Range(0, 1)]
 Rate = Annotated[float, Range(0, 1, high_included=False)]  # of dropout and stochastic depth
 Size = PositiveInt | tuple[PositiveInt, ...]  # pixels: one number for all axes, or one per axis
-
-
-def bind(
-    owner: type, init: Callable[..., None], args: tuple[Any, ...], keywords: Mapping[str, Any]
-) -> inspect.BoundArguments:
-    """Binds the arguments of a constructor call and checks them against its annotations.
-
-    Args:
-        owner: class whose constructor is called, for its name in errors.
-        init: the constructor, `self` its first parameter.
-        args: positional arguments of the call, without `self`.
-        keywords: keyword arguments of the call.
-
-    Returns:
-        The arguments with defaults applied and values converted: NumPy's numbers to Python's,
-        lists to tuples. The first argument, `self`, is None.
-
-    Raises:
-        ConfigError: a keyword is unknown or missing, or a value is not what its annotation allows.
-
-    Example:
-        >>> class Layer:
-        ...     def __init__(self, dim: PositiveInt, dropout: Rate = 0.0) -> None: ...
-        >>> dict(bind(Layer, Layer.__init__, (), {"dim": 8}).arguments)
-        {'self': None, 'dim': 8, 'dropout': 0.0}
-        >>> bind(Layer, Layer.__init__, (), {"dim": 0})
-        Traceback (most recent call last):
-        vitrail.errors.ConfigError: Layer: dim=0 is not a whole number of at least 1.
-    """
-    signature, hints = _signature(init)
-    names = [p.name for p in list(signature.parameters.values())[1:] if p.kind is not p.VAR_KEYWORD]
-    open_ended = len(names) < len(signature.parameters) - 1
-    for name in keywords:
-        if name not in names and not open_ended:
-            raise ConfigError(
-                f"{owner.__name__} has no keyword {name!r}.{suggest(name, names)} "
-                f"It takes: {', '.join(names)}."
-            )
-    try:
-        bound = signature.bind(None, *args, **keywords)
-    except TypeError as problem:
-        raise ConfigError(f"{owner.__name__}: {problem}. {_cure(owner, signature)}") from None
-    bound.apply_defaults()
-    for name in names:
-        if name in hints:
-            try:
-                bound.arguments[name] = convert_value(bound.arguments[name], hints[name])
-            except ValueError:
-                raise ConfigError(
-                    f"{owner.__name__}: {_problem(name, bound.arguments[name], hints[name])}"
-                ) from None
-    return bound
 
 
 def convert_value(value: Any, hint: Any) -> Any:
@@ -207,7 +153,7 @@ def check_value(name: str, value: Any, hint: Any) -> Any:
     try:
         return convert_value(value, hint)
     except ValueError:
-        raise ConfigError(_problem(name, value, hint)) from None
+        raise ConfigError(describe_misfit(name, value, hint)) from None
 
 
 def resolve_indices(indices: Iterable[int], count: int, what: str) -> list[int]:
@@ -298,17 +244,21 @@ def describe_annotation(hint: Any) -> str:
     return nouns.get(origin or hint, f"{'an' if name[0] in 'AEIOU' else 'a'} {name}")
 
 
-@functools.cache
-def _signature(init: Callable[..., None]) -> tuple[inspect.Signature, dict[str, Any]]:
-    return inspect.signature(init), typing.get_type_hints(init, include_extras=True)
+def describe_misfit(name: str, value: Any, hint: Any) -> str:
+    """What is wrong with a value.
 
+    Args:
+        name: name of the argument.
+        value: a value that its annotation does not allow.
+        hint: the annotation.
 
-def _cure(owner: type, signature: inspect.Signature) -> str:
-    required = [p.name for p in signature.parameters.values() if p.default is p.empty][1:]
-    return f"It needs {', '.join(required)}: help({owner.__name__}) says what each is."
+    Returns:
+        A sentence.
 
-
-def _problem(name: str, value: Any, hint: Any) -> str:
+    Example:
+        >>> describe_misfit("dim", 0, PositiveInt)
+        'dim=0 is not a whole number of at least 1.'
+    """
     nearest = suggest(value, typing.get_args(hint)) if _is_choice(hint, value) else ""
     nearest = " It has a zero byte." if isinstance(value, str) and "\0" in value else nearest
     if isinstance(value, str) and typing.get_origin(hint) is Callable:

@@ -11,7 +11,6 @@ from PIL import Image
 from tests.cli.conftest import Command, digits_model, settings
 from vitrail.data.registry import open_dataset
 from vitrail.hub.model_folder import save
-from vitrail.train import prediction
 from vitrail.train.factory import train_run
 
 CLIP = {
@@ -63,25 +62,19 @@ def test_what_cannot_classify(
     assert re.search(error, errors)
 
 
-def test_more_images_than_a_batch(
-    vitrail: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_images_than_a_batch(vitrail: Command, tmp_path: Path) -> None:
     """Each image gets its own line, with the model's own probabilities, in order."""
-    monkeypatch.setattr(
-        prediction.Predictor.__call__,
-        "__kwdefaults__",
-        {**prediction.Predictor.__call__.__kwdefaults__, "batch_size": 2},
-    )
     model = digits_model(num_classes=3).eval()
     model.labels = ["a", "b", "c"]
     save(model, tmp_path / "model")
     digits = open_dataset("digits")
     for number in range(5):
         Image.fromarray(digits.read(number)[0].numpy()).save(tmp_path / f"{number}.png")
-    code, out, _ = vitrail("predict", *(f"{n}.png" for n in range(5)), "-m", "model", "--json")
+    images = [f"{n}.png" for n in range(5)]
+    code, out, _ = vitrail("predict", *images, "-m", "model", "--json", "--batch-size", "2")
     assert code == 0
     lines = [json.loads(line) for line in out.splitlines()]
-    assert [line["image"] for line in lines] == [f"{n}.png" for n in range(5)]
+    assert [line["image"] for line in lines] == images
     for number, line in enumerate(lines):
         with torch.no_grad():
             expected = model(model.preprocess(digits.read(number))).softmax(1)[0]

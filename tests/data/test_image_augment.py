@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from vitrail.data import pixel_moves
 from vitrail.data import pixel_ops as ops
 from vitrail.data.augment_config import POLICIES, AugmentConfig
 from vitrail.data.folder_dataset import FolderDataset
@@ -179,9 +180,9 @@ class TestOperations:
         dot = np.zeros((9, 9, 1), np.uint8)
         dot[4, 2] = 255
         for moved, place in (
-            (ops.translate_x(dot, 3), (4, 5)), (ops.translate_y(dot, 3), (7, 2)),
-            (ops.rotate_pixels(dot, 90), (6, 4)), (ops.shear_x(dot, 1.0), (4, 2)),
-            (ops.shear_y(dot, 1.0), (6, 2)),
+            (pixel_moves.translate_x(dot, 3), (4, 5)), (pixel_moves.translate_y(dot, 3), (7, 2)),
+            (pixel_moves.rotate_pixels(dot, 90), (6, 4)), (pixel_moves.shear_x(dot, 1.0), (4, 2)),
+            (pixel_moves.shear_y(dot, 1.0), (6, 2)),
         ):  # fmt: skip
             bright = np.argwhere(moved[..., 0] == 255)
             assert bright.tolist() == [list(place)]

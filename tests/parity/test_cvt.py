@@ -5,7 +5,7 @@ import transformers
 from vit_pytorch.cvt import CvT as TheirCvT
 
 import vitrail
-from vitrail.preprocess import Preprocess
+from vitrail.hub.converters.from_transformers import preprocess_of
 
 
 def test_stochastic_depth_grows_here_and_not_in_transformers() -> None:
@@ -31,5 +31,5 @@ def test_vit_pytorch_has_no_class_token() -> None:
 @pytest.mark.parametrize(("side", "resize"), [(224, 256), (384, None)])
 def test_preprocessing_is_convnexts(side: int, resize: int | None) -> None:
     config = {"size": {"shortest_edge": side}, "crop_pct": 0.875, "resample": 3}
-    preprocess = Preprocess.from_transformers(config)
+    preprocess = preprocess_of(config)
     assert (preprocess.size, preprocess.resize) == ((side, side), resize)

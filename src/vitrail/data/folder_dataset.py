@@ -27,6 +27,9 @@ class FolderDataset(Dataset):
     Attributes:
         white: value of white in images of more than 8 bits; None for the largest value.
 
+    Raises:
+        DataError: files, targets and labels do not fit each other.
+
     Example:
         >>> from pathlib import Path
         >>> dataset = FolderDataset(Path("pets"), [Path("pets/cat/1.jpg")], [0], ["cat"])

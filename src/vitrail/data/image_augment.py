@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vitrail.data import pixel_moves
 from vitrail.data import pixel_ops as ops
 from vitrail.data.augment_config import AugmentConfig
 from vitrail.data.deep_pixels import to_channels
@@ -199,7 +200,9 @@ def _changes(config: AugmentConfig, size: tuple[int, int]) -> list[Change]:
     changes: list[Change] = []
     if config.rotation:
         limit = config.rotation
-        changes.append(lambda image, rng: ops.rotate_pixels(image, rng.uniform(-limit, limit)))
+        changes.append(
+            lambda image, rng: pixel_moves.rotate_pixels(image, rng.uniform(-limit, limit))
+        )
     if config.randaugment:
         count, magnitude = config.randaugment, config.magnitude
         changes.append(lambda image, rng: randaugment(image, rng, count, magnitude))

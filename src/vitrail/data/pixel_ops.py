@@ -1,6 +1,6 @@
 """Operations on one image, a uint8 array (H, W, C) of 1 or 3 channels, of which policies are made.
 
-Factors are 1 for no change. What a moved image leaves free becomes mid-gray.
+Factors are 1 for no change. `pixel_moves` has those that move pixels.
 """
 
 import math
@@ -17,7 +17,6 @@ from vitrail import resizing
 
 Pixels = NDArray[Any]  # uint8; OpenCV does not say which type it returns
 MAX_CHANNELS = 4  # of the images that OpenCV is fast on; it takes none of more than 128
-GRAY = (128.0, 128.0, 128.0)
 LEVELS = np.arange(256, dtype=np.float32)
 LARGEST_SCALE = 2.5  # of what is resized by smoothing and interpolation
 
@@ -39,11 +38,22 @@ _scratch = _Scratch()
 
 def _by_table(image: Pixels, table: NDArray) -> Pixels:
     """Replaces each value by that of a table of 256."""
-    return _with_axis(cv2.LUT(image, np.clip(np.rint(table), 0, 255).astype(np.uint8)))
+    return with_axis(cv2.LUT(image, np.clip(np.rint(table), 0, 255).astype(np.uint8)))
 
 
-def _with_axis(image: Pixels) -> Pixels:
-    """OpenCV drops the axis of a single channel."""
+def with_axis(image: Pixels) -> Pixels:
+    """An image with the axis of its channels, which OpenCV drops if there is only one.
+
+    Args:
+        image: (H, W, C) or (H, W).
+
+    Returns:
+        (H, W, C).
+
+    Example:
+        >>> with_axis(np.zeros((4, 4), np.uint8)).shape
+        (4, 4, 1)
+    """
     return image if image.ndim == 3 else image[..., None]
 
 
@@ -72,7 +82,7 @@ def resize_pixels(image: Pixels, size: tuple[int, int]) -> Pixels:
         rows, columns = (_smoothing(scale) for scale in scales)
         smooth = _scratch.get(image.shape)  # the system clears new memory, which takes long
         image = cv2.sepFilter2D(image, -1, columns, rows, smooth, borderType=cv2.BORDER_REPLICATE)
-    return _with_axis(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR))
+    return with_axis(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR))
 
 
 def _smoothing(scale: float) -> NDArray[np.float32]:
@@ -100,7 +110,7 @@ def flip_pixels(image: Pixels, upside_down: bool = False) -> Pixels:
     """
     if image.shape[2] > MAX_CHANNELS:
         return image[::-1] if upside_down else image[:, ::-1]
-    return _with_axis(cv2.flip(image, 0 if upside_down else 1))
+    return with_axis(cv2.flip(image, 0 if upside_down else 1))
 
 
 def luma(image: Pixels) -> Pixels:
@@ -212,7 +222,7 @@ def sharpness(image: Pixels, factor: float) -> Pixels:
     kernel = np.ones((3, 3), np.float32)
     kernel[1, 1] = 5
     smooth = cv2.filter2D(image, -1, kernel / 13, borderType=cv2.BORDER_REPLICATE)
-    return _with_axis(cv2.addWeighted(image, factor, _with_axis(smooth), 1 - factor, 0))
+    return with_axis(cv2.addWeighted(image, factor, with_axis(smooth), 1 - factor, 0))
 
 
 def posterize(image: Pixels, bits: int) -> Pixels:
@@ -289,7 +299,7 @@ def equalize(image: Pixels) -> Pixels:
 
 
 def _by_channel(image: Pixels, change: Callable[[Pixels], Pixels]) -> Pixels:
-    return _with_axis(cv2.merge([change(channel) for channel in cv2.split(image)]))
+    return with_axis(cv2.merge([change(channel) for channel in cv2.split(image)]))
 
 
 def blur(image: Pixels, sigma: float) -> Pixels:
@@ -307,7 +317,7 @@ def blur(image: Pixels, sigma: float) -> Pixels:
         np.uint8(8)
     """
     size = 2 * int(np.ceil(3 * sigma)) + 1
-    return _with_axis(cv2.GaussianBlur(image, (size, size), sigma, borderType=cv2.BORDER_REPLICATE))
+    return with_axis(cv2.GaussianBlur(image, (size, size), sigma, borderType=cv2.BORDER_REPLICATE))
 
 
 def grayscale(image: Pixels) -> Pixels:
@@ -324,105 +334,3 @@ def grayscale(image: Pixels) -> Pixels:
         [59, 59, 59]
     """
     return saturation(image, 0.0)
-
-
-def shear_x(image: Pixels, factor: float) -> Pixels:
-    """Shears the rows.
-
-    Args:
-        image: (H, W, C).
-        factor: 1 changes nothing.
-
-    Returns:
-        An image sheared along its rows, about its center.
-
-    Example:
-        >>> shear_x(np.full((4, 4, 3), 9, np.uint8), 0.0).max()
-        np.uint8(9)
-    """
-    return _moved(image, [[1, factor], [0, 1]])
-
-
-def shear_y(image: Pixels, factor: float) -> Pixels:
-    """Shears the columns.
-
-    Args:
-        image: (H, W, C).
-        factor: 1 changes nothing.
-
-    Returns:
-        An image sheared along its columns, about its center.
-
-    Example:
-        >>> shear_y(np.full((4, 4, 3), 9, np.uint8), 0.0).max()
-        np.uint8(9)
-    """
-    return _moved(image, [[1, 0], [factor, 1]])
-
-
-def rotate_pixels(image: Pixels, degrees: float) -> Pixels:
-    """Rotates the image.
-
-    Args:
-        image: (H, W, C).
-        degrees: angle; positive is counterclockwise.
-
-    Returns:
-        An image rotated about its center.
-
-    Example:
-        >>> rotate_pixels(np.array([[[1], [2]], [[3], [4]]], np.uint8), 90.0)[..., 0].tolist()
-        [[2, 4], [1, 3]]
-    """
-    cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
-    return _moved(image, [[cos, -sin], [sin, cos]])
-
-
-def translate_x(image: Pixels, pixels: float) -> Pixels:
-    """Moves the image along its rows.
-
-    Args:
-        image: (H, W, C).
-        pixels: distance; negative is the other way.
-
-    Returns:
-        An image moved to the right.
-
-    Example:
-        >>> translate_x(np.array([[[1], [2]]], np.uint8), 1.0).flatten().tolist()
-        [128, 1]
-    """
-    return _moved(image, [[1, 0], [0, 1]], (-pixels, 0))
-
-
-def translate_y(image: Pixels, pixels: float) -> Pixels:
-    """Moves the image along its columns.
-
-    Args:
-        image: (H, W, C).
-        pixels: distance; negative is the other way.
-
-    Returns:
-        An image moved down.
-
-    Example:
-        >>> translate_y(np.array([[[1]], [[2]]], np.uint8), 1.0).flatten().tolist()
-        [128, 1]
-    """
-    return _moved(image, [[1, 0], [0, 1]], (0, -pixels))
-
-
-def _moved(
-    image: Pixels, matrix: list[list[float]], offset: tuple[float, float] = (0, 0)
-) -> Pixels:
-    """Takes the pixel at (x, y) from matrix @ (x, y) + offset, both measured from the center."""
-    height, width = image.shape[:2]
-    center = np.array([(width - 1) / 2, (height - 1) / 2])
-    linear = np.array(matrix, dtype=np.float64)
-    shift = center - linear @ center + offset
-    affine = np.concatenate([linear, shift[:, None]], axis=1)
-    moved = cv2.warpAffine(
-        image, affine, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderValue=GRAY,
-    )  # fmt: skip
-    return _with_axis(moved)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vitrail.data import pixel_moves
 from vitrail.data import pixel_ops as ops
 from vitrail.data.augment_config import PolicyName
 from vitrail.data.pixel_ops import Pixels
@@ -24,7 +25,8 @@ class Operation(NamedTuple):
         signed: whether half of the changes go the other way.
 
     Example:
-        >>> Operation(ops.rotate_pixels, lambda m, side: 30 * m, signed=True).value(0.5, 224)
+        >>> turn = pixel_moves.rotate_pixels
+        >>> Operation(turn, lambda m, side: 30 * m, signed=True).value(0.5, 224)
         15.0
     """
 
@@ -65,17 +67,17 @@ def _ranges(
         "identity": Operation(_unchanged),
         "autocontrast": Operation(ops.autocontrast),
         "equalize": Operation(ops.equalize),
-        "rotate": Operation(ops.rotate_pixels, linear(turn), True),
+        "rotate": Operation(pixel_moves.rotate_pixels, linear(turn), True),
         "solarize": Operation(ops.solarize, lambda magnitude, side: 256 * (1 - magnitude)),
         "posterize": Operation(ops.posterize, lambda magnitude, side: 8 - round(bits * magnitude)),
         "saturation": Operation(_factor(ops.saturation), linear(enhance), True),
         "contrast": Operation(_factor(ops.contrast), linear(enhance), True),
         "brightness": Operation(_factor(ops.brightness), linear(enhance), True),
         "sharpness": Operation(_factor(ops.sharpness), linear(enhance), True),
-        "shear_x": Operation(ops.shear_x, linear(shear), True),
-        "shear_y": Operation(ops.shear_y, linear(shear), True),
-        "translate_x": Operation(ops.translate_x, moved, True),
-        "translate_y": Operation(ops.translate_y, moved, True),
+        "shear_x": Operation(pixel_moves.shear_x, linear(shear), True),
+        "shear_y": Operation(pixel_moves.shear_y, linear(shear), True),
+        "translate_x": Operation(pixel_moves.translate_x, moved, True),
+        "translate_y": Operation(pixel_moves.translate_y, moved, True),
     }
 
 

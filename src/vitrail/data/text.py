@@ -58,6 +58,9 @@ class Tokenizer:
         context: length of a caption in ids.
         end: id after the last word; -1 if there is none.
 
+    Raises:
+        ConfigError: `core` is no such tokenizer, or `context` or `pad` is out of its range.
+
     Example:
         >>> tokenizer = Tokenizer.train(["a cat", "a dog"], 300, context=8)
         >>> tokenizer(["a cat"]).shape

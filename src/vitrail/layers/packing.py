@@ -90,6 +90,7 @@ def attend_within(
         TierError: the weights are recorded, and images have different numbers of tokens.
 
     Example:
+        >>> from vitrail.layers.attention import Attend
         >>> pack = Pack.of([4, 9], (0, 1), torch.device("cpu"))
         >>> attend_within(Attend(), [(pack, torch.zeros(13, 2, 8))] * 3, nested=False).shape
         torch.Size([13, 2, 8])

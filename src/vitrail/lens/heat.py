@@ -26,6 +26,7 @@ class Scale(NamedTuple):
         high: weight that is brightest.
 
     Example:
+        >>> import numpy as np
         >>> Scale(0.0, 0.5).fraction(np.array([0.25]))
         array([0.5])
     """
@@ -109,8 +110,9 @@ def glow(fractions: np.ndarray) -> np.ndarray:
         Red, green and blue within 0..1, of that shape and 3.
 
     Example:
+        >>> import numpy as np
         >>> glow(np.array([0.0, 1.0])).mean(1).round(2).tolist()
-        [0.11, 0.8]
+        [0.11, 0.79]
     """
     steps = np.linspace(0, 1, len(COLORS))
     return np.stack([np.interp(fractions, steps, channel) for channel in COLORS.T], axis=-1)
@@ -132,6 +134,7 @@ def read_colors(colors: np.ndarray, scale: Scale | tuple[float, float]) -> np.nd
         ConfigError: the last axis is not red, green and blue.
 
     Example:
+        >>> import numpy as np
         >>> read_colors(glow(np.array([0.3])), Scale(0.0, 2.0)).round(2)
         array([0.6])
     """

@@ -122,8 +122,9 @@ def mark_patch(pixels: Any, grid: tuple[int, int], patch: tuple[int, int]) -> An
         (H, W, 3), a copy.
 
     Example:
-        >>> mark_patch(np.zeros((8, 8, 3)), (2, 2), (0, 1))[:, :, 0].sum()
-        20.0
+        >>> import numpy as np
+        >>> int(mark_patch(np.zeros((8, 8, 3)), (2, 2), (0, 1))[:, :, 0].sum())
+        16
     """
     pixels = pixels.copy()
     ends = [

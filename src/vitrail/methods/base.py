@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vitrail.arguments import bind
 from vitrail.errors import DataError, TierError
 from vitrail.methods.frozen import BATCH_NORMS, is_frozen
 from vitrail.models.base import Backbone
 from vitrail.models.calls import hinting
 from vitrail.models.limits import check_sizes, within_memory
 from vitrail.models.paper import Paper
-from vitrail.values import bind
 
 Input = Literal[
     "images", "crops", "labels", "captions", "features", "masks", "boxes", "actions", "patch_mask"

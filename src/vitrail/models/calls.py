@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 
+from vitrail.arguments import bind
 from vitrail.errors import ConfigError, suggest
 from vitrail.models.features import Features
 from vitrail.models.limits import check_sizes, within_memory
-from vitrail.values import bind
 
 if TYPE_CHECKING:
     from vitrail.models.base import Backbone

@@ -124,7 +124,7 @@ class TokensToToken(nn.Module):
         return self.project(x.transpose(1, 2).unflatten(2, grid)).permute(0, 2, 3, 1)
 
 
-def check_size(size: tuple[int, ...]) -> None:
+def check_first_window(size: tuple[int, ...]) -> None:
     """Checks that the first window of the soft split fits on an image, with its padding.
 
     Args:
@@ -134,7 +134,7 @@ def check_size(size: tuple[int, ...]) -> None:
         DataError: a side is below 3 pixels.
 
     Example:
-        >>> check_size((3, 5))
+        >>> check_first_window((3, 5))
     """
     if min(size) < 3:
         raise DataError(
@@ -211,7 +211,7 @@ class T2TViT(SequenceBackbone):
         norm_eps: PositiveFloat = 1e-5,
     ) -> None:
         super().__init__(image_size, channels, num_classes)
-        check_size(self.image_size)
+        check_first_window(self.image_size)
         self.dim = dim
         grid = soft_split_grid(soft_split_grid(self.image_size, 7, 4), 3, 2)
         self.grid = soft_split_grid(grid, 3, 2)
@@ -235,7 +235,7 @@ class T2TViT(SequenceBackbone):
         """images (B, C, H, W) → patches (B, N, D) with positions, prefix (B, 1, D)."""
         check_images(images, self.channels)
         if not torch.compiler.is_compiling():
-            check_size(tuple(images.shape[2:]))
+            check_first_window(tuple(images.shape[2:]))
         features = Features.from_map(self.patch_embed(images))
         patches = features.patches
         positions = sequence_positions(1 + patches.shape[1], self.dim).to(patches)

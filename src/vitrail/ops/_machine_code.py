@@ -51,7 +51,7 @@ def machine_code(module: str, name: str, *options: int) -> Callable[..., Kernel]
         # Looked up once: to ask an array for its address takes as long as to call the kernel.
         first, count, record = rows.ctypes.data, len(rows), call.ctypes.data
 
-        def kernel(start: int, stop: int, _kept: Any = (rows, call)) -> None:
+        def kernel(start: int, stop: int, _arrays: Any = (rows, call)) -> None:
             scratch = 0
             if floats:
                 memory = np.zeros(floats + 16, np.float32)

@@ -285,9 +285,9 @@ def best_block(features: Tensor, labels: Tensor, classes: int) -> BlockChoice:
 
     Example:
         >>> features, labels = torch.zeros(20, 3, 2), torch.arange(20) % 2
-        >>> features[:, 1, 1] = labels * 2.0 - 1
+        >>> features[:, 1:, 1] = (labels * 2.0 - 1)[:, None]
         >>> best_block(features, labels, 2)
-        BlockChoice(depth=2, blocks=3, accuracy=1.0)
+        BlockChoice(depth=3, blocks=3, accuracy=1.0)
     """
     fold = torch.empty_like(labels)
     for label in labels.unique():  # each fold has its share of each class

@@ -13,7 +13,7 @@ from vitrail.data.captions import all_captions
 from vitrail.data.dataset import Dataset
 from vitrail.data.text import open_tokenizer
 from vitrail.errors import ConfigError, LoadError
-from vitrail.hub.converters.from_transformers import read_processor
+from vitrail.hub.converters.from_transformers import preprocess_of, read_processor
 from vitrail.hub.load import find_folder, load
 from vitrail.plugins import code_of, load_plugin, require_trust
 from vitrail.preprocess import Preprocess
@@ -151,7 +151,7 @@ def _from_transformers(ref: str) -> Any:
             f"the teacher transformers:{ref} cannot be loaded: {describe_exception(problem)}."
         ) from None
     if processor := read_processor(folder):
-        teacher.preprocess = Preprocess.from_transformers(processor)
+        teacher.preprocess = preprocess_of(processor)
     return teacher
 
 

@@ -209,8 +209,8 @@ def share(whole: Tensor, like: Tensor) -> Tensor:
         return whole
     from torch.distributed.tensor import distribute_tensor
 
-    place = whole.to(like.device)
-    return distribute_tensor(place, like.device_mesh, like.placements, src_data_rank=None)
+    moved = whole.to(like.device)
+    return distribute_tensor(moved, like.device_mesh, like.placements, src_data_rank=None)
 
 
 def total_norm(gradients: Iterable[Tensor]) -> Tensor:

@@ -16,7 +16,7 @@ from vitrail.hub.fitting import build, reading
 from vitrail.hub.model_folder import CONFIG, load_weights
 from vitrail.hub.rename import Tensors, rename
 from vitrail.models.base import Backbone
-from vitrail.preprocess import Preprocess
+from vitrail.preprocess import IMAGENET_MEAN, IMAGENET_STD, PILLOW_FILTERS, Preprocess
 
 NAME = "transformers"
 HEADS = ("head.weight", "head.cls.weight")  # the first that there is has one row per class
@@ -144,7 +144,47 @@ def _preprocess(processor: dict[str, Any], model: Backbone) -> Preprocess:
     if len(model.image_size) != 2:
         return model.preprocess  # videos are not resized here
     if processor:
-        return Preprocess.from_transformers(processor)
+        return preprocess_of(processor)
     size = (model.image_size[0], model.image_size[1])
     half = (0.5,) * model.channels  # the library's default for ViT
     return Preprocess(size, None, "bilinear", half, half)
+
+
+def preprocess_of(config: Mapping[str, Any]) -> Preprocess:
+    """Preprocessing of a model of transformers.
+
+    ViT's squeezes the image; those of DeiT and DINOv2 crop it. ConvNeXt's, which CvT uses,
+    crops small images and squeezes large ones. MobileViT's leaves pixels on 0..1.
+
+    Args:
+        config: content of preprocessor_config.json.
+
+    Returns:
+        The preprocessing.
+
+    Example:
+        >>> preprocess_of({"size": {"shortest_edge": 256},
+        ...     "crop_size": 224, "do_center_crop": True}).size
+        (224, 224)
+    """
+    sides = config.get("size", 224)
+    sides = {"height": sides, "width": sides} if isinstance(sides, int) else sides
+    crop = config.get("crop_size") if config.get("do_center_crop") else None
+    if crop is not None:
+        crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
+        short_side = sides.get("shortest_edge") or min(sides["height"], sides["width"])
+        size = (crop["height"], crop["width"])
+    else:
+        short_side = sides.get("shortest_edge")
+        size = (short_side,) * 2 if short_side else (sides["height"], sides["width"])
+        if short_side and "crop_pct" in config:
+            short_side = int(short_side / config["crop_pct"]) if short_side < 384 else None
+    # Only MobileViT's reverses the channels, and it does not normalize.
+    normalized = config.get("do_normalize", "do_flip_channel_order" not in config)
+    return Preprocess(
+        size,
+        short_side,
+        PILLOW_FILTERS.get(config.get("resample", 3), "bicubic"),
+        tuple(config.get("image_mean", IMAGENET_MEAN)) if normalized else (0.0,) * 3,
+        tuple(config.get("image_std", IMAGENET_STD)) if normalized else (1.0,) * 3,
+    )
