@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from vitrail import files
 from vitrail.files import OLD, TEMPORARY, atomic_folder, atomic_write
 
 
@@ -69,3 +70,14 @@ def test_a_crash_after_the_renames_loses_nothing(tmp_path: Path) -> None:
         1 / 0
     assert ((path / "a").read_text(), (path / "b").read_text()) == ("folder", old.name)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_entries_of_new_folders_are_put_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(files, "sync", synced.append)
+    files.make_folder(tmp_path / "a" / "b")
+    assert synced == [tmp_path, tmp_path / "a"]
+    files.make_folder(tmp_path / "a" / "b")
+    assert len(synced) == 2

@@ -47,7 +47,8 @@ LAYERS = {
 }
 OPEN_TO_ALL = {
     "arguments", "errors", "exports", "files", "foreign", "intervals", "manifest", "messages",
-    "other_names", "plugins", "preprocess", "prompts", "registry", "resizing", "run_folder",
+    "other_names", "plugins", "preprocess", "prompts", "registry", "resizing", "run_files",
+    "run_folder",
     "values",
 }  # fmt: skip
 FRONT_DOOR = {"__init__", "__main__"}

@@ -43,7 +43,7 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
         'text'
     """
     path = _with_name(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(path.name + TEMPORARY)
     try:
         with open(temporary, "wb") as file:
@@ -56,6 +56,27 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    sync(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those that it is in, and puts their entries on disk.
+
+    Args:
+        path: the folder; it may exist.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "runs" / "first"
+        >>> make_folder(path)
+        >>> path.is_dir()
+        True
+    """
+    if path.is_dir():
+        return
+    if path.parent != path:
+        make_folder(path.parent)
+    path.mkdir(exist_ok=True)
     sync(path.parent)
 
 
@@ -85,7 +106,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         ['a.txt']
     """
     path = _with_name(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(path.name + TEMPORARY)
     old = path.with_name(path.name + OLD)
     if old.exists():

@@ -19,6 +19,7 @@ MAX_SETTINGS = 2**18  # bytes of a YAML file
 MAX_HEADER = 10**8  # bytes of the header of a .safetensors file, as its format says
 NESTING = 64  # levels
 EXPANDED = 20_000  # values of a YAML file, with those that aliases repeat
+Schema = Any  # of `check_schema`: a type, types, [Schema], {name: Schema} or None
 LINKS = "VITRAIL_FOLLOW_LINKS"  # environment variable: links may lead out of a folder
 
 
@@ -113,6 +114,55 @@ def parse_json(text: str, source: str, error: type[VitrailError] = LoadError) ->
     except ValueError as problem:
         raise error(f"{source} cannot be read: {str(problem).rstrip('.')}.") from None
     return value
+
+
+def check_schema(
+    value: object, schema: Schema, source: str, error: type[VitrailError], where: str = ""
+) -> None:
+    """Checks that what a file holds has the types that its reader needs.
+
+    Args:
+        value: what was read.
+        schema: a type or several, where float takes whole numbers too; [schema] for a list of any
+            length; a dictionary of the schema of each entry, where "name?" may be missing and "*"
+            stands for all other names; None for anything.
+        source: where it is from, for the error.
+        error: class of the error.
+        where: path of the value in the file, for the error.
+
+    Raises:
+        VitrailError: of the class `error`: an entry is missing, is one too many, or is something
+            else.
+
+    Example:
+        >>> check_schema({"step": 1.5}, {"step": int}, "metrics.jsonl", LoadError)
+        Traceback (most recent call last):
+        vitrail.errors.LoadError: metrics.jsonl: step is 1.5, and not of int.
+    """
+    if schema is None:
+        return
+    if isinstance(schema, dict) and isinstance(value, dict):
+        needed = {name for name in schema if not name.endswith(("?", "*"))}
+        if missing := needed - value.keys():
+            raise error(f"{source} lacks {'.'.join(filter(None, (where, min(missing))))}.")
+        for name, entry in value.items():
+            path = f"{where}.{name}" if where else str(name)
+            own = next((key for key in (name, f"{name}?", "*") if key in schema), None)
+            if own is None:
+                raise error(f"{source} has {describe_value(path)}, which Vitrail does not write.")
+            check_schema(entry, schema[own], source, error, path)
+        return
+    if isinstance(schema, list) and isinstance(value, list):
+        for number, entry in enumerate(value):
+            check_schema(entry, schema[0], source, error, f"{where}.{number}")
+        return
+    types = schema if isinstance(schema, tuple) else (schema,)
+    kinds = {type(kind) if isinstance(kind, dict | list) else kind for kind in types}
+    is_number = float in kinds and isinstance(value, int)
+    is_one = is_number or isinstance(value, tuple(kinds))
+    if not (bool in kinds if isinstance(value, bool) else is_one):
+        names = " or ".join(sorted("null" if k is type(None) else k.__name__ for k in kinds))
+        raise error(f"{source}: {where or 'it'} is {describe_value(value)}, and not of {names}.")
 
 
 def parse_yaml(text: str, source: str, error: type[VitrailError]) -> Any:

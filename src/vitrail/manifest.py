@@ -7,13 +7,17 @@ library, is read as it is.
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from pathlib import Path
 
 from vitrail.errors import DamagedError
 from vitrail.files import atomic_folder
 
 MANIFEST = "manifest.json"
+_trusted: ContextVar[bool] = ContextVar("trusted", default=False)
 
 
 class FolderWriter:
@@ -41,9 +45,13 @@ class FolderWriter:
             data: its content; text is encoded as UTF-8.
         """
         content = data.encode() if isinstance(data, str) else data
-        with open(self.path / name, "wb") as file:
-            file.write(content)
-        self.hashes[name] = hashlib.sha256(content).hexdigest()
+        with ThreadPoolExecutor(1) as pool:  # hashes while the disk writes
+            digest = pool.submit(hashlib.sha256, content)
+            with open(self.path / name, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        self.hashes[name] = digest.result().hexdigest()
 
     def add(self, name: str) -> None:
         """Hashes a file that something else has written.
@@ -81,6 +89,27 @@ def hashed_folder(path: str | Path) -> Iterator[FolderWriter]:
         (temporary / MANIFEST).write_bytes(_encode(writer.hashes))
 
 
+@contextlib.contextmanager
+def trusting(trust: bool = True) -> Iterator[None]:
+    """A context in which files are read although they are not as they were written.
+
+    Args:
+        trust: whether they are; False changes nothing.
+
+    Returns:
+        A context manager.
+
+    Example:
+        >>> with trusting():
+        ...     check_manifest(Path("any folder"))
+    """
+    token = _trusted.set(trust or _trusted.get())
+    try:
+        yield
+    finally:
+        _trusted.reset(token)
+
+
 def check_manifest(folder: Path) -> None:
     """Checks that the files of a folder are those that were written.
 
@@ -100,6 +129,8 @@ def check_manifest(folder: Path) -> None:
         Traceback (most recent call last):
         vitrail.errors.DamagedError: .../folder/a.txt is damaged: its sha256 is not the one in ...
     """
+    if _trusted.get():
+        return
     manifest = folder / MANIFEST
     try:
         content = manifest.read_bytes()

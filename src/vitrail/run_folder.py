@@ -10,8 +10,19 @@ from typing import Any
 from torch import Tensor
 
 from vitrail.errors import ConfigError, TrainingError
-from vitrail.files import atomic_write, to_json
+from vitrail.files import atomic_write, make_folder, to_json
 from vitrail.foreign import MAX_SETTINGS, parse_yaml, read_text
+from vitrail.run_files import (
+    EVALUATION,
+    EXPLANATIONS,
+    METRICS,
+    NOTE,
+    SUMMARY,
+    TIMING,
+    read_lines,
+    read_object,
+    read_pictures,
+)
 
 LOCK = ".lock"  # held while a process trains
 WRITTEN = (  # all that runs write
@@ -21,8 +32,9 @@ WRITTEN = (  # all that runs write
     "model/config.json", "model/model.safetensors", "model/manifest.json", "initial/config.json",
     "initial/model.safetensors", "initial/manifest.json", "method/method.json",
     "method/method.safetensors", "method/manifest.json", "method/*tokenizer.json",
-    "best/step-????????.safetensors", "checkpoints/step-*/*.safetensors",
-    "checkpoints/step-*/state.json", "checkpoints/step-*/manifest.json",
+    "best/step-????????/method.safetensors", "best/step-????????/manifest.json",
+    "checkpoints/step-*/*.safetensors", "checkpoints/step-*/state.json",
+    "checkpoints/step-*/manifest.json",
     "tensorboard/events.out.tfevents.*", LOCK,
 )  # fmt: skip
 
@@ -187,36 +199,29 @@ class RunFolder:
     @property
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of the metrics, each with step, split ("train" or "val") and values."""
-        return _read_lines(self.metrics_file)
+        return read_lines(self.metrics_file, METRICS)
 
     @property
     def timing(self) -> list[dict[str, Any]]:
         """The lines of the timing, each with step, seconds and images_per_second."""
-        return _read_lines(self.timing_file)
+        return read_lines(self.timing_file, TIMING)
 
     @property
     def evaluation(self) -> dict[str, Any]:
         """The final evaluation."""
-        file = self.evaluation_file
-        return json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        return read_object(self.evaluation_file, EVALUATION)
 
     @property
     def explanations(self) -> tuple[list[dict[str, Any]], int, str] | None:
         """The comparison of explanations: its rows, the number of images, and their split."""
-        file = self.explanations_file
-        if not file.is_file():
+        if not (comparison := read_object(self.explanations_file, EXPLANATIONS)):
             return None
-        comparison = json.loads(file.read_text("utf-8"))
         return comparison["explanations"], comparison["images"], comparison["split"]
 
     @property
     def example_images(self) -> Tensor | None:
         """uint8 (N, C, *size), the images that the evaluation refers to."""
-        import safetensors.torch
-
-        if not self.examples_file.is_file():
-            return None
-        return safetensors.torch.load_file(self.examples_file)["images"]
+        return read_pictures(self.examples_file)
 
     @property
     def logged_images(self) -> dict[str, list[tuple[int, Path]]]:
@@ -241,8 +246,7 @@ class RunFolder:
     @property
     def summary(self) -> dict[str, Any]:
         """What is trained on what."""
-        file = self.summary_file
-        return json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        return read_object(self.summary_file, SUMMARY)
 
     @property
     def best_folder(self) -> Path:
@@ -256,9 +260,9 @@ class RunFolder:
             step: number of steps done.
 
         Returns:
-            A file, which need not exist.
+            A folder, which need not exist.
         """
-        return self.best_folder / f"step-{step:08d}.safetensors"
+        return self.best_folder / f"step-{step:08d}"
 
     def checkpoint(self, step: int) -> Path:
         """Where the checkpoint of a step belongs.
@@ -303,7 +307,7 @@ class RunFolder:
         """
         from filelock import FileLock, Timeout  # of torch
 
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         lock = FileLock(self.path / LOCK, timeout=0)
         try:
             lock.acquire()
@@ -364,7 +368,7 @@ class RunFolder:
     @property
     def notes(self) -> list[dict[str, str]]:
         """Remarks of the user, each with "date" and "text"."""
-        return _read_lines(self.notes_file)
+        return read_lines(self.notes_file, NOTE)
 
     def add_note(self, text: str) -> None:
         """Adds a remark.
@@ -389,11 +393,3 @@ class RunFolder:
             data = safetensors.torch.save({"images": images.contiguous()})
             atomic_write(self.examples_file, data)
         atomic_write(self.evaluation_file, json.dumps(evaluation, indent=1))
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """Whole lines only, because the last may be half written."""
-    if not path.is_file():
-        return []
-    whole = path.read_text("utf-8").rpartition("\n")[0]
-    return [json.loads(line) for line in whole.splitlines()]

@@ -90,6 +90,12 @@ PluginOption = Annotated[
         help=_("A file or module with parts of your own; its code runs. May be repeated.")
     ),
 ]
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help=_("Read files although they are not as they were written (manifest.json).")
+    ),
+]
 
 
 def _print_version(show: bool) -> None:

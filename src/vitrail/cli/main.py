@@ -24,6 +24,10 @@ COMMANDS = (
     "train", "eval", "predict", "features", "look", "explore", "explain", "report", "note",
     "config", "info", "models", "methods", "data", "pack", "check", "convert", "export", "demo",
 )  # fmt: skip
+LOADING = (
+    "train", "eval", "predict", "features", "look", "explore", "explain", "report", "info",
+    "convert", "export",
+)  # fmt: skip
 PACKAGES = ("typer", "rich", "PIL", "pydantic", "accelerate", "matplotlib", "yaml", "simplejpeg")
 
 
@@ -55,7 +59,7 @@ def build_app() -> "typer.Typer":
         command = importlib.import_module(f"vitrail.cli.{name}")
         epilog, short = examples(command.EXAMPLES), first_sentence(command.HELP)
         register = app.command(name, help=command.HELP, short_help=short, epilog=epilog)
-        register(_with_plugins(command.run))
+        register(_with_options(command.run, loads=name in LOADING))
     return app
 
 
@@ -93,26 +97,34 @@ def examples(commands: Sequence[str]) -> str:
     return "\b\n" + _("Examples:") + lines
 
 
-def _with_plugins(run: Callable[..., None]) -> Callable[..., None]:
-    """A command with the option --plugin, whose files run before it."""
-    from vitrail.cli.common import PluginOption
+def _with_options(run: Callable[..., None], *, loads: bool) -> Callable[..., None]:
+    """A command with --plugin, whose files run before it, and --trust where it loads weights."""
+    from vitrail.cli.common import PluginOption, TrustOption
 
     @functools.wraps(run)
-    def command(plugin: list[str] | None = None, **options: Any) -> None:
+    def command(plugin: list[str] | None = None, trust: bool = False, **options: Any) -> None:
+        from vitrail.manifest import trusting
         from vitrail.plugins import load_plugin
 
         for source in plugin or ():
             load_plugin(source)
-        run(**options)
+        with trusting(trust):
+            run(**options)
 
-    parameter = inspect.Parameter(
-        "plugin", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=PluginOption
-    )
+    more: dict[str, tuple[Any, Any]] = {"plugin": (PluginOption, None)}
+    if loads:
+        more["trust"] = (TrustOption, False)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter(name, kind, default=default, annotation=annotation)
+        for name, (annotation, default) in more.items()
+    ]
     signature = inspect.signature(run)
     command.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[*signature.parameters.values(), parameter]
+        parameters=[*signature.parameters.values(), *parameters]
     )
-    command.__annotations__ = {**run.__annotations__, "plugin": PluginOption}
+    annotations = {name: annotation for name, (annotation, _default) in more.items()}
+    command.__annotations__ = {**run.__annotations__, **annotations}
     return command
 
 

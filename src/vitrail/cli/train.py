@@ -39,10 +39,6 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help=_("Continue a run where it stopped."))
     ] = False,
-    trust: Annotated[
-        bool,
-        typer.Option("--trust", help=_("Resume from files that are not as they were written.")),
-    ] = False,
     folds: Annotated[
         int | None,
         typer.Option(
@@ -107,7 +103,7 @@ def run(
         if results.runs[0].metrics:  # of several processes, the first
             print_folds(results)
         return
-    result = train_and_report(config, folder, resume=resume, command=command, trust=trust)
+    result = train_and_report(config, folder, resume=resume, command=command)
     if not result.metrics:  # one of several processes, and not the first
         return
     if "top1" in result.metrics:

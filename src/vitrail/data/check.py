@@ -90,7 +90,7 @@ class VerdictCache:
             content = json.loads(self.file.read_text())
             if content["version"] == VERSION:
                 self.entries = content["files"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             pass  # there is none, or it is damaged: everything is checked again
 
     def get(self, name: str, state: str) -> Verdict | None:

@@ -189,7 +189,7 @@ def _several(rows: list[list[str]]) -> ManifestLabels:
 
 def _split(cell: Any, separator: str | None) -> list[str]:
     if isinstance(cell, str) and cell.startswith("[") and cell.endswith("]"):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             cell = json.loads(cell)
     parts = cell if isinstance(cell, list) else str(cell).split(separator)
     return [readable(name) for part in parts if (name := _plain(part))]

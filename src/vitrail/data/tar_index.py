@@ -132,7 +132,7 @@ def index_of(path: Path, parts: Parts) -> TarIndex:
             if content["state"] == state:
                 samples = [TarSample(*row) for row in content["samples"]]
                 return TarIndex(samples, Counter(content["unused"]), content["problems"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             pass  # there is none, or it is damaged
         unused: Counter[str] = Counter()
         problems: list[str] = []

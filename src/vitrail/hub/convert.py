@@ -8,12 +8,17 @@ from vitrail.hub import model_folder
 from vitrail.hub.load import find_folder, load
 from vitrail.hub.model_folder import PICKLES
 from vitrail.hub.other_libraries import download, from_config, read_checkpoint, read_folder
+from vitrail.manifest import trusting
 from vitrail.models.base import Backbone
 
 
 @checked
 def convert(
-    source: str | Path, destination: str | Path, *, architecture: str | None = None
+    source: str | Path,
+    destination: str | Path,
+    *,
+    architecture: str | None = None,
+    trust: bool = False,
 ) -> Path:
     """Rewrites a model as a folder of Vitrail.
 
@@ -22,6 +27,7 @@ def convert(
             safetensors. A pickle that holds anything but data is refused.
         destination: path of a new folder.
         architecture: architecture of weights without a config, as for `load`.
+        trust: whether to read files that are not as they were written, as for `load`.
 
     Returns:
         The folder.
@@ -38,7 +44,9 @@ def convert(
     destination = Path(destination)
     if destination.exists():
         raise ConfigError(f"{destination} exists: choose a new folder.")
-    return model_folder.save(read_any(source, architecture), destination)
+    with trusting(trust):
+        model = read_any(source, architecture)
+    return model_folder.save(model, destination)
 
 
 def read_any(source: str | Path, architecture: str | None = None) -> Backbone:

@@ -1,13 +1,19 @@
 """The weights of the best epoch, and the end of a run that gets no better."""
 
+import shutil
 from typing import Any
 
 import safetensors.torch
+from safetensors import SafetensorError
 
-from vitrail.files import atomic_write
+from vitrail.errors import VitrailError
+from vitrail.manifest import check_manifest, hashed_folder
+from vitrail.messages import _
 from vitrail.run_folder import RunFolder
 from vitrail.train.callback import Callback
 from vitrail.train.trainer import Trainer
+
+WEIGHTS = "method.safetensors"
 
 
 class KeepBest(Callback):
@@ -53,7 +59,8 @@ class KeepBest(Callback):
             if self.keep and trainer.is_main:
                 data = {name: tensor.contiguous() for name, tensor in weights.items()}
                 run = trainer.run_folder
-                atomic_write(run.best_weights(trainer.step), safetensors.torch.save(data))
+                with hashed_folder(run.best_weights(trainer.step)) as writer:
+                    writer.write(WEIGHTS, safetensors.torch.save(data))
                 self._forget(run)
         else:
             self.worse += 1
@@ -63,14 +70,21 @@ class KeepBest(Callback):
     def _forget(self, run: RunFolder) -> None:
         """Deletes all but these weights and those that checkpoints refer to."""
         current = {run.best_weights(step) for step in (self.step, *self.saved) if step is not None}
-        for file in run.best_folder.glob("step-????????.safetensors"):
-            if file not in current:
-                file.unlink()
+        for folder in run.best_folder.glob("step-????????"):
+            if folder not in current:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def finish(self, trainer: Trainer) -> None:
-        """trainer → the best weights in the place of the last."""
+        """trainer → the best weights in the place of the last, unless they are damaged."""
         if self.keep and self.step is not None:
-            weights = safetensors.torch.load_file(trainer.run_folder.best_weights(self.step))
+            folder = trainer.run_folder.best_weights(self.step)
+            try:
+                check_manifest(folder)
+                weights = safetensors.torch.load_file(folder / WEIGHTS)
+            except (VitrailError, OSError, SafetensorError) as problem:
+                text = _("{problem} The weights of the last step are evaluated and saved instead.")
+                trainer.tell(text.format(problem=f"{str(problem).rstrip('.')}."))
+                return
             trainer.result_method.load_state_dict(weights)
             trainer.result_step = self.step
 

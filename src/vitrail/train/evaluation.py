@@ -14,6 +14,7 @@ from vitrail.data.pairs import MEMORY, DataSource, as_parts
 from vitrail.data.registry import Split, prepared
 from vitrail.data.splits import Parts, open_part, split_off
 from vitrail.errors import ConfigError, DataError, check_range
+from vitrail.manifest import trusting
 from vitrail.messages import _
 from vitrail.models.base import Backbone
 from vitrail.run_folder import RunFolder
@@ -54,6 +55,7 @@ def evaluate(
     batch_size: int = 64,
     workers: int = 0,
     device: str | torch.device | None = None,
+    trust: bool = False,
 ) -> AnyEvaluation:
     """Evaluates a model on labelled images, as `vitrail eval` does.
 
@@ -83,6 +85,7 @@ def evaluate(
         workers: number of processes that read images; 0 reads them in this one.
         device: "cpu", "cuda", "cuda:1", "mps" ...; None for the device of a model, and the GPU, if
             there is one, for what is loaded.
+        trust: whether to read a model whose files are not as they were written, see `vitrail.load`.
 
     Returns:
         The evaluation, with `top1`, `top5`, `loss`, `interval`, `confusion()`, `labels` and
@@ -101,7 +104,8 @@ def evaluate(
     """
     _check_options(probe, split, train_limit, layer, folds)
     parts, name = _open_parts(model, data)
-    backbone = open_model(model, image_size=image_size, layer=layer, device=device)
+    with trusting(trust):
+        backbone = open_model(model, image_size=image_size, layer=layer, device=device)
 
     def load(
         dataset: Dataset, labels: Sequence[str] | None = None, most: int | None = None
@@ -133,7 +137,8 @@ def evaluate(
         loader = load(dataset, backbone.labels, limit)
         _check_number(backbone, loader.dataset, describe_model(model), name)
         # Where the model has no head, its run may have saved a classifier beside it.
-        method = None if backbone.num_classes else classifying_method(model)
+        with trusting(trust):
+            method = None if backbone.num_classes else classifying_method(model)
         head = classifier(prepared_for(loader), method)
         with progress_bar(_("evaluation")) as progress:
             result: AnyEvaluation = evaluate_classifier(

@@ -13,6 +13,7 @@ from vitrail.data.loader import Loader
 from vitrail.data.pairs import DataSource, names_dataset, open_split
 from vitrail.data.registry import Split
 from vitrail.errors import ConfigError, check_range
+from vitrail.manifest import trusting
 from vitrail.messages import _
 from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
@@ -91,6 +92,7 @@ def predict(
     batch_size: int = 32,
     flip: bool = False,
     device: str | torch.device | None = None,
+    trust: bool = False,
 ) -> list[Prediction]:
     """Names the likeliest classes of images, as `vitrail predict` does.
 
@@ -108,6 +110,7 @@ def predict(
         flip: whether to average the probabilities of each image and its mirror image.
         device: "cpu", "cuda", "cuda:1", "mps" ...; None for the device of a model, and the GPU, if
             there is one, for what is loaded.
+        trust: whether to read a model whose files are not as they were written, see `vitrail.load`.
 
     Returns:
         One prediction per image, in the order of `images`.
@@ -129,6 +132,7 @@ def predict(
         precision=precision,
         flip=flip,
         device=device,
+        trust=trust,
     )
     return list(predictor(images, top=top, bad_images=bad_images, batch_size=batch_size))
 
@@ -146,6 +150,7 @@ class Predictor:
         flip: whether to average the probabilities of each image and its mirror image.
         device: "cpu", "cuda", "cuda:1", "mps" ...; None for the device of a model, and the GPU, if
             there is one, for what is loaded.
+        trust: whether to read a model whose files are not as they were written, see `vitrail.load`.
 
     Raises:
         VitrailError: the model cannot be loaded, or does not classify.
@@ -168,13 +173,15 @@ class Predictor:
         precision: Literal["auto", "fp32", "bf16"] = "fp32",
         flip: bool = False,
         device: str | torch.device | None = None,
+        trust: bool = False,
     ) -> None:
         if labels is not None and (len(labels) < 2 or not all(labels)):
             raise ConfigError(f"labels={list(labels)!r} needs two names at least.")
-        self.backbone = open_model(model, weights=weights, image_size=image_size, device=device)
         self.method: Method | None = None
-        if labels is not None or not self.backbone.num_classes:
-            self.method = classifying_method(weights or model, labels)
+        with trusting(trust):
+            self.backbone = open_model(model, weights=weights, image_size=image_size, device=device)
+            if labels is not None or not self.backbone.num_classes:
+                self.method = classifying_method(weights or model, labels)
         if labels is not None:
             self.backbone.labels = list(labels)  # which the method reads
         self.labels = _distinct(
@@ -262,6 +269,7 @@ def features(
     batch_size: int = 64,
     workers: int = 0,
     device: str | torch.device | None = None,
+    trust: bool = False,
 ) -> PooledFeatures:
     """Pooled features of images, the input of the model's head.
 
@@ -280,6 +288,7 @@ def features(
         workers: of a dataset, number of processes that read samples; 0 reads them in this one.
         device: "cpu", "cuda", "cuda:1", "mps" ...; None for the device of a model, and the GPU, if
             there is one, for what is loaded.
+        trust: whether to read a model whose files are not as they were written, see `vitrail.load`.
 
     Returns:
         The features on the CPU in float32, in the order of the images, with their names and, of a
@@ -295,7 +304,8 @@ def features(
         (torch.Size([20, 16]), torch.Size([20]))
     """
     check_range("batch_size", batch_size, 1, LARGEST)
-    backbone = open_model(model, image_size=image_size, layer=layer, device=device)
+    with trusting(trust):
+        backbone = open_model(model, image_size=image_size, layer=layer, device=device)
     if not _is_dataset(images_or_data):
         names: list[str] = []
         pooled: list[Tensor] = []

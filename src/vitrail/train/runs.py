@@ -14,6 +14,7 @@ from vitrail.data.pairs import MEMORY, DataSource, as_parts
 from vitrail.data.splits import Parts
 from vitrail.errors import ConfigError
 from vitrail.hub.load import load
+from vitrail.manifest import trusting
 from vitrail.models.base import Backbone
 from vitrail.models.registry import MODEL_REGISTRY, get_model_class, variants
 from vitrail.plugins import load_plugin
@@ -96,8 +97,8 @@ def fit(
             its "name".
         out: folder of the run, which must be empty or new; None for runs/NAME, by the data's name.
         resume: whether to go on with the run in `out`.
-        trust: whether to resume from files that are not as they were written; their sha256 is in
-            manifest.json.
+        trust: whether to read checkpoints and weights that are not as they were written; their
+            sha256 is in manifest.json.
         callbacks: called by the trainer beside its steps.
         **settings: any other setting of docs/config.md, flat, as in `epochs=3`, or by section, as
             in `schedule={"epochs": 3}`.
@@ -166,8 +167,8 @@ def train_and_report(
         callbacks: further callbacks of the trainer.
         model: model to start from, in place of the weights that the settings name.
         parts: the splits of the data, in place of those that the settings name.
-        trust: whether to resume from files that are not as they were written; their sha256 is in
-            manifest.json.
+        trust: whether to read checkpoints and weights that are not as they were written; their
+            sha256 is in manifest.json.
 
     Returns:
         The run.
@@ -187,18 +188,18 @@ def train_and_report(
     """
     from vitrail.lens.report_page import write_report  # matplotlib is slow to import
 
-    figures = train_run(
-        config,
-        folder,
-        resume=resume,
-        command=command,
-        callbacks=callbacks,
-        model=model,
-        parts=parts,
-        trust=trust,
-    )
-    if figures:  # of several processes, the first
-        write_report(folder)
+    with trusting(trust):
+        figures = train_run(
+            config,
+            folder,
+            resume=resume,
+            command=command,
+            callbacks=callbacks,
+            model=model,
+            parts=parts,
+        )
+        if figures:  # of several processes, the first
+            write_report(folder)
     details = {name: value for name, value in figures.items() if isinstance(value, str)}
     metrics = {name: value for name, value in figures.items() if name not in details}
     return TrainingRun(folder, metrics, details)

@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from vitrail.arguments import checked
 from vitrail.errors import DataError, NotFiniteError
+from vitrail.manifest import trusting
 from vitrail.messages import _
 from vitrail.methods import distributed
 from vitrail.methods.base import Batch, Method
@@ -215,9 +216,9 @@ class Trainer:
             TrainingError: training was stopped, the loss is not finite, a sample cannot be read,
                 or memory or the disk is full. The newest checkpoint stays.
         """
-        if resume:
-            self._resume(trust)
-        with contextlib.ExitStack() as stack:
+        with trusting(trust), contextlib.ExitStack() as stack:
+            if resume:
+                self._resume()
             for callback in self.callbacks:
                 stack.callback(callback.close, self)
                 callback.start(self)
@@ -228,15 +229,14 @@ class Trainer:
                 for callback in self.callbacks:
                     callback.finish(self)
             except (KeyboardInterrupt, DataError, OSError, RuntimeError, MemoryError) as problem:
-                size, accumulate = self.stream.batch_size, self.accumulate
-                bound = indivisible(self.method)
-                error = explain_stop(problem, self.run_folder, size, accumulate, bound)
+                size, reasons = self.stream.batch_size, indivisible(self.method)
+                error = explain_stop(problem, self.run_folder, size, self.accumulate, reasons)
                 if error is None:
                     raise
                 raise error from None
 
-    def _resume(self, trust: bool = False) -> None:
-        progress = load_checkpoint(self.run_folder, self.state, trust=trust, tell=self.tell)
+    def _resume(self) -> None:
+        progress = load_checkpoint(self.run_folder, self.state, tell=self.tell)
         self.rollbacks = progress.rollbacks
         size = self.accumulate * self.stream.batch_size
         self.step = progress.steps_of(self.epoch_steps, size, self.run_folder)
