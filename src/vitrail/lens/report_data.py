@@ -1,6 +1,6 @@
 """What a report says about a run, as numbers: read from the run folder, before any wording."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ from torch import Tensor
 from vitrail.errors import ConfigError, VitrailError
 from vitrail.hub import model_folder
 from vitrail.hub.load import load
+from vitrail.messages import ngettext
 from vitrail.models.base import Backbone
 from vitrail.run_folder import RunFolder
 
@@ -117,7 +118,7 @@ def read_report(run: RunFolder) -> ReportData:
         The data; what the run has not written is empty.
 
     Raises:
-        ConfigError: the folder holds no run.
+        ConfigError: the folder holds no run, or a file of it cannot be read.
 
     Example:
         >>> import tempfile
@@ -131,6 +132,7 @@ def read_report(run: RunFolder) -> ReportData:
             f"{run} holds no run: there is neither {run.settings_file.name} nor "
             f"{run.metrics_file.name}."
         )
+    _check_confusion(run)
     model, problem = None, ""
     if (run.model_folder / model_folder.CONFIG).is_file():
         try:
@@ -140,6 +142,42 @@ def read_report(run: RunFolder) -> ReportData:
     return ReportData(
         run, run.metrics, run.timing, run.evaluation, run.example_images, model, problem
     )
+
+
+def _check_confusion(run: RunFolder) -> None:
+    """Raises `ConfigError` where the evaluation has not a row and a column for each class."""
+    labels, confusion = (run.evaluation.get(key, []) for key in ("labels", "confusion"))
+    if confusion and {len(confusion), *map(len, confusion)} != {len(labels)}:
+        raise ConfigError(
+            f"{run.evaluation_file}: confusion is not {len(labels)} x {len(labels)}, as its labels "
+            "are: evaluate the run again."
+        )
+
+
+def describe_spikes(metrics: Sequence[Mapping[str, Any]]) -> str:
+    """A sentence on loss spikes.
+
+    Args:
+        metrics: lines of a run's metrics.
+
+    Returns:
+        The sentence; "" where there were none.
+
+    Example:
+        >>> describe_spikes([{"step": 60, "split": "spike", "begin": 52}])[:30]
+        'The loss spiked at step 52: it'
+    """
+    steps = [str(line["begin"]) for line in metrics if line["split"] == "spike"]
+    if not steps:
+        return ""
+    text = ngettext(
+        "The loss spiked at step {steps}: it rose far above the steps before, and stayed high "
+        "for a while.",
+        "The loss spiked at steps {steps}: it rose far above the steps before, and stayed high "
+        "for a while.",
+        len(steps),
+    )
+    return text.format(steps=", ".join(steps))
 
 
 class ClassResult(NamedTuple):

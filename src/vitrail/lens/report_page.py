@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vitrail.arguments import checked
 from vitrail.errors import VitrailError
+from vitrail.hub.fitting import reading
 from vitrail.intervals import interval_text
 from vitrail.lens import html
 from vitrail.lens.curves import training_curves
@@ -20,6 +21,7 @@ from vitrail.lens.position import position_baseline
 from vitrail.lens.report_classes import class_sections
 from vitrail.lens.report_data import (
     ReportData,
+    describe_spikes,
     images_per_second,
     percent,
     read_report,
@@ -68,7 +70,8 @@ def write_report(run: RunFolder | str | Path) -> Path:
         The page, report.html in that folder.
 
     Raises:
-        ConfigError: the folder holds no run.
+        ConfigError: the folder holds no run, or a file of it cannot be read.
+        LoadError: its files contradict each other.
 
     Example:
         >>> import tempfile
@@ -79,7 +82,20 @@ def write_report(run: RunFolder | str | Path) -> Path:
     """
     run = run if isinstance(run, RunFolder) else RunFolder(run)
     data = read_report(run)
-    body = [_headline(data), *_setup(data), *_notes(data), *_user_notes(run)]
+    with reading(run.path):
+        body = _body(data)
+    name = type(data.model).__name__ if data.model is not None else _("A model")
+    title = _("{model} trained on {dataset}") if data.dataset else _("{model} trained by Vitrail")
+    title = title.format(model=name, dataset=data.dataset)
+    subtitle = _("Run {name}").format(name=run.path.resolve().name)
+    if data.setup is not None:
+        subtitle = _("{run}, method {method}").format(run=subtitle, method=data.setup.method)
+    return html.write_page(run.report_file, title, subtitle, body)
+
+
+def _body(data: ReportData) -> list[str]:
+    """All sections of a report."""
+    body = [_headline(data), *_setup(data), *_notes(data), *_user_notes(data.run)]
     if data.metrics:
         body.append(html.section(_("Training curves"), html.charts(training_curves(data.metrics))))
     body += _logged_images(data)
@@ -89,16 +105,9 @@ def write_report(run: RunFolder | str | Path) -> Path:
             body += _attention(data.model, data)
     elif "classes" in data.evaluation:
         body += value_sections(data)
-    if (comparison := run.explanations) is not None:
+    if (comparison := data.run.explanations) is not None:
         body.append(comparison_section(*comparison))
-    body += _reproduction(data)
-    name = type(data.model).__name__ if data.model is not None else _("A model")
-    title = _("{model} trained on {dataset}") if data.dataset else _("{model} trained by Vitrail")
-    title = title.format(model=name, dataset=data.dataset)
-    subtitle = _("Run {name}").format(name=run.path.resolve().name)
-    if data.setup is not None:
-        subtitle = _("{run}, method {method}").format(run=subtitle, method=data.setup.method)
-    return html.write_page(run.report_file, title, subtitle, body)
+    return body + _reproduction(data)
 
 
 def attention_section(
@@ -186,6 +195,8 @@ def _notes(data: ReportData) -> list[str]:
     if missing:
         text = _("Parts of this run are missing: {parts}.").format(parts="; ".join(missing))
         notes.append(html.paragraph(text, "note"))
+    if spikes := describe_spikes(data.metrics):
+        notes.append(html.paragraph(spikes, "note"))
     if weights := data.evaluation.get("weights"):
         text = _("The weights that were evaluated and saved: {weights}.").format(weights=weights)
         notes.append(html.paragraph(text, "quiet"))

@@ -50,6 +50,7 @@ from vitrail.train.optim import OPTIMIZERS, build_optimizer, make_ema, parameter
 from vitrail.train.remarks import data_remarks
 from vitrail.train.schedule import Schedule
 from vitrail.train.seeds import seed_all
+from vitrail.train.spikes import SpikeWatch
 from vitrail.train.stream_factory import build_evaluator, build_stream
 from vitrail.train.summary import describe_run, estimate, summarize_run
 from vitrail.train.trainer import Trainer
@@ -227,6 +228,7 @@ def build_trainer(
         on_nan=train.on_nan,
         sharding=train.sharding,
         callbacks=(
+            SpikeWatch(),
             Monitor(run, train.log_every, wandb=train.wandb),
             *judges,
             ImageLogging(pick_sample(datasets.evaluation, model.preprocess), train.eval_every),

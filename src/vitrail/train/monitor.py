@@ -127,7 +127,7 @@ class Monitor(Callback):
         self._write(trainer.step, split, values)
         if split == "train":
             self._report_speed(trainer, values)
-        else:
+        elif split == "val":
             figures = "  ".join(f"{k} {v:.4f}" for k, v in values.items() if k != "epoch")
             line = _("epoch {epoch:g}, step {step}/{total}: validation {figures}").format(
                 epoch=round(trainer.epochs_done, 2),
