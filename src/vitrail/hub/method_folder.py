@@ -16,6 +16,8 @@ from vitrail.hub import model_folder
 from vitrail.hub.converters import of_methods
 from vitrail.hub.fitting import fitting_state, reading
 from vitrail.hub.load import find_folder, load
+from vitrail.hub.other_libraries import read_tensors
+from vitrail.hub.rename import strip_prefixes
 from vitrail.manifest import check_manifest, hashed_folder
 from vitrail.methods.base import Method
 from vitrail.methods.registry import METHOD_REGISTRY, create_method
@@ -102,11 +104,12 @@ def save_method(method: Method, name: str, folder: Path) -> None:
 
 @checked
 def load_method(ref: str | Path, *, trust: bool = False) -> Method:
-    """Loads a whole method: that of a run, or one of transformers.
+    """Loads a whole method: that of a run, one of transformers, or OpenAI's CLIP.
 
     Args:
         ref: folder of a run; or a folder or Hub id of ViTMAE, of BEiT before fine-tuning, of CLIP
-            or of SigLIP, as transformers saves them.
+            or of SigLIP, as transformers saves them; or a file of OpenAI's CLIP, such as
+            ViT-B-32.pt.
         trust: whether to read files that are not as they were written, see `vitrail.load`.
 
     Returns:
@@ -123,6 +126,8 @@ def load_method(ref: str | Path, *, trust: bool = False) -> Method:
     run = Path(ref).expanduser()
     if (run / FOLDER / SETTINGS).is_file():
         return _read(run, trust)
+    if run.is_file() and run.suffix in (*model_folder.PICKLES, ".safetensors"):
+        return _read_file(run)
     folder = find_folder(ref)
     config = model_folder.read_model_config(folder)
     converters = of_methods()
@@ -163,6 +168,16 @@ def read_tokenizer(file: Path, setting: str, sizes: Mapping[str, int], pad: int 
     tokenizer.context = sizes.get("context", tokenizer.context)
     tokenizer.end = sizes.get("end", tokenizer.end)
     return tokenizer
+
+
+def _read_file(file: Path) -> Method:
+    """The method of a file of weights."""
+    from vitrail.hub.converters import openai_clip  # it reads tokenizers, by this module
+
+    tensors = strip_prefixes(read_tensors(file))
+    if not openai_clip.recognizes(tensors):
+        raise LoadError(f"{file} holds no method: only files of {openai_clip.NAME} do.")
+    return openai_clip.convert_method(tensors, file).eval()
 
 
 def _read(run: Path, trust: bool) -> Method:

@@ -93,11 +93,12 @@ def from_config(config: Config, tensors: Tensors, folder: Path) -> Backbone:
 
 
 def read_checkpoint(source: Path, architecture: str | None = None) -> Backbone:
-    """Reads weights without a config: those of a named architecture, or a published Vision Mamba.
+    """Reads weights without a config: of a named architecture, a Vision Mamba or OpenAI's CLIP.
 
     Args:
         source: a .safetensors, .bin, .pth or .pt file, or a folder with such files.
-        architecture: the architecture, by its name here or in timm; None for a Vision Mamba.
+        architecture: the architecture, by its name here or in timm; None for a Vision Mamba or
+            OpenAI's CLIP, which are known by their names of weights.
 
     Returns:
         The model.
@@ -110,12 +111,18 @@ def read_checkpoint(source: Path, architecture: str | None = None) -> Backbone:
         Traceback (most recent call last):
         vitrail.errors.LoadError: no file 'vim.pth'.
     """
+    from vitrail.hub.converters import openai_clip  # it reads tokenizers, by what imports this
+
     if not source.exists():
         raise LoadError(f"no file {str(source)!r}.")
     tensors = strip_prefixes(read_folder(source) if source.is_dir() else read_tensors(source))
     if vision_mamba.recognizes(tensors):
         model = vision_mamba.convert(tensors)
         model.origin = f"{vision_mamba.NAME} weights of {source.name}"
+        return model
+    if architecture is None and openai_clip.recognizes(tensors):
+        model = openai_clip.convert(tensors, source)
+        model.origin = f"{openai_clip.NAME} weights of {source.name}"
         return model
     if architecture is None:
         raise LoadError(
