@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vitrail.data.formats import check_size
+from vitrail.data.formats import check_shape, check_size
 from vitrail.errors import DataError
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def read_tiff(data: bytes, name: str) -> tuple[NDArray, bool]:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page: Any = file.pages[0]
-            check_size(name, page.imagelength * page.imagewidth)
+            check_shape(name, page.imagelength, page.imagewidth, len(data))
             alpha = bool(page.extrasamples) and page.extrasamples[-1] in (1, 2)
             pixels = page.asarray()
             planes_first = page.axes.startswith("S")

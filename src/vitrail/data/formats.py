@@ -32,6 +32,10 @@ SIGNATURES = {
 REFUSED = ("PDF", "PostScript", "EPS", "WMF", "SVG", "SVG or XML")
 MAX_PIXELS = 178_956_970  # as many as Pillow allows: 512 MiB of RGB
 MAX_BYTES = 2**30
+MAX_ASPECT = 300  # longer side over the shorter; to resize a line would make it as wide as long
+# A photograph takes a pixel 0.25 bits or more. Above so many pixels, fewer are a bomb.
+SPARSE_PIXELS, PIXELS_PER_BYTE = 12_000_000, 32
+ALLOWED = "VITRAIL_MAX_PIXELS"  # environment variable: pixels of an image, however few its bytes
 
 
 def is_image_name(name: str) -> bool:
@@ -168,8 +172,53 @@ def check_size(name: str, pixels: int) -> None:
     """
     if pixels < 1:
         raise DataError(f"{name}: the image has no pixels.")
-    if pixels > MAX_PIXELS:
+    limit = min(_allowed() or MAX_PIXELS, MAX_PIXELS)
+    if pixels > limit:
         raise DataError(
             f"{name}: {pixels // 1_000_000} megapixels are more than the limit of "
-            f"{MAX_PIXELS // 1_000_000}: make it smaller, or cut it into tiles."
+            f"{limit // 1_000_000}: make it smaller, or cut it into tiles."
         )
+
+
+def check_shape(name: str, height: int, width: int, size: int) -> None:
+    """Checks what an image unfolds to, before its pixels are decoded.
+
+    A few bytes may stand for so many pixels that decoding or resizing them takes seconds and
+    gigabytes. The environment variable VITRAIL_MAX_PIXELS allows so many pixels, however few bytes
+    they take, or fewer than 178 million.
+
+    Args:
+        name: name of the image for messages.
+        height: pixels, as its header says.
+        width: the same.
+        size: bytes of the file.
+
+    Raises:
+        DataError: there are too many pixels, too many for so few bytes, or one side is far longer
+            than the other.
+
+    Example:
+        >>> check_shape("line.png", 1, 100_000, 300)
+        Traceback (most recent call last):
+        vitrail.errors.DataError: line.png: one side of 100000 x 1 pixels is more than 300 times ...
+    """
+    pixels = height * width
+    check_size(name, pixels)
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        raise DataError(
+            f"{name}: one side of {width} x {height} pixels is more than {MAX_ASPECT} times the "
+            "other: cut it into tiles."
+        )
+    if pixels > max(SPARSE_PIXELS, PIXELS_PER_BYTE * size) and not _allowed():
+        raise DataError(
+            f"{name}: {size:,} bytes unfold to {pixels // 1_000_000} megapixels, as in an attack: "
+            f"make it smaller, or allow them by the environment variable {ALLOWED}={pixels}."
+        )
+
+
+def _allowed() -> int | None:
+    """The largest number of pixels that the user has set."""
+    text = os.environ.get(ALLOWED, "")
+    if text and not text.isdecimal():
+        raise DataError(f"{ALLOWED}={text!r} is no number of pixels, such as 100000000.")
+    return int(text) if text else None

@@ -15,6 +15,7 @@ from torch import Tensor
 from vitrail.data.formats import (
     MAX_BYTES,
     available_formats,
+    check_shape,
     check_size,
     format_of,
     pillow,
@@ -97,7 +98,7 @@ class ImageFile:
                 f"{name}: {len(data) >> 20} MiB is more than the limit of {MAX_BYTES >> 20}."
             )
         self._size = self._guarded(self._read_header)  # as stored
-        check_size(name, math.prod(self._size))
+        check_shape(name, *self._size, len(data))
         self.height, self.width = self._size[::-1] if self._orientation > 4 else self._size
 
     @property
