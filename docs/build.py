@@ -18,7 +18,7 @@ import markdown
 
 from docs import tables
 from docs.drawings import drawings
-from tools import evidence
+from tools import evidence, reliability
 from vitrail.hub.converters import published_weights
 from vitrail.lens.shapes import count_multiply_adds
 from vitrail.methods.purposes import GAINS
@@ -268,6 +268,7 @@ def main() -> None:
     (DOCS / "zoo.md").write_text(zoo_page(), "utf-8")
     (DOCS / "it_helps.md").write_text(helps_page(), "utf-8")
     evidence.PAGE.write_text(evidence.page(evidence.read_rows(), evidence.RESULTS), "utf-8")
+    reliability.write(evidence.read_rows(), evidence.RESULTS)
     for name, drawing in drawings().items():
         (DOCS / "images" / name).write_text(drawing, "utf-8")
     for page in CHOOSING:

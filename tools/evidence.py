@@ -26,6 +26,7 @@ from typing import Any
 import tomllib
 
 from benchmarks.common import run_command
+from tools import reliability
 from tools.source import ROOT
 
 ROWS = ROOT / "tools" / "evidence.toml"
@@ -52,6 +53,8 @@ class Row:
         beside: id of the row whose mean is subtracted in the column "gain" (default: none).
         once: a file that the commands need, and the command that makes it if it is missing.
         note: one sentence for the page.
+        counts: whether the figures are counts, whose sum over the seeds is told; of names that end
+            in "_max" it is the largest.
     """
 
     id: str
@@ -63,6 +66,7 @@ class Row:
     beside: str = ""
     once: dict[str, str] = field(default_factory=dict)
     note: str = ""
+    counts: bool = False
 
 
 def read_rows(path: Path = ROWS) -> list[Row]:
@@ -145,11 +149,22 @@ def mean_and_interval(values: list[float]) -> tuple[float, float | None]:
     return statistics.mean(values), quantile * statistics.stdev(values) / math.sqrt(len(values))
 
 
+def totals(row: Row, results: Path) -> dict[str, int]:
+    """The counts of a row, over all seeds that are measured; empty where none is."""
+    runs = [run["figures"] for run in read_result(row, results).get("runs", [])]
+    return {
+        name: int((max if name.endswith("_max") else sum)(figures[name] for figures in runs))
+        for name in row.keys
+        if runs
+    }
+
+
 HEAD = """# Evidence
 
 Made by `make evidence`; do not edit. A figure is the mean over the seeds, ± half of its 95 %
-interval (Student's t). Minutes are of the processor, of all the row's commands together, the mean
-over the seeds. A `+` after a commit: files differed from it.
+interval (Student's t); a count is the sum over the seeds, or the largest where its name ends in
+`_max`. Minutes are of the processor, of all the row's commands together, the mean over the seeds. A
+`+` after a commit: files differed from it.
 """
 COLUMNS = """| row | figures | gain | seeds | minutes | commit | commands |
 | --- | --- | --- | --- | ---: | --- | --- |
@@ -173,7 +188,9 @@ def line(row: Row, rows: list[Row], results: Path) -> str:
         return ""
     figures, gains = [], []
     other = next((read_result(r, results) for r in rows if r.id == row.beside), {})
-    for name in row.keys:
+    counted = totals(row, results) if row.counts else {}
+    figures += [f"{name} {count:,}" for name, count in counted.items()]
+    for name in () if row.counts else row.keys:
         mean, half = mean_and_interval([r["figures"][name] for r in result["runs"]])
         figures.append(f"{name} {mean:.4g}" + (f" ± {half:.2g}" if half is not None else ""))
         if other:
@@ -228,6 +245,7 @@ def main() -> None:
         return
     failures = 0 if options.page else run(selected, RESULTS, options.jobs)
     PAGE.write_text(page(rows, RESULTS), "utf-8")
+    reliability.write(rows, RESULTS)
     raise SystemExit(1 if failures else 0)
 
 

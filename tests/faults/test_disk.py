@@ -4,7 +4,8 @@ import builtins
 import errno
 import io
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,19 @@ import pytest
 import torch
 
 import vitrail
-from vitrail.errors import TrainingError
+from tests.train.test_fit import digest
+from tests.train.tiny import tiny
+from vitrail.errors import TrainingError, VitrailError
 from vitrail.files import OLD, TEMPORARY
 from vitrail.methods.supervised import Supervised
 from vitrail.run_folder import RunFolder
-from vitrail.train import monitor
+from vitrail.train import checkpoint, monitor
 from vitrail.train.checkpoint import Progress, TrainState, load_checkpoint, save_checkpoint
+from vitrail.train.factory import train_run
 from vitrail.train.stopping import explain_stop
 
 CALLS = 40
+KINDS = ("fsync", "replace", "write", "open")
 FAULTS = [errno.EIO, errno.ENOSPC, errno.EACCES]
 
 
@@ -129,6 +134,45 @@ def test_a_save_that_fails_loses_nothing(
         assert not [name for name in names if TEMPORARY in name or OLD in name]
         disk.calls, disk.kind = calls, chosen
     assert count > 50, count
+
+
+def failing_runs(folder: Path, kind: str, error: int, numbers: Iterable[int]) -> dict[str, int]:
+    """Runs whose first, second ... call of one kind fails → what of them was right.
+
+    Every fourth is resumed, or started anew where nothing was saved, and ends with the bytes of an
+    undisturbed run.
+    """
+    config = tiny("schedule.epochs=1", "data.limit=100", "train.save_every=1", "train.keep=last")
+    train_run(config, folder / "whole")
+    expected = digest(folder / "whole")
+    counts = dict.fromkeys(("faults", "one_line", "loadable", "resumed", "equal"), 0)
+    for number in numbers:
+        run = RunFolder(folder / f"run{number}")
+        problem: Exception | None = None
+        with pytest.MonkeyPatch.context() as patch:
+            disk = Disk(patch)
+            disk.kind, disk.number, disk.error = kind, number, error
+            try:
+                train_run(config, run.path)
+            except (VitrailError, OSError) as failure:  # the command line makes one line of each
+                problem = failure
+            if disk.calls < number:
+                break
+        counts["faults"] += 1
+        counts["one_line"] += "\n" not in str(problem)
+        counts["loadable"] += all(checkpoint._read(path, False) for path in run.checkpoints)
+        if number % 4 == 0:
+            train_run(config, run.path, resume=run.settings_file.exists())
+            counts["resumed"] += 1
+            counts["equal"] += digest(run.path) == expected
+        shutil.rmtree(run.path, ignore_errors=True)
+    return counts
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_survives_a_call_that_fails(tmp_path: Path, kind: str) -> None:
+    counts = failing_runs(tmp_path, kind, errno.EIO, [4])
+    assert counts == dict.fromkeys(counts, 1)
 
 
 def test_every_error_of_a_file_system_is_explained() -> None:

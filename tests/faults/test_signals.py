@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -12,8 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.faults import forked
 from tests.faults.harness import CallAt, on_files
-from tests.train.test_fit import digest
+from tests.faults.stopped_runs import StoppedRuns
 from tests.train.tiny import tiny, write_recipe
 from vitrail.errors import TrainingError, TrainingStopped
 from vitrail.run_folder import RunFolder
@@ -103,11 +103,12 @@ def test_the_command_ends_with_143(tmp_path: Path) -> None:
     recipe, run = tmp_path / "recipe.yaml", RunFolder(tmp_path / "run")
     config = on_files(tmp_path / "pets", "data.workers=2", "schedule.epochs=1000")
     recipe.write_text(yaml.safe_dump(config.plain()))
-    process = launch(recipe, run.path)
-    wait_for_steps(process, run)
+    (process,) = forked.train(recipe, run.path)
+    forked.wait_for_steps([process], run.path)
     start = time.monotonic()
+    assert process.pid is not None
     os.killpg(process.pid, signal.SIGTERM)
-    assert process.wait(60) == 143
+    assert forked.finish([process], 60) == [143]
     assert time.monotonic() - start < 4  # batch systems wait for seconds only
     last = run.path.with_suffix(".log").read_text().splitlines()[-1]
     assert last.startswith("error: stopped; the last good checkpoint is")
@@ -116,33 +117,33 @@ def test_the_command_ends_with_143(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-def test_thirty_signals_at_random_moments(tmp_path: Path, workers: int) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    settings = (f"data.workers={workers}", "schedule.epochs=40", "train.save_every=1000")
-    recipe.write_text(yaml.safe_dump(on_files(tmp_path / "pets", *settings).plain()))
-    whole, choose = RunFolder(tmp_path / "whole"), random.Random(workers)
-    assert launch(recipe, whole.path).wait() == 0
-    for attempt in range(30):
-        run = RunFolder(tmp_path / f"run{attempt}")
-        process = launch(recipe, run.path)
-        wait_for_steps(process, run)
-        time.sleep(choose.uniform(0, 0.5))
-        os.killpg(process.pid, signal.SIGHUP if attempt % 6 == 5 else signal.SIGTERM)
-        assert process.wait(60) == 143
-        assert int(run.checkpoints[-1].name[5:]) >= run.metrics[-1]["step"]
-        assert launch(recipe, run.path, "--resume").wait() == 0
-        assert digest(run.path) == digest(whole.path)
+def test_signals_at_random_moments(tmp_path: Path, workers: int) -> None:
+    runs = StoppedRuns(tmp_path, "supervised", workers=workers)
+    for number in (signal.SIGTERM, signal.SIGHUP, *[signal.SIGTERM] * 8):
+        right = runs.signalled(number)
+        assert right == dict.fromkeys(right, True)
+
+
+def launched_and_stopped(folder: Path, *, to_all: bool, seconds: float) -> dict[str, int]:
+    """torchrun of two processes, and SIGTERM so long after the first steps → what was right."""
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = write_recipe(folder / "recipe.yaml", "schedule.epochs=1000", "train.save_every=1000")
+    run = RunFolder(folder / "run")
+    process = launch(recipe, run.path, processes=2)
+    wait_for_steps(process, run)
+    time.sleep(seconds)
+    (os.killpg if to_all else os.kill)(process.pid, signal.SIGTERM)
+    assert process.wait(60) != 0  # the launcher's own code
+    log = run.path.with_suffix(".log").read_text()
+    return {
+        "runs": 1,
+        "workers": 2,
+        "code_143": log.count("exitcode  : 143") + log.count("exited with exit code 143"),
+        "saved": log.count("error: stopped; the last good checkpoint is"),
+    }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("to_all", [False, True])
 def test_each_process_of_several_ends_with_143(tmp_path: Path, to_all: bool) -> None:
-    recipe = write_recipe(tmp_path / "recipe.yaml", "schedule.epochs=1000", "train.save_every=1000")
-    run = RunFolder(tmp_path / "run")
-    process = launch(recipe, run.path, processes=2)
-    wait_for_steps(process, run)
-    (os.killpg if to_all else os.kill)(process.pid, signal.SIGTERM)
-    assert process.wait(60) != 0  # the launcher's own code
-    log = run.path.with_suffix(".log").read_text()
-    assert log.count("error: stopped; the last good checkpoint is") == 2, log
-    assert run.checkpoints
+    assert launched_and_stopped(tmp_path, to_all=to_all, seconds=0)["saved"] == 2

@@ -1,6 +1,7 @@
 """Imports what a run needs, for the process from which others are forked. It computes nothing."""
 
 import accelerate
+import kornia
 import sklearn.datasets
 import sklearn.linear_model
 import sklearn.metrics
@@ -14,7 +15,7 @@ import vitrail.lens.report_page
 import vitrail.train.runs
 from vitrail.cli import train
 
-__all__ = ["accelerate", "sklearn", "train", "vitrail"]
+__all__ = ["accelerate", "kornia", "sklearn", "train", "vitrail"]
 
 torch.set_num_threads(1)
 vitrail.cli.main.build_app()

@@ -2,13 +2,15 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("tomllib")  # Python 3.11, which the tools ask for
 
-from tools import evidence
+from tests.faults.proofs import PROOFS
+from tools import evidence, reliability
 from tools.evidence import Row
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +92,41 @@ def test_the_page(row: Row, tmp_path: Path) -> None:
     lines = [line for line in page.splitlines() if line.startswith("|")][2:]
     assert [line.split(" | ")[0] for line in lines] == ["| base", "| gain. Twice the seed"]
     assert "| twice 5 ± 13 | +3 | 2, 3 |" in lines[1]
+
+
+def test_counts_are_added_up(row: Row, tmp_path: Path) -> None:
+    counted = dataclasses.replace(row, counts=True)
+    run([counted], tmp_path)
+    assert evidence.totals(counted, tmp_path / "results") == {"twice": 6}
+    assert "| twice 6 |" in evidence.page([counted], tmp_path / "results")
+    largest = dataclasses.replace(row, id="largest", keys={"twice_max": "twice"}, counts=True)
+    largest = dataclasses.replace(largest, keys={"twice_max": next(iter(row.keys.values()))})
+    run([largest], tmp_path)
+    assert evidence.totals(largest, tmp_path / "results") == {"twice_max": 4}
+
+
+def test_the_table_of_proofs_tells_of_what_was_run(tmp_path: Path) -> None:
+    rows = [row for row in evidence.read_rows() if row.id in reliability.LINES]
+    assert {row.id for row in rows} == reliability.LINES.keys()
+    assert {row.id: len(row.seeds) for row in rows} == {
+        f"proof_{name}": seeds for name, (_proof, seeds) in PROOFS.items()
+    }
+    kills = next(row for row in rows if row.id == "proof_kills")
+    figures = {"kills": 5.0, "in_a_save": 2.0, "equal": 5.0}
+    for seed in (0, 1):
+        new = {"seed": seed, "figures": figures, "seconds": [1.0], "commit": "abc"}
+        evidence.add(kills, new, tmp_path)
+    for chinese, words in (
+        (False, "10 of 10 end with the same"),
+        (True, "10 次中 10 次的所有文件"),
+    ):
+        lines = reliability.table(rows, tmp_path, chinese=chinese).splitlines()
+        assert len(lines) == 3
+        assert words in lines[2]
+        assert lines[2].endswith("| 2 / 14 | abc |")
+    for line in reliability.LINES.values():
+        names = [set(re.findall(r"{(\w+)}", text)) for text in line]
+        assert names[0] | names[1] == names[2] | names[3]
 
 
 def test_the_list_names_files_that_exist() -> None:
