@@ -84,7 +84,8 @@ def test_the_command_writes_a_program(
 
 @pytest.mark.filterwarnings("ignore")  # tracing is deprecated, and warns of every size
 @pytest.mark.parametrize(
-    "name", ["ViT", *(pytest.param(n, marks=pytest.mark.slow) for n in ("CrossViT", "EfficientViT"))]
+    "name",
+    ["ViT", *(pytest.param(n, marks=pytest.mark.slow) for n in ("CrossViT", "EfficientViT"))],
 )
 def test_torchscript_traces_all_but_mamba(name: str) -> None:
     model = small(name).eval()

@@ -64,7 +64,9 @@ class Client:
         base: str | None = None,
     ) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.server_port, timeout=20)
-        connection.request(method, (self.base if base is None else base) + path, body, headers or {})
+        connection.request(
+            method, (self.base if base is None else base) + path, body, headers or {}
+        )
         response = connection.getresponse()
         answer = Answer(response.status, dict(response.getheaders()), response.read())
         connection.close()

@@ -65,7 +65,10 @@ def test_the_command_exports(vitrail, tmp_path: Path) -> None:  # noqa: F811
     ],
 )
 def test_bad_input_is_one_line(
-    vitrail, tmp_path: Path, arguments: tuple[str, ...], message: str  # noqa: F811
+    vitrail,  # noqa: F811
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    message: str,
 ) -> None:
     from vitrail import save
 

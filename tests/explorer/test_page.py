@@ -102,7 +102,8 @@ def test_maps_are_those_of_pytorch(page: Any, explorer: Explorer, photo: Path) -
     assert state["head"] == 1
     same(state["map"], patch_maps(weights, grid, 1, "mean", incoming=True)[1])
     page.execute_script(
-        "const l = document.getElementById('layer'); l.value = 0; l.dispatchEvent(new Event('input'))"
+        "const l = document.getElementById('layer'); l.value = 0;"
+        "l.dispatchEvent(new Event('input'))"
     )
     state = settle(page)
     first = weights_of(explorer, photo, 0)

@@ -3,7 +3,6 @@
 What a moved image leaves free becomes mid-gray.
 """
 
-
 import cv2
 import numpy as np
 

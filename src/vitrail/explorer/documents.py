@@ -200,7 +200,9 @@ class Explorer:
         """
         names = list(recorded_mixers(self.model))
         if not 0 <= layer < len(names):
-            raise ConfigError(f"layer={layer}: this model has attention layers 0 to {len(names) - 1}.")
+            raise ConfigError(
+                f"layer={layer}: this model has attention layers 0 to {len(names) - 1}."
+            )
         with self._running(key) as inputs, torch.inference_mode():
             with record(self.model, layers=[names[layer]]) as maps:
                 embedded = self.model.embed(inputs)
