@@ -80,7 +80,7 @@ def test_images_that_are_no_squares(vitrail: Command, tmp_path: Path) -> None:
     assert (code, errors) == (0, "") and out.startswith("a.png: ")
     assert open_model("model", image_size=(64, 48)).preprocess.size == (64, 48)
     code, _, errors = vitrail("predict", "a.png", "-m", "model", "--image-size", "64x33")
-    assert code == 2 and errors.startswith("error: --image-size=(64, 33): ")
+    assert code == 2 and errors.startswith("error: --image-size=64x33: ")
 
 
 @pytest.mark.parametrize("size", ["0", "64x", "x", "-8", "a", "64x0", "1e3", "64x48x32", "9999999"])
