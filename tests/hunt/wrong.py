@@ -42,6 +42,7 @@ POOL: dict[str, Any] = {
     "nan": math.nan,
     "inf": math.inf,
     "10**12": 10**12,
+    "10**30": 10**30,
     "''": "",
     "中文": "中文",
     "zero byte": "a\0b",

@@ -34,7 +34,9 @@ def run(
         int,
         typer.Option(min=1, help=_("1: stages. 2: q, k, v, attention, MLP in them. 3: more.")),
     ] = 1,
-    batch: Annotated[int, typer.Option(min=1, help=_("Images in a batch, for shapes."))] = 1,
+    batch: Annotated[
+        int, typer.Option(min=1, max=2**24, help=_("Images in a batch, for shapes."))
+    ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help=_("Print the stages as JSON."))] = False,
     output: Annotated[
         Path | None, typer.Option("--out", "-o", help=_("Write them to an .svg or .json file."))

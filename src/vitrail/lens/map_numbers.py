@@ -1,11 +1,11 @@
 """What a heat map says in numbers: its largest weight, its entropy, the share of its top patch."""
 
 import math
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from torch import Tensor
 
-from vitrail.arguments import checked
+from vitrail.arguments import Axes, checked
 from vitrail.messages import _
 
 
@@ -48,12 +48,12 @@ class MapNumbers(NamedTuple):
 
 
 @checked
-def map_numbers(weights: Tensor) -> MapNumbers:
+def map_numbers(weights: Annotated[Tensor, Axes(1, 2, 3)]) -> MapNumbers:
     """A heat map in numbers.
 
     Args:
-        weights: of any shape, one per patch. Of maps with negative weights only the range is a
-            number; share and entropy are NaN.
+        weights: of one to three axes, one per patch. Of maps with negative weights only the range
+            is a number; share and entropy are NaN.
 
     Returns:
         The numbers.

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,11 @@ from vitrail.layers.block import DropPath
 from vitrail.layers.recording import RecordedMixer
 from vitrail.models.base import Backbone
 from vitrail.models.features import Features
+from vitrail.models.limits import LARGEST
 from vitrail.models.registry import new_model
 from vitrail.models.tiers import PyramidBackbone
 from vitrail.ops.selective_scan.op import FLOPS
-from vitrail.values import PositiveInt
+from vitrail.values import PositiveInt, Range
 
 
 class ShapeRow(NamedTuple):
@@ -150,7 +151,7 @@ def shapes(
     image_size: tuple[PositiveInt, ...] | None = None,
     *,
     depth: PositiveInt = 1,
-    batch: PositiveInt = 1,
+    batch: Annotated[int, Range(1, LARGEST)] = 1,
 ) -> list[ShapeRow]:
     """Output shape, parameters and multiply-adds of every stage, and of their parts.
 

@@ -59,6 +59,8 @@ class TextTower(nn.Module):
         super().__init__()
         check_sizes({"vocabulary": vocabulary, "context": context, "dim": dim, "depth": depth})
         check_sizes({"mlp_dim": mlp_dim, "dim_out": dim_out})
+        if end is not None and end >= vocabulary:
+            raise ConfigError(f"{end=} is none of the {vocabulary} ids, 0 to {vocabulary - 1}.")
         self.context, self.end = context, end
         norm_eps = 1e-6 if end is None else 1e-5
         self.words = nn.Embedding(vocabulary, dim)

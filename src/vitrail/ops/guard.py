@@ -17,6 +17,7 @@ from vitrail.values import Range
 Function = TypeVar("Function", bound=Callable[..., Any])
 Fits = Callable[[Any], bool]
 
+MOST = 2**53  # below which whole numbers are floats
 # What PyTorch says, in errors of no class of their own, about sizes that cannot be allocated.
 MEMORY_SIGNS = ("allocate", "overflow", "Overflow", "out of memory")
 # What PyTorch and Python raise about shapes and values.
@@ -166,7 +167,7 @@ def _fits(hint: Any) -> Fits:
     if hint in (int, bool, str):
         return lambda value: type(value) is hint
     if hint is float:  # nan fits nothing
-        return lambda value: type(value) in (int, float) and value == value
+        return lambda value: type(value) in (int, float) and -MOST < value < MOST
     if hint is Tensor or (isinstance(hint, type) and issubclass(hint, nn.Module | tuple)):
         return lambda value: isinstance(value, hint)
     return _never

@@ -3,7 +3,7 @@
 import dataclasses
 import fnmatch
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from vitrail.errors import ConfigError, check_range, suggest
 from vitrail.methods.base import Method
 from vitrail.models.parameters import undecayed
 from vitrail.registry import Registry
-from vitrail.values import NonNegativeFloat, PositiveFloat, Rate
+from vitrail.values import NonNegativeFloat, Range, Rate
 
 OptimizerFactory = TypeVar("OptimizerFactory", bound=Callable[..., Optimizer])
 
@@ -145,7 +145,7 @@ def parameter_groups(
     *,
     lr: NonNegativeFloat,
     weight_decay: NonNegativeFloat,
-    layer_decay: PositiveFloat = 1.0,
+    layer_decay: Annotated[float, Range(0, 1, low_included=False)] = 1.0,
     per_module: Mapping[str, ParameterOptim] | None = None,
 ) -> list[dict[str, Any]]:
     """Parameter groups for an optimizer.
