@@ -301,9 +301,7 @@ def _classes(
             f"{name}: labels are of {kinds}: give class names, or indices of classes."
         ) from None
     labels = [str(i) for i in range(max(indices) + 1)] if labels is None else list(labels)
-    if min(indices) < 0:
-        raise DataError(f"{name}: a label is {min(indices)}: give class names, or indices from 0.")
-    if max(indices) >= len(labels):
+    if not 0 <= min(indices) <= max(indices) < len(labels):
         raise DataError(
             f"{name}: labels are {min(indices)} to {max(indices)}, and {len(labels)} classes have "
             f"0 to {len(labels) - 1}."

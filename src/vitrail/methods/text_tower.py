@@ -36,6 +36,9 @@ class TextTower(nn.Module):
         dim_out: width E of the embedding.
         activation: builds the activation of the MLPs.
 
+    Raises:
+        ConfigError: a size is out of range, or `end` is none of the ids.
+
     Example:
         >>> tower = TextTower(16, 4, 15, dim=8, depth=1, heads=2, mlp_dim=16, dim_out=6,
         ...                   activation=nn.GELU)
