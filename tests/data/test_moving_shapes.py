@@ -1,6 +1,7 @@
 """Moving shapes: the motion is the class, and a frame alone does not tell it."""
 
 import numpy as np
+import pytest
 import torch
 
 from vitrail.data.moving_shapes import MOTIONS, draw_motions
@@ -29,6 +30,7 @@ def test_shapes_move_as_their_class_says() -> None:
     assert (growth[4::8] > 0).float().mean() > 0.9 and (growth[5::8] < 0).float().mean() > 0.9
 
 
+@pytest.mark.slow
 def test_no_frame_tells_the_class() -> None:
     clips = draw_motions(np.arange(4000) % 8, np.random.default_rng(0)).float()
     for frame in (0, 7):

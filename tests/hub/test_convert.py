@@ -113,7 +113,13 @@ ARCHITECTURES: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+QUICK = ("vit_tiny_patch16_224", "levit_128s", "deit_tiny_distilled_patch16_224")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in ARCHITECTURES],
+)
 @torch.inference_mode()
 def test_a_state_dict_of_a_named_architecture(name: str, tmp_path: Path) -> None:
     original = randomise(timm.create_model(name, **ARCHITECTURES[name]))
