@@ -124,7 +124,7 @@ def resume_from_damage(folder: Path, choose: random.Random, times: int) -> dict[
         lines.clear()
         train_run(short, again.path, resume=True, callbacks=[Listen()])
         counts["damages"] += 1
-        announced = sum("is damaged" in line and "Going on from" in line for line in lines)
+        announced = sum("Going on from" in line for line in lines)
         counts["announced"] += announced == 1 and again.metrics == whole.metrics
         shutil.rmtree(again.path)
     return counts
@@ -200,7 +200,7 @@ def test_trust_is_an_option_of_every_command_that_loads(
     commands = [
         ["info", str(model)], ["convert", str(model), str(tmp_path / "new")],
         ["look", picture, "--model", str(model), "--out", str(tmp_path / "look.html")],
-        ["features", picture, "--model", str(model), "--out", str(tmp_path / "f.safetensors")],
+        ["features", picture, "--model", str(model), "--out", str(tmp_path / "f.npy")],
         ["eval", str(model), "--data", "digits", "--limit", "20", "--probe", "knn"],
         ["export", str(model), str(tmp_path / "m.pt2")],
     ]  # fmt: skip

@@ -11,9 +11,11 @@ from vitrail.methods.base import Batch, Loss
 from vitrail.methods.supervised import Supervised
 from vitrail.run_folder import RunFolder
 from vitrail.train.factory import train_run
+from vitrail.train.stopping import is_out_of_memory
 
 PLAIN = ("model.options.dropout=0", "model.options.drop_path=0", "data.batch_size=30")
 ERRORS = [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: no")]
+MORE_ERRORS = [RuntimeError("could not create a primitive"), MemoryError(), *ERRORS]
 
 
 def limit(patch: pytest.MonkeyPatch, samples: int, problem: Exception) -> None:
@@ -70,3 +72,9 @@ def test_batch_norms_are_told_of_and_not_split(
         train_run(tiny(*PLAIN), tmp_path / "run")
     cure = "data.batch_size=15 optim.accumulate=2, which is not the same: the loss compares the"
     assert cure in str(caught.value)
+
+
+@pytest.mark.parametrize("problem", MORE_ERRORS, ids=repr)
+def test_all_that_libraries_raise_is_out_of_memory(problem: Exception) -> None:
+    assert is_out_of_memory(problem)
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))

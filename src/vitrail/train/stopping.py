@@ -15,7 +15,8 @@ from vitrail.train.checkpoint import last_checkpoint
 
 GO_ON = "Go on by resume=True."
 GLOO = "gloo/transport"  # in torch's RuntimeError for a process that does not answer
-OUT_OF_MEMORY = "DefaultCPUAllocator"  # in torch's RuntimeError for the CPU
+# In RuntimeErrors for the CPU: torch's, and oneDNN's where it has no memory for code or buffers.
+OUT_OF_MEMORY = ("DefaultCPUAllocator", "could not create a primitive", "could not create a memory")
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
@@ -141,7 +142,7 @@ def is_out_of_memory(problem: BaseException) -> bool:
         (True, False)
     """
     kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(problem, kinds) or OUT_OF_MEMORY in str(problem)
+    return isinstance(problem, kinds) or any(text in str(problem) for text in OUT_OF_MEMORY)
 
 
 def _reason(
