@@ -54,7 +54,8 @@ class LazyPackage(ModuleType):
         except ModuleNotFoundError as problem:
             if (problem.name or "vitrail").partition(".")[0] == "vitrail":
                 raise
-            cure = f"{self.__name__}.{name} needs {problem.name}: {how_to_install(problem.name)}"
+            package = (problem.name or "").partition(".")[0]
+            cure = f"{self.__name__}.{name} needs {package}: {how_to_install(package)}"
             raise ModuleNotFoundError(cure, name=problem.name) from None
         setattr(self, name, value)
         return value

@@ -20,7 +20,7 @@ _PICTURE: Schema = {
 EVALUATION: Schema = {
     "labels?": [str], "confusion?": [[int]], "classes?": [{"label": str, "*": _FIGURE}],
     "mistakes?": [_PICTURE], "examples?": [_PICTURE], "points?": [[[float]]],
-    "scores?": {"*": float}, "per_class?": [float], "split?": str,
+    "scores?": {"*": float}, "per_class?": [float], "split?": str, "baseline?": {"*": _FIGURE},
     "weights?": str, "evaluated_by?": str, "count?": int, "*": _FIGURE,
 }  # fmt: skip
 EXPLANATIONS: Schema = {

@@ -126,7 +126,7 @@ def test_lens_sees_every_grid_and_draws_it(keywords: dict[str, Any]) -> None:
     assert pca_colors(look.features).shape == (2, *model.grid, 3)
     assert shapes(model)[0].shape == " x ".join(map(str, images.shape[1:]))
     drawn = panels(torch.zeros(3, *model.image_size, dtype=torch.uint8), look)
-    assert [len(row) for row in drawn] == [1] * (4 + 2)
+    assert [len(row) for row in drawn] == [1] * (5 + 2)  # two pictures of colors: two images
     with pytest.raises(TierError, match="cannot be drawn over 2 axes"):
         panels(torch.zeros(3, 16, 16, dtype=torch.uint8), look)
 

@@ -179,7 +179,7 @@ def test_the_callbacks_have_their_settings() -> None:
         "train.eval_every=3", "train.knn_images=70", "train.save_every=9", "train.early_stopping=4"
     )
     trainer, evaluator = build_trainer(config, RunFolder("unused"), open_datasets(config))
-    monitor, validation, best, images, checkpoints = trainer.callbacks
+    _spikes, monitor, validation, best, images, checkpoints = trainer.callbacks
     assert (monitor.every, validation.every, images.every, checkpoints.every) == (3, 3, 3, 9)
     assert (best.patience, best.keep) == (4, True)
     assert evaluator.knn_images == 70

@@ -1,12 +1,12 @@
 """Augmentation of the user's own, by name."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from vitrail.arguments import checked
+from vitrail.arguments import Unchecked, checked
 from vitrail.errors import ConfigError
 from vitrail.registry import Registry
 
@@ -26,7 +26,7 @@ TRANSFORMS: Registry[Callable[..., Tensor]] = Registry(
 
 
 @checked
-def register_transform(name: str) -> Callable[[OwnTransform], OwnTransform]:
+def register_transform(name: Annotated[str, Unchecked()]) -> Callable[[OwnTransform], OwnTransform]:
     """Adds an augmentation of your own, which the setting `data.transforms` names.
 
     Args:
@@ -99,7 +99,9 @@ IMAGE_TRANSFORMS: Registry[Callable[..., Any]] = Registry(
 
 
 @checked
-def register_image_transform(name: str) -> Callable[[OwnFunction], OwnFunction]:
+def register_image_transform(
+    name: Annotated[str, Unchecked()],
+) -> Callable[[OwnFunction], OwnFunction]:
     """Adds a function of single images, which the setting `data.image_transforms` names.
 
     It runs in the processes that read images, and so suits libraries such as albumentations.

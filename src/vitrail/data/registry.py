@@ -3,9 +3,9 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from vitrail.arguments import checked
+from vitrail.arguments import Unchecked, checked
 from vitrail.data.cifar import open_cifar
 from vitrail.data.dataset import Dataset
 from vitrail.data.hub_datasets import open_hub
@@ -196,7 +196,7 @@ def absolute_name(name: str) -> str:
 
 
 @checked
-def register_dataset(name: str) -> Callable[[Opener], Opener]:
+def register_dataset(name: Annotated[str, Unchecked()]) -> Callable[[Opener], Opener]:
     """Adds a dataset of your own, so that recipes and commands can name it.
 
     Args:

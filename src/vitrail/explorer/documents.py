@@ -62,7 +62,7 @@ class Explorer:
         model: Backbone,
         title: str,
         samples: Sequence[Path] = (),
-        belief: Sequence[Mapping[str, Any]] = (),
+        belief: Sequence[Mapping[str, object]] = (),
     ) -> None:
         if len(model.preprocess.size) != 2:
             raise TierError(
@@ -74,7 +74,7 @@ class Explorer:
         self._lock = threading.Lock()
         self._crops: OrderedDict[str, Tensor] = OrderedDict()  # uint8 (C, H, W) by id
 
-    def model_document(self) -> dict[str, Any]:
+    def model_document(self) -> dict[str, object]:
         """The model: its labels, explanations and colors, and the pictures that are offered."""
         model = self.model
         thumbnails = []
@@ -98,7 +98,7 @@ class Explorer:
         )
 
     @checked
-    def add_picture(self, data: bytes, name: str) -> dict[str, Any]:
+    def add_picture(self, data: bytes, name: str) -> dict[str, object]:
         """Reads a picture and runs the model on it.
 
         Args:
@@ -120,7 +120,7 @@ class Explorer:
                 self._crops.popitem(last=False)
         return self.trace_document(key, name)
 
-    def sample(self, index: int) -> dict[str, Any]:
+    def sample(self, index: int) -> dict[str, object]:
         """The document of the trace of a picture that is offered.
 
         Args:
@@ -142,7 +142,7 @@ class Explorer:
             raise DataError(f"{path.name}: cannot be read ({problem.strerror}).") from None
         return self.add_picture(data, path.name)
 
-    def trace_document(self, key: str, name: str) -> dict[str, Any]:
+    def trace_document(self, key: str, name: str) -> dict[str, object]:
         """What the model answers for a picture, and which layers have maps.
 
         Args:
@@ -184,7 +184,7 @@ class Explorer:
             targets=None,
         )
 
-    def attention_document(self, key: str, layer: int) -> dict[str, Any]:
+    def attention_document(self, key: str, layer: int) -> dict[str, object]:
         """Attention weights of a layer between all tokens, prefix tokens first.
 
         Args:
@@ -211,7 +211,7 @@ class Explorer:
             patch_maps(weights, embedded.grid, embedded.prefix.shape[1])  # raises if it is no map
         return self._document("attention", id=key, layer=layer, array=encode_array(weights[0]))
 
-    def similarity_document(self, key: str) -> dict[str, Any]:
+    def similarity_document(self, key: str) -> dict[str, object]:
         """Cosine similarity between the features of all patches, after the last block.
 
         Args:
@@ -231,7 +231,7 @@ class Explorer:
 
     def explanation_document(
         self, key: str, name: str, target: int | None = None
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """A map of what the output depends on.
 
         Args:
@@ -261,7 +261,7 @@ class Explorer:
             device = next(self.model.parameters()).device
             yield self.model.preprocess.normalise(self._crops[key][None]).to(device)
 
-    def _predictions(self, logits: Tensor) -> list[dict[str, Any]]:
+    def _predictions(self, logits: Tensor) -> list[dict[str, object]]:
         """The likeliest classes, the first first; of outputs that are numbers, the first few."""
         if not self.model.num_classes:
             return []
@@ -274,7 +274,7 @@ class Explorer:
             for i in order[:PREDICTIONS].tolist()
         ]
 
-    def _logit_lens(self, inputs: Tensor) -> dict[str, Any]:
+    def _logit_lens(self, inputs: Tensor) -> dict[str, object]:
         """Outputs after each block, of the final classes and of those that lead in between."""
         try:
             logits = logit_lens(self.model, inputs)[:, 0].float()
@@ -290,11 +290,11 @@ class Explorer:
     def _label(self, index: int) -> str:
         return self.model.labels[index] if self.model.labels else str(index)
 
-    def _document(self, kind: str, **values: Any) -> dict[str, Any]:
+    def _document(self, kind: str, **values: Any) -> dict[str, object]:
         return {"format": FORMAT, "version": VERSION, "kind": kind, **values}
 
 
-def explanation_rows(model: Backbone) -> list[dict[str, Any]]:
+def explanation_rows(model: Backbone) -> list[dict[str, object]]:
     """The explanations that there are, and which of them this model lacks something for.
 
     Args:

@@ -72,7 +72,7 @@ def export_page(
 
 def _write_picture(folder: Path, explorer: Explorer, number: int, model: dict[str, Any]) -> None:
     """All documents of a picture."""
-    trace = explorer.sample(number)
+    trace: dict[str, Any] = {**explorer.sample(number)}
     key = trace["id"]
     for layer in range(len(trace["layers"])):
         document = explorer.attention_document(key, layer)

@@ -2,9 +2,9 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
-from vitrail.arguments import checked
+from vitrail.arguments import Unchecked, checked
 from vitrail.errors import ConfigError, suggest
 from vitrail.methods.base import Method
 from vitrail.methods.purposes import METHOD_PURPOSES
@@ -86,7 +86,7 @@ def get_method(name: str) -> type[Method]:
 
 
 @checked
-def register_method(name: str) -> Callable[[MethodClass], MethodClass]:
+def register_method(name: Annotated[str, Unchecked()]) -> Callable[[MethodClass], MethodClass]:
     """Adds a method of your own, so that recipes and commands can name it.
 
     Args:

@@ -27,6 +27,15 @@ PROBLEMS = (
 )  # fmt: skip
 
 
+class TooLargeError(ConfigError, MemoryError):
+    """Sizes that ask for more memory than can be allocated.
+
+    Example:
+        >>> issubclass(TooLargeError, MemoryError)
+        True
+    """
+
+
 def guarded(function: Function) -> Function:
     """`checked` for functions that every forward calls, with a line for what PyTorch refuses, too.
 
@@ -115,7 +124,9 @@ def _explain(
     if type(problem) not in _PLAIN_PROBLEMS:
         return None  # of the user's own, of a device, or of a compiler
     if isinstance(problem, MemoryError) or any(sign in str(problem) for sign in MEMORY_SIGNS):
-        return ConfigError(f"{name} needs more memory than can be allocated: choose smaller sizes.")
+        return TooLargeError(
+            f"{name} needs more memory than can be allocated: choose smaller sizes."
+        )
     values = inspect.signature(function).bind(*args, **keywords).arguments
     described = ", ".join(
         f"{key} {_describe(value)}"

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from vitrail.arguments import check_fields, checked, checked_names
+from vitrail.arguments import Unchecked, check_fields, checked, checked_names
 from vitrail.errors import ConfigError, check_range, suggest
 from vitrail.methods.base import Method
 from vitrail.models.parameters import undecayed
@@ -35,7 +35,9 @@ BETAS, EPS = (0.9, 0.999), 1e-8  # of AdamW
 
 
 @checked
-def register_optimizer(name: str) -> Callable[[OptimizerFactory], OptimizerFactory]:
+def register_optimizer(
+    name: Annotated[str, Unchecked()],
+) -> Callable[[OptimizerFactory], OptimizerFactory]:
     """Adds an optimizer of your own, which the setting `optim.optimizer` names.
 
     Args:

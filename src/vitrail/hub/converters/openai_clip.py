@@ -140,13 +140,13 @@ def convert_method(tensors: Tensors, source: Path) -> CLIP:
             "context": len(weights["position.weight"]),
             "end": vocabulary - 1,
         }
-        tower = _tower(weights, dim)
+        tower: dict[str, Any] = {f"text_{k}": size for k, size in _tower(weights, dim).items()}
         method = CLIP(
             backbone,
             _tokenizer(source.with_name("tokenizer.json"), sizes),
             embed_dim=tensors["visual.proj"].shape[1],
             text_activation="quick_gelu",
-            **{f"text_{key}": value for key, value in tower.items()},
+            **tower,
         )
         weights["position.weight"] = weights["position.weight"][None]
         weights["proj.weight"] = weights["proj.weight"].T

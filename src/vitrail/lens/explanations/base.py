@@ -2,12 +2,12 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from vitrail.arguments import checked
+from vitrail.arguments import Unchecked, checked
 from vitrail.errors import ConfigError, TierError, suggest
 from vitrail.models.base import Backbone
 from vitrail.registry import Registry
@@ -37,7 +37,9 @@ EXPLANATIONS: Registry[Explanation] = Registry(
 
 
 @checked
-def register_explanation(name: str) -> Callable[[OwnExplanation], OwnExplanation]:
+def register_explanation(
+    name: Annotated[str, Unchecked()],
+) -> Callable[[OwnExplanation], OwnExplanation]:
     """Adds an explanation of your own, which `explain` and `vitrail look --explain` name.
 
     Args:
