@@ -31,12 +31,12 @@ class Line(NamedTuple):
 
 LINES = {
     "proof_kills": Line(
-        "`kill -9` at {kills} random moments, {in_a_save} of them inside a save, then `--resume`: "
-        "supervised, MAE, DINO, CLIP, distillation; data in memory, and image files read by 2 "
-        "workers; one process, and two",
+        "`kill -9` at {kills} random moments, {in_a_save} of them inside a save, then `--resume`. "
+        "All pieces together: supervised, MAE, DINO, CLIP, distillation; data in memory, and image "
+        "files read by 2 workers; one process, and two",
         "{equal} of {kills} end with the same bytes in every file",
         "在 {kills} 个随机时刻 `kill -9`（其中 {in_a_save} 次正在写 checkpoint），"
-        "再 `--resume`：有监督、MAE、"
+        "再 `--resume`。全部批次合起来：有监督、MAE、"
         "DINO、CLIP、蒸馏；内存数据，以及由 2 个 worker 读取的图片文件；单进程和双进程",
         "{kills} 次中 {equal} 次的所有文件逐字节相同",
     ),
@@ -60,26 +60,27 @@ LINES = {
         "抛出明确类型的错误：{typed}；退回上一个 checkpoint 并给出提示：{announced}",
     ),
     "proof_disk": Line(
-        "EIO, ENOSPC or EACCES at each of the first 40 calls of fsync, replace, write and open: "
-        "{faults} faults",
+        "{faults} failing calls. All pieces together: EIO, ENOSPC or EACCES at each of the first "
+        "40 calls of fsync, replace, write and open",
         "one line: {one_line}; all checkpoints whole: {loadable}; resumed to the same bytes: "
         "{equal} of {resumed} tried",
-        "让 fsync、replace、write、open 前 40 次调用中的每一次返回 EIO、ENOSPC 或 EACCES："
-        "共 {faults} 次故障",
+        "制造 {faults} 次调用失败。全部批次合起来：fsync、replace、write、open 前 40 次调用中的"
+        "每一次，分别返回 EIO、ENOSPC、EACCES",
         "只报一行：{one_line}；checkpoint 全部完整：{loadable}；续训 {resumed} 次，"
         "逐字节相同 {equal} 次",
     ),
     "proof_not_finite": Line(
-        "NaN or infinity at {places} places: loss, gradient, input and weights, at five steps each",
+        "NaN or infinity at {places} places. All pieces together: loss, gradient, input and "
+        "weights, at five steps each",
         "finite checkpoints: {finite}; resumed to the end: {resumed}",
-        "在 {places} 处制造 NaN/Inf：loss、梯度、输入、权重各五个 step",
+        "在 {places} 处制造 NaN/Inf。全部批次合起来：loss、梯度、输入、权重各五个 step",
         "checkpoint 全部有限：{finite}；续训到底：{resumed}",
     ),
     "proof_memory": Line(
-        "a limit of the address space at {places} places of a run",
+        "a limit of the address space, set at {places} of five places of a run",
         "went on, each loss within 1e-6: {went_on}; stopped with one line: {stopped_in_a_line}; "
         "checkpoints whole: {checkpoints_whole}",
-        "在训练的 {places} 处限制地址空间",
+        "在训练的五个位置中选 {places} 个限制地址空间",
         "继续训练且每个 loss 相差不超过 1e-6：{went_on}；只报一行后停止：{stopped_in_a_line}；"
         "checkpoint 完整：{checkpoints_whole}",
     ),
