@@ -102,7 +102,9 @@ def hub(
     """Small models in folders that stand for Hub ids, and the names that calls see."""
     folder = tmp_path_factory.mktemp("hub")
     config = transformers.ViTConfig(**SMALL, num_labels=7)
-    clip = transformers.CLIPConfig(vision_config=SMALL, text_config=SMALL | {"vocab_size": 99})
+    clip = transformers.CLIPConfig(
+        vision_config=SMALL, text_config=SMALL | {"vocab_size": 99, "eos_token_id": 98}
+    )
     models = {
         "google/vit-base-patch16-224": transformers.ViTForImageClassification(config),
         "facebook/vit-mae-base": transformers.ViTMAEForPreTraining(
