@@ -24,15 +24,17 @@ torch.set_num_threads(1)  # the models are small, and pytest-xdist has a worker 
 
 
 @pytest.fixture(autouse=True)
-def registered() -> Iterator[None]:
-    """What a test registers is gone after it."""
+def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a test registers or imports from a file that it wrote is gone after it."""
     restore, before, path = snapshot(), set(plugins.PLUGINS), [*sys.path]
     yield
     restore()
     sys.path[:] = path
-    for key in plugins.PLUGINS.keys() - before:
-        module = plugins.PLUGINS.pop(key).module
-        for name in [name for name, other in sys.modules.items() if other is module]:
+    files = {str(plugins.PLUGINS.pop(key).module.__file__) for key in {*plugins.PLUGINS} - before}
+    written = str(tmp_path_factory.getbasetemp())
+    for name, module in list(sys.modules.items()):
+        file = str(getattr(module, "__file__", None))
+        if file in files or file.startswith(written):
             del sys.modules[name]
 
 
