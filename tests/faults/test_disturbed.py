@@ -16,7 +16,7 @@ def test_events_change_no_byte(tmp_path: Path) -> None:
 
 
 def test_events_are_of_all_kinds_and_of_all_processes() -> None:
-    drawn = list(events(70))
-    assert {event.kind for event in drawn} == set(KINDS)
-    assert {event.rank for event in drawn} == set(range(PROCESSES))
-    assert drawn == list(events(70)) != list(events(70, seed=1))
+    sequence = list(events(70))
+    assert {event.kind for event in sequence} == set(KINDS)
+    assert {event.rank for event in sequence} == set(range(PROCESSES))
+    assert sequence == list(events(70)) != list(events(70, seed=1))

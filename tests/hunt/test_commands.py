@@ -1,6 +1,6 @@
 """Wrong and odd values of every option and argument of every command: one line and exit code 2.
 
-Commands, options and arguments are found in the application; `CALLS` has a valid call of each.
+Commands, options and arguments are problems in the application; `CALLS` has a valid call of each.
 """
 
 import shutil
@@ -124,8 +124,8 @@ class Hunt:
 
     def problems(self, calls: Iterator[tuple[str, ...]], name: str) -> list[tuple[Any, str]]:
         """The calls that end wrongly, and how."""
-        found = [(arguments, self.problem(name, *arguments)) for arguments in calls]
-        return [(arguments, problem) for arguments, problem in found if problem]
+        outcomes = [(arguments, self.problem(name, *arguments)) for arguments in calls]
+        return [(arguments, problem) for arguments, problem in outcomes if problem]
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 import vitrail
 from tests.models.small import images_for, small
 from vitrail.errors import ConfigError, TierError
+from vitrail.lens.explanation_page import summarize_results
 from vitrail.lens.explanations import register_explanation
 from vitrail.lens.faithfulness.boxes import mass_inside, pointing_game
-from vitrail.lens.faithfulness.compare import compare_explanations
+from vitrail.lens.faithfulness.compare import Faithfulness, compare_explanations
 from vitrail.lens.faithfulness.perturbation import _ranks_from_highest, perturbation_curve
 from vitrail.lens.faithfulness.randomization import randomization_check, rank_correlation
 from vitrail.models.base import Backbone
@@ -120,3 +121,12 @@ def test_what_cannot_be_tested_is_said() -> None:
     with pytest.raises(ConfigError, match="not one per image"):
         perturbation_curve(model, torch.zeros(2, 3, 32, 32), torch.zeros(1, 4, 4))
     assert vitrail.lens.compare_explanations is compare_explanations
+
+
+def test_one_image_proves_nothing() -> None:
+    better = Faithfulness("a", torch.zeros(1), torch.ones(1), torch.zeros(1))
+    random = Faithfulness("random", torch.full((1,), 0.5), torch.full((1,), 0.5), None)
+    assert not summarize_results([better, random])[0]["beats_random"]
+    several = [each._replace(deletion=each.deletion.repeat(3), insertion=each.insertion.repeat(3))
+               for each in (better, random)]  # fmt: skip
+    assert summarize_results(several)[0]["beats_random"]

@@ -102,19 +102,12 @@ def _results(
     from rich.console import Console
     from rich.progress import track
 
-    from vitrail.lens.explanations.base import require_classes
-    from vitrail.lens.faithfulness import compare
+    from vitrail.lens.faithfulness.compare import COMPARED, measure_explanations
 
-    require_classes(model)
-    if explanations is None:
-        names = compare.usable_explanations(model, inputs)
-    else:
-        names = [name.strip() for name in explanations.split(",")]
-    targets = compare.likeliest(model, inputs) if target is None else target
-    return [
-        compare.measure_explanation(model, inputs, name, targets, seed=seed)
-        for name in track([*names, compare.RANDOM], _("explanations"), console=Console(stderr=True))
-    ]
+    names = None if explanations is None else [name.strip() for name in explanations.split(",")]
+    results = measure_explanations(model, inputs, names, target, seed=seed)
+    count = len(COMPARED if names is None else names) + 1
+    return list(track(results, _("explanations"), count, console=Console(stderr=True)))
 
 
 def _samples(

@@ -42,7 +42,8 @@ def summarize_results(results: Sequence[Faithfulness]) -> list[dict[str, Any]]:
             row[name] = None if values is None else float(values.mean())
             row[f"{name}_error"] = None if values is None else _standard_error(values)
         gain = result.insertion - result.deletion - random
-        row["beats_random"] = float(gain.mean()) > 2 * _standard_error(gain)
+        several = len(gain) > 1  # one image has no standard error
+        row["beats_random"] = several and float(gain.mean()) > 2 * _standard_error(gain)
         row["depends_on_weights"] = result.depends_on_weights
         rows.append(row)
     return rows

@@ -21,7 +21,7 @@ def font_families(*texts: str) -> list[str]:
     A warning says if there are Chinese characters and this machine has no font for them.
 
     Args:
-        *texts: what is drawn.
+        *texts: texts of the figure.
 
     Returns:
         Names of fonts for matplotlib, which takes each character from the first that has it.

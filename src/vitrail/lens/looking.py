@@ -30,7 +30,7 @@ class LookOptions:
         smooth: whether heat maps are interpolated between patches.
         incoming: whether maps are of the attention paid to the query.
         baseline: whether the position-only baseline is drawn; None: for scans.
-        symmetry: whether the symmetry of both directions is drawn.
+        symmetry: whether both directions of the sequence are compared, block by block.
 
     Example:
         >>> LookOptions().layers
@@ -82,7 +82,7 @@ def look_at(
         model: the model, in evaluation mode.
         image: uint8 (C, *size), cropped as the model sees it.
         inputs: the same, normalized, as a batch of one.
-        options: what is drawn.
+        options: which maps the pictures show, and on which scale.
         query: whose attention, as in `trace_attention`.
         colors: directions of features that have the same colors in other images.
 
@@ -91,7 +91,7 @@ def look_at(
 
     Raises:
         ConfigError: a layer, a head or the query does not exist.
-        TierError: a query was given, and the model has no map of its attention.
+        TierError: there is a query, but the model has no map of its attention.
 
     Example:
         >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8).eval()
@@ -132,7 +132,7 @@ def draw_trace(
     Args:
         image: uint8 (C, *size).
         trace: of a batch with this image.
-        options: what is drawn.
+        options: which maps the pictures show, and on which scale.
         index: position of the image in that batch.
         colors: directions of features that have the same colors in other images.
         baseline: position-only trace of the same batch.

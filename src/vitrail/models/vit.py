@@ -194,9 +194,8 @@ class ViT(SequenceBackbone):
     ) -> tuple[Rotation | Tensor | None, ...]:
         """Features → rotations of the tokens that remain, each (P + N, width), where there are any.
 
-        First those of the residual, over all D channels, then those of the heads; last, if it is
-        given, a bias of the attention logits, of a shape that expands to
-        (B, heads, P + N, P + N).
+        First those of the residual, over all D channels, then those of the heads; last, where there
+        is one, a bias of the attention logits, whose shape expands to (B, heads, P + N, P + N).
         """
         context: tuple[Rotation | Tensor | None, ...] = ()
         if self.residual_rope:

@@ -188,12 +188,12 @@ def test_windows_are_folded_back(name: str, layer: int) -> None:
     mixers = recorded_mixers(model)
     key = list(mixers)[layer]
     module = windowed_modules(model)[key]
-    seen: list[Tensor] = []
-    hook = module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    inputs: list[Tensor] = []
+    hook = module.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     with record(model, [key]) as maps:
         model(images)
     hook.remove()
-    height, width = seen[0].shape[1:3]
+    height, width = inputs[0].shape[1:3]
     expected = brute_force(module, maps[key], len(images), height, width)
     torch.testing.assert_close(received_attention(model, images, layer), expected, **EXACT)
     torch.testing.assert_close(explain(model, images, "attention", layer=layer), expected.mean(1))

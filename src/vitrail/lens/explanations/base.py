@@ -223,3 +223,22 @@ def require_image_grid(model: Backbone, grid: tuple[int, ...]) -> None:
             f"the patches of this {type(model).__name__} were merged, and fill no grid of the "
             "image: use grad_cam."
         )
+
+
+def image_grid(model: Backbone, images: Tensor) -> tuple[int, ...]:
+    """The grid of patches of images, which may have another size than the model's own.
+
+    Args:
+        model: the model, in evaluation mode.
+        images: normalized images (B, C, *size).
+
+    Returns:
+        Patches per axis.
+
+    Example:
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8).eval()
+        >>> image_grid(model, torch.zeros(3, 3, 16, 8))
+        (4, 2)
+    """
+    with torch.no_grad():
+        return model.embed(images[:1]).grid

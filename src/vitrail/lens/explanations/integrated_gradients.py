@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from vitrail.lens.explanations.base import require_classes
-from vitrail.lens.explanations.pixels import image_grid, require_captum, sum_over_patches
+from vitrail.lens.explanations.base import image_grid, require_classes
+from vitrail.lens.explanations.pixels import require_captum, sum_over_patches
 from vitrail.models.base import Backbone
 from vitrail.values import PositiveInt
 

@@ -3,12 +3,10 @@
 import math
 from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vitrail.errors import ConfigError, how_to_install
-from vitrail.models.base import Backbone
 
 MEANS: dict[int, Callable[..., Tensor]] = {
     1: F.adaptive_avg_pool1d,
@@ -50,22 +48,3 @@ def sum_over_patches(pixels: Tensor, grid: tuple[int, ...]) -> Tensor:
     per_pixel = pixels.sum(dim=1, keepdim=True)
     means = MEANS[len(grid)](per_pixel, grid)
     return means.squeeze(1) * (math.prod(per_pixel.shape[2:]) / math.prod(grid))
-
-
-def image_grid(model: Backbone, images: Tensor) -> tuple[int, ...]:
-    """The grid of patches of images, which may have another size than the model's own.
-
-    Args:
-        model: the model, in evaluation mode.
-        images: normalized images (B, C, *size).
-
-    Returns:
-        Patches per axis.
-
-    Example:
-        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8).eval()
-        >>> image_grid(model, torch.zeros(3, 3, 16, 8))
-        (4, 2)
-    """
-    with torch.no_grad():
-        return model.embed(images[:1]).grid

@@ -63,25 +63,6 @@ class Windows(NamedTuple):
         where = torch.where(index < 0, cells.shape[-1] - 1, index).flatten().expand_as(keys)
         return cells.scatter_add(-1, where, keys)[..., :-1].unflatten(-1, self.size)
 
-    def from_query(self, weights: Tensor, query: tuple[int, int]) -> Tensor:
-        """The attention of one cell to the cells of its window, 0 outside.
-
-        Args:
-            weights: (B · windows, heads, T, T).
-            query: (row, column) of the cell.
-
-        Returns:
-            (B, heads, H, W).
-        """
-        index = self.cells.to(weights.device)
-        cell = query[0] * self.size[1] + query[1]
-        window, token = (index == cell).nonzero()[0].tolist()
-        row = weights.unflatten(0, (-1, len(index)))[:, window, :, token]  # (B, heads, T)
-        keys = index[window]
-        cells = row.new_zeros(*row.shape[:2], self.size[0] * self.size[1])
-        cells[..., keys[keys >= 0]] = row[..., keys >= 0]
-        return cells.unflatten(-1, self.size)
-
 
 def windowed_modules(model: nn.Module) -> dict[LayerKey, nn.Module]:
     """The modules that compute attention within windows.

@@ -1,6 +1,6 @@
 """How far each of several explanations can be believed, on the same images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,13 +8,20 @@ from torch import Tensor
 
 from vitrail.arguments import checked
 from vitrail.errors import VitrailError
-from vitrail.lens.explanations.base import EXPLANATIONS, explain, explains_classes, require_classes
-from vitrail.lens.explanations.pixels import image_grid
+from vitrail.lens.explanations.base import (
+    EXPLANATIONS,
+    explain,
+    explains_classes,
+    image_grid,
+    require_classes,
+)
 from vitrail.lens.faithfulness.perturbation import perturbation_curve
 from vitrail.lens.faithfulness.randomization import randomization_check
 from vitrail.models.base import Backbone
 from vitrail.values import NonNegativeInt, PositiveInt
 
+# "similarity" is to one patch, and of no class.
+COMPARED = tuple(name for name in EXPLANATIONS.builtin if name != "similarity")
 RANDOM = "random"  # the name of maps that are drawn at random, which an explanation has to beat
 MAX_CORRELATION = 0.5  # with the map of random weights, from which an explanation fails the check
 
@@ -79,14 +86,52 @@ def compare_explanations(
         >>> [each.explanation for each in results]
         ['rollout', 'random']
     """
+    return list(measure_explanations(model, images, explanations, target, steps=steps, seed=seed))
+
+
+def measure_explanations(
+    model: Backbone,
+    images: Tensor,
+    explanations: Sequence[str] | None = None,
+    target: int | str | Sequence[int | str] | None = None,
+    *,
+    steps: int = 10,
+    seed: int = 0,
+) -> Iterator[Faithfulness]:
+    """The results of `compare_explanations` one by one, as they are computed.
+
+    Args:
+        model: as in `compare_explanations`, as all that follow.
+        images: (B, C, *size).
+        explanations: names; None for those that serve this model.
+        target: class or classes; None for the likeliest of each image.
+        steps: steps of the curves.
+        seed: of random weights and random maps.
+
+    Yields:
+        One result per explanation, random maps last.
+
+    Raises:
+        ConfigError: there is no such explanation or class.
+        TierError: a named explanation does not serve the model.
+
+    Example:
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8).eval()
+        >>> results = measure_explanations(model, torch.randn(2, 3, 8, 8), ["rollout"], steps=2)
+        >>> next(results).explanation
+        'rollout'
+    """
     require_classes(model)
     if target is None:
-        target = likeliest(model, images)
-    names = usable_explanations(model, images) if explanations is None else explanations
-    return [
-        measure_explanation(model, images, name, target, steps=steps, seed=seed)
-        for name in [*names, RANDOM]
-    ]
+        with torch.no_grad():
+            target = model(images).argmax(dim=1).tolist()
+    for name in COMPARED if explanations is None else explanations:
+        try:
+            yield measure_explanation(model, images, name, target, steps=steps, seed=seed)
+        except VitrailError:
+            if explanations is not None:
+                raise
+    yield measure_explanation(model, images, RANDOM, target, steps=steps, seed=seed)
 
 
 def measure_explanation(
@@ -137,50 +182,3 @@ def measure_explanation(
         for kind in ("deletion", "insertion")
     }
     return Faithfulness(explanation, areas["deletion"], areas["insertion"], correlation)
-
-
-def likeliest(model: Backbone, images: Tensor) -> list[int]:
-    """The likeliest class of each image.
-
-    Args:
-        model: the model, in evaluation mode.
-        images: normalized images (B, C, *size).
-
-    Returns:
-        B indices.
-
-    Example:
-        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8).eval()
-        >>> len(likeliest(model, torch.zeros(3, 3, 8, 8)))
-        3
-    """
-    with torch.no_grad():
-        indices: list[int] = model(images).argmax(dim=1).tolist()
-    return indices
-
-
-def usable_explanations(model: Backbone, images: Tensor) -> list[str]:
-    """The explanations of Vitrail that serve a model.
-
-    Args:
-        model: the model, in evaluation mode.
-        images: normalized images (B, C, *size), of which the first is tried.
-
-    Returns:
-        Their names. Left out are those that raise an error, and "similarity", which is to a patch.
-
-    Example:
-        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8).eval()
-        >>> "relevance" in usable_explanations(model, torch.zeros(1, 3, 8, 8))
-        True
-    """
-    names = []
-    for name in EXPLANATIONS.names():
-        if name == "similarity":
-            continue
-        try:
-            explain(model, images[:1], name)
-        except VitrailError:
-            continue
-        names.append(name)
-    return names
