@@ -53,6 +53,16 @@ def test_the_report_of_a_run_shows_them(explain: Command, tmp_path: Path) -> Non
     assert "How far explanations can be believed" in page and "rollout" in page
 
 
+def test_a_page_is_written_over_by_force_only(explain: Command, tmp_path: Path) -> None:
+    page = tmp_path / "explain.html"
+    page.write_text("a page of the user's")
+    code, _, errors = explain("compare", "model", *CHOICES)
+    assert code == 2 and page.read_text() == "a page of the user's"
+    assert errors.startswith("error: explain.html exists: choose another name, or overwrite it")
+    assert explain("compare", "model", *CHOICES, "--force")[0] == 0
+    assert "rollout" in page.read_text()
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

@@ -155,5 +155,8 @@ def test_what_is_in_a_block_as_table_drawing_and_json(vitrail: Command, tmp_path
     assert "(1, 3, 197, 64)" in (tmp_path / "a.svg").read_text()
     assert vitrail("info", "vit_tiny_patch16_224", "-o", "a.json")[0] == 0
     assert len(json.loads((tmp_path / "a.json").read_text())) == 2 + 12 + 5
+    code, _, errors = vitrail("info", "vit_tiny_patch16_224", "-o", "a.json")
+    assert code == 2 and "a.json exists" in errors
+    assert vitrail("info", "vit_tiny_patch16_224", "-o", "a.json", "--force")[0] == 0
     code, _, errors = vitrail("info", "vit_tiny_patch16_224", "-o", "a.txt")
     assert code == 2 and errors == "error: --out a.txt is neither .svg nor .json.\n"

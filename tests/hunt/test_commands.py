@@ -53,7 +53,7 @@ CALLS: dict[str, Call] = {
     "check": Call(("rollout",)),
     "explain": Call(
         ("compare", "{model}"),
-        ("--images", "{photos}", "--count", "2", "--explanations", "rollout"),
+        ("--images", "{photos}", "--count", "2", "--explanations", "rollout", "--force"),
     ),
     "convert": Call(("{model}", "copy")),
     "export": Call(("{model}", "model.onnx")),

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -90,6 +91,7 @@ PluginOption = Annotated[
         help=_("A file or module with parts of your own; its code runs. May be repeated.")
     ),
 ]
+ForceOption = Annotated[bool, typer.Option("--force", help=_("Overwrite an existing file."))]
 TrustOption = Annotated[
     bool,
     typer.Option(
@@ -125,6 +127,23 @@ def no_command(
     Example:
         >>> no_command()
     """
+
+
+def check_new(path: Path, force: bool) -> None:
+    """Checks that nothing is written over, before anything is computed.
+
+    Args:
+        path: the file to write.
+        force: whether it may exist.
+
+    Raises:
+        ConfigError: it exists.
+
+    Example:
+        >>> check_new(Path("no file"), force=False)
+    """
+    if path.exists() and not force:
+        raise ConfigError(f"{path} exists: choose another name, or overwrite it by --force.")
 
 
 def named_images(arguments: Sequence[str] | None) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from vitrail.cli.common import out
+from vitrail.cli.common import ForceOption, check_new, out
 from vitrail.messages import _
 
 HELP = _(
@@ -32,7 +32,7 @@ def run(
     copies: Annotated[
         bool, typer.Option("--copies/--no-copies", help=_("Whether to look for copies of images."))
     ] = True,
-    force: Annotated[bool, typer.Option("--force", help=_("Overwrite an existing file."))] = False,
+    force: ForceOption = False,
 ) -> None:
     """Shows what a dataset holds."""
     from vitrail.data.duplicates import find_duplicates
@@ -44,8 +44,8 @@ def run(
     from vitrail.train.data_page import describe_data, write_data_page
     from vitrail.train.monitor import note, progress_bar
 
-    if output is not None and output.exists() and not force:
-        raise ConfigError(f"{output} exists: choose another name, or overwrite it by --force.")
+    if output is not None:
+        check_new(output, force)
     settings = ["data.bad_images=skip", *(overrides or ())]
     config = make_config({"data": {"source": source}}, settings)
     with progress_bar(_("reading images")) as progress:

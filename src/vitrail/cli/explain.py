@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vitrail.cli.common import DeviceOption, SizeOption, WeightsOption, out
+from vitrail.cli.common import DeviceOption, ForceOption, SizeOption, WeightsOption, check_new, out
 from vitrail.errors import ConfigError
 from vitrail.messages import _
 
@@ -55,6 +55,7 @@ def run(
     output: Annotated[
         Path, typer.Option("--out", "-o", help=_("The page: .html, or .json for the figures."))
     ] = Path("explain.html"),
+    force: ForceOption = False,
 ) -> None:
     """Compares explanations of a model."""
     from rich.table import Table
@@ -69,6 +70,7 @@ def run(
     del task  # there is only one so far
     if output.suffix not in (".html", ".json"):
         raise ConfigError(f"--out {output} is neither .html nor .json.")
+    check_new(output, force)
     backbone = open_model(model, weights=weights, image_size=image_size, device=device)
     samples, split = _samples(backbone, RunFolder(model), images, count)
     inputs = backbone.preprocess.normalise(samples).to(next(backbone.parameters()).device)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vitrail.cli.common import SizeOption, WeightsOption, err, out
+from vitrail.cli.common import ForceOption, SizeOption, WeightsOption, check_new, err, out
 from vitrail.errors import ConfigError
 from vitrail.messages import _
 
@@ -32,7 +32,7 @@ def run(
     device: Annotated[
         str, typer.Option(help=_("Where a .pt2 file will run: cpu, cuda, cuda:1, mps ..."))
     ] = "cpu",
-    force: Annotated[bool, typer.Option("--force", help=_("Overwrite an existing file."))] = False,
+    force: ForceOption = False,
 ) -> None:
     """Exports a model."""
     path = destination or default_path(model)
@@ -40,8 +40,7 @@ def run(
         raise ConfigError(f"{path} does not end in {SUFFIX} or {PROGRAM}.")
     if path.suffix == PROGRAM and opset is not None:
         raise ConfigError(f"--opset={opset} is for .onnx files: leave it out for {path}.")
-    if path.exists() and not force:
-        raise ConfigError(f"{path} exists: choose another name, or overwrite it by --force.")
+    check_new(path, force)
 
     from vitrail.deploy.export import OPSET, export_onnx
     from vitrail.deploy.program import export_program

@@ -8,10 +8,12 @@ import typer
 from vitrail.cli.common import (
     BadImagesOption,
     DeviceOption,
+    ForceOption,
     ImagesArgument,
     ModelOption,
     SizeOption,
     WeightsOption,
+    check_new,
     named_images,
     out,
 )
@@ -46,13 +48,12 @@ def run(
     batch_size: Annotated[int, typer.Option(min=1, help=_("Images per batch."))] = 32,
     device: DeviceOption = None,
     bad_images: BadImagesOption = "raise",
-    force: Annotated[bool, typer.Option("--force", help=_("Overwrite an existing file."))] = False,
+    force: ForceOption = False,
 ) -> None:
     """Writes pooled features of images."""
     if output.suffix not in SUFFIXES:
         raise ConfigError(f"--out {output} does not end in {', '.join(SUFFIXES)}.")
-    if output.exists() and not force:
-        raise ConfigError(f"{output} exists: choose another name, or overwrite it by --force.")
+    check_new(output, force)
 
     from vitrail.data.recording_inputs import find_inputs
     from vitrail.train.inference import open_model

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from vitrail.cli.common import SizeOption, WeightsOption, err, out
+from vitrail.cli.common import ForceOption, SizeOption, WeightsOption, check_new, err, out
 from vitrail.errors import ConfigError
 from vitrail.files import atomic_write
 from vitrail.messages import _
@@ -41,6 +41,7 @@ def run(
     output: Annotated[
         Path | None, typer.Option("--out", "-o", help=_("Write them to an .svg or .json file."))
     ] = None,
+    force: ForceOption = False,
 ) -> None:
     """Prints a model's stages as a table."""
     from vitrail.layers.patch import to_tuple
@@ -48,8 +49,10 @@ def run(
     from vitrail.lens.shapes import shapes
     from vitrail.models.registry import new_model, variants
 
-    if output is not None and output.suffix not in (".svg", ".json"):
-        raise ConfigError(f"--out {output} is neither .svg nor .json.")
+    if output is not None:
+        if output.suffix not in (".svg", ".json"):
+            raise ConfigError(f"--out {output} is neither .svg nor .json.")
+        check_new(output, force)
     if model in variants() and weights is None:
         import torch
 

@@ -13,11 +13,13 @@ import typer
 from vitrail.cli.common import (
     BadImagesOption,
     DeviceOption,
+    ForceOption,
     ImagesArgument,
     ModelOption,
     PrecisionOption,
     SizeOption,
     WeightsOption,
+    check_new,
     named_images,
     out,
 )
@@ -76,12 +78,14 @@ def run(
     output: Annotated[
         Path | None, typer.Option("--out", "-o", help=_("Write a .csv or .jsonl file instead."))
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help=_("Overwrite an existing file."))] = False,
+    force: ForceOption = False,
     as_json: Annotated[bool, typer.Option("--json", help=_("One JSON object per line."))] = False,
 ) -> None:
     """Prints the likeliest classes of each image."""
     if output is not None:
-        _check_output(output, force)
+        if output.suffix not in SUFFIXES:
+            raise ConfigError(f"--out {output} does not end in {' or '.join(SUFFIXES)}.")
+        check_new(output, force)
 
     from vitrail.data.recording_inputs import find_inputs
     from vitrail.train.prediction import Predictor
@@ -125,13 +129,6 @@ def run(
 
 def _say(text: str) -> None:
     out.print(text, highlight=False, markup=False)
-
-
-def _check_output(output: Path, force: bool) -> None:
-    if output.suffix not in SUFFIXES:
-        raise ConfigError(f"--out {output} does not end in {' or '.join(SUFFIXES)}.")
-    if output.exists() and not force:
-        raise ConfigError(f"{output} exists: choose another name, or overwrite it by --force.")
 
 
 def _predicted_rows(
