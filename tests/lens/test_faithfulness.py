@@ -130,3 +130,6 @@ def test_one_image_proves_nothing() -> None:
     several = [each._replace(deletion=each.deletion.repeat(3), insertion=each.insertion.repeat(3))
                for each in (better, random)]  # fmt: skip
     assert summarize_results(several)[0]["beats_random"]
+    noisy = several[0]._replace(insertion=torch.tensor([1.0, 0.4, 0.3]), deletion=torch.zeros(3))
+    luck = several[1]._replace(insertion=torch.full((3,), 0.5), deletion=torch.zeros(3))
+    assert not summarize_results([noisy, luck])[0]["beats_random"], "within two standard errors"

@@ -1,16 +1,19 @@
 """Recording changes nothing, nests, leaves nothing behind, and shows what was computed."""
 
+import copy
 import itertools
 import math
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import vitrail
 from tests.models.small import small
 from vitrail.contract.model_case import awake
 from vitrail.errors import ConfigError, TierError
+from vitrail.layers.mamba import Mamba, RecordedScan
 from vitrail.layers.recording import RecordedMixer
 from vitrail.lens.layer_keys import recorded_mixers
 from vitrail.lens.record import record, recording
@@ -117,6 +120,19 @@ def test_recordings_may_end_in_any_order(order: tuple[int, ...]) -> None:
         model(IMAGES)
         assert [bool(recorded) for recorded in maps] == [i in active for i in range(3)]
     assert recorders(model) == [None] * 3
+
+
+def test_a_copy_records_nothing() -> None:
+    model = small("VisionMamba")
+    mixer = next(m for m in model.modules() if isinstance(m, Mamba))
+    weights: list[Tensor] = []
+    scans: list[RecordedScan] = []
+    mixer.recorder, mixer.scan_recorder = weights.append, scans.append
+    copy.deepcopy(model)(IMAGES)
+    assert not weights
+    assert not scans
+    model(IMAGES)
+    assert len(weights) == len(scans) == 1
 
 
 def test_a_recorder_set_by_hand_stays_and_sees_all() -> None:

@@ -61,8 +61,12 @@ def row_of(layer: Tensor, pooled: bool) -> Tensor:
     return layer.mean(0) if pooled else layer[0, 1:]
 
 
-def test_relevance_of_a_scan_is_that_of_its_matrices() -> None:
+@pytest.mark.parametrize("block", [1, 1 << 20])
+def test_relevance_of_a_scan_is_that_of_its_matrices(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The scan of the last layer is written as a product with its matrix, for autograd."""
+    monkeypatch.setattr("vitrail.ops.selective_scan.matrix.BLOCK", block)  # rows at a time
     model, images = in_float64("VisionMamba", depth=1)
     mixer = next(m for m in model.modules() if isinstance(m, Mamba))
     scans: list[Any] = []
@@ -178,13 +182,15 @@ def test_similarity_is_the_cosine_to_a_patch() -> None:
         explain(model, images, "similarity", at=(1,))
 
 
+@pytest.mark.parametrize("size", [(32, 32), (36, 28)])  # windows do not divide the latter
 @pytest.mark.parametrize("name", ["Swin", "MaxViT"])
 @pytest.mark.parametrize("layer", [0, 1, -1])
-def test_windows_are_folded_back(name: str, layer: int) -> None:
+def test_windows_are_folded_back(name: str, layer: int, size: tuple[int, int]) -> None:
     """The map of a layer equals one that perturbs nothing: cells are followed one by one."""
     from vitrail.lens.explanations.windows import received_attention, windowed_modules
 
-    model, images = in_float64(name)
+    model, _ = in_float64(name)
+    images = torch.randn(2, 3, *size, dtype=torch.float64)
     mixers = recorded_mixers(model)
     key = list(mixers)[layer]
     module = windowed_modules(model)[key]
