@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -143,6 +143,9 @@ class Mamba(RecordedMixer):
         nn.init.ones_(self.D)
         if self.gate is not None:
             nn.init.zeros_(self.gate)  # sigmoid(0) gives the mean
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "scan_recorder": None}
 
     @property
     def last_linear(self) -> nn.Linear:
