@@ -83,3 +83,5 @@ def test_the_gradient_may_be_the_first_that_fails(monkeypatch: pytest.MonkeyPatc
 def test_a_backend_that_is_named_is_refused() -> None:
     with pytest.raises(ConfigError, match="numba cannot be imported .*: reinstall it, or use"):
         selective_scan(scan(*inputs()), [False, True], "numba")
+    with pytest.raises(ConfigError, match="numba cannot be imported .*: reinstall it, or use"):
+        causal_conv(inputs()[0][0], torch.rand(2, 4, 4), inputs()[5], [False, True], "numba")

@@ -155,7 +155,7 @@ def test_operators_are_what_they_say(layout: str) -> None:
     case = Case((2, 65, 3, 4), layout=layout)
     tensors, ways = viewed(case, stored_tensors(case)), list(case.reverse)
     learning = [t.clone().requires_grad_() for t in tensors]
-    torch.library.opcheck(op._compiled, (*learning, ways))
+    torch.library.opcheck(op._compiled, (*learning, ways, "auto"))
     torch.library.opcheck(op._gradient, (torch.randn(2, 2, 65, 3), *tensors, ways))
 
 

@@ -62,7 +62,7 @@ def causal_conv(
     # An exported graph runs on other machines too: it has PyTorch's convolution.
     compiled = resolve(backend, x) == "numba" and not torch.compiler.is_exporting()
     if compiled and x.device.type == "cpu":
-        return _compiled(x, weight, bias, list(reverse))
+        return _compiled(x, weight, bias, list(reverse), backend)
     return _convolve(x, weight, bias, reverse)
 
 
@@ -85,11 +85,13 @@ def _numba() -> ModuleType:
 
 
 @operator("vitrail::causal_conv", differentiable=True)
-def _compiled(x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]) -> Tensor:
+def _compiled(
+    x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool], backend: str
+) -> Tensor:
     try:
         out = _numba().forward(x, weight, bias, reverse)
     except (ImportError, OSError) as problem:
-        give_up_numba("auto", problem)
+        give_up_numba(backend, problem)
         out = _convolve(x, weight, bias, reverse)
     return out.to(x.dtype).contiguous()
 
@@ -103,7 +105,7 @@ def _gradient(
 
 
 @torch.library.register_fake("vitrail::causal_conv")
-def _(x, weight, bias, reverse):  # type: ignore[no-untyped-def]
+def _(x, weight, bias, reverse, backend):  # type: ignore[no-untyped-def]
     return x.new_empty(len(reverse), *x.shape)
 
 
@@ -113,7 +115,7 @@ def _(grad, x, weight, bias, reverse):  # type: ignore[no-untyped-def]
 
 
 def _save(ctx, inputs, **_output) -> None:  # type: ignore[no-untyped-def]
-    *tensors, ctx.reverse = inputs
+    *tensors, ctx.reverse, ctx.backend = inputs
     ctx.save_for_backward(*tensors)
 
 
@@ -122,14 +124,14 @@ def _differentiate(ctx, grad):  # type: ignore[no-untyped-def]
         return causal_conv_reference(x, weight, bias, ctx.reverse)
 
     if torch.is_grad_enabled():  # for second derivatives
-        return *gradients_of_reference(reference, ctx.saved_tensors, grad), None
+        return *gradients_of_reference(reference, ctx.saved_tensors, grad), None, None
     try:
-        return (*_gradient(grad.contiguous(), *ctx.saved_tensors, ctx.reverse), None)
+        return (*_gradient(grad.contiguous(), *ctx.saved_tensors, ctx.reverse), None, None)
     except (ImportError, OSError) as problem:
-        give_up_numba("auto", problem)
+        give_up_numba(ctx.backend, problem)
     with torch.enable_grad():
         grads = gradients_of_reference(reference, ctx.saved_tensors, grad)
-    return *(None if d is None else d.detach() for d in grads), None
+    return *(None if d is None else d.detach() for d in grads), None, None
 
 
 torch.library.register_autograd("vitrail::causal_conv", _differentiate, setup_context=_save)
