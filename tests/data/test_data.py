@@ -222,6 +222,21 @@ class TestLoader:
             whole.indices.tolist()
         )
 
+    def test_a_batch_has_a_sample_for_each_process_or_is_refused(self) -> None:
+        source = open_dataset("digits", limit=20)
+        for rank in range(4):  # the last batch has four samples
+            batches = [*Loader(source, 8, lambda x: x, shard=(rank, 4)).epoch()]
+            assert [len(batch.indices) for batch in batches] == [2, 2, 1]
+        with pytest.raises(
+            ConfigError, match=r"a batch of 4 leaves some of 5 .*set drop_last=True"
+        ):
+            Loader(source, 8, lambda x: x, shard=(0, 5))
+        kept = Loader(source, 8, lambda x: x, shard=(4, 5), drop_last=True)
+        assert [len(batch.indices) for batch in kept.epoch()] == [1, 1]
+        assert len(Loader(source, 8, lambda x: x, shard=(4, 5), deals=True)) == 3
+        with pytest.raises(ConfigError, match="of 9 processes without samples: take fewer"):
+            Loader(source, 8, lambda x: x, shard=(0, 9), drop_last=True)
+
 
 class TestPreprocess:
     @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])

@@ -249,7 +249,8 @@ class Loader:
         deals: whether the processes of `shard` take whole batches in turn, for evaluation.
 
     Raises:
-        ConfigError: there are more workers than a machine can hold.
+        ConfigError: there are more workers than a machine can hold, or a batch has fewer samples
+            than there are processes, each of which needs one.
         DataError: there are no samples.
 
     Example:
@@ -285,6 +286,14 @@ class Loader:
         self.repeats, self.shard = repeats, shard
         self.workers = default_workers(dataset, shard[1]) if workers is None else workers
         check_range("workers", self.workers, 0, WORKERS_LIMIT)
+        rest = 0 if drop_last else len(dataset) % self.batch_size
+        if not deals and shard[1] > (rest or self.batch_size):
+            raise ConfigError(
+                f"{shard=}: a batch of {rest or self.batch_size} leaves some of {shard[1]} "
+                "processes without samples: "
+                + ("set drop_last=True, " if rest and self.batch_size >= shard[1] else "")
+                + "take fewer processes, or set deals=True."
+            )
         self.classes = torch.tensor(dataset.targets()) if balanced else None
         self._batches: list[list[Key]] = []
 
