@@ -78,3 +78,5 @@ def test_batch_norms_are_told_of_and_not_split(
 def test_all_that_libraries_raise_is_out_of_memory(problem: Exception) -> None:
     assert is_out_of_memory(problem)
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    unsupported = "could not create a primitive descriptor for the matmul primitive. Run workload"
+    assert not is_out_of_memory(RuntimeError(unsupported))

@@ -15,8 +15,12 @@ from vitrail.train.checkpoint import last_checkpoint
 
 GO_ON = "Go on by resume=True."
 GLOO = "gloo/transport"  # in torch's RuntimeError for a process that does not answer
-# In RuntimeErrors for the CPU: torch's, and oneDNN's where it has no memory for code or buffers.
-OUT_OF_MEMORY = ("DefaultCPUAllocator", "could not create a primitive", "could not create a memory")
+OUT_OF_MEMORY = "DefaultCPUAllocator"  # in torch's RuntimeError for the CPU
+# All that oneDNN says where it has no memory for code or buffers. Of an operation that it does not
+# support it says more: "could not create a primitive descriptor for the matmul primitive".
+ONEDNN_OUT_OF_MEMORY = {
+    "could not create a primitive", "could not create a memory", "could not create a memory object",
+}  # fmt: skip
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
@@ -141,8 +145,9 @@ def is_out_of_memory(problem: BaseException) -> bool:
         >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes differ"))
         (True, False)
     """
+    text = str(problem)
     kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(problem, kinds) or any(text in str(problem) for text in OUT_OF_MEMORY)
+    return isinstance(problem, kinds) or OUT_OF_MEMORY in text or text in ONEDNN_OUT_OF_MEMORY
 
 
 def _reason(
