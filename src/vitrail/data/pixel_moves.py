@@ -16,7 +16,8 @@ def shear_x(image: Pixels, factor: float) -> Pixels:
 
     Args:
         image: (H, W, C).
-        factor: 1 changes nothing.
+        factor: pixels that a row moves to the left, per row that it lies below the center; 0
+            changes nothing.
 
     Returns:
         An image sheared along its rows, about its center.
@@ -33,7 +34,8 @@ def shear_y(image: Pixels, factor: float) -> Pixels:
 
     Args:
         image: (H, W, C).
-        factor: 1 changes nothing.
+        factor: pixels that a column moves up, per column that it lies right of the center; 0
+            changes nothing.
 
     Returns:
         An image sheared along its columns, about its center.

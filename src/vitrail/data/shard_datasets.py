@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from vitrail.data.dataset import Dataset
 from vitrail.data.file_spans import FileSpan
@@ -53,10 +52,6 @@ class ShardDataset(FolderDataset):
     def key(self, index: int) -> str:
         """index of a sample → what its JSON object calls its file, or its key in the tar file."""
         return self.keys[index]
-
-    def read(self, index: int) -> Tensor:
-        """index of a sample → uint8 (C, H, W)."""
-        return self.open(index).decode()
 
     def open(self, index: int) -> ImageFile:
         """index of a sample → its image, to be decoded."""

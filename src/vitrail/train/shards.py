@@ -6,7 +6,6 @@ them. Names of tensors begin with "model/", "optimizer/" or "ema/".
 
 import contextlib
 import errno
-import hashlib
 import json
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from vitrail.manifest import hashed_folder
+from vitrail.manifest import FolderWriter, hashed_folder
 from vitrail.methods import distributed
 
 # torch.distributed.checkpoint is imported where it is needed, for that takes most of a second.
@@ -186,11 +185,10 @@ def _write_own(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, str]:
             save(dict(tensors), storage_writer=writer, process_group=group, no_dist=alone)
     except CheckpointException as problem:
         raise _cause(problem) from None
-    hashes = {}
+    own = FolderWriter(folder)
     for file in folder.glob(f"shard-{distributed.rank() + 1:05d}-*.safetensors"):
-        with open(file, "rb") as opened:
-            hashes[file.name] = hashlib.file_digest(opened, "sha256").hexdigest()
-    return hashes
+        own.add(file.name)
+    return own.hashes
 
 
 def _load(folder: Path, targets: dict[str, Tensor], *, no_dist: bool) -> None:
