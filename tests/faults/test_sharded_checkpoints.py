@@ -110,6 +110,14 @@ def test_a_checkpoint_becomes_a_model_folder(stopped: RunFolder, tmp_path: Path)
     assert averages.keys() == four.keys()
     for name, tensor in averages.items():
         assert torch.equal(four[name], tensor), name
+    # The model of a run that has ended is that of its best epoch, not of its last step.
+    shutil.copytree(folder, run.model_folder)
+    command = ["convert", str(run.path), str(tmp_path / "best")]
+    assert CliRunner().invoke(build_app(), command).exit_code == 0
+    best = vitrail.load(tmp_path / "best").state_dict()
+    assert all(torch.equal(best[name], tensor) for name, tensor in two.items())
+    done = CliRunner().invoke(build_app(), command)  # the folder is there now
+    assert isinstance(done.exception, ConfigError) and "choose a new folder" in str(done.exception)
     with pytest.raises(ConfigError, match="is no run and no checkpoint of one"):
         save_checkpoint_model(tmp_path, tmp_path / "model")
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from vitrail.cli.common import out
+from vitrail.errors import ConfigError
 from vitrail.messages import _
 
 HELP = _("Rewrite a model as safetensors. Reads .bin and .pth safely.")
@@ -39,8 +40,11 @@ def run(
     from vitrail.hub.convert import convert
     from vitrail.run_folder import RunFolder
 
-    path = Path(source)
-    if RunFolder(path).exists or path.parent.name == "checkpoints":
+    if destination.exists():
+        raise ConfigError(f"{destination} exists: choose a new folder.")
+    path, run_folder = Path(source), RunFolder(source)
+    has_ended = run_folder.model_folder.is_dir()  # its model may be of an earlier, better epoch
+    if (run_folder.exists and not has_ended) or path.parent.name == "checkpoints":
         from vitrail.train.checkpoint_model import save_checkpoint_model
 
         folder = save_checkpoint_model(path, destination)
