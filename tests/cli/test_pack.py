@@ -75,7 +75,17 @@ def test_a_prediction_that_was_stopped_goes_on(
     assert code == 0 and "going on after 2 images" in error
     assert counts == [2, 2, 2, 1]  # the last whole batch again, in case nothing else can be read
     assert file.read_bytes() == expected.read_bytes() and not partial.exists()
-    # Rows of other settings are not gone on from.
+    # Nor are rows of other images, or of other settings.
+    (tmp_path / "others").mkdir()
+    Image.effect_noise((9, 9), 50).convert("RGB").save(tmp_path / "others" / "0.png")
+    broken.write_bytes(b"damaged")
+    assert vitrail(*command, str(file), "--force")[0] == 2 and partial.exists()
+    broken.write_bytes(whole)
+    code, _out, error = vitrail(
+        "predict", str(tmp_path / "others"), *command[2:], str(file), "--force"
+    )
+    assert code == 0 and "going on" not in error
+    assert "others" in file.read_text() and "images" not in file.read_text()
     partial.write_text('{"settings": {}}\n{"image": "x.png", "classes": {"a": 1.0}}\n')
     code, _out, error = vitrail(*command, str(file), "--force")
     assert code == 0 and "going on" not in error

@@ -150,13 +150,14 @@ def _written_rows(
 ) -> Iterator[dict[str, Any]]:
     """Writes what is told of images to a file, after the rows of a command that was stopped, and
     yields all rows; `settings` is what they depend on, beside the model."""
-    from vitrail.cli.predictions_file import PredictionsFile, digest_of
+    from vitrail.cli.predictions_file import PredictionsFile, digest_of, digest_of_paths
     from vitrail.train.monitor import note
 
     backbone = predictor.backbone
     model = {"model": digest_of(backbone), "labels": list(predictor.labels)}
     size = {"image_size": list(backbone.preprocess.size)}
-    file = PredictionsFile(output, {**model, **size, **settings})
+    images = {"images": digest_of_paths(paths)}
+    file = PredictionsFile(output, {**model, **size, **images, **settings})
     names = file.keep(options["batch_size"])
     if names:
         text = _("going on after {count:,} images of {path}")

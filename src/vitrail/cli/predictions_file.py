@@ -10,6 +10,8 @@ from typing import IO, Any
 
 from torch import nn
 
+from vitrail.files import sync
+
 PARTIAL = ".vitrail-partial"  # after the name of a file that is not finished
 ESCAPE = "surrogateescape"  # names of files need not be UTF-8
 FLUSHED = 64  # rows between two writes to the disk
@@ -19,7 +21,7 @@ class PredictionsFile:
     """Rows about images in a .csv or .jsonl file.
 
     Rows go to a file beside it as they come, so that memory stays bounded. A command that was
-    stopped goes on from there, if it is given the same model and settings.
+    stopped goes on from there, if it is given the same model, images and settings.
 
     Args:
         path: a .jsonl file for an object per image, or a .csv file with columns image, truth if
@@ -113,6 +115,7 @@ class PredictionsFile:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, self.path)
+        sync(self.path.parent)
         self.partial.unlink()
 
     def _write_table(self, file: IO[str]) -> None:
@@ -162,4 +165,23 @@ def digest_of(model: nn.Module) -> str:
     for name, value in model.state_dict().items():
         content.update(name.encode())
         content.update(value.detach().cpu().float().numpy().tobytes())
+    return content.hexdigest()[:16]
+
+
+def digest_of_paths(paths: Iterable[Path]) -> str:
+    """A hash of a list of images, by which rows of another list are known.
+
+    Args:
+        paths: the images, in their order.
+
+    Returns:
+        16 hexadecimal digits.
+
+    Example:
+        >>> digest_of_paths([])
+        'e3b0c44298fc1c14'
+    """
+    content = hashlib.sha256()
+    for path in paths:
+        content.update(os.fsencode(path) + b"\0")
     return content.hexdigest()[:16]
