@@ -95,6 +95,9 @@ def test_a_trace_is_drawn_again(look: Command, vitrail: Command, tmp_path: Path)
     one, two = (np.asarray(Image.open(tmp_path / name)) for name in ("one.png", "two.png"))
     assert np.array_equal(one, two)
     assert vitrail("look", "a.trace", "--sheet")[0] == 0
+    for options in (("--at", "5,5"), ("--incoming",), ("--explain", "rollout")):
+        code, _, errors = vitrail("look", "a.trace", *options)
+        assert code == 2 and errors.startswith(f"error: {options[0]}: a saved trace has no model")
 
 
 @pytest.mark.parametrize(
@@ -158,5 +161,8 @@ def test_an_explanation_is_of_the_class_that_is_asked_for(look: Command, tmp_pat
     assert not np.array_equal(*pictures)
     code, _, errors = look("--explain", "rollout", "--target", "cat")
     assert code == 2 and "is the same for every class" in errors and errors.count("\n") == 1
+    for options in (("--at", "5,5"), ("--sheet",), ("--heads", "0"), ("--save", "a.trace")):
+        code, _, errors = look("--explain", "rollout", *options)
+        assert code == 2 and errors.startswith(f"error: {options[0]}: --explain draws no attention")
     code, _, errors = look("--target", "cat")
     assert code == 2 and "add --explain relevance" in errors

@@ -133,6 +133,16 @@ def run(
         raise ConfigError(
             f"--target {target}: attention is the same for every class; add --explain relevance."
         )
+    sources = named_images(images)
+    is_saved = sources[0].endswith(".trace")
+    of_a_model: dict[str, object] = {
+        "at": at, "query": query, "incoming": incoming, "baseline": baseline, "symmetry": symmetry,
+        "save": save,
+    }  # fmt: skip
+    if is_saved:
+        _refuse({**of_a_model, "explain": explain}, "a saved trace has no model to ask again")
+    elif explain is not None:
+        _refuse({**of_a_model, "sheet": sheet, "heads": heads}, "--explain draws no attention")
     layer_indices = parse_numbers(layers, "--layers") or []
     head_indices = parse_numbers(heads, "--heads")
     options = LookOptions(
@@ -145,8 +155,7 @@ def run(
         symmetry=symmetry,
     )
     page = _Page(output, sheet=sheet, dark=dark, dpi=dpi)
-    sources = named_images(images)
-    if sources[0].endswith(".trace"):
+    if is_saved:
         _draw_saved(sources, page, options)
     else:
         if model == DEFAULT_MODEL and weights is None:
@@ -162,6 +171,13 @@ def run(
             _draw_attention(backbone, samples, page, options, _Query(at, query, save), len(paths))
     page.close(model)
     out.print(_("written: {path}").format(path=page.path), highlight=False)
+
+
+def _refuse(options: dict[str, object], reason: str) -> None:
+    """Refuses options that would change nothing."""
+    for name, value in options.items():
+        if value is not None and value is not False:
+            raise ConfigError(f"--{name}: {reason}. Leave it out.")
 
 
 class _Query(NamedTuple):
