@@ -172,6 +172,8 @@ def test_damage_is_one_line(tmp_path: Path) -> None:
     header = tarfile.TarInfo("0.cls")
     header.size = 2**60
     huge = bytearray(header.tobuf(tarfile.GNU_FORMAT))
+    endless = tarfile.TarInfo("0.png")
+    endless.size = 2**80
     long_name = tarfile.TarInfo("x")
     long_name.type, long_name.size = tarfile.GNUTYPE_LONGNAME, 2**33
     cases = {
@@ -182,6 +184,7 @@ def test_damage_is_one_line(tmp_path: Path) -> None:
         whole[:100] + b"9" + whole[101:]: "damaged at byte 0",
         gzip.compress(whole): "is compressed",
         bytes(huge): "0.cls has 1,152,921,504,606,846,976 bytes",
+        endless.tobuf(tarfile.GNU_FORMAT): "ends before byte 1,208,925,819,614,629,174,707,200",
         long_name.tobuf(tarfile.GNU_FORMAT): "damaged at byte 0",
         whole[:1024] + whole: "0.png is there twice",
         whole[:2048] + picture_entry("1.png") + whole: "the key '0' is there twice",
@@ -218,6 +221,16 @@ def test_what_is_damaged_or_missing_is_left_out_on_request(tmp_path: Path) -> No
     (tmp_path / "val-0.tar").write_bytes(b"")
     with pytest.raises(DataError, match="val-0.tar: ends before byte 512"):  # nothing is left
         open_parts(f"shards:{tmp_path}")
+
+
+def test_a_text_that_is_too_long_costs_its_own_sample_only(tmp_path: Path) -> None:
+    long = {"1.txt": b"a" * (2**20 + 1), "1.png": picture(1)}
+    path = entries(tmp_path, {"0.png": picture(0)}, long, {"2.png": picture(2), "2.txt": b"two"})
+    with pytest.raises(DataError, match=r"a.tar: 1.txt has 1,048,577 bytes, and 1,048,576 are the"):
+        open_dataset(f"shards:{path}")
+    dataset = open_dataset(f"shards:{path}", bad_images="skip")
+    assert [dataset.key(i) for i in range(len(dataset))] == ["0", "2"]
+    assert dataset.captions == ["", "two"]
 
 
 def test_an_index_is_kept_outside_of_the_folder(

@@ -1,5 +1,6 @@
 """Members of tar files, found by their headers and read where they lie."""
 
+import os
 import re
 import tarfile
 from collections.abc import Iterator
@@ -48,10 +49,10 @@ def tar_members(file: BinaryIO, shard: str) -> Iterator[Member]:
         >>> list(tar_members(io.BytesIO(bytes(1024)), "empty.tar"))
         []
     """
-    position = 0
+    position, end = 0, file.seek(0, os.SEEK_END)
     extended: dict[str, str] = {}  # what a header before says of the next
     while True:
-        file.seek(position)
+        file.seek(min(position, end))  # a header may name any size
         header = _header(file.read(BLOCK), shard, position)
         if header is None:
             return

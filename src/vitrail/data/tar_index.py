@@ -185,28 +185,27 @@ def read_samples(
                 yield from finished()
                 sample = _Sample(key, parts)
                 if key in keys:
-                    sample.is_repeated = True
+                    sample.is_left_out = True
                     problems.append(f"the key {key!r} is there twice: write the shard again")
                 keys.add(key)
             if suffix in sample.members:
                 problems.append(f"{member.name} is there twice: write the shard again")
                 continue
             sample.members[suffix] = member
-            if sample.is_text(suffix) and not sample.is_repeated:
-                sample.contents[suffix] = _text_of(member, file)
+            if not sample.is_text(suffix) or sample.is_left_out:
+                continue
+            if member.size > LARGEST_TEXT:
+                sample.is_left_out = True
+                problems.append(
+                    f"{member.name} has {member.size:,} bytes, and {LARGEST_TEXT:,} are the limit: "
+                    "leave it out of the shard"
+                )
+                continue
+            file.seek(member.offset)
+            sample.contents[suffix] = file.read(member.size)
         yield from finished()
     except DataError as problem:
         problems.append(_reason(problem, shard))
-
-
-def _text_of(member: Member, file: BinaryIO) -> bytes:
-    if member.size > LARGEST_TEXT:
-        raise DataError(
-            f"{member.name} has {member.size:,} bytes, and {LARGEST_TEXT:,} are the limit: leave "
-            "it out of the shard."
-        )
-    file.seek(member.offset)
-    return file.read(member.size)
 
 
 def _reason(problem: DataError, shard: str) -> str:
@@ -229,14 +228,14 @@ class _Sample:
         self.key, self.parts = key, parts
         self.members: dict[str, Member] = {}
         self.contents: dict[str, bytes] = {}
-        self.is_repeated = False
+        self.is_left_out = False
 
     def is_text(self, suffix: str) -> bool:
         return suffix in ("cls", "txt", "json", self.parts.label)
 
     def finished(self, unused: Counter[str]) -> Iterator[TarSample]:
         """The sample, if it has an image or a recording."""
-        if self.is_repeated:
+        if self.is_left_out:
             return
         images = [s for s in self.members if self.parts.has_suffix(s) and s != self.parts.label]
         if self.parts.image:
