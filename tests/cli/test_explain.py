@@ -1,6 +1,7 @@
 """`vitrail explain compare`: a page and figures, which the report of a run shows too."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ def test_a_page_and_figures(explain: Command, tmp_path: Path) -> None:
     page = (tmp_path / "explain.html").read_text()
     assert all(name in page for name in ("rollout", "relevance", "random", "3 images of *.png"))
     assert page.count("<img") >= 9
+    assert len(re.findall(r"cup \(\d+ %\)", page)) >= 3, "the class that is explained"
     code, _, _ = explain("compare", "model", *CHOICES, "--out", "figures.json")
     figures = json.loads((tmp_path / "figures.json").read_text())
     rows = {row["explanation"]: row for row in figures["explanations"]}

@@ -74,7 +74,8 @@ def run(
     backbone = open_model(model, weights=weights, image_size=image_size, device=device)
     samples, split = _samples(backbone, RunFolder(model), images, count)
     inputs = backbone.preprocess.normalise(samples).to(next(backbone.parameters()).device)
-    rows = page.summarize_results(_results(backbone, inputs, explanations, target, seed))
+    results = _results(backbone, inputs, explanations, target, seed)
+    rows = page.summarize_results(results)
     table = Table(*page.table_head())
     for row in rows:
         table.add_row(*page.table_row(row))
@@ -86,12 +87,13 @@ def run(
     if output.suffix == ".json":
         atomic_write(output, text)
     else:
-        names = [row["explanation"] for row in rows[:-1]]
         pictures = to_bytes(samples[:MAX_MAPS], backbone.preprocess)
-        maps = page.map_rows(backbone, pictures, inputs[:MAX_MAPS], names, target)
+        captions = page.class_captions(backbone, inputs, target)
+        maps = page.map_rows(pictures, results, captions)
+        note = _("Below each image stands the class that is explained, and its probability.")
         body = [
             page.comparison_section(rows, len(samples), split),
-            html.section(_("Maps"), *map(html.panel_row, maps)),
+            html.section(_("Maps"), html.paragraph(note, "quiet"), *map(html.panel_row, maps)),
         ]
         html.write_page(output, _("Explanations compared"), backbone.origin or model, body)
     out.print(_("written: {path}").format(path=output), highlight=False, markup=False)

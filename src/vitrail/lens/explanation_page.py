@@ -4,10 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vitrail.lens import html
-from vitrail.lens.explanations.base import explain, explains_classes
+from vitrail.lens.explanations.base import class_indices
 from vitrail.lens.faithfulness.compare import MAX_CORRELATION, RANDOM, Faithfulness
 from vitrail.lens.figures import Panel
 from vitrail.lens.plots import explanation_panels
@@ -79,7 +80,7 @@ def comparison_section(rows: Sequence[Mapping[str, Any]], images: int, split: st
         "Correlation is that of the map with the map of the same model with random weights: from "
         "{limit} on, the map says little about what the model has learned."
     ).format(images=images, split=split, limit=MAX_CORRELATION)
-    table = f'<div class="table"><table><tr>{head}</tr>{body}</table></div>'
+    table = f'<div class="scroll"><table class="list"><tr>{head}</tr>{body}</table></div>'
     return html.section(_("How far explanations can be believed"), html.paragraph(text), table)
 
 
@@ -149,39 +150,64 @@ def verdict(row: Mapping[str, Any]) -> str:
 
 
 def map_rows(
-    model: Backbone,
-    images: Tensor,
-    inputs: Tensor,
-    explanations: Sequence[str],
-    target: int | str | Sequence[int | str] | None,
+    images: Tensor, results: Sequence[Faithfulness], captions: Sequence[str]
 ) -> list[list[Panel]]:
     """The maps of several explanations beside each image.
 
     Args:
+        images: uint8 (B, C, *size), cropped as the model sees them; the first of those compared.
+        results: those of `compare_explanations`.
+        captions: the caption of each image, such as that of `class_captions`.
+
+    Returns:
+        A row of panels per image; random maps are left out.
+
+    Example:
+        >>> images, maps = torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.ones(1, 2, 2)
+        >>> one = Faithfulness("rollout", torch.zeros(1), torch.ones(1), torch.zeros(1), maps)
+        >>> [panel.caption for panel in map_rows(images, [one], ["cat (90 %)"])[0]]
+        ['cat (90 %)', 'rollout']
+    """
+    rows: list[list[Panel]] = [[] for _image in images]
+    for result in results:
+        if result.explanation == RANDOM or result.maps is None:
+            continue
+        maps = result.maps.cpu()[: len(images)]
+        for row, image, weights, caption in zip(rows, images, maps, captions, strict=False):
+            picture, drawing = explanation_panels(image, weights, result.explanation)[0]
+            row += [drawing] if row else [picture._replace(caption=caption), drawing]
+    return rows
+
+
+def class_captions(
+    model: Backbone, inputs: Tensor, target: int | str | Sequence[int | str] | None
+) -> list[str]:
+    """The class that is explained in each image, with its probability.
+
+    Args:
         model: the model, in evaluation mode.
-        images: uint8 (B, C, *size), cropped as the model sees them.
-        inputs: the same images, normalized.
-        explanations: names.
+        inputs: normalized images (B, C, *size).
         target: as in `explain`.
 
     Returns:
-        A row of panels per image.
+        One text per image.
 
     Example:
-        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8).eval()
-        >>> images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
-        >>> rows = map_rows(model, images, images.float(), ["rollout", "relevance"], None)
-        >>> [panel.caption for panel in rows[0]]
-        ['image', 'rollout', 'relevance']
+        >>> model = vitrail.ViT(8, 4, num_classes=1, dim=8, depth=1, heads=2, mlp_dim=8).eval()
+        >>> class_captions(model, torch.zeros(1, 3, 8, 8), None)
+        ['class 0 (100 %)']
     """
-    rows: list[list[Panel]] = [[] for _image in images]
-    for name in explanations:
-        own = {"target": target} if target is not None and explains_classes(name) else {}
-        maps = explain(model, inputs, name, **own).cpu()
-        for row, image, weights in zip(rows, images, maps, strict=True):
-            ((picture, drawing),) = explanation_panels(image, weights, name)[:1]
-            row += [drawing] if row else [picture, drawing]
-    return rows
+    with torch.no_grad():
+        probs = model(inputs).softmax(dim=1)
+    if target is None:
+        indices = probs.argmax(dim=1)
+    else:
+        indices = class_indices(model, len(inputs), "relevance", target)
+    labels = model.labels or [_("class {n}").format(n=n) for n in range(model.num_classes)]
+    return [
+        f"{labels[index]} ({100 * row[index].item():.0f} %)"
+        for row, index in zip(probs, indices.tolist(), strict=True)
+    ]
 
 
 def comparison_json(rows: Sequence[Mapping[str, Any]], images: int, split: str) -> str:

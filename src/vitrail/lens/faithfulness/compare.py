@@ -35,6 +35,7 @@ class Faithfulness(NamedTuple):
         insertion: area under the insertion curve of each image (B,); higher is better.
         correlation: rank correlation of each map with that of random weights (B,); None for random
             maps.
+        maps: the maps, (B, *grid) of any grid.
 
     Example:
         >>> one = Faithfulness("attention", torch.zeros(2), torch.ones(2), torch.tensor([1.0, 0.9]))
@@ -46,6 +47,7 @@ class Faithfulness(NamedTuple):
     deletion: Tensor
     insertion: Tensor
     correlation: Tensor | None
+    maps: Tensor | None = None
 
     @property
     def depends_on_weights(self) -> bool:
@@ -181,4 +183,4 @@ def measure_explanation(
         ).area
         for kind in ("deletion", "insertion")
     }
-    return Faithfulness(explanation, areas["deletion"], areas["insertion"], correlation)
+    return Faithfulness(explanation, areas["deletion"], areas["insertion"], correlation, maps)
