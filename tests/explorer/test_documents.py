@@ -12,7 +12,7 @@ import torch.nn.functional as F
 import vitrail
 from tests.explorer.conftest import tiny_vit
 from tests.models.small import small
-from vitrail.errors import ConfigError, LoadError, TierError
+from vitrail.errors import ConfigError, DataError, LoadError, TierError
 from vitrail.explorer.arrays import decode_array, encode_array
 from vitrail.explorer.documents import Explorer, explanation_rows
 from vitrail.explorer.resources import page_files
@@ -100,6 +100,7 @@ def test_documents_fit_the_schema(explorer: Explorer) -> None:
     ("call", "message"),
     [
         (lambda e, key: e.attention_document(key, 3), "attention layers 0 to 2"),
+        (lambda e, key: e.attention_document(key, -4), "attention layers 0 to 2"),
         (lambda e, key: e.attention_document("nothing", 0), "no such picture"),
         (lambda e, key: e.explanation_document(key, "relevanse"), "relevance"),
         (lambda e, key: e.explanation_document(key, "relevance", 3), "3"),
@@ -140,6 +141,13 @@ def test_explanations_that_need_something_say_so() -> None:
     assert "no attention" in reasons["rollout"]
     assert not reasons["grad_cam"]
     assert {row["reason"] for row in explanation_rows(tiny_vit()) if not row["slow"]} == {""}
+
+
+def test_outputs_that_are_not_finite_are_one_line(explorer: Explorer) -> None:
+    with torch.no_grad():
+        explorer.model.head.bias[1] = float("nan")
+    with pytest.raises(DataError, match=r"noise\.png: the model's output is NaN or infinite"):
+        explorer.sample(0)
 
 
 def test_models_of_signals_are_refused() -> None:

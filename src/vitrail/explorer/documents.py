@@ -27,7 +27,7 @@ from vitrail.layers.recording import RecordedMixer
 from vitrail.lens.explanations.base import EXPLANATIONS, explain, explains_classes
 from vitrail.lens.explanations.patch_logits import logit_lens
 from vitrail.lens.heat import COLORS
-from vitrail.lens.layer_keys import recorded_mixers
+from vitrail.lens.layer_keys import recorded_mixers, select_position
 from vitrail.lens.record import record
 from vitrail.lens.trace import AttentionTrace, observe, patch_maps
 from vitrail.models.base import Backbone
@@ -46,7 +46,7 @@ class Explorer:
         model: a model of images, in evaluation mode.
         title: what the model is called.
         samples: paths of pictures that are offered at the start; the first 24.
-        belief: rows of `vitrail explain compare`, if there are any.
+        faithfulness: rows of `vitrail explain compare`, if there are any.
 
     Raises:
         TierError: the model is not one of images.
@@ -62,7 +62,7 @@ class Explorer:
         model: Backbone,
         title: str,
         samples: Sequence[Path] = (),
-        belief: Sequence[Mapping[str, object]] = (),
+        faithfulness: Sequence[Mapping[str, object]] = (),
     ) -> None:
         if len(model.preprocess.size) != 2:
             raise TierError(
@@ -70,7 +70,7 @@ class Explorer:
                 "shows images: use `vitrail look`."
             )
         self.model, self.title = model, title
-        self.samples, self.belief = list(samples)[:PICTURES], list(belief)
+        self.samples, self.faithfulness = list(samples)[:PICTURES], list(faithfulness)
         self._lock = threading.Lock()
         self._crops: OrderedDict[str, Tensor] = OrderedDict()  # uint8 (C, H, W) by id
 
@@ -92,7 +92,7 @@ class Explorer:
             labels=model.labels,
             target=model.outputs.target,
             explanations=explanation_rows(model),
-            belief=self.belief,
+            faithfulness=self.faithfulness,
             samples=thumbnails,
             colors=base64.b64encode(colors).decode("ascii"),
         )
@@ -154,6 +154,7 @@ class Explorer:
 
         Raises:
             ConfigError: there is no such picture.
+            DataError: the model's output is not finite.
         """
         with self._running(key) as inputs, torch.inference_mode():
             trace = observe(self.model, inputs)
@@ -167,6 +168,10 @@ class Explorer:
             else:
                 features, reason, layers = trace[-1], trace.reason, []
                 logits = self.model(inputs)
+            if not bool(logits.isfinite().all()):
+                raise DataError(
+                    f"{name}: the model's output is NaN or infinite: check its weights."
+                )
             lens = self._logit_lens(inputs) if self.model.num_classes else None
             picture = data_url(self._crops[key])
         return self._document(
@@ -189,7 +194,7 @@ class Explorer:
 
         Args:
             key: the picture's id.
-            layer: position of the layer, from 0.
+            layer: position of the layer; negative ones count from the end.
 
         Returns:
             A document with an array (heads, N, N).
@@ -199,10 +204,7 @@ class Explorer:
             TierError: the model has no map of its attention.
         """
         names = list(recorded_mixers(self.model))
-        if not 0 <= layer < len(names):
-            raise ConfigError(
-                f"layer={layer}: this model has attention layers 0 to {len(names) - 1}."
-            )
+        layer = select_position(layer, len(names))
         with self._running(key) as inputs, torch.inference_mode():
             with record(self.model, layers=[names[layer]]) as maps:
                 embedded = self.model.embed(inputs)

@@ -39,7 +39,7 @@ class ExplorerServer(ThreadingHTTPServer):
     """The server of one explorer.
 
     Args:
-        explorer: what answers.
+        explorer: the model and its pictures.
         port: the port; 0 for any that is free.
 
     Attributes:
@@ -67,7 +67,7 @@ class ExplorerServer(ThreadingHTTPServer):
 
         Args:
             request: the socket.
-            client_address: who asked.
+            client_address: host and port of the browser.
         """
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
@@ -77,7 +77,7 @@ def make_server(explorer: Explorer, *, host: str = HOSTS[0], port: int = 0) -> E
     """A server of the page, which `serve_forever` runs.
 
     Args:
-        explorer: what answers.
+        explorer: the model and its pictures.
         host: "127.0.0.1" or "localhost".
         port: the port; 0 for any that is free.
 

@@ -296,10 +296,10 @@
     }));
   }
 
-  function belief(name) {
-    const row = state.model.belief.find((each) => each.explanation === name);
+  function faithfulness(name) {
+    const row = state.model.faithfulness.find((each) => each.explanation === name);
     if (!row) return "";
-    const parts = [V.t("belief", { insertion: V.format(row.insertion), deletion: V.format(row.deletion) })];
+    const parts = [V.t("faithfulness", { insertion: V.format(row.insertion), deletion: V.format(row.deletion) })];
     if (!row.beats_random) parts.push(V.t("random"));
     if (row.depends_on_weights === false) parts.push(V.t("ignores"));
     return parts.join("; ");
@@ -339,7 +339,7 @@
         box.querySelector(".bar").style.background = V.gradient();
         box.querySelector(".ends").replaceChildren(
           ...[scale.low, scale.high].map((end) => create("span", { textContent: V.format(end) })));
-        caption.textContent = belief(name);
+        caption.textContent = faithfulness(name);
       } catch (problem) {
         if (box.isConnected) caption.textContent = problem.message;
       }
