@@ -12,6 +12,7 @@ from vitrail.methods.clip import CLIP
 from vitrail.methods.dino import DINO as DINOMethod
 from vitrail.methods.supervised import Supervised
 from vitrail.run_folder import RunFolder
+from vitrail.train import stream_factory
 from vitrail.train.config import RunConfig
 from vitrail.train.data_factory import open_datasets
 from vitrail.train.evaluator import Evaluator
@@ -77,6 +78,17 @@ def test_local_crops_that_are_no_patches_name_their_setting() -> None:
         built(tiny(DINO, CROPS[0], crops, "optim.ema=0"))
     trainer, _ = built(tiny(DINO, CROPS[0], crops.replace("3", "4"), "optim.ema=0"))
     assert next(trainer.stream.epoch(0, 0, "cpu")).crops[2].shape[-2:] == (4, 4)
+
+
+def test_each_process_has_as_many_samples_of_a_contrastive_validation_loss(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The validation set of 285 images is less than a batch, and the processes gather its rows."""
+    for rank in range(2):
+        monkeypatch.setattr(stream_factory, "process_shard", lambda rank=rank: (rank, 2))
+        _trainer, evaluator = built(of("clip", "optim.ema=0", "data.batch_size=300"))
+        batches = evaluator.loss_stream.epoch(0, 0, "cpu")
+        assert [len(batch) for batch in batches] == [142]
 
 
 @pytest.mark.parametrize(

@@ -62,16 +62,17 @@ def build_stream(
         >>> next(stream.epoch(0, 0, "cpu"))["images"].shape
         torch.Size([4, 1, 8, 8])
     """
-    data, preprocess = config.data, method.backbone.preprocess
+    data, preprocess, shard = config.data, method.backbone.preprocess, process_shard()
     dataset = dataset.for_input(preprocess)
     if "features" in method.inputs:
         loader = Loader(dataset, data.batch_size, frame(preprocess), workers=data.workers,
-                        shard=process_shard(), deals=True)  # fmt: skip
+                        shard=shard, deals=True)  # fmt: skip
         stream = _feature_stream(method, loader, _("features of training images"), features,
-                                 seed=config.train.seed, shard=process_shard(),
+                                 seed=config.train.seed, shard=shard,
                                  balanced=data.sampler == "balanced")  # fmt: skip
         method.fit_statistics(stream.all())
         return stream
+    check_batches(method, min(data.batch_size, len(dataset)), shard[1])
     loader = Loader(
         dataset,
         data.batch_size,
@@ -81,11 +82,10 @@ def build_stream(
         workers=data.workers,
         drop_last=True,
         repeats=data.repeats,
-        shard=process_shard(),
+        shard=shard,
         balanced=data.sampler == "balanced",
         bad_images=data.bad_images,
     )
-    check_batches(method, loader.batch_size, process_shard()[1])
     transform = build_transform(config, method, dataset)
     if "crops" in method.inputs:
         _check_local_crops(config, method)
@@ -118,11 +118,11 @@ def build_evaluator(
         >>> len(build_evaluator(config, method, train, validation).validation.dataset)
         285
     """
-    data, preprocess = config.data, method.backbone.preprocess
+    data, preprocess, shard = config.data, method.backbone.preprocess, process_shard()
     train, one_part = train.for_input(preprocess), dataset.for_input(preprocess.single)
     dataset, fit = dataset.for_input(preprocess), frame(preprocess)
     loader = Loader(dataset, 2 * data.batch_size, fit, workers=data.workers,
-                    shard=process_shard(), deals=True)  # fmt: skip
+                    shard=shard, deals=True)  # fmt: skip
     loss_stream = None
     if "features" in method.inputs:
         # At the end, images are evaluated: features are for epochs to be judged by.
@@ -132,12 +132,14 @@ def build_evaluator(
     else:
         transform = evaluation_transform(preprocess, _captions(method, dataset), one_part)
         batches = Loader(one_part, 2 * data.batch_size, fit, workers=data.workers,
-                         shard=process_shard(), deals=True)  # fmt: skip
+                         shard=shard, deals=True)  # fmt: skip
         stream = ImageStream(batches, transform)
         if method.batch_wide and method.has_validation_loss:
-            # Batches like those of training, for the loss depends on their size and mixture.
-            mixed = Loader(one_part, data.batch_size, fit, seed=0, workers=data.workers,
-                           drop_last=True, shard=process_shard())  # fmt: skip
+            # Batches like those of training, for the loss depends on their size and mixture. Each
+            # process has as many samples of a batch.
+            most = max(len(one_part) // shard[1], 1) * shard[1]
+            mixed = Loader(one_part, min(data.batch_size, most), fit, seed=0, workers=data.workers,
+                           drop_last=True, shard=shard)  # fmt: skip
             loss_stream = ImageStream(mixed, transform)
     return Evaluator(train, loader, preprocess, stream, loss_stream, config.train.knn_images)
 
