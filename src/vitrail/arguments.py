@@ -109,7 +109,7 @@ def convert_arguments(
                 bound.arguments[name] = check_value(name, value, hints[name])
             except ConfigError as problem:
                 cure = _cure(name, value, hints[name])
-                raise ConfigError(f"{_name(function)}: {problem}{cure}") from None
+                raise ConfigError(f"{name_of(function)}: {problem}{cure}") from None
     return bound
 
 
@@ -284,7 +284,19 @@ def _cure(name: str, value: object, hint: Any) -> str:
     return next((f" {cure}" for cure in cures if isinstance(cure, str) and cure), "")
 
 
-def _name(function: Callable[..., Any]) -> str:
+def name_of(function: Callable[..., Any]) -> str:
+    """The name of a function as its caller writes it, for errors.
+
+    Args:
+        function: a function, a method or a constructor.
+
+    Returns:
+        The name; that of the class for its constructor and for calls of its objects.
+
+    Example:
+        >>> name_of(Axes.__init__)
+        'Axes'
+    """
     name = function.__qualname__.removesuffix(".__init__").removesuffix(".__call__")
     return name.rpartition("<locals>.")[2]
 
@@ -301,10 +313,10 @@ def _describe(
     for keyword in () if inspect.Parameter.VAR_KEYWORD in kinds else keywords:
         if keyword not in names:
             return (
-                f"{_name(function)} has no keyword {keyword!r}.{suggest(keyword, names)} It takes: "
-                f"{', '.join(names)}."
+                f"{name_of(function)} has no keyword {keyword!r}.{suggest(keyword, names)} "
+                f"It takes: {', '.join(names)}."
             )
-    return f"{_name(function)}: {problem}. help({_name(function)}) says what each argument is."
+    return f"{name_of(function)}: {problem}. help({name_of(function)}) says what each argument is."
 
 
 @functools.cache

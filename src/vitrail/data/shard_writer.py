@@ -174,11 +174,12 @@ def _recording(source: Source) -> dict[str, bytes | BinaryIO]:
     try:
         if source.is_dir():
             return {PACKED[1:]: _frames(source)}
-        name = source.name.lower()
-        compressed = next((s for s in (".nii.gz",) if name.endswith(s)), source.suffix.lower())
-        # A .txt file would be a caption.
-        suffix = "csv" if compressed == ".txt" else compressed[1:]
-        return {suffix: source.open("rb")}
+        suffix = source.suffix.lower()
+        if source.name.lower().endswith(".nii.gz"):
+            suffix = ".nii.gz"
+        elif suffix == ".txt":  # which would be a caption
+            suffix = ".csv"
+        return {suffix[1:]: source.open("rb")}
     except OSError as problem:
         raise DataError(f"{source}: cannot be read ({problem.strerror}).") from None
 

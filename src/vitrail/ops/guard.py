@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 import torch
 from torch import Tensor, nn
 
-from vitrail.arguments import convert_arguments
+from vitrail.arguments import convert_arguments, name_of
 from vitrail.errors import ConfigError, VitrailError, describe_value
 from vitrail.values import Range
 
@@ -117,7 +117,7 @@ def _explain(
 ) -> ConfigError | None:
     """One line for an error; None for one that is not about the arguments."""
     frame = problem.__traceback__.tb_next if problem.__traceback__ else None
-    name = function.__qualname__.removesuffix(".__init__").rpartition("<locals>.")[2]
+    name = name_of(function)
     if frame is None:  # the function was not entered
         convert_arguments(function, args, keywords)
     text = (str(problem) or type(problem).__name__).splitlines()[0]

@@ -40,25 +40,24 @@ def adapt(backbone: Backbone, rank: int, alpha: float | None = None) -> Backbone
     alpha = 2.0 * rank if alpha is None else alpha
     if not alpha > 0:
         raise ConfigError(f"alpha={alpha!r} is not above 0: leave it out, or try {2 * rank}.")
-    layers = [
-        f"blocks.{name}"
+    layers = {
+        f"blocks.{name}": module
         for name, module in backbone.blocks.named_modules()
         if isinstance(module, nn.Linear)
-    ]
-    widths = [max(m.weight.shape) for m in backbone.blocks.modules() if isinstance(m, nn.Linear)]
-    check_range("rank", rank, 1, max(widths, default=rank))
+    }
     if not layers:
         raise ConfigError(
             f"no block of this {type(backbone).__name__} has a linear layer to adapt: train it "
             "without adapters."
         )
+    check_range("rank", rank, 1, max(max(layer.weight.shape) for layer in layers.values()))
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ModuleNotFoundError as problem:
         if problem.name == "peft":
             raise ConfigError(f"lora needs the package peft: {how_to_install('peft')}") from None
         raise ConfigError(f"lora needs peft, which cannot be imported: {_root(problem)}") from None
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers)  # type: ignore[arg-type]
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=[*layers])  # type: ignore[arg-type]
     inject_adapter_in_model(config, backbone)
     for parameter in backbone.head.parameters():
         parameter.requires_grad = True
