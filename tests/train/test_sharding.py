@@ -273,7 +273,7 @@ def test_what_needs_whole_parameters_is_refused(two: Any) -> None:
         assert result["refused"] == [
             "train.sharding='fsdp' shares out parameters, and Adafactor needs whole ones: set "
             "optim.optimizer to adamw or sgd, or leave sharding out.",
-            "train.precision='fp16' scales gradients, which sharding has not: use bf16.",
+            "train.precision='fp16' scales gradients, which sharding does not support: use bf16.",
         ]
 
 

@@ -42,8 +42,8 @@ def match_classes(teacher: Callable[..., Any], names: Sequence[str] | None) -> C
     if sorted(map(_plain, labels)) == sorted(map(_plain, names)):
         if twins := repeated(map(_plain, names)):
             raise ConfigError(
-                f"the teacher has other classes' order, and {twins[0]!r} is the name of two: give "
-                "each class a name of its own."
+                f"the teacher has its classes in another order, and {twins[0]!r} is the name of "
+                "two: give each class a name of its own."
             )
         return Reordered(teacher, labels, names)
     if _are_wordnet_ids(labels) != _are_wordnet_ids(names) and len(labels) == len(names):

@@ -56,7 +56,7 @@ class Callback:
 
         Args:
             trainer: with `step` steps done.
-            split: "train", "val", or "spike" for the begin of a loss spike.
+            split: "train", "val", or "spike" for the beginning of a loss spike.
             values: figures by name.
         """
 

@@ -196,7 +196,7 @@ def load_checkpoint(
 
 
 def _newest(paths: Sequence[Path], trust: bool) -> "tuple[_Saved | None, list[str]]":
-    """The newest checkpoint that is whole, and what newer ones have."""
+    """The newest checkpoint that is whole, and what is wrong with the newer ones."""
     problems: list[str] = []
     for path in reversed(paths):
         try:

@@ -108,9 +108,8 @@ def _make_config(values: dict[str, Any], overrides: Sequence[str]) -> RunConfig:
         section = values
         for parent in parents:
             inner = section.get(parent)
-            section[parent] = (
-                dict(inner) if isinstance(inner, Mapping) else {}
-            )  # the caller's stays
+            # A copy, so that the caller's stays as it is.
+            section[parent] = dict(inner) if isinstance(inner, Mapping) else {}
             section = section[parent]
         section[last] = _read_value(text)
         _trust_code(section[last])

@@ -261,7 +261,7 @@ def share_out(
     """
     if precision == "fp16":
         raise ConfigError(
-            "train.precision='fp16' scales gradients, which sharding has not: use bf16."
+            "train.precision='fp16' scales gradients, which sharding does not support: use bf16."
         )
     sharding = Sharding(method, torch.bfloat16 if precision == "bf16" else None)
     sharding.apply(method, optimizer)

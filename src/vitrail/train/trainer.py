@@ -178,7 +178,7 @@ class Trainer:
     def result_method(self) -> Method:
         """The weights to evaluate and to keep: the EMA if there is one.
 
-        With sharding a plain copy with all weights, which every process must ask for.
+        With sharding it is a plain copy with all weights: every process must read this property.
         """
         method = self.method if self.ema is None else cast(Method, self.ema.module)
         if self.sharding is None:
@@ -383,7 +383,7 @@ class Trainer:
         """Records figures with every callback.
 
         Args:
-            split: "train" or "val".
+            split: "train", "val", or "spike" for the beginning of a loss spike.
             values: figures by name.
         """
         for callback in self.callbacks:
