@@ -253,6 +253,10 @@ def test_messages_name_options_and_python_keywords_stay_where_they_are_settings(
     )
     monkeypatch.setattr("sys.argv", ["vitrail", "eval", "run"])
     assert in_options("train_limit=9, probe='knn'") == "--train-limit=9, --probe='knn'"
+    assert (
+        in_options('9 others: vitrail.list_models("vit_*")') == "9 others: `vitrail models 'vit_*'`"
+    )
+    assert in_options("vitrail.list_models() names all") == "`vitrail models` names all"
     assert in_options("image_size=(64, 48) is odd") == "--image-size=64x48 is odd"
     for arguments in (["vitrail"], ["vitrail", "--help"]):
         monkeypatch.setattr("sys.argv", arguments)

@@ -33,6 +33,8 @@ def test_spellings_of_other_libraries(name: str, first: str) -> None:
         ("vit_base", "no model 'vit_base'. It may mean vit_base_patch16_224, "),
         ("base", r"It may mean .* or [0-9]+ others: vitrail.list_models\("),
         ("vit", "It may mean ViT, vit_tiny"),
+        ("vitt_base", r"It may mean vit_base_.* others: vitrail.list_models\(\"vit_base_\*\"\)"),
+        ("swinn_tiny", r"It may mean swin_tiny_patch4_window7_224\.$"),
         ("resnet50", "It is a convolutional network"),
         ("", "vitrail.list_models.. names all"),
         ("xyz", "vitrail.list_models.. names all"),

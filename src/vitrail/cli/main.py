@@ -211,7 +211,9 @@ def in_options(message: str) -> str:
     # Sizes are written as 64x48 there.
     size = r"(?<=--image-size=)\((\d+(?:, \d+)+)\)"
     message = re.sub(size, lambda match: match[1].replace(", ", "x"), message)
-    return re.sub(r"vitrail\.load_plugin\('([^']*)'\)", r"--plugin \1", message)
+    message = re.sub(r"vitrail\.load_plugin\('([^']*)'\)", r"--plugin \1", message)
+    message = re.sub(r'vitrail\.list_models\("([^"]*)"\)', r"`vitrail models '\1'`", message)
+    return message.replace("vitrail.list_models()", "`vitrail models`")
 
 
 def _exit_on_signals() -> None:

@@ -287,6 +287,10 @@ def suggestion(name: str) -> str:
         return f"{hub} It may mean {' or '.join(fits)}."
     names = [*variants(), *MODEL_REGISTRY.names()]
     families = {other: other.partition("_")[0].lower() for other in names}
-    near = difflib.get_close_matches(name.partition("_")[0].lower(), families.values(), n=3)
+    family, _, size = name.lower().partition("_")
+    near = difflib.get_close_matches(family, families.values(), n=3)
+    for other in difflib.get_close_matches(family, {*families.values()}, cutoff=0.8):  # vitt: vit
+        if size and other != family and fnmatch.filter(variants(), f"{other}_{size}_*"):
+            return suggestion(f"{other}_{size}")
     nearest = hub or suggest(name, [other for other in names if families[other] in near])
     return f"{nearest} vitrail.list_models() names all {len(variants())} variants."

@@ -23,6 +23,7 @@ from vitrail.train.callback import Callback
 from vitrail.train.config import RunConfig, make_config
 from vitrail.train.factory import train_run
 from vitrail.train.keywords import Settings, nest
+from vitrail.train.model_factory import check_model
 from vitrail.train.sections import DataConfig
 from vitrail.values import check_value
 
@@ -186,7 +187,9 @@ def train_and_report(
         >>> train_and_report(config, Path(tempfile.mkdtemp())).metrics["count"]
         355
     """
-    from vitrail.lens.report_page import write_report  # matplotlib is slow to import
+    if model is None:
+        check_model(config)  # a wrong name is said before matplotlib, which is slow to import
+    from vitrail.lens.report_page import write_report
 
     with trusting(trust):
         figures = train_run(
