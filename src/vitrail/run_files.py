@@ -24,8 +24,12 @@ EVALUATION: Schema = {
     "weights?": str, "evaluated_by?": str, "count?": int, "*": _FIGURE,
 }  # fmt: skip
 EXPLANATIONS: Schema = {
-    "explanations": [{"explanation": str, "*": (bool, *_FIGURE)}], "images": int, "split": str,
-    "*": None,
+    "explanations": [{
+        "explanation": str, "deletion": float, "deletion_error": float, "insertion": float,
+        "insertion_error": float, "correlation": (float, type(None)),
+        "correlation_error": (float, type(None)), "beats_random": bool, "depends_on_weights": bool,
+    }],
+    "images": int, "split": str,
 }  # fmt: skip
 SUMMARY: Schema = {
     "data": {"splits": {"*": {"images": int, "*": None}}, "*": None},

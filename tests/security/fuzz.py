@@ -25,6 +25,7 @@ from vitrail.errors import VitrailError
 from vitrail.hub.fitting import reading
 from vitrail.hub.load import load
 from vitrail.hub.model_folder import save, shards
+from vitrail.lens.explanation_page import comparison_section
 from vitrail.lens.report_classes import class_sections
 from vitrail.lens.report_data import read_report
 from vitrail.models.vit import ViT
@@ -73,6 +74,17 @@ RUN_FILES: dict[str, dict[str, Any]] = {
     "metrics.jsonl": {"step": 1, "split": "val", "epoch": 0.5, "loss": 2.0, "top1": 0.5},
     "timing.jsonl": {"step": 1, "seconds": 0.5, "images_per_second": 9.0},
     "notes.jsonl": {"date": "2026-11-29", "text": "better"},
+    "explanations.json": {
+        "images": 4, "split": "test",
+        "explanations": [
+            {"explanation": "rollout", "deletion": 0.2, "deletion_error": 0.1, "insertion": 0.5,
+             "insertion_error": 0.1, "correlation": 0.1, "correlation_error": 0.2,
+             "beats_random": True, "depends_on_weights": True},
+            {"explanation": "random", "deletion": 0.3, "deletion_error": 0.1, "insertion": 0.3,
+             "insertion_error": 0.1, "correlation": None, "correlation_error": None,
+             "beats_random": False, "depends_on_weights": True},
+        ],
+    },
 }  # fmt: skip
 
 
@@ -172,9 +184,11 @@ class Targets:
 def read_run(run: RunFolder) -> None:
     """Reads all JSON of a run as its report does, but draws nothing."""
     data = read_report(run)
-    notes, timing = run.notes, data.timing
+    notes, timing, comparison = run.notes, data.timing, run.explanations
     with reading(run.path):
         sections = [class_sections(data), data.setup, data.last_validation]
+        if comparison is not None:
+            sections.append(comparison_section(*comparison))
     assert len(notes) + len(timing) + len(sections) > 0
 
 

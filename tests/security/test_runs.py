@@ -15,6 +15,7 @@ RAW = [
     b"[]\n", b"5\n", b"null\n", b"[" * 100_000 + b"\n", b'{"a":' * 5000 + b"\n", b"\xff\xfe\n",
     b"\0\n", b'{"step": 1, "step": 2}\n', b"9" * 5000 + b"\n", b"{}\n",
 ]  # fmt: skip
+MEASURES = RUN_FILES["explanations.json"]["explanations"][0]
 ENTRIES: list[tuple[str, str, Any]] = [  # file, path of an entry, value
     ("metrics.jsonl", "step", "1"), ("metrics.jsonl", "split", 5), ("metrics.jsonl", "loss", "x"),
     ("metrics.jsonl", "loss", [1]), ("metrics.jsonl", "epoch", {}), ("metrics.jsonl", "step", True),
@@ -26,6 +27,13 @@ ENTRIES: list[tuple[str, str, Any]] = [  # file, path of an entry, value
     ("evaluation.json", "confusion", [[1]]), ("evaluation.json", "confusion", 5),
     ("evaluation.json", "classes", [{"label": 5}]), ("evaluation.json", "scores", {"f1": []}),
     ("evaluation.json", "mistakes", [{"image": "0"}]), ("evaluation.json", "count", 1.5),
+    ("explanations.json", "images", "4"), ("explanations.json", "more", 1),
+    ("explanations.json", "explanations", [{"explanation": "rollout"}]),
+    *(
+        ("explanations.json", "explanations", [MEASURES | {name: value}])
+        for name, value in (("deletion", "x"), ("deletion", None), ("insertion_error", []),
+                            ("correlation", "0"), ("beats_random", 1), ("explanation", 5))
+    ),
 ]  # fmt: skip
 
 
