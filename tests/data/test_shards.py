@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from vitrail.data import shard_description
 from vitrail.data.loader import Loader, canvas
 from vitrail.data.registry import absolute_name, open_dataset, open_parts
 from vitrail.data.shards import expand_braces
@@ -231,6 +232,17 @@ def test_a_text_that_is_too_long_costs_its_own_sample_only(tmp_path: Path) -> No
     dataset = open_dataset(f"shards:{path}", bad_images="skip")
     assert [dataset.key(i) for i in range(len(dataset))] == ["0", "2"]
     assert dataset.captions == ["", "two"]
+
+
+def test_a_description_is_read_up_to_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = entries(tmp_path, {"0.png": picture(0), "0.cls": b"0"})
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": ["cat"]}))
+    assert open_dataset(f"shards:{path}").labels == ["cat"]
+    monkeypatch.setattr(shard_description, "LARGEST", 9)
+    with pytest.raises(DataError, match=r"dataset.json has more than 0 MiB"):
+        open_dataset(f"shards:{path}")
 
 
 def test_an_index_is_kept_outside_of_the_folder(

@@ -5,6 +5,7 @@ HTTP is spoken by Python itself. All other addresses, such as s3:// and gs://, a
 
 import contextlib
 import http.client
+import json
 import os
 import re
 import shutil
@@ -21,10 +22,10 @@ from urllib.parse import quote, unquote, urlsplit
 
 from vitrail.data.check import cache_folder
 from vitrail.data.images import BadImage
+from vitrail.data.shard_description import CLASSES, DESCRIPTION, read_beside
 from vitrail.errors import DataError
 from vitrail.files import atomic_write
 
-BESIDE = ("dataset.json", "classes.txt")  # files beside shards that say what their labels mean
 TIMEOUT = 60  # seconds without an answer
 RETRY_SECONDS = 1.0
 AT_ONCE = 8  # files that are copied at the same time
@@ -73,7 +74,7 @@ def copy_shards(names: Sequence[str]) -> tuple[list[Path], list[BadImage]]:
             "dataset.json of `vitrail pack` beside them."
         )
     folder = addresses[0].rpartition("/")[0]
-    beside = [f"{folder}/{name}" for name in BESIDE]
+    beside = [f"{folder}/{name}" for name in (DESCRIPTION, CLASSES)]
     copies = [_copy_path(address) for address in addresses]
     absent = sum(not copy.is_file() for copy in copies)
     if absent:
@@ -100,12 +101,10 @@ def _expand(name: str) -> list[str]:
 
 def _listed(folder: str) -> list[str]:
     """The tar files of a folder: those of its dataset.json, or else those that the server lists."""
-    import json
-
-    description = folder + BESIDE[0]
+    description = folder + DESCRIPTION
     if not _fetch(description):
-        with contextlib.suppress(ValueError, OSError, RecursionError):
-            content = json.loads(_copy_path(description).read_text(errors="replace"))
+        with contextlib.suppress(ValueError, OSError, RecursionError, DataError):
+            content = json.loads(read_beside(_copy_path(description)))
             names = content.get("shards") if isinstance(content, dict) else None
             if isinstance(names, dict) and all("/" not in name for name in names):
                 return [folder + quote(name) for name in names]

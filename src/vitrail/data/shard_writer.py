@@ -21,6 +21,7 @@ from vitrail.data.image_file import ImageFile
 from vitrail.data.loader import order
 from vitrail.data.manifest_labels import sorted_names
 from vitrail.data.recognition import IMAGES
+from vitrail.data.shard_description import DESCRIPTION
 from vitrail.data.videos import images_in
 from vitrail.errors import ConfigError, DataError
 from vitrail.files import atomic_folder, atomic_write
@@ -94,7 +95,7 @@ def pack(
                         if shard.offset >= shard_size * MEBIBYTE:
                             break
         description = {"labels": names, "kind": kinds.pop(), "shards": lengths}
-        atomic_write(temporary / "dataset.json", json.dumps(description, indent=1) + "\n")
+        atomic_write(temporary / DESCRIPTION, json.dumps(description, indent=1) + "\n")
     return [folder / name for name in lengths]
 
 

@@ -20,14 +20,13 @@ from vitrail.data.manifest_labels import ManifestLabels, read_labels, read_numbe
 from vitrail.data.recording_inputs import KINDS, RecordingKind
 from vitrail.data.remote_shards import copy_shards
 from vitrail.data.shard_datasets import ShardDataset, ShardRecordings
+from vitrail.data.shard_description import CLASSES, DESCRIPTION, read_beside
 from vitrail.data.splits import SPLITS, Parts
 from vitrail.data.tar_index import Parts as TarParts
 from vitrail.data.tar_index import TarIndex, TarSample, index_of
 from vitrail.errors import DataError, check_choice
 
 MOST_SHARDS = 100_000  # that a pattern may stand for
-CLASSES, DESCRIPTION = "classes.txt", "dataset.json"  # beside the shards
-LARGEST_DESCRIPTION = 2**26  # bytes
 
 
 def open_shards(spec: str) -> Parts:
@@ -273,8 +272,8 @@ def split_of(path: Path) -> str:
 def _kind_beside(folder: Path) -> str:
     """The kind that dataset.json says; "" if there is none."""
     try:
-        content = json.loads((folder / DESCRIPTION).read_text(errors="replace"))
-    except (OSError, ValueError, RecursionError):
+        content = json.loads(read_beside(folder / DESCRIPTION))
+    except (OSError, ValueError, RecursionError, DataError):
         return ""  # its names of classes are read later, with an error
     kind = content.get("kind", "") if isinstance(content, dict) else ""
     return kind if kind in KINDS else ""
@@ -285,9 +284,7 @@ def _class_names(folder: Path) -> list[str]:
     for file in (folder / DESCRIPTION, folder / CLASSES, folder.parent / CLASSES):
         if not file.is_file():
             continue
-        if file.stat().st_size > LARGEST_DESCRIPTION:
-            raise DataError(f"{file} has more than {LARGEST_DESCRIPTION >> 20} MiB.")
-        text = file.read_text(errors="replace")
+        text = read_beside(file)
         names = text.splitlines() if file.name == CLASSES else read_description(text, file)
         if names:
             return [name.strip() for name in names if name.strip()]
