@@ -198,3 +198,28 @@ def parse_numbers(text: str | None, option: str) -> list[int] | None:
         return [int(number) for number in text.split(",")]
     except ValueError:
         raise ConfigError(f"{option} {text!r} is no list of whole numbers such as 3,11.") from None
+
+
+def parse_point(text: str) -> tuple[int, int]:
+    """A point of a picture.
+
+    Args:
+        text: x and y in pixels, such as "180,90".
+
+    Returns:
+        Both numbers.
+
+    Raises:
+        ConfigError: the text is something else.
+
+    Example:
+        >>> parse_point("180,90")
+        (180, 90)
+    """
+    try:
+        x, y = (int(number) for number in text.split(","))
+    except ValueError:
+        raise ConfigError(
+            f"--at {text!r} is no point x,y in whole pixels, such as 180,90."
+        ) from None
+    return x, y

@@ -17,6 +17,7 @@ from vitrail.cli.common import (
     named_images,
     out,
     parse_numbers,
+    parse_point,
 )
 from vitrail.errors import ConfigError, TierError, check_choice
 from vitrail.messages import _, ngettext
@@ -344,31 +345,6 @@ def _draw_saved(sources: Sequence[str], page: _Page, options: "LookOptions") -> 
         saved = load_trace(source)
         look = draw_trace(saved.image, saved.trace, options)
         page.add(saved.title, look, saved.origin, saved.trace if page.sheet else None)
-
-
-def parse_point(text: str) -> tuple[int, int]:
-    """A point of a picture.
-
-    Args:
-        text: x and y in pixels, such as "180,90".
-
-    Returns:
-        Both numbers.
-
-    Raises:
-        ConfigError: the text is something else.
-
-    Example:
-        >>> parse_point("180,90")
-        (180, 90)
-    """
-    try:
-        x, y = (int(number) for number in text.split(","))
-    except ValueError:
-        raise ConfigError(
-            f"--at {text!r} is no point x,y in whole pixels, such as 180,90."
-        ) from None
-    return x, y
 
 
 def describe(backbone: "Backbone") -> str:
