@@ -79,6 +79,19 @@ def test_bad_input_is_one_line(
     assert errors.count("\n") == 1
 
 
+def test_images_that_the_page_does_not_offer_are_counted(vitrail, tmp_path: Path) -> None:  # noqa: F811
+    from vitrail import save
+
+    save(tiny_vit(), tmp_path / "model")
+    (tmp_path / "photos").mkdir()
+    for number in range(25):
+        picture(tmp_path / "photos", f"{number}.png")
+    code, _, errors = vitrail("explore", "model", "photos", "--host", "0.0.0.0")
+    assert code == 2 and errors.splitlines()[0] == "the page offers the first 24 of 25 images"
+    assert vitrail("explore", "model", "photos", "--export", "page")[0] == 0
+    assert (tmp_path / "page" / "data" / "24" / "trace.js").is_file()
+
+
 def test_the_first_argument_is_a_model_unless_it_is_an_image() -> None:
     assert split_arguments([]) == ("dinov2_small", [])
     assert split_arguments(["a.png", "b.jpg"]) == ("dinov2_small", ["a.png", "b.jpg"])

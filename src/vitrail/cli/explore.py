@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from vitrail.cli.common import DeviceOption, SizeOption, WeightsOption, out
+from vitrail.cli.common import DeviceOption, SizeOption, WeightsOption, err, out
 from vitrail.errors import ConfigError
 from vitrail.messages import _
 
@@ -53,7 +53,7 @@ def run(
     """Opens the page, or writes it."""
     from vitrail.data.images import find_images
     from vitrail.data.samples import sample_images
-    from vitrail.explorer.documents import Explorer
+    from vitrail.explorer.documents import PICTURES, Explorer
     from vitrail.explorer.export import export_page
     from vitrail.explorer.server import make_server
     from vitrail.run_folder import RunFolder
@@ -72,6 +72,9 @@ def run(
         page = export_page(explorer, export, paths, lambda name: out.print(name, highlight=False))
         out.print(_("written: {path}").format(path=page), highlight=False)
         return
+    if len(paths) > PICTURES:
+        text = _("the page offers the first {n} of {count:,} images")
+        err.print(text.format(n=PICTURES, count=len(paths)), highlight=False)
     with make_server(explorer, host=host, port=port) as server:
         text = _("open {url} (Ctrl+C ends it)")
         out.print(text.format(url=server.url), highlight=False)
