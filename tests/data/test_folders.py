@@ -1,5 +1,7 @@
 """Layouts of folders: which folder is a split, which a class, and what is left aside."""
 
+import dataclasses
+import json
 import os
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from vitrail.data.folders import FolderLayout, find_layout, scan, split_name
 from vitrail.data.image_folders import open_folder
 from vitrail.errors import DataError
+from vitrail.files import to_json
 
 
 def is_png(path: Path) -> bool:
@@ -121,6 +124,8 @@ def test_what_is_left_aside_is_counted(tmp_path: Path) -> None:
     rest = layout.left_aside
     assert (rest.suffixes, rest.empty, rest.beside) == ({".heic": 2, ".txt": 1}, ["fox"], 1)
     assert rest.hidden == 5 and rest.folders == {}
+    stored = json.loads(to_json(dataclasses.asdict(layout.inventory)))  # as a run keeps it
+    assert stored["left_aside"]["suffixes"] == {".heic": 2, ".txt": 1}
 
 
 def test_the_root_itself_may_be_hidden(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,11 +73,12 @@ class LeftAside:
         hidden: number of hidden files and folders, and of those that systems leave behind.
 
     Example:
-        >>> LeftAside(suffixes=Counter({".txt": 2})).suffixes[".txt"]
+        >>> LeftAside(suffixes={".txt": 2}).suffixes[".txt"]
         2
     """
 
-    suffixes: Counter[str] = field(default_factory=Counter)
+    # A plain dictionary: dataclasses.asdict makes pairs of the keys of a Counter.
+    suffixes: dict[str, int] = field(default_factory=dict)
     empty: list[str] = field(default_factory=list)
     beside: int = 0
     folders: dict[str, int] = field(default_factory=dict)
@@ -166,7 +166,7 @@ def find_layout(
         >>> [(split, sorted(classes)) for split, classes in layout.splits.items()]
         [('train', ['cat', 'dog']), ('val', ['cat'])]
         >>> layout.left_aside.suffixes
-        Counter({'.txt': 1})
+        {'.txt': 1}
     """
     tree, left_aside = scan(root, is_sample, is_folder_sample)
     tree = _unwrap(tree)
@@ -234,7 +234,8 @@ def scan(
             elif (entry.is_file() or entry.is_symlink()) and is_sample(path):
                 tree.samples.append(path)
             else:
-                left_aside.suffixes[path.suffix.lower()] += 1
+                suffix = path.suffix.lower()
+                left_aside.suffixes[suffix] = left_aside.suffixes.get(suffix, 0) + 1
         return tree
 
     return read(root, frozenset()), left_aside

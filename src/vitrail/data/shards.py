@@ -86,7 +86,7 @@ def open_shards(spec: str) -> Parts:
         raise DataError(f"{pattern}: holds no {what}, but {content}: name their suffix by ?image=.")
     labels = _labels(pattern, samples, _class_names(folder))
     counts = {split or "all": labels.counts(rows[split]) for split in rows}
-    left_aside = LeftAside(Counter({f".{suffix}": n for suffix, n in unused.items()}))
+    left_aside = LeftAside({f".{suffix}": n for suffix, n in unused.items()})
     inventory = Inventory(pattern, counts, {}, left_aside)
     return {
         split or "train": functools.partial(
