@@ -2,6 +2,8 @@
 
 import functools
 import http.server
+import json
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -136,6 +138,9 @@ def test_changed_shards_are_copied_again_and_copies_do_without_a_server(
     assert Handler.requests["train-0.tar"] == 2
     other = open_dataset(f"shards:{shards}/test-0.tar", "test")
     assert [changed.key(i) for i in range(20)] == [other.key(i) for i in range(20)]
+    os.utime(shards / "train-0.tar", (1, 1))  # of the same size
+    open_dataset(f"shards:{server}/train-0.tar")
+    assert Handler.requests["train-0.tar"] == 3
     gone = "http://127.0.0.1:1"
     place = remote_shards._copy_path(f"{server}/train-0.tar")
     copy = remote_shards._copy_path(f"{gone}/train-0.tar")
@@ -145,6 +150,23 @@ def test_changed_shards_are_copied_again_and_copies_do_without_a_server(
             place.with_name(place.name + suffix).read_bytes()
         )
     assert len(open_dataset(f"shards:{gone}/train-0.tar")) == 20
+
+
+def test_files_beside_the_shards_are_those_that_the_server_has_now(
+    server: str, shards: Path
+) -> None:
+    plain = open_dataset(f"shards:{server}").labels
+    (shards / "classes.txt").write_text("\n".join("abcdefghij"))
+    assert open_dataset(f"shards:{server}").labels == [*"abcdefghij"]
+    (shards / "classes.txt").unlink()
+    assert open_dataset(f"shards:{server}").labels == plain
+
+
+def test_a_description_names_shards_of_its_own_folder_only(server: str, shards: Path) -> None:
+    names = ("train-0.tar", "elsewhere/train-1.tar")
+    for listed, length in ((names[:1], 20), (names, 40)):  # the server lists its own two
+        (shards / "dataset.json").write_text(json.dumps({"shards": dict.fromkeys(listed, 20)}))
+        assert len(open_dataset(f"shards:{server}")) == length
 
 
 @pytest.mark.parametrize("workers", [0, 3])

@@ -4,15 +4,19 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+import torch
 
 from tests.train.tiny import tiny
 from vitrail.errors import ConfigError
 from vitrail.lens.report_page import write_report
+from vitrail.preprocess import Preprocess
 from vitrail.run_folder import RunFolder
 from vitrail.train import timm_package
-from vitrail.train.baseline import TimmNetwork, check_baseline
+from vitrail.train.baseline import TimmNetwork, check_baseline, train_baseline
+from vitrail.train.data_factory import open_datasets
 from vitrail.train.factory import train_run
 from vitrail.train.timm_package import import_timm
 
@@ -53,6 +57,23 @@ def test_a_probe_is_compared_with_a_cnn_that_learns_for_ten_epochs_and_more() ->
     assert settings.train.seed == probe.train.seed
     assert settings.data == probe.data
     assert _settings(tiny(SMALL, "schedule.epochs=3"), digits).schedule.epochs == 3
+
+
+def test_the_cnn_starts_from_the_seed_of_the_run() -> None:
+    pytest.importorskip("timm")
+    weights = []
+
+    def build(*_arguments: object, model: TimmNetwork) -> NoReturn:
+        weights.append(next(model.parameters()).detach().clone())
+        raise ZeroDivisionError
+
+    config = tiny(SMALL, "data.limit=20")
+    datasets = open_datasets(config)
+    preprocess = Preprocess((8, 8), None, mean=(0.3,), std=(0.4,))
+    for _number in range(2):
+        with pytest.raises(ZeroDivisionError):
+            train_baseline(config, datasets, preprocess, build)
+    assert torch.equal(*weights)
 
 
 def test_a_name_that_timm_has_not_suggests_the_nearest() -> None:

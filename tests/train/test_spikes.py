@@ -36,6 +36,14 @@ def test_a_jump_that_stays_is_a_spike_and_a_hard_batch_is_none() -> None:
     assert begins([-1.0] * 40 + [2.0] * 3) == [40]
 
 
+def test_the_fence_is_three_distances_above_the_quantile_of_the_last_64_losses() -> None:
+    usual = [1.2] * 6 + [1.0] * 34  # median 1, quantile 1.2: the fence is at 1.8
+    assert begins([*usual, 1.75, 1.75]) == []
+    assert begins([*usual, 1.85, 1.85]) == [40]
+    assert begins([3.0] * 100 + [1.0] * 64 + [1.8] * 2) == [164]
+    assert begins([3.0] * 100 + [1.0] * 50 + [1.8] * 2) == []  # losses of 3 are still usual
+
+
 def test_healthy_losses_have_no_spikes() -> None:
     choose = random.Random(0)
     for kind in range(60):
