@@ -48,6 +48,19 @@ def test_pictures_are_drawn(arguments: tuple[str, ...], look: Command, tmp_path:
         assert pixels[0, 0].max() < 40
 
 
+def test_options_of_the_picture_change_it(look: Command, tmp_path: Path) -> None:
+    sizes, pictures = [], []
+    for options in ((), ("--smooth",), ("--scale", "layer"), ("--query", "mean"), ("--heads", "1")):
+        assert look(*options)[0] == 0
+        with Image.open(tmp_path / "look.png") as image:
+            sizes.append(image.size)
+            pictures.append(image.tobytes())
+    assert len(set(pictures)) == len(pictures)
+    assert look("--dpi", "60")[0] == 0
+    with Image.open(tmp_path / "look.png") as image:
+        assert image.width == pytest.approx(sizes[0][0] / 2, abs=2)
+
+
 def test_a_page_says_what_it_shows(look: Command, tmp_path: Path) -> None:
     arguments = ("--at", "60,45", "--out", "a.html", "--baseline", "--symmetry")
     code, _, errors = look(*arguments)

@@ -18,6 +18,10 @@ def test_every_document_is_a_script(explorer: Explorer, photo: Path, tmp_path: P
     data = page.parent / "data"
     names = {path.relative_to(data).with_suffix("").as_posix() for path in data.rglob("*.js")}
     assert {"model", "0/trace", "0/attention-2", "0/similarity", "0/explanation-rollout"} <= names
+    likeliest = [row["index"] for row in explorer.sample(0)["predictions"]]
+    explained = {name for name in names if name.startswith("0/explanation-relevance")}
+    assert explained == {f"0/explanation-relevance-{index}" for index in likeliest[:2]}
+    assert not any("occlusion" in name for name in names)  # which is slow
     for name in names:
         text = (data / f"{name}.js").read_text("ascii")
         start = f"Vitrail.receive({json.dumps(name)}, "

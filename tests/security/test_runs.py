@@ -49,6 +49,13 @@ def test_what_vitrail_writes_is_read(tmp_path: Path) -> None:
     assert write_report(run).is_file()
 
 
+def test_a_line_that_is_half_written_is_left_aside(tmp_path: Path) -> None:
+    run = write(tmp_path, RUN_FILES)
+    text = run.metrics_file.read_text()
+    run.metrics_file.write_text(text + '{"step": 2, "split": "tr')
+    assert run.metrics == [RUN_FILES["metrics.jsonl"]]
+
+
 @pytest.mark.parametrize("content", RAW, ids=lambda value: repr(value)[:20])
 def test_files_that_are_none(content: bytes, tmp_path: Path) -> None:
     for name in RUN_FILES:
