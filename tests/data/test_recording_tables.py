@@ -26,8 +26,8 @@ def save_nifti(path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(np.zeros((3, 4, 5), np.int16), np.eye(4)), path)
 
 
-def save_pages(path: Path) -> None:
-    pages = [Image.new("L", (6, 5), value) for value in range(4)]
+def save_pages(path: Path, count: int = 4) -> None:
+    pages = [Image.new("L", (6, 5), value) for value in range(count)]
     pages[0].save(path, save_all=True, append_images=pages[1:])
 
 
@@ -54,6 +54,7 @@ def array(*shape: int) -> Callable[[Path], None]:
         ("a.mp4", save_video, "videos"),
         ("a.nii.gz", save_nifti, "volumes"),
         ("a.tif", save_pages, "volumes"),
+        ("a.tif", lambda path: save_pages(path, 2), None),  # an image and its thumbnail
         ("a.npy", array(1, 4, 5, 6), "volumes"),
         ("a.npy", array(90), "signals"),
         ("a.csv", lambda path: np.savetxt(path, np.zeros((9, 2))), "signals"),
@@ -93,6 +94,15 @@ def test_what_may_be_of_two_kinds_is_refused_with_a_cure(
     dataset = open_parts(f"csv:{table}?kind={first}")["train"]()
     assert isinstance(dataset, RecordingDataset) and dataset.kind.name == first
     assert dataset.read(0).ndim == (2 if first == "signals" else 4)
+
+
+def test_a_file_that_cannot_be_read_says_nothing_of_the_others(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(b"damaged")
+    save_pages(tmp_path / "b.tif")
+    (tmp_path / "t.csv").write_text("file,label\na.tif,a\nb.tif,b\n")
+    dataset = open_parts(f"csv:{tmp_path / 't.csv'}")["train"]()
+    assert isinstance(dataset, RecordingDataset)
+    assert dataset.kind.name == "volumes"
 
 
 def test_one_table_is_of_one_kind(tmp_path: Path) -> None:
