@@ -48,15 +48,18 @@ def test_pictures_are_drawn(arguments: tuple[str, ...], look: Command, tmp_path:
         assert pixels[0, 0].max() < 40
 
 
-def test_options_of_the_picture_change_it(look: Command, tmp_path: Path) -> None:
+def test_options_of_the_picture_change_it(look: Command, vitrail: Command, tmp_path: Path) -> None:
+    assert look()[0] == 0
+    command = ("look", "a.png", "-m", "ViT")  # the same weights each time
     sizes, pictures = [], []
-    for options in ((), ("--smooth",), ("--scale", "layer"), ("--query", "mean"), ("--heads", "1")):
-        assert look(*options)[0] == 0
+    several = ((), ("--smooth",), ("--scale", "layer"), ("--query", "mean"), ("--heads", "1"))
+    for options in (*several, ("--incoming",)):
+        assert vitrail(*command, *options)[0] == 0
         with Image.open(tmp_path / "look.png") as image:
             sizes.append(image.size)
             pictures.append(image.tobytes())
     assert len(set(pictures)) == len(pictures)
-    assert look("--dpi", "60")[0] == 0
+    assert vitrail(*command, "--dpi", "60")[0] == 0
     with Image.open(tmp_path / "look.png") as image:
         assert image.width == pytest.approx(sizes[0][0] / 2, abs=2)
 
