@@ -55,6 +55,25 @@ def test_the_report_of_a_run_shows_them(explain: Command, tmp_path: Path) -> Non
     assert "How far explanations can be believed" in page and "rollout" in page
 
 
+def test_count_seed_and_target_change_the_figures(explain: Command, tmp_path: Path) -> None:
+    rows, counts = [], []
+    for options in (
+        ("--target", "cat"),
+        ("--target", "cat", "--seed", "1"),
+        ("--target", "car"),
+        ("--count", "2"),
+    ):
+        command = ("compare", "model", *CHOICES, *options, "--out", "a.json", "--force")
+        assert explain(*command)[0] == 0
+        figures = json.loads((tmp_path / "a.json").read_text())
+        rows.append({row["explanation"]: row for row in figures["explanations"]})
+        counts.append(figures["images"])
+    assert counts == [3, 3, 3, 2]
+    cat, seed, car, _fewer = rows
+    assert cat["rollout"]["deletion"] != car["rollout"]["deletion"]
+    assert cat["random"]["deletion"] != seed["random"]["deletion"]
+
+
 def test_a_page_is_written_over_by_force_only(explain: Command, tmp_path: Path) -> None:
     page = tmp_path / "explain.html"
     page.write_text("a page of the user's")
