@@ -158,6 +158,7 @@ def everything(folder: Path) -> dict[str, Any]:
         "recomputed": drop(folder, checkpointing=True),
         "half": half_precision(folder),
         "refused": refused(folder),
+        "statistics": batch_statistics(folder),
     }
 
 
@@ -225,6 +226,33 @@ def test_recomputed_activations_have_the_same_dropout(two: Any) -> None:
     mask, other_mask = (result["kept"][1] for result in two[1])
     assert mask.any() and not mask.all()
     assert not torch.equal(mask, other_mask), "each process drops other features"
+
+
+def batch_statistics(folder: Path) -> list[Tensor]:
+    """Those of batch norms, after a step of which each process has other images."""
+    method, rows = with_batch_norms(), Rows("supervised")
+    trainer = Trainer(
+        method, rows, torch.optim.SGD(method.parameters(), lr=0.1),
+        schedule=Schedule(STEPS), run_folder=RunFolder(folder), sharding="fsdp",
+    )  # fmt: skip
+    trainer.train_step(rows.epoch(0, 0, "cpu"))
+    return running_means(method)
+
+
+def with_batch_norms() -> Method:
+    torch.manual_seed(3)
+    return Supervised(small("LeViT")).double()
+
+
+def running_means(method: Method) -> list[Tensor]:
+    return [buffer for name, buffer in method.named_buffers() if name.endswith("running_mean")]
+
+
+def test_batch_statistics_are_those_of_the_first_process(two: Any) -> None:
+    method = with_batch_norms().train()
+    method(slice_of(next(Rows("supervised").epoch(0, 0, "cpu")), slice(0, None, 2)))
+    for result in two[1]:
+        torch.testing.assert_close(result["statistics"], running_means(method))
 
 
 def half_precision(folder: Path) -> dict[str, Any]:
