@@ -127,6 +127,9 @@ def test_grad_cam_finds_the_last_block_whose_patches_are_read() -> None:
         assert torch.equal(maps, explain(model, images, "grad_cam", 1, layer=count - 2))
         with pytest.raises(TierError, match="reads no patch after block -1: choose an earlier"):
             explain(model, images, "grad_cam", 1, layer=-1)
+    shallow = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8).eval()
+    with pytest.raises(TierError, match="reads no patch after any block of this ViT: use occl"):
+        explain(shallow, torch.zeros(1, 3, 8, 8), "grad_cam", 1)
 
 
 def test_integrated_gradients_are_complete_and_captums() -> None:

@@ -76,6 +76,9 @@ def grad_cam(
                 axes = tuple(range(1, gradient_map.ndim - 1))
                 weights = gradient_map.mean(dim=axes, keepdim=True)
                 return (weights * feature_map).sum(dim=-1).clamp(min=0)
+    if layer is None:
+        kind = type(model).__name__
+        raise TierError(f"the logit reads no patch after any block of this {kind}: use occlusion.")
     raise TierError(
         f"the logit reads no patch after block {layer}: choose an earlier one, or leave layer out."
     )
