@@ -11,7 +11,8 @@ from PIL import Image
 from vitrail.data.hub_datasets import HubDataset, StreamedDataset
 from vitrail.data.images import find_images, read_image
 from vitrail.data.in_memory import InMemoryDataset
-from vitrail.data.loader import Loader, canvas, order
+from vitrail.data.loader import Loader, canvas
+from vitrail.data.order import order
 from vitrail.data.registry import open_dataset
 from vitrail.data.splits import balanced, split_off
 from vitrail.errors import ConfigError, DataError

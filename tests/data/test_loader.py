@@ -3,7 +3,8 @@
 import torch
 
 from vitrail.data.in_memory import InMemoryDataset
-from vitrail.data.loader import Loader, order
+from vitrail.data.loader import Loader
+from vitrail.data.order import order
 
 CLASSES = torch.tensor([0] * 70 + [1] * 25 + [2] * 5)
 

@@ -18,8 +18,8 @@ from vitrail.data.file_spans import PACKED, Source
 from vitrail.data.folders import readable
 from vitrail.data.formats import format_of, is_image_name, pillow
 from vitrail.data.image_file import ImageFile
-from vitrail.data.loader import order
 from vitrail.data.manifest_labels import sorted_names
+from vitrail.data.order import order
 from vitrail.data.recognition import IMAGES
 from vitrail.data.shard_description import DESCRIPTION
 from vitrail.data.videos import images_in

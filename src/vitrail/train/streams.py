@@ -10,7 +10,8 @@ from torch import Tensor
 from vitrail.arguments import Axes, checked
 from vitrail.data.captions import Captions
 from vitrail.data.dataset import Dataset
-from vitrail.data.loader import Loader, RawBatch, Shard, check_shard, order
+from vitrail.data.loader import Loader, RawBatch, Shard, check_shard
+from vitrail.data.order import order
 from vitrail.data.transforms import MultiCrop, TrainTransform
 from vitrail.errors import ConfigError
 from vitrail.methods.base import Batch
