@@ -77,11 +77,22 @@ def test_values_and_weights_stay_with_their_images(tmp_path: Path) -> None:
     assert opened(tmp_path, text, "?numbers=x,y&weight=").weights is None
 
 
+def test_spreadsheets_of_many_countries_write_decimal_commas(tmp_path: Path) -> None:
+    text = "\ufeffpath;age;weight\n0.png;4,5;0,25\n1.png;-3,125;1\n2.png;6;2\n"
+    part = opened(tmp_path, text, "?label=age")
+    rows = {Path(part.name(i)).name: part.values[i].item() for i in range(len(part))}
+    weights = {Path(part.name(i)).name: part.weights[i].item() for i in range(len(part))}
+    assert rows == {"0.png": 4.5, "1.png": -3.125, "2.png": 6.0}
+    assert weights == {"0.png": 0.25, "1.png": 1.0, "2.png": 2.0}
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
         ("path,a,b\n0.png,1,maybe\n", "?labels=a,b", "row 1 has 'maybe' in the column b"),
         ("path,a\n0.png,\n", "?numbers=a", "row 1 has '' in the column a, which is no number"),
+        ('path,a\n0.png,"1,234"\n', "?numbers=a", "'1,234' in .*: write it with a decimal point"),
+        ("path;a\n0.png;1.234\n1.png;2,5\n", "?numbers=a", "'2,5' in .*with a decimal point"),
         ("path,a\n0.png,inf\n", "?numbers=a", "row 1 has 'inf' in the column a"),
         ("path,a\n0.png,1\n", "?numbers=b", "has no column 'b': it has path, a"),
         ("path,label,weight\n0.png,a,-1\n", "", "the column weight has weights below 0"),

@@ -16,6 +16,7 @@ from vitrail.data.folders import readable
 from vitrail.errors import DataError
 
 SEPARATORS = (";", "|")  # between the labels of a cell, where none is named
+DECIMAL_COMMA = re.compile(r"[-+]?\d*,(\d+)(?:[eE][-+]?\d+)?")
 YES, NO = ("1", "true", "yes"), ("", "0", "-1", "false", "no")  # of columns, one per label
 
 
@@ -92,7 +93,7 @@ def read_labels(
     for number, text in enumerate(texts, 1):
         if str(text).strip() == "":
             raise DataError(f"{file}: row {number} has no {column}: fill it in, or remove it.")
-    values = [_number(text) for text in texts]
+    values = _numbers(texts)
     if separator is None and all(v is not None for v in values) and any(v % 1 for v in values if v):
         return read_numbers(file, {column: cells})
     return ManifestLabels("class", [], [_class_name(file, column, text) for text in texts], None)
@@ -129,7 +130,7 @@ def read_label_columns(file: Path, columns: Mapping[str, Sequence[Any]]) -> Mani
 
 
 def read_numbers(file: Path, columns: Mapping[str, Sequence[Any]]) -> ManifestLabels:
-    """Reads columns of numbers.
+    """Reads columns of numbers. In a column of 4,5 and 3,25 the comma is the decimal point.
 
     Args:
         file: the table, for messages.
@@ -144,15 +145,19 @@ def read_numbers(file: Path, columns: Mapping[str, Sequence[Any]]) -> ManifestLa
     Example:
         >>> read_numbers(Path("t.csv"), {"x": ["1", "2.5"]}).values.tolist()
         [[1.0], [2.5]]
+        >>> read_numbers(Path("t.csv"), {"x": ["1", "2,5"]}).values.tolist()
+        [[1.0], [2.5]]
     """
     values = []
     for column, cells in columns.items():
-        numbers = [_number(cell) for cell in cells]
+        numbers = _numbers(cells)
         for row, number in enumerate(numbers):
             if number is None:
+                cell = str(cells[row]).strip()
+                cure = "write it with a decimal point" if "," in cell else "fill it in"
                 raise DataError(
                     f"{file}: row {row + 1} has {cells[row]!r} in the column {column}, which is no "
-                    "number: fill it in, or remove the row."
+                    f"number: {cure}, or remove the row."
                 )
         values.append(numbers)
     rows = torch.tensor(values, dtype=torch.float32).T.contiguous()
@@ -200,6 +205,16 @@ def _plain(value: Any) -> str:
         value = int(value)
     text = str(value).strip()
     return text.removesuffix(".0") if text in ("1.0", "0.0", "-1.0") else text
+
+
+def _numbers(cells: Sequence[Any]) -> list[float | None]:
+    """Numbers of one column. Whether 1,234 is more or less than 2 only other cells can tell."""
+    texts = [cell if isinstance(cell, str) else "" for cell in cells]
+    commas = [match for text in texts if (match := DECIMAL_COMMA.fullmatch(text.strip()))]
+    is_decimal = any(len(match[1]) != 3 for match in commas) and not any("." in t for t in texts)
+    if is_decimal:
+        cells = [cell.replace(",", ".") if isinstance(cell, str) else cell for cell in cells]
+    return [_number(cell) for cell in cells]
 
 
 def _number(value: Any) -> float | None:
