@@ -55,12 +55,14 @@ def test_hashes_of_other_pictures_are_far_apart(tmp_path: Path) -> None:
 
 def test_the_command_says_it_and_writes_a_page(photos: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
+    (photos / "train" / "cat" / "edits.AAE").touch()
     command = ["data", f"folder:{photos}", "--out", str(page), "--image-size", "32"]
     result = CliRunner().invoke(build_app(), command)
     assert result.exit_code == 0, result.output
-    assert "empty.png: the file is empty" in result.output
+    assert result.output.count("empty.png: the file is empty") == 1
     assert "images in more than one split: 2" in result.output
     assert "leak.bmp (test)" in result.output
+    assert ", from train/\n" in result.output and "left aside: 1 .aae\n" in result.output
     text = page.read_text()
     assert text.count("<img") >= 12 and "leak.bmp" in text and "augmented" in text
     assert CliRunner().invoke(build_app(), command).exit_code != 0  # nothing is overwritten
@@ -92,3 +94,13 @@ def test_any_kind_of_labels_or_none(
     assert [line for line in lines if line not in printed] == []
     assert "copies with different labels: 0" in printed
     assert page.read_text().count("<figure") >= 4
+
+
+def test_one_folder_says_once_what_is_damaged_and_what_images_without_classes_are(
+    photos: Path,
+) -> None:
+    (photos / "train" / "dog" / "empty.png").touch()
+    result = CliRunner().invoke(build_app(), ["data", f"folder:{photos / 'train'}"])
+    assert result.output.count("dog/empty.png: the file is empty") == 1 and "val: " in result.output
+    result = CliRunner().invoke(build_app(), ["data", f"folder:{photos / 'train' / 'dog'}"])
+    assert f"without classes are images:{photos / 'train' / 'dog'}" in str(result.exception)

@@ -53,9 +53,9 @@ def run(
     first = next(iter(splits.values()))
     if first.streamed or first.sampling is not None:
         raise ConfigError(f"{source} holds no images that are read by their number.")
-    for dataset in splits.values():
-        for name, reason in dataset.bad_images:
-            note(f"{name}: {reason}")
+    # Splits of one folder share its list.
+    for name, reason in dict.fromkeys(bad for d in splits.values() for bad in d.bad_images):
+        note(f"{name}: {reason}")
     duplicates = None
     if copies:
         with progress_bar(_("looking for copies")) as progress:

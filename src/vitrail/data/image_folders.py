@@ -52,7 +52,12 @@ def _labelled(layout: FolderLayout, split: str, root: Path) -> Dataset:
                 "one of paths and labels."
             )
     if not classes:
-        raise DataError(f"{root} holds no class folders with images: make one for each class.")
+        more = ""
+        if any(_is_image(file) for file in root.glob("*")):
+            more = f" Images without classes are images:{root}, for method.name=mae and others."
+        raise DataError(
+            f"{root} holds no class folders with images: make one for each class.{more}"
+        )
     files = [file for paths in classes.values() for file in paths]
     targets = [target for target, paths in enumerate(classes.values()) for _ in paths]
     dataset = FolderDataset(root, files, targets, list(classes))

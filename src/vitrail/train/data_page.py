@@ -13,6 +13,7 @@ from vitrail.lens.figures import Panel
 from vitrail.lens.html import escape, headline, panel_row, paragraph, section, write_page
 from vitrail.messages import _, ngettext
 from vitrail.preprocess import Preprocess
+from vitrail.train.summary import describe_left_aside
 
 EXAMPLES = 16
 MOST_GROUPS = 20
@@ -36,8 +37,14 @@ def describe_data(splits: Mapping[str, Dataset], duplicates: Duplicates | None) 
     lines = []
     for split, dataset in splits.items():
         count = ngettext("{n:,} image", "{n:,} images", len(dataset)).format(n=len(dataset))
-        lines.append(f"{split}: {count}")
+        line = f"{split}: {count}"
+        if dataset.inventory is not None and split in dataset.inventory.folders:
+            line += _(", from {folder}/").format(folder=dataset.inventory.folders[split])
+        lines.append(line)
         lines += [f"  {label}: {number:,}" for label, number in dataset.counts().items()]
+    inventory = next((d.inventory for d in splits.values()), None)
+    if inventory is not None and (aside := describe_left_aside(inventory)):
+        lines.append(_("left aside: {what}").format(what=", ".join(aside)))
     if duplicates is None:
         return lines
     for title, groups in _findings(duplicates):
@@ -93,7 +100,9 @@ def write_data_page(
     head = "".join(f"<th>{escape(title)}</th>" for title in (_("class"), *splits))
     table = f"<tr>{head}</tr>" + "".join(f"<tr>{row}</tr>" for row in rows)
     if labels:
-        parts.append(section(_("Classes"), f'<div class="scroll"><table>{table}</table></div>'))
+        parts.append(
+            section(_("Classes"), f'<div class="scroll"><table class="list">{table}</table></div>')
+        )
     for split, dataset in splits.items():
         few = balanced(dataset, EXAMPLES)
         titles = [label_of(few, i) or Path(few.name(i)).name for i in range(len(few))]

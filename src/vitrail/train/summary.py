@@ -136,7 +136,7 @@ def describe_run(summary: dict[str, Any], datasets: Datasets) -> list[str]:
         )
     )
     if left := training["left_out_per_epoch"]:
-        text = _("  each epoch leaves out {left} of {count} training images, others each time")
+        text = _("  each epoch leaves out {left} of {count:,} training images, others each time")
         lines.append(text.format(left=left, count=data["splits"]["train"]["images"]))
     lines.append(_("report: {path}").format(path=summary["report"]))
     return lines
@@ -168,7 +168,7 @@ def describe_split(split: str, counts: dict[str, Any]) -> str:
         return line
     each = set(classes.values())
     if len(each) == 1:
-        detail = _("{count} each").format(count=each.pop())
+        detail = _("{count:,} each").format(count=each.pop())
     else:
         entries = [f"{label} {count}" for label, count in list(classes.items())[:MAX_CLASSES]]
         detail = ", ".join([*entries, "..."] if len(classes) > MAX_CLASSES else entries)
@@ -189,9 +189,8 @@ def describe_left_aside(inventory: Inventory) -> list[str]:
         Parts of a sentence.
 
     Example:
-        >>> from collections import Counter
         >>> from vitrail.data.folders import LeftAside
-        >>> aside = LeftAside(Counter({".txt": 2}), beside=1)
+        >>> aside = LeftAside({".txt": 2}, beside=1)
         >>> describe_left_aside(Inventory("pets", {}, left_aside=aside))
         ['2 .txt', '1 image beside the class folders']
     """
