@@ -243,6 +243,18 @@ def test_without_a_net() -> None:
 
 
 @pytest.mark.usefixtures("cache")
+def test_a_misspelt_run_is_no_matter_of_the_net(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(LoadError, match=r"^there is no folder 'runs/pest', and 'runs/pest' cannot"):
+        vitrail.load("runs/pest")
+    with pytest.raises(ConfigError, match=r"^there is no run 'runs/pest', so its dataset is"):
+        vitrail.evaluate("runs/pest")
+
+
+@pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize(
     ("name", "keywords", "error"),
     [

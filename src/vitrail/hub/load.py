@@ -109,7 +109,12 @@ def find_folder(ref: str | Path) -> Path:
         raise LoadError(
             f"no folder {name!r}, and a Hub id is organization/name.{suggest(name, variants())}"
         )
-    return download(name)
+    try:
+        return download(name)
+    except LoadError as problem:
+        if folder.parent.is_dir():  # the name of a run, misspelt, looks like an id
+            raise LoadError(f"there is no folder {name!r}, and {problem}") from None
+        raise
 
 
 def _weights_of(variant: str) -> str:

@@ -251,6 +251,11 @@ def _own_config(model: ModelSource) -> RunConfig:
         if run.settings_file.is_file():
             config = read_config(run.settings_file)
     if config is None:
+        if isinstance(model, str | Path) and not Path(model).exists():
+            raise ConfigError(
+                f"there is no run {str(model)!r}, so its dataset is unknown: give one, as "
+                "data='folder:PHOTOS'."
+            )
         raise ConfigError(
             f"{describe_model(model)} is no run, so its dataset is unknown: give one, as "
             "data='folder:PHOTOS'."
