@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.cli.conftest import Command, picture
 from tests.models.small import small
@@ -53,6 +54,18 @@ def test_the_report_of_a_run_shows_them(explain: Command, tmp_path: Path) -> Non
     assert code == 0 and run.explanations is not None, errors
     page = write_report(run).read_text()
     assert "How far explanations can be believed" in page and "rollout" in page
+
+
+def test_an_image_that_was_kept_twice_counts_once(explain: Command, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.write_settings({"data": {"source": "digits"}})
+    save(small("ViT"), run.model_folder)
+    images = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    run.write_evaluation({"split": "digits test"}, images[[1, 0, 1]])  # a mistake, two examples
+    code, _, errors = explain("compare", "run", "--explanations", "rollout")
+    assert code == 0 and "2 images of digits test" in (tmp_path / "explain.html").read_text(), (
+        errors
+    )
 
 
 def test_count_seed_and_target_change_the_figures(explain: Command, tmp_path: Path) -> None:

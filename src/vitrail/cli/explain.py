@@ -130,6 +130,9 @@ def _samples(
         return torch.stack(crops), images
     if run.exists:
         data = read_report(run)
-        if data.images is not None and len(data.images) > 1:
-            return data.images[:count], str(data.evaluation.get("split", "test"))
+        # A mistake may be kept as an example too.
+        images_of_run = () if data.images is None else data.images
+        different = [*{image.numpy().tobytes(): image for image in images_of_run}.values()]
+        if len(different) > 1:
+            return torch.stack(different[:count]), str(data.evaluation.get("split", "test"))
     raise ConfigError("this model has kept no test images: name some by --images.")
