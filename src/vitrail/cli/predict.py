@@ -35,7 +35,6 @@ HELP = _(
 )
 EXAMPLES = (
     "vitrail predict",
-    "vitrail predict",
     "vitrail predict cat.jpg --model runs/photos",
     "vitrail predict photos --model runs/photos --truth --out classes.csv",
     "find . -name '*.jpg' | vitrail predict - --model runs/photos",

@@ -81,11 +81,12 @@ class Explorer:
         for path in self.samples:
             crop = model.preprocess.crop(path)
             thumbnails.append({"title": path.name, "picture": thumbnail(crop)})
+        blocks = "block" if model.depth == 1 else "blocks"
         colors = (COLORS * 255).round().astype("u1").tobytes()
         return self._document(
             "model",
             title=self.title,
-            description=f"{type(model).__name__}, {model.depth} blocks",
+            description=f"{type(model).__name__}, {model.depth} {blocks}",
             origin=model.origin,
             size=list(model.preprocess.size),
             classes=model.num_classes,
