@@ -81,3 +81,36 @@ def test_entries_of_new_folders_are_put_on_disk(
     assert synced == [tmp_path, tmp_path / "a"]
     files.make_folder(tmp_path / "a" / "b")
     assert len(synced) == 2
+
+
+def test_a_folder_is_on_disk_before_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    rename = files.os.replace
+    monkeypatch.setattr(files, "sync", lambda path: events.append(path.name))
+    monkeypatch.setattr(
+        files.os, "replace", lambda old, new: (events.append("rename"), rename(old, new))
+    )
+    with atomic_folder(tmp_path / "folder") as new:
+        for name in ("a", "b"):
+            (new / name).write_text("1")
+        (new / "inner").mkdir()
+        (new / "inner" / "c").write_text("1")
+    first, last = events[:5], events[5:]
+    assert sorted(first) == ["a", "b", "c", f"folder{TEMPORARY}", "inner"]
+    assert last == ["rename", tmp_path.name]
+
+
+def test_a_file_that_cannot_be_put_on_disk_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        if path.name == "b":
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(files, "sync", refuse)
+    with pytest.raises(OSError, match="Input/output"), atomic_folder(tmp_path / "folder") as new:
+        for name in ("a", "b", "c"):
+            (new / name).write_text("1")
+    assert list(tmp_path.iterdir()) == []

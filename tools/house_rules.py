@@ -48,7 +48,7 @@ LAYERS = {
 OPEN_TO_ALL = {
     "arguments", "errors", "exports", "files", "foreign", "intervals", "manifest", "messages",
     "other_names", "plugins", "preprocess", "prompts", "registry", "resizing", "run_files",
-    "run_folder",
+    "run_folder", "tensor_bytes",
     "values",
 }  # fmt: skip
 FRONT_DOOR = {"__init__", "__main__"}

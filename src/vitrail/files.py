@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +119,9 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        for file in sorted(temporary.rglob("*")):
-            sync(file)
-        sync(temporary)
+        # All at once, so that the file system writes its journal for them together.
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(sync, [*sorted(temporary.rglob("*")), temporary]))
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

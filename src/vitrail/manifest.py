@@ -7,9 +7,8 @@ library, is read as it is.
 import contextlib
 import hashlib
 import json
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -21,7 +20,7 @@ _trusted: ContextVar[bool] = ContextVar("trusted", default=False)
 
 
 class FolderWriter:
-    """Writes the files of a folder, and hashes them on the way.
+    """Writes the files of a folder, and hashes them meanwhile on other cores.
 
     Args:
         path: the folder.
@@ -35,23 +34,22 @@ class FolderWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.hashes = path, dict[str, str]()
+        self.path, self._hashes = path, dict[str, str]()
+        self._pool, self._running = ThreadPoolExecutor(2), dict[str, Future[str]]()
 
-    def write(self, name: str, data: bytes | str) -> None:
-        """Writes a file.
+    def write(self, name: str, data: bytes | str | Sequence[memoryview]) -> None:
+        """Writes a file. `hashed_folder` puts it on disk.
 
         Args:
             name: its name.
-            data: its content; text is encoded as UTF-8.
+            data: its content, or the parts of it; text is encoded as UTF-8.
         """
         content = data.encode() if isinstance(data, str) else data
-        with ThreadPoolExecutor(1) as pool:  # hashes while the disk writes
-            digest = pool.submit(hashlib.sha256, content)
-            with open(self.path / name, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        self.hashes[name] = digest.result().hexdigest()
+        parts = [content] if isinstance(content, bytes) else content
+        self._running[name] = self._pool.submit(_sha256, parts)
+        with open(self.path / name, "wb") as file:
+            for part in parts:
+                file.write(part)
 
     def add(self, name: str) -> None:
         """Hashes a file that something else has written.
@@ -59,7 +57,18 @@ class FolderWriter:
         Args:
             name: its name.
         """
-        self.hashes[name] = _sha256(self.path / name)
+        self._hashes[name] = _sha256_of_file(self.path / name)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The sha256 of each file by its name, to which those of others may be added."""
+        for name in list(self._running):
+            self._hashes[name] = self._running.pop(name).result()
+        return self._hashes
+
+    def close(self) -> None:
+        """Ends the threads that hash."""
+        self._pool.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager
@@ -85,8 +94,11 @@ def hashed_folder(path: str | Path) -> Iterator[FolderWriter]:
     """
     with atomic_folder(path) as temporary:
         writer = FolderWriter(temporary)
-        yield writer
-        (temporary / MANIFEST).write_bytes(_encode(writer.hashes))
+        try:
+            yield writer
+            (temporary / MANIFEST).write_bytes(_encode(writer.hashes))
+        finally:
+            writer.close()
 
 
 @contextlib.contextmanager
@@ -140,7 +152,7 @@ def check_manifest(folder: Path) -> None:
         raise DamagedError(f"{manifest} cannot be read ({problem.strerror}).") from None
     for name, digest in _decode(content, manifest).items():
         try:
-            same = _sha256(folder / name) == digest
+            same = _sha256_of_file(folder / name) == digest
         except OSError as problem:
             raise DamagedError(f"{folder / name} cannot be read ({problem.strerror}).") from None
         if not same and not _is_pointer(folder / name):  # its reader says how to fetch it
@@ -175,6 +187,13 @@ def _decode(content: bytes, manifest: Path) -> dict[str, str]:
     return hashes
 
 
-def _sha256(file: Path) -> str:
+def _sha256(parts: Sequence[bytes | memoryview]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _sha256_of_file(file: Path) -> str:
     with open(file, "rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 
 from vitrail.arguments import checked
@@ -22,6 +21,7 @@ from vitrail.manifest import check_manifest, hashed_folder
 from vitrail.methods.base import Method
 from vitrail.methods.registry import METHOD_REGISTRY, create_method
 from vitrail.plugins import how_to_run, plugins_of
+from vitrail.tensor_bytes import tensor_bytes
 
 FOLDER, SETTINGS, WEIGHTS = "method", "method.json", "method.safetensors"
 SIZES = ("vocabulary", "context", "end")  # attributes of a tokenizer that a method reads
@@ -95,7 +95,7 @@ def save_method(method: Method, name: str, folder: Path) -> None:
     content = {"name": name, "settings": settings, "named": sizes, "plugins": plugins}
     with hashed_folder(folder) as writer:
         writer.write(SETTINGS, to_json(content, indent=1))
-        writer.write(WEIGHTS, safetensors.torch.save(state))
+        writer.write(WEIGHTS, tensor_bytes(state))
         for key, value in named.items():
             if method.named[key] == "text_tokenizer" and hasattr(value, "save"):
                 value.save(writer.path / f"{key}.json")

@@ -23,6 +23,7 @@ from vitrail.models.outputs import Outputs, Target
 from vitrail.models.registry import get_model_class, is_registered
 from vitrail.plugins import how_to_run, plugins_of
 from vitrail.preprocess import Preprocess
+from vitrail.tensor_bytes import tensor_bytes
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 VERSION = 2
@@ -90,7 +91,7 @@ def save(
     text = to_json(config, indent=1, default=_plain)
     with hashed_folder(folder) as writer:
         writer.write(CONFIG, text)
-        writer.write(WEIGHTS, safetensors.torch.save(weights))
+        writer.write(WEIGHTS, tensor_bytes(weights))
     return folder
 
 

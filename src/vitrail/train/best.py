@@ -10,6 +10,7 @@ from vitrail.errors import VitrailError
 from vitrail.manifest import check_manifest, hashed_folder
 from vitrail.messages import _
 from vitrail.run_folder import RunFolder
+from vitrail.tensor_bytes import tensor_bytes
 from vitrail.train.callback import Callback
 from vitrail.train.trainer import Trainer
 
@@ -57,10 +58,9 @@ class KeepBest(Callback):
             self.step, self.score, self.worse = trainer.step, score, 0
             weights = trainer.result_method.state_dict() if self.keep else {}
             if self.keep and trainer.is_main:
-                data = {name: tensor.contiguous() for name, tensor in weights.items()}
                 run = trainer.run_folder
                 with hashed_folder(run.best_weights(trainer.step)) as writer:
-                    writer.write(WEIGHTS, safetensors.torch.save(data))
+                    writer.write(WEIGHTS, tensor_bytes(weights))
                 self._forget(run)
         else:
             self.worse += 1

@@ -21,6 +21,7 @@ from vitrail.messages import _
 from vitrail.methods import distributed
 from vitrail.methods.base import Method
 from vitrail.run_folder import RunFolder
+from vitrail.tensor_bytes import tensor_bytes
 from vitrail.train.seeds import generator_states, set_generators
 from vitrail.train.sharding import Sharding, share
 from vitrail.train.shards import (
@@ -327,20 +328,15 @@ def _optimizer_state(state: TrainState) -> dict[str, Tensor]:
     return tensors
 
 
-def _to_bytes(tensors: dict[str, Tensor]) -> bytes:
-    # Through bytes, because safetensors' own writer reports a full disk as no OSError.
-    return safetensors.torch.save({k: v.contiguous() for k, v in tensors.items()})
-
-
 def _write_whole(path: Path, state: TrainState, values: dict[str, Any]) -> None:
     """Writes a checkpoint in the first process, which has all weights."""
     if distributed.rank() > 0:
         return
     with hashed_folder(path) as writer:
-        writer.write("model.safetensors", _to_bytes(state.method.state_dict()))
-        writer.write("optimizer.safetensors", _to_bytes(_optimizer_state(state)))
+        writer.write("model.safetensors", tensor_bytes(state.method.state_dict()))
+        writer.write("optimizer.safetensors", tensor_bytes(_optimizer_state(state)))
         if state.ema is not None:
-            writer.write("ema.safetensors", _to_bytes(state.ema.module.state_dict()))
+            writer.write("ema.safetensors", tensor_bytes(state.ema.module.state_dict()))
         writer.write("state.json", json.dumps(values))
 
 

@@ -76,7 +76,7 @@ def write_shards(folder: Path, tensors: Mapping[str, Tensor], values: Mapping[st
             if writer is None:
                 return
             for hashes in all_hashes:
-                writer.hashes |= hashes
+                writer.hashes.update(hashes)
             for name in writer.hashes:
                 if not (path / name).exists():
                     reason = "another machine wrote to a drive of its own"
