@@ -12,6 +12,8 @@ from vitrail.data.duplicates import find_duplicates, picture_hash
 from vitrail.data.images import read_image
 from vitrail.data.registry import open_parts
 
+HELD_OUT = ", held out of the training images"
+
 
 def picture(seed: int) -> Image.Image:
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
@@ -62,6 +64,7 @@ def test_the_command_says_it_and_writes_a_page(photos: Path, tmp_path: Path) -> 
     assert result.output.count("empty.png: the file is empty") == 1
     assert "images in more than one split: 2" in result.output
     assert "leak.bmp (test)" in result.output
+    assert f"{HELD_OUT}\n" in result.output
     assert ", from train/\n" in result.output and "left aside: 1 .aae\n" in result.output
     text = page.read_text()
     assert text.count("<img") >= 12 and "leak.bmp" in text and "augmented" in text
@@ -71,9 +74,12 @@ def test_the_command_says_it_and_writes_a_page(photos: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("source", "lines"),
     [
-        ("images:{root}/train/dog", ["train: 3 images", "val: 1 image"]),
-        ("csv:{root}/several.csv", ["train: 7 images", "  dark: 6", "  wide: 7", "val: 1 image"]),
-        ("csv:{root}/numbers.csv?numbers=size", ["train: 7 images", "val: 1 image"]),
+        ("images:{root}/train/dog", ["train: 3 images", f"val: 1 image{HELD_OUT}"]),
+        (
+            "csv:{root}/several.csv",
+            ["train: 7 images", "  dark: 6", "  wide: 7", f"val: 1 image{HELD_OUT}"],
+        ),
+        ("csv:{root}/numbers.csv?numbers=size", ["train: 7 images", f"val: 1 image{HELD_OUT}"]),
     ],
 )
 def test_any_kind_of_labels_or_none(
@@ -101,6 +107,18 @@ def test_one_folder_says_once_what_is_damaged_and_what_images_without_classes_ar
 ) -> None:
     (photos / "train" / "dog" / "empty.png").touch()
     result = CliRunner().invoke(build_app(), ["data", f"folder:{photos / 'train'}"])
-    assert result.output.count("dog/empty.png: the file is empty") == 1 and "val: " in result.output
+    assert (
+        result.output.count("dog/empty.png: the file is empty") == 1 and HELD_OUT in result.output
+    )
     result = CliRunner().invoke(build_app(), ["data", f"folder:{photos / 'train' / 'dog'}"])
     assert f"without classes are images:{photos / 'train' / 'dog'}" in str(result.exception)
+
+
+def test_of_many_copies_a_few_are_named(tmp_path: Path) -> None:
+    for label, count in (("cat", 9), ("dog", 3)):
+        (tmp_path / label).mkdir()
+        for i in range(count):
+            picture(0 if label == "cat" else i + 1).save(tmp_path / label / f"{i}.png")
+    result = CliRunner().invoke(build_app(), ["data", f"folder:{tmp_path}", "data.validation=0.2"])
+    [line, *_others] = [text for text in result.output.splitlines() if "0.png" in text]
+    assert line.count(".png") == 4 and line.endswith(" = 5 more")

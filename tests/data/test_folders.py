@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vitrail.data.folders import FolderLayout, find_layout, scan, split_name
-from vitrail.data.image_folders import open_folder
+from vitrail.data.image_folders import open_folder, open_names
 from vitrail.errors import DataError
 from vitrail.files import to_json
 
@@ -86,7 +86,7 @@ def test_what_may_mean_two_things_is_refused(
     assert (
         ", as folder:" in str(caught.value)
         or "rename" in str(caught.value)
-        or "csv:" in str(caught.value)
+        or "table:" in str(caught.value)
     )
 
 
@@ -185,3 +185,41 @@ def test_a_table_or_an_archive_in_the_place_of_classes_is_named(tmp_path: Path) 
         open_folder(str(tmp_path / "leaf" / "train.csv"))
     (tmp_path / "leaf" / "images").rename(tmp_path / "leaf" / "cat")
     assert open_folder(str(tmp_path / "leaf"))["train"]().labels == ["cat"]
+
+
+def test_an_archive_that_holds_itself_once_more_is_used_once(tmp_path: Path) -> None:
+    """Kaggle's flowers/daisy, flowers/rose ... flowers/flowers/daisy, flowers/flowers/rose."""
+    layout = found(tmp_path, *(f"{inner}{name}/*" for inner in ("", "all/") for name in "abc"))
+    assert classes(layout) == {"all": ["a", "b", "c"]}
+    assert layout.left_aside.folders == {"all": 6}
+    other = found(tmp_path / "x", "a/*", "b/*", "c/a/*", "c/d/*")
+    assert classes(other) == {"all": ["a", "b", "c"]} and not other.left_aside.folders
+
+
+def test_flat_splits_name_the_table_of_labels_that_is_there(tmp_path: Path) -> None:
+    for name in ("train/cat.0.jpg", "test1/1.jpg", "sample_submission.csv", "train.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(
+        DataError, match=rf"table:{tmp_path}/train.csv, or .* names:{tmp_path}/train"
+    ):
+        open_folder(str(tmp_path))
+
+
+def test_names_of_files_say_the_classes(tmp_path: Path) -> None:
+    for name in ("cat.0", "cat.1", "dog (12)", "dog_3", "great_pyrenees_7", "great_pyrenees_8"):
+        (tmp_path / f"{name}.jpg").touch()
+    with pytest.raises(
+        DataError, match=f"names:{tmp_path} takes the class from names such as cat.0"
+    ):
+        open_folder(str(tmp_path))["train"]()
+    [(split, part)] = open_names(str(tmp_path)).items()
+    dataset = part()
+    assert (split, dataset.labels) == ("train", ["cat", "dog", "great_pyrenees"])
+    assert [dataset.key(i) for i in range(4)] == [
+        "cat.0.jpg", "cat.1.jpg", "dog (12).jpg", "dog_3.jpg",
+    ]  # fmt: skip
+    assert dataset.targets() == [0, 0, 1, 1, 2, 2]
+    (tmp_path / "12.jpg").touch()
+    with pytest.raises(DataError, match=r"12.jpg says no class: names:PATH is for names such as"):
+        open_names(str(tmp_path))["train"]()

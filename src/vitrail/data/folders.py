@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vitrail.arguments import checked
+from vitrail.data.tables import find_table
 from vitrail.errors import DataError
 
 IsSample = Callable[[Path], bool]
@@ -69,7 +70,8 @@ class LeftAside:
         suffixes: number of files that are no samples, by suffix.
         empty: names of class folders without samples.
         beside: number of samples that lie beside the class folders.
-        folders: number of samples in each folder that lies beside the split folders.
+        folders: number of samples in each folder that lies beside the split folders, or that
+            repeats the class folders beside it.
         hidden: number of hidden files and folders, and of those that systems leave behind.
 
     Example:
@@ -287,10 +289,12 @@ def _split_folders(tree: Tree) -> dict[str, Tree]:
     holding = {name: tree.folders[name] for name in named if tree.folders[name].classes}
     if not holding:
         if named and len(named) == len(tree.classes):
+            first = min(named, key=lambda name: (named[name] != "train", name))
             raise DataError(
                 f"{_names([*named])} in {tree.path} look like splits, and hold no folders of "
-                "classes: make one subfolder for each class in them, or name a table of paths and "
-                "labels, as csv:FILE."
+                "classes: make one subfolder for each class in them, name a table of paths and "
+                f"labels, as table:{find_table(tree.path) or 'FILE'}, or take the classes from "
+                f"names such as cat.0.jpg, as names:{tree.path / first}."
             )
         return {}
     others = [name for name in tree.classes if name not in named]
@@ -333,7 +337,13 @@ def _check_classes(tree: Tree) -> None:
 def _classes_of(tree: Tree, left_aside: LeftAside) -> Classes:
     left_aside.beside += len(tree.samples)
     left_aside.empty += [name for name, folder in tree.folders.items() if not folder.count]
-    return {readable(name): list(folder.walk()) for name, folder in tree.classes.items()}
+    classes = tree.classes
+    # Some archives hold themselves once more: flowers/rose, flowers/tulip, flowers/flowers/rose.
+    for name, folder in tree.classes.items():
+        others = classes.keys() - {name}
+        if len(others) > 1 and others <= folder.classes.keys() and not folder.samples:
+            left_aside.folders[readable(name)] = classes.pop(name).count
+    return {readable(name): list(folder.walk()) for name, folder in classes.items()}
 
 
 def readable(name: str) -> str:

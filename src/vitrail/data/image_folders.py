@@ -1,19 +1,29 @@
-"""Images in folders: of classes, without labels, or with captions."""
+"""Images in folders: of classes, named by them, without labels, or with captions."""
 
 import functools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from vitrail.data.dataset import Dataset
 from vitrail.data.folder_dataset import FolderDataset
-from vitrail.data.folders import FILLERS, FolderLayout, find_layout, scan, split_name
+from vitrail.data.folders import (
+    FILLERS,
+    FolderLayout,
+    LeftAside,
+    find_layout,
+    readable,
+    scan,
+    split_name,
+)
 from vitrail.data.formats import is_image_name
 from vitrail.data.splits import Parts
-from vitrail.data.tables import FORMS, read_rows
+from vitrail.data.tables import find_table, is_table, read_rows
 from vitrail.errors import DataError
 from vitrail.foreign import inside
 
 METADATA = ("metadata.jsonl", "metadata.csv")
+NUMBER_AT_THE_END = re.compile(r"[\W_]*\d+\W*$")  # of a file's name: cat.0, dog (12), pug_3
 
 
 def open_folder(path: str) -> Parts:
@@ -44,25 +54,91 @@ def open_folder(path: str) -> Parts:
 
 def _labelled(layout: FolderLayout, split: str, root: Path) -> Dataset:
     classes = layout.splits[split]
-    if {name.casefold() for name in classes} <= FILLERS:  # "images", or none
-        table = next((file for file in sorted(root.glob("*")) if _is_table(file)), None)
-        if table is not None:
-            raise DataError(
-                f"{root} holds no folders of classes, but a table: write table:{table}, if it is "
-                "one of paths and labels."
-            )
-    if not classes:
-        more = ""
-        if any(_is_image(file) for file in root.glob("*")):
-            more = f" Images without classes are images:{root}, for method.name=mae and others."
+    fills = {name.casefold() for name in classes} <= FILLERS  # "images", or no class at all
+    if fills and (table := find_table(root)) is not None:
         raise DataError(
-            f"{root} holds no class folders with images: make one for each class.{more}"
+            f"{root} holds no folders of classes, but a table: write table:{table}, if it is one "
+            "of paths and labels."
         )
+    if not classes:
+        raise DataError(
+            f"{root} holds no class folders with images: make one for each class.{_flat_cure(root)}"
+        )
+    return _dataset_of(layout, split, root)
+
+
+def _dataset_of(layout: FolderLayout, split: str, root: Path) -> Dataset:
+    classes = layout.splits[split]
     files = [file for paths in classes.values() for file in paths]
     targets = [target for target, paths in enumerate(classes.values()) for _ in paths]
     dataset = FolderDataset(root, files, targets, list(classes))
     dataset.inventory = layout.inventory
     return dataset
+
+
+def _flat_cure(root: Path) -> str:
+    """What else the images in a folder without folders of classes can be used as."""
+    names = [file.name for file in sorted(root.glob("*")) if _is_image(file)]
+    if not names:
+        return ""
+    if len({class_in(name) for name in names} - {""}) in range(2, len(names) // 2 + 1):
+        return f" names:{root} takes the class from names such as {names[0]}."
+    return f" Images without classes are images:{root}, for method.name=mae and others."
+
+
+def class_in(name: str) -> str:
+    """The class that the name of a file says, before a number at its end.
+
+    Args:
+        name: of a file.
+
+    Returns:
+        The class; "" where there is none, or no number.
+
+    Example:
+        >>> class_in("cat.0.jpg"), class_in("great_pyrenees_12.jpg"), class_in("7.png")
+        ('cat', 'great_pyrenees', '')
+    """
+    stem = Path(name).stem
+    number = NUMBER_AT_THE_END.search(stem)
+    return "" if number is None else readable(stem[: number.start()])
+
+
+def open_names(path: str) -> Parts:
+    """Images whose names begin with their class, in a folder and below: cat.0.jpg, dog_12.png.
+
+    Args:
+        path: the folder.
+
+    Returns:
+        The split "train".
+
+    Raises:
+        DataError: there is no such folder, or the name of an image says no class.
+
+    Example:
+        >>> open_names("nowhere")
+        Traceback (most recent call last):
+        vitrail.errors.DataError: no folder 'nowhere': give one with images such as cat.0.jpg.
+    """
+    root = folder_at(path, "images such as cat.0.jpg")
+    tree, left_aside = scan(root, _is_image)
+    return {"train": functools.partial(_named, root, list(tree.walk()), left_aside)}
+
+
+def _named(root: Path, files: list[Path], left_aside: LeftAside) -> Dataset:
+    classes: dict[str, list[Path]] = {}
+    for file in files:
+        if not (label := class_in(file.name)):
+            raise DataError(
+                f"{file} says no class: names:PATH is for names such as cat.0.jpg or dog_12.png. "
+                "Move it elsewhere, or name the folder of those that do."
+            )
+        classes.setdefault(label, []).append(file)
+    if not files:
+        raise DataError(f"{root} holds no images: give a folder of images such as cat.0.jpg.")
+    ordered = {label: classes[label] for label in sorted(classes)}
+    return _dataset_of(FolderLayout(root, {"all": ordered}, left_aside=left_aside), "all", root)
 
 
 def open_images(path: str) -> Parts:
@@ -175,17 +251,12 @@ def folder_at(path: str, content: str) -> Path:
     root = Path(path).expanduser()
     if root.is_file():
         cure = f"unpack it, and give the folder with {content}"
-        if _is_table(root):
+        if is_table(root):
             cure = f"write table:{root}, if it is a table of paths and labels"
         raise DataError(f"{str(root)!r} is a file, and no folder: {cure}.")
     if not root.is_dir():
         raise DataError(f"no folder {str(root)!r}: give one with {content}.")
     return root
-
-
-def _is_table(file: Path) -> bool:
-    suffix = file.suffix.lower()
-    return suffix in FORMS and suffix not in (".txt", ".json")  # which may hold anything
 
 
 def _is_image(path: Path) -> bool:

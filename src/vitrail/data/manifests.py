@@ -11,7 +11,8 @@ from torch import Tensor
 
 from vitrail.data.dataset import Dataset
 from vitrail.data.folder_dataset import FolderDataset
-from vitrail.data.folders import Inventory, split_name
+from vitrail.data.folders import Inventory, readable, split_name
+from vitrail.data.manifest_files import check_there, local_name
 from vitrail.data.manifest_labels import (
     SEPARATORS,
     ManifestLabels,
@@ -31,14 +32,16 @@ from vitrail.foreign import inside
 # Names of columns as people write them, without capitals and signs; the first that is there counts.
 COLUMNS = {
     "path": ("path", "filepath", "file", "filename", "imagepath", "image", "img", "imagename",
-             "imagefile", "imgpath", "video", "videopath", "videoname", "clip", "volume", "scan",
-             "recording", "signal", "audio"),
-    "label": ("label", "class", "classname", "labelname", "category", "target", "y"),
+             "imagefile", "imgpath", "imageid", "imgid", "video", "videopath", "videoname", "clip",
+             "volume", "scan", "recording", "signal", "audio", "路径", "文件", "文件名", "图片",
+             "图像", "id"),
+    "label": ("label", "class", "classname", "labelname", "category", "target", "y", "类别",
+              "标签"),
     "labels": ("labels", "classes", "tags", "categories"),
     "split": ("split", "subset", "partition"),
     "weight": ("weight", "sampleweight"),
 }  # fmt: skip
-OPTIONS = (*COLUMNS, "numbers", "separator", "root", "suffix", "kind")
+OPTIONS = (*COLUMNS, "numbers", "separator", "root", "strip", "suffix", "kind", "encoding")
 KIND_NAMES = (IMAGES, *KINDS)
 
 
@@ -56,8 +59,10 @@ def open_manifest(spec: str, form: str | None = None) -> Parts:
             - `separator` is that, if it is not ";" or "|";
             - `numbers=x,y` are columns of numbers;
             - `root` is the folder that paths are relative to, if it is not the table's;
+            - `strip` is what paths begin with and what is left out, such as `C:\\Users\\Anna\\`;
             - `suffix` ends every path;
-            - `kind` is images, videos, volumes or signals, where files may be of two kinds.
+            - `kind` is images, videos, volumes or signals, where files may be of two kinds;
+            - `encoding` is that of a text that is not UTF-8, such as gbk or cp1252.
         form: "csv", "jsonl" or "parquet"; None for what the suffix says.
 
     Returns:
@@ -70,6 +75,7 @@ def open_manifest(spec: str, form: str | None = None) -> Parts:
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp()) / "labels.csv"
         >>> _ = file.write_text(chr(10).join(["file,label", "1.jpg,cat", "2.jpg,dog"]))
+        >>> file.with_name("1.jpg").touch()
         >>> open_manifest(str(file))["train"]().labels
         ['cat', 'dog']
     """
@@ -77,7 +83,7 @@ def open_manifest(spec: str, form: str | None = None) -> Parts:
     file, options = Path(name).expanduser(), dict(parse_qsl(query, keep_blank_values=True))
     for option in options:
         check_choice("option", option, OPTIONS)
-    values = list(read_rows(file, form))
+    values = list(read_rows(file, form, options.get("encoding")))
     if not values:
         raise DataError(f"{file} has no rows: write one for each sample, with its path and label.")
     table = _Table(file, values, options)
@@ -125,6 +131,18 @@ class _Table:
     def __init__(self, file: Path, rows: list[dict[str, Any]], options: dict[str, str]) -> None:
         self.file, self.rows, self.options = file, rows, options
         self.columns = list(dict.fromkeys(key for row in rows for key in row))
+        self.check_encoding()
+
+    def check_encoding(self) -> None:
+        """Raises `DataError` where bytes are not UTF-8, if they are not in names of files."""
+        path = self.column("path")
+        cells = (cell for row in self.rows for name, cell in row.items() if name != path)
+        for text in (*self.columns, *cells):
+            if isinstance(text, str) and not text.isascii() and readable(text) != text:
+                raise DataError(
+                    f"{self.file} is not in UTF-8 ({readable(text)!r}): save it so, or name its "
+                    f"encoding, as in '{self.file}?encoding=gbk', or cp1252."
+                )
 
     def cells(self, column: str) -> list[Any]:
         return [row.get(column) for row in self.rows]
@@ -132,15 +150,19 @@ class _Table:
     def files(self) -> list[Path]:
         column, options = self.needed("path"), self.options
         base, suffix = self.file.parent / options.get("root", ""), options.get("suffix", "")
-        files = []
+        cells, names = [], []
         for number, path in enumerate(self.cells(column), 1):
             if path is None or str(path).strip() == "":
                 raise DataError(
                     f"{self.file}: row {number} has no {column}: fill it in, or remove it."
                 )
-            name = f"{path}{suffix}"
-            files.append(inside(base, name, str(self.file), DataError, "name a root=FOLDER"))
-        return files
+            cells.append(str(path))
+            name = f"{str(path).removeprefix(options.get('strip', ''))}{suffix}"
+            names.append(local_name(base, name))
+        check_there(self.file, base, cells, names, options)
+        return [
+            inside(base, name, str(self.file), DataError, "name a root=FOLDER") for name in names
+        ]
 
     def kind(self, files: Sequence[Path]) -> RecordingKind | None:
         name = self.options.get("kind")

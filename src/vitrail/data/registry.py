@@ -9,7 +9,7 @@ from vitrail.arguments import Unchecked, checked
 from vitrail.data.cifar import open_cifar
 from vitrail.data.dataset import Dataset
 from vitrail.data.hub_datasets import open_hub
-from vitrail.data.image_folders import open_captioned, open_folder, open_images
+from vitrail.data.image_folders import open_captioned, open_folder, open_images, open_names
 from vitrail.data.manifests import open_manifest
 from vitrail.data.moving_shapes import open_moving_shapes
 from vitrail.data.packaged import open_digits, open_fashion_mnist
@@ -26,6 +26,7 @@ Split = Literal["train", "val", "test", "all"]
 KINDS: dict[str, Callable[[str], Parts]] = {  # `open_dataset` takes KIND:PATH
     "folder": open_folder,
     "images": open_images,
+    "names": open_names,
     "captions": open_captioned,
     "hub": open_hub,
     "shards": open_shards,
@@ -62,6 +63,8 @@ def open_dataset(
             - `folder:PATH`: a subfolder of images per class; or folders of splits with such
               subfolders, called train or training; val, valid, validation or dev; test, testing or
               eval, in any case. Without folders of splits, all images are "train".
+            - `names:PATH`: all images in a folder and below, whose names say their classes before
+              a number: `cat.0.jpg`, `dog_12.png`.
             - `images:PATH`: all images in a folder and below, without labels.
             - `captions:PATH`: images that a metadata.jsonl or metadata.csv lists, with columns
               file_name and text; or folders train/ and test/ with such files.
@@ -168,8 +171,8 @@ def open_parts(name: str | Path) -> Parts:
         raise DataError(f"dataset {name!r} is a folder: write folder:{name}")
     names = [*PACKAGED, *DATASETS.names_of_others()]
     raise DataError(
-        f"no dataset {name!r}.{suggest(name, names)} There are: folder:PATH, images:PATH, "
-        f"captions:PATH, table:FILE, hub:NAME, {', '.join(names)}."
+        f"no dataset {name!r}.{suggest(name, names)} There are: folder:PATH, names:PATH, "
+        f"images:PATH, captions:PATH, table:FILE, hub:NAME, {', '.join(names)}."
     )
 
 

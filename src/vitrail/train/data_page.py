@@ -13,10 +13,10 @@ from vitrail.lens.figures import Panel
 from vitrail.lens.html import escape, headline, panel_row, paragraph, section, write_page
 from vitrail.messages import _, ngettext
 from vitrail.preprocess import Preprocess
-from vitrail.train.summary import describe_left_aside
+from vitrail.train.summary import describe_left_aside, split_origin
 
 EXAMPLES = 16
-MOST_GROUPS = 20
+MOST_GROUPS, MOST_COPIES = 20, 4  # in a list, in a line of it
 
 
 def describe_data(splits: Mapping[str, Dataset], duplicates: Duplicates | None) -> list[str]:
@@ -38,9 +38,7 @@ def describe_data(splits: Mapping[str, Dataset], duplicates: Duplicates | None) 
     for split, dataset in splits.items():
         count = ngettext("{n:,} image", "{n:,} images", len(dataset)).format(n=len(dataset))
         line = f"{split}: {count}"
-        if dataset.inventory is not None and split in dataset.inventory.folders:
-            line += _(", from {folder}/").format(folder=dataset.inventory.folders[split])
-        lines.append(line)
+        lines.append(line + split_origin(split, dataset.inventory))
         lines += [f"  {label}: {number:,}" for label, number in dataset.counts().items()]
     inventory = next((d.inventory for d in splits.values()), None)
     if inventory is not None and (aside := describe_left_aside(inventory)):
@@ -140,4 +138,7 @@ def _findings(duplicates: Duplicates) -> list[tuple[str, Sequence[Sequence[Copy]
 
 
 def _in_words(group: Sequence[Copy]) -> str:
-    return " = ".join(f"{copy.name} ({copy.split})" for copy in group)
+    names = [f"{copy.name} ({copy.split})" for copy in group[:MOST_COPIES]]
+    if len(group) > MOST_COPIES:
+        names.append(_("{n} more").format(n=len(group) - MOST_COPIES))
+    return " = ".join(names)

@@ -96,9 +96,7 @@ def describe_run(summary: dict[str, Any], datasets: Datasets) -> list[str]:
     lines = [_("data: {source}").format(source=data["source"])]
     inventory = datasets.train.inventory
     for split, counts in data["splits"].items():
-        line = describe_split(split, counts)
-        if inventory is not None and split in inventory.folders:
-            line += _(", from {folder}/").format(folder=inventory.folders[split])
+        line = describe_split(split, counts) + split_origin(split, inventory)
         lines.append("  " + line)
     if inventory is not None and (aside := describe_left_aside(inventory)):
         lines.append("  " + _("left aside: {what}").format(what=", ".join(aside)))
@@ -177,6 +175,31 @@ def describe_split(split: str, counts: dict[str, Any]) -> str:
     else:
         text = _(" in {count} classes ({detail})")
     return line + text.format(count=len(classes), detail=detail)
+
+
+def split_origin(split: str, inventory: Inventory | None) -> str:
+    """Where the samples of a split come from, after what `describe_split` says.
+
+    Args:
+        split: its name.
+        inventory: what the folder or file holds; None where that is unknown.
+
+    Returns:
+        The end of a line; "" where all samples are of one folder or file.
+
+    Example:
+        >>> split_origin("test", Inventory("pets", {}, {"test": "Testing"}))
+        ', from Testing/'
+        >>> split_origin("val", Inventory("pets", {"train": {"cat": 9}}))
+        ', held out of the training images'
+    """
+    if inventory is None:
+        return ""
+    if split in inventory.folders:
+        return _(", from {folder}/").format(folder=inventory.folders[split])
+    if split != "train" and split not in inventory.counts:
+        return _(", held out of the training images")
+    return ""
 
 
 def describe_left_aside(inventory: Inventory) -> list[str]:
