@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from matplotlib import font_manager
+from matplotlib.figure import Figure
 
 from vitrail.lens import fonts
 from vitrail.lens.fonts import font_families
@@ -75,3 +76,12 @@ def test_chinese_is_drawn_where_there_is_a_font(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         panel = Panel("第 0 层", np.zeros((4, 4, 3)))
         panel_figure([[panel]], title="一只猫").savefig(tmp_path / "a.png")
+
+
+def test_an_emoji_in_a_title_brings_no_warning() -> None:
+    figure = Figure(figsize=(1, 1))
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        figure.suptitle("party 🌻", family=font_families("party"))
+        figure.canvas.draw()
+    assert [str(w.message) for w in seen if "Glyph" in str(w.message)] == []

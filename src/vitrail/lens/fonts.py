@@ -1,6 +1,9 @@
-"""Fonts for the text of figures: one that has Chinese characters where there are any."""
+"""The text of figures: fonts that have Chinese characters where there are any, and lines."""
 
 import functools
+import logging
+import re
+import unicodedata
 import warnings
 from pathlib import Path
 
@@ -30,6 +33,9 @@ def font_families(*texts: str) -> list[str]:
         >>> font_families("a cat")
         ['DejaVu Sans']
     """
+    # An emoji in the name of a file is drawn as a box, and fonts without bold letters are thin.
+    warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     families = ["DejaVu Sans"]
     if any(FIRST_HAN <= character <= LAST_HAN for text in texts for character in text):
         families += _chinese_fonts()
@@ -40,6 +46,47 @@ def font_families(*texts: str) -> list[str]:
                 stacklevel=3,
             )
     return families
+
+
+def text_width(text: str) -> int:
+    """The width of a text in Latin letters; those of Chinese and Japanese are twice as wide.
+
+    Args:
+        text: the text.
+
+    Returns:
+        Its width.
+
+    Example:
+        >>> text_width("a 猫")
+        4
+    """
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def wrap_text(text: str, width: int) -> list[str]:
+    """The lines of a text, broken between words and anywhere in Chinese, which has no spaces.
+
+    Args:
+        text: the text.
+        width: Latin letters of a line, at most; a longer word has a line of its own.
+
+    Returns:
+        The lines; none for an empty text.
+
+    Example:
+        >>> wrap_text("an owl, 一只猫", 10)
+        ['an owl, 一', '只猫']
+    """
+    lines: list[str] = []
+    for part in re.findall(
+        rf"[{FIRST_HAN}-{LAST_HAN}][，。、；：）”]*|[^\s{FIRST_HAN}-{LAST_HAN}]+|\s+", text
+    ):
+        if lines and text_width(lines[-1] + part.rstrip()) <= width:
+            lines[-1] += part
+        elif not part.isspace():
+            lines.append(part)
+    return [line.rstrip() for line in lines]
 
 
 @functools.cache
