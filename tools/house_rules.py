@@ -41,15 +41,14 @@ LAYERS = {
     "explorer": _TRAIN,
     "serve": _TRAIN,
     "policy": _TRAIN,
-    "learn": _MODELS | {"methods"},
+    "learn": _TRAIN,
     "contract": _TRAIN,
     "cli": _TRAIN | {"explorer", "serve", "policy", "learn", "contract"},
 }
 OPEN_TO_ALL = {
-    "arguments", "errors", "exports", "files", "foreign", "intervals", "manifest", "messages",
-    "other_names", "plugins", "preprocess", "prompts", "registry", "resizing", "run_files",
-    "run_folder", "tensor_bytes",
-    "values",
+    "arguments", "errors", "exports", "files", "foreign", "intervals", "manifest", "memory",
+    "messages", "other_names", "plugins", "preprocess", "prompts", "registry", "resizing",
+    "run_files", "run_folder", "tensor_bytes", "values",
 }  # fmt: skip
 FRONT_DOOR = {"__init__", "__main__"}
 

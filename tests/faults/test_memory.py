@@ -6,16 +6,19 @@ import pytest
 import torch
 
 from tests.train.tiny import tiny
-from vitrail.errors import TrainingError
+from vitrail import memory
+from vitrail.errors import ConfigError, TrainingError
+from vitrail.memory import is_out_of_memory
 from vitrail.methods.base import Batch, Loss
 from vitrail.methods.supervised import Supervised
+from vitrail.ops.guard import TooLargeError, guarded
 from vitrail.run_folder import RunFolder
 from vitrail.train.factory import train_run
-from vitrail.train.stopping import is_out_of_memory
 
 PLAIN = ("model.options.dropout=0", "model.options.drop_path=0", "data.batch_size=30")
 ERRORS = [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: no")]
-MORE_ERRORS = [RuntimeError("could not create a primitive"), MemoryError(), *ERRORS]
+MORE_ERRORS = [MemoryError(), RuntimeError("can't start new thread"), *ERRORS]
+ONEDNN_ERROR = RuntimeError("could not create a primitive")
 
 
 def limit(patch: pytest.MonkeyPatch, samples: int, problem: Exception) -> None:
@@ -80,3 +83,21 @@ def test_all_that_libraries_raise_is_out_of_memory(problem: Exception) -> None:
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     unsupported = "could not create a primitive descriptor for the matmul primitive. Run workload"
     assert not is_out_of_memory(RuntimeError(unsupported))
+
+
+@pytest.mark.parametrize("spare", [2**20, 2**60])
+def test_onednn_is_believed_only_where_memory_is_short(
+    monkeypatch: pytest.MonkeyPatch, spare: int
+) -> None:
+    monkeypatch.setattr(memory, "SPARE", spare)
+    short = spare == 2**60
+    assert is_out_of_memory(ONEDNN_ERROR) == short
+
+    @guarded
+    def multiply(x: torch.Tensor) -> torch.Tensor:
+        raise ONEDNN_ERROR
+
+    with pytest.raises(TooLargeError if short else ConfigError) as caught:
+        multiply(torch.ones(2, 3))
+    assert is_out_of_memory(caught.value) == short
+    assert ("could not create a primitive, with x of shape (2, 3)" in str(caught.value)) != short

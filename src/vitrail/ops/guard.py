@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vitrail.arguments import convert_arguments, name_of
 from vitrail.errors import ConfigError, VitrailError, describe_value
+from vitrail.memory import is_out_of_memory
 from vitrail.values import Range
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -123,7 +124,7 @@ def _explain(
     text = (str(problem) or type(problem).__name__).splitlines()[0]
     if type(problem) not in _PLAIN_PROBLEMS:
         return None  # of the user's own, of a device, or of a compiler
-    if isinstance(problem, MemoryError) or any(sign in str(problem) for sign in MEMORY_SIGNS):
+    if is_out_of_memory(problem) or any(sign in str(problem) for sign in MEMORY_SIGNS):
         return TooLargeError(
             f"{name} needs more memory than can be allocated: choose smaller sizes."
         )

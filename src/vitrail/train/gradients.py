@@ -11,13 +11,13 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from vitrail.errors import ConfigError
+from vitrail.memory import is_out_of_memory
 from vitrail.messages import _
 from vitrail.methods import distributed
 from vitrail.methods.base import Batch, Method
 from vitrail.methods.frozen import BATCH_NORMS
 from vitrail.train.pieces import pieces
 from vitrail.train.sharding import Sharding, local, total_norm
-from vitrail.train.stopping import is_out_of_memory
 
 
 def fitting(optimizer: Optimizer, method: nn.Module) -> Optimizer:

@@ -5,22 +5,16 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 
-import torch
 from torch import distributed
 
 from vitrail.errors import DataError, NotFiniteError, TrainingError, TrainingStopped
 from vitrail.files import describe_fault
+from vitrail.memory import is_out_of_memory
 from vitrail.run_folder import RunFolder
 from vitrail.train.checkpoint import last_checkpoint
 
 GO_ON = "Go on by resume=True."
 GLOO = "gloo/transport"  # in torch's RuntimeError for a process that does not answer
-OUT_OF_MEMORY = "DefaultCPUAllocator"  # in torch's RuntimeError for the CPU
-# All that oneDNN says where it has no memory for code or buffers. Of an operation that it does not
-# support it says more: "could not create a primitive descriptor for the matmul primitive".
-ONEDNN_OUT_OF_MEMORY = {
-    "could not create a primitive", "could not create a memory", "could not create a memory object",
-}  # fmt: skip
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
@@ -130,24 +124,6 @@ def explain_not_finite(what: str, run: RunFolder, lr: float) -> NotFiniteError:
         f"{what}; {last_checkpoint(run)} Lower the learning rate (now {lr:g}) or lengthen the "
         f"warm-up. {GO_ON}"
     )
-
-
-def is_out_of_memory(problem: BaseException) -> bool:
-    """Whether memory was too small, of the GPU or of the machine.
-
-    Args:
-        problem: what was raised.
-
-    Returns:
-        True if it was.
-
-    Example:
-        >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes differ"))
-        (True, False)
-    """
-    text = str(problem)
-    kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(problem, kinds) or OUT_OF_MEMORY in text or text in ONEDNN_OUT_OF_MEMORY
 
 
 def _reason(
