@@ -65,7 +65,7 @@ def train(recipe: Path, run: Path, *more: str, processes: int = 1) -> list[BaseP
     return [launch(run.with_suffix(".log"), *command, environment=rank) for rank in ranks]
 
 
-def finish(processes: Sequence[BaseProcess], seconds: float = 120) -> list[int | None]:
+def finish(processes: Sequence[BaseProcess], seconds: float = 300) -> list[int | None]:
     """The exit codes of processes; those that do not end in time are killed, and have none."""
     deadline = time.monotonic() + seconds
     for process in processes:
