@@ -172,13 +172,16 @@ def test_the_logit_lens_ends_at_the_logits() -> None:
     assert lens.shape[0] == model.depth
 
 
-def test_similarity_is_the_cosine_to_a_patch() -> None:
+@pytest.mark.parametrize("center", [True, False])
+def test_similarity_is_the_cosine_to_a_patch(center: bool) -> None:
     model, images = in_float64("Swin")
     features = model.intermediates(images, [0])[0]
     height, width = features.grid
-    maps = explain(model, images, "similarity", at=(1, -1), layer=0)
-    one = features.patches[:, width + width - 1]
-    expected = F.cosine_similarity(features.patches, one[:, None], dim=-1).detach()
+    maps = explain(model, images, "similarity", at=(1, -1), layer=0, center=center)
+    patches = features.patches - center * features.patches.mean(1, keepdim=True)
+    one = patches[:, width + width - 1]
+    expected = F.cosine_similarity(patches, one[:, None], dim=-1).detach()
+    assert center == torch.equal(maps, explain(model, images, "similarity", at=(1, -1), layer=0))
     torch.testing.assert_close(maps, expected.view(-1, height, width), **EXACT)
     torch.testing.assert_close(maps[:, 1, -1], torch.ones(len(images), dtype=torch.float64))
     with pytest.raises(ConfigError, match="at="):

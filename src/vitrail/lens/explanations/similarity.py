@@ -16,9 +16,17 @@ from vitrail.models.base import Backbone
 
 
 def similarity(
-    model: Backbone, images: Tensor, at: tuple[int, ...] | None = None, layer: int = -1
+    model: Backbone,
+    images: Tensor,
+    at: tuple[int, ...] | None = None,
+    layer: int = -1,
+    center: bool = True,
 ) -> Tensor:
     """Cosine similarity of the features of each patch to those of one patch.
+
+    The mean over the patches is subtracted first. Features of a transformer have a large part in
+    common, by which all patches of an image are alike; without it, 0 stands for a patch that is as
+    much like the chosen one as the average is.
 
     Args:
         model: the model, in evaluation mode.
@@ -27,6 +35,7 @@ def similarity(
             end. None: the middle of the image.
         layer: index of the block, in a pyramid of the stage, whose features are compared; negative
             ones count from the end.
+        center: whether the mean over the patches is subtracted.
 
     Returns:
         (B, *grid), -1 to 1; 1 at the patch itself.
@@ -47,6 +56,9 @@ def similarity(
         position = at or tuple(side // 2 for side in grid)
         if len(position) != len(grid):
             raise ConfigError(f"at={at}: the grid has {len(grid)} axes, {grid}.")
+        if center:
+            mean = features.patches.mean(dim=1, keepdim=True)
+            features = features._replace(patches=features.patches - mean)
         patches = F.normalize(features.to_map(), dim=-1)
         reference = patches
         for index, side in zip(position, grid, strict=True):
