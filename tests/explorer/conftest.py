@@ -1,5 +1,6 @@
 """Tiny models with a server in a thread."""
 
+import contextlib
 import http.client
 import json
 import threading
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 import vitrail
+from tests.explorer.browser import headless_browser
 from vitrail.explorer.documents import Explorer
 from vitrail.explorer.server import ExplorerServer, make_server
 
@@ -27,6 +29,27 @@ def tiny_vit() -> vitrail.ViT:
         model.head.weight.normal_()
     model.labels = ["cat", "dog", "猫头鹰"]
     return model
+
+
+def tiny_vim() -> vitrail.VisionMamba:
+    """A Vision Mamba with a 4 × 4 grid."""
+    torch.manual_seed(0)
+    return vitrail.VisionMamba(32, 8, num_classes=3, dim=16, depth=2).eval()
+
+
+def tiny_clip() -> vitrail.methods.CLIP:
+    """A CLIP whose words are the lengths of texts."""
+
+    def tokenizer(texts: list[str]) -> torch.Tensor:
+        return torch.tensor([[len(text) % 13, 15] for text in texts])
+
+    tokenizer.vocabulary, tokenizer.context, tokenizer.end = 16, 2, 15  # type: ignore[attr-defined]
+    torch.manual_seed(0)
+    backbone = vitrail.ViT(32, 8, num_classes=0, dim=16, depth=1, heads=2, mlp_dim=16, pool="mean")
+    clip = vitrail.methods.CLIP(
+        backbone, tokenizer, embed_dim=8, text_dim=8, text_depth=1, text_heads=2
+    )
+    return clip.eval()
 
 
 def picture(folder: Path, name: str = "noise.png") -> Path:
@@ -85,12 +108,28 @@ def explorer(photo: Path) -> Explorer:
     return Explorer(tiny_vit(), "tiny", [photo])
 
 
-@pytest.fixture
-def client(explorer: Explorer) -> Iterator[Client]:
-    """A client of a running server."""
+@contextlib.contextmanager
+def serving(explorer: Explorer) -> Iterator[ExplorerServer]:
+    """A server in a thread."""
     with make_server(explorer) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def client(explorer: Explorer) -> Iterator[Client]:
+    """A client of a running server."""
+    with serving(explorer) as server:
         yield Client(server)
-        server.shutdown()
-        thread.join()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium that speaks English."""
+    with headless_browser() as driver:
+        yield driver

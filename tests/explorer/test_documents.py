@@ -10,15 +10,22 @@ import torch
 import torch.nn.functional as F
 
 import vitrail
-from tests.explorer.conftest import tiny_vit
+from tests.explorer.conftest import tiny_clip, tiny_vim, tiny_vit
 from tests.models.small import small
 from vitrail.errors import ConfigError, DataError, LoadError, TierError
 from vitrail.explorer.arrays import decode_array, encode_array
-from vitrail.explorer.documents import Explorer, explanation_rows
+from vitrail.explorer.documents import Explorer
 from vitrail.explorer.resources import page_files
 from vitrail.lens.explanations import explain
+from vitrail.lens.explanations.base import explains_classes
 
 Document = dict[str, Any]
+
+
+def reasons_of(model: vitrail.Backbone) -> dict[str, str]:
+    """Why explanations that are quick cannot be used, by name."""
+    rows = Explorer(model, "model").model_document()["explanations"]
+    return {row["name"]: row["reason"] for row in rows if not row["slow"]}
 
 
 def inputs_of(explorer: Explorer, photo: Path) -> torch.Tensor:
@@ -90,10 +97,18 @@ def test_documents_fit_the_schema(explorer: Explorer) -> None:
     documents = [
         explorer.model_document(), trace, explorer.attention_document(key, 1),
         explorer.similarity_document(key), explorer.explanation_document(key, "relevance", 0),
+        explorer.walk_document(key, 1, 5),
     ]  # fmt: skip
+    vim = Explorer(tiny_vim(), "Vim", explorer.samples)
+    documents += [vim.sample(0), vim.scan_document(key, 0), vim.attention_document(key, 0)]
+    swin = Explorer(small("Swin").eval(), "Swin", explorer.samples)
+    documents += [swin.sample(0), swin.attention_document(key, 1)]
+    clip = tiny_clip()
+    reader = Explorer(clip.backbone, "CLIP", explorer.samples, clip=clip)
+    documents += [reader.sample(0), reader.text_document(key, "a cat")]
     for document in documents:
         assert not list(validator.iter_errors(json.loads(json.dumps(document))))
-        assert list(validator.iter_errors(document | {"version": 2}))
+        assert list(validator.iter_errors(document | {"version": 1}))
 
 
 @pytest.mark.parametrize(
@@ -116,19 +131,21 @@ def test_what_does_not_exist_is_one_line(explorer: Explorer, call: Any, message:
 
 @pytest.mark.parametrize("name", ["Swin", "VisionMamba", "XCiT", "ViT"])
 def test_models_of_every_kind_have_a_page(name: str, photo: Path) -> None:
-    """Maps where attention is over all patches, also a Mamba's; else the reason."""
+    """Maps where attention is between cells, also in windows and of a Mamba; else the reason."""
     explorer = Explorer(small(name).eval(), name, [photo])
     trace = explorer.sample(0)
     patches = trace["grid"][0] * trace["grid"][1]
-    assert bool(trace["layers"]) == (name in ("VisionMamba", "ViT"))
+    assert bool(trace["layers"]) == (name != "XCiT")
     assert bool(trace["reason"]) != bool(trace["layers"])
-    if trace["layers"]:
-        array = explorer.attention_document(trace["id"], 0)["array"]
-        assert array["shape"][1] == patches + trace["prefix"]
-    elif name == "XCiT":
+    for layer, row in enumerate(trace["layers"]):
+        attention = explorer.attention_document(trace["id"], layer)
+        assert attention["grid"] == row["grid"]
+        assert (attention["cells"] is not None) == row["windows"] == (name == "Swin")
+        tokens = row["prefix"] + row["grid"][0] * row["grid"][1]
+        assert row["windows"] or attention["array"]["shape"] == [row["heads"], tokens, tokens]
+    if name == "XCiT":
         assert "class token" in trace["lens"]["reason"]
-    else:
-        with pytest.raises(TierError):
+        with pytest.raises(TierError, match="no maps"):
             explorer.attention_document(trace["id"], 0)
     assert explorer.similarity_document(trace["id"])["array"]["shape"] == [patches, patches]
 
@@ -137,10 +154,24 @@ def test_explanations_that_need_something_say_so() -> None:
     model = tiny_vit()
     for block in model.blocks:
         block.mixer.attend = torch.nn.Identity()
-    reasons = {row["name"]: row["reason"] for row in explanation_rows(model)}
+    reasons = reasons_of(model)
     assert "no attention" in reasons["rollout"]
     assert not reasons["grad_cam"]
-    assert {row["reason"] for row in explanation_rows(tiny_vit()) if not row["slow"]} == {""}
+    assert set(reasons_of(tiny_vit()).values()) == {""}
+
+
+@pytest.mark.parametrize("name", ["Swin", "PVT", "MaxViT", "CaiT", "VisionMamba", "ViT"])
+def test_what_the_page_offers_can_be_computed(name: str) -> None:
+    """An explanation has a reason exactly where it raises."""
+    model = small(name).eval()
+    images = torch.rand(1, 3, *model.image_size)
+    for explanation, reason in reasons_of(model).items():
+        target = 0 if explains_classes(explanation) else None
+        try:
+            explain(model, images, explanation, target)
+            assert not reason
+        except TierError:
+            assert reason
 
 
 def test_outputs_that_are_not_finite_are_one_line(explorer: Explorer) -> None:

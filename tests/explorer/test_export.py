@@ -26,7 +26,7 @@ def test_every_document_is_a_script(explorer: Explorer, photo: Path, tmp_path: P
         text = (data / f"{name}.js").read_text("ascii")
         start = f"Vitrail.receive({json.dumps(name)}, "
         assert text.startswith(start)
-        assert json.loads(text.removeprefix(start).removesuffix(");\n"))["version"] == 1
+        assert json.loads(text.removeprefix(start).removesuffix(");\n"))["version"] == 2
     assert '<script src="data/model.js"></script>' in page.read_text("utf-8")
     export_page(explorer, tmp_path / "page", [photo])  # its own folder is written again
 
@@ -97,6 +97,18 @@ def test_images_that_the_page_does_not_offer_are_counted(vitrail, tmp_path: Path
 
 
 def test_the_first_argument_is_a_model_unless_it_is_an_image() -> None:
-    assert split_arguments([]) == ("dinov2_small", [])
-    assert split_arguments(["a.png", "b.jpg"]) == ("dinov2_small", ["a.png", "b.jpg"])
-    assert split_arguments(["runs/a", "b.jpg"]) == ("runs/a", ["b.jpg"])
+    assert split_arguments([]) == (["dinov2_small"], [])
+    assert split_arguments(["a.png", "b.jpg"]) == (["dinov2_small"], ["a.png", "b.jpg"])
+    assert split_arguments(["runs/a", "b.jpg"]) == (["runs/a"], ["b.jpg"])
+
+
+def test_the_second_argument_may_be_a_model(tmp_path: Path) -> None:
+    from vitrail import save
+
+    model, photos = str(save(tiny_vit(), tmp_path / "model")), str(tmp_path / "photos")
+    (tmp_path / "photos").mkdir()
+    assert split_arguments(["a/b", model, "b.jpg"]) == (["a/b", model], ["b.jpg"])
+    assert split_arguments([model, photos]) == ([model], [photos])  # a folder of images
+    assert split_arguments([model, "c/d"]) == ([model, "c/d"], [])
+    assert split_arguments([model, "photos/*.jpg"]) == ([model], ["photos/*.jpg"])
+    assert split_arguments([model, model, model]) == ([model, model], [model])

@@ -1,8 +1,6 @@
 """The page in a headless browser: what it shows is what PyTorch computes."""
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ import pytest
 import torch
 
 import vitrail
+from tests.explorer.browser import READY, needs_browser, press, same, settle, wait
 from tests.explorer.conftest import Client, picture
 from vitrail.explorer.documents import Explorer
 from vitrail.explorer.export import export_page
@@ -18,49 +17,7 @@ from vitrail.lens.heat import glow
 from vitrail.lens.map_numbers import map_numbers
 from vitrail.lens.trace import patch_maps
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="the page's tests need selenium")
-from selenium.webdriver.common.action_chains import ActionChains
-from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
-
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="chromium and chromium-driver are not installed"
-)
-READY = "return document.body.dataset.ready === 'true'"
-STATE = """const s = Vitrail.state;
-return {map: s.map && [...s.map], query: s.query, layer: s.layer, head: s.head, read: s.read};"""
-
-Page = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A headless Chromium that speaks English."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for option in ("--headless=new", "--no-sandbox", "--disable-gpu", "--lang=en-US"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    os.environ.setdefault("SE_AVOID_STATS", "true")
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.set_window_size(1300, 1000)
-    yield driver
-    driver.quit()
-
-
-def wait(driver: Any, script: str) -> None:
-    WebDriverWait(driver, 20, poll_frequency=0.03).until(lambda d: d.execute_script(script))
-
-
-def settle(driver: Any) -> dict[str, Any]:
-    """Waits until nothing loads, and what changed is drawn; returns the page's state."""
-    wait(driver, "return document.getElementById('busy').hidden")
-    driver.execute_async_script(
-        "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(done))"
-    )
-    return driver.execute_script(STATE)
+pytestmark = needs_browser
 
 
 @pytest.fixture
@@ -77,17 +34,6 @@ def weights_of(explorer: Explorer, photo: Path, layer: int) -> torch.Tensor:
     with torch.no_grad(), vitrail.record(explorer.model) as maps:
         explorer.model(explorer.model.preprocess(str(photo)))
     return maps[layer][0]
-
-
-def press(page: Any, selector: str) -> dict[str, Any]:
-    page.execute_script("arguments[0].click()", page.find_element(By.CSS_SELECTOR, selector))
-    return settle(page)
-
-
-def same(values: list[float], expected: torch.Tensor) -> None:
-    torch.testing.assert_close(
-        torch.tensor(values, dtype=torch.float32), expected.flatten(), rtol=0, atol=1e-4
-    )
 
 
 def test_maps_are_those_of_pytorch(page: Any, explorer: Explorer, photo: Path) -> None:
@@ -114,7 +60,9 @@ def test_pointing_at_a_patch_shows_its_map_until_the_pointer_leaves(
     page: Any, explorer: Explorer, photo: Path
 ) -> None:
     weights = weights_of(explorer, photo, 2)
-    plate = page.find_element(By.ID, "picture")
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    plate = page.find_element("id", "picture")
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", plate)
     side = plate.size["width"] / 4
     point = ActionChains(page).move_to_element_with_offset(plate, -side * 1.5, side * 0.5)
@@ -122,16 +70,19 @@ def test_pointing_at_a_patch_shows_its_map_until_the_pointer_leaves(
     expected = patch_maps(weights, (4, 4), 1, (2, 0)).mean(0)
     same(settle(page)["map"], expected)
     numbers = map_numbers(expected)
-    text = page.find_element(By.ID, "numbers").text
+    text = page.find_element("id", "numbers").text
     assert f"{numbers.entropy:.2f}" in text
     assert f"{100 * numbers.top_share:.1f} %" in text
-    assert "row 2, column 0" in page.find_element(By.ID, "sentence").text
-    title = page.find_element(By.ID, "stage-title")
+    assert "row 2, column 0" in page.find_element("id", "sentence").text
+    title = page.find_element("id", "stage-title")
     ActionChains(page).move_to_element(title).perform()
     same(settle(page)["map"], patch_maps(weights, (4, 4), 1, "class").mean(0))
 
 
 def test_the_keyboard_suffices(page: Any, explorer: Explorer, photo: Path) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
     weights = weights_of(explorer, photo, 2)
     for _tab in range(60):
         ActionChains(page).send_keys(Keys.TAB).perform()
@@ -170,12 +121,12 @@ def test_colors_are_those_of_heat_maps(page: Any) -> None:
 def test_an_image_is_uploaded_and_a_bad_one_is_refused(
     page: Any, explorer: Explorer, tmp_path: Path
 ) -> None:
-    chooser = page.find_element(By.ID, "file")
+    chooser = page.find_element("id", "file")
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no image")
     chooser.send_keys(str(bad))
     settle(page)
-    problem = page.find_element(By.ID, "problem")
+    problem = page.find_element("id", "problem")
     assert "bad.png" in problem.text
     assert "\n" not in problem.text
     log = page.get_log("browser")  # the browser itself notes the status 400
@@ -188,7 +139,7 @@ def test_an_image_is_uploaded_and_a_bad_one_is_refused(
 
 def test_explanations_stand_side_by_side(page: Any, explorer: Explorer, photo: Path) -> None:
     press(page, "#methods [data-name=attention]")
-    titles = [node.text for node in page.find_elements(By.CSS_SELECTOR, "#maps h3")]
+    titles = [node.text for node in page.find_elements("css selector", "#maps h3")]
     assert len(titles) == 4
     page.execute_script(
         "const t = document.getElementById('target'); t.value = 2; "
@@ -200,14 +151,14 @@ def test_explanations_stand_side_by_side(page: Any, explorer: Explorer, photo: P
       .then(({array}) => done([...Vitrail.all(array)]));"""
     inputs = explorer.model.preprocess(str(photo))
     same(page.execute_async_script(script), explain(explorer.model, inputs, "relevance", 2)[0])
-    titles = [node.text for node in page.find_elements(By.CSS_SELECTOR, "#maps h3")]
+    titles = [node.text for node in page.find_elements("css selector", "#maps h3")]
     assert any("猫头鹰" in title for title in titles)
 
 
 def test_it_speaks_chinese_and_fits_a_phone(page: Any) -> None:
     try:
         press(page, "#language")
-        assert page.find_element(By.TAG_NAME, "h1").text == "模型看到了什么"
+        assert page.find_element("tag name", "h1").text == "模型看到了什么"
         assert page.execute_script("return document.documentElement.lang") == "zh-CN"
         script = "return [Object.keys(Vitrail.texts.en), Object.keys(Vitrail.texts.zh)].map(String)"
         english, chinese = page.execute_script(script)
@@ -239,7 +190,7 @@ def test_an_exported_page_opens_from_a_folder(
     press(browser, "#samples button:nth-child(2)")
     wait(browser, "return Vitrail.state.sample === 1")
     settle(browser)
-    assert len(browser.find_elements(By.CSS_SELECTOR, "#maps canvas")) == 3
-    assert not browser.find_element(By.ID, "drop").is_displayed()
-    assert browser.find_element(By.ID, "problem").text == ""
+    assert len(browser.find_elements("css selector", "#maps canvas")) == 3
+    assert not browser.find_element("id", "drop").is_displayed()
+    assert browser.find_element("id", "problem").text == ""
     assert browser.get_log("browser") == []

@@ -1,4 +1,4 @@
-"""Arrays in JSON: 16 bits per value, with the two ends of each row's scale in float32."""
+"""Arrays in JSON: 16 bits per value, with the two ends of each row's scale; or float32."""
 
 import base64
 from typing import Any
@@ -50,11 +50,34 @@ def encode_array(values: Tensor) -> dict[str, Any]:
     }
 
 
-def decode_array(array: dict[str, Any]) -> Tensor:
-    """The inverse of `encode_array`.
+@checked
+def encode_floats(values: Tensor) -> dict[str, Any]:
+    """An array of float32 as plain values for JSON, for numbers that a page computes with.
 
     Args:
-        array: what `encode_array` returns.
+        values: of any shape, finite.
+
+    Returns:
+        `shape`, and `floats`, base64 of the little-endian float32 values.
+
+    Raises:
+        ConfigError: a value is not finite.
+
+    Example:
+        >>> encode_floats(torch.ones(1))
+        {'shape': [1], 'floats': 'AACAPw=='}
+    """
+    numbers = values.detach().float().cpu()
+    if not bool(numbers.isfinite().all()):
+        raise ConfigError("NaN or infinite values cannot be shown: the model gives them.")
+    return {"shape": list(values.shape), "floats": _text(numbers.numpy().astype("<f4"))}
+
+
+def decode_array(array: dict[str, Any]) -> Tensor:
+    """The inverse of `encode_array` and of `encode_floats`.
+
+    Args:
+        array: what one of them returns.
 
     Returns:
         float64 (..., N).
@@ -66,6 +89,11 @@ def decode_array(array: dict[str, Any]) -> Tensor:
         >>> decode_array(encode_array(torch.tensor([[0.0, 0.5, 1.0]]))).round(decimals=4)
         tensor([[0.0000, 0.5000, 1.0000]], dtype=torch.float64)
     """
+    if "floats" in array:
+        values = np.frombuffer(base64.b64decode(array["floats"]), "<f4").astype(np.float64)
+        if values.size != np.prod(array["shape"]):
+            raise LoadError(f"an array of shape {array['shape']} has {values.size} values.")
+        return torch.from_numpy(values.reshape(array["shape"]))
     codes, lows, highs = (
         np.frombuffer(base64.b64decode(array[name]), kind)
         for name, kind in (("codes", "<u2"), ("lows", "<f4"), ("highs", "<f4"))

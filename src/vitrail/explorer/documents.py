@@ -6,11 +6,11 @@ Every document is plain values for JSON with `format`, `version` and `kind`; arr
 
 import base64
 import contextlib
+import functools
 import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +20,27 @@ from torch import Tensor
 
 from vitrail.arguments import checked
 from vitrail.data.image_file import ImageFile
-from vitrail.errors import ConfigError, DataError, TierError, VitrailError, how_to_install
+from vitrail.errors import ConfigError, DataError, TierError
+from vitrail.explorer.answers import lens_values, prediction_rows
 from vitrail.explorer.arrays import encode_array
+from vitrail.explorer.explanation_rows import explanation_rows
 from vitrail.explorer.pictures import data_url, thumbnail
-from vitrail.layers.recording import RecordedMixer
-from vitrail.lens.explanations.base import EXPLANATIONS, explain, explains_classes
-from vitrail.lens.explanations.patch_logits import logit_lens
+from vitrail.explorer.scan import scan_values
+from vitrail.explorer.walk import walk_values, why_no_walk
+from vitrail.layers.mamba import Mamba
+from vitrail.lens.explanations.base import explain
+from vitrail.lens.explanations.similarity import text_similarity
 from vitrail.lens.heat import COLORS
-from vitrail.lens.layer_keys import recorded_mixers, select_position
+from vitrail.lens.layer_keys import LayerKey, recorded_mixers, select_position
+from vitrail.lens.layouts import AttentionLayout, attention_layouts
+from vitrail.lens.position import shuffled_weights
 from vitrail.lens.record import record
-from vitrail.lens.trace import AttentionTrace, observe, patch_maps
+from vitrail.methods.clip import CLIP
 from vitrail.models.base import Backbone
 
-FORMAT, VERSION = "vitrail.explorer", 1
-OF_ATTENTION = ("attention", "attention_gradient", "relevance", "rollout")
-OF_PIXELS = ("integrated_gradients", "occlusion")  # minutes on a large model
-PREDICTIONS = 5  # classes that are listed
+FORMAT, VERSION = "vitrail.explorer", 2
 PICTURES = 24  # that are offered at the start, and whose pixels are kept
+LONGEST_TEXT = 300  # characters of a sentence
 
 
 class Explorer:
@@ -47,6 +51,9 @@ class Explorer:
         title: what the model is called.
         samples: paths of pictures that are offered at the start; the first 24.
         faithfulness: rows of `vitrail explain compare`, if there are any.
+        clip: the method that compares images with sentences, whose backbone the model is; None if
+            there is none.
+        second: another model, which is shown beside this one on the same pictures; None for none.
 
     Raises:
         TierError: the model is not one of images.
@@ -63,13 +70,16 @@ class Explorer:
         title: str,
         samples: Sequence[Path] = (),
         faithfulness: Sequence[Mapping[str, object]] = (),
+        *,
+        clip: CLIP | None = None,
+        second: "Explorer | None" = None,
     ) -> None:
         if len(model.preprocess.size) != 2:
             raise TierError(
                 f"this {type(model).__name__} sees {len(model.preprocess.size)} axes, and the page "
                 "shows images: use `vitrail look`."
             )
-        self.model, self.title = model, title
+        self.model, self.title, self.clip, self.second = model, title, clip, second
         self.samples, self.faithfulness = list(samples)[:PICTURES], list(faithfulness)
         self._lock = threading.Lock()
         self._crops: OrderedDict[str, Tensor] = OrderedDict()  # uint8 (C, H, W) by id
@@ -92,9 +102,12 @@ class Explorer:
             classes=model.num_classes,
             labels=model.labels,
             target=model.outputs.target,
-            explanations=explanation_rows(model),
+            explanations=explanation_rows(model, self.layouts),
             faithfulness=self.faithfulness,
             samples=thumbnails,
+            walk=why_no_walk(model),
+            sentences=self.clip is not None,
+            second="" if self.second is None else self.second.title,
             colors=base64.b64encode(colors).decode("ascii"),
         )
 
@@ -158,22 +171,14 @@ class Explorer:
             DataError: the model's output is not finite.
         """
         with self._running(key) as inputs, torch.inference_mode():
-            trace = observe(self.model, inputs)
-            if isinstance(trace, AttentionTrace):
-                features, logits, reason = trace.features, trace.logits, ""
-                mixers = recorded_mixers(self.model)
-                layers = [
-                    {"key": str(k), "heads": maps.shape[1], "names": list(mixers[k].head_names)}
-                    for k, maps in zip(trace.keys, trace.attention, strict=True)
-                ]
-            else:
-                features, reason, layers = trace[-1], trace.reason, []
-                logits = self.model(inputs)
+            layers, reason = self._layers()
+            features = self.model.features(inputs)
+            logits = self.model.head(self.model.pool(features))
             if not bool(logits.isfinite().all()):
                 raise DataError(
                     f"{name}: the model's output is NaN or infinite: check its weights."
                 )
-            lens = self._logit_lens(inputs) if self.model.num_classes else None
+            lens = lens_values(self.model, inputs) if self.model.num_classes else None
             picture = data_url(self._crops[key])
         return self._document(
             "trace",
@@ -182,37 +187,115 @@ class Explorer:
             picture=picture,
             size=list(inputs.shape[-2:]),
             grid=list(features.grid),
-            prefix=features.prefix.shape[1],
             layers=layers,
             reason=reason,
-            predictions=self._predictions(logits),
+            predictions=prediction_rows(self.model, logits),
             lens=lens,
             targets=None,
+            walk_patch=None,  # any
         )
 
-    def attention_document(self, key: str, layer: int) -> dict[str, object]:
-        """Attention weights of a layer between all tokens, prefix tokens first.
+    def attention_document(
+        self, key: str, layer: int, *, baseline: bool = False
+    ) -> dict[str, object]:
+        """Attention weights of a layer, from all its queries to all its keys.
 
         Args:
             key: the picture's id.
-            layer: position of the layer; negative ones count from the end.
+            layer: position among the layers of the trace; negative ones count from the end.
+            baseline: whether to give the mean weights of the picture with its patches shuffled,
+                which are what position alone decides.
 
         Returns:
-            A document with an array (heads, N, N).
+            A document with an array (heads, P + N, P + M), prefix tokens first, or of a layer
+            with windows (heads, windows, T, T).
 
         Raises:
             ConfigError: there is no such picture or layer.
             TierError: the model has no map of its attention.
         """
-        names = list(recorded_mixers(self.model))
-        layer = select_position(layer, len(names))
         with self._running(key) as inputs, torch.inference_mode():
-            with record(self.model, layers=[names[layer]]) as maps:
-                embedded = self.model.embed(inputs)
-                self.model.encode(embedded)
-            weights = maps[names[layer]]
-            patch_maps(weights, embedded.grid, embedded.prefix.shape[1])  # raises if it is no map
-        return self._document("attention", id=key, layer=layer, array=encode_array(weights[0]))
+            name, layout = self._layer(layer)
+            if baseline:
+                weights = shuffled_weights(self.model, inputs, name)
+            else:
+                with record(self.model, layers=[name]) as maps:
+                    self.model.encode(self.model.embed(inputs))
+                weights = maps[name]
+        return self._document(
+            "attention",
+            id=key,
+            layer=layer,
+            baseline=baseline,
+            grid=list(layout.grid),
+            key_grid=list(layout.key_grid),
+            prefix=layout.prefix,
+            cells=None if layout.cells is None else layout.cells.tolist(),
+            array=encode_array(layout.by_head(weights)),
+        )
+
+    def walk_document(self, key: str, layer: int, patch: int) -> dict[str, object]:
+        """The numbers of one forward pass, for the guided walk.
+
+        Args:
+            key: the picture's id.
+            layer: index of the block.
+            patch: index of the patch, row by row.
+
+        Returns:
+            A document with what `walk_values` gives.
+
+        Raises:
+            ConfigError: there is no such picture, block or patch.
+            TierError: the model is no plain ViT.
+        """
+        with self._running(key) as inputs:
+            values = walk_values(self.model, inputs, layer, patch)
+        return self._document("walk", id=key, layer=layer, **values)
+
+    def scan_document(self, key: str, layer: int) -> dict[str, object]:
+        """The order and the memory of the scans of a Mamba layer.
+
+        Args:
+            key: the picture's id.
+            layer: position among the layers of the trace; negative ones count from the end.
+
+        Returns:
+            A document with what `scan_values` gives.
+
+        Raises:
+            ConfigError: there is no such picture or layer.
+            TierError: the layer is no Mamba.
+        """
+        with self._running(key) as inputs:
+            name, layout = self._layer(layer)
+            values = scan_values(self.model, inputs, recorded_mixers(self.model)[name])
+        return self._document(
+            "scan", id=key, layer=layer, grid=list(layout.grid), prefix=layout.prefix, **values
+        )
+
+    def text_document(self, key: str, text: str) -> dict[str, object]:
+        """Cosine similarity of a sentence to each patch and to the whole picture, by CLIP.
+
+        Args:
+            key: the picture's id.
+            text: the sentence, of at most 300 characters.
+
+        Returns:
+            A document with an array (rows, columns), and the `cosine` to the whole picture.
+
+        Raises:
+            ConfigError: there is no such picture, or no sentence.
+            TierError: the model reads no text.
+        """
+        if self.clip is None:
+            raise TierError(f"this {type(self.model).__name__} reads no text: open a CLIP.")
+        if not 0 < len(text.strip()) <= LONGEST_TEXT:
+            raise ConfigError(f"a sentence of 1 to {LONGEST_TEXT} characters is needed.")
+        with self._running(key) as inputs, torch.inference_mode():
+            cosine = self.clip.similarity(inputs, [text])[0, 0].item()
+            array = encode_array(text_similarity(self.clip, inputs, [text])[0, 0])
+        return self._document("text", id=key, text=text, cosine=cosine, array=array)
 
     def similarity_document(self, key: str) -> dict[str, object]:
         """Cosine similarity between the features of all patches, after the last block.
@@ -254,6 +337,51 @@ class Explorer:
         array = encode_array(weights)
         return self._document("explanation", id=key, name=name, target=target, array=array)
 
+    @functools.cached_property
+    def layouts(self) -> dict[LayerKey, AttentionLayout | str]:
+        """The layouts of the attention layers, the same for every picture; empty without any."""
+        like, size = next(self.model.parameters()), self.model.preprocess.size
+        try:
+            return attention_layouts(self.model, like.new_zeros(1, self.model.channels, *size))
+        except TierError:
+            return {}
+
+    def _layers(self) -> tuple[list[dict[str, object]], str]:
+        """The layers that have maps, and why others have none."""
+        kind, layouts = type(self.model).__name__, self.layouts
+        if not layouts:
+            return [], f"{kind} has no attention."
+        mixers = recorded_mixers(self.model)
+        layers: list[dict[str, object]] = [
+            {
+                "key": str(name),
+                "heads": layout.heads,
+                "names": list(mixers[name].head_names),
+                "grid": list(layout.grid),
+                "prefix": layout.prefix,
+                "windows": layout.cells is not None,
+                "scan": isinstance(mixers[name], Mamba),
+            }
+            for name, layout in layouts.items()
+            if isinstance(layout, AttentionLayout)
+        ]
+        reasons = [reason for reason in layouts.values() if isinstance(reason, str)]
+        if not reasons:
+            return layers, ""
+        count = f"{len(reasons)} of {len(layouts)}"
+        return layers, f"{count} attention layers of this {kind} have no maps: {reasons[0]}"
+
+    def _layer(self, layer: int) -> tuple[LayerKey, AttentionLayout]:
+        """The key and the layout of a layer by its position among those with maps."""
+        with_maps = [
+            (name, layout)
+            for name, layout in self.layouts.items()
+            if isinstance(layout, AttentionLayout)
+        ]
+        if not with_maps:
+            raise TierError(f"this {type(self.model).__name__} has no maps of its attention.")
+        return with_maps[select_position(layer, len(with_maps))]
+
     @contextlib.contextmanager
     def _running(self, key: str) -> Iterator[Tensor]:
         """The normalized picture (1, C, H, W), while no other thread computes."""
@@ -264,68 +392,5 @@ class Explorer:
             device = next(self.model.parameters()).device
             yield self.model.preprocess.normalise(self._crops[key][None]).to(device)
 
-    def _predictions(self, logits: Tensor) -> list[dict[str, object]]:
-        """The likeliest classes, the first first; of outputs that are numbers, the first few."""
-        if not self.model.num_classes:
-            return []
-        values = self.model.outputs.activate(logits.float())[0]
-        order = values.argsort(descending=True)
-        if self.model.outputs.target == "numbers":
-            order = torch.arange(len(values))
-        return [
-            {"index": i, "label": self._label(i), "value": values[i].item()}
-            for i in order[:PREDICTIONS].tolist()
-        ]
-
-    def _logit_lens(self, inputs: Tensor) -> dict[str, object]:
-        """Outputs after each block, of the final classes and of those that lead in between."""
-        try:
-            logits = logit_lens(self.model, inputs)[:, 0].float()
-        except VitrailError as problem:
-            return {"reason": str(problem)}
-        values = self.model.outputs.activate(logits)
-        final = values[-1].argsort(descending=True)[:PREDICTIONS].tolist()
-        leaders = values.argmax(1).tolist()
-        classes = list(dict.fromkeys([*final, *leaders]))
-        labels = [self._label(i) for i in classes]
-        return {"classes": classes, "labels": labels, "values": values[:, classes].tolist()}
-
-    def _label(self, index: int) -> str:
-        return self.model.labels[index] if self.model.labels else str(index)
-
     def _document(self, kind: str, **values: Any) -> dict[str, object]:
         return {"format": FORMAT, "version": VERSION, "kind": kind, **values}
-
-
-def explanation_rows(model: Backbone) -> list[dict[str, object]]:
-    """The explanations that there are, and which of them this model lacks something for.
-
-    Args:
-        model: the model.
-
-    Returns:
-        Per explanation its `name`; `of_class`, whether it has a target; `slow`, whether it takes
-        long; and `reason`, why it cannot be used, or "".
-
-    Example:
-        >>> model = vitrail.ViT(8, 4, num_classes=0, dim=8, depth=1, heads=2, mlp_dim=8)
-        >>> {row["name"]: row["reason"] for row in explanation_rows(model)}["relevance"]
-        'this ViT has no classes.'
-    """
-    kind = type(model).__name__
-    attends = any(isinstance(module, RecordedMixer) for module in model.modules())
-    rows = []
-    for name in EXPLANATIONS.names():
-        of_class = explains_classes(name)
-        reason = ""
-        if name == "similarity":
-            continue  # shown for any patch, without this
-        if name in OF_ATTENTION and not attends:
-            reason = f"this {kind} has no attention."
-        elif of_class and not model.num_classes:
-            reason = f"this {kind} has no classes."
-        elif name in OF_PIXELS and find_spec("captum") is None:
-            reason = f"captum is not installed: {how_to_install('captum')}"
-        slow = name in OF_PIXELS
-        rows.append({"name": name, "of_class": of_class, "slow": slow, "reason": reason})
-    return rows

@@ -7,7 +7,8 @@ from typing import Any
 
 from vitrail.arguments import checked
 from vitrail.errors import ConfigError, VitrailError
-from vitrail.explorer.documents import Explorer
+from vitrail.explorer.arrays import decode_array
+from vitrail.explorer.documents import VERSION, Explorer
 from vitrail.explorer.resources import DATA, page_files
 from vitrail.files import atomic_folder
 
@@ -53,31 +54,70 @@ def export_page(
         not folder.is_dir() or (any(folder.iterdir()) and not (folder / MARK).is_file())
     ):
         raise ConfigError(f"{folder} holds something else: choose a new or an empty folder.")
-    explorer.samples = list(pictures)
     with atomic_folder(folder) as temporary:
-        model = explorer.model_document()
-        _write(temporary, "model", model)
-        for number in range(len(pictures)):
-            if progress is not None:
-                progress(pictures[number].name)
-            _write_picture(temporary, explorer, number, model)
+        _write_model(temporary, explorer, pictures, "", progress)
+        if explorer.second is not None:
+            _write_model(temporary, explorer.second, pictures, "second/", None)
         for name, data in page_files().items():
             (temporary / name).write_bytes(data)
         page = (temporary / "index.html").read_text("utf-8")
         script = '<script src="data/model.js"></script>'
         (temporary / "index.html").write_text(page.replace(DATA, script), "utf-8")
-        (temporary / MARK).write_text(json.dumps({"version": model["version"]}), "utf-8")
+        (temporary / MARK).write_text(json.dumps({"version": VERSION}), "utf-8")
     return folder / "index.html"
 
 
-def _write_picture(folder: Path, explorer: Explorer, number: int, model: dict[str, Any]) -> None:
-    """All documents of a picture."""
-    trace: dict[str, Any] = {**explorer.sample(number)}
-    key = trace["id"]
-    for layer in range(len(trace["layers"])):
+def _write_model(
+    folder: Path,
+    explorer: Explorer,
+    pictures: Sequence[Path],
+    prefix: str,
+    progress: Callable[[str], None] | None,
+) -> None:
+    """All documents of a model; their names begin with the prefix."""
+    explorer.samples = list(pictures)
+    model = explorer.model_document() | {"sentences": False}  # they need the model
+    _write(folder, f"{prefix}model", model)
+    for number, picture in enumerate(pictures):
+        if progress is not None:
+            progress(picture.name)
+        trace: dict[str, Any] = {**explorer.sample(number)}
+        name = f"{prefix}{number}"
+        trace |= _write_layers(folder, explorer, trace, name, walk=not model["walk"])
+        trace |= _write_explanations(folder, explorer, trace, name, model)
+        _write(folder, f"{name}/trace", trace | {"id": str(number)})
+
+
+def _write_layers(
+    folder: Path, explorer: Explorer, trace: dict[str, Any], name: str, *, walk: bool
+) -> dict[str, Any]:
+    """The documents of each layer → what the trace says of them."""
+    key, patch = trace["id"], None
+    for layer, row in enumerate(trace["layers"]):
         document = explorer.attention_document(key, layer)
-        _write(folder, f"{number}/attention-{layer}", document)
-    _write(folder, f"{number}/similarity", explorer.similarity_document(key))
+        _write(folder, f"{name}/attention-{layer}", document)
+        if row["scan"]:
+            baseline = explorer.attention_document(key, layer, baseline=True)
+            _write(folder, f"{name}/baseline-{layer}", baseline)
+            _write(folder, f"{name}/scan-{layer}", explorer.scan_document(key, layer))
+    _write(folder, f"{name}/similarity", explorer.similarity_document(key))
+    if walk and trace["layers"]:
+        patch = _looked_at(document)
+        for layer in range(len(trace["layers"])):
+            _write(folder, f"{name}/walk-{layer}", explorer.walk_document(key, layer, patch))
+    return {"walk_patch": patch}
+
+
+def _looked_at(attention: dict[str, Any]) -> int:
+    """The patch that the first token attends to most, which the walk is about."""
+    weights = decode_array(attention["array"])[:, 0, attention["prefix"] :]
+    return int(weights.mean(0).argmax())
+
+
+def _write_explanations(
+    folder: Path, explorer: Explorer, trace: dict[str, Any], name: str, model: dict[str, Any]
+) -> dict[str, Any]:
+    """The explanations of the likeliest classes → what the trace says of them."""
     targets = [prediction["index"] for prediction in trace["predictions"][:TARGETS]]
     names = []
     for row in model["explanations"]:
@@ -86,13 +126,12 @@ def _write_picture(folder: Path, explorer: Explorer, number: int, model: dict[st
         try:
             for target in targets if row["of_class"] else [None]:
                 suffix = "" if target is None else f"-{target}"
-                document = explorer.explanation_document(key, row["name"], target)
-                _write(folder, f"{number}/explanation-{row['name']}{suffix}", document)
+                document = explorer.explanation_document(trace["id"], row["name"], target)
+                _write(folder, f"{name}/explanation-{row['name']}{suffix}", document)
         except VitrailError:  # the page offers those that were computed
             continue
         names.append(row["name"])
-    trace |= {"id": str(number), "targets": targets, "explanations": names}
-    _write(folder, f"{number}/trace", trace)
+    return {"targets": targets, "explanations": names}
 
 
 def _write(folder: Path, name: str, document: dict[str, Any]) -> None:

@@ -5,7 +5,11 @@ from importlib.resources import files
 
 from vitrail.lens.theme import DARK, LIGHT, css_variables
 
-SCRIPTS = ("codec.js", "text.js", "draw.js", "source.js", "app.js")
+SCRIPTS = (
+    "codec.js", "text.js", "walk_text.js", "draw.js", "source.js", "page.js", "stage.js",
+    "plates.js", "answers.js", "explain.js", "beside.js", "scan.js", "sentence.js",
+    "walk_parts.js", "walk_steps.js", "walk.js", "app.js",
+)  # fmt: skip
 TYPES = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",

@@ -11,6 +11,7 @@ import hmac
 import json
 import secrets
 import sys
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -67,7 +68,7 @@ class ExplorerServer(ThreadingHTTPServer):
 
         Args:
             request: the socket.
-            client_address: host and port of the browser.
+            client_address: (host, port) of the connection.
         """
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
@@ -164,27 +165,46 @@ class _Handler(BaseHTTPRequestHandler):
         return name or "index.html", dict(parse_qsl(parts.query))
 
     def _get(self, name: str, query: dict[str, str]) -> tuple[bytes, str]:
-        explorer, key = self.server.explorer, query.get("id", "")
-        if name == "api/model":
-            return _json(explorer.model_document())
-        if name == "api/trace":
-            return _json(explorer.sample(_number(query, "sample")))
-        if name == "api/attention":
-            return _json(explorer.attention_document(key, _number(query, "layer")))
-        if name == "api/similarity":
-            return _json(explorer.similarity_document(key))
-        if name == "api/explain":
-            target = _number(query, "target") if query.get("target") else None
-            return _json(explorer.explanation_document(key, query.get("name", ""), target))
         if name in page_files():
             return page_files()[name], content_type(name)
-        raise _Refusal(404, "there is no such file.")
+        explorer, key = self._explorer(query), query.get("id", "")
+        documents: dict[str, Callable[[], dict[str, Any]]] = {
+            "model": explorer.model_document,
+            "trace": lambda: explorer.sample(_number(query, "sample")),
+            "attention": lambda: explorer.attention_document(
+                key, _number(query, "layer"), baseline=query.get("baseline") == "1"
+            ),
+            "similarity": lambda: explorer.similarity_document(key),
+            "explain": lambda: explorer.explanation_document(
+                key,
+                query.get("name", ""),
+                _number(query, "target") if query.get("target") else None,
+            ),
+            "walk": lambda: explorer.walk_document(
+                key, _number(query, "layer"), _number(query, "patch")
+            ),
+            "scan": lambda: explorer.scan_document(key, _number(query, "layer")),
+            "text": lambda: explorer.text_document(key, query.get("text", "")),
+        }
+        document = documents.get(name.removeprefix("api/")) if name.startswith("api/") else None
+        if document is None:
+            raise _Refusal(404, "there is no such file.")
+        return _json(document())
 
     def _post(self, name: str, query: dict[str, str]) -> tuple[bytes, str]:
         if name != "api/trace":
             raise _Refusal(404, "only api/trace takes a picture.")
         data = self._body()
-        return _json(self.server.explorer.add_picture(data, query.get("name", "image")[:200]))
+        return _json(self._explorer(query).add_picture(data, query.get("name", "image")[:200]))
+
+    def _explorer(self, query: dict[str, str]) -> Explorer:
+        """The model that a request is for: model=1 is the second one."""
+        explorer = self.server.explorer
+        if query.get("model", "0") == "0":
+            return explorer
+        if query["model"] != "1" or explorer.second is None:
+            raise ConfigError(f"model={query['model'][:40]!r}: there is no such model.")
+        return explorer.second
 
     def _body(self) -> bytes:
         length = self.headers.get("Content-Length", "")

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from vitrail.arguments import Axes, checked
 from vitrail.errors import TierError, check_range
+from vitrail.lens.layer_keys import LayerKey
+from vitrail.lens.record import record
 from vitrail.lens.trace import AttentionTrace, trace_attention
 from vitrail.models.base import Backbone
 from vitrail.values import PositiveInt
@@ -106,6 +108,44 @@ def position_baseline(
         attention=[torch.stack(maps).mean(0) for maps in layers],
         rollout=torch.stack([each.rollout for each in traces]).mean(0),
     )
+
+
+@checked
+@torch.inference_mode()
+def shuffled_weights(
+    model: Backbone, images: Tensor, layer: LayerKey, *, repeats: PositiveInt = 4
+) -> Tensor:
+    """The mean attention weights of a layer for the same images with their patches shuffled.
+
+    The orders are those of `position_baseline`, which gives one query of every layer; this gives
+    every query of one.
+
+    Args:
+        model: the model, in evaluation mode.
+        images: normalized images (B, C, *size).
+        layer: the layer, as in `record`.
+        repeats: number of random orders that are averaged, at most 1,000.
+
+    Returns:
+        The weights as `record` gives them, such as (B, heads, N, N).
+
+    Raises:
+        ConfigError: there is no such layer, or there are too many repeats.
+
+    Example:
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8)
+        >>> shuffled_weights(model, torch.rand(1, 3, 8, 8), 0).shape
+        torch.Size([1, 2, 5, 5])
+    """
+    check_range("repeats", repeats, 1, MAX_REPEATS)
+    generator = torch.Generator().manual_seed(0)
+    grid = model.embed(images).grid
+    weights = []
+    for _ in range(repeats):
+        with record(model, layers=[layer]) as maps:
+            model.encode(model.embed(shuffle_patches(images, grid, generator)))
+        weights.append(maps[layer])
+    return torch.stack(weights).mean(0)
 
 
 @checked

@@ -4,7 +4,7 @@ var Vitrail = {};
 (function (V) {
   const LEVELS = 65535;
   V.FORMAT = "vitrail.explorer";
-  V.VERSION = 1;
+  V.VERSION = 2;
 
   V.bytes = function (text) {
     const raw = atob(text), bytes = new Uint8Array(raw.length);
@@ -27,7 +27,7 @@ var Vitrail = {};
     const highs = new Float32Array(V.bytes(array.highs).buffer);
     const steps = new Float64Array(lows.length);
     for (let i = 0; i < lows.length; i++) steps[i] = (highs[i] - lows[i]) / LEVELS;
-    return { shape: array.shape, width, codes, lows, highs, steps, means: new Map() };
+    return { shape: array.shape, width, codes, lows, highs, steps };
   };
 
   V.value = (array, row, column) =>
@@ -40,40 +40,103 @@ var Vitrail = {};
     return values;
   };
 
-  // Attention (heads, N, N) → a weight per patch, of one head or (null) the mean of all.
-  // query: {kind: "class" | "mean" | "patch", index}. incoming: how much each patch attends to it.
-  V.attentionMap = function (array, prefix, query, incoming, head) {
-    const tokens = array.width, count = tokens - prefix, map = new Float64Array(count);
-    const heads = head === null ? [...Array(array.shape[0]).keys()] : [head];
-    const name = `${query.kind} ${incoming} ${head}`, slow = query.kind === "mean";
-    if (slow && array.means.has(name)) return array.means.get(name);
-    for (const h of heads) {
-      const first = h * tokens;
-      if (query.kind === "mean") {
-        for (let i = 0; i < count; i++) {
-          const row = first + prefix + i;
-          for (let j = 0; j < count; j++) {
-            const weight = V.value(array, row, prefix + j) / count;
-            if (incoming) map[i] += weight; else map[j] += weight;
-          }
+  // Floats of a walk: {shape, floats} → {shape, values}.
+  V.floats = (array) => ({
+    shape: array.shape, values: new Float32Array(V.bytes(array.floats).buffer),
+  });
+
+  // The document of a layer with its array decoded, and where each cell is among the windows.
+  V.decodeAttention = function (document) {
+    const attention = { ...document, array: V.decode(document.array), means: new Map() };
+    if (!document.cells) return attention;
+    const [rows, columns] = document.grid;
+    const window = new Int32Array(rows * columns), position = new Int32Array(rows * columns);
+    document.cells.forEach((cells, w) => cells.forEach((cell, t) => {
+      if (cell >= 0) { window[cell] = w; position[cell] = t; }
+    }));
+    return Object.assign(attention, { window, position });
+  };
+
+  // The index of the cell of another grid that lies at the same place of the picture.
+  V.otherCell = function (index, from, to) {
+    const along = (value, axis) =>
+      Math.min(to[axis] - 1, Math.floor((value + 0.5) * to[axis] / from[axis]));
+    return along(Math.floor(index / from[1]), 0) * to[1] + along(index % from[1], 1);
+  };
+
+  // Weights (heads, P + N, P + M) of all tokens → the map of a query, added to `map`.
+  function addTokens(map, attention, query, incoming, head) {
+    const { array, prefix, grid, key_grid } = attention;
+    const rows = array.shape[1], first = head * rows;
+    const queries = rows - prefix, keys = array.width - prefix;
+    if (query.kind === "mean") {
+      for (let i = 0; i < queries; i++)
+        for (let j = 0; j < keys; j++) {
+          const weight = V.value(array, first + prefix + i, prefix + j);
+          if (incoming) map[i] += weight / keys; else map[j] += weight / queries;
         }
-      } else {
-        const token = query.kind === "class" ? 0 : prefix + query.index;
-        for (let j = 0; j < count; j++)
-          map[j] += incoming ? V.value(array, first + prefix + j, token)
-            : V.value(array, first + token, prefix + j);
-      }
+      return;
     }
-    if (heads.length > 1) for (let j = 0; j < count; j++) map[j] /= heads.length;
-    if (slow) array.means.set(name, map); // it reads all weights
-    return map;
+    const own = query.kind === "class" ? 0 : prefix + query.index;
+    const key = query.kind === "class" ? 0 : prefix + V.otherCell(query.index, grid, key_grid);
+    for (let j = 0; j < map.length; j++)
+      map[j] += incoming ? V.value(array, first + prefix + j, key)
+        : V.value(array, first + own, prefix + j);
+  }
+
+  // Weights (heads, windows, T, T) → the same; cells of other windows stay 0.
+  function addWindows(map, attention, query, incoming, head) {
+    const { array, cells, window, position } = attention, [, windows, size] = array.shape;
+    const row = (w, t) => (head * windows + w) * size + t;
+    const each = query.kind === "patch" ? [window[query.index]] : cells.keys();
+    for (const w of each)
+      for (let t = 0; t < size; t++)
+        for (let s = 0; s < size; s++) {
+          const from = cells[w][t], to = cells[w][s];
+          if (from < 0 || to < 0) continue;
+          if (query.kind !== "patch")
+            map[incoming ? from : to] += V.value(array, row(w, t), s) / map.length;
+          else if ((incoming ? s : t) === position[query.index])
+            map[incoming ? from : to] += V.value(array, row(w, t), s);
+        }
+  }
+
+  // A layer → a weight per cell, of one head or (null) the mean of all, and how many cells a query
+  // reaches. query: {kind: "class" | "mean" | "patch", index}. incoming: what attends to it.
+  V.attentionMap = function (attention, query, incoming, head) {
+    const [rows, columns] = incoming ? attention.grid : attention.key_grid;
+    const count = attention.array.shape[0], heads = head === null ? [...Array(count).keys()] : [head];
+    const name = `${query.kind} ${incoming} ${head}`, slow = query.kind === "mean";
+    if (slow && attention.means.has(name)) return attention.means.get(name);
+    const map = new Float64Array(rows * columns);
+    const add = attention.cells ? addWindows : addTokens;
+    for (const h of heads) add(map, attention, query, incoming, h);
+    if (heads.length > 1) for (let j = 0; j < map.length; j++) map[j] /= heads.length;
+    const inside = attention.cells && query.kind === "patch"
+      ? attention.cells[attention.window[query.index]].filter((cell) => cell >= 0).length : map.length;
+    const result = { map, rows, columns, reach: inside };
+    if (slow) attention.means.set(name, result); // it reads all weights
+    return result;
+  };
+
+  // The squared correlation of two maps: 1 if the second says all that the first does.
+  V.explained = function (map, other) {
+    const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+    const a = mean(map), b = mean(other);
+    let both = 0, first = 0, second = 0;
+    for (let i = 0; i < map.length; i++) {
+      both += (map[i] - a) * (other[i] - b);
+      first += (map[i] - a) ** 2;
+      second += (other[i] - b) ** 2;
+    }
+    return both ** 2 / (first * second);
   };
 
   // Similarity (N, N) → the row of a patch.
-  V.similarityMap = function (array, index) {
+  V.similarityMap = function ({ array, grid: [rows, columns] }, index) {
     const map = new Float64Array(array.width);
     for (let j = 0; j < map.length; j++) map[j] = V.value(array, index, j);
-    return map;
+    return { map, rows, columns, reach: map.length };
   };
 
   // What vitrail.lens.map_numbers gives: range, share of the top patch, entropy in bits.

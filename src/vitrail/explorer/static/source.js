@@ -45,37 +45,39 @@
     }
     return cache.get(name);
   }
-  const decoded = (document, kind) => {
-    V.check(document, kind);
-    return { ...document, array: V.decode(document.array) };
+  // What loads the documents of a model: 0 the first, 1 the one beside it.
+  V.loader = function (model) {
+    const folder = model ? "second/" : "", of = model ? { model } : {};
+    const load = (kind, name, query) =>
+      V.exported ? fromScript(folder + name) : fromServer(kind, { ...of, ...query });
+    const checked = async (kind, name, query, document) =>
+      V.check(await load(kind, name, query), document || kind);
+    const kept = (kind, name, query, decode, document) => once(`${model} ${name}`, async () =>
+      decode(await checked(kind, name, query, document)));
+    const withArray = (document) => ({ ...document, array: V.decode(document.array) });
+    return {
+      model: () => checked("model", "model"),
+      sample: (index) => checked("trace", `${index}/trace`, { sample: index }),
+      async file(file) {
+        if (file.size > LIMIT * 2 ** 20)
+          throw new Error(V.t("only_bytes", { name: file.name, limit: LIMIT }));
+        const options = { method: "POST", body: file };
+        return V.check(await fromServer("trace", { ...of, name: file.name }, options), "trace");
+      },
+      attention: (id, layer) =>
+        kept("attention", `${id}/attention-${layer}`, { id, layer }, V.decodeAttention),
+      baseline: (id, layer) => kept("attention", `${id}/baseline-${layer}`,
+        { id, layer, baseline: 1 }, V.decodeAttention),
+      similarity: (id) => kept("similarity", `${id}/similarity`, { id }, withArray),
+      explanation(id, name, target) {
+        const key = `${id}/explanation-${name}${target === null ? "" : `-${target}`}`;
+        return kept("explain", key, { id, name, target }, withArray, "explanation");
+      },
+      walk: (id, layer, patch) => once(`${model} walk ${id} ${layer} ${patch}`, () =>
+        checked("walk", `${id}/walk-${layer}`, { id, layer, patch })),
+      scan: (id, layer) => kept("scan", `${id}/scan-${layer}`, { id, layer }, withArray),
+      text: (id, text) => kept("text", `${id}/text-${text}`, { id, text }, withArray),
+    };
   };
-
-  V.load = {
-    async model() {
-      return V.check(await (V.exported ? fromScript("model") : fromServer("model")), "model");
-    },
-    async sample(index) {
-      const name = `${index}/trace`;
-      return V.check(
-        await (V.exported ? fromScript(name) : fromServer("trace", { sample: index })), "trace");
-    },
-    async file(file) {
-      if (file.size > LIMIT * 2 ** 20)
-        throw new Error(V.t("only_bytes", { name: file.name, limit: LIMIT }));
-      const options = { method: "POST", body: file };
-      return V.check(await fromServer("trace", { name: file.name }, options), "trace");
-    },
-    attention: (id, layer) => once(`${id}/attention-${layer}`, async () => decoded(
-      await (V.exported ? fromScript(`${id}/attention-${layer}`)
-        : fromServer("attention", { id, layer })), "attention")),
-    similarity: (id) => once(`${id}/similarity`, async () => decoded(
-      await (V.exported ? fromScript(`${id}/similarity`) : fromServer("similarity", { id })),
-      "similarity")),
-    explanation: (id, name, target) => {
-      const key = `${id}/explanation-${name}${target === null ? "" : `-${target}`}`;
-      return once(key, async () => decoded(
-        await (V.exported ? fromScript(key) : fromServer("explain", { id, name, target })),
-        "explanation"));
-    },
-  };
+  V.load = V.loader(0);
 })(Vitrail);
