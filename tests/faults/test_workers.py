@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.faults.harness import CallAt, on_files
+from tests.train.tiny import tiny
 from vitrail.data import loader
 from vitrail.errors import DataError, TrainingError
 from vitrail.run_folder import RunFolder
+from vitrail.train import stopping
 from vitrail.train.factory import train_run
 from vitrail.train.trainer import Trainer
 
@@ -69,6 +71,50 @@ def test_a_killed_worker_is_one_line(tmp_path: Path) -> None:
         train_run(config, run.path, callbacks=[CallAt(3, kill)])
     train_run(config, run.path, resume=True)
     assert run.evaluation
+
+
+@pytest.mark.parametrize("problem", [ConnectionResetError(104, "Connection reset"), EOFError()])
+def test_a_worker_that_is_killed_as_it_hands_over_a_batch_is_one_line(
+    tmp_path: Path, problem: Exception
+) -> None:
+    def fail(_trainer: Trainer) -> None:
+        raise problem
+
+    with pytest.raises(TrainingError) as caught:
+        train_run(tiny("data.limit=100"), tmp_path / "run", callbacks=[CallAt(0, fail)])
+    text = "a process that reads samples, or a server, has closed its connection; there is no "
+    assert str(caught.value).startswith(text)
+
+
+def test_a_death_that_torch_tells_of_late_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch raises in the handler of a signal, wherever the process is."""
+    death = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+    text = "a process that reads samples was killed; "
+
+    class CloseLate(CallAt):
+        def close(self, trainer: Trainer) -> None:
+            raise death
+
+    def fail(_trainer: Trainer) -> None:
+        raise ConnectionResetError
+
+    with pytest.raises(TrainingError, match=text):
+        train_run(tiny("data.limit=100"), tmp_path / "run", callbacks=[CloseLate(0, fail)])
+
+    real = stopping.describe_fault
+
+    def late(_problem: OSError) -> tuple[str, str]:
+        monkeypatch.setattr(stopping, "describe_fault", real)
+        raise death
+
+    monkeypatch.setattr(stopping, "describe_fault", late)
+    with (
+        pytest.raises(TrainingError, match=text),
+        stopping.explaining_stops(RunFolder("nowhere"), 8, 1),
+    ):
+        raise OSError(5, "Input/output error")
 
 
 def test_a_worker_that_hangs_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ GLOO = "gloo/transport"  # in torch's RuntimeError for a process that does not a
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
+STOPS = (KeyboardInterrupt, DataError, OSError, EOFError, RuntimeError, MemoryError)
 SAME_SECONDS = 1.0  # a launcher and the batch system above it may both send the same signal
 
 
@@ -71,6 +72,42 @@ def catch_interrupt() -> Iterator[Interrupt]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def explaining_stops(
+    run: RunFolder, batch_size: int, accumulate: int, bound: Sequence[str] = ()
+) -> Iterator[None]:
+    """A context in which what stops training becomes the error of `explain_stop`.
+
+    Args:
+        run: folder of the run.
+        batch_size: samples per batch.
+        accumulate: batches per step.
+        bound: why smaller batches, accumulated, are not the same as larger ones.
+
+    Returns:
+        A context manager.
+
+    Raises:
+        TrainingError: something stopped training that `explain_stop` knows.
+
+    Example:
+        >>> with explaining_stops(RunFolder("nowhere"), 8, 1):
+        ...     raise KeyboardInterrupt
+        Traceback (most recent call last):
+        vitrail.errors.TrainingError: stopped; there is no checkpoint yet. Go on by resume=True.
+    """
+    try:
+        yield
+    except STOPS as problem:
+        try:
+            error = explain_stop(problem, run, batch_size, accumulate, bound)
+        except RuntimeError as later:  # torch raises at any moment when a worker has died
+            error = explain_stop(later, run, batch_size, accumulate, bound)
+        if error is None:
+            raise
+        raise error from None
 
 
 def explain_stop(
@@ -136,6 +173,9 @@ def _reason(
     if isinstance(problem, DataError):  # a worker's text ends with the message, after a traceback
         message = text.rpartition(f"{DataError.__name__}: ")[2].strip()
         return message.rstrip("."), "Put the sample back."
+    if isinstance(problem, (ConnectionError, EOFError)):
+        cure = "Lower data.workers, or check the network if data come from a server."
+        return "a process that reads samples, or a server, has closed its connection", cure
     if isinstance(problem, OSError):
         return describe_fault(problem)
     if isinstance(problem, distributed.DistError) or GLOO in text:

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from vitrail.arguments import checked
-from vitrail.errors import DataError, NotFiniteError
+from vitrail.errors import NotFiniteError
 from vitrail.manifest import trusting
 from vitrail.messages import _
 from vitrail.methods import distributed
@@ -39,7 +39,7 @@ from vitrail.train.gradients import (
 from vitrail.train.schedule import Schedule
 from vitrail.train.seeds import mix_seed
 from vitrail.train.sharding import Sharding, share_out
-from vitrail.train.stopping import Interrupt, catch_interrupt, explain_not_finite, explain_stop
+from vitrail.train.stopping import Interrupt, catch_interrupt, explain_not_finite, explaining_stops
 from vitrail.train.streams import Stream
 from vitrail.values import PositiveFloat, PositiveInt
 
@@ -216,24 +216,22 @@ class Trainer:
             TrainingError: training was stopped, the loss is not finite, a sample cannot be read,
                 or memory or the disk is full. The newest checkpoint stays.
         """
-        with trusting(trust), contextlib.ExitStack() as stack:
+        run, size, reasons = self.run_folder, self.stream.batch_size, indivisible(self.method)
+        with (
+            explaining_stops(run, size, self.accumulate, reasons),
+            trusting(trust),
+            contextlib.ExitStack() as stack,
+        ):
             if resume:
                 self._resume()
             for callback in self.callbacks:
                 stack.callback(callback.close, self)
                 callback.start(self)
-            try:
-                with catch_interrupt() as interrupt:
-                    self._run(interrupt)
-                self.accelerator.wait_for_everyone()  # until the best weights are on disk
-                for callback in self.callbacks:
-                    callback.finish(self)
-            except (KeyboardInterrupt, DataError, OSError, RuntimeError, MemoryError) as problem:
-                size, reasons = self.stream.batch_size, indivisible(self.method)
-                error = explain_stop(problem, self.run_folder, size, self.accumulate, reasons)
-                if error is None:
-                    raise
-                raise error from None
+            with catch_interrupt() as interrupt:
+                self._run(interrupt)
+            self.accelerator.wait_for_everyone()  # until the best weights are on disk
+            for callback in self.callbacks:
+                callback.finish(self)
 
     def _resume(self) -> None:
         progress = load_checkpoint(self.run_folder, self.state, tell=self.tell)
