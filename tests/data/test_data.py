@@ -2,6 +2,7 @@
 
 import gc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -341,6 +342,31 @@ class TestWhatDatasetsSay:
         with pytest.raises(DataError, match="open it without streaming"):
             open_dataset(f"hub:{tmp_path}?streaming", stream_limit=2)
         gc.collect()
+
+    def test_hub_data_may_have_several_labels_or_numbers(self) -> None:
+        import datasets
+
+        def split(feature: Any, cells: list[Any], key: str = "label") -> HubDataset:
+            features = datasets.Features({"image": datasets.Image(), key: feature})
+            rows = {"image": [picture()] * len(cells), key: cells}
+            return HubDataset(datasets.Dataset.from_dict(rows, features), "hub:x/train")
+
+        named = datasets.List(datasets.ClassLabel(names=["cat", "dog", "fox"]))
+        several = split(named, [[0, 2], [], [1]])
+        assert (several.target, several.labels) == ("labels", ["cat", "dog", "fox"])
+        assert several.values is not None and several.targets() == [0, 0, 0]
+        assert several.values.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
+        part = several.subset([2])
+        assert part.labels == several.labels and part.truth().tolist() == [[0, 1, 0]]
+        tags = split(datasets.List(datasets.Value("string")), [["b", "a"], ["a"]], "tags")
+        assert tags.labels == ["a", "b"] and tags.truth().tolist() == [[1, 1], [1, 0]]
+        numbers = split(datasets.Value("float32"), [1.5, 2.0])
+        assert (numbers.target, numbers.labels) == ("numbers", ["label"])
+        assert numbers.truth().tolist() == [[1.5], [2.0]]
+        with pytest.raises(DataError, match=r"hub:x/train\[1\] has no number in 'label'"):
+            split(datasets.Value("float32"), [1.5, None])
+        with pytest.raises(DataError, match="several labels or numbers in 'label', .* streaming"):
+            StreamedDataset(several.rows.to_iterable_dataset(), "hub:x/train", 2)
 
     def test_what_is_left_out_stays_known_in_parts(self, tmp_path: Path) -> None:
         root = photographs(tmp_path / "photos", each=8)

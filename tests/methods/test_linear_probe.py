@@ -45,3 +45,40 @@ def test_a_logistic_regression_knows_no_weights_of_classes(loss: dict[str, Any])
     model = ViT(8, 4, num_classes=3, channels=1, dim=8, depth=1, heads=1, mlp_dim=8)
     with pytest.raises(ConfigError, match="leave class_weights and focal out"):
         LinearProbe(model, start="logistic", **loss)
+
+
+def test_it_learns_several_labels() -> None:
+    torch.manual_seed(0)
+    features = 5 + 3 * torch.randn(60, 8)
+    labels = (features[:, :2] + torch.randn(60, 2) > 5).float()
+    model = ViT(8, 4, num_classes=2, channels=1, dim=8, depth=1, heads=1, mlp_dim=8)
+    method = LinearProbe(model, start="logistic", label_smoothing=0.0, penalty=0.1, target="labels")
+    data = Batch(features=features, labels=labels)
+    method.fit_statistics(data)
+    expected = fit_logistic(features, labels, 2, 0.1)(features)
+    loss = nn.functional.binary_cross_entropy_with_logits(expected, labels)
+    torch.testing.assert_close(method(data).loss, loss, atol=1e-3, rtol=0)
+    method.finish(model)
+    torch.testing.assert_close(model.head(features), expected, atol=1e-2, rtol=0)
+
+
+def test_it_learns_numbers_and_gives_them_in_their_units() -> None:
+    torch.manual_seed(0)
+    features = 5 + 3 * torch.randn(60, 8)
+    ages = torch.stack([40 + 10 * features[:, 0], features[:, 1] / 100], 1)
+    model = ViT(8, 4, num_classes=2, channels=1, dim=8, depth=1, heads=1, mlp_dim=8)
+    method = LinearProbe(model, start="logistic", penalty=1e-6, target="numbers")
+    data = Batch(features=features, labels=ages)
+    method.fit_targets(ages)
+    method.fit_statistics(data)
+    torch.testing.assert_close(method.predictor(model)(data), ages, atol=0.01, rtol=0)
+    assert method(data).loss < 1e-6
+    assert method(data).metrics["mae"] < 0.01
+    method.finish(model)
+    torch.testing.assert_close(model.head(features), ages, atol=0.01, rtol=0)
+
+
+def test_labels_and_numbers_have_no_classes_to_weigh() -> None:
+    model = ViT(8, 4, num_classes=2, channels=1, dim=8, depth=1, heads=1, mlp_dim=8)
+    with pytest.raises(ConfigError, match="target='labels' has no classes: leave class_weights"):
+        LinearProbe(model, focal=1.0, target="labels")

@@ -5,7 +5,13 @@ import torch
 
 from tests.train.test_knn import clusters
 from vitrail.errors import ConfigError
-from vitrail.methods.logistic import PENALTIES, fit_logistic, logistic_regression
+from vitrail.methods.logistic import (
+    PENALTIES,
+    RIDGE_PENALTIES,
+    fit_logistic,
+    fit_ridge,
+    logistic_regression,
+)
 
 
 def test_it_equals_scikit_learn() -> None:
@@ -58,3 +64,42 @@ def test_odd_banks() -> None:
         logistic_regression(constant, labels, constant, 4)
     with pytest.raises(ConfigError, match="give one each"):
         logistic_regression(constant, labels[:4], constant, 4)
+
+
+def test_several_labels_are_as_many_logistic_regressions() -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    torch.manual_seed(0)
+    bank = torch.randn(60, 8)
+    labels = (bank[:, :3] + torch.randn(60, 3) > 0).float()
+    bank = (bank - bank.mean(0)) / bank.std(0, correction=0)
+    logits = fit_logistic(bank, labels, 3, 0.1)(bank)
+    for number in range(3):
+        peer = linear_model.LogisticRegression(C=1 / (0.1 * 60), tol=1e-8)
+        peer.fit(bank.numpy(), labels[:, number].numpy())
+        expected = torch.from_numpy(peer.decision_function(bank.numpy())).float()
+        torch.testing.assert_close(logits[:, number], expected, atol=2e-3, rtol=0)
+    assert fit_logistic(bank, labels, 3).penalty in PENALTIES
+
+
+def test_ridge_regression_is_that_of_scikit_learn() -> None:
+    """The layer, and the error of each image by the layer that is fitted to all others."""
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    torch.manual_seed(0)
+    bank, values = torch.randn(30, 50) * 3 + 2, torch.randn(30, 2)
+    fit = fit_ridge(bank, values, 0.5)
+    std, mean = torch.std_mean(bank, 0, correction=0)
+    peer = linear_model.Ridge(alpha=0.5 * 30).fit(((bank - mean) / std).numpy(), values.numpy())
+    expected = torch.from_numpy(peer.predict(((bank - mean) / std).numpy())).float()
+    torch.testing.assert_close(bank @ fit.weight.T + fit.bias, expected, atol=1e-4, rtol=0)
+    features = ((bank - mean) / std).numpy()
+    rest = [number for number in range(30) if number != 4]
+    peer.set_params(alpha=0.5 * 30).fit(features[rest], values[rest].numpy())
+    left_out = values[4] - torch.from_numpy(peer.predict(features[4:5]))[0].float()
+    torch.testing.assert_close(fit.errors[4], left_out, atol=1e-4, rtol=0)
+
+
+def test_the_penalty_of_numbers_is_weak_where_they_follow_and_strong_where_they_do_not() -> None:
+    torch.manual_seed(0)
+    bank = torch.randn(40, 5)
+    assert fit_ridge(bank, bank[:, :1]).penalty == RIDGE_PENALTIES[-1]
+    assert fit_ridge(bank, torch.randn(40, 1)).penalty > 0.1

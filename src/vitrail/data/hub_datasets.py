@@ -1,12 +1,14 @@
 """Datasets of Hugging Face's `datasets` library, stored or streamed."""
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs
 
+import torch
 from torch import Tensor
 
 from vitrail.arguments import checked
@@ -19,6 +21,7 @@ from vitrail.errors import DataError
 from vitrail.values import PositiveInt
 
 LABEL_COLUMNS = ("label", "class", "category", "target")
+LABELS_COLUMNS = (*LABEL_COLUMNS, "labels", "classes", "categories", "tags")  # several per image
 
 
 def open_hub(spec: str) -> Parts:
@@ -70,41 +73,77 @@ def open_hub(spec: str) -> Parts:
 class _HubColumns:
     """Where a split of the `datasets` library keeps its images and labels.
 
-    Labels are class labels or names; the names of classes that are names are those that occur.
+    Labels are class labels or names; the names of classes that are names are those that occur. A
+    list of either is several labels, fractions are numbers.
     """
 
     def __init__(self, rows: Any, name: str, labels: Sequence[str] | None = None) -> None:
-        from datasets import ClassLabel, Image, Value
+        from datasets import ClassLabel, Image, List
 
         columns = dict(rows.features or {})
         images = [key for key, feature in columns.items() if isinstance(feature, Image)]
-        classes = [key for key, feature in columns.items() if isinstance(feature, ClassLabel)]
-        texts = [
-            key
-            for key, feature in columns.items()
-            if isinstance(feature, Value) and key.casefold() in LABEL_COLUMNS
+        lists = {k: f.feature for k, f in columns.items() if isinstance(f, List)}
+        choices = [key for key, feature in columns.items() if isinstance(feature, ClassLabel)]
+        choices += [key for key in columns if _is_label(columns[key], key, LABEL_COLUMNS)]
+        choices += [key for key, feature in lists.items() if isinstance(feature, ClassLabel)]
+        choices += [
+            key for key, feature in lists.items() if _is_label(feature, key, LABELS_COLUMNS)
         ]
-        if not images or not (classes or texts):
+        if not images or not choices:
             raise DataError(
                 f"{name} has columns {list(columns)}: one of images and one of class labels are "
                 f"needed, or one of class names that is called {' or '.join(LABEL_COLUMNS)}."
             )
         self.image = images[0]
-        self.label = "label" if "label" in [*classes, *texts] else (classes or texts)[0]
-        self.named = self.label in texts
-        if not self.named:
-            self.class_names = list(columns[self.label].names)
-            return
-        if labels is None and not hasattr(rows, "select"):
+        self.label = "label" if "label" in choices else choices[0]
+        feature = lists.get(self.label, columns[self.label])
+        self.named = not isinstance(feature, ClassLabel)
+        self.target: Literal["class", "labels", "numbers"] = "class"
+        if self.label in lists:
+            self.target = "labels"
+        elif self.named and str(feature.dtype).startswith("float"):
+            self.target = "numbers"
+        if (self.named or self.target != "class") and not hasattr(rows, "select"):
+            if self.target == "class":
+                raise DataError(
+                    f"{name} names the class of each image in {self.label!r}, so that its classes "
+                    "are known only when all are read: open it without streaming."
+                )
             raise DataError(
-                f"{name} names the class of each image in {self.label!r}, so that its classes are "
-                "known only when all are read: open it without streaming."
+                f"{name} has several labels or numbers in {self.label!r}, which are read before "
+                "training: open it without streaming."
             )
-        names = labels or sorted({str(value) for value in rows[self.label]}, key=_by_number)
-        self.class_names = list(names)
+        if self.target == "numbers":
+            self.class_names = [self.label]
+        elif not self.named:
+            self.class_names = list(feature.names)
+        else:
+            self.class_names = list(labels or self._names_in(rows[self.label]))
 
-    def target(self, value: Any) -> int:
+    def _names_in(self, cells: Sequence[Any]) -> list[str]:
+        values = cells if self.target == "class" else itertools.chain.from_iterable(cells)
+        return sorted({str(value) for value in values}, key=_by_number)
+
+    def target_of(self, value: Any) -> int:
         return self.class_names.index(str(value)) if self.named else value
+
+    def values(self, rows: Any, name: str) -> Tensor | None:
+        """Several labels or numbers of all rows, (N, K); None of classes."""
+        if self.target == "class":
+            return None
+        cells = rows[self.label]
+        if self.target == "numbers":
+            values = torch.tensor([[math.nan if v is None else v] for v in cells])
+            if not values.isfinite().all():
+                row = int((~values.isfinite()).nonzero()[0, 0])
+                raise DataError(f"{name}[{row}] has no number in {self.label!r}: leave it out.")
+            return values.float()
+        values = torch.zeros(len(rows), len(self.class_names))
+        index = {label: number for number, label in enumerate(self.class_names)}
+        for row, cell in enumerate(cells):
+            for value in cell or ():
+                values[row, index[str(value)] if self.named else value] = 1.0
+        return values
 
     def pixels(self, row: dict[str, Any], channels: int, name: str) -> Tensor:
         image = row[self.image]
@@ -112,6 +151,12 @@ class _HubColumns:
             return from_pillow(image, channels)
         data = image.get("bytes") or Path(image["path"]).read_bytes()
         return ImageFile(data, channels, name).decode()
+
+
+def _is_label(feature: Any, key: str, names: Sequence[str]) -> bool:
+    from datasets import Value
+
+    return isinstance(feature, Value) and key.casefold() in names
 
 
 def _by_number(name: str) -> tuple[float, str]:
@@ -136,7 +181,7 @@ class HubDataset(Dataset):
 
     Args:
         rows: the split, a `datasets.Dataset` with one column of images and one of class labels or
-            class names.
+            class names, of lists of these, or of floats.
         name: name of the split for messages.
         labels: names of classes that are names; None for those that occur.
 
@@ -161,7 +206,8 @@ class HubDataset(Dataset):
         _check_split(rows, "datasets.Dataset", stored=True)
 
         self._name, self._columns = name, _HubColumns(rows, name, labels)
-        self.labels = self._columns.class_names
+        self.labels, self.target = self._columns.class_names, self._columns.target
+        self.values = self._columns.values(rows, name)
         # As bytes, so that a bad image is reported as everywhere else.
         self.rows = rows.cast_column(self._columns.image, Image(decode=False))
 
@@ -169,7 +215,9 @@ class HubDataset(Dataset):
         return len(self.rows)
 
     def targets(self) -> list[int]:
-        """The target of every row."""
+        """The target of every row; 0 of several labels and numbers."""
+        if self.target != "class":
+            return [0] * len(self.rows)
         values = self.rows[self._columns.label]
         if not self._columns.named:
             return list(values)
@@ -255,4 +303,4 @@ class StreamedDataset(Dataset):
             rows = rows.shuffle(seed=epoch_seed(seed, epoch), buffer_size=self.BUFFER)
         for position, row in enumerate(rows.skip(start).take(self._length - start), start):
             pixels = self._columns.pixels(row, self.channels, self.name(position))
-            yield pixels, self._columns.target(row[self._columns.label]), position
+            yield pixels, self._columns.target_of(row[self._columns.label]), position

@@ -173,7 +173,7 @@ class Method(nn.Module):
     batch_wide: ClassVar[bool] = False
     training_only: ClassVar[tuple[str, ...]] = ()
     named: ClassVar[Mapping[str, str]] = {}
-    target: ClassVar[Literal["class", "labels", "numbers"]] = "class"
+    target: Literal["class", "labels", "numbers"] = "class"
     logs_attention: ClassVar[bool] = False
     backbone: Backbone
     settings: dict[str, object]  # the constructor's keywords, the backbone left out

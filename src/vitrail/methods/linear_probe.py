@@ -1,4 +1,4 @@
-"""Linear probe: a linear classifier of the features of a frozen backbone (Alain & Bengio 2016,
+"""Linear probe: a linear layer on the features of a frozen backbone (Alain & Bengio 2016,
 https://arxiv.org/abs/1610.01644).
 """
 
@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
+from vitrail.layers.dtypes import at_least_float32
 from vitrail.methods.base import Batch, Loss, Method
 from vitrail.methods.class_loss import ClassLoss, ClassWeights
-from vitrail.methods.logistic import fit_logistic
+from vitrail.methods.logistic import fit_logistic, fit_ridge
+from vitrail.methods.multi_label import decide, weighted_mean
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
 from vitrail.values import NonNegativeFloat, PositiveFloat, Rate
@@ -31,9 +33,13 @@ class LinearProbe(Method):
             often the class occurs in training; or one number per class.
         focal: exponent of the focal loss (Lin et al. 2017); 0 for none.
         start: what training starts from: "head", the head as it is; "logistic", the logistic
-            regression of all training features, at its optimum. A learning rate of 0 keeps it.
+            regression of all training features, at its optimum, or the ridge regression of numbers.
+            A learning rate of 0 keeps it.
         penalty: of the logistic regression, the factor on ‖W‖² / 2 beside the mean cross-entropy;
-            None chooses it by held-out training images.
+            of the ridge regression, on ‖W‖² beside the mean squared error. None chooses it by
+            training images that are held out.
+        target: what a label is: "class", one class; "labels", any number of labels; "numbers",
+            which the head learns by the squared error.
 
     Raises:
         ConfigError: the head is not one linear layer, or the start does not go with the loss.
@@ -56,10 +62,12 @@ class LinearProbe(Method):
         change="A linear classifier on frozen features tells what a layer holds.",
     )
     inputs = ("features", "labels")
-    training_only = ("feature_mean", "feature_std")
+    training_only = ("feature_mean", "feature_std", "target_mean", "target_std")
 
     feature_mean: Tensor  # (D,)
     feature_std: Tensor  # (D,)
+    target_mean: Tensor  # (K,), of numbers
+    target_std: Tensor  # (K,)
 
     def __init__(
         self,
@@ -69,6 +77,7 @@ class LinearProbe(Method):
         focal: NonNegativeFloat = 0.0,
         start: Literal["head", "logistic"] = "head",
         penalty: PositiveFloat | None = None,
+        target: Literal["class", "labels", "numbers"] = "class",
     ) -> None:
         super().__init__(backbone)
         if not isinstance(backbone.head, nn.Linear):
@@ -81,21 +90,27 @@ class LinearProbe(Method):
                 "start='logistic' weighs all classes alike: leave class_weights and focal out, or "
                 "start from the head."
             )
-        self.start, self.penalty = start, penalty
+        if target != "class" and (class_weights != "equal" or focal):
+            raise ConfigError(
+                f"target={target!r} has no classes: leave class_weights and focal out."
+            )
+        self.start, self.penalty, self.target = start, penalty, target
         self.class_loss = ClassLoss(backbone.num_classes, label_smoothing, class_weights, focal)
         like = backbone.head.weight
         self.register_buffer("feature_mean", like.new_zeros(backbone.pooled_dim))
         self.register_buffer("feature_std", like.new_ones(backbone.pooled_dim))
+        self.register_buffer("target_mean", like.new_zeros(backbone.num_classes))
+        self.register_buffer("target_std", like.new_ones(backbone.num_classes))
         backbone.freeze()
 
     @torch.no_grad()
     def fit_statistics(self, data: Batch) -> None:
         """Measures the mean and standard deviation that features are standardized by.
 
-        With the start "logistic" the head becomes the logistic regression of the features.
+        With the start "logistic" the head becomes the regression of the features.
 
         Args:
-            data: `features` (N, D) and `labels` (N,) of the whole training set.
+            data: `features` (N, D) and `labels` (N,) or (N, K) of the whole training set.
         """
         std, mean = torch.std_mean(data["features"], dim=0)
         self.feature_mean.copy_(mean)
@@ -105,33 +120,62 @@ class LinearProbe(Method):
         if self.start == "logistic":
             head = self.backbone.head
             assert isinstance(head, nn.Linear)
-            features, classes = self._standardize(data["features"]), head.out_features
-            fit = fit_logistic(features, data["labels"], classes, self.penalty)
-            head.weight.copy_(fit.weight)
-            head.bias.copy_(fit.bias)
+            features, labels = self._standardize(data["features"]), data["labels"]
+            if self.target == "numbers":
+                values = (labels - self.target_mean) / self.target_std
+                weight, bias = fit_ridge(features, values, self.penalty)[:2]
+            else:
+                weight, bias = fit_logistic(features, labels, head.out_features, self.penalty)[:2]
+            head.weight.copy_(weight)
+            head.bias.copy_(bias)
 
+    @torch.no_grad()
     def fit_targets(self, targets: Tensor) -> None:
-        """targets (N,) of all training samples → weights of the classes, if they are balanced."""
-        self.class_loss.fit_targets(targets)
+        """Weighs classes, if they are balanced, or measures what numbers are standardized by.
+
+        Args:
+            targets: (N,) or (N, K) of all training samples.
+        """
+        if self.target == "class":
+            self.class_loss.fit_targets(targets)
+        if self.target == "numbers":
+            std, mean = torch.std_mean(targets.double(), dim=0, correction=0)
+            self.target_mean.copy_(mean)
+            self.target_std.copy_(std.where(std > 0, 1.0))  # a constant number has no scale
 
     def forward(self, batch: Batch) -> Loss:
-        """Batch with features (B, D) and labels (B,) → Loss."""
-        logits = self.backbone.head(self._standardize(batch["features"]))
-        return self.class_loss(logits, batch)
+        """Batch with features (B, D) and labels (B,) or (B, K) → Loss."""
+        outputs = self.backbone.head(self._standardize(batch["features"]))
+        if self.target == "class":
+            return self.class_loss(outputs, batch)
+        if self.target == "labels":
+            return decide(outputs, batch, self.class_loss.label_smoothing)
+        outputs = at_least_float32(outputs)
+        error = outputs - (batch["labels"].to(outputs) - self.target_mean) / self.target_std
+        mae = (error.detach().abs() * self.target_std).mean()
+        return Loss(weighted_mean(error.square().mean(1), batch.weights), {"mae": mae})
 
     def predictor(self, backbone: Backbone) -> Callable[[Batch], Tensor]:
-        """backbone → function of a batch with features (B, D) → logits (B, classes)."""
-        return lambda batch: backbone.head(self._standardize(batch["features"]))
+        """backbone → function of a batch with features (B, D) → logits, or numbers in their units
+        (B, K)."""
+
+        def predict(batch: Batch) -> Tensor:
+            outputs = backbone.head(self._standardize(batch["features"]))
+            return outputs * self.target_std + self.target_mean  # 1 and 0 but for numbers
+
+        return predict
 
     @torch.no_grad()
     def finish(self, backbone: Backbone) -> None:
-        """Rewrites a head of standardized features into the same head of features as they are.
+        """Rewrites a head of standardized features, and numbers, into one of them as they are.
 
         Args:
             backbone: the backbone whose head is rewritten.
         """
         head = backbone.head
         assert isinstance(head, nn.Linear)
+        head.weight.mul_(self.target_std[:, None])
+        head.bias.mul_(self.target_std).add_(self.target_mean)
         head.weight.div_(self.feature_std)
         head.bias.sub_(head.weight @ self.feature_mean)
 

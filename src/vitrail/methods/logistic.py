@@ -1,4 +1,4 @@
-"""Logistic regression: a linear classifier of frozen features, fitted to its optimum."""
+"""Logistic and ridge regression: linear layers on frozen features, fitted to their optimum."""
 
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from vitrail.errors import ConfigError
 # Penalties that are tried, strongest first: factors on ‖W‖² / 2 beside the mean cross-entropy.
 # scikit-learn's C is 1 / (penalty · images).
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+RIDGE_PENALTIES = tuple(10.0**power for power in range(4, -5, -1))  # scikit-learn's alpha / images
 
 
 class LogisticFit(NamedTuple):
@@ -67,15 +68,15 @@ def logistic_regression(
 def fit_logistic(
     bank: Tensor, labels: Tensor, classes: int, penalty: float | None = None
 ) -> LogisticFit:
-    """Multinomial logistic regression.
+    """Multinomial logistic regression, or a logistic regression for each of several labels.
 
-    Features are standardized by the bank. L-BFGS minimizes the mean cross-entropy plus
-    penalty · ‖W‖² / 2.
+    Features are standardized by the bank. L-BFGS minimizes the mean cross-entropy, the sum over
+    several labels, plus penalty · ‖W‖² / 2.
 
     Args:
         bank: features (M, D).
-        labels: class indices (M,).
-        classes: number of classes.
+        labels: class indices (M,), or 0 and 1 for each label (M, classes).
+        classes: number of classes or labels.
         penalty: strength of the penalty; None for the one of `PENALTIES` with the least
             cross-entropy on held-out images, every fifth of each class. The classifier is then
             fitted on all images. Accuracy on a few hundred images is too coarse to select by.
@@ -100,9 +101,12 @@ def fit_logistic(
 
 def _best_penalty(features: Tensor, labels: Tensor, classes: int) -> float:
     """The best of PENALTIES on held-out images; each search starts where the last one ended."""
-    validation = torch.zeros_like(labels, dtype=torch.bool)
-    for label in labels.unique():
-        validation[(labels == label).nonzero().flatten()[1::5]] = True
+    validation = torch.zeros(len(labels), dtype=torch.bool)
+    if labels.ndim == 2:  # several labels per image
+        validation[1::5] = True
+    else:
+        for label in labels.unique():
+            validation[(labels == label).nonzero().flatten()[1::5]] = True
     if not validation.any():  # one image per class
         return PENALTIES[len(PENALTIES) // 2]
     weight = features.new_zeros(classes, features.shape[1] + 1)
@@ -110,7 +114,7 @@ def _best_penalty(features: Tensor, labels: Tensor, classes: int) -> float:
     for penalty in PENALTIES:
         weight = _minimize(features[~validation], labels[~validation], weight, penalty)
         logits = F.linear(features[validation], weight[:, :-1], weight[:, -1])
-        loss = F.cross_entropy(logits, labels[validation]).item()
+        loss = cross_entropy(logits, labels[validation]).item()
         if loss > least:  # weaker penalties only overfit more, and take longer
             break
         best, least = penalty, loss
@@ -131,12 +135,97 @@ def _minimize(features: Tensor, labels: Tensor, start: Tensor, penalty: float) -
     def objective() -> Tensor:
         optimizer.zero_grad()
         logits = F.linear(features, weight[:, :-1], weight[:, -1])
-        loss = F.cross_entropy(logits, labels) + penalty / 2 * weight[:, :-1].square().sum()
+        loss = cross_entropy(logits, labels) + penalty / 2 * weight[:, :-1].square().sum()
         loss.backward()
         return loss
 
     optimizer.step(objective)
     return weight.detach()
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """The mean cross-entropy of classes, or the sum of those of several labels.
+
+    Args:
+        logits: (N, classes).
+        labels: class indices (N,), or 0 and 1 for each label (N, classes).
+
+    Returns:
+        ().
+
+    Example:
+        >>> cross_entropy(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))
+        tensor(1.3863)
+    """
+    if labels.ndim == 1:
+        return F.cross_entropy(logits, labels)
+    losses = F.binary_cross_entropy_with_logits(logits, labels.to(logits), reduction="none")
+    return losses.sum(1).mean()
+
+
+class RidgeFit(NamedTuple):
+    """A linear layer from features to numbers.
+
+    Args:
+        weight: (K, D).
+        bias: (K,).
+        penalty: factor on ‖W‖² that it was fitted with.
+        errors: (M, K), of each image by the layer that is fitted to all others.
+
+    Example:
+        >>> RidgeFit._fields
+        ('weight', 'bias', 'penalty', 'errors')
+    """
+
+    weight: Tensor
+    bias: Tensor
+    penalty: float
+    errors: Tensor
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def fit_ridge(bank: Tensor, values: Tensor, penalty: float | None = None) -> RidgeFit:
+    """Ridge regression (Hoerl & Kennard 1970, https://doi.org/10.1080/00401706.1970.10488634).
+
+    Features are standardized by the bank. The mean squared error plus penalty · ‖W‖² is minimized.
+
+    Args:
+        bank: features (M, D).
+        values: numbers (M, K).
+        penalty: strength of the penalty; None for the one of `RIDGE_PENALTIES` with the least
+            squared error on images that are left out one by one, over the variance of each number.
+
+    Returns:
+        The layer of features that are not standardized.
+
+    Example:
+        >>> bank = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
+        >>> fit = fit_ridge(bank, 2 * bank + 1)
+        >>> fit.weight.item(), fit.bias.item()
+        (1.99..., 1.00...)
+    """
+    bank, values = widen(bank).double(), values.double()
+    std, mean = torch.std_mean(bank, dim=0, correction=0)
+    std = torch.where(std > 0, std, 1)
+    features, centered = (bank - mean) / std, values - values.mean(0)
+    scale = centered.square().mean(0).clamp(min=torch.finfo(torch.float32).tiny)
+    left, singular, right = torch.linalg.svd(features, full_matrices=False)
+    least, best = torch.inf, None
+    for strength in RIDGE_PENALTIES if penalty is None else (penalty,):
+        shrunk = singular.square() / (singular.square() + strength * len(bank))
+        fitted = left @ (shrunk[:, None] * (left.T @ centered))
+        leverage = left.square() @ shrunk + 1 / len(bank)  # the mean is fitted too
+        errors = (centered - fitted) / (1 - leverage).clamp(min=1e-9)[:, None]
+        loss = float((errors.square().mean(0) / scale).mean())
+        if best is None or loss < least:
+            least, best = loss, (strength, shrunk, errors)
+    assert best is not None
+    strength, shrunk, errors = best
+    factors = shrunk / singular.clamp(min=1e-12)
+    weight = (right.T @ (factors[:, None] * (left.T @ centered))).T / std
+    bias = values.mean(0) - weight @ mean
+    return RidgeFit(weight.float(), bias.float(), strength, errors.float())
 
 
 def widen(features: Tensor) -> Tensor:
@@ -160,7 +249,7 @@ def check_bank(bank: Tensor, labels: Tensor, queries: Tensor) -> None:
 
     Args:
         bank: labelled features (M, D).
-        labels: class indices (M,).
+        labels: class indices (M,), or several labels (M, K).
         queries: features (N, D).
 
     Raises:
@@ -174,7 +263,7 @@ def check_bank(bank: Tensor, labels: Tensor, queries: Tensor) -> None:
             f"a bank {tuple(bank.shape)} cannot classify queries {tuple(queries.shape)}: both are "
             "(images, D), and the bank is not empty."
         )
-    if labels.shape != bank.shape[:1]:
+    if labels.ndim not in (1, 2) or labels.shape[:1] != bank.shape[:1]:
         raise ConfigError(
             f"{len(bank)} features have labels of shape {tuple(labels.shape)}: give one each."
         )

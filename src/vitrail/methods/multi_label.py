@@ -41,11 +41,29 @@ class MultiLabel(Method):
 
     def forward(self, batch: Batch) -> Loss:
         """Batch with images (B, C, *size) and labels float (B, K) → Loss."""
-        logits = at_least_float32(self.backbone(batch["images"]))
-        labels = batch["labels"].to(logits)
-        smooth = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
-        losses = F.binary_cross_entropy_with_logits(logits, smooth, reduction="none").mean(1)
-        return Loss(weighted_mean(losses, batch.weights), {})
+        return decide(self.backbone(batch["images"]), batch, self.label_smoothing)
+
+
+def decide(logits: Tensor, batch: Batch, label_smoothing: float = 0.0) -> Loss:
+    """Binary cross-entropy, the mean over labels, computed in float32 or better.
+
+    Args:
+        logits: (B, K).
+        batch: with labels (B, K), and perhaps weights.
+        label_smoothing: probability that is spread evenly over "has the label" and "has it not".
+
+    Returns:
+        The weighted mean over the samples.
+
+    Example:
+        >>> decide(torch.zeros(1, 2), Batch(labels=torch.tensor([[1.0, 0.0]]))).loss
+        tensor(0.6931)
+    """
+    logits = at_least_float32(logits)
+    labels = batch["labels"].to(logits)
+    smooth = labels * (1 - label_smoothing) + label_smoothing / 2
+    losses = F.binary_cross_entropy_with_logits(logits, smooth, reduction="none").mean(1)
+    return Loss(weighted_mean(losses, batch.weights), {})
 
 
 def weighted_mean(losses: Tensor, weights: Tensor | None) -> Tensor:

@@ -137,14 +137,30 @@ def open_with_method(
         'supervised'
     """
     datasets = open_datasets(config, progress, parts, check_method=False)
-    train = datasets.train
-    if "method" not in config.model_fields_set and train.target != "class":
-        name = next(m for m in list_methods() if suits(m, train))
-        config = RunConfig.model_validate(
-            {**config.model_dump(exclude_unset=True), "method": {"name": name}}
-        )
-    _check_labels(config, train)
+    config = choose_method(config, datasets.train)
+    _check_labels(config, datasets.train)
     return config, datasets
+
+
+def choose_method(config: RunConfig, train: Dataset) -> RunConfig:
+    """The settings with the method that suits the labels, if none is named.
+
+    Args:
+        config: the settings.
+        train: training samples.
+
+    Returns:
+        The settings; the same ones where a method is named, or each image has one class.
+
+    Example:
+        >>> choose_method(RunConfig(), open_parts("digits")["test"]()).method.name
+        'supervised'
+    """
+    if "method" in config.model_fields_set or train.target == "class":
+        return config
+    name = next(m for m in list_methods() if suits(m, train))
+    values = {**config.model_dump(exclude_unset=True), "method": {"name": name}}
+    return RunConfig.model_validate(values)
 
 
 def suits(method: str, dataset: Dataset) -> bool:
@@ -328,9 +344,12 @@ def _check_labels(config: RunConfig, train: Dataset) -> None:
             f"{config.data.source} has no labels and method {config.method.name!r} learns from "
             "them: give folder:PATH, or another method."
         )
-    target = get_method(config.method.name).target
+    # Of a probe, which learns all three, a setting says it.
+    target = getattr(config.method, "target", get_method(config.method.name).target)
     if train.target != target:
         cure = next(m for m in ("supervised", *list_methods()) if suits(m, train))
+        if hasattr(config.method, "target"):
+            cure = f"{config.method.name} method.target={train.target}"
         raise ConfigError(
             f"{config.data.source} has {DESCRIPTIONS[train.target]}, and method "
             f"{config.method.name!r} learns {DESCRIPTIONS[target]}: set method.name={cure}, or "

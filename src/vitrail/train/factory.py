@@ -4,6 +4,7 @@ Only the factories, here and in `data_factory` and `model_factory`, read setting
 """
 
 import contextlib
+import functools
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
@@ -242,10 +243,9 @@ def build_trainer(
 def _open(config: RunConfig, parts: Parts | None, *, resume: bool) -> Fitted:
     """The settings with what the data decide, the samples, and sentences on both."""
     with progress_bar(_("reading images")) as progress:
-        config, datasets = open_with_method(config, progress, parts)
-    config, datasets, remarks, features = fit_to_images(
-        config, datasets, lambda other: open_datasets(other, None, parts), progress_bar
-    )
+        _suitable, datasets = open_with_method(config, progress, parts)
+    reopen = functools.partial(open_datasets, parts=parts, check_method=False)
+    config, datasets, remarks, features = fit_to_images(config, datasets, reopen, progress_bar)
     differences = changed_samples(config, datasets.splits)
     if resume and differences:
         raise ConfigError(

