@@ -60,19 +60,17 @@ def run(
     ] = False,
 ) -> None:
     """Trains a model."""
-    from vitrail.lens.report_data import percent
     from vitrail.run_folder import RunFolder
     from vitrail.train.config import make_config, read_config
-    from vitrail.train.devices import choose_device
-    from vitrail.train.factory import train_run
-    from vitrail.train.folds import train_folds
-    from vitrail.train.runs import default_folder, train_and_report
+    from vitrail.train.model_factory import check_model
 
     changes = list(overrides or ())
     if what is not None and "=" in what.split(":")[0]:
         changes.insert(0, what)
         what = None
     if device is not None:
+        from vitrail.train.devices import choose_device
+
         changes.append(f"train.device={choose_device(device)}")
     if no_check:
         changes.append("data.check=false")
@@ -82,13 +80,19 @@ def run(
                 "nothing to train on: give a recipe or images, as in `vitrail train folder:PHOTOS`."
             )
         run_folder = RunFolder(folder if folds is None else folder / "fold-1")
-        config = read_config(run_folder.settings_file, changes)
+        config, name = read_config(run_folder.settings_file, changes), ""
     elif what.endswith((".yaml", ".yml")):
-        config = read_config(what, changes)
-        folder = folder or default_folder(Path(what).stem)
+        config, name = read_config(what, changes), Path(what).stem
     else:
-        config = make_config({"data": {"source": what}}, changes)
-        folder = folder or default_folder(what)
+        config, name = make_config({"data": {"source": what}}, changes), what
+    check_model(config)  # a wrong name is said before all that trains is imported
+
+    from vitrail.lens.report_data import percent
+    from vitrail.train.factory import train_run
+    from vitrail.train.folds import train_folds
+    from vitrail.train.runs import default_folder, train_and_report
+
+    folder = folder or default_folder(name)
     if dry_run and folds is not None:
         raise ConfigError("--dry-run estimates one run: leave --folds out.")
     if dry_run:

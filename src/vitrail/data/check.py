@@ -13,6 +13,7 @@ from vitrail.files import atomic_write
 
 Progress = Callable[[int, int], None]  # (done, total)
 REPORTED = 10  # samples between two reports of progress
+FINE = Verdict()  # of nearly all files: a new one for each takes long
 VERSION = 1  # of what is checked; a new one checks all files again
 
 
@@ -42,7 +43,7 @@ def check(dataset: Dataset, progress: Progress | None = None) -> dict[int, Verdi
         verdict = cache.get(dataset.name(index), state) if state else None
         if verdict is None:
             unknown.append(index)
-        elif any(verdict):
+        elif verdict is not FINE:
             verdicts[index] = verdict
     done = len(dataset) - len(unknown)
     if progress is not None and done:
@@ -104,7 +105,9 @@ class VerdictCache:
             The verdict; None if there is none on that content.
         """
         entry = self.entries.get(name)
-        return Verdict(*entry[1:]) if entry is not None and entry[0] == state else None
+        if entry is None or entry[0] != state:
+            return None
+        return Verdict(*entry[1:]) if any(entry[1:]) else FINE
 
     def put(self, name: str, state: str, verdict: Verdict) -> None:
         """Keeps a verdict.
