@@ -1,0 +1,76 @@
+"""`layers/window.py` holds `shift_mask`; `models/swin.py` does the rest."""
+
+import torch
+from torch import nn
+
+import vitrail
+from vitrail.layers import window as library
+from vitrail.learn import Case, Claim, Task
+
+
+def attend(windows, mask):
+    """Attention without parameters that depends on the order of the cells."""
+    order = torch.arange(windows.shape[1], device=windows.device).to(windows.dtype)
+    logits = windows @ windows.transpose(1, 2) + 0.3 * (order[:, None] - 2 * order)
+    mask = mask.repeat(len(windows) // len(mask), 1, 1)
+    return (logits + mask).softmax(dim=-1) @ windows
+
+
+def maps(batch: int, size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]):
+    return lambda: (torch.randn(batch, *size, 3), window, shift, attend)
+
+
+def reference(x, window, shift, attend):
+    size = (x.shape[1], x.shape[2])
+    mask = library.shift_mask(size, window, shift).to(x)
+    rolled = x.roll((-shift[0], -shift[1]), dims=(1, 2))
+    windows = attend(library.partition(rolled, window), mask)
+    return library.unpartition(windows, window, size).roll(shift, dims=(1, 2))
+
+
+class InSwin(nn.Module):
+    """The library's mixer, its map shifted by the learner's function."""
+
+    def __init__(self, shifted, mixer: nn.Module) -> None:
+        super().__init__()
+        self.shifted, self.mixer = shifted, mixer
+
+    def forward(self, x):
+        def attend(windows, mask):
+            bias = (self.mixer.bias() + mask[:, None]).repeat(len(windows) // len(mask), 1, 1, 1)
+            return self.mixer.attention(windows, bias=bias)
+
+        return self.shifted(x, self.mixer.window, self.mixer.shift, attend)
+
+
+def in_swin(shifted):
+    """How much the logits of a Swin change when the learner's function shifts its windows."""
+    model = vitrail.Swin(
+        (16, 32), 4, num_classes=3, dim=(8,), depth=(2,), heads=(2,), window=2
+    ).eval()
+    images = torch.randn(2, 3, 16, 32)
+    with torch.no_grad():
+        before = model(images)
+        mixer = model.get_submodule("blocks.0.blocks.1.mixer")
+        model.set_submodule("blocks.0.blocks.1.mixer", InSwin(shifted, mixer))
+        return model(images) - before
+
+
+TASK = Task(
+    subject="shifted",
+    cases=(
+        Case("B=2, 4 x 6 cells, windows 2 x 2, shift (1, 1)", maps(2, (4, 6), (2, 2), (1, 1))),
+        Case("B=1, 6 x 8 cells, windows 3 x 4, shift (1, 2)", maps(1, (6, 8), (3, 4), (1, 2))),
+        Case("B=2, 8 x 4 cells, windows 4 x 2, shift (2, 1)", maps(2, (8, 4), (4, 2), (2, 1))),
+    ),
+    reference=reference,
+    claims=(
+        Claim(
+            "In a Swin of the library the logits stay the same.",
+            "换进库里的 Swin 之后，logits 应当不变。",
+            in_swin,
+            stage="swap",
+            tolerance=1e-4,
+        ),
+    ),
+)
