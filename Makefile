@@ -8,7 +8,7 @@ FASHION := /usr/share/datasets/fashion-mnist
 # Two processes, one thread each: the models of the tests are small.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-all fuzz lint bench docs evidence mutate clean data
+.PHONY: demo test test-all course fuzz lint bench docs evidence mutate clean data
 
 demo: $(VENV)/.demo data
 	$(BIN)/vitrail demo
@@ -18,6 +18,10 @@ test: $(VENV)/.test data
 
 test-all: $(VENV)/.test data
 	$(PYTEST) -m "slow or not slow"
+
+# Every lesson: its solution passes, its stub fails, each mistake gets its diagnosis.
+course: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.course $(LESSONS)
 
 # Hostile files, drawn at random: 10,000 cases a target, unless CASES=... says otherwise.
 fuzz: $(VENV)/.test

@@ -73,8 +73,9 @@ class Source:
 
 
 def sources(folder: Path = PACKAGE) -> list[Source]:
-    """All files of the package, in order."""
-    paths = sorted(folder.rglob("*.py"))
+    """All files of the package, in order, without those of the lessons: learners' code."""
+    lessons = folder / "learn" / "lessons"
+    paths = [path for path in sorted(folder.rglob("*.py")) if lessons not in path.parents]
     return [Source(p.relative_to(folder).as_posix(), p.read_text("utf-8")) for p in paths]
 
 

@@ -54,6 +54,35 @@ def _catalog() -> gettext.NullTranslations:
     return gettext.translation(DOMAIN, LOCALE, fallback=True)
 
 
+def language() -> str:
+    """The language of messages, for texts that are not in a catalog.
+
+    Returns:
+        "zh" for Chinese; "en" for every other.
+
+    Example:
+        >>> language() in ("en", "zh")
+        True
+    """
+    first = next((name for name in _languages() if name in ("zh", "en", "C", "POSIX")), "en")
+    return "zh" if first == "zh" else "en"
+
+
+def use_language(name: str) -> None:
+    """Sets the language of this process and of those that it starts.
+
+    Args:
+        name: such as "zh" or "en".
+
+    Example:
+        >>> use_language("en")
+        >>> language()
+        'en'
+    """
+    os.environ["LANGUAGE"] = name
+    _catalog.cache_clear()
+
+
 def _(message: str) -> str:
     """The message in the user's language; the message itself where no catalog has it."""
     return _catalog().gettext(message)

@@ -58,6 +58,7 @@ CALLS: dict[str, Call] = {
     "convert": Call(("{model}", "copy")),
     "export": Call(("{model}", "model.onnx")),
     "demo": Call(),
+    "learn": Call(("list",)),
 }
 ODD = ("", " ", "没有", "=", "../..", "x" * 300, "1.5", "0", "-1", "nan", "9" * 30)
 SAMPLE = 13  # of so many calls, one is tried in every run of the tests

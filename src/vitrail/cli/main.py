@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 COMMANDS = (
     "train", "eval", "predict", "features", "look", "explore", "explain", "report", "note",
     "config", "info", "models", "methods", "data", "pack", "check", "convert", "export", "demo",
+    "learn",
 )  # fmt: skip
 LOADING = (
     "train", "eval", "predict", "features", "look", "explore", "explain", "report", "info",
@@ -38,8 +39,8 @@ def build_app() -> "typer.Typer":
         The application.
 
     Example:
-        >>> len(build_app().registered_commands)
-        19
+        >>> len(build_app().registered_commands), len(build_app().registered_groups)
+        (19, 1)
     """
     import typer
 
@@ -58,6 +59,11 @@ def build_app() -> "typer.Typer":
     for name in COMMANDS:
         command = importlib.import_module(f"vitrail.cli.{name}")
         epilog, short = examples(command.EXAMPLES), first_sentence(command.HELP)
+        if hasattr(command, "make_group"):  # of commands, such as `vitrail learn check`
+            app.add_typer(
+                command.make_group(), name=name, help=command.HELP, short_help=short, epilog=epilog
+            )
+            continue
         register = app.command(name, help=command.HELP, short_help=short, epilog=epilog)
         register(_with_options(command.run, loads=name in LOADING))
     return app

@@ -1,0 +1,102 @@
+"""The stage of behaviour: inputs unchanged, training mode, a second call, dtype and device."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vitrail.learn.checker import compare
+from vitrail.learn.checker.expected import Expected, evaluate
+from vitrail.learn.checker.failure import (
+    Failure,
+    StopError,
+    describe_cpu,
+    makes_tensors,
+    stop_unless_equal,
+)
+from vitrail.learn.checker.subject import Call, Subject, map_tensors
+from vitrail.learn.task import Task
+from vitrail.messages import _
+
+Run = Callable[[Callable[[], Any]], Any]  # runs the learner's code; what it raises ends the check
+
+
+def check_behaviour(
+    check: Task, subject: Subject, call: Call, expected: Expected, number: int, run: Run
+) -> None:
+    """Checks everything that holds of all modules and functions.
+
+    Args:
+        check: the lesson's check.
+        subject: the learner's class or function.
+        call: it, built for the case, with the case's weights.
+        expected: the case.
+        number: its position.
+        run: runs the learner's code.
+
+    Raises:
+        StopError: something does not hold.
+
+    Example:
+        >>> check_behaviour.__name__
+        'check_behaviour'
+    """
+    copies = map_tensors(expected.inputs, torch.clone)
+    torch.manual_seed(expected.seed)
+    if call.module is not None:
+        call.module.eval()
+    with torch.no_grad():
+        run(lambda: call.function(*copies))
+    text = _("your code changes its input, at {where}")
+    stop_unless_equal("behaviour", copies, expected.inputs, expected, number, 0.0, text)
+    if check.deterministic:
+        _check_modes(check, call, expected, number, run)
+    if check.dtype:
+        _check_dtype(call, expected, number, run)
+    if check.meta and makes_tensors(subject.text):
+        _check_device(subject.path, call, expected, number)
+
+
+def _check_modes(check: Task, call: Call, expected: Expected, number: int, run: Run) -> None:
+    for training, target, text in (
+        (True, expected.training_output, _("in training mode the output is another, at {where}")),
+        (False, expected.result.output, _("a second call gives another output, at {where}")),
+    ):
+
+        def work(training: bool = training) -> Any:
+            seed, inputs = expected.seed, expected.inputs
+            return evaluate(call, inputs, seed, gradients=False, training=training).output
+
+        output = run(work)
+        stop_unless_equal("behaviour", output, target, expected, number, check.tolerance, text)
+
+
+def _check_dtype(call: Call, expected: Expected, number: int, run: Run) -> None:
+    if call.module is not None:
+        call.module.float()
+    floats = map_tensors(expected.inputs, lambda t: t.float() if t.is_floating_point() else t)
+    output = run(lambda: evaluate(call, floats, expected.seed, gradients=False).output)
+    ours, theirs = _dtypes(output), _dtypes(expected.dtype_output)
+    if ours != theirs:
+        message = _("for float32 weights and inputs your output is {ours}, not {theirs}.")
+        message = message.format(ours=", ".join(ours), theirs=", ".join(theirs))
+        raise StopError(Failure("behaviour", message, ours, expected.case.about, number))
+
+
+def _dtypes(output: Any) -> list[str]:
+    return [str(leaf.dtype) for _path, leaf in compare.leaves(output) if isinstance(leaf, Tensor)]
+
+
+def _check_device(path: str, call: Call, expected: Expected, number: int) -> None:
+    """On the meta device, a tensor that the learner's code makes on the CPU is an error."""
+    if call.module is not None:
+        call.module.to("meta")
+    inputs = map_tensors(expected.inputs, lambda t: t.to("meta"))
+    try:
+        output = call.function(*inputs)
+    except (NotImplementedError, RuntimeError) as error:
+        raise StopError(describe_cpu(error, path, expected.case.about, number)) from error
+    tensors = [leaf for _path, leaf in compare.leaves(output) if isinstance(leaf, Tensor)]
+    if any(tensor.device.type != "meta" for tensor in tensors):
+        raise StopError(describe_cpu(None, path, expected.case.about, number))

@@ -1,0 +1,82 @@
+"""The mistake behind a failure: the wrong version, or pair of them, that fails in the same way."""
+
+import functools
+import itertools
+from dataclasses import dataclass, field
+
+from vitrail.errors import ConfigError
+from vitrail.learn.checker import compare
+from vitrail.learn.checker.failure import Failure
+from vitrail.learn.checker.stages import Checker
+from vitrail.learn.lesson import Wrong
+
+
+@dataclass
+class Diagnoser:
+    """Compares failures with those of a lesson's wrong versions.
+
+    Args:
+        checker: the lesson's checker, with the weights and inputs of the failures.
+        failures: those of wrong versions that were tried already, by their names.
+
+    Example:
+        >>> from vitrail.learn.course import find_lesson
+        >>> lesson = find_lesson("attention")
+        >>> diagnoser = Diagnoser(Checker(lesson))
+        >>> wrong = lesson.wrong[0]
+        >>> failure = diagnoser.checker.failure_of(wrong.apply(lesson.solution))
+        >>> diagnoser.mistakes(failure)[0] is wrong
+        True
+    """
+
+    checker: Checker
+    failures: dict[tuple[str, ...], Failure | None] = field(default_factory=dict)
+
+    def mistakes(self, failure: Failure) -> tuple[Wrong, ...]:
+        """The mistakes that explain a failure.
+
+        Args:
+            failure: of the learner's file.
+
+        Returns:
+            One wrong version, or two that together fail in the same way; none where nothing
+            matches.
+        """
+        versions = self.checker.lesson.wrong
+        for count in (1, 2):
+            for combination in itertools.combinations(versions, count):
+                if same_failure(failure, self._failure_with(combination)):
+                    return combination
+        return ()
+
+    def _failure_with(self, combination: tuple[Wrong, ...]) -> Failure | None:
+        key = tuple(wrong.name for wrong in combination)
+        if key not in self.failures:
+            self.failures[key] = None
+            try:
+                text = functools.reduce(
+                    lambda text, wrong: wrong.apply(text), combination, self.checker.lesson.solution
+                )
+            except ConfigError:  # the second edits what the first has changed
+                return None
+            self.failures[key] = self.checker.failure_of(text, f"{'+'.join(key)}.py")
+        return self.failures[key]
+
+
+def same_failure(failure: Failure, other: Failure | None) -> bool:
+    """Whether two failures show the same mistake.
+
+    Args:
+        failure: a failure.
+        other: another, or None for a file that passes.
+
+    Returns:
+        Whether stage, call and what was observed are the same.
+
+    Example:
+        >>> same_failure(Failure("import", "a", [1]), Failure("import", "b", [1]))
+        True
+    """
+    if other is None or (failure.stage, failure.number) != (other.stage, other.number):
+        return False
+    return compare.equal(failure.observed, other.observed)

@@ -1,0 +1,164 @@
+"""The walk through a learner's function: every variable's shape, up to the first wrong one."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import CodeType, FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vitrail.learn.checker.compare import difference, same_shape
+from vitrail.learn.checker.expected import Expected
+from vitrail.learn.checker.subject import Subject, map_tensors
+from vitrail.learn.checker.verdict import Row
+
+MOST_STEPS = 400
+RETURN = "return"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A tensor that a line assigns.
+
+    Args:
+        line: number of the line.
+        name: the variable's name, or "return".
+        value: a copy of the tensor.
+
+    Example:
+        >>> Step(3, "q", torch.zeros(1, 2)).name
+        'q'
+    """
+
+    line: int
+    name: str
+    value: Tensor
+
+
+def steps_of(work: Callable[[], Any], path: str) -> tuple[list[Step], set[str]]:
+    """Runs a function and notes the tensors that a file's lines assign.
+
+    Args:
+        work: the function; what it raises is ignored.
+        path: the file.
+
+    Returns:
+        The steps in order, and the files whose code ran.
+
+    Example:
+        >>> steps_of(lambda: None, "a.py")[0]
+        []
+    """
+    steps: list[Step] = []
+    files: set[str] = set()
+    last: dict[int, dict[str, int]] = {}  # frame → id of each variable's tensor
+
+    def note(frame: FrameType, line: int) -> None:
+        before = last.setdefault(id(frame), {})
+        for name, value in list(frame.f_locals.items()):
+            if isinstance(value, Tensor) and before.get(name) != id(value):
+                before[name] = id(value)
+                if len(steps) < MOST_STEPS and line:
+                    steps.append(Step(line, name, value.detach().clone()))
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        code: CodeType = frame.f_code
+        files.add(code.co_filename)
+        if code.co_filename != path or event != "call":
+            return None
+        note(frame, 0)
+        line = frame.f_lineno
+
+        def local(frame: FrameType, event: str, argument: Any) -> Any:
+            nonlocal line
+            if event in ("line", "return"):
+                note(frame, line)
+                line = frame.f_lineno
+            if event == "return" and isinstance(argument, Tensor) and len(steps) < MOST_STEPS:
+                steps.append(Step(frame.f_lineno, RETURN, argument.detach().clone()))
+            return local
+
+        return local
+
+    former = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    except Exception:
+        pass
+    finally:
+        sys.settrace(former)
+    return steps, files
+
+
+def call_once(subject: Subject, expected: Expected) -> Callable[[], Any]:
+    """A call of a subject with the case's weights and inputs, to be traced.
+
+    Args:
+        subject: the class or function.
+        expected: the case.
+
+    Returns:
+        A function without arguments.
+
+    Example:
+        >>> call_once.__name__
+        'call_once'
+    """
+    call = subject.build(expected.case)
+    call.load(expected.state)
+    if call.module is not None:
+        call.module.eval()
+
+    def work() -> Any:
+        torch.manual_seed(expected.seed)
+        return call.function(*map_tensors(expected.inputs, torch.clone))
+
+    return work
+
+
+def walk(subject: Subject, solution: Subject, expected: Expected) -> list[Row]:
+    """The learner's steps beside the solution's, up to the first that differs.
+
+    Args:
+        subject: the learner's class or function.
+        solution: the lesson's.
+        expected: the case.
+
+    Returns:
+        Rows; the last one differs, unless none does.
+
+    Example:
+        >>> walk.__name__
+        'walk'
+    """
+    ours, _ = steps_of(call_once(subject, expected), subject.path)
+    theirs, _ = steps_of(call_once(solution, expected), solution.path)
+    rest = list(theirs)
+    rows = []
+    for step in ours:
+        match = next((other for other in rest if other.name == step.name), None)
+        row = _row(step, match)
+        rows.append(row)
+        if match is not None:
+            rest.remove(match)
+        if row.agrees is False:
+            break
+    return rows
+
+
+def _row(step: Step, match: Step | None) -> Row:
+    shape = str(tuple(step.value.shape))
+    if match is None:
+        return Row(step.line, step.name, shape, "", None, _numbers(step.value), "")
+    agrees = same_shape(step.value, match.value) and difference(step.value, match.value) < 1e-9
+    expected = str(tuple(match.value.shape))
+    values, others = _numbers(step.value), _numbers(match.value)
+    return Row(step.line, step.name, shape, expected, agrees, values, others)
+
+
+def _numbers(tensor: Tensor) -> str:
+    numbers = tensor.flatten()[:4].tolist()
+    return " ".join(f"{number:.4g}" for number in numbers if isinstance(number, int | float))

@@ -1,0 +1,180 @@
+"""The checker's answers: what it sees, what it says, and what it does not let pass."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command, vitrail  # noqa: F401, a fixture
+from vitrail.learn import Lesson, check_file, find_lesson
+from vitrail.learn.checker.report import make_report
+from vitrail.learn.checker.stages import Checker
+from vitrail.learn.checker.verdict import Report
+
+
+@pytest.fixture(scope="module")
+def checker() -> Checker:
+    """That of the lesson on attention."""
+    return Checker(find_lesson("attention"), seed=3)
+
+
+@pytest.fixture(scope="module")
+def attention(checker: Checker) -> Lesson:
+    """The lesson on attention."""
+    return checker.lesson
+
+
+def report_of(checker: Checker, *edits: tuple[str, str]) -> Report:
+    """The report on the solution with changes."""
+    text = checker.lesson.solution
+    for old, new in edits:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    return make_report(checker, text, "mine.py")
+
+
+def test_the_walk_ends_at_the_first_wrong_variable(checker: Checker) -> None:
+    report = report_of(checker, (" * self.scale", ""))
+    last = report.walk[-1]
+    assert (report.stage, report.mistakes) == ("output", ("no_scale",))
+    assert (last.name, last.agrees, last.shape) == ("attn", False, "(1, 4, 5, 5)")
+    assert all(row.agrees for row in report.walk[:-1])
+    assert any("first difference" in line for line in report.lines())
+
+
+def test_a_mistake_in_other_words_has_the_same_diagnosis(checker: Checker) -> None:
+    report = report_of(
+        checker,
+        ("q @ k.transpose(-2, -1) * self.scale", "torch.einsum('bhid,bhjd->bhij', q, k)"),
+        ("from torch import Tensor, nn", "import torch\nfrom torch import Tensor, nn"),
+    )  # fmt: skip
+    assert report.mistakes == ("no_scale",)
+
+
+def test_two_mistakes_are_both_named(checker: Checker) -> None:
+    report = report_of(checker, (" * self.scale", ""), ("attn @ v", "attn @ k"))
+    assert set(report.mistakes) == {"no_scale", "keys_as_values"}
+
+
+def test_an_unknown_mistake_is_described_by_its_relation(checker: Checker) -> None:
+    report = report_of(checker, ("return self.proj(x)", "return 3 * self.proj(x)"))
+    assert report.diagnosis == ("Your output is 3 times the expected one.",)
+
+
+@pytest.mark.parametrize(
+    ("edits", "stage", "words"),
+    [
+        ((("heads: int) ->", "heads: int, bias) ->"),), "import", "takes (dim, heads, bias)"),
+        ((("class Attention", "class MyAttention"),), "import", "has no `class Attention`"),
+        ((("import Tensor, nn", "import Tensor, nn, nothing"),), "import", "line 1: ImportError"),
+        ((("x = attn @ v", "x = attn @ v @ v"),), "shapes", "RuntimeError"),
+        ((("nn.Linear(dim, dim)", "nn.Linear(dim, dim, bias=False)"),), "parameters", "proj.bias"),
+        ((("attn @ v", "attn @ v.detach()"),), "gradients", "gradient of the inputs"),
+        ((("B, N, D = x.shape", "B, N, D = x.shape\n        x = x * 0"),), "output", "differ"),
+        ((("(dim=-1)", "(dim=-1) * (2 - self.training)"), ("attn @ v", "attn @ v / 2")),
+         "behaviour", "in training mode"),
+        ((("return self.proj(x)", "return self.proj(x).double()"),), "behaviour", "float32"),
+    ],
+)  # fmt: skip
+def test_each_stage_says_what_is_wrong(
+    checker: Checker, edits: tuple[tuple[str, str], ...], stage: str, words: str
+) -> None:
+    report = report_of(checker, *edits)
+    assert report.stage == stage, report.message
+    assert words in report.message
+
+
+def test_a_changed_input_is_seen(checker: Checker) -> None:
+    code = "y = x.clone()\n        x.mul_(2)\n        qkv = self.qkv(y)"
+    report = report_of(checker, ("qkv = self.qkv(x)", code))
+    assert (report.stage, "changes its input" in report.message) == ("behaviour", True)
+
+
+CHEATS = {
+    "an endless loop": ("while True: pass", "runs for more than"),
+    "a fork": ("import os\nos.fork()", "starts or ends a process"),
+    "sys.exit": ("import sys\nsys.exit(0)", "ends the program"),
+    "os._exit": ("import os\nos._exit(0)", "ended the process before"),
+    "a patched torch": ("import torch\ntorch.allclose = max", "replaces torch.allclose"),
+    "a patched checker": (
+        "import sys\nsys.modules['vitrail.learn.checker.compare'].equal = lambda *a: True",
+        "replaces vitrail.learn.checker.compare.equal",
+    ),
+    "the library's class": ("from vitrail.layers.attention import Attention", "imports vitrail"),
+    "the library's class in secret": (
+        "import sys\nAttention = sys.modules['vitrail.layers.attention'].Attention",
+        "runs vitrail's own",
+    ),
+    "the library's class in a coat": (
+        "import sys\nBase = sys.modules['vitrail.layers.attention'].Attention\n"
+        "class Attention(Base):\n    def __init__(self, dim, heads): super().__init__(dim, heads)",
+        "runs vitrail's own",
+    ),
+    "torch's function": (
+        "import torch.nn.functional as F\nx = F.scaled_dot_product_attention",
+        "uses scaled_dot_product",
+    ),
+    "a file": ("open('stolen.txt', 'w').write('x')", "writes or deletes a file"),
+    "the net": ("import socket\nsocket.create_connection(('localhost', 9))", "uses the network"),
+    "the solution": (
+        "import pathlib, sys\np = pathlib.Path(sys.modules['vitrail.learn.lesson'].__file__)\n"
+        "exec((p.parent / 'lessons/core/attention/solution.py').read_text())",
+        "opens the lesson's files",
+    ),
+}  # fmt: skip
+QUICK_CHEATS = ("os._exit", "the solution")
+
+
+@pytest.mark.parametrize(
+    "cheat",
+    [pytest.param(name, marks=() if name in QUICK_CHEATS else pytest.mark.slow) for name in CHEATS],
+)
+def test_cheats_fail_with_a_line(cheat: str, attention: Lesson, tmp_path: Path) -> None:
+    code, words = CHEATS[cheat]
+    path = tmp_path / "core" / "attention.py"
+    path.parent.mkdir()
+    path.write_text(f"{attention.answer('en')}\n{code}\n", "utf-8")
+    report = check_file(attention, path)
+    assert not report.passed
+    assert words in report.message
+    assert [file.name for file in tmp_path.rglob("*")] == ["core", "attention.py"]
+
+
+@pytest.mark.slow
+def test_stored_numbers_do_not_pass(attention: Lesson, tmp_path: Path) -> None:
+    """Weights and inputs are others at every check."""
+    path = tmp_path / "core" / "attention.py"
+    path.parent.mkdir()
+    path.write_text(
+        attention.answer("en") + "\nimport torch\nprint(torch.initial_seed())\n", "utf-8"
+    )
+    first, second = (check_file(attention, path) for _ in range(2))
+    assert first.passed
+    assert second.passed
+    wrong = attention.wrong[0].apply(attention.solution)
+    path.write_text(wrong, "utf-8")
+    values = {check_file(attention, path).walk[-1].values for _ in range(2)}
+    assert len(values) == 2
+
+
+def test_a_learner_goes_from_stub_to_pass(vitrail: Command, attention: Lesson) -> None:  # noqa: F811
+    assert vitrail("learn", "init", "mine", "--lang", "zh")[0] == 0
+    file = Path("mine/core/attention.py")
+    assert "一次得到 q、k、v" in file.read_text("utf-8")
+    code, out, _ = vitrail("learn", "check", str(file), "-C", "mine")
+    assert (code, "这里还没有写" in out) == (1, True)
+    code, out, _ = vitrail("learn", "hint", "attention", "-C", "mine", "--lang", "en")
+    assert "hint 1 of 3" in out
+    file.write_text(attention.answer("zh") + "\nprint('形状')\n", "utf-8")
+    code, out, _ = vitrail("learn", "check", "attention", "-C", "mine", "--json")
+    assert (code, json.loads(out)["passed"], json.loads(out)["output"]) == (0, True, "形状\n")
+    assert "第 2 次" in Path("mine/journal.md").read_text("utf-8")
+    code, out, _ = vitrail("learn", "quiz", "attention", "-C", "mine", "--answers", "a,b,b,b")
+    assert (code, "4 题答对 3 题" in out) == (1, True)
+    code, out, _ = vitrail("learn", "progress", "mine", "--csv")
+    assert out.splitlines()[1].startswith("mine,1,")
+    _, out, _ = vitrail("learn", "reset", "attention", "-C", "mine")
+    assert Path("mine/core/attention.1.old.py").read_text("utf-8").startswith("from torch")
+    assert vitrail("learn", "init", "mine")[0] == 0
+    assert vitrail("learn", "check", "atention", "-C", "mine")[0] == 2
+    assert vitrail("learn", "next", "-C", "nowhere")[0] == 2
