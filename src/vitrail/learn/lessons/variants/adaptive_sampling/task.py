@@ -1,0 +1,51 @@
+"""`models/ats_vit.py` holds `sample_tokens`; `SamplingAttention` computes the scores."""
+
+import torch
+
+from vitrail.learn import Case, Claim, Task
+from vitrail.models.ats_vit import sample_tokens
+
+
+def attention(batch: int, heads: int, count: int):
+    """Weights and values of which some patches matter far more than others."""
+
+    def draw():
+        logits = 2 * torch.randn(batch, heads, 1 + count, 1 + count)
+        values = torch.randn(batch, heads, 1 + count, 3) * torch.rand(batch, 1, 1 + count, 1).exp()
+        return logits.softmax(dim=-1), values
+
+    return draw
+
+
+def reference(attn, v, K):
+    scores = (attn * v.norm(dim=-1)[:, :, None]).sum(dim=1)[:, 0, 1:]
+    index = sample_tokens(scores, K)
+    return torch.zeros_like(scores, dtype=torch.bool).scatter(1, index, True)
+
+
+def counts(sample):
+    """How many patches stay where one matters, and where all matter alike."""
+    values = torch.ones(1, 1, 17, 2)
+    one = torch.full((1, 1, 17, 17), 1e-3)
+    one[:, :, 0, 5] = 1
+    return [sample(weights, values, 8).sum() for weights in (one, torch.ones(1, 1, 17, 17))]
+
+
+TASK = Task(
+    subject="sample",
+    cases=(
+        Case("B=2, 2 heads, N=12, K=6", attention(2, 2, 12), {"K": 6}),
+        Case("B=1, 3 heads, N=20, K=8", attention(1, 3, 20), {"K": 8}),
+        Case("B=3, 1 head, N=9, K=3", attention(3, 1, 9), {"K": 3}),
+        Case("B=4, 4 heads, N=30, K=16", attention(4, 4, 30), {"K": 16}),
+    ),
+    reference=reference,
+    gradients=False,
+    claims=(
+        Claim(
+            "Of 16 patches, one that matters alone stays alone, and of equal ones 8 stay (K=8).",
+            "16 个图像块中，只有一个重要时应只留一个；全部同样重要时应留 8 个（K=8）。",
+            counts,
+        ),
+    ),
+)
