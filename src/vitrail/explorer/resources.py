@@ -8,7 +8,7 @@ from vitrail.lens.theme import DARK, LIGHT, css_variables
 SCRIPTS = (
     "codec.js", "text.js", "walk_text.js", "draw.js", "source.js", "page.js", "stage.js",
     "plates.js", "answers.js", "explain.js", "beside.js", "scan.js", "sentence.js",
-    "walk_parts.js", "walk_steps.js", "walk.js", "app.js",
+    "walk_parts.js", "walk_steps.js", "walk.js", "resample.js", "live.js", "app.js",
 )  # fmt: skip
 TYPES = {
     "html": "text/html; charset=utf-8",

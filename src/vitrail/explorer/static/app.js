@@ -8,10 +8,11 @@
     const ticket = ++opened;
     $("problem").hidden = true;
     try {
-      const trace = await V.working(V.t("reading", { name }), load());
+      const { trace, loader } = await V.working(V.t("reading", { name }), load());
       const picture = await V.openPicture(trace.picture);
       if (ticket !== opened) return;
       const before = state.trace;
+      V.load = loader;
       Object.assign(state, { trace, picture, sample: null, file: null, ...source, attention: null,
         shuffled: null, similarity: null, hover: null, read: null, target: null });
       if (!before || before.layers.length !== trace.layers.length)
@@ -29,8 +30,11 @@
       await Promise.all([V.loadLayer(), state.show === "similarity" ? V.loadSimilarity() : null]);
     } catch (problem) { if (ticket === opened) V.fail(problem); }
   }
-  V.openFile = (file) => open(() => V.load.file(file), file.name, { file });
-  const openSample = (index, title) => open(() => V.load.sample(index), title, { sample: index });
+  const server = V.load;
+  const served = async (trace) => ({ trace: await trace, loader: server });
+  V.openFile = (file) => open(
+    () => V.exported ? V.runLive(file) : served(server.file(file)), file.name, { file });
+  const openSample = (index, title) => open(() => served(server.sample(index)), title, { sample: index });
 
   V.setLayer = function (layer) {
     if (layer === state.layer) return;

@@ -19,6 +19,8 @@
     if (!state.model.second) return;
     const { trace, sample, file } = state;
     Object.assign(other, { trace: null, attention: null, similarity: null });
+    $("second-predictions").hidden = Boolean(trace.live);
+    if (trace.live) return V.redraw();
     try {
       if (!other.load) other.load = V.loader(1);
       const load = file ? other.load.file(file) : other.load.sample(sample);
@@ -56,7 +58,7 @@
 
   function draw() {
     const figure = $("second");
-    figure.hidden = !state.model?.second;
+    figure.hidden = !state.model?.second || Boolean(state.trace.live);
     if (figure.hidden || !other.trace) return;
     const { trace } = other, similar = state.show === "similarity" || !trace.layers.length;
     const source = similar ? other.similarity : other.attention;

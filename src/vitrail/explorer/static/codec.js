@@ -30,11 +30,21 @@ var Vitrail = {};
     return { shape: array.shape, width, codes, lows, highs, steps };
   };
 
-  V.value = (array, row, column) =>
-    array.lows[row] + array.codes[row * array.width + column] * array.steps[row];
+  // An array of numbers that were never coded, with the same fields.
+  V.fromFloats = function (shape, values) {
+    const width = shape[shape.length - 1], highs = new Float32Array(values.length / width);
+    for (let i = 0; i < values.length; i++) {
+      const row = Math.floor(i / width);
+      highs[row] = i % width ? Math.max(highs[row], values[i]) : values[i];
+    }
+    return { shape, width, values, highs };
+  };
+
+  V.value = (array, row, column) => array.values ? array.values[row * array.width + column]
+    : array.lows[row] + array.codes[row * array.width + column] * array.steps[row];
 
   V.all = function (array) {
-    const values = new Float64Array(array.codes.length);
+    const values = new Float64Array((array.values || array.codes).length);
     for (let i = 0; i < values.length; i++)
       values[i] = V.value(array, Math.floor(i / array.width), i % array.width);
     return values;
@@ -46,12 +56,13 @@ var Vitrail = {};
   });
 
   // The document of a layer with its array decoded, and where each cell is among the windows.
-  V.decodeAttention = function (document) {
-    const attention = { ...document, array: V.decode(document.array), means: new Map() };
-    if (!document.cells) return attention;
-    const [rows, columns] = document.grid;
+  V.decodeAttention = (document) => V.placed({ ...document, array: V.decode(document.array) });
+  V.placed = function (layer) {
+    const attention = { ...layer, means: new Map() };
+    if (!layer.cells) return attention;
+    const [rows, columns] = layer.grid;
     const window = new Int32Array(rows * columns), position = new Int32Array(rows * columns);
-    document.cells.forEach((cells, w) => cells.forEach((cell, t) => {
+    layer.cells.forEach((cells, w) => cells.forEach((cell, t) => {
       if (cell >= 0) { window[cell] = w; position[cell] = t; }
     }));
     return Object.assign(attention, { window, position });

@@ -63,7 +63,11 @@
     }
   }
 
-  V.on("trace", () => { showMethods(); showMaps(); });
+  V.on("trace", () => {
+    $("explanations").hidden = Boolean(state.trace.live);
+    showMethods();
+    showMaps();
+  });
   V.on("target", showMaps);
   V.on("language", () => { showMethods(); showMaps(); });
 })(Vitrail);

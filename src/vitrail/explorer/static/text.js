@@ -48,6 +48,14 @@
       chart: "Probability of the likeliest classes after each block. After the last: {top}.",
       faithfulness: "insertion {insertion}, deletion {deletion}",
       random: "not better than random", ignores: "does not depend on the weights",
+      live_start: "Run the model here ({size} MB)",
+      live_about: "Loads the model and onnxruntime-web into this browser, for pictures of your own. They " +
+        "stay on this machine.",
+      live_ready: "The model runs in this browser: drop a picture in. Explanations and the walk need Python.",
+      live_folder: "The model can also run in this browser, if a web server serves this folder, such as " +
+        "python -m http.server.",
+      live_loading: "loading the model…", no_picture: "{name} is no picture that this browser reads.",
+      live_no_maps: "Maps of its attention are not computed in the browser.",
       the_picture: "Picture", this_layer: "This layer", position_only: "Position only",
       position_says: "The same map of the picture with its patches shuffled. Position alone explains " +
         "{share} of the variance of the map.",
@@ -124,6 +132,12 @@
       chart: "各 block 之后最可能类别的概率。最后一层：{top}。",
       faithfulness: "插入 {insertion}，删除 {deletion}",
       random: "不比随机更好", ignores: "与模型权重无关",
+      live_start: "在浏览器中运行模型（{size} MB）",
+      live_about: "把模型和 onnxruntime-web 加载到浏览器里，就可以打开自己的图片。图片不会离开本机。",
+      live_ready: "模型正在浏览器中运行：可以拖入自己的图片。解释方法和分步讲解需要 Python。",
+      live_folder: "如果用网页服务器打开这个文件夹（例如 python -m http.server），模型还可以直接在浏览器里运行。",
+      live_loading: "正在加载模型……", no_picture: "浏览器无法读取图片 {name}。",
+      live_no_maps: "浏览器中不计算它的注意力图。",
       the_picture: "原图", this_layer: "当前层", position_only: "仅位置",
       position_says: "把图像块打乱后得到的同一张图。仅凭位置就能解释该图 {share} 的方差。",
       grid_windows: "{rows} × {columns} 个格子，从 0 计数；注意力限于窗口内；{size} 像素",

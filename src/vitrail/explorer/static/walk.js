@@ -15,7 +15,7 @@
 
   async function load() {
     const { trace, layer } = state;
-    if (!walk.open || !trace || state.model.walk) return;
+    if (!walk.open || !trace || trace.live || state.model.walk) return;
     const patch = patchOf(), asked = `${trace.id} ${layer} ${patch}`;
     if (asked === walk.asked) return show();
     walk.asked = asked;
@@ -98,13 +98,17 @@
     }));
     $("walk-start").textContent = V.t(walk.open ? "walk_close" : "walk_start");
     const { model } = state;
-    $("walk").hidden = Boolean(model?.walk);
+    $("walk").hidden = Boolean(model?.walk || state.trace?.live);
     show();
   }
 
   let pause = 0;
   V.on("draw", () => { clearTimeout(pause); pause = setTimeout(load, 120); });
-  V.on("trace", () => { walk.doc = null; walk.asked = ""; });
+  V.on("trace", () => {
+    walk.doc = null;
+    walk.asked = "";
+    $("walk").hidden = Boolean(state.model.walk || state.trace.live);
+  });
   V.on("model", speak);
   V.on("language", speak);
 })(Vitrail);

@@ -1,0 +1,112 @@
+"use strict";
+// A picture brought to the size of a model, as Pillow and vitrail.resizing do: antialiased, in
+// bytes. Pixels are {width, height, data}, RGB, one byte each.
+(function (V) {
+  const cubic = (x) => { // Keys' kernel with a = -0.5
+    x = Math.abs(x);
+    return x < 1 ? (1.5 * x - 2.5) * x * x + 1 : x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
+  };
+  const KERNELS = {
+    bilinear: [1, (x) => Math.max(0, 1 - Math.abs(x))],
+    bicubic: [2, cubic],
+  };
+
+  // For each of `count` new pixels, the first old one that it reads and the weights.
+  function weights(length, count, [reach, kernel]) {
+    const scale = length / count, wide = Math.max(scale, 1), support = reach * wide;
+    return [...Array(count).keys()].map((i) => {
+      const center = (i + 0.5) * scale;
+      const first = Math.max(0, Math.trunc(center - support + 0.5));
+      const end = Math.min(length, Math.trunc(center + support + 0.5));
+      const values = [];
+      for (let j = first; j < end; j++) values.push(kernel((j - center + 0.5) / wide));
+      const total = values.reduce((sum, value) => sum + value, 0);
+      return { first, values: values.map((value) => value / total) };
+    });
+  }
+
+  // Along one axis; `step` is the distance of neighbors, `across` that of lines.
+  function along(data, lines, across, step, table) {
+    const result = new Uint8ClampedArray(lines * table.length * 3); // it rounds and clamps
+    for (let line = 0; line < lines; line++)
+      table.forEach(({ first, values }, i) => {
+        for (let c = 0; c < 3; c++) {
+          let sum = 0;
+          for (let k = 0; k < values.length; k++)
+            sum += values[k] * data[line * across + (first + k) * step + c];
+          result[(line * table.length + i) * 3 + c] = sum;
+        }
+      });
+    return result;
+  }
+
+  function resize(pixels, height, width, interpolation) {
+    if (pixels.height === height && pixels.width === width) return pixels;
+    if (interpolation === "nearest") return nearest(pixels, height, width);
+    const kernel = KERNELS[interpolation];
+    const rows = along(pixels.data, pixels.height, pixels.width * 3, 3,
+      weights(pixels.width, width, kernel));
+    // Columns next: each line is a column of the narrower picture, and the result is transposed.
+    const table = weights(pixels.height, height, kernel), data = new Uint8ClampedArray(3 * width * height);
+    for (let x = 0; x < width; x++) {
+      const column = along(rows.subarray(3 * x), 1, 0, 3 * width, table);
+      for (let y = 0; y < height; y++)
+        for (let c = 0; c < 3; c++) data[(y * width + x) * 3 + c] = column[3 * y + c];
+    }
+    return { width, height, data };
+  }
+
+  function nearest(pixels, height, width) {
+    const data = new Uint8ClampedArray(3 * width * height);
+    for (let y = 0; y < height; y++)
+      for (let x = 0; x < width; x++) {
+        const from = (Math.floor((y + 0.5) * pixels.height / height) * pixels.width
+          + Math.floor((x + 0.5) * pixels.width / width)) * 3;
+        data.set(pixels.data.subarray(from, from + 3), (y * width + x) * 3);
+      }
+    return { width, height, data };
+  }
+
+  // A part of a picture, on a ground where it reaches beyond.
+  function cut(pixels, top, left, height, width, ground = [0, 0, 0]) {
+    const data = new Uint8ClampedArray(3 * width * height);
+    for (let y = 0; y < height; y++)
+      for (let x = 0; x < width; x++) {
+        const row = y + top, column = x + left;
+        const inside = row >= 0 && row < pixels.height && column >= 0 && column < pixels.width;
+        const from = (row * pixels.width + column) * 3;
+        data.set(inside ? pixels.data.subarray(from, from + 3) : ground, (y * width + x) * 3);
+      }
+    return { width, height, data };
+  }
+  const even = (value) => { // Python rounds halves to even numbers
+    const floor = Math.floor(value);
+    return value - floor !== 0.5 ? Math.round(value) : floor + floor % 2;
+  };
+
+  // What `Preprocess.crop` does.
+  V.crop = function (pixels, { size: [height, width], resize: side, interpolation, pad, mean }) {
+    if (side === null && !pad) return resize(pixels, height, width, interpolation);
+    if (pad) {
+      const scale = Math.min(height / pixels.height, width / pixels.width);
+      const inner = resize(pixels, Math.max(even(pixels.height * scale), 1),
+        Math.max(even(pixels.width * scale), 1), interpolation);
+      const ground = mean.map((value) => even(255 * value));
+      return cut(inner, -((height - inner.height) >> 1), -((width - inner.width) >> 1), height, width, ground);
+    }
+    const short = Math.min(pixels.height, pixels.width);
+    const tall = Math.max(Math.floor(pixels.height * side / short), height);
+    const wide = Math.max(Math.floor(pixels.width * side / short), width);
+    const large = resize(pixels, tall, wide, interpolation);
+    return cut(large, even((tall - height) / 2), even((wide - width) / 2), height, width);
+  };
+
+  // What `Preprocess.normalise` does: float32 (1, 3, H, W).
+  V.normalized = function ({ width, height, data }, { mean, std }) {
+    const count = width * height, values = new Float32Array(3 * count);
+    for (let c = 0; c < 3; c++)
+      for (let i = 0; i < count; i++)
+        values[c * count + i] = (data[3 * i + c] / 255 - mean[c]) / std[c];
+    return values;
+  };
+})(Vitrail);
