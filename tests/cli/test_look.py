@@ -1,5 +1,6 @@
 """`vitrail look`: its queries, its sheet, what it writes, and what it refuses in one line."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def test_a_trace_is_drawn_again(look: Command, vitrail: Command, tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("Swin", "Swin: a layer&#x27;s 16 queries attend within a window, to 16 keys"),
+        ("Swin", "Swin: a layer attends within 16 windows of 16 tokens, not over all tokens"),
         ("XCiT", "XCiT"),
         ("MobileViT", "MobileViT"),
     ],
@@ -177,8 +178,33 @@ def test_an_explanation_is_of_the_class_that_is_asked_for(look: Command, tmp_pat
     assert not np.array_equal(*pictures)
     code, _, errors = look("--explain", "rollout", "--target", "cat")
     assert code == 2 and "is the same for every class" in errors and errors.count("\n") == 1
-    for options in (("--at", "5,5"), ("--sheet",), ("--heads", "0"), ("--save", "a.trace")):
+    for options in (("--sheet",), ("--heads", "0"), ("--save", "a.trace"), ("--scale", "shared")):
         code, _, errors = look("--explain", "rollout", *options)
         assert code == 2 and errors.startswith(f"error: {options[0]}: --explain draws no attention")
     code, _, errors = look("--target", "cat")
     assert code == 2 and "add --explain relevance" in errors
+
+
+def test_an_explanation_has_its_layer_and_its_patch(look: Command, tmp_path: Path) -> None:
+    """The layer and the point change the map; the page says which class is explained."""
+    pages = {}
+    for options in (
+        ("attention",), ("attention", "--layers", "0"), ("attention", "--smooth"),
+        ("similarity", "--at", "40,45"), ("similarity", "--at", "80,45"), ("relevance",),
+    ):  # fmt: skip
+        code, _, errors = look("--explain", *options, "--out", "a.html")
+        assert (code, errors) == (0, "")
+        pages[options] = (tmp_path / "a.html").read_text()
+    assert len({page.split("<main>")[1] for page in pages.values()}) == len(pages)
+    assert re.search(r"relevance: \w+ \(\d+ %\)", pages["relevance",])
+    assert "vitrail explain compare tests the explanations" in pages["relevance",]
+    for options, message in [
+        (("rollout", "--layers", "0"), "--layers: --explain rollout has no layer to choose"),
+        (("attention", "--layers", "0,1"), "--layers: --explain attention draws one layer"),
+        (("attention", "--layers", "9"), "layer=9: this model has attention layers 0 to 2"),
+        (("relevance", "--at", "5,5"), "--at: --explain relevance is not of one patch"),
+        (("similarity", "--at", "500,5"), "--at=500,5 is outside the picture"),
+        (("relevence",), "no explanation 'relevence'. Did you mean 'relevance'"),
+    ]:
+        code, _, errors = look("--explain", *options)
+        assert code == 2 and message in errors and errors.count("\n") == 1

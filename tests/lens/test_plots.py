@@ -247,4 +247,4 @@ def test_stages_are_drawn_where_there_are_no_attention_maps() -> None:
     captions = ["image", *(f"stage {i}, {n} × {n} (PCA)" for i, n in ((1, 16), (2, 8), (3, 4)))]
     assert [panel.caption for panel in rows[0]] == captions
     assert isinstance(stages, StageFeatures)
-    assert stages.reason.startswith("Swin: a layer's 16 queries attend within a window, to 16 keys")
+    assert stages.reason.startswith("Swin: a layer attends within 16 windows of 16 tokens")

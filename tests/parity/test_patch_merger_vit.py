@@ -45,7 +45,7 @@ def test_merged_tokens_are_no_map() -> None:
     assert model.features(images).to_map().shape == (2, 5, 32)
     with pytest.raises(TierError, match="needs every patch"):
         model.encode(model.embed(images).take(torch.zeros(2, 3, dtype=torch.long)))
-    with pytest.raises(TierError, match="5 queries attend to fewer tokens, to 24 keys"):
+    with pytest.raises(TierError, match="a layer attends from 5 tokens to 24, not over all tokens"):
         trace_attention(model, images)
     with pytest.raises(ConfigError, match="merge_after=5 is more than depth=4"):
         small("PatchMergerViT", depth=4, merge_after=5)

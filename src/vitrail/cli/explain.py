@@ -80,6 +80,8 @@ def run(
     for row in rows:
         table.add_row(*page.table_row(row))
     out.print(table)
+    for sentence in page.recommendation(rows):
+        out.print(sentence, markup=False)
     text = page.comparison_json(rows, len(samples), split)
     if RunFolder(model).exists:
         atomic_write(RunFolder(model).explanations_file, text)

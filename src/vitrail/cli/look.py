@@ -19,6 +19,7 @@ from vitrail.cli.common import (
     parse_numbers,
     parse_point,
 )
+from vitrail.cli.look_explanations import ExplainOptions, explained, how_to_read_explanations
 from vitrail.errors import ConfigError, TierError, check_choice
 from vitrail.messages import _, ngettext
 
@@ -49,9 +50,9 @@ def run(
     model: ModelOption = DEFAULT_MODEL,
     weights: WeightsOption = None,
     layers: Annotated[
-        str,
-        typer.Option(help=_("Attention layers to draw, from 0, such as 3,9; -1 is the last.")),
-    ] = "-1",
+        str | None,
+        typer.Option(help=_("Attention layers to draw, from 0, such as 3,9. Default: the last.")),
+    ] = None,
     heads: Annotated[
         str | None, typer.Option(help=_("Heads to draw, from 0, such as 0,1. Default: all."))
     ] = None,
@@ -137,17 +138,23 @@ def run(
     sources = named_images(images)
     is_saved = sources[0].endswith(".trace")
     of_a_model: dict[str, object] = {
-        "at": at, "query": query, "incoming": incoming, "baseline": baseline, "symmetry": symmetry,
+        "query": query, "incoming": incoming, "baseline": baseline, "symmetry": symmetry,
         "save": save,
     }  # fmt: skip
     if is_saved:
-        _refuse({**of_a_model, "explain": explain}, "a saved trace has no model to ask again")
-    elif explain is not None:
-        _refuse({**of_a_model, "sheet": sheet, "heads": heads}, "--explain draws no attention")
+        _refuse(
+            {**of_a_model, "at": at, "explain": explain}, "a saved trace has no model to ask again"
+        )
     layer_indices = parse_numbers(layers, "--layers") or []
+    if explain is not None and not is_saved:
+        other_scale = None if scale == "head" else scale
+        of_attention = {**of_a_model, "sheet": sheet, "heads": heads, "scale": other_scale}
+        _refuse(of_attention, "--explain draws no attention")
+        explain_options = ExplainOptions(explain, target, at, tuple(layer_indices), smooth)
+        explain_options.check()
     head_indices = parse_numbers(heads, "--heads")
     options = LookOptions(
-        layers=tuple(layer_indices),
+        layers=tuple(layer_indices) or (-1,),
         heads=None if head_indices is None else tuple(head_indices),
         scale=scale,  # type: ignore[arg-type]
         smooth=smooth,
@@ -166,7 +173,9 @@ def run(
         _check_paths(page, paths, save)
         samples = read_images(backbone.preprocess.single, paths, bad_images)
         if explain is not None:
-            _draw_explanations(backbone, samples, page, explain, target)
+            page.title, page.reading = _("Explanations"), how_to_read_explanations()
+            for name, look in explained(backbone, samples, explain_options):
+                page.add(name, look, describe(backbone))
         else:
             check_layers(backbone, layer_indices)
             _draw_attention(backbone, samples, page, options, _Query(at, query, save), len(paths))
@@ -207,6 +216,7 @@ class _Page:
 
     def __init__(self, path: Path, *, sheet: bool, dark: bool, dpi: int) -> None:
         self.path, self.sheet, self.dark, self.dpi = path, sheet, dark, dpi
+        self.title, self.reading = _("What the model attends to"), ""
         self.sections: list[str] = []
         self.origins: list[str] = []
 
@@ -245,9 +255,8 @@ class _Page:
         if self.sections:
             origin = next(filter(None, self.origins), model)
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            reading = html.paragraph(how_to_read(), "quiet")
-            title = _("What the model attends to")
-            html.write_page(self.path, title, origin, [reading, *self.sections])
+            reading = html.paragraph(self.reading or how_to_read(), "quiet")
+            html.write_page(self.path, self.title, origin, [reading, *self.sections])
 
 
 def _check_paths(page: _Page, paths: Sequence[Any], save: Path | None) -> None:
@@ -309,29 +318,6 @@ def _draw_attention(
                 raise TierError(f"{look.sentences[0]} There is no trace to save.")
             save_trace(query.save, SavedTrace(pixels, look.trace, title, origin))
             out.print(_("written: {path}").format(path=query.save), highlight=False)
-
-
-def _draw_explanations(
-    backbone: "Backbone",
-    samples: Iterator[tuple[str, "Tensor"]],
-    page: _Page,
-    name: str,
-    target: str | None,
-) -> None:
-    """Draws an explanation of each image."""
-    from vitrail.lens.explanations import explain
-    from vitrail.lens.flat import to_bytes
-    from vitrail.lens.looking import Look
-    from vitrail.lens.plots import explanation_panels
-
-    device = next(backbone.parameters()).device
-    for path, image in samples:
-        inputs = backbone.preprocess.normalise(image[None]).to(device)
-        pixels = to_bytes(image, backbone.preprocess)
-        weights = explain(backbone, inputs, name, target)[0]
-        title = name if target is None else f"{name}: {target}"
-        rows = explanation_panels(pixels, weights, title)
-        page.add(Path(path).name, Look(rows, []), describe(backbone))
 
 
 def _draw_saved(sources: Sequence[str], page: _Page, options: "LookOptions") -> None:

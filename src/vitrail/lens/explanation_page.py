@@ -81,7 +81,54 @@ def comparison_section(rows: Sequence[Mapping[str, Any]], images: int, split: st
         "{limit} on, the map says little about what the model has learned."
     ).format(images=images, split=split, limit=MAX_CORRELATION)
     table = f'<div class="scroll"><table class="list"><tr>{head}</tr>{body}</table></div>'
-    return html.section(_("How far explanations can be believed"), html.paragraph(text), table)
+    notes = (html.paragraph(sentence, "note") for sentence in recommendation(rows))
+    return html.section(
+        _("How far explanations can be believed"), html.paragraph(text), *notes, table
+    )
+
+
+def recommendation(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which explanation of the model to use, and which not to show.
+
+    Args:
+        rows: those of `summarize_results`.
+
+    Returns:
+        A sentence on the one with the largest insertion less deletion, of those that beat random
+        maps and depend on the weights; and a sentence on those that fail the check by random
+        weights, if any.
+
+    Example:
+        >>> good = {"explanation": "occlusion", "insertion": 0.9, "deletion": 0.2,
+        ...         "beats_random": True, "depends_on_weights": True}
+        >>> edges = {**good, "explanation": "edges", "depends_on_weights": False}
+        >>> recommendation([good, edges])[0].split(":")[0]
+        'Recommended'
+    """
+    rows = [row for row in rows if row["explanation"] != RANDOM]
+    trusted = [row for row in rows if row["beats_random"] and row["depends_on_weights"]]
+    failed = [str(row["explanation"]) for row in rows if not row["depends_on_weights"]]
+    if trusted:
+        best = max(trusted, key=lambda row: float(row["insertion"]) - float(row["deletion"]))
+        text = _(
+            "Recommended: {name}. Of the explanations that are better than random maps and pass "
+            "the check by random weights, it has the largest insertion less deletion."
+        )
+        sentences = [text.format(name=best["explanation"])]
+    else:
+        sentences = [
+            _(
+                "None is recommended: no explanation is better than random maps and passes the "
+                "check by random weights. More images may decide it: --count."
+            )
+        ]
+    if failed:
+        text = _(
+            "Not evidence: {names}. With random weights the map is much the same, so it says "
+            "little about what this model has learned."
+        )
+        sentences.append(text.format(names=", ".join(failed)))
+    return sentences
 
 
 def table_head() -> list[str]:
@@ -173,8 +220,11 @@ def map_rows(
         if result.explanation == RANDOM or result.maps is None:
             continue
         maps = result.maps.cpu()[: len(images)]
+        name = result.explanation
+        if not result.depends_on_weights:
+            name = _("{explanation}: fails the check by random weights").format(explanation=name)
         for row, image, weights, caption in zip(rows, images, maps, captions, strict=False):
-            picture, drawing = explanation_panels(image, weights, result.explanation)[0]
+            picture, drawing = explanation_panels(image, weights, name)[0]
             row += [drawing] if row else [picture._replace(caption=caption), drawing]
     return rows
 
@@ -198,7 +248,7 @@ def class_captions(
         ['class 0 (100 %)']
     """
     with torch.no_grad():
-        probs = model(inputs).softmax(dim=1)
+        probs = model.outputs.activate(model(inputs))
     if target is None:
         indices = probs.argmax(dim=1)
     else:

@@ -1,15 +1,15 @@
 """Pictures with captions, color bars and numbers, and figures of rows of them."""
 
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from vitrail.lens.fonts import font_families
-from vitrail.lens.heat import Scale, glow
+from vitrail.lens.fonts import font_families, wrap_text
+from vitrail.lens.heat import Scale
 from vitrail.lens.theme import DARK, LIGHT
 
 PER_ROW = 8  # heads side by side that are still legible
@@ -17,6 +17,7 @@ DPI = 120  # dots per inch at which pictures begin and end at whole pixels
 WIDTH, GAP, LINE = 12.0, 0.1, 0.25  # inches: of a figure, between pictures, of a caption
 LETTERS = 150  # of a line below the title
 BAR, NUMBERS = 0.07, 0.15  # inches: height of a color bar, of a line of numbers
+ROOM = 0.5  # inches between the 0 of a bar and its ends, from which on all three are legible
 
 
 class Panel(NamedTuple):
@@ -72,17 +73,14 @@ def panel_figure(
         lines += [row[start : start + across] for start in range(0, len(row), across)]
     sides = [_side(len(first))] + [_side(across)] * len(lines)
     feet = [max(map(_foot, line)) for line in [first, *lines]]
-    sentences = textwrap.wrap(subtitle, LETTERS)
-    head = (0.45 if title else 0.0) + 0.19 * len(sentences)
+    sentences = wrap_text(subtitle, LETTERS)
+    head = head_height(title, sentences)
     below = 0.32 if origin else 0.08
     tall = zip(sides, feet, strict=True)
     height = _whole(head + sum(_whole(s * shape) + LINE + f + GAP for s, f in tall) + below)
     figure = Figure(figsize=(WIDTH, height), facecolor=colors["paper"], dpi=DPI)
     texts = [
-        title,
-        subtitle,
-        origin,
-        *(panel.caption for line in [first, *lines] for panel in line),
+        f"{panel.caption} {' '.join(panel.numbers)}" for line in [first, *lines] for panel in line
     ]
     style: dict[str, Any] = {"fontfamily": font_families(*texts), "parse_math": False}
     top = height - head
@@ -99,17 +97,58 @@ def panel_figure(
             axis.axis("off")
             _draw_foot(figure, panel, (x, top, side), height, colors, style)
         top -= foot + GAP
-    style |= {"ha": "left", "color": colors["ink"]}
-    if title:
-        corner = (GAP / WIDTH, 1 - 0.13 / height)
-        figure.text(*corner, title, fontsize=13, fontweight="bold", va="top", **style)
-    style["color"] = colors["quiet"]
-    for number, line_of_text in enumerate(sentences):
-        corner = (GAP / WIDTH, 1 - ((0.42 if title else 0.06) + 0.19 * number) / height)
-        figure.text(*corner, line_of_text, fontsize=9.5, va="top", **style)
-    if origin:
-        figure.text(GAP / WIDTH, 0.1 / height, origin, fontsize=8.5, **style)
+    draw_texts(figure, title, sentences, origin, colors)
     return figure
+
+
+def head_height(title: str, sentences: Sequence[str]) -> float:
+    """The height of the texts above the pictures of a figure.
+
+    Args:
+        title: the title, "" for none.
+        sentences: lines below it.
+
+    Returns:
+        Inches.
+
+    Example:
+        >>> round(head_height("cat.jpg", ["Attention."]), 2)
+        0.64
+    """
+    return (0.45 if title else 0.0) + 0.19 * len(sentences)
+
+
+def draw_texts(
+    figure: Figure, title: str, sentences: Sequence[str], origin: str, colors: dict[str, str]
+) -> None:
+    """Draws the texts above and below the pictures of a figure.
+
+    Args:
+        figure: the figure, which has `head_height` inches of room above.
+        title: text in bold, "" for none.
+        sentences: lines below it.
+        origin: a line at the bottom.
+        colors: `LIGHT` or `DARK`.
+
+    Example:
+        >>> draw_texts(figure := Figure(), "cat.jpg", ["Attention."], "", LIGHT)
+        >>> [text.get_text() for text in figure.texts]
+        ['cat.jpg', 'Attention.']
+    """
+    width, height = figure.get_size_inches()
+    style: dict[str, Any] = {
+        "fontfamily": font_families(title, *sentences, origin), "parse_math": False,
+        "color": colors["quiet"],
+    }  # fmt: skip
+    left = GAP / width
+    if title:
+        bold = {**style, "color": colors["ink"], "fontweight": "bold"}
+        figure.text(left, 1 - 0.13 / height, title, fontsize=13, va="top", **bold)
+    for number, line in enumerate(sentences):
+        y = 1 - ((0.42 if title else 0.06) + 0.19 * number) / height
+        figure.text(left, y, line, fontsize=9.5, va="top", **style)
+    if origin:
+        figure.text(left, 0.1 / height, origin, fontsize=8.5, **style)
 
 
 def _foot(panel: Panel) -> float:
@@ -132,10 +171,17 @@ def _draw_foot(
         return
     x, y, side = corner
     y -= 0.05 + BAR
-    figure.add_artist(_bar_image(figure, (x, y, side), height))
+    figure.add_artist(_bar_image(figure, panel.scale, (x, y, side), height))
     plain = {"fontsize": 7, "color": colors["quiet"], "va": "top", **style}
-    y -= 0.02
     low, high = (f"{end:.3g}" for end in panel.scale)
+    zero = panel.scale.zero
+    if zero is not None:  # a mark across the bar, with its number where there is room
+        middle = (x + zero * side) / WIDTH
+        ends = ((y - 0.03) / height, (y + BAR + 0.03) / height)
+        figure.add_artist(Line2D([middle] * 2, ends, color=colors["ink"], linewidth=1))
+        if zero * side > ROOM and (1 - zero) * side > ROOM:
+            figure.text(middle, (y - 0.02) / height, "0", ha="center", **plain)
+    y -= 0.02
     figure.text(x / WIDTH, y / height, low, ha="left", **plain)
     figure.text((x + side) / WIDTH, y / height, high, ha="right", **plain)
     y -= NUMBERS
@@ -144,7 +190,9 @@ def _draw_foot(
         y -= NUMBERS
 
 
-def _bar_image(figure: Figure, corner: tuple[float, float, float], height: float) -> Any:
+def _bar_image(
+    figure: Figure, scale: Scale, corner: tuple[float, float, float], height: float
+) -> Any:
     """The colors from low to high as an artist of a figure."""
     from matplotlib.image import BboxImage
     from matplotlib.transforms import Bbox, TransformedBbox
@@ -152,7 +200,7 @@ def _bar_image(figure: Figure, corner: tuple[float, float, float], height: float
     x, y, side = corner
     box = Bbox.from_bounds(x / WIDTH, y / height, side / WIDTH, BAR / height)
     image = BboxImage(TransformedBbox(box, figure.transFigure), interpolation="bilinear")
-    image.set_data(glow(np.linspace(0, 1, 256))[None])
+    image.set_data(scale.bar(256)[None])
     return image
 
 

@@ -14,21 +14,47 @@ from vitrail.errors import ConfigError, check_choice
 # channel, so that the details of an image can make any color a little darker or lighter.
 MARGIN = 0.11
 COLORS = MARGIN + (1 - 2 * MARGIN) * colormaps["inferno"](np.arange(256))[:, :3]
+TEAL = ((0.00, 0.18, 0.08), (0.00, 0.36, 0.24), (0.05, 0.54, 0.50), (0.30, 0.72, 0.75),
+        (0.65, 0.88, 0.90), (0.95, 1.00, 1.00))  # fmt: skip
 
 ScaleChoice = Literal["head", "layer", "shared"]
 
 
+def _luminance(colors: np.ndarray) -> np.ndarray:
+    """sRGB colors (..., 3) within 0..1 → relative luminance (...)."""
+    linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
+    luminance: np.ndarray = linear @ (0.2126, 0.7152, 0.0722)
+    return luminance
+
+
+def _negative_colors() -> np.ndarray:
+    """Colors (256, 3) from black to light teal, each as light as that of `COLORS`."""
+    points = np.concatenate([COLORS[:1], MARGIN + (1 - 2 * MARGIN) * np.array(TEAL)])
+    fine = np.linspace(0, len(points) - 1, 4096)
+    ramp = np.stack([np.interp(fine, range(len(points)), band) for band in points.T], axis=-1)
+    luminance = _luminance(ramp)
+    return np.stack([np.interp(_luminance(COLORS), luminance, band) for band in ramp.T], axis=-1)
+
+
+SIGNED_COLORS = np.concatenate([_negative_colors()[:0:-1], COLORS])  # of -1 to 1, 0 in the middle
+
+
 class Scale(NamedTuple):
-    """The weights at the dark and at the bright end of the colors.
+    """The weights at both ends of the colors.
+
+    From 0 up, the higher weight is lighter. A scale that begins below 0 is signed: 0 is black, and
+    both sides grow lighter alike, weights below 0 in teal.
 
     Args:
-        low: weight that is darkest.
-        high: weight that is brightest.
+        low: the lowest weight.
+        high: the highest weight.
 
     Example:
         >>> import numpy as np
         >>> Scale(0.0, 0.5).fraction(np.array([0.25]))
         array([0.5])
+        >>> Scale(-1.0, 0.5).fraction(np.array([-1.0, 0.0, 0.5]))
+        array([-1. ,  0. ,  0.5])
     """
 
     low: float
@@ -53,25 +79,44 @@ class Scale(NamedTuple):
         low, high = min(0.0, *ends), max(0.0, *ends)
         return cls(low, high if high > low else low + 1.0)
 
+    @property
+    def zero(self) -> float | None:
+        """Where 0 lies along a signed scale, as a fraction of its length; else None."""
+        return self.low / (self.low - self.high) if self.low < 0 <= self.high else None
+
     def fraction(self, weights: np.ndarray) -> np.ndarray:
-        """Where weights lie on the scale.
+        """Where weights lie on the colors.
 
         Args:
             weights: of any shape.
 
         Returns:
-            Fractions of the same shape: 0 at `low`, 1 at `high`.
+            Fractions of the same shape: 0 at `low`, 1 at `high`. On a signed scale 0 at 0, and -1
+            or 1 at the end that is farther from it.
 
         Raises:
             ConfigError: a weight is outside the scale.
         """
-        fractions = (weights - self.low) / (self.high - self.low)
-        if fractions.size and not (fractions.min() > -1e-4 and fractions.max() < 1 + 1e-4):
+        positions = (weights - self.low) / (self.high - self.low)
+        if positions.size and not (positions.min() > -1e-4 and positions.max() < 1 + 1e-4):
             raise ConfigError(
                 f"weights from {weights.min():.4g} to {weights.max():.4g} are not within the scale "
                 f"from {self.low:.4g} to {self.high:.4g}: give a wider one."
             )
-        return fractions.clip(0, 1)
+        if self.low < 0:
+            return (weights / max(-self.low, self.high)).clip(-1, 1)
+        return positions.clip(0, 1)
+
+    def bar(self, steps: int) -> np.ndarray:
+        """The colors from one end to the other.
+
+        Args:
+            steps: number of colors.
+
+        Returns:
+            Red, green and blue within 0..1, (steps, 3).
+        """
+        return glow(self.fraction(np.linspace(self.low, self.high, steps)))
 
 
 def shared_scales(layers: Sequence[Tensor], choice: ScaleChoice) -> list[Scale | None]:
@@ -101,10 +146,10 @@ def shared_scales(layers: Sequence[Tensor], choice: ScaleChoice) -> list[Scale |
 
 
 def glow(fractions: np.ndarray) -> np.ndarray:
-    """The colors of a heat map: the higher, the lighter.
+    """The colors of a heat map: the farther from 0, the lighter.
 
     Args:
-        fractions: within 0..1, of any shape.
+        fractions: within 0..1, or -1..1 of signed maps, of any shape.
 
     Returns:
         Red, green and blue within 0..1, of that shape and 3.
@@ -114,8 +159,8 @@ def glow(fractions: np.ndarray) -> np.ndarray:
         >>> glow(np.array([0.0, 1.0])).mean(1).round(2).tolist()
         [0.11, 0.79]
     """
-    steps = np.linspace(0, 1, len(COLORS))
-    return np.stack([np.interp(fractions, steps, channel) for channel in COLORS.T], axis=-1)
+    steps = np.linspace(-1, 1, len(SIGNED_COLORS))
+    return np.stack([np.interp(fractions, steps, channel) for channel in SIGNED_COLORS.T], axis=-1)
 
 
 @checked
@@ -144,6 +189,6 @@ def read_colors(colors: np.ndarray, scale: Scale | tuple[float, float]) -> np.nd
             "within 0..1: give (..., 3) floats."
         )
     low, high = scale
-    fractions = np.linspace(0, 1, 1025)
-    distances = np.linalg.norm(colors[..., None, :] - glow(fractions), axis=-1)
-    return np.asarray(low + (high - low) * fractions[distances.argmin(-1)])
+    steps = 1025
+    distances = np.linalg.norm(colors[..., None, :] - Scale(low, high).bar(steps), axis=-1)
+    return np.linspace(low, high, steps)[distances.argmin(-1)]

@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from vitrail import __version__
 from vitrail.files import atomic_write
 from vitrail.lens.figures import Panel, columns_per_row
-from vitrail.lens.heat import Scale, glow
+from vitrail.lens.heat import Scale
 from vitrail.lens.theme import DARK, LIGHT, css_variables, with_variables
 from vitrail.messages import _
 
@@ -40,7 +41,8 @@ a { color: var(--glass); }
   padding: 10px 16px 11px; max-width: 280px; }
 .figure b { display: block; font-size: 22px; font-variant-numeric: tabular-nums;
   white-space: nowrap; } .figure:first-child b { color: var(--glass); }
-.figure span { color: var(--quiet); font-size: 13px; line-height: 1.35; display: block; }
+.figure span { color: var(--quiet); font-size: 13px; line-height: 1.35; display: block;
+  overflow-wrap: anywhere; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(300px, 100%), 1fr));
   gap: 10px; }
 .plot { border: 1px solid var(--line); border-radius: 8px; padding: 10px; background: var(--card); }
@@ -59,7 +61,10 @@ img.small { image-rendering: pixelated; } .gallery img { border: 1px solid var(-
 .strip figcaption { color: var(--quiet); }
 .scale { display: flex; justify-content: space-between; font-size: 11.5px; line-height: 1.5;
   color: var(--quiet); font-variant-numeric: tabular-nums; padding-top: 9px;
-  background: linear-gradient(90deg, HEAT) no-repeat 0 2px / 100% 6px; }
+  background: var(--heat, HEAT) no-repeat 0 2px / 100% 6px; }
+.signed { position: relative; } .signed b { position: absolute; top: 9px; font-weight: 400;
+  transform: translateX(-50%); } .signed b::before { content: ""; position: absolute; left: 50%;
+  top: -9px; height: 10px; border-left: 1.5px solid var(--ink); }
 .numbers { color: var(--quiet); font-size: 11.5px; line-height: 1.4; display: block; }
 .sheet { border-spacing: 3px; border-collapse: separate; font-size: 11.5px; }
 .sheet th { font-weight: 400; color: var(--quiet); white-space: nowrap; text-align: left; }
@@ -95,9 +100,8 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px
   padding: 12px 14px; overflow-x: auto; font-size: 13px; line-height: 1.45; margin: 8px 0; }
 footer { margin: 48px 0 30px; color: var(--quiet); font-size: 13px; }
 """
-STOPS = (glow(np.linspace(0, 1, 17)) * 255).round().astype(int)
-STYLE = STYLE.replace("HEAT", ", ".join(f"rgb({r} {g} {b})" for r, g, b in STOPS))
 WIDE = 1160  # pixels of a page
+ROOM = 0.3  # of a bar between its 0 and its ends, from which on all three numbers are legible
 
 
 def escape(value: Any) -> str:
@@ -217,7 +221,10 @@ def inline_svg(figure: Figure) -> str:
         True
     """
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "vitrail"}):
+    rc = {"svg.fonttype": "none", "svg.hashsalt": "vitrail"}
+    with matplotlib.rc_context(rc), warnings.catch_warnings():
+        # The browser writes the text, in fonts of its own.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     drawing = buffer.getvalue()
     return f'<div class="plot">{with_variables(drawing[drawing.index("<svg") :])}</div>'
@@ -241,7 +248,7 @@ def panel_row(panels: Sequence[Panel], minimum: int = 4) -> str:
     wide = any(panel.pixels.shape[1] > 2 * panel.pixels.shape[0] for panel in panels)
     size = WIDE if wide else 448
     cells = (
-        f"<figure>{image_tag(panel.pixels, panel.caption, size, exact=panel.scale is not None)}"
+        f"<figure>{image_tag(panel.pixels, panel.caption, size, scale=panel.scale)}"
         f"{color_bar(panel.scale) if panel.scale else ''}<figcaption>{escape(panel.caption)}"
         f"{''.join(map(_numbers, panel.numbers))}</figcaption></figure>"
         for panel in panels
@@ -264,14 +271,24 @@ def color_bar(scale: Scale) -> str:
         '<div class="scale"><span>0</span><span>0.25</span></div>'
     """
     low, high = (f"<span>{end:.3g}</span>" for end in scale)
-    return f'<div class="scale">{low}{high}</div>'
+    if scale.zero is None:
+        return f'<div class="scale">{low}{high}</div>'
+    number = "0" if ROOM < scale.zero < 1 - ROOM else ""
+    mark = f'<b style="left:{scale.zero:.1%}">{number}</b>'
+    return f'<div class="scale signed" style="--heat:{_gradient(scale)}">{low}{mark}{high}</div>'
+
+
+def _gradient(scale: Scale) -> str:
+    """The colors of a scale, for CSS."""
+    stops = (scale.bar(33) * 255).round().astype(int)
+    return f"linear-gradient(90deg, {', '.join(f'rgb({r} {g} {b})' for r, g, b in stops)})"
 
 
 def _numbers(line: str) -> str:
     return f'<span class="numbers">{escape(line)}</span>' if line else ""
 
 
-def image_tag(pixels: Any, alt: str, max_size: int = 448, *, exact: bool = False) -> str:
+def image_tag(pixels: Any, alt: str, max_size: int = 448, *, scale: Scale | None = None) -> str:
     """An image whose data is in the page.
 
     Images of at most 64 pixels are stored without loss and drawn with sharp pixels.
@@ -280,7 +297,8 @@ def image_tag(pixels: Any, alt: str, max_size: int = 448, *, exact: bool = False
         pixels: (H, W, 3) or (H, W), floats within 0..1 or uint8.
         alt: what the image shows, for those who cannot see it.
         max_size: pixels of the longer side; larger images are reduced.
-        exact: whether colors are numbers to read, and are stored closer to what they are.
+        scale: of a heat map, whose colors are numbers and are stored closer to what they are; those
+            around the 0 of a signed one are so alike that they are stored without loss.
 
     Returns:
         HTML.
@@ -297,8 +315,9 @@ def image_tag(pixels: Any, alt: str, max_size: int = 448, *, exact: bool = False
     image = Image.fromarray(pixels)
     small = max(image.size) <= 64
     image.thumbnail((max_size, max_size))
-    codes = [_webp(image, lossless=small, quality=92 if exact else 82)]
-    if not small and (exact or max(image.size) <= 256):  # enlarged pixels may be smaller so
+    signed = scale is not None and scale.low < 0
+    codes = [_webp(image, lossless=small or signed, quality=92 if scale else 82)]
+    if not small and (scale or max(image.size) <= 256):  # enlarged pixels may be smaller so
         codes.append(_webp(image, lossless=True))
     data = base64.b64encode(min(codes, key=len)).decode()
     style = ' class="small"' if small else ""
@@ -324,10 +343,11 @@ def write_page(path: Path, title: str, subtitle: str, body: Sequence[str]) -> Pa
         'x.html'
     """
     footer = _("Made by Vitrail {version}.").format(version=__version__)
+    style = THEMES + STYLE.replace("HEAT", _gradient(Scale(0.0, 1.0)))
     page = (
         f'<!doctype html>\n<html lang="{_("en")}"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{THEMES}{STYLE}</style></head>\n<body>"
+        f"<title>{escape(title)}</title><style>{style}</style></head>\n<body>"
         f'<header><div><h1>{escape(title)}</h1><p class="quiet">{escape(subtitle)}</p></div>'
         f"</header><main>\n{chr(10).join(body)}\n<footer>{escape(footer)}</footer></main>"
         "</body></html>\n"

@@ -35,7 +35,7 @@ class MapNumbers(NamedTuple):
     def lines(self) -> tuple[str, str]:
         """Two short lines of text, to stand below a picture."""
         if self.lowest < 0:
-            text = _("from {lowest:.3g} to {largest:.3g}")
+            text = _("from {lowest:.3g} to {largest:.3g}; 0 is black")
             return text.format(lowest=self.lowest, largest=self.largest), ""
         if self.largest == 0:
             return _("all weights are 0"), ""

@@ -277,13 +277,22 @@ def attention_figure(
     return panel_figure(rows, title=title, subtitle=subtitle, origin=origin)
 
 
-def explanation_panels(image: Tensor, weights: Tensor, caption: str) -> list[list[Panel]]:
+def explanation_panels(
+    image: Tensor,
+    weights: Tensor,
+    caption: str,
+    *,
+    smooth: bool = False,
+    at: tuple[int, ...] | None = None,
+) -> list[list[Panel]]:
     """An image and an explanation of it.
 
     Args:
         image: uint8 (C, *size), cropped as the model sees it.
         weights: map over patches or pixels, as `explain` returns it for one image.
         caption: name of the explanation.
+        smooth: whether the map is interpolated between patches.
+        at: row and column of a patch that is marked in the image; None for none.
 
     Returns:
         One row of panels; of clips, volumes and signals a row for each.
@@ -296,6 +305,8 @@ def explanation_panels(image: Tensor, weights: Tensor, caption: str) -> list[lis
         >>> [panel.caption for panel in explanation_panels(image, torch.eye(2), "rollout")[0]]
         ['image', 'rollout']
     """
-    return _in_rows(
-        image, [[Panel(_("image"), picture(image)), _Drawing(image).panel(caption, weights)]]
-    )
+    pixels = picture(image)
+    if at is not None and image.ndim == 3:
+        pixels = mark_patch(pixels, (weights.shape[0], weights.shape[1]), (at[0], at[1]))
+    drawing = _Drawing(image, smooth).panel(caption, weights)
+    return _in_rows(image, [[Panel(_("image"), pixels), drawing]])

@@ -1,6 +1,5 @@
 """The part of a report on classes: how well each is recognized, and what it is taken for."""
 
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from torch import Tensor
 from vitrail.intervals import interval_text, wilson
 from vitrail.lens import html
 from vitrail.lens.flat import picture, to_bytes
+from vitrail.lens.fonts import text_width
 from vitrail.lens.pictures import to_picture
 from vitrail.lens.report_data import ReportData, class_results, error_rates, percent
 from vitrail.messages import _
@@ -47,7 +47,7 @@ def class_sections(data: ReportData) -> list[str]:
         legend = _("Rows are the true class, columns the predicted one.")
         matrix = _confusion_table(evaluation)
         crossed = html.section(_("Confusion matrix"), html.paragraph(legend, "quiet"), matrix)
-        beside = len(labels) <= CLASSES_NUMBERED and max(map(_width, labels)) <= WIDTH_BESIDE
+        beside = len(labels) <= CLASSES_NUMBERED and max(map(text_width, labels)) <= WIDTH_BESIDE
         parts = [html.side_by_side(classes, crossed)] if beside else [classes, crossed]
     if data.images is not None and evaluation["mistakes"]:
         legend = _("Wrong predictions of the highest confidence. Wrong labels show up here, too.")
@@ -86,16 +86,11 @@ def _class_table(evaluation: dict[str, Any]) -> str:
     return f'<table class="list classes">{"".join(rows)}</table>'
 
 
-def _width(text: str) -> int:
-    """The width of a text in Latin letters; those of Chinese and Japanese are twice as wide."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
-
-
 def _shortened(text: str, width: int) -> str:
     """The text, cut to a width in letters, with an ellipsis where it is longer."""
-    if _width(text) <= width:
+    if text_width(text) <= width:
         return text
-    while text and _width(text) > width - 1:
+    while text and text_width(text) > width - 1:
         text = text[:-1]
     return f"{text}…"
 

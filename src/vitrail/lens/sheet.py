@@ -10,8 +10,8 @@ from torch import Tensor
 from vitrail.arguments import checked
 from vitrail.errors import TierError
 from vitrail.lens import html
-from vitrail.lens.figures import DPI
-from vitrail.lens.fonts import font_families
+from vitrail.lens.figures import DPI, LETTERS, WIDTH, draw_texts, head_height
+from vitrail.lens.fonts import font_families, wrap_text
 from vitrail.lens.heat import Scale, ScaleChoice, glow, shared_scales
 from vitrail.lens.layer_keys import sorted_indices
 from vitrail.lens.map_numbers import map_numbers
@@ -20,7 +20,8 @@ from vitrail.lens.theme import DARK, LIGHT
 from vitrail.lens.trace import AttentionTrace
 from vitrail.messages import _
 
-WIDTH, LEFT, TOP, CELL, GAP, TEXT = 12.0, 0.75, 0.95, 1.3, 0.06, 0.16  # inches
+LEFT, NAMES, CELL, GAP, TEXT = 0.75, 0.28, 1.3, 0.06, 0.16  # inches
+NARROWEST = 8.0  # inches of a sheet
 
 
 @checked
@@ -61,23 +62,23 @@ def attention_sheet(
     colors = DARK if dark else LIGHT
     heads = max(map(len, rows))
     side = min(CELL, (WIDTH - LEFT - GAP * heads) / heads)
-    width = max(LEFT + heads * (side + GAP) + 0.1, 8.0)
+    width = max(LEFT + heads * (side + GAP) + 0.1, NARROWEST)
     high, wide = rows[0][0].shape
     line = side * high / wide + TEXT + GAP
-    height = TOP + len(rows) * line + (0.32 if origin else 0.08)
+    text = f"{query_text(trace)} {scale_text(scale, scales[0])}"
+    sentences = wrap_text(text, int(LETTERS * width / WIDTH))
+    top = head_height(title, sentences) + NAMES
+    height = top + len(rows) * line + (0.32 if origin else 0.08)
     figure = Figure(figsize=(width, height), facecolor=colors["paper"], dpi=DPI)
-    sentence = f"{query_text(trace)} {scale_text(scale, scales[0])}"
-    style: dict[str, Any] = {"fontfamily": font_families(title, origin, sentence), "va": "top"}
+    draw_texts(figure, title, sentences, origin, colors)
+    names = _head_names(trace, heads)
+    style: dict[str, Any] = {"fontfamily": font_families(*names), "va": "top"}
     style |= {"parse_math": False, "color": colors["quiet"]}
-    figure.text(0.1 / width, 1 - 0.42 / height, sentence, fontsize=8.5, **style)
-    figure.text(0.1 / width, 0.22 / height, origin, fontsize=8.5, **style)
-    bold = {**style, "color": colors["ink"], "fontweight": "bold"}
-    figure.text(0.1 / width, 1 - 0.12 / height, title, fontsize=13, **bold)
-    for number, name in enumerate(_head_names(trace, heads)):
+    for number, name in enumerate(names):
         x = (LEFT + number * (side + GAP)) / width
-        figure.text(x, 1 - (TOP - 0.18) / height, name, fontsize=8, **style)
+        figure.text(x, 1 - (top - 0.18) / height, name, fontsize=8, **style)
     for row, maps in enumerate(rows):
-        y = height - TOP - row * line
+        y = height - top - row * line
         figure.text(0.1 / width, (y - 0.05) / height, _layer_name(trace, row), fontsize=8, **style)
         for number, values in enumerate(maps):
             x, bottom = LEFT + number * (side + GAP), y - side * high / wide

@@ -139,7 +139,7 @@ def trace_features(
     maps: list[Tensor] = []
     flow: Tensor | None = None
     mismatch = ""
-    prefix, grid = embedded.prefix.shape[1], embedded.grid
+    (batch, prefix), grid = embedded.prefix.shape[:2], embedded.grid
     tokens = prefix + math.prod(grid)
     query = query or ("class" if prefix else "mean")
     _query_rows(torch.empty(tokens, 0), grid, prefix, query)  # raises where there is no such query
@@ -149,7 +149,7 @@ def trace_features(
         if mismatch:
             return
         if tuple(weights.shape[-2:]) != (tokens, tokens):
-            mismatch = f"{type(model).__name__}: {_not_all_tokens(weights, grid)}"
+            mismatch = f"{type(model).__name__}: {_not_all_tokens(weights, batch, grid)}"
             return
         keys.append(key)
         maps.append(patch_maps(weights, grid, prefix, query, incoming=incoming))
@@ -241,7 +241,7 @@ def patch_maps(
     """
     tokens = prefix + math.prod(grid)
     if weights.shape[-2:] != (tokens, tokens):
-        raise TierError(_not_all_tokens(weights, grid))
+        raise TierError(_not_all_tokens(weights, len(weights), grid))
     query = query or ("class" if prefix else "mean")
     rows = _query_rows(weights.mT if incoming else weights, grid, prefix, query)
     return rows[..., prefix:].unflatten(-1, grid)
@@ -263,13 +263,32 @@ def _query_rows(weights: Tensor, grid: tuple[int, ...], prefix: int, query: Quer
     raise ConfigError(f'query={query!r} is not "class", "mean" or a position in the grid {grid}.')
 
 
-def _not_all_tokens(weights: Tensor, grid: tuple[int, ...]) -> str:
+def attended(weights: Tensor, batch: int) -> str:
+    """Over which tokens a layer attends.
+
+    Args:
+        weights: its attention weights (B · windows, ..., queries, keys).
+        batch: number of images B.
+
+    Returns:
+        The beginning of a sentence.
+
+    Example:
+        >>> attended(torch.zeros(8, 4, 4), 2)
+        'a layer attends within 4 windows of 4 tokens'
+        >>> attended(torch.zeros(2, 1, 5), 2)
+        'a layer attends from 1 token to 5'
+    """
+    windows, (queries, keys) = len(weights) // batch, weights.shape[-2:]
+    if windows > 1:
+        return f"a layer attends within {windows} windows of {keys} tokens"
+    return f"a layer attends from {queries} token{'s' * (queries > 1)} to {keys}"
+
+
+def _not_all_tokens(weights: Tensor, batch: int, grid: tuple[int, ...]) -> str:
     """Why weights are no map over the grid."""
-    queries, count = weights.shape[-2:]
-    kind = "within a window" if queries == count else "to fewer tokens"
-    if count > math.prod(grid):
-        kind = "to more tokens"
+    shape = " x ".join(map(str, grid))
     return (
-        f"a layer's {queries} queries attend {kind}, to {count} keys, not to all tokens of the "
-        f"grid {' x '.join(map(str, grid))}: `record` gives its weights."
+        f"{attended(weights, batch)}, not over all tokens of the grid {shape}: "
+        "`record` gives its weights, and the explanation occlusion serves every model."
     )

@@ -42,7 +42,7 @@ def attention_gradient(
         position = select_position(layer, len(layers))
         return list(windows.values())[position].received(layers[position].unsqueeze(1)).squeeze(1)
     maps = contributions(model, images, target)
-    maps.require_all_tokens()
+    maps.require_all_tokens("occlusion")
     weights = maps.layers[select_position(layer, len(maps.layers))]
     row = (maps.readout.unsqueeze(1) @ weights).squeeze(1)
     return row[:, maps.prefix :].unflatten(1, maps.grid)

@@ -10,6 +10,7 @@ from torch import Tensor
 from vitrail.arguments import Unchecked, checked
 from vitrail.errors import ConfigError, TierError, suggest
 from vitrail.models.base import Backbone
+from vitrail.models.features import Features
 from vitrail.registry import Registry
 from vitrail.values import resolve_indices
 
@@ -204,24 +205,25 @@ def require_classes(model: Backbone) -> None:
         )
 
 
-def require_image_grid(model: Backbone, grid: tuple[int, ...]) -> None:
-    """Checks that a grid of features is one of the image.
+def require_image_grid(model: Backbone, features: Features) -> None:
+    """Checks that the patches of features fill a grid of the image.
 
     Args:
         model: the model.
-        grid: patches per axis.
+        features: after one of its blocks.
 
     Raises:
-        TierError: the grid has other axes than the image, as after patches were merged.
+        TierError: patches were dropped, or merged so that the grid has other axes than the image.
 
     Example:
         >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8)
-        >>> require_image_grid(model, (2, 2))
+        >>> require_image_grid(model, model.features(torch.zeros(1, 3, 8, 8)))
     """
-    if len(grid) != len(model.image_size):
+    dropped = features.keep_indices is not None
+    if dropped or len(features.grid) != len(model.image_size):
         raise TierError(
-            f"the patches of this {type(model).__name__} were merged, and fill no grid of the "
-            "image: use grad_cam."
+            f"the patches of this {type(model).__name__} were {'dropped' if dropped else 'merged'},"
+            " and fill no grid of the image: use occlusion or integrated_gradients."
         )
 
 

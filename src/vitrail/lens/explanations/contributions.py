@@ -18,6 +18,7 @@ from vitrail.layers.mamba import Mamba, RecordedScan, in_order
 from vitrail.lens.explanations.base import require_classes
 from vitrail.lens.layer_keys import recorded_mixers
 from vitrail.lens.record import recording
+from vitrail.lens.trace import attended
 from vitrail.models.base import Backbone
 from vitrail.ops.selective_scan.matrix import positive_contributions
 
@@ -44,18 +45,20 @@ class Contributions(NamedTuple):
     prefix: int
     grid: tuple[int, ...]
 
-    def require_all_tokens(self) -> None:
+    def require_all_tokens(self, cure: str) -> None:
         """Checks that every layer attends from all tokens to all tokens.
+
+        Args:
+            cure: the explanation to use where one does not.
 
         Raises:
             TierError: a layer does not.
         """
-        tokens = self.readout.shape[1]
+        batch, tokens = self.readout.shape
         for layer in self.layers:
-            if layer.shape != (len(self.readout), tokens, tokens):
+            if layer.shape != (batch, tokens, tokens):
                 raise TierError(
-                    f"a layer's {layer.shape[-2]} queries attend to {layer.shape[-1]} keys, not to "
-                    f"all {tokens} tokens: use attention_gradient for windows, else grad_cam."
+                    f"{attended(layer, batch)}, not over all {tokens} tokens: use {cure}."
                 )
 
 
@@ -107,6 +110,13 @@ def contributions(model: Backbone, images: Tensor, target: Tensor | None = None)
             f"this {type(model).__name__} mixes scans and attention, whose gradient-weighted maps "
             "are not comparable: use grad_cam, integrated_gradients or occlusion."
         )
+    for key in attending:
+        if not mixers[key].weights_have_gradients:
+            raise TierError(
+                f"{type(mixers[key]).__name__} does not compute its output from weights between "
+                f"tokens, so this {type(model).__name__} has no gradients of them: use grad_cam or "
+                "occlusion."
+            )
     if attending:
         watch = recording(model, lambda _, each: weights.append(each), gradients=True)
     else:

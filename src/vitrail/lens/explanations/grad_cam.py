@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vitrail.errors import TierError
-from vitrail.lens.explanations.base import require_classes
+from vitrail.lens.explanations.base import require_classes, require_image_grid
 from vitrail.lens.explanations.contributions import target_logits
 from vitrail.models.base import Backbone
 from vitrail.models.features import Features
@@ -63,15 +63,11 @@ def grad_cam(
                 continue
             output = outputs[index]
             if isinstance(output, Features):
-                feature_map, gradient_map = (
-                    output.to_map(),
-                    output._replace(patches=gradient).to_map(),
-                )
+                features, gradient_features = output, output._replace(patches=gradient)
             else:
-                feature_map, gradient_map = (
-                    to_features(output).to_map(),
-                    to_features(gradient).to_map(),
-                )
+                features, gradient_features = to_features(output), to_features(gradient)
+            require_image_grid(model, features)
+            feature_map, gradient_map = features.to_map(), gradient_features.to_map()
             if gradient_map.any():
                 axes = tuple(range(1, gradient_map.ndim - 1))
                 weights = gradient_map.mean(dim=axes, keepdim=True)

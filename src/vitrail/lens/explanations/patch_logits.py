@@ -42,10 +42,10 @@ def patch_logits(
     with torch.no_grad():
         index = model(images).argmax(dim=1) if target is None else target
         (features,) = model.intermediates(images, [layer], norm=True)
+        require_image_grid(model, features)
         _require_width(model, features.patches.shape[-1])
-        require_image_grid(model, features.grid)
         patches = features.to_map().flatten(0, -2)  # heads may have norms of two axes
-        probabilities = model.head(patches).softmax(dim=-1)
+        probabilities = model.outputs.activate(model.head(patches))
         targets = index.repeat_interleave(features.patches.shape[1])
         return target_logits(probabilities, targets).view(len(images), *features.grid)
 
@@ -92,5 +92,5 @@ def _require_width(model: Backbone, width: int) -> None:
     if width != model.pooled_dim:
         raise TierError(
             f"a patch has {width} channels, and the head of this {type(model).__name__} reads "
-            f"{model.pooled_dim}: use relevance or grad_cam."
+            f"{model.pooled_dim}: use grad_cam."
         )

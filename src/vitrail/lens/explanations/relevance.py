@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from vitrail.lens.explanations.contributions import contributions
+from vitrail.lens.explanations.windows import is_windowed
 from vitrail.models.base import Backbone
 
 
@@ -31,7 +32,10 @@ def relevance(model: Backbone, images: Tensor, target: Tensor | None = None) -> 
         torch.Size([1, 2, 2])
     """
     maps = contributions(model, images, target)
-    maps.require_all_tokens()
+    windowed = is_windowed(model)
+    maps.require_all_tokens(
+        "attention_gradient, grad_cam or occlusion" if windowed else "occlusion"
+    )
     row = maps.readout.unsqueeze(1)
     for layer in reversed(maps.layers):
         row = row + row @ layer

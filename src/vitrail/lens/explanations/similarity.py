@@ -51,8 +51,8 @@ def similarity(
     """
     with torch.no_grad():
         (features,) = model.intermediates(images, [layer])
+        require_image_grid(model, features)
         grid = features.grid
-        require_image_grid(model, grid)
         position = at or tuple(side // 2 for side in grid)
         if len(position) != len(grid):
             raise ConfigError(f"at={at}: the grid has {len(grid)} axes, {grid}.")

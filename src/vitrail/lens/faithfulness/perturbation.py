@@ -94,7 +94,7 @@ def perturbation_curve(
         for fraction in fractions.tolist():
             marked = pixels < round(fraction * cells)
             keep = ~marked if kind == "deletion" else marked
-            of_classes = model(images * keep).softmax(dim=1)
+            of_classes = model.outputs.activate(model(images * keep))
             probabilities.append(of_classes.gather(1, targets[:, None]).squeeze(1))
     return Curve(fractions, torch.stack(probabilities).cpu())
 
