@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -187,3 +189,17 @@ def test_without_arguments_sample_photographs_are_classified(vitrail: Command) -
     assert code == 0
     assert next(iter(classes["cat"])) == "mammal"
     assert next(iter(classes["moon"])) == "planet or moon"
+
+
+def test_a_signal_while_the_process_ends_changes_nothing() -> None:
+    program = (
+        "import atexit, os, signal\n"
+        "from vitrail.cli.main import main\n"
+        "atexit.register(lambda: os.kill(os.getpid(), signal.SIGTERM))\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "nothing"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

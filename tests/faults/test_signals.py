@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import yaml
 from tests.faults import forked
 from tests.faults.harness import CallAt, on_files
 from tests.faults.stopped_runs import StoppedRuns
-from tests.train.tiny import tiny, write_recipe
+from tests.train.tiny import tiny
 from vitrail.errors import TrainingError, TrainingStopped
 from vitrail.run_folder import RunFolder
 from vitrail.train import stopping
@@ -77,28 +76,6 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
         signal.signal(signal.SIGHUP, old)
 
 
-def launch(recipe: Path, run: Path, *more: str, processes: int = 1) -> subprocess.Popen[bytes]:
-    """`vitrail train` in a process group of its own, or `torchrun` of several."""
-    program = [sys.executable, "-m", "vitrail"]
-    if processes > 1:
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--master_port", "29541"]
-        program = [*launcher, "--nproc_per_node", str(processes), "-m", "vitrail"]
-    with open(run.with_suffix(".log"), "ab") as log:
-        return subprocess.Popen(
-            [*program, "train", str(recipe), "--out", str(run), *more],
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            start_new_session=True,
-        )
-
-
-def wait_for_steps(process: subprocess.Popen[bytes], run: RunFolder) -> None:
-    while not run.metrics:
-        assert process.poll() is None, run.path.with_suffix(".log").read_text()
-        time.sleep(0.005)
-
-
 def test_the_command_ends_with_143(tmp_path: Path) -> None:
     recipe, run = tmp_path / "recipe.yaml", RunFolder(tmp_path / "run")
     config = on_files(tmp_path / "pets", "data.workers=2", "schedule.epochs=1000")
@@ -122,28 +99,3 @@ def test_signals_at_random_moments(tmp_path: Path, workers: int) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP, *[signal.SIGTERM] * 8):
         right = runs.signalled(number)
         assert right == dict.fromkeys(right, True)
-
-
-def launched_and_stopped(folder: Path, *, to_all: bool, seconds: float) -> dict[str, int]:
-    """torchrun of two processes, and SIGTERM so long after the first steps → what was right."""
-    folder.mkdir(parents=True, exist_ok=True)
-    recipe = write_recipe(folder / "recipe.yaml", "schedule.epochs=1000", "train.save_every=1000")
-    run = RunFolder(folder / "run")
-    process = launch(recipe, run.path, processes=2)
-    wait_for_steps(process, run)
-    time.sleep(seconds)
-    (os.killpg if to_all else os.kill)(process.pid, signal.SIGTERM)
-    assert process.wait(60) != 0  # the launcher's own code
-    log = run.path.with_suffix(".log").read_text()
-    return {
-        "runs": 1,
-        "workers": 2,
-        "code_143": log.count("exitcode  : 143") + log.count("exited with exit code 143"),
-        "saved": log.count("error: stopped; the last good checkpoint is"),
-    }
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("to_all", [False, True])
-def test_each_process_of_several_ends_with_143(tmp_path: Path, to_all: bool) -> None:
-    assert launched_and_stopped(tmp_path, to_all=to_all, seconds=0)["saved"] == 2

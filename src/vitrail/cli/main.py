@@ -1,5 +1,6 @@
 """`vitrail`: runs a command, and turns errors into one line and exit code 2."""
 
+import atexit
 import errno
 import functools
 import importlib
@@ -166,6 +167,8 @@ def main() -> None:
         sys.exit(0)
     except OSError as problem:
         sys.exit(_fail(describe_failure(problem)))
+    finally:
+        atexit.register(_keep_exit_code)  # what is registered last is called first
 
 
 def describe_failure(problem: OSError) -> str:
@@ -231,6 +234,13 @@ def _exit_on_signals() -> None:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, lambda *_arguments: sys.exit(TrainingStopped.exit_code))
+
+
+def _keep_exit_code() -> None:
+    """Ignores signals from now on: the process ends, and its exit code says how."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _end_workers() -> None:

@@ -3,9 +3,11 @@
 import os
 
 import torch
+import torch.distributed as dist
 from accelerate import PartialState
+from torch.distributed.rendezvous import rendezvous
 
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, TrainingError
 
 
 def choose_device(name: str | torch.device | None = None) -> torch.device:
@@ -50,5 +52,58 @@ def process_shard() -> tuple[int, int]:
         >>> process_shard()
         (0, 1)
     """
-    state = PartialState(cpu=not torch.accelerator.is_available())
+    state = join_processes()
     return state.process_index, state.num_processes
+
+
+def join_processes() -> PartialState:
+    """Joins the processes that a launcher such as torchrun has started together.
+
+    Returns:
+        The state of the processes; of one process, where no launcher has started it.
+
+    Raises:
+        TrainingError: the others cannot be reached.
+
+    Example:
+        >>> join_processes().num_processes
+        1
+    """
+    try:
+        return PartialState(cpu=not torch.accelerator.is_available(), **_own_store())
+    except RuntimeError as problem:
+        reason = str(problem).partition("\n")[0][:200].rstrip(".")
+        raise TrainingError(
+            f"the other processes cannot be reached ({reason}): start all anew."
+        ) from None
+
+
+def _own_store() -> dict[str, object]:
+    """Where processes meet that torchrun has started anew.
+
+    torch 2.13 keeps torchrun's store, in which the processes before them have left their addresses
+    (elastic/rendezvous/dynamic_rendezvous.py): who reads those before they are overwritten waits
+    for a process that has ended. `test_launcher` notices.
+    """
+    is_shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if not (restarts() and is_shared) or dist.is_initialized():
+        return {}
+    store, rank, size = next(rendezvous("env://"))
+    return {
+        "store": dist.PrefixStore(f"restart {restarts()}", store),
+        "rank": rank,
+        "world_size": size,
+    }
+
+
+def restarts() -> int:
+    """How often `torchrun --max-restarts` has started this process anew, after another one ended.
+
+    Returns:
+        A number.
+
+    Example:
+        >>> restarts()
+        0
+    """
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))

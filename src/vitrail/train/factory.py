@@ -6,13 +6,11 @@ Only the factories, here and in `data_factory` and `model_factory`, read setting
 import contextlib
 import functools
 import importlib.util
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -40,7 +38,7 @@ from vitrail.train.data_factory import (
     open_datasets,
     open_with_method,
 )
-from vitrail.train.devices import choose_device
+from vitrail.train.devices import choose_device, join_processes, restarts
 from vitrail.train.evaluator import Evaluator
 from vitrail.train.few_images import Fitted, fit_to_images
 from vitrail.train.finish import write_results
@@ -107,8 +105,8 @@ def train_run(
     source = config.data.source
     config = _with_data(config, source=absolute_name(source))
     run = RunFolder(folder)
-    state = PartialState(cpu=not torch.accelerator.is_available())
-    if _is_restarted():  # all processes go by what the first one finds
+    state = join_processes()
+    if restarts():  # all processes go by what the first one finds
         resume = resume or distributed.gather_objects(run.settings_file.is_file())[0]
     config, changes = _check_start(config, run, resume=resume, is_main=state.is_main_process)
     if model is None:
@@ -138,11 +136,6 @@ def train_run(
         has_checkpoint = distributed.gather_objects(bool(run.checkpoints))[0]
         trainer.fit(resume=resume and has_checkpoint, trust=trust)
         return _finish(config, datasets, trainer, evaluator, source)
-
-
-def _is_restarted() -> bool:
-    """Whether `torchrun --max-restarts` has started this process anew, after another one ended."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def _finish(
