@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from vitrail.lens import fonts
 from vitrail.lens.fonts import font_families
+from vitrail.lens.html import inline_svg
 
 
 @pytest.fixture
@@ -85,3 +86,12 @@ def test_an_emoji_in_a_title_brings_no_warning() -> None:
         figure.suptitle("party 🌻", family=font_families("party"))
         figure.canvas.draw()
     assert [str(w.message) for w in seen if "Glyph" in str(w.message)] == []
+
+
+def test_charts_of_chinese_pages_bring_no_warning() -> None:
+    """The browser draws the text; matplotlib's own font has no such characters."""
+    figure = Figure(figsize=(1, 1))
+    figure.suptitle("准确率")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "准确率" in inline_svg(figure)
