@@ -22,9 +22,9 @@ def draw(language: str) -> str:
         drawing.box(262 + column * 70, 74 + (46 - side), 56, side, crop, "glass faint")
     for row, crop in enumerate(CROPS[:2]):
         top = 132 + row * 46
-        drawing.box(140, top, 60, 38, crop, "amber")
+        drawing.box(140, top, 60, 38, crop, "amber faint")
         for column, other in enumerate(CROPS):
-            style = "ruby" if crop == other else "moss"
+            style = "ruby faint" if crop == other else "moss faint"
             drawing.box(262 + column * 70, top, 56, 38, "−" if crop == other else "CE", style)
     drawing.text(262, 242, same, "quiet")
     return drawing.svg()

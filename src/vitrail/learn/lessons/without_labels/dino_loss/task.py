@@ -25,7 +25,7 @@ TASK = Task(
     subject="dino_step",
     cases=(
         Case("V=5 crops, B=3, K=6", crops(5, 3, 6)),
-        Case("V=2 crops, the global ones only", crops(2, 4, 5)),
+        Case("V=3 crops, one of them local", crops(3, 4, 5)),
         Case("V=6 crops, B=1, K=3", crops(6, 1, 3)),
     ),
     reference=reference,

@@ -21,6 +21,6 @@ def draw(language: str) -> str:
             masked = column in MASKED
             token = "m" if masked and row else f"p{column}"
             content = f"{token}+{column}" if row == 2 else token
-            style = "amber" if masked and row else "ruby faint" if masked else "glass faint"
+            style = "amber faint" if masked and row else "ruby faint" if masked else "glass faint"
             drawing.box(190 + column * 84, top, 74, 38, content, style)
     return drawing.svg()

@@ -31,7 +31,7 @@ def draw(language: str) -> str:
     drawing.box(20, 60, 130, 38, pixels, "glass faint")
     drawing.arrow((150, 79), (178, 79))
     drawing.box(182, 60, 180, 38, normalized)
-    drawing.box(182, 130, 180, 38, predictions, "amber")
+    drawing.box(182, 130, 180, 38, predictions, "amber faint")
     drawing.arrow((362, 79), (400, 79), (400, 104), (416, 104))
     drawing.arrow((362, 149), (400, 149), (400, 124), (416, 124))
     drawing.box(420, 95, 130, 38, error)

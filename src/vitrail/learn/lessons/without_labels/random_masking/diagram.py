@@ -24,6 +24,6 @@ def draw(language: str) -> str:
         top = 50 + row * 52
         drawing.text(20, top + 24, name)
         for column, cell in enumerate(cells):
-            style = "amber" if column == visible else "glass faint"
+            style = "amber faint" if column == visible else "glass faint"
             drawing.box(320 + column * 90, top, 80, 38, cell, style)
     return drawing.svg()
