@@ -13,6 +13,7 @@ from vitrail.messages import _
 
 if TYPE_CHECKING:
     from vitrail.explorer.documents import Explorer
+    from vitrail.explorer.server import ExplorerServer
 
 HELP = _(
     "Look inside a model in the browser. Layers, heads, patches, explanations, predictions after "
@@ -103,16 +104,21 @@ def run(
         text = _("the page offers the first {n} of {count:,} images")
         err.print(text.format(n=PICTURES, count=len(paths)), highlight=False)
     with make_server(explorer, host=host, port=port) as server:
-        text = _("open {url} (Ctrl+C ends it)")
-        out.print(text.format(url=server.url), highlight=False)
-        if not no_browser:
-            import webbrowser
+        _serve(server, open_browser=not no_browser)
 
-            webbrowser.open(server.url)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            out.print(_("stopped"))
+
+def _serve(server: "ExplorerServer", *, open_browser: bool) -> None:
+    """Says the address, and answers until Ctrl+C."""
+    text = _("open {url} (Ctrl+C ends it)")
+    out.print(text.format(url=server.url), highlight=False)
+    if open_browser:
+        import webbrowser
+
+        webbrowser.open(server.url)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        out.print(_("stopped"))
 
 
 def open_explorer(
