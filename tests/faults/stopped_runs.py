@@ -67,7 +67,7 @@ class StoppedRuns:
         while True:
             run, processes = self._started()
             while in_a_save and processes[0].is_alive() and not forked.saving(run):
-                pass
+                time.sleep(0.0005)  # the run needs the processor
             forked.kill(processes)
             if all(process.exitcode == -signal.SIGKILL for process in processes):
                 return {"in_a_save": forked.saving(run), "equal": self._resumed(run)}
