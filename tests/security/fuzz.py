@@ -33,6 +33,7 @@ from vitrail.run_folder import RunFolder
 from vitrail.train.config import RunConfig, make_config, read_config
 
 SECONDS = 1.0
+MEMORY = Path("/dev/shm")  # where files are written in microseconds; on a disk it takes most of all
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-(10**20), 10**20), st.integers(-2, 20), st.floats(),
     st.text(max_size=8), st.sampled_from(["ViT", "cls", "mean", "vitrail", "../x", "\0", "\x1b["]),
@@ -203,7 +204,7 @@ def run(name: str, cases: int, *, seed: int | None = None) -> None:
         cases: number of cases.
         seed: of the cases; None for the same ones at each call.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         targets = Targets(Path(folder))
 
         @hypothesis.settings(

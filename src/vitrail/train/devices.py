@@ -1,6 +1,7 @@
 """The device that a model runs on, by name, and the processes that share the work."""
 
 import os
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -78,7 +79,7 @@ def join_processes() -> PartialState:
         ) from None
 
 
-def _own_store() -> dict[str, object]:
+def _own_store() -> dict[str, Any]:
     """Where processes meet that torchrun has started anew.
 
     torch 2.13 keeps torchrun's store, in which the processes before them have left their addresses
