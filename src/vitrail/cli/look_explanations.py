@@ -134,6 +134,7 @@ def how_to_read_explanations() -> str:
     """
     return _(
         "The color of a patch is that of its value on the bar below; 0 is black. Where a value is "
-        "negative, the patch is teal: it speaks against the class, or is less alike than the "
-        "average. A map can be wrong: vitrail explain compare tests the explanations of a model."
+        "negative, the patch is green or teal: it speaks against the class, or is less alike than "
+        "the average. A map can be wrong: vitrail explain compare tests the explanations of a "
+        "model."
     )

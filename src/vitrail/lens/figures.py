@@ -177,7 +177,7 @@ def _draw_foot(
     zero = panel.scale.zero
     if zero is not None:  # a mark across the bar, with its number where there is room
         middle = (x + zero * side) / WIDTH
-        ends = ((y - 0.03) / height, (y + BAR + 0.03) / height)
+        ends = ((y - 0.005) / height, (y + BAR + 0.045) / height)
         figure.add_artist(Line2D([middle] * 2, ends, color=colors["ink"], linewidth=1))
         if zero * side > ROOM and (1 - zero) * side > ROOM:
             figure.text(middle, (y - 0.02) / height, "0", ha="center", **plain)

@@ -43,7 +43,7 @@ class Scale(NamedTuple):
     """The weights at both ends of the colors.
 
     From 0 up, the higher weight is lighter. A scale that begins below 0 is signed: 0 is black, and
-    both sides grow lighter alike, weights below 0 in teal.
+    both sides grow lighter alike, weights below 0 in green and teal.
 
     Args:
         low: the lowest weight.
