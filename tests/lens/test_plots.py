@@ -248,3 +248,15 @@ def test_stages_are_drawn_where_there_are_no_attention_maps() -> None:
     assert [panel.caption for panel in rows[0]] == captions
     assert isinstance(stages, StageFeatures)
     assert stages.reason.startswith("Swin: a layer attends within 16 windows of 16 tokens")
+
+
+@pytest.mark.parametrize("sentence", ["Attention of a patch. " * 15, "注意力图的说明文字，" * 25])
+def test_long_sentences_stay_within_a_figure(sentence: str) -> None:
+    """Chinese letters are twice as wide, and there are no spaces between them."""
+    panel = figures.Panel("map", np.zeros((8, 8, 3)))
+    figure = figures.panel_figure([[panel]], title="猫", subtitle=sentence)
+    for text in figure.texts:
+        box = text.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.width, text.get_text()
+    lines = [text.get_text() for text in figure.texts][1:]
+    assert len(lines) > 1 and "".join(lines).replace(" ", "") == sentence.replace(" ", "")
