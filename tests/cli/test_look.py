@@ -192,7 +192,7 @@ def test_an_explanation_has_its_layer_and_its_patch(look: Command, tmp_path: Pat
         ("attention",), ("attention", "--layers", "0"), ("attention", "--smooth"),
         ("similarity", "--at", "40,45"), ("similarity", "--at", "80,45"), ("relevance",),
     ):  # fmt: skip
-        code, _, errors = look("--explain", *options, "--out", "a.html")
+        code, _, errors = look("--explain", *options, "--out", "a.html", "--force")
         assert (code, errors) == (0, "")
         pages[options] = (tmp_path / "a.html").read_text()
     assert len({page.split("<main>")[1] for page in pages.values()}) == len(pages)
@@ -208,3 +208,14 @@ def test_an_explanation_has_its_layer_and_its_patch(look: Command, tmp_path: Pat
     ]:
         code, _, errors = look("--explain", *options)
         assert code == 2 and message in errors and errors.count("\n") == 1
+
+
+def test_a_picture_that_is_there_is_replaced_by_force_only(
+    vitrail: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.png").write_text("mine")
+    code, _out, errors = vitrail("look", "cat.jpg", "--out", "mine.png")
+    assert (
+        code == 2 and "mine.png exists: choose another name, or overwrite it by --force" in errors
+    )
+    assert (tmp_path / "mine.png").read_text() == "mine"

@@ -10,10 +10,12 @@ import typer
 from vitrail.cli.common import (
     BadImagesOption,
     DeviceOption,
+    ForceOption,
     ImagesArgument,
     ModelOption,
     SizeOption,
     WeightsOption,
+    check_new,
     named_images,
     out,
     parse_numbers,
@@ -108,8 +110,16 @@ def run(
     device: DeviceOption = None,
     bad_images: BadImagesOption = "raise",
     output: Annotated[
-        Path, typer.Option("--out", "-o", help=_("A picture for one image, .html for several."))
-    ] = Path("look.png"),
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help=_(
+                "A picture for one image, .html for several. Default: look.png, which is replaced."
+            ),
+        ),
+    ] = None,
+    force: ForceOption = False,
     save: Annotated[
         Path | None,
         typer.Option(help=_("Save the attention of one image to a .trace file, to draw it again.")),
@@ -124,6 +134,9 @@ def run(
     from vitrail.lens.looking import LookOptions
     from vitrail.train.inference import open_model, read_images
 
+    if output is not None:
+        check_new(output, force)
+    output = output or Path("look.png")
     if output.suffix not in (*PICTURES, ".html"):
         raise ConfigError(f"--out {output} is neither .html nor one of {', '.join(PICTURES)}.")
     check_choice("scale", scale, ("head", "layer", "shared"))

@@ -15,7 +15,7 @@ from vitrail.messages import _
 if TYPE_CHECKING:
     from vitrail.train.folds import FoldResults
 
-HELP = _("Train a model and write a report. docs/config.md lists all settings.")
+HELP = _("Train a model and write a report. `vitrail config` lists all settings.")
 EXAMPLES = (
     "vitrail train folder:PHOTOS",
     "vitrail train folder:PHOTOS schedule.epochs=30 optim.lr=3e-4",

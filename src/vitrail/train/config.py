@@ -291,7 +291,7 @@ def _one_line(problem: pydantic.ValidationError, prefix: tuple[str, ...] = ()) -
     if error["type"] == "missing" and isinstance(path[-1], int):
         return f"{'.'.join(map(str, path[:-1]))} has too few entries: it has {path[-1]}."
     if error["type"] == "missing":
-        return f"{key} is not given, and {path[0]} needs it: docs/config.md says what it may be."
+        return f"{key} is not given, and {path[0]} needs it: `vitrail config` says what it may be."
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         keys = [*_flat(RunConfig().model_dump()), *RunConfig.model_fields]
         for name in list_methods() if path[0] == "method" else ():
@@ -299,5 +299,5 @@ def _one_line(problem: pydantic.ValidationError, prefix: tuple[str, ...] = ()) -
             if key in settings:
                 return f"{key} is a setting of method {name!r}, and method.name is another."
             keys += settings
-        return f"no setting {key!r}.{suggest(key, keys)} docs/config.md lists all."
+        return f"no setting {key!r}.{suggest(key, keys)} `vitrail config` lists all."
     return f"{key}={describe_value(error['input'])}: {message.rstrip('.')}."

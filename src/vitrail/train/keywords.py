@@ -219,4 +219,4 @@ def _suggestion(name: str, keys: Mapping[str, list[Key]]) -> str:
     if methods:
         return f" It is one of {', '.join(f'method={method!r}' for method in methods)}."
     nearest = suggest(name, [*keys, *RunConfig.model_fields, "out", "resume", "callbacks"])
-    return f"{nearest} Keywords of the model go into options={{...}}. docs/config.md lists all."
+    return f"{nearest} Keywords of the model go into options={{...}}. `vitrail config` lists all."
