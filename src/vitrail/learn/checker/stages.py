@@ -21,6 +21,7 @@ from vitrail.learn.checker.modules import (
 from vitrail.learn.checker.subject import Call, LoadingError, Subject, load_subject
 from vitrail.learn.checker.swap import swapped_outputs
 from vitrail.learn.lesson import Lesson
+from vitrail.learn.task import Claim
 from vitrail.messages import _, language
 
 SWAP_TOLERANCE = 1e-8  # of logits, behind several layers
@@ -38,6 +39,7 @@ class Checker:
         solution: the lesson's own class or function.
         expected: the library's side of every case.
         finder: imports the solutions of earlier lessons.
+        figures: what each claim measures on the solution.
 
     Example:
         >>> from vitrail.learn.course import find_lesson
@@ -51,12 +53,14 @@ class Checker:
     solution: Subject = field(init=False)
     expected: list[Expected] = field(init=False)
     finder: SolutionFinder = field(init=False)
+    figures: list[Any] = field(init=False)
 
     def __post_init__(self) -> None:
         self.finder = SolutionFinder(needed(self.lesson))
         path = str(self.lesson.folder / "solution.py")
         self.solution = self.load(self.lesson.solution, path)
         self.expected = expectations(self.lesson.task, self.solution, self.seed)
+        self.figures = [self._measure(c, self.solution) for c in self.lesson.task.claims]
 
     def load(self, text: str, path: str, folder: Path | None = None) -> Subject:
         """The class or function of a file.
@@ -223,18 +227,19 @@ class Checker:
             check_behaviour(self.lesson.task, subject, call, expected, number, run)
         self._claims(subject, "behaviour")
 
+    def _measure(self, claim: Claim, subject: Subject) -> Any:
+        torch.manual_seed(self.seed)
+        return claim.measure(subject.object)
+
     def _claims(self, subject: Subject, stage: str) -> None:
-        for claim in self.lesson.task.claims:
+        for claim, figure in zip(self.lesson.task.claims, self.figures, strict=True):
             if claim.stage == stage:
-                torch.manual_seed(self.seed)
-                target = claim.measure(self.solution.object)
-                torch.manual_seed(self.seed)
 
-                def measure(measure: Callable[[Any], Any] = claim.measure) -> Any:
-                    return measure(subject.object)
+                def work(claim: Claim = claim) -> Any:
+                    return self._measure(claim, subject)
 
-                value = self._run(stage, subject.path, measure)
-                if not compare.equal(value, target, claim.tolerance):
+                value = self._run(stage, subject.path, work)
+                if not compare.equal(value, figure, claim.tolerance):
                     message = claim.zh if language() == "zh" else claim.en
                     raise StopError(Failure(stage, message, [claim.en, value]))
 
