@@ -95,6 +95,18 @@ def test_odd_files_are_taken_and_named(files: FolderDataset) -> None:
     assert dataset.subset([0, 1]).odd_images == dataset.odd_images
 
 
+def test_of_a_tiff_of_several_pages_the_first_is_read_and_the_others_are_told_of(
+    tmp_path: Path,
+) -> None:
+    pages = [Image.new("L", (8, 8), 40 * number) for number in range(3)]
+    pages[0].save(tmp_path / "one.tif")
+    pages[1].save(tmp_path / "stack.tif", save_all=True, append_images=pages)
+    paths = [tmp_path / "one.tif", tmp_path / "stack.tif"]
+    dataset = FolderDataset(tmp_path, paths, [0, 0], ["a"])
+    remarks = [dataset.examine(index).remark for index in range(2)]
+    assert remarks == ["", "4 pages, of which the first is read"]
+
+
 def test_progress_counts_what_was_known(files: FolderDataset) -> None:
     calls: list[tuple[int, int]] = []
     check(files, lambda *call: calls.append(call))

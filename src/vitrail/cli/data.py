@@ -43,6 +43,7 @@ def run(
     from vitrail.train.data_factory import open_datasets
     from vitrail.train.data_page import describe_data, write_data_page
     from vitrail.train.monitor import note, progress_bar
+    from vitrail.train.remarks import odd_remarks
 
     if output is not None:
         check_new(output, force)
@@ -56,6 +57,9 @@ def run(
     # Splits of one folder share its list.
     for name, reason in dict.fromkeys(bad for d in splits.values() for bad in d.bad_images):
         note(f"{name}: {reason}")
+    # Of the training images and those that are held out of them the list is one.
+    for remark in dict.fromkeys(text for d in splits.values() for text in odd_remarks(d)):
+        note(remark)
     duplicates = None
     if copies:
         with progress_bar(_("looking for copies")) as progress:

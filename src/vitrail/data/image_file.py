@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 ORIENTATION = 0x0112  # EXIF tag of how a camera was held
-JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG"
+JPEG, PNG, TIFF = b"\xff\xd8\xff", b"\x89PNG", (b"II*\0", b"MM\0*")
 JPEG_METADATA = (b"Exif\0", b"http://ns.adobe.com/xap/")  # where a camera says how it was held
 START_OF_SCAN = b"\xff\xda"  # after which a JPEG holds pixels
 PLAIN_SPACES = ("Gray", "YCbCr")
@@ -152,6 +152,17 @@ class ImageFile:
         self.decode(at_least=(1, 1))
         if self.data.startswith(PNG):
             self._guarded(self._compare_checksums)
+        if self.data.startswith(TIFF):
+            self._guarded(self._count_pages)
+
+    def _count_pages(self) -> None:
+        """Remarks on a TIFF of several pages, which may be channels or slices."""
+        from PIL import UnidentifiedImageError
+
+        with contextlib.suppress(UnidentifiedImageError), self._open() as image:
+            pages = getattr(image, "n_frames", 1)
+            if pages > 1:
+                self.remark = f"{pages} pages, of which the first is read"
 
     def _compare_checksums(self) -> None:
         """Raises what Pillow does if a chunk of a PNG is damaged, which decoding passes over."""

@@ -27,14 +27,7 @@ def data_remarks(config: RunConfig, method: Method, dataset: Dataset) -> list[st
         []
     """
     remarks = _unread_settings(config) if "features" in method.inputs else []
-    if dataset.odd_images:
-        text = ngettext(
-            "{count} image is odd, and its pixels are taken: {name} ({reason})",
-            "{count} images are odd, and their pixels are taken: {name} ({reason}), ...",
-            len(dataset.odd_images),
-        )
-        name, reason = dataset.odd_images[0]
-        remarks.append(text.format(count=len(dataset.odd_images), name=name, reason=reason))
+    remarks += odd_remarks(dataset)
     if "captions" in method.inputs and not dataset.streamed:
         remarks += caption_remarks(method, dataset)
     model = sum(p.numel() for p in method.backbone.parameters())
@@ -43,6 +36,31 @@ def data_remarks(config: RunConfig, method: Method, dataset: Dataset) -> list[st
         text = _("the method adds {more:,} parameters to the {model:,} of the model.")
         remarks.append(text.format(more=more, model=model))
     return remarks
+
+
+def odd_remarks(dataset: Dataset) -> list[str]:
+    """How many images are odd although they can be read, and the first of them.
+
+    Args:
+        dataset: samples that were checked.
+
+    Returns:
+        A sentence, or none.
+
+    Example:
+        >>> from vitrail.data.registry import open_dataset
+        >>> odd_remarks(open_dataset("digits", limit=20))
+        []
+    """
+    if not dataset.odd_images:
+        return []
+    text = ngettext(
+        "{count} image is odd, and its pixels are taken: {name} ({reason})",
+        "{count} images are odd, and their pixels are taken: {name} ({reason}), ...",
+        len(dataset.odd_images),
+    )
+    name, reason = dataset.odd_images[0]
+    return [text.format(count=len(dataset.odd_images), name=name, reason=reason)]
 
 
 def caption_remarks(method: Method, dataset: Dataset) -> list[str]:
