@@ -70,8 +70,9 @@ def comparison_section(rows: Sequence[Mapping[str, Any]], images: int, split: st
     """
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table_head())
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
-        for cells in map(table_row, rows)
+        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}"
+        f'<td class="name">{html.escape(words)}</td></tr>'
+        for *cells, words in map(table_row, rows)
     )
     text = _(
         "Measured on {images} images of {split}. Deletion covers the patches with the highest "
