@@ -15,11 +15,14 @@ import torch
 import vitrail
 from tests.train.tiny import RaiseAt, tiny
 from vitrail import files
+from vitrail.data.registry import open_dataset
 from vitrail.errors import ConfigError, TrainingError
 from vitrail.run_folder import RunFolder
 from vitrail.train.callback import Callback
 from vitrail.train.config import RunConfig
+from vitrail.train.data_factory import Datasets
 from vitrail.train.factory import train_run
+from vitrail.train.summary import describe_run
 from vitrail.train.trainer import Trainer
 
 
@@ -212,6 +215,19 @@ def test_a_run_says_at_its_start_what_it_trains_on(
         "images": 400, "classes": {str(label): 40 for label in range(10)}
     }  # fmt: skip
     assert summary["training"]["steps"] == 12
+
+
+def test_one_step_is_no_steps() -> None:
+    model = {"architecture": "ViT", "size": 8, "parameters": 2, "trained_parameters": 2}
+    training = {"method": "mae", "epochs": 1, "steps_per_epoch": 1, "steps": 1, "batch_size": 4}
+    summary = {
+        "data": {"source": "digits", "splits": {}},
+        "model": {**model, "image_size": [8, 8], "weights": None},
+        "training": {**training, "accumulate": 1, "left_out_per_epoch": 0},
+        "device": "cpu", "precision": "fp32", "report": "report.html",
+    }  # fmt: skip
+    lines = describe_run(summary, Datasets(open_dataset("digits", limit=20)))
+    assert lines[2] == "training: mae, 1 epoch of 1 step, with batches of 4; cpu, fp32"
 
 
 def test_gradient_checkpointing_and_bf16_train_too(tmp_path: Path) -> None:

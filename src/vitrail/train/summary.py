@@ -114,7 +114,7 @@ def describe_run(summary: dict[str, Any], datasets: Datasets) -> list[str]:
         + weights
     )
     text = ngettext(
-        "training: {method}, {epochs} epoch of {steps:,} steps, with batches of {batch}; {device}, "
+        "training: {method}, {epochs} epoch of {one_epoch}, with batches of {batch}; {device}, "
         "{precision}",
         "training: {method}, {epochs} epochs of {each} steps, {steps:,} steps in all, with batches "
         "of {batch}; {device}, {precision}",
@@ -127,6 +127,9 @@ def describe_run(summary: dict[str, Any], datasets: Datasets) -> list[str]:
             method=training["method"],
             epochs=training["epochs"],
             each=training["steps_per_epoch"],
+            one_epoch=ngettext("{n:,} step", "{n:,} steps", training["steps"]).format(
+                n=training["steps"]
+            ),
             steps=training["steps"],
             batch=batch,
             device=summary["device"],
