@@ -24,7 +24,7 @@ def reference(attn, v, K):
 
 
 def counts(sample):
-    """How many patches stay where one matters, and where all matter alike."""
+    """How many patches stay where one has nearly all of the score, and where all have the same."""
     values = torch.ones(1, 1, 17, 2)
     one = torch.full((1, 1, 17, 17), 1e-3)
     one[:, :, 0, 5] = 1
@@ -43,8 +43,8 @@ TASK = Task(
     gradients=False,
     claims=(
         Claim(
-            "Of 16 patches, one that matters alone stays alone, and of equal ones 8 stay (K=8).",
-            "16 个图像块中，只有一个重要时应只留一个；全部同样重要时应留 8 个（K=8）。",
+            "K=8, 16 patches: two stay where one has all of the score, eight where all are equal.",
+            "K=8、16 个图像块：一个占了几乎全部分数时应留 2 个，分数全部相同时应留 8 个。",
             counts,
         ),
     ),

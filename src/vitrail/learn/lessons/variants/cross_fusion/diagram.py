@@ -15,8 +15,8 @@ def draw(language: str) -> str:
     title, small, large, attention = WORDS[language]
     drawing = Drawing(title, 250)
     drawing.text(20, 28, title, "bold")
-    drawing.text(20, 62, small)
-    drawing.box(20, 74, 60, 34, "cls", "amber")
+    drawing.text(96, 64, small)
+    drawing.box(20, 74, 60, 34, "cls", "amber faint")
     drawing.grid(96, 76, 1, 14, 30)
     drawing.text(20, 232, large)
     drawing.box(200, 170, 60, 34, "cls'", "amber faint")

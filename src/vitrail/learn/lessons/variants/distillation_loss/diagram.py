@@ -21,7 +21,7 @@ def draw(language: str) -> str:
         drawing.arrow((170, top + 19), (205, top + 19))
         drawing.box(210, top, 100, 38, head)
         drawing.arrow((310, top + 19), (345, top + 19))
-        drawing.box(350, top, 60, 38, "CE", "amber")
+        drawing.box(350, top, 60, 38, "CE", "amber faint")
         drawing.arrow((455, top + 19), (415, top + 19))
         drawing.text(462, top + 24, source)
     drawing.text(350, 196, loss, "quiet")

@@ -19,7 +19,7 @@ def draw(language: str) -> str:
         hidden = position in MASKED
         drawing.box(left, 54, 58, 36, f"x{position}", "glass faint")
         drawing.box(left, 118, 58, 36, "[M]" if hidden else f"x{position}",
-                    "amber" if hidden else "glass faint")  # fmt: skip
+                    "amber faint" if hidden else "glass faint")  # fmt: skip
         drawing.arrow((left + 29, 90), (left + 29, 114))
         if hidden:
             drawing.arrow((left + 29, 154), (left + 29, 194))

@@ -22,7 +22,7 @@ def draw(language: str) -> str:
     drawing.text(290, 150, query, "quiet")
     for row, numbers in enumerate(INDEX):
         for column, number in enumerate(numbers):
-            style = "amber" if number == 4 else "card"
+            style = "amber faint" if number == 4 else "card"
             drawing.box(350 + 42 * column, 72 + 42 * row, 38, 38, str(number), style)
     drawing.text(432, 262, pairs, "quiet middle")
     return drawing.svg()

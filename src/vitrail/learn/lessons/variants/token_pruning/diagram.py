@@ -16,7 +16,7 @@ def draw(language: str) -> str:
     drawing = Drawing(title, 210)
     drawing.text(20, 28, title, "bold")
     for token in range(6):
-        style = "amber" if token == 0 else "glass faint"
+        style = "amber faint" if token == 0 else "glass faint"
         drawing.box(30 + 64 * token, 60, 56, 36, str(token), style)
         if token:
             drawing.arrow((58 + 64 * token, 130), (58 + 64 * token, 100))
