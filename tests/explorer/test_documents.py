@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 import vitrail
 from tests.explorer.conftest import tiny_clip, tiny_vim, tiny_vit
@@ -18,6 +17,7 @@ from vitrail.explorer.documents import Explorer
 from vitrail.explorer.resources import page_files
 from vitrail.lens.explanations import explain
 from vitrail.lens.explanations.base import explains_classes
+from vitrail.lens.explanations.similarity import patch_directions
 
 Document = dict[str, Any]
 
@@ -77,7 +77,7 @@ def test_similarity_and_explanations_are_those_of_lens(explorer: Explorer, photo
     key = explorer.sample(0)["id"]
     inputs = inputs_of(explorer, photo)
     (features,) = explorer.model.intermediates(inputs, [-1])
-    patches = F.normalize(features.patches[0].detach(), dim=-1)
+    patches = patch_directions(features.patches.detach())[0]
     cosine = decode_array(explorer.similarity_document(key)["array"]).float()
     torch.testing.assert_close(cosine, patches @ patches.T, rtol=0, atol=3e-5)
     for name, target in (("relevance", 1), ("rollout", None), ("grad_cam", 2)):

@@ -4,16 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import vitrail
-from tests.explorer.browser import READY, needs_browser, press, same, settle, wait
+from tests.explorer.browser import READY, needs_browser, press, same, settle, texts, wait
 from tests.explorer.conftest import Client, picture
 from vitrail.explorer.documents import Explorer
 from vitrail.explorer.export import export_page
 from vitrail.lens.explanations import explain
-from vitrail.lens.heat import glow
+from vitrail.lens.heat import Scale, glow
 from vitrail.lens.map_numbers import map_numbers
 from vitrail.lens.trace import patch_maps
 
@@ -102,10 +103,15 @@ def test_the_keyboard_suffices(page: Any, explorer: Explorer, photo: Path) -> No
 
 
 def test_colors_are_those_of_heat_maps(page: Any) -> None:
-    values = [0.0, 0.123, 0.5, 0.987, 1.0]
+    values = [-1.0, -0.7, -0.01, 0.0, 0.123, 0.5, 0.987, 1.0]
     colors = page.execute_script("return arguments[0].map(Vitrail.glow)", values)
     expected = torch.from_numpy(glow(torch.tensor(values).numpy())) * 255
     torch.testing.assert_close(torch.tensor(colors).double(), expected, rtol=0, atol=0.6)
+    for low, high in ((0.0, 0.5), (-0.25, 0.5), (-0.5, 0.1)):
+        weights = [low, 0.0, 0.08, high]
+        script = "return arguments[0].map((weight) => Vitrail.fraction(weight, arguments[1]))"
+        fractions = page.execute_script(script, weights, {"low": low, "high": high})
+        assert fractions == pytest.approx(Scale(low, high).fraction(np.array(weights)).tolist())
     state = settle(page)
     script = """const c = document.querySelector('#map canvas');
     const d = c.getContext('2d').getImageData(0, 0, c.width / 4, c.height / 4).data;
@@ -139,7 +145,7 @@ def test_an_image_is_uploaded_and_a_bad_one_is_refused(
 
 def test_explanations_stand_side_by_side(page: Any, explorer: Explorer, photo: Path) -> None:
     press(page, "#methods [data-name=attention]")
-    titles = [node.text for node in page.find_elements("css selector", "#maps h3")]
+    titles = texts(page, "#maps h3")
     assert len(titles) == 4
     page.execute_script(
         "const t = document.getElementById('target'); t.value = 2; "
@@ -151,7 +157,7 @@ def test_explanations_stand_side_by_side(page: Any, explorer: Explorer, photo: P
       .then(({array}) => done([...Vitrail.all(array)]));"""
     inputs = explorer.model.preprocess(str(photo))
     same(page.execute_async_script(script), explain(explorer.model, inputs, "relevance", 2)[0])
-    titles = [node.text for node in page.find_elements("css selector", "#maps h3")]
+    titles = texts(page, "#maps h3")
     assert any("猫头鹰" in title for title in titles)
 
 

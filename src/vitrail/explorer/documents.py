@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vitrail.arguments import checked
@@ -29,8 +28,8 @@ from vitrail.explorer.scan import scan_values
 from vitrail.explorer.walk import walk_values, why_no_walk
 from vitrail.layers.mamba import Mamba
 from vitrail.lens.explanations.base import explain
-from vitrail.lens.explanations.similarity import text_similarity
-from vitrail.lens.heat import COLORS
+from vitrail.lens.explanations.similarity import patch_directions, text_similarity
+from vitrail.lens.heat import SIGNED_COLORS
 from vitrail.lens.layer_keys import LayerKey, recorded_mixers, select_position
 from vitrail.lens.layouts import AttentionLayout, attention_layouts
 from vitrail.lens.position import shuffled_weights
@@ -92,7 +91,7 @@ class Explorer:
             crop = model.preprocess.crop(path)
             thumbnails.append({"title": path.name, "picture": thumbnail(crop)})
         blocks = "block" if model.depth == 1 else "blocks"
-        colors = (COLORS * 255).round().astype("u1").tobytes()
+        colors = (SIGNED_COLORS * 255).round().astype("u1").tobytes()
         return self._document(
             "model",
             title=self.title,
@@ -299,7 +298,7 @@ class Explorer:
         return self._document("text", id=key, text=text, cosine=cosine, array=array)
 
     def similarity_document(self, key: str) -> dict[str, object]:
-        """Cosine similarity between the features of all patches, after the last block.
+        """Cosine similarity between the features of all patches, as `similarity` of lens.
 
         Args:
             key: the picture's id.
@@ -312,7 +311,7 @@ class Explorer:
         """
         with self._running(key) as inputs, torch.inference_mode():
             (features,) = self.model.intermediates(inputs, [-1])
-            patches = F.normalize(features.patches[0].float(), dim=-1)
+            patches = patch_directions(features.patches.float())[0]
             array = encode_array(patches @ patches.T)
         return self._document("similarity", id=key, grid=list(features.grid), array=array)
 

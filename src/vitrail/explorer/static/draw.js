@@ -5,22 +5,30 @@
   const MARGIN = 0.11, CONTRAST = 0.5; // as in heat.py and pictures.py
   const SVG = "http://www.w3.org/2000/svg";
   const LINES = [["glass", ""], ["amber", "7 3"], ["ruby", "2 3"], ["moss", "9 3 2 3"], ["lead", "4 4"]];
-  let colors = null; // 256 × RGB, 0 to 255
+  let colors = null; // 511 × RGB, 0 to 255, of -1 to 1
 
   V.setColors = function (text) { colors = V.bytes(text); };
 
+  // The color of a fraction, -1 to 1; 0 is black.
   function glow(fraction, out) {
-    const at = Math.min(Math.max(fraction, 0), 1) * 255, low = Math.floor(at);
-    const high = Math.min(low + 1, 255), part = at - low;
+    const at = (Math.min(Math.max(fraction, -1), 1) + 1) * 255, low = Math.floor(at);
+    const high = Math.min(low + 1, 510), part = at - low;
     for (let k = 0; k < 3; k++)
       out[k] = colors[3 * low + k] * (1 - part) + colors[3 * high + k] * part;
     return out;
   }
   V.glow = (fraction) => glow(fraction, [0, 0, 0]);
 
-  V.gradient = function () {
-    const stops = [];
-    for (let i = 0; i <= 16; i++) stops.push(`rgb(${V.glow(i / 16).map(Math.round).join(" ")})`);
+  // Where a weight lies on the colors: on a scale that begins below 0, both signs have the same unit.
+  V.fraction = (weight, { low, high }) =>
+    low < 0 ? weight / Math.max(-low, high) : (weight - low) / (high - low);
+
+  V.gradient = function (scale) {
+    const stops = [], { low, high } = scale;
+    for (let i = 0; i <= 32; i++) {
+      const color = V.glow(V.fraction(low + (high - low) * i / 32, scale));
+      stops.push(`rgb(${color.map(Math.round).join(" ")})`);
+    }
     return `linear-gradient(90deg, ${stops.join(", ")})`;
   };
 
@@ -85,7 +93,7 @@
     const image = context.createImageData(width, height), data = image.data;
     const cells = new Float32Array(3 * map.length), color = [0, 0, 0];
     for (let j = 0; j < map.length; j++)
-      cells.set(glow((map[j] - scale.low) / (scale.high - scale.low), color), 3 * j);
+      cells.set(glow(V.fraction(map[j], scale), color), 3 * j);
     for (let y = 0, i = 0; y < height; y++) {
       const first = down[y] * columns;
       for (let x = 0; x < width; x++, i++) {
@@ -104,7 +112,7 @@
     const context = canvas.getContext("2d"), image = context.createImageData(columns, rows);
     const color = [0, 0, 0];
     for (let j = 0; j < map.length; j++) {
-      glow((map[j] - scale.low) / (scale.high - scale.low), color);
+      glow(V.fraction(map[j], scale), color);
       for (let k = 0; k < 3; k++) image.data[4 * j + k] = Math.round(color[k]);
       image.data[4 * j + 3] = 255;
     }

@@ -69,10 +69,13 @@
     return canvas.toDataURL("image/png");
   }
 
-  // Cosine similarity between all patches, as a document.
+  // Cosine similarity between all patches, less their mean, as a document.
   function similarity(patches, count, width) {
+    const mean = new Float64Array(width);
+    for (let i = 0; i < count * width; i++) mean[i % width] += patches[i] / count;
     const rows = [...Array(count).keys()].map((i) => {
-      const row = patches.slice(i * width, (i + 1) * width), norm = Math.hypot(...row) || 1;
+      const row = patches.slice(i * width, (i + 1) * width).map((value, k) => value - mean[k]);
+      const norm = Math.hypot(...row) || 1;
       return row.map((value) => value / norm);
     });
     const values = new Float32Array(count * count);

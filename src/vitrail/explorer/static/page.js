@@ -95,9 +95,15 @@
     node.style.height = `${100 / grid[0]}%`;
   };
 
+  // The colors of a scale, with a mark at its 0 if that is not its end.
+  V.colorBar = function (bar, scale) {
+    bar.style.background = V.gradient(scale);
+    bar.classList.toggle("signed", scale.low < 0 && scale.high >= 0);
+    bar.style.setProperty("--zero", `${100 * scale.low / (scale.low - scale.high)}%`);
+  };
   // The color bar below a map, with the numbers at its ends.
   V.drawBar = function (figure, scale, middle) {
-    figure.querySelector(".bar").style.background = V.gradient();
+    V.colorBar(figure.querySelector(".bar"), scale);
     const ends = middle ? [scale.low, (scale.low + scale.high) / 2, scale.high]
       : [scale.low, scale.high];
     figure.querySelector(".ends").replaceChildren(

@@ -110,7 +110,7 @@
       plate.append(marker);
     }
     const bar = create("div", { className: "bar" });
-    bar.style.background = V.gradient();
+    V.colorBar(bar, ends);
     return create("figure", { className: "small-map" }, create("figcaption", {},
       create("b", { textContent: title })), plate, bar, create("div", { className: "ends" },
       create("span", { textContent: V.number(ends.low) }), create("span", { textContent: V.number(ends.high) })));

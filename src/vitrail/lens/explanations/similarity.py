@@ -56,14 +56,29 @@ def similarity(
         position = at or tuple(side // 2 for side in grid)
         if len(position) != len(grid):
             raise ConfigError(f"at={at}: the grid has {len(grid)} axes, {grid}.")
-        if center:
-            mean = features.patches.mean(dim=1, keepdim=True)
-            features = features._replace(patches=features.patches - mean)
-        patches = F.normalize(features.to_map(), dim=-1)
+        patches = patch_directions(features.patches, center=center).unflatten(1, grid)
         reference = patches
         for index, side in zip(position, grid, strict=True):
             reference = reference.select(1, sorted_indices([index], side, "row or column")[0])
         return torch.einsum("b...d, bd -> b...", patches, reference)
+
+
+def patch_directions(patches: Tensor, *, center: bool = True) -> Tensor:
+    """The directions of features, whose products are the cosines of `similarity`.
+
+    Args:
+        patches: features (B, N, D).
+        center: whether the mean over the patches is subtracted.
+
+    Returns:
+        Vectors of length 1, (B, N, D).
+
+    Example:
+        >>> patch_directions(torch.tensor([[[1.0, 0.0], [3.0, 0.0]]]))
+        tensor([[[-1.,  0.],
+                 [ 1.,  0.]]])
+    """
+    return F.normalize(patches - center * patches.mean(dim=1, keepdim=True), dim=-1)
 
 
 @checked
