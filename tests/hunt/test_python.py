@@ -25,7 +25,7 @@ SLOW = {
     "vitrail.deploy.export_onnx", "vitrail.deploy.export_program", "vitrail.deploy.fastest",
     "vitrail.fit", "vitrail.train.train_and_report", "vitrail.train.train_folds",
 }  # fmt: skip
-OWN_ERRORS = {"vitrail.train.RunConfig", "vitrail.methods.Method"}  # pydantic's; a base class
+OWN_ERRORS = {"vitrail.methods.Method"}  # a base class
 SAMPLE = 3  # of so many odd values, one is tried in every run of the tests
 
 

@@ -1,6 +1,7 @@
 """Settings: typed, strict, with overrides."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -8,8 +9,10 @@ import yaml
 from tests.train.tiny import tiny
 from vitrail.errors import ConfigError
 from vitrail.methods.registry import get_method, list_methods
-from vitrail.train.config import make_config, read_config, resumed_config
+from vitrail.train.config import RunConfig, make_config, read_config, resumed_config
 from vitrail.train.optim import ParameterOptim
+from vitrail.train.sections import DataConfig, Section, method_section
+from vitrail.train.training_sections import OptimConfig, ScheduleConfig
 
 
 def test_overrides_are_typed_and_strict() -> None:
@@ -135,6 +138,31 @@ def test_odd_values_are_one_line(setting: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         make_config({}, [setting])
     assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "settings", "message"),
+    [
+        (RunConfig, {"optim": {"lr": "fast"}}, "optim.lr='fast': Input should be a valid number"),
+        (RunConfig, {"optim": {"rl": 1}}, "no setting 'optim.rl'. Did you mean 'optim.lr'?"),
+        (RunConfig, {"optm": {}}, "no setting 'optm'. Did you mean 'optim'?"),
+        (RunConfig, {"optim": 3}, "optim=3 is no dictionary of settings."),
+        (RunConfig, {"method": {"name": "maa"}}, "no method 'maa'. Did you mean 'mae'?"),
+        (OptimConfig, {"lr": True}, "lr=True: True is not a number."),
+        (OptimConfig, {"clipp": 1}, "no setting 'clipp'. Did you mean 'clip'?"),
+        (DataConfig, {"augment": {"flip": 7}}, "augment.flip=7.0 is no probability"),
+        (method_section("mae"), {"mask_ratio": "x"}, "mask_ratio='x': not a number of at least 0"),
+        (method_section("distill"), {}, "teacher is not given: `vitrail config` says"),
+        (ScheduleConfig, {"warmup_steps": 1, "warmup_epochs": 2}, "warmup_steps and warmup_epochs"),
+    ],
+)
+def test_settings_that_are_constructed_are_refused_in_one_line(
+    section: type[Section], settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        section(**settings)
+    assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
 

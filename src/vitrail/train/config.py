@@ -8,9 +8,8 @@ import pydantic
 from pydantic import Field
 
 from vitrail.arguments import checked
-from vitrail.errors import ConfigError, describe_value, suggest
+from vitrail.errors import ConfigError, describe_value
 from vitrail.foreign import MAX_SETTINGS, parse_yaml, read_text
-from vitrail.methods.registry import list_methods
 from vitrail.plugins import code_of, require_plugins, trust
 from vitrail.train.sections import (
     DataConfig,
@@ -19,11 +18,15 @@ from vitrail.train.sections import (
     Section,
     method_section,
 )
+from vitrail.train.setting_errors import describe_invalid, flatten
 from vitrail.train.training_sections import OptimConfig, ScheduleConfig, TrainConfig
 
 
 class RunConfig(Section):
     """All settings of a run.
+
+    Raises:
+        ConfigError: a setting does not exist or has a wrong value; the message names its key.
 
     Example:
         >>> RunConfig().method.name
@@ -50,16 +53,13 @@ class RunConfig(Section):
         try:
             return section.model_validate(values)
         except pydantic.ValidationError as problem:
-            raise ConfigError(_one_line(problem, ("method",))) from None
+            raise ConfigError(describe_invalid(problem, RunConfig, ("method",))) from None
 
     def plain(self) -> dict[str, Any]:
         """The settings as nested dictionaries of plain values."""
         return self.model_dump(mode="json")
 
 
-OPEN = {  # of any keys
-    "model.options", "optim.optimizer_options", "data.transforms", "data.digests",
-}  # fmt: skip
 HARMLESS = {  # on resume: they change no result
     "data.workers", "train.device", "train.threads", "train.log_every", "train.plugins",
     "train.wandb", "train.check_shapes",
@@ -118,7 +118,7 @@ def _make_config(values: dict[str, Any], overrides: Sequence[str]) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except pydantic.ValidationError as problem:
-        raise ConfigError(_one_line(problem)) from None
+        raise ConfigError(describe_invalid(problem, RunConfig)) from None
 
 
 @checked
@@ -180,7 +180,8 @@ def resumed_config(old: RunConfig, new: RunConfig) -> tuple[RunConfig, list[str]
     """
     explicit = new.model_dump(mode="json", exclude_unset=True)
     config = RunConfig.model_validate(merged(old.plain(), explicit))
-    before, after, changes = _flat(old.model_dump()), _flat(config.model_dump()), []
+    before, after = flatten(old.model_dump()), flatten(config.model_dump())
+    changes = []
     for key in before | after:
         if before.get(key) == after.get(key) or key in HARMLESS:
             continue
@@ -269,35 +270,3 @@ def _read_numbers(value: Any, text: str) -> Any:
         except ValueError:
             return value
     return value
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        nested = isinstance(value, dict) and prefix + key not in OPEN
-        flat |= _flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
-    return flat
-
-
-def _one_line(problem: pydantic.ValidationError, prefix: tuple[str, ...] = ()) -> str:
-    error = problem.errors()[0]
-    path = [*prefix, *error["loc"]]
-    key = ".".join(map(str, path))
-    message = error["msg"].removeprefix("Value error, ")
-    if isinstance(error.get("ctx", {}).get("error"), ConfigError):
-        inner = str(error["ctx"]["error"])
-        # An inner message has its key; that of a dataclass begins with the name of its field.
-        return inner if path == ["method"] else f"{key}.{inner}"
-    if error["type"] == "missing" and isinstance(path[-1], int):
-        return f"{'.'.join(map(str, path[:-1]))} has too few entries: it has {path[-1]}."
-    if error["type"] == "missing":
-        return f"{key} is not given, and {path[0]} needs it: `vitrail config` says what it may be."
-    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        keys = [*_flat(RunConfig().model_dump()), *RunConfig.model_fields]
-        for name in list_methods() if path[0] == "method" else ():
-            settings = [f"method.{setting}" for setting in method_section(name).model_fields]
-            if key in settings:
-                return f"{key} is a setting of method {name!r}, and method.name is another."
-            keys += settings
-        return f"no setting {key!r}.{suggest(key, keys)} `vitrail config` lists all."
-    return f"{key}={describe_value(error['input'])}: {message.rstrip('.')}."

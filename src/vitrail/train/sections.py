@@ -11,14 +11,34 @@ from pydantic import Field
 
 from vitrail.data.augment_config import AugmentConfig, MultiCropConfig
 from vitrail.data.loader import WORKERS_LIMIT
+from vitrail.errors import ConfigError
 from vitrail.methods.base import Method
 from vitrail.methods.registry import get_method, settings_of
 from vitrail.preprocess import Sampling
+from vitrail.train.setting_errors import describe_invalid
 from vitrail.values import convert_value, describe_annotation
 
 
-class Section(pydantic.BaseModel):
+class _Checked(type(pydantic.BaseModel)):  # type: ignore[misc]
+    """Says what is wrong in one line where a group of settings is constructed."""
+
+    def __call__(cls, *values: Any, **settings: Any) -> Any:
+        if values:
+            key = next(iter(cls.model_fields), "key")
+            raise ConfigError(
+                f"{cls.__name__} takes settings by keyword only: write {cls.__name__}({key}=...)."
+            )
+        try:
+            return super().__call__(**settings)
+        except pydantic.ValidationError as problem:
+            raise ConfigError(describe_invalid(problem, cls)) from None
+
+
+class Section(pydantic.BaseModel, metaclass=_Checked):
     """Base class of groups of settings, which refuse unknown ones.
+
+    Raises:
+        ConfigError: a setting does not exist or has a wrong value; the message names its key.
 
     Example:
         >>> Section.model_config["extra"]
