@@ -8,7 +8,7 @@ FASHION := /usr/share/datasets/fashion-mnist
 # Two processes, one thread each: the models of the tests are small.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-all course fuzz lint bench docs evidence mutate clean data
+.PHONY: demo test test-all browser course fuzz lint bench docs evidence mutate clean data
 
 demo: $(VENV)/.demo data
 	$(BIN)/vitrail demo
@@ -18,6 +18,10 @@ test: $(VENV)/.test data
 
 test-all: $(VENV)/.test data
 	$(PYTEST) -m "slow or not slow"
+
+# The explorer in a headless Chromium (Debian: chromium, chromium-driver); skipped where there is none.
+browser: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(PYTEST) -m browser -rs tests/explorer
 
 # Every lesson: its solution passes, its stub fails, each mistake gets its diagnosis.
 course: $(VENV)/.test

@@ -74,6 +74,12 @@ def press(page: Any, selector: str) -> dict[str, Any]:
     return settle(page)
 
 
+def texts(page: Any, selector: str) -> list[str]:
+    """What elements say, read at once: the page may draw them anew at any time."""
+    script = "return [...document.querySelectorAll(arguments[0])].map(node => node.textContent)"
+    return page.execute_script(script, selector)
+
+
 def same(values: list[float], expected: torch.Tensor) -> None:
     """Numbers of the page equal PyTorch's."""
     torch.testing.assert_close(

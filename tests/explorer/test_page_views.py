@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import vitrail
-from tests.explorer.browser import READY, needs_browser, press, same, settle, wait
+from tests.explorer.browser import READY, needs_browser, press, same, settle, texts, wait
 from tests.explorer.conftest import picture, serving, tiny_clip, tiny_vim, tiny_vit
 from tests.models.small import small
 from vitrail.explorer.arrays import decode_array
@@ -41,7 +41,7 @@ def opened(browser: Any) -> Iterator[Opener]:
 
 
 def text_of(page: Any, name: str) -> str:
-    return page.find_element("id", name).text
+    return texts(page, f"#{name}")[0]
 
 
 def table(page: Any, number: int) -> dict[str, list[str]]:
@@ -166,9 +166,9 @@ def test_two_models_follow_one_pointer(opened: Opener, tmp_path: Path) -> None:
     wait(page, "return Vitrail.other.attention.layer === 0")
     page.execute_script(LAYER, 1)
     wait(page, "return Vitrail.other.attention.layer === 2")
-    shown = page.find_element("css selector", "#second-predictions .answer span").text
+    shown = texts(page, "#second-predictions .answer span")[0]
     assert shown == f"{100 * logits.softmax(1).max():.1f} %"
-    assert page.find_element("css selector", "#second h3").text == "runs/swin"
+    assert texts(page, "#second h3") == ["runs/swin"]
     page.find_element("id", "file").send_keys(str(picture(tmp_path, "second.png")))
     wait(page, "return Vitrail.state.file !== null && Vitrail.other.trace?.title === 'second.png'")
     settle(page)
@@ -185,14 +185,13 @@ def test_scans_and_the_position_only_baseline(opened: Opener, photo: Path) -> No
     trace = trace_attention(explorer.model, images, query=(1, 2))
     baseline = position_baseline(explorer.model, images, trace).attention[-1][0].mean(0)
     explained = explained_by_position(map_.view(4, 4), baseline.double())
-    caption = page.find_element("css selector", "#shuffled figcaption").text
-    assert f"{100 * explained:.0f} %" in caption
+    assert f"{100 * explained:.0f} %" in texts(page, "#shuffled figcaption")[0]
     left = decode_array(explorer.scan_document(explorer.sample(0)["id"], 1)["array"])
     order = [*range(1, 9), 0, *range(9, 17)]
     for direction, steps in ((0, order[order.index(7) :]), (1, order[order.index(7) :: -1])):
         press(page, f"#scan-directions button:nth-child({direction + 1})")
         halved = [n for n, token in enumerate(steps) if left[direction, 7, token] < 0.5]
-        text = page.find_element("css selector", "#scan-left figcaption").text
+        text = texts(page, "#scan-left figcaption")[0]
         assert f"a half after {halved[0] if halved else 'none of the steps'}" in text
     assert len(page.find_elements("css selector", "#scan-way svg rect")) == 1  # the class token
 
@@ -204,8 +203,7 @@ def test_sentences_are_typed_live(opened: Opener, photo: Path) -> None:
     field.send_keys("a cat\na dog on a sofa")
     wait(page, "return document.querySelectorAll('#sentence-maps figure').length === 2")
     settle(page)
-    titles = [node.text for node in page.find_elements("css selector", "#sentence-maps h3")]
-    assert titles == ["a cat", "a dog on a sofa"]
+    assert texts(page, "#sentence-maps h3") == ["a cat", "a dog on a sofa"]
     images = clip.backbone.preprocess(str(photo))
     script = """const done = arguments[0];
     Vitrail.load.text(Vitrail.state.trace.id, 'a cat')

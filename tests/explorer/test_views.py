@@ -83,7 +83,7 @@ def test_a_walk_of_nothing_is_one_line(
         explorer.walk_document(explorer.sample(0)["id"], layer, patch)
 
 
-@pytest.mark.parametrize("name", ["Swin", "VisionMamba", "CaiT", "CrossViT"])
+@pytest.mark.parametrize("name", ["Swin", "VisionMamba", "CaiT", "CrossViT", "ATSViT"])
 def test_models_without_a_walk_say_so(name: str, photo: Path) -> None:
     explorer = Explorer(small(name).eval(), name, [photo])
     assert "ViT has" in explorer.model_document()["walk"]

@@ -11,7 +11,7 @@ from vitrail.errors import ConfigError, TierError
 from vitrail.explorer.answers import PREDICTIONS, class_label
 from vitrail.explorer.arrays import encode_floats
 from vitrail.layers.attention import Attend, Attention
-from vitrail.layers.block import Block
+from vitrail.layers.block import Block, RotatedBlock
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import PatchEmbed
 from vitrail.models.base import Backbone
@@ -43,7 +43,8 @@ def why_no_walk(model: Backbone) -> str:
 
 
 def _is_plain(block: nn.Module) -> bool:
-    if not (isinstance(block, Block) and isinstance(block.mixer, Attention)):
+    own = type(block).forward in (Block.forward, RotatedBlock.forward)  # not of a subclass
+    if not (own and isinstance(block, Block) and isinstance(block.mixer, Attention)):
         return False
     attend = block.mixer.attend
     whole = isinstance(attend, Attend) and attend.before is None and attend.after is None
