@@ -1,5 +1,6 @@
 """A batch that does not fit into memory is computed in parts, with the same loss."""
 
+import weakref
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,23 @@ def test_onednn_is_believed_only_where_memory_is_short(
         multiply(torch.ones(2, 3))
     assert is_out_of_memory(caught.value) == short
     assert ("could not create a primitive, with x of shape (2, 3)" in str(caught.value)) != short
+
+
+def test_what_did_not_fit_is_free_before_the_next_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, earlier = Supervised.forward, list[weakref.ref[torch.Tensor]]()
+
+    def forward(self: Supervised, batch: Batch) -> Loss:
+        loss = real(self, batch)
+        if len(batch) > 8 and self.training:
+            assert [tensor() for tensor in earlier] == [None] * len(earlier)
+            earlier.append(weakref.ref(loss.loss))
+            problem = MemoryError()
+            problem.itself = problem  # type: ignore[attr-defined]  # as a frame that names it
+            raise problem
+        return loss
+
+    monkeypatch.setattr(Supervised, "forward", forward)
+    train_run(tiny(*PLAIN, "schedule.epochs=1"), tmp_path / "run")
+    assert len(earlier) == 2

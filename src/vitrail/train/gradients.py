@@ -1,6 +1,7 @@
 """The gradients of a step, also of batches that do not fit into memory as a whole."""
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
@@ -114,7 +115,6 @@ class Gradients:
                 if self.sharding is not None:
                     self.sharding.reduce_scalars()
                 return sums
-            # Here the tensors of the attempt are free.
             self._divide(batches[0])
 
     def _try(self, batch: Batch, seed: int) -> None:
@@ -148,6 +148,7 @@ class Gradients:
     def _divide(self, batch: Batch) -> None:
         """Takes twice as many parts, and says so."""
         self.model.zero_grad()
+        gc.collect()  # frees the tensors of the attempt, which errors and frames hold in cycles
         size = -(-len(batch) // self.parts)
         self.parts *= 2
         text = _(
