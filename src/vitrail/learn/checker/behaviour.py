@@ -46,8 +46,7 @@ def check_behaviour(
     torch.manual_seed(expected.seed)
     if call.module is not None:
         call.module.eval()
-    with torch.no_grad():
-        run(lambda: call.function(*copies))
+    run(lambda: call.function(*copies))  # with gradients: a training step calls backward
     text = _("your code changes its input, at {where}")
     stop_unless_equal("behaviour", copies, expected.inputs, expected, number, 0.0, text)
     if check.deterministic:
