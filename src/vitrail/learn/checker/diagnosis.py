@@ -17,7 +17,7 @@ class Diagnoser:
 
     Args:
         checker: the lesson's checker, with the weights and inputs of the failures.
-        failures: those of wrong versions that were tried already, by their names.
+        failures: those of wrong versions that were tried already, by stage, call and names.
 
     Example:
         >>> from vitrail.learn.course import find_lesson
@@ -30,7 +30,7 @@ class Diagnoser:
     """
 
     checker: Checker
-    failures: dict[tuple[str, ...], Failure | None] = field(default_factory=dict)
+    failures: dict[tuple[str, int, tuple[str, ...]], Failure | None] = field(default_factory=dict)
 
     def mistakes(self, failure: Failure) -> tuple[Wrong, ...]:
         """The mistakes that explain a failure.
@@ -45,12 +45,13 @@ class Diagnoser:
         versions = self.checker.lesson.wrong
         for count in (1, 2):
             for combination in itertools.combinations(versions, count):
-                if same_failure(failure, self._failure_with(combination)):
+                if same_failure(failure, self._failure_with(combination, failure)):
                     return combination
         return ()
 
-    def _failure_with(self, combination: tuple[Wrong, ...]) -> Failure | None:
-        key = tuple(wrong.name for wrong in combination)
+    def _failure_with(self, combination: tuple[Wrong, ...], like: Failure) -> Failure | None:
+        names = tuple(wrong.name for wrong in combination)
+        key = (like.stage, like.number, names)
         if key not in self.failures:
             self.failures[key] = None
             try:
@@ -59,7 +60,7 @@ class Diagnoser:
                 )
             except ConfigError:  # the second edits what the first has changed
                 return None
-            self.failures[key] = self.checker.failure_of(text, f"{'+'.join(key)}.py")
+            self.failures[key] = self.checker.failure_like(like, text, f"{'+'.join(names)}.py")
         return self.failures[key]
 
 

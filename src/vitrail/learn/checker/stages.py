@@ -40,6 +40,7 @@ class Checker:
         expected: the library's side of every case.
         finder: imports the solutions of earlier lessons.
         figures: what each claim measures on the solution.
+        only: position of the only case that is called; -1 for all.
 
     Example:
         >>> from vitrail.learn.course import find_lesson
@@ -54,6 +55,7 @@ class Checker:
     expected: list[Expected] = field(init=False)
     finder: SolutionFinder = field(init=False)
     figures: list[Any] = field(init=False)
+    only: int = field(init=False, default=-1)
 
     def __post_init__(self) -> None:
         self.finder = SolutionFinder(needed(self.lesson))
@@ -105,6 +107,32 @@ class Checker:
             return stop.failure
         return None
 
+    def failure_like(self, failure: Failure, text: str, path: str = "lesson.py") -> Failure | None:
+        """What a file shows at the stage and the call where another failed.
+
+        Args:
+            failure: of the other file.
+            text: the file's text.
+            path: the file's path, for messages.
+
+        Returns:
+            The failure; None where that stage passes.
+        """
+        stages = {
+            "shapes": self._shapes, "parameters": self._parameter_names, "output": self._outputs,
+            "gradients": self._gradients, "behaviour": self._behaviour, "swap": self._swap,
+        }  # fmt: skip
+        self.only = failure.number
+        try:
+            subject = self._import(text, path, None)
+            if failure.stage in stages:
+                stages[failure.stage](subject)
+        except StopError as stop:
+            return stop.failure
+        finally:
+            self.only = -1
+        return None
+
     def _run(self, stage: str, path: str, work: Callable[[], Any], number: int = -1) -> Any:
         """Runs the learner's code; what it raises ends the check."""
         about = self.expected[number].case.about if number >= 0 else ""
@@ -118,6 +146,8 @@ class Checker:
     def _calls(self, stage: str, subject: Subject) -> Iterator[tuple[int, Expected, Call]]:
         """The learner's class or function for every case, with the case's weights."""
         for number, expected in enumerate(self.expected):
+            if self.only not in (-1, number):
+                continue
 
             def build(expected: Expected = expected) -> Call:
                 return subject.build(expected.case)
