@@ -131,6 +131,7 @@ class TrainingStopped(TrainingError):
 PACKAGES = {
     "PIL": "pillow", "cv2": "opencv-python-headless", "skimage": "scikit-image",
     "sklearn": "scikit-learn", "yaml": "pyyaml", "pillow_heif": "pillow-heif",
+    "mlflow": "mlflow-skinny",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What the JSON of a run's folder holds, read without trusting it."""
+"""What is in a run's folder, and what its JSON holds, read without trusting it."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,30 @@ from torch import Tensor
 from vitrail.errors import ConfigError
 from vitrail.foreign import Schema, check_header, check_schema, parse_json, read_json, read_text
 
+LOCK = ".lock"  # held while a process trains
+WRITTEN = (  # all that runs write
+    "run.yaml", "command.txt", "summary.json", "bad_images.txt", "metrics.jsonl", "timing.jsonl",
+    "monitor.jsonl",
+    "evaluation.json", "evaluation.safetensors", "classes.csv", "report.html",
+    "images/*-????????.png",
+    "model/config.json", "model/model.safetensors", "model/manifest.json", "initial/config.json",
+    "initial/model.safetensors", "initial/manifest.json", "method/method.json",
+    "method/method.safetensors", "method/manifest.json", "method/*tokenizer.json",
+    "best/step-????????/method.safetensors", "best/step-????????/manifest.json",
+    "checkpoints/step-*/*.safetensors", "checkpoints/step-*/state.json",
+    "checkpoints/step-*/manifest.json",
+    "tensorboard/events.out.tfevents.*", LOCK,
+)  # fmt: skip
+
 MAX_LINES = 2**30  # bytes of a file of JSON lines
 _FIGURE = (int, float, str, type(None))
 _NAMES = (int, str, list)  # of the classes of an image, or its numbers
 METRICS: Schema = {"step": int, "split": str, "*": (int, float)}
+MONITOR: Schema = {
+    "step": int, "measures?": {"*": {"*": float}}, "heads?": {"*": {"*": [float]}},
+    "kind?": str, "part?": str, "head?": (int, type(None)), "since?": int, "value?": float,
+    "text?": str,
+}  # fmt: skip
 TIMING: Schema = {"step": int, "seconds": float, "images_per_second": float}
 NOTE: Schema = {"date": str, "text": str}
 _PICTURE: Schema = {

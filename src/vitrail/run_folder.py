@@ -15,28 +15,17 @@ from vitrail.foreign import MAX_SETTINGS, parse_yaml, read_text
 from vitrail.run_files import (
     EVALUATION,
     EXPLANATIONS,
+    LOCK,
     METRICS,
+    MONITOR,
     NOTE,
     SUMMARY,
     TIMING,
+    WRITTEN,
     read_lines,
     read_object,
     read_pictures,
 )
-
-LOCK = ".lock"  # held while a process trains
-WRITTEN = (  # all that runs write
-    "run.yaml", "command.txt", "summary.json", "bad_images.txt", "metrics.jsonl", "timing.jsonl",
-    "evaluation.json", "evaluation.safetensors", "classes.csv", "report.html",
-    "images/*-????????.png",
-    "model/config.json", "model/model.safetensors", "model/manifest.json", "initial/config.json",
-    "initial/model.safetensors", "initial/manifest.json", "method/method.json",
-    "method/method.safetensors", "method/manifest.json", "method/*tokenizer.json",
-    "best/step-????????/method.safetensors", "best/step-????????/manifest.json",
-    "checkpoints/step-*/*.safetensors", "checkpoints/step-*/state.json",
-    "checkpoints/step-*/manifest.json",
-    "tensorboard/events.out.tfevents.*", LOCK,
-)  # fmt: skip
 
 
 class RunFolder:
@@ -79,6 +68,11 @@ class RunFolder:
     def metrics_file(self) -> Path:
         """Losses and accuracies, JSON lines. A rerun repeats them to the byte."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def monitor_file(self) -> Path:
+        """What the monitor measured, and its warnings, JSON lines. A rerun repeats them, too."""
+        return self.path / "monitor.jsonl"
 
     @property
     def timing_file(self) -> Path:
@@ -134,6 +128,11 @@ class RunFolder:
     def tensorboard_folder(self) -> Path:
         """TensorBoard's event files."""
         return self.path / "tensorboard"
+
+    @property
+    def mlflow_folder(self) -> Path:
+        """MLflow's store, if the run was logged there."""
+        return self.path / "mlflow"
 
     @property
     def report_file(self) -> Path:
@@ -200,6 +199,11 @@ class RunFolder:
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of the metrics, each with step, split ("train" or "val") and values."""
         return read_lines(self.metrics_file, METRICS)
+
+    @property
+    def health(self) -> list[dict[str, Any]]:
+        """The lines of the monitor: each has a step, and measures (of heads too) or a warning."""
+        return read_lines(self.monitor_file, MONITOR)
 
     @property
     def timing(self) -> list[dict[str, Any]]:

@@ -19,10 +19,11 @@ from vitrail.errors import TrainingError, VitrailError
 from vitrail.files import OLD, TEMPORARY
 from vitrail.methods.supervised import Supervised
 from vitrail.run_folder import RunFolder
-from vitrail.train import checkpoint, monitor
+from vitrail.train import checkpoint
 from vitrail.train.checkpoint import Progress, TrainState, load_checkpoint, save_checkpoint
 from vitrail.train.factory import train_run
 from vitrail.train.stopping import explain_stop
+from vitrail.train.writers.files import open_whole
 
 CALLS = 40
 KINDS = ("fsync", "replace", "write", "open")
@@ -191,7 +192,7 @@ def test_the_log_has_whole_lines_only(tmp_path: Path) -> None:
         (b"", 99, b""),
     ):
         path.write_bytes(content)
-        with monitor._open_whole(path, length) as file:
+        with open_whole(path, length) as file:
             assert file.tell() == len(expected)
             file.write(b"{}\n")
         assert path.read_bytes() == expected + b"{}\n"

@@ -11,7 +11,7 @@ from vitrail.lens import html
 from vitrail.lens.report_classes import class_sections
 from vitrail.lens.report_data import read_report
 from vitrail.run_folder import RunFolder
-from vitrail.train.monitor import note
+from vitrail.train.console import note
 
 CONTROLS = [
     "\x1b[2J",

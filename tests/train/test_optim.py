@@ -176,11 +176,13 @@ def test_each_setting_reaches_its_part(setting: str, read: Any) -> None:
 
 def test_the_callbacks_have_their_settings() -> None:
     config = tiny(
-        "train.eval_every=3", "train.knn_images=70", "train.save_every=9", "train.early_stopping=4"
-    )
+        "train.eval_every=3", "train.knn_images=70", "train.save_every=9",
+        "train.early_stopping=4", "train.monitor=7",
+    )  # fmt: skip
     trainer, evaluator = build_trainer(config, RunFolder("unused"), open_datasets(config))
-    _spikes, monitor, validation, best, images, checkpoints = trainer.callbacks
-    assert (monitor.every, validation.every, images.every, checkpoints.every) == (3, 3, 3, 9)
+    _spikes, log, monitor, validation, best, images, checkpoints = trainer.callbacks
+    assert monitor.every == 7
+    assert (log.every, validation.every, images.every, checkpoints.every) == (3, 3, 3, 9)
     assert (best.patience, best.keep) == (4, True)
     assert evaluator.knn_images == 70
 

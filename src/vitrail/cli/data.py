@@ -40,9 +40,9 @@ def run(
     from vitrail.errors import ConfigError
     from vitrail.preprocess import Preprocess
     from vitrail.train.config import make_config
+    from vitrail.train.console import note, progress_bar
     from vitrail.train.data_factory import open_datasets
     from vitrail.train.data_page import describe_data, write_data_page
-    from vitrail.train.monitor import note, progress_bar
     from vitrail.train.remarks import odd_remarks
 
     if output is not None:

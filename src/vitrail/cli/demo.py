@@ -104,7 +104,7 @@ def _pretrained() -> list[str]:
     import vitrail
     from vitrail.lens import html
     from vitrail.lens.report_page import attention_section, how_to_read
-    from vitrail.train.monitor import progress_bar
+    from vitrail.train.console import progress_bar
 
     try:
         from skimage import data

@@ -33,7 +33,7 @@ def run(
 
     from vitrail.data.registry import open_parts, prepared
     from vitrail.data.shard_writer import check_empty, pack
-    from vitrail.train.monitor import note, progress_bar
+    from vitrail.train.console import note, progress_bar
 
     check_empty(folder)  # before all images are read
     splits = {}

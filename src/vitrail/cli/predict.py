@@ -150,7 +150,7 @@ def _written_rows(
     """Writes what is told of images to a file, after the rows of a command that was stopped, and
     yields all rows; `settings` is what they depend on, beside the model."""
     from vitrail.cli.predictions_file import PredictionsFile, digest_of, digest_of_paths
-    from vitrail.train.monitor import note
+    from vitrail.train.console import note
 
     backbone = predictor.backbone
     model = {"model": digest_of(backbone), "labels": list(predictor.labels)}

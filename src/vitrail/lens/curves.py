@@ -59,9 +59,7 @@ def training_curves(metrics: Sequence[Mapping[str, object]]) -> list[Figure]:
 
 def _chart(train: list[Point], validation: list[Point], name: str, form: str) -> Figure:
     """A chart of one metric; with `form`, the last value is written beside its point."""
-    figure = Figure(figsize=(3.7, 2.9), layout="constrained")
-    figure.patch.set_alpha(0)
-    axis = figure.subplots()
+    figure, axis = empty_chart(name, _("epoch"))
     color = LIGHT["glass"] if form else LIGHT["amber"]
     smooth = _draw(axis, train, _("training"), LIGHT["lead"] if validation else color)
     marks = _draw(axis, validation, _("validation"), color)
@@ -77,15 +75,35 @@ def _chart(train: list[Point], validation: list[Point], name: str, form: str) ->
         )  # fmt: skip
     if smooth and marks:
         axis.legend(fontsize=8.5, frameon=False, labelcolor=LIGHT["ink"])
+    return figure
+
+
+def empty_chart(title: str, label: str) -> tuple[Figure, Axes]:
+    """A chart without lines, in the style of the report.
+
+    Args:
+        title: above it.
+        label: of the horizontal axis.
+
+    Returns:
+        The figure, and its axes to draw on.
+
+    Example:
+        >>> empty_chart("loss", "epoch")[1].get_xlabel()
+        'epoch'
+    """
+    figure = Figure(figsize=(3.7, 2.9), layout="constrained")
+    figure.patch.set_alpha(0)
+    axis = figure.subplots()
     axis.patch.set_alpha(0)
-    axis.set_title(name, loc="left", fontsize=10.5, fontweight="bold", color=LIGHT["ink"])
-    axis.set_xlabel(_("epoch"), fontsize=9, color=LIGHT["quiet"])
-    axis.tick_params(labelsize=8.5, labelcolor=LIGHT["quiet"], color=LIGHT["line"])
+    axis.set_title(title, loc="left", fontsize=10.5, fontweight="bold", color=LIGHT["ink"])
+    axis.set_xlabel(label, fontsize=9, color=LIGHT["quiet"])
+    axis.tick_params(labelsize=8.5, labelcolor=LIGHT["quiet"], color=LIGHT["line"], which="both")
     axis.spines[["top", "right"]].set_visible(False)
     axis.spines[["bottom", "left"]].set_color(LIGHT["line"])
     axis.grid(color=LIGHT["line"], linewidth=0.7)
     axis.set_axisbelow(True)
-    return figure
+    return figure, axis
 
 
 def _draw(axis: Axes, points: list[Point], label: str, color: str) -> list[Point]:

@@ -48,8 +48,19 @@ def _attach(mixer: RecordedMixer, recorders: Sequence[WeightsHook]) -> None:
     )
 
 
-def _is_compiled(module: nn.Module) -> bool:
-    """Whether torch.compile(module) or module.compile() made a module."""
+def is_compiled(module: nn.Module) -> bool:
+    """Whether torch.compile(module) or module.compile() made a module.
+
+    Args:
+        module: any module.
+
+    Returns:
+        True if it runs compiled.
+
+    Example:
+        >>> is_compiled(nn.Linear(2, 2)), is_compiled(torch.compile(nn.Linear(2, 2)))
+        (False, True)
+    """
     # private: the second leaves no other trace (tests/lens/test_recording_guarantees.py)
     return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
 
@@ -60,7 +71,7 @@ def _eagerly(model: nn.Module) -> Iterator[None]:
 
     A compiled graph calls no recorder, and one with a recorder would compute other bits.
     """
-    if any(map(_is_compiled, model.modules())):
+    if any(map(is_compiled, model.modules())):
         text = "the model is compiled, and runs eagerly while it is recorded."
         warnings.warn(text, stacklevel=5)
         with torch.compiler.set_stance("force_eager"):

@@ -16,6 +16,7 @@ from vitrail.lens import html
 from vitrail.lens.curves import training_curves
 from vitrail.lens.explanation_page import comparison_section
 from vitrail.lens.flat import to_bytes
+from vitrail.lens.health_page import health_sections
 from vitrail.lens.looking import LookOptions, draw_trace
 from vitrail.lens.position import position_baseline
 from vitrail.lens.report_classes import class_sections
@@ -98,7 +99,7 @@ def _body(data: ReportData) -> list[str]:
     body = [_headline(data), *_setup(data), *_notes(data), *_user_notes(data.run)]
     if data.metrics:
         body.append(html.section(_("Training curves"), html.charts(training_curves(data.metrics))))
-    body += _logged_images(data)
+    body += [*health_sections(data.run.health), *_logged_images(data)]
     if data.has_accuracy:
         body += class_sections(data)
         if data.model is not None and data.images is not None:

@@ -19,9 +19,9 @@ from vitrail.models.parameters import initialize
 from vitrail.preprocess import Preprocess
 from vitrail.run_folder import RunFolder
 from vitrail.train.config import RunConfig
+from vitrail.train.console import note
 from vitrail.train.data_factory import Datasets, suits
 from vitrail.train.evaluator import Evaluator
-from vitrail.train.monitor import note
 from vitrail.train.seeds import seed_all
 from vitrail.train.stream_factory import build_evaluator
 from vitrail.train.timm_package import import_timm
@@ -186,7 +186,7 @@ def _settings(config: RunConfig, train: Dataset) -> RunConfig:
     method = values.get("method", {})
     if config.method.name not in METHODS:
         method = {"name": next(name for name in METHODS if suits(name, train))}
-    dropped = ("baseline", "wandb", "gradient_checkpointing", "sharding")
+    dropped = ("baseline", "wandb", "mlflow", "monitor", "gradient_checkpointing", "sharding")
     train_values = {k: v for k, v in values.get("train", {}).items() if k not in dropped}
     return RunConfig.model_validate(
         {
@@ -195,6 +195,6 @@ def _settings(config: RunConfig, train: Dataset) -> RunConfig:
             "method": method,
             "optim": {"accumulate": config.optim.accumulate},
             "schedule": {"epochs": epochs},
-            "train": train_values,
+            "train": {**train_values, "monitor": False},
         }
     )

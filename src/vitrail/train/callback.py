@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from vitrail.methods.base import Batch
+
 if TYPE_CHECKING:
     from vitrail.train.trainer import Trainer
 
@@ -43,6 +45,14 @@ class Callback:
             trainer: with `step` steps done.
         """
 
+    def after_backward(self, trainer: "Trainer", batch: Batch) -> None:
+        """Called when the gradients of a step are there, before they are clipped and used.
+
+        Args:
+            trainer: with `step` steps done, not counting this one.
+            batch: the last batch of the step.
+        """
+
     def after_step(self, trainer: "Trainer", values: Values) -> None:
         """Called after each step.
 
@@ -56,7 +66,8 @@ class Callback:
 
         Args:
             trainer: with `step` steps done.
-            split: "train", "val", or "spike" for the beginning of a loss spike.
+            split: "train", "val", "test" after training, or "spike" for the beginning of a loss
+                spike.
             values: figures by name.
         """
 

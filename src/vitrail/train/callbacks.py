@@ -1,4 +1,4 @@
-"""Callbacks of the trainer: evaluation, images and checkpoints. `monitor` holds the logs."""
+"""Callbacks of the trainer: evaluation, images and checkpoints. `run_log` holds the logs."""
 
 from vitrail.train.callback import Callback, Values
 from vitrail.train.checkpoint import Progress, save_checkpoint

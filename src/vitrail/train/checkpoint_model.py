@@ -8,10 +8,10 @@ from vitrail.hub.model_folder import save
 from vitrail.run_folder import RunFolder
 from vitrail.train.checkpoint import load_checkpoint
 from vitrail.train.config import read_config
+from vitrail.train.console import note
 from vitrail.train.data_factory import open_datasets
 from vitrail.train.factory import build_trainer
 from vitrail.train.finish import finished_model
-from vitrail.train.monitor import note
 
 
 @checked

@@ -62,7 +62,7 @@ class RunConfig(Section):
 
 HARMLESS = {  # on resume: they change no result
     "data.workers", "train.device", "train.threads", "train.log_every", "train.plugins",
-    "train.wandb", "train.check_shapes",
+    "train.wandb", "train.mlflow", "train.monitor", "train.check_shapes",
 }  # fmt: skip
 ADJUSTABLE = {  # on resume: they change the result from there on
     "data.batch_size", "optim.lr", "optim.weight_decay", "optim.weight_decay_end", "optim.clip",

@@ -13,7 +13,7 @@ from vitrail.errors import ConfigError, DataError
 from vitrail.messages import _, ngettext
 from vitrail.methods.registry import get_method, list_methods
 from vitrail.train.config import RunConfig
-from vitrail.train.monitor import note
+from vitrail.train.console import note
 
 Progress = Callable[[int, int], None]
 

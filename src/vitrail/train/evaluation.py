@@ -19,6 +19,7 @@ from vitrail.messages import _
 from vitrail.models.base import Backbone
 from vitrail.run_folder import RunFolder
 from vitrail.train.config import RunConfig, read_config
+from vitrail.train.console import note, progress_bar
 from vitrail.train.data_factory import DESCRIPTIONS, absent_classes, run_parts
 from vitrail.train.devices import process_shard
 from vitrail.train.evaluator import cross_validate, evaluate_probe
@@ -31,7 +32,6 @@ from vitrail.train.inference import (
     prepare,
 )
 from vitrail.train.metrics import AnyEvaluation, evaluate_classifier
-from vitrail.train.monitor import note, progress_bar
 from vitrail.train.runs import TrainingRun
 from vitrail.train.stream_factory import frame
 from vitrail.train.summary import describe_left_aside

@@ -18,6 +18,7 @@ from vitrail.methods.base import Method
 from vitrail.methods.logistic import fit_logistic
 from vitrail.models.base import Backbone
 from vitrail.preprocess import Preprocess
+from vitrail.train.console import note
 from vitrail.train.knn import chunk_rows, knn
 from vitrail.train.metrics import (
     AnyEvaluation,
@@ -27,7 +28,6 @@ from vitrail.train.metrics import (
     summarize,
     summarize_outputs,
 )
-from vitrail.train.monitor import note
 from vitrail.train.seeds import mix_seed
 from vitrail.train.streams import Stream
 from vitrail.values import PositiveInt

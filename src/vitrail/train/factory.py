@@ -5,7 +5,6 @@ Only the factories, here and in `data_factory` and `model_factory`, read setting
 
 import contextlib
 import functools
-import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from vitrail.arguments import checked
 from vitrail.data.own_transforms import TRANSFORMS
 from vitrail.data.registry import DATASETS, absolute_name
 from vitrail.data.splits import Parts
-from vitrail.errors import ConfigError, how_to_install
+from vitrail.errors import ConfigError
 from vitrail.hub.model_folder import save
 from vitrail.messages import _, ngettext
 from vitrail.methods import distributed
@@ -31,6 +30,7 @@ from vitrail.train.best import KeepBest
 from vitrail.train.callback import Callback
 from vitrail.train.callbacks import Checkpointing, ImageLogging, Validation
 from vitrail.train.config import RunConfig, make_config, read_config, resumed_config
+from vitrail.train.console import note, progress_bar
 from vitrail.train.data_factory import (
     Datasets,
     changed_samples,
@@ -44,16 +44,19 @@ from vitrail.train.few_images import Fitted, fit_to_images
 from vitrail.train.finish import write_results
 from vitrail.train.image_logging import pick_sample
 from vitrail.train.model_factory import build_method, build_model, check_model
-from vitrail.train.monitor import Monitor, note, progress_bar
+from vitrail.train.monitor.callback import Monitor
 from vitrail.train.optim import OPTIMIZERS, build_optimizer, make_ema, parameter_groups
 from vitrail.train.remarks import data_remarks
+from vitrail.train.run_log import RunLog
 from vitrail.train.schedule import Schedule
 from vitrail.train.seeds import seed_all
+from vitrail.train.setting_errors import flatten
 from vitrail.train.spikes import SpikeWatch
 from vitrail.train.stream_factory import build_evaluator, build_stream
 from vitrail.train.summary import describe_run, estimate, summarize_run
 from vitrail.train.trainer import Trainer
 from vitrail.train.training_sections import OptimConfig
+from vitrail.train.writers.factory import build_writers, check_packages
 
 
 def train_run(
@@ -205,7 +208,7 @@ def build_trainer(
     if datasets.validation is not None:  # epochs are not judged by the test samples
         judges = _judges(config, method, evaluator)
         evaluator.prepare()
-    optim, train = config.optim, config.train
+    optim, train, writers = config.optim, config.train, build_writers(run, config.train)
     trainer = Trainer(
         method,
         stream,
@@ -223,7 +226,8 @@ def build_trainer(
         sharding=train.sharding,
         callbacks=(
             SpikeWatch(),
-            Monitor(run, train.log_every, wandb=train.wandb),
+            RunLog(run, writers, train.log_every, flatten(config.plain())),
+            *([Monitor(writers, every=train.monitor)] if train.monitor else ()),
             *judges,
             ImageLogging(pick_sample(datasets.evaluation, model.preprocess), train.eval_every),
             *callbacks,
@@ -335,8 +339,7 @@ def _check_start(
             read_config(run.settings_file)  # raises if it is not a run's
         _check_free(run, resume=resume)
     _check_outside(config.data.source, run)
-    if config.train.wandb and importlib.util.find_spec("wandb") is None:
-        raise ConfigError(f"train.wandb needs the package wandb: {how_to_install('wandb')}")
+    check_packages(config.train)
     if choose_device(config.train.device).type == "cpu" and config.train.precision == "fp16":
         raise ConfigError("train.precision='fp16' needs a GPU: use bf16 or fp32 on a CPU.")
     if config.train.sharding is not None and config.train.compile:

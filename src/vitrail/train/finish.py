@@ -9,10 +9,10 @@ from vitrail.hub.model_folder import save
 from vitrail.messages import _
 from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
+from vitrail.train.console import progress_bar
 from vitrail.train.evaluator import Evaluator, K
 from vitrail.train.lora import merge
 from vitrail.train.metrics import AnyEvaluation
-from vitrail.train.monitor import log_result, progress_bar
 from vitrail.train.scores import as_csv
 from vitrail.train.trainer import Trainer
 
@@ -69,7 +69,7 @@ def write_results(
     for _result, more in validated.values():  # what epochs were judged by, beside the test
         figures |= {f"val_{key}": value for key, value in more.items()}
     if split == "test":
-        log_result(run, trainer.step, split, scores)
+        trainer.log(split, scores)
     run.write_evaluation({**figures, **details}, images)
     if result is not None:
         named = result._replace(labels=evaluator.train.labels)

@@ -21,8 +21,8 @@ from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
 from vitrail.preprocess import Preprocess
 from vitrail.run_folder import RunFolder
+from vitrail.train.console import note
 from vitrail.train.devices import choose_device
-from vitrail.train.monitor import note
 from vitrail.train.runs import TrainingRun
 from vitrail.values import Size, check_value
 

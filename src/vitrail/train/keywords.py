@@ -118,7 +118,9 @@ class Settings(TypedDict, total=False):
     knn_images: int
     log_every: int | None
     baseline: str | None
+    monitor: bool | int
     wandb: bool
+    mlflow: bool
     plugins: Sequence[str]
 
 

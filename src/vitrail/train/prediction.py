@@ -19,6 +19,7 @@ from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
 from vitrail.models.limits import LARGEST
 from vitrail.models.outputs import Outputs, Target
+from vitrail.train.console import progress_bar
 from vitrail.train.evaluator import compute_features
 from vitrail.train.inference import (
     Images,
@@ -29,7 +30,6 @@ from vitrail.train.inference import (
     prepare,
     read_images,
 )
-from vitrail.train.monitor import progress_bar
 from vitrail.train.stream_factory import frame
 from vitrail.values import PositiveInt, Size
 

@@ -18,9 +18,9 @@ from vitrail.methods.base import Method
 from vitrail.methods.frozen import BATCH_NORMS
 from vitrail.preprocess import Preprocess
 from vitrail.train.config import RunConfig
+from vitrail.train.console import progress_bar
 from vitrail.train.devices import choose_device, process_shard
 from vitrail.train.evaluator import Evaluator, compute_features
-from vitrail.train.monitor import progress_bar
 from vitrail.train.streams import (
     BatchTransform,
     FeatureStream,

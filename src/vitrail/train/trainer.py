@@ -198,11 +198,7 @@ class Trainer:
         return self.step / self.epoch_steps
 
     def remarks(self) -> list[str]:
-        """What the user should know before training.
-
-        Returns:
-            Sentences, one per remark.
-        """
+        """→ sentences on what the user should know before training."""
         return accumulation_remarks(self.method, self.accumulate, self.stream.batch_size)
 
     def fit(self, *, resume: bool = False, trust: bool = False) -> None:
@@ -302,10 +298,13 @@ class Trainer:
         self.method.before_step(self.step / self.total)
         # What a forward may change, such as the statistics of batch norms.
         buffers = [b.clone() for b in self.method.buffers()] if self.on_nan == "skip" else []
-        sums = self.gradients([next(batches) for _number in range(self.accumulate)], seed)
+        parts = [next(batches) for _number in range(self.accumulate)]
+        sums = self.gradients(parts, seed)
         sums = distributed.mean_values(sums)  # what is not finite in one is so in all
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
+        for callback in self.callbacks:
+            callback.after_backward(self, parts[-1])
         norm = clip_gradients(self.method, self.clip, self.clip_by)
         # With a scaler, steps whose gradients overflow are skipped; without one they must not be.
         loss = sums.pop("loss")
@@ -381,7 +380,7 @@ class Trainer:
         """Records figures with every callback.
 
         Args:
-            split: "train", "val", or "spike" for the beginning of a loss spike.
+            split: "train", "val", "test", or "spike" for the beginning of a loss spike.
             values: figures by name.
         """
         for callback in self.callbacks:

@@ -168,7 +168,17 @@ class TrainConfig(Section):
         description="A CNN of timm, such as resnet18, that learns from scratch from the same "
         "images as long as the model, for the report to compare; null: none.",
     )
+    monitor: bool | Annotated[int, Field(ge=1)] = Field(
+        True,
+        description="Measure the health of the model, and warn of what is wrong: on, every 10 "
+        "steps, and after 200 steps every 50 or less often; off; or a number of steps.",
+    )
     wandb: bool = Field(False, description="Also log to Weights & Biases, offline.")
+    mlflow: bool = Field(
+        False,
+        description="Also log to MLflow: into the run's folder, or where the environment variable "
+        "MLFLOW_TRACKING_URI says.",
+    )
     plugins: list[str] = Field(
         [],
         description="Files and modules that the run's own parts come from. The run notes them; "

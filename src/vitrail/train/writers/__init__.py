@@ -1,0 +1,1 @@
+"""What records a run: one interface, and a file for each program that shows runs."""
