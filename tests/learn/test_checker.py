@@ -58,7 +58,14 @@ def test_two_mistakes_are_both_named(checker: Checker) -> None:
 
 def test_an_unknown_mistake_is_described_by_its_relation(checker: Checker) -> None:
     report = report_of(checker, ("return self.proj(x)", "return 3 * self.proj(x)"))
-    assert report.diagnosis == ("Your output is 3 times the expected one.",)
+    assert report.diagnosis == ("your output is 3 times the expected one.",)
+
+
+def test_an_unknown_mistake_on_the_way_is_described_at_its_variable(checker: Checker) -> None:
+    report = report_of(checker, ("attn.softmax(dim=-1)", "attn.softmax(dim=-1) ** 2"))
+    assert report.mistakes == ()
+    text = "the numbers of attn do not sum to 1 along axis 3."
+    assert (report.walk[-1].name, report.diagnosis[0]) == ("attn", text)
 
 
 @pytest.mark.parametrize(

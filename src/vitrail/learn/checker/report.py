@@ -37,8 +37,10 @@ def make_report(checker: Checker, text: str, path: str, folder: Path | None = No
         return Report(lesson.id, True)
     mistakes = Diagnoser(checker).mistakes(failure) if failure.observed != "stub" else ()
     diagnosis = tuple(wrong.says.of(language()) for wrong in mistakes)
-    if not diagnosis and failure.relation:
-        diagnosis = (failure.relation,)
+    rows = _walk(checker, failure, text, path, folder)
+    if not diagnosis:
+        where = rows[-1].relation if rows else ""
+        diagnosis = tuple(filter(None, dict.fromkeys([where, failure.relation])))
     return Report(
         lesson.id,
         False,
@@ -47,7 +49,7 @@ def make_report(checker: Checker, text: str, path: str, folder: Path | None = No
         case=failure.case,
         mistakes=tuple(wrong.name for wrong in mistakes),
         diagnosis=diagnosis,
-        walk=_walk(checker, failure, text, path, folder),
+        walk=rows,
     )
 
 

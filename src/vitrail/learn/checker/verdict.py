@@ -21,6 +21,7 @@ class Row:
         agrees: whether the values are those of the solution; None where it has no such variable.
         values: the first numbers.
         expected_values: the solution's.
+        relation: what the values are instead, such as "attn is 2 times the expected one."; or "".
 
     Example:
         >>> Row(3, "q", "(1, 2)", "(1, 2)", True, "", "").agrees
@@ -34,6 +35,7 @@ class Row:
     agrees: bool | None
     values: str
     expected_values: str
+    relation: str = ""
 
 
 @dataclass(frozen=True)

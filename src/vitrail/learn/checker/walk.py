@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vitrail.learn.checker.compare import difference, same_shape
 from vitrail.learn.checker.expected import Expected
+from vitrail.learn.checker.relations import relation
 from vitrail.learn.checker.subject import Subject, map_tensors
 from vitrail.learn.checker.verdict import Row
 
@@ -156,7 +157,9 @@ def _row(step: Step, match: Step | None) -> Row:
     agrees = same_shape(step.value, match.value) and difference(step.value, match.value) < 1e-9
     expected = str(tuple(match.value.shape))
     values, others = _numbers(step.value), _numbers(match.value)
-    return Row(step.line, step.name, shape, expected, agrees, values, others)
+    name = "" if step.name == RETURN else step.name
+    text = "" if agrees or shape != expected else relation(step.value, match.value, (), name)
+    return Row(step.line, step.name, shape, expected, agrees, values, others, text)
 
 
 def _numbers(tensor: Tensor) -> str:
