@@ -21,6 +21,7 @@ from vitrail.explorer.documents import Explorer
 from vitrail.explorer.export import export_page
 from vitrail.explorer.resources import page_files
 from vitrail.explorer.runtime import copy_runtime
+from vitrail.lens.explanations.similarity import patch_directions
 from vitrail.lens.trace import patch_maps
 
 pytestmark = needs_browser
@@ -174,7 +175,7 @@ def test_the_browsers_own_model_gives_pytorchs_numbers(
     if kind == "ViT":
         same(state["map"], patch_maps(maps[2][0], (4, 4), 1, "class").mean(0))
         press(browser, "#shows [data-show=similarity]")
-    patches = torch.nn.functional.normalize(model.features(images).patches[0].detach(), dim=-1)
+    patches = patch_directions(model.features(images).patches.detach())[0]
     index = browser.execute_script("return Vitrail.query().index")
     same(settle(browser)["map"], (patches @ patches.T)[index])
     assert browser.find_element("id", "problem").text == ""

@@ -192,7 +192,7 @@ def test_scans_and_the_position_only_baseline(opened: Opener, photo: Path) -> No
         press(page, f"#scan-directions button:nth-child({direction + 1})")
         halved = [n for n, token in enumerate(steps) if left[direction, 7, token] < 0.5]
         text = texts(page, "#scan-left figcaption")[0]
-        assert f"a half after {halved[0] if halved else 'none of the steps'}" in text
+        assert (f"50 % after {halved[0]} steps" if halved else "never less than 50 %") in text
     assert len(page.find_elements("css selector", "#scan-way svg rect")) == 1  # the class token
 
 

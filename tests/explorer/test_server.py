@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.explorer.conftest import Client
+from tests.explorer.conftest import Client, serving, tiny_clip, tiny_vim
 from vitrail.errors import ConfigError
 from vitrail.explorer.documents import Explorer
 from vitrail.explorer.server import MAX_UPLOAD, make_server
@@ -40,6 +40,25 @@ def test_the_page_and_its_documents(client: Client, photo: Path) -> None:
     key = upload["id"]
     assert client.ask(f"api/attention?id={key}&layer=2").json["array"]["shape"] == [2, 17, 17]
     assert client.ask(f"api/explain?id={key}&name=relevance&target=1").json["target"] == 1
+
+
+def test_two_models_and_every_view_are_served(photo: Path) -> None:
+    clip = tiny_clip()
+    second = Explorer(tiny_vim(), "Vim", [photo])
+    first = Explorer(clip.backbone, "CLIP", [photo], clip=clip, second=second)
+    with serving(first) as server:
+        client = Client(server)
+        assert client.ask("api/model").json["second"] == "Vim"
+        assert client.ask("api/model?model=1").json["title"] == "Vim"
+        key = client.ask("api/trace?name=x.png", "POST", photo.read_bytes()).json["id"]
+        refused = client.ask(f"api/similarity?id={key}&model=1")
+        assert refused.status == 400 and "no such picture" in refused.json["error"]
+        client.ask("api/trace?name=x.png&model=1", "POST", photo.read_bytes())
+        assert client.ask(f"api/scan?id={key}&layer=1&model=1").json["kind"] == "scan"
+        baseline = client.ask(f"api/attention?id={key}&layer=0&baseline=1&model=1").json
+        assert baseline["baseline"] is True
+        assert client.ask(f"api/walk?id={key}&layer=0&patch=3").json["patch"] == 3
+        assert client.ask(f"api/text?id={key}&text=a%20cat").json["text"] == "a cat"
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "[::1]:80", ""])
@@ -115,6 +134,12 @@ def test_bodies_have_a_limit_and_a_length(client: Client) -> None:
         ("api/trace?sample=9", "there are 1"),
         ("api/explain?id=x&name=rollout", "open it again"),
         ("api/trace", "no whole number"),
+        ("api/walk?id=x&layer=0&patch=one", "no whole number"),
+        ("api/walk?id=x&layer=0&patch=0", "open it again"),
+        ("api/scan?id=x&layer=0", "open it again"),
+        ("api/text?id=x&text=cat", "reads no text"),
+        ("api/model?model=1", "no such model"),
+        ("api/model?model=../0", "no such model"),
     ],
 )
 def test_questions_about_nothing_are_one_line(client: Client, path: str, message: str) -> None:

@@ -96,17 +96,19 @@
     for (const node of markers) V.mark(node, token - prefix, [rows, columns]);
     const tokens = sequence(), at = tokens.indexOf(token);
     const curve = tokens.slice(at).map((to) => left(token, to));
-    $("scan-left").querySelector("figcaption").textContent = V.t("scan_says", {
-      ...V.position(token - prefix, columns), half: steps(curve, 0.5), tenth: steps(curve, 0.1),
-      hundredth: steps(curve, 0.01),
+    const falls = [50, 10, 1].map((part) => {
+      const n = steps(curve, part / 100);
+      return V.t(n === null ? "scan_never" : "scan_under", { part, n });
     });
+    $("scan-left").querySelector("figcaption").textContent = V.t("scan_says",
+      { ...V.position(token - prefix, columns), falls: falls.join(V.t("comma")) });
     drawCurve(curve, typical(tokens, left));
   }
   
-  // After how many steps less than a part is left.
+  // After how many steps less than a part is left; null if that is never so.
   function steps(curve, part) {
     const at = curve.findIndex((value) => value < part);
-    return at < 0 ? V.t("never") : String(at);
+    return at < 0 ? null : at;
   }
 
   // The median over all tokens after each number of steps.
@@ -129,7 +131,7 @@
     const x = (n) => left + n / last * (width - left - right);
     const y = (value) => top + (1 - value) * (height - top - bottom);
     const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img",
-      "aria-label": V.t("scan_chart", { n: steps(median, 0.5) }) });
+      "aria-label": V.t("scan_chart", { n: steps(median, 0.5) ?? "–" }) });
     for (const part of [0, 0.5, 1])
       svg.append(shape("line", { x1: left, x2: width - right, y1: y(part), y2: y(part), class: "rule" }),
         shape("text", { x: left - 6, y: y(part) + 4, "text-anchor": "end" }, `${100 * part} %`));

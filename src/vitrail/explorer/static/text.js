@@ -21,7 +21,7 @@
       target: "Class", slow: "(slow)",
       footer: "Everything is computed on this machine. Colors are never clipped: the bar below a map " +
         "has the weights of both ends.",
-      footer_export: "Everything was computed before and lies beside this page. Colors are never " +
+      footer_export: "All results lie beside this page, and nothing leaves this machine. Colors are never " +
         "clipped: the bar below a map has the weights of both ends.",
       mean_heads: "mean", layer_of: "{key} ({n} of {count})",
       largest: "Largest weight", at: "row {row}, column {column}", share: "Share of the top patch",
@@ -74,15 +74,15 @@
         "square is where the class token stands.",
       scan_left: "What is left of the patch's contribution",
       scan_says: "How much of what the patch at row {row}, column {column} wrote is left in the state when the " +
-        "scan reaches each patch. Less than a half after {half} steps, less than 10 % after {tenth}, less than " +
-        "1 % after {hundredth}.",
+        "scan reaches each patch: {falls}.",
+      scan_under: "less than {part} % after {n} steps", scan_never: "never less than {part} %", comma: ", ",
       scan_chart: "Part of a contribution that is left after a number of steps. Half of the tokens have lost " +
         "half after {n}.",
       scan_steps: "steps of the scan", scan_own: "this patch", scan_median: "median of all tokens",
-      never: "none of the steps",
       text: "Sentences against the patches",
       text_about: "Cosine similarity of each patch to a sentence, in CLIP's space. CLIP was trained on whole " +
-        "images, so maps of patches are rough. Colors run from the lowest to the highest cosine of a map.",
+        "images, so maps of patches are rough. Colors run from the lowest to the highest cosine of a map; " +
+        "where some are below 0, both signs have the same scale.",
       text_label: "Up to four sentences, one per line",
       sentence_whole: "Cosine of the whole picture: {cosine}",
       names: { attention: "Attention, last layer", attention_gradient: "Attention × gradient",
@@ -107,7 +107,7 @@
         "颜色从 0（或最小值）到最大值。",
       target: "类别", slow: "（较慢）",
       footer: "所有计算都在本机完成。颜色不做截断：热力图下方的色条标出两端的权重。",
-      footer_export: "所有结果都已预先算好，与本页放在同一文件夹中。颜色不做截断：热力图下方的色条标出两端的权重。",
+      footer_export: "所有结果都与本页放在一起，数据不会离开本机。颜色不做截断：热力图下方的色条标出两端的权重。",
       mean_heads: "平均", layer_of: "{key}（{n}/{count}）",
       largest: "最大权重", at: "第 {row} 行第 {column} 列", share: "最大块占比",
       entropy: "熵", bits: "/ {limit} bit", weight: "第 {row} 行第 {column} 列的权重",
@@ -152,14 +152,13 @@
       scan_plain: "逐行读取 {n} 个 token，从圆点开始，到箭头结束。",
       scan_class: "逐行读取 {n} 个 token，从圆点开始，到箭头结束；方块是分类 token 所在的位置。",
       scan_left: "该图像块的贡献还剩多少",
-      scan_says: "扫描到达各图像块时，第 {row} 行第 {column} 列写入状态的内容还剩多少。{half} 步后不足一半，{tenth} 步后不足 10 %，" +
-        "{hundredth} 步后不足 1 %。",
+      scan_says: "扫描到达各图像块时，第 {row} 行第 {column} 列写入状态的内容还剩多少：{falls}。",
+      scan_under: "{n} 步后不足 {part} %", scan_never: "始终不低于 {part} %", comma: "，",
       scan_chart: "若干步之后贡献还剩的比例。半数 token 在 {n} 步后只剩不到一半。",
       scan_steps: "扫描步数", scan_own: "这个图像块", scan_median: "所有 token 的中位数",
-      never: "直到结束也没有",
       text: "文本与图像块对照",
       text_about: "在 CLIP 的嵌入空间里，每个图像块与一句话的余弦相似度。CLIP 是用整张图片训练的，因此逐块的图比较粗糙。" +
-        "颜色从该图的最低余弦到最高余弦。",
+        "颜色从该图的最低余弦到最高余弦；若有负值，正负两侧使用同一刻度。",
       text_label: "每行一句，最多四句",
       sentence_whole: "与整张图片的余弦：{cosine}",
       names: { attention: "末层注意力", attention_gradient: "注意力 × 梯度", grad_cam: "Grad-CAM",
