@@ -133,6 +133,7 @@
     if (text !== undefined) node.textContent = text;
     return node;
   }
+  V.shape = shape;
   const stroke = (i) => ({ stroke: `var(--${LINES[i][0]})`, "stroke-dasharray": LINES[i][1],
     "stroke-width": 2, fill: "none" });
 

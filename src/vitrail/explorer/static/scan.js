@@ -1,14 +1,7 @@
 "use strict";
 // The scans of a Vision Mamba: their way over the patches, and how fast they forget.
 (function (V) {
-  const { $, state, create } = V;
-  const SVG = "http://www.w3.org/2000/svg";
-  const shape = (name, attributes, text) => {
-    const node = document.createElementNS(SVG, name);
-    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-    if (text !== undefined) node.textContent = text;
-    return node;
-  };
+  const { $, state, create, shape } = V;
   const scan = { doc: null, direction: 0 };
   V.scan = scan; // for tests
 
