@@ -8,11 +8,12 @@ import torch
 
 import vitrail
 from tests.explorer.conftest import picture, tiny_clip, tiny_vim, tiny_vit
-from tests.models.small import small
+from tests.models.small import images_for, small
 from vitrail.errors import ConfigError, TierError
 from vitrail.explorer.arrays import decode_array
 from vitrail.explorer.documents import Explorer
 from vitrail.explorer.scan import surviving
+from vitrail.explorer.walk import walk_values
 from vitrail.lens.position import position_baseline
 from vitrail.lens.trace import patch_maps, trace_attention
 from vitrail.ops.selective_scan import Scan
@@ -180,3 +181,23 @@ def test_a_second_model_has_its_own_documents(tmp_path: Path) -> None:
     explorer = Explorer(tiny_vit(), "runs/vit", [photo], second=second)
     assert explorer.model_document()["second"] == "runs/vim"
     assert second.model_document()["second"] == ""
+
+
+@pytest.mark.parametrize("name", ["CLIPViT", "DeiT", "SigLIPViT", "SimpleViT", "ViT"])
+def test_every_model_with_a_walk_walks_through_its_own_blocks(name: str) -> None:
+    model = small(name).eval()
+    images = images_for(model, 1)
+    walk = walk_values(model, images, 1, 5)
+    with torch.no_grad():
+        stage = model.intermediates(images, [1])[0]
+        probabilities = model.outputs.activate(model(images))[0]
+    close(numbers(walk, "output"), stage.patches[0, 5])
+    assert walk["prefix"] == stage.prefix.shape[1]
+    close(numbers(walk, "token"), model.embed(images).patches[0, 5])
+    weights, logits = numbers(walk, "weights"), numbers(walk, "logits")
+    close(logits.softmax(-1), weights)
+    close(weights.sum(-1), torch.ones(len(weights)))
+    if model.num_classes:
+        likeliest = walk["classes"][0]
+        assert likeliest["index"] == probabilities.argmax()
+        assert likeliest["value"] == pytest.approx(probabilities.max().item(), abs=1e-5)
