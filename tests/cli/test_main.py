@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from PIL import Image
 
 import vitrail as package
 from tests.cli.conftest import Command, digits_model
+from vitrail.cli import main as cli
 from vitrail.cli.main import COMMANDS, build_app
 from vitrail.data.images import read_image
 from vitrail.data.samples import sample_images
@@ -203,3 +206,24 @@ def test_a_signal_while_the_process_ends_changes_nothing() -> None:
     )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_a_signal_while_an_error_is_handled_keeps_its_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run() -> None:
+        try:
+            raise LoadError("the model is damaged.")
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    old = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    monkeypatch.setattr(cli, "build_app", lambda: run)
+    monkeypatch.setattr(cli, "in_options", str)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    finally:
+        signal.signal(signal.SIGTERM, old)
+    assert ended.value.code == 143
+    assert capsys.readouterr().err == "error: the model is damaged.\n"

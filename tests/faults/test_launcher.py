@@ -1,6 +1,7 @@
 """Under torchrun: workers that are killed are started anew and go on; SIGTERM saves in all."""
 
 import contextlib
+import hashlib
 import os
 import signal
 import subprocess
@@ -9,10 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 
 from tests.train.test_fit import digest
 from tests.train.tiny import write_recipe
 from vitrail.run_folder import RunFolder
+from vitrail.tensor_bytes import tensor_bytes
 
 SETTINGS = ("schedule.epochs=6", "train.save_every=4")
 
@@ -48,6 +51,16 @@ def wait_for(step: int, launcher: subprocess.Popen[bytes], run: RunFolder) -> No
         time.sleep(0.005)
 
 
+def content(run: Path) -> dict[str, str]:
+    """`digest`, of shards without their headers, in which the order of metadata is by chance."""
+    names = {name: value for name, value in digest(run).items() if "shard-" not in name}
+    for file in sorted(run.rglob("shard-*")):
+        tensors = safetensors.torch.load_file(file)
+        parts = b"".join(tensor_bytes(tensors)[1:])
+        names[str(file.relative_to(run))] = hashlib.sha256(parts).hexdigest()
+    return names
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sharding", ["null", "fsdp"])
 def test_a_worker_that_is_killed_is_started_anew_and_goes_on(tmp_path: Path, sharding: str) -> None:
@@ -67,7 +80,7 @@ def test_a_worker_that_is_killed_is_started_anew_and_goes_on(tmp_path: Path, sha
         while process.poll() is None and (set(old) & {*(new := workers(process))} or len(new) < 2):
             time.sleep(0.05)
     assert process.wait(200) == 0, run.path.with_suffix(".log").read_text()[-3000:]
-    assert digest(run.path) == digest(whole.path)
+    assert content(run.path) == content(whole.path)
     log = run.path.with_suffix(".log").read_text()
     assert log.count("error: another process has stopped; the last good checkpoint is") >= 2
     assert "Traceback" not in log.replace("Traceback : to enable", "")

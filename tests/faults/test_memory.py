@@ -14,6 +14,7 @@ from vitrail.methods.base import Batch, Loss
 from vitrail.methods.supervised import Supervised
 from vitrail.ops.guard import TooLargeError, guarded
 from vitrail.run_folder import RunFolder
+from vitrail.train import factory
 from vitrail.train.factory import train_run
 
 PLAIN = ("model.options.dropout=0", "model.options.drop_path=0", "data.batch_size=30")
@@ -65,6 +66,21 @@ def test_one_sample_that_does_not_fit_stops(
     limit(monkeypatch, 0, ERRORS[0])
     with pytest.raises(TrainingError, match="a batch of 30 does not fit into memory"):
         train_run(tiny(*PLAIN), tmp_path / "run")
+
+
+def test_an_evaluation_that_does_not_fit_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object, **_keywords: object) -> None:
+        raise ERRORS[1]
+
+    config, run = tiny("data.limit=100", "schedule.epochs=1"), RunFolder(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(factory, "write_results", refuse)
+        with pytest.raises(TrainingError, match="batch of 32 does not .* data.batch_size=16 optim"):
+            train_run(config, run.path)
+    train_run(config, run.path, resume=True)
+    assert run.evaluation
 
 
 def test_batch_norms_are_told_of_and_not_split(

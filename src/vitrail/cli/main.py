@@ -163,6 +163,10 @@ def main() -> None:
     except VitrailError as problem:
         _end_workers()
         sys.exit(_fail(in_options(str(problem)), problem.exit_code))
+    except SystemExit as end:
+        if isinstance(end.__context__, VitrailError):  # of a signal that came meanwhile
+            _fail(in_options(str(end.__context__)))
+        raise
     except BrokenPipeError:  # whatever read the output has closed the pipe
         sys.exit(0)
     except OSError as problem:

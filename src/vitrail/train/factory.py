@@ -52,6 +52,7 @@ from vitrail.train.schedule import Schedule
 from vitrail.train.seeds import seed_all
 from vitrail.train.setting_errors import flatten
 from vitrail.train.spikes import SpikeWatch
+from vitrail.train.stopping import explaining_stops
 from vitrail.train.stream_factory import build_evaluator, build_stream
 from vitrail.train.summary import describe_run, estimate, summarize_run
 from vitrail.train.trainer import Trainer
@@ -138,7 +139,8 @@ def train_run(
                 save(model, run.initial_folder)
         has_checkpoint = distributed.gather_objects(bool(run.checkpoints))[0]
         trainer.fit(resume=resume and has_checkpoint, trust=trust)
-        return _finish(config, datasets, trainer, evaluator, source)
+        with explaining_stops(run, config.data.batch_size, config.optim.accumulate):
+            return _finish(config, datasets, trainer, evaluator, source)
 
 
 def _finish(
