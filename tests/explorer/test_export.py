@@ -7,6 +7,7 @@ import pytest
 
 from tests.cli.conftest import vitrail  # noqa: F401, a fixture
 from tests.explorer.conftest import picture, tiny_vit
+from tests.models.small import small
 from vitrail.cli.explore import split_arguments
 from vitrail.errors import ConfigError, DataError
 from vitrail.explorer.documents import Explorer
@@ -115,3 +116,26 @@ def test_the_second_argument_may_be_a_model(tmp_path: Path) -> None:
     assert split_arguments([model, "c/d"]) == ([model, "c/d"], [])
     assert split_arguments([model, "photos/*.jpg"]) == ([model], ["photos/*.jpg"])
     assert split_arguments([model, model, model]) == ([model, model], [model])
+
+
+def test_the_run_of_a_clip_reads_sentences(tmp_path: Path) -> None:
+    from vitrail import save
+    from vitrail.cli.explore import open_explorer
+    from vitrail.data.text import Tokenizer
+    from vitrail.hub.method_folder import save_method
+    from vitrail.methods.registry import create_method
+
+    tokenizer = Tokenizer.train(["a photo of a cat", "a dog"], 300, context=8)
+    settings = {"text_dim": 16, "text_depth": 1, "text_heads": 2, "embed_dim": 8}
+    method = create_method("clip", small("ViT"), tokenizer=tokenizer, **settings).eval()
+    save(method.backbone, tmp_path / "model")
+    save_method(method, "clip", tmp_path / "method")
+    photo = picture(tmp_path)
+    explorer = open_explorer(str(tmp_path), [photo], None, None, "cpu")
+    assert explorer.clip is not None and explorer.clip.backbone is explorer.model
+    key = explorer.sample(0)["id"]
+    images = method.backbone.preprocess(str(photo))
+    cosine = method.similarity(images, ["a cat"]).item()
+    assert explorer.text_document(str(key), "a cat")["cosine"] == pytest.approx(cosine, abs=1e-6)
+    save(tiny_vit(), tmp_path / "plain")
+    assert open_explorer(str(tmp_path / "plain"), [], None, None, "cpu").clip is None
