@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.cli.conftest import Command, vitrail  # noqa: F401, a fixture
 from vitrail.learn import Lesson, check_file, find_lesson
+from vitrail.learn.checker.devices import WrongDeviceError, check_devices
 from vitrail.learn.checker.report import make_report
 from vitrail.learn.checker.stages import Checker
 from vitrail.learn.checker.verdict import Report
@@ -95,6 +97,33 @@ def test_a_changed_input_is_seen(checker: Checker) -> None:
     code = "y = x.clone()\n        x.mul_(2)\n        qkv = self.qkv(y)"
     report = report_of(checker, ("qkv = self.qkv(x)", code))
     assert (report.stage, "changes its input" in report.message) == ("behaviour", True)
+
+
+@pytest.mark.parametrize(
+    ("code", "good"),
+    [
+        ("x + torch.arange(3.0)", False),
+        ("x + torch.arange(3.0, device=x.device)", True),
+        ("x + torch.arange(3.0).to(x.device)", True),
+        ("x + torch.arange(3.0).to(x)", True),
+        ("x + torch.arange(3.0).to(x.dtype)", False),
+        ("x + 2 * torch.tensor(3.0)", True),
+        ("x[torch.arange(2)]", True),
+        ("x @ torch.eye(3).flip(0).T", False),
+        ("torch.zeros(3)", False),
+        ("torch.zeros_like(x) + x.new_ones(3)", True),
+    ],
+)
+def test_tensors_on_the_wrong_device_are_seen(code: str, good: bool) -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        return eval(code, {"torch": torch, "x": x})
+
+    try:
+        check_devices(function, (torch.ones(3),))
+        passes = True
+    except WrongDeviceError:
+        passes = False
+    assert passes == good
 
 
 CHEATS = {

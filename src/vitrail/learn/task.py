@@ -111,7 +111,7 @@ class Task:
         deterministic: whether training mode and a second call give the reference's output, too;
             False where something is drawn.
         dtype: whether float32 inputs must give the reference's dtype.
-        meta: whether it must run on the meta device, so that no tensor is made on another.
+        meta: whether tensors that it makes must be on the device of its inputs.
         claims: what else must hold.
         swap: where it is put into a model of the library.
 

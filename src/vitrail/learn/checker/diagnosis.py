@@ -39,14 +39,16 @@ class Diagnoser:
             failure: of the learner's file.
 
         Returns:
-            One wrong version, or two that together fail in the same way; none where nothing
-            matches.
+            One wrong version, or two that together fail in the same way, or more of those that
+            the stub of a lesson begins with; none where nothing matches.
         """
-        versions = self.checker.lesson.wrong
-        for count in (1, 2):
-            for combination in itertools.combinations(versions, count):
-                if same_failure(failure, self._failure_with(combination, failure)):
-                    return combination
+        lesson = self.checker.lesson
+        first = [wrong for wrong in lesson.wrong if wrong.name in lesson.start]
+        for versions, counts in ((lesson.wrong, (1, 2)), (first, range(3, len(first) + 1))):
+            for count in counts:
+                for combination in itertools.combinations(versions, count):
+                    if same_failure(failure, self._failure_with(combination, failure)):
+                        return combination
         return ()
 
     def _failure_with(self, combination: tuple[Wrong, ...], like: Failure) -> Failure | None:

@@ -64,7 +64,7 @@ def makes_tensors(text: str) -> bool:
         text: the file's text.
 
     Returns:
-        Whether it does; where not, the meta device, which takes a second, need not be tried.
+        Whether it does.
 
     Example:
         >>> makes_tensors("x = torch.arange(4)"), makes_tensors("x = y.softmax(-1)")

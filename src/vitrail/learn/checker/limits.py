@@ -68,7 +68,7 @@ class Watch:
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         """The audit hook."""
-        if not self.active:
+        if not self.active or (event == "os.mkdir" and _is_torch(self.path)):
             return
         text = ""
         if event in PROCESSES:
@@ -93,6 +93,17 @@ class Watch:
             yield
         finally:
             self.active = False
+
+
+def _is_torch(path: str) -> bool:
+    """Whether PyTorch makes a folder for its compiler, which some of its imports do."""
+    # private: only the frames say who asks; without it such an import is taken for the learner's.
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename != path:
+        if "torch" in Path(frame.f_code.co_filename).parts:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _writes(mode: Any, flags: Any) -> bool:

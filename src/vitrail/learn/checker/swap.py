@@ -68,4 +68,4 @@ def _train(model: nn.Module, images: Tensor, seed: int) -> None:
     with torch.no_grad():  # importing torch.optim would take a second
         for parameter in model.parameters():
             if parameter.grad is not None:
-                parameter -= LEARNING_RATE * parameter.grad
+                parameter.sub_(LEARNING_RATE * parameter.grad)
