@@ -43,9 +43,10 @@
     const [name, draw] = V.walkSteps[step];
     const about = { walk: doc, grid: doc.grid, head, names: nameOf, picture: state.picture,
       blocks: state.trace.layers.length };
+    const title = V.t("walk_step", { n: step + 1, title: V.t(`walk_title_${name}`) });
+    $("walk-said").textContent = title; // a screen reader says the title, not all numbers
     $("walk-step").replaceChildren(
-      create("h3", { id: "walk-step-title", textContent: V.t("walk_step",
-        { n: step + 1, title: V.t(`walk_title_${name}`) }) }), ...draw(about));
+      create("h3", { id: "walk-step-title", textContent: title }), ...draw(about));
     V.press($("walk-steps"), (button) => Number(button.dataset.step) === step);
     $("walk-back").disabled = step === 0;
     $("walk-next").disabled = step === V.walkSteps.length - 1;
