@@ -70,6 +70,7 @@ TASK = Task(
         Case("B=3, N=4, D=8, 2 classes", patches(3, 4, 8), {"dim": 8, "patches": 4, "classes": 2}),
     ),
     reference=Reference,
+    meta=False,  # such operations on it import torch._dynamo, which takes a second
     weights=NAMES,
     claims=(
         Claim(

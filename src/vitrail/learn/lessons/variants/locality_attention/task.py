@@ -51,6 +51,7 @@ TASK = Task(
         Case("B=3, two tokens", tokens(3, 2, 6), sizes(6, 1)),
     ),
     reference=Reference,
+    meta=False,  # such operations on it import torch._dynamo, which takes a second
     weights=renamed(attend__temperature="temperature"),
     claims=(
         Claim(

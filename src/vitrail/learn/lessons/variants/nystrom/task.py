@@ -44,6 +44,7 @@ TASK = Task(
         Case("B=3, 1 head, N=9, 3 landmarks, 1 iteration", heads(3, 1, 9, 5, 3, 1)),
     ),
     reference=reference,
+    meta=False,  # such operations on it import torch._dynamo, which takes a second
     claims=(
         Claim(
             "With 120 tokens and 6 landmarks no tensor has 120 x 120 numbers.",
