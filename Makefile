@@ -27,9 +27,10 @@ browser: $(VENV)/.test
 course: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.course $(LESSONS)
 
-# Hostile files, drawn at random: 10,000 cases a target, unless CASES=... says otherwise.
+# Hostile files, drawn at random: 10,000 cases a target, unless CASES=... says otherwise, and others
+# at each call, unless SEED=... names them.
 fuzz: $(VENV)/.test
-	$(BIN)/python -m tests.security.fuzz $(or $(CASES),10000)
+	$(BIN)/python -m tests.security.fuzz $(or $(CASES),10000) $(SEED)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -1,7 +1,7 @@
 """What the fuzz tests feed to Vitrail: nearly right files, and what reads them.
 
 `python -m tests.security.fuzz 10000` runs as many cases of every target, for `make fuzz`, in two
-processes.
+processes. They are other ones at each call, unless a seed follows.
 """
 
 import json
@@ -236,9 +236,9 @@ def _piece(task: tuple[str, int, int]) -> tuple[str, int, float]:
     return name, cases, time.monotonic() - start
 
 
-def main(cases: int, processes: int = 2) -> None:
+def main(cases: int, seed: int | None = None, processes: int = 2) -> None:
     """Runs so many cases of every target, in pieces, and prints the seconds that each took."""
-    pieces, first = max(1, cases // 1000), random.randrange(2**31)
+    pieces, first = max(1, cases // 1000), random.randrange(2**31) if seed is None else seed
     tasks = [(name, cases // pieces, first + piece) for piece in range(pieces) for name in NAMES]
     seconds = dict.fromkeys(NAMES, 0.0)
     with multiprocessing.get_context("fork").Pool(processes) as pool:
@@ -250,4 +250,4 @@ def main(cases: int, processes: int = 2) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(*map(int, sys.argv[1:]))
