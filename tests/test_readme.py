@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 READMES = ("README.md", "README.zh.md")
 TOPICS = (
     "vision_mamba", "architectures", "methods", "choosing", "coming_from_elsewhere", "deploy",
-    "looking", "explaining", "explorer", "own_lessons",
+    "looking", "explaining", "explorer", "monitoring", "own_lessons",
 )  # fmt: skip
 SESSIONS = (
     "python",
