@@ -34,13 +34,12 @@ def counts(sample):
 TASK = Task(
     subject="sample",
     cases=(
-        Case("B=4, 4 heads, N=30, K=16", attention(4, 4, 30), {"K": 16}),
-        Case("B=2, 2 heads, N=12, K=6", attention(2, 2, 12), {"K": 6}),
-        Case("B=1, 3 heads, N=20, K=8", attention(1, 3, 20), {"K": 8}),
-        Case("B=3, 1 head, N=9, K=3", attention(3, 1, 9), {"K": 3}),
+        Case("B=4, heads=4, N=30, K=16", attention(4, 4, 30), {"K": 16}),
+        Case("B=2, heads=2, N=12, K=6", attention(2, 2, 12), {"K": 6}),
+        Case("B=1, heads=3, N=20, K=8", attention(1, 3, 20), {"K": 8}),
+        Case("B=3, heads=1, N=9, K=3", attention(3, 1, 9), {"K": 3}),
     ),
     reference=reference,
-    meta=False,  # such operations on it import torch._dynamo, which takes a second
     gradients=False,
     claims=(
         Claim(

@@ -32,9 +32,9 @@ def model():
 TASK = Task(
     subject="CrossFusion",
     cases=(
-        Case("B=2, 6 -> 8, 5 patches", tokens(2, 6, 5, 8), sizes(6, 8, 2)),
-        Case("B=1, 12 -> 9, 3 patches", tokens(1, 12, 3, 9), sizes(12, 9, 3)),
-        Case("B=3, 8 -> 8, 1 patch", tokens(3, 8, 1, 8), sizes(8, 8, 4)),
+        Case("B=2, N=5, dim=6, other_dim=8", tokens(2, 6, 5, 8), sizes(6, 8, 2)),
+        Case("B=1, N=3, dim=12, other_dim=9", tokens(1, 12, 3, 9), sizes(12, 9, 3)),
+        Case("B=3, N=1, dim=8, other_dim=8", tokens(3, 8, 1, 8), sizes(8, 8, 4)),
     ),
     reference=reference,
     weights=named,

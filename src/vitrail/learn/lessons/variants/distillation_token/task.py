@@ -65,12 +65,11 @@ def in_deit(subject):
 TASK = Task(
     subject="DistilledViT",
     cases=(
-        Case("B=2, N=5, D=6, 3 classes", patches(2, 5, 6), {"dim": 6, "patches": 5, "classes": 3}),
-        Case("B=1, N=3, D=4, 4 classes", patches(1, 3, 4), {"dim": 4, "patches": 3, "classes": 4}),
-        Case("B=3, N=4, D=8, 2 classes", patches(3, 4, 8), {"dim": 8, "patches": 4, "classes": 2}),
+        Case("B=2, N=5, D=6, classes=3", patches(2, 5, 6), {"dim": 6, "patches": 5, "classes": 3}),
+        Case("B=1, N=3, D=4, classes=4", patches(1, 3, 4), {"dim": 4, "patches": 3, "classes": 4}),
+        Case("B=3, N=4, D=8, classes=2", patches(3, 4, 8), {"dim": 8, "patches": 4, "classes": 2}),
     ),
     reference=Reference,
-    meta=False,  # such operations on it import torch._dynamo, which takes a second
     weights=NAMES,
     claims=(
         Claim(

@@ -69,12 +69,11 @@ def cost(subject):
 TASK = Task(
     subject="Linformer",
     cases=(
-        Case("B=2, N=7, D=12, rank 3", tokens(2, 7, 12), sizes(12, 3, 7, 3)),
-        Case("B=1, N=5, D=8, rank 2", tokens(1, 5, 8), sizes(8, 2, 5, 2)),
-        Case("B=3, N=4, D=4, rank 6", tokens(3, 4, 4), sizes(4, 1, 4, 6)),
+        Case("B=2, N=7, D=12, rank=3", tokens(2, 7, 12), sizes(12, 3, 7, 3)),
+        Case("B=1, N=5, D=8, rank=2", tokens(1, 5, 8), sizes(8, 2, 5, 2)),
+        Case("B=3, N=4, D=4, rank=6", tokens(3, 4, 4), sizes(4, 1, 4, 6)),
     ),
     reference=Reference,
-    meta=False,  # such operations on it import torch._dynamo, which takes a second
     weights=split,
     claims=(
         Claim(

@@ -73,13 +73,12 @@ def in_beit(subject):
 TASK = Task(
     subject="MaskedTokens",
     cases=(
-        Case("B=3, N=7, D=6, 5 codes", masked(3, 7, 6, 5), sizes(6, 5)),
-        Case("B=1, N=4, D=8, 3 codes", masked(1, 4, 8, 3), sizes(8, 3)),
-        Case("B=4, N=5, D=4, 9 codes", masked(4, 5, 4, 9), sizes(4, 9)),
+        Case("B=3, N=7, D=6, vocabulary=5", masked(3, 7, 6, 5), sizes(6, 5)),
+        Case("B=1, N=4, D=8, vocabulary=3", masked(1, 4, 8, 3), sizes(8, 3)),
+        Case("B=4, N=5, D=4, vocabulary=9", masked(4, 5, 4, 9), sizes(4, 9)),
     ),
     reference=Reference,
     weights=renamed(mask_token__weight="mask_token"),
-    meta=False,
     claims=(
         Claim(
             "The loss is that of the library's BEiT pre-training.",

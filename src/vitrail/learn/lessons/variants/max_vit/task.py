@@ -39,9 +39,9 @@ def reach(multi_axis):
 TASK = Task(
     subject="multi_axis",
     cases=(
-        Case("B=2, 4 x 6 cells, 2 x 2", maps(2, 4, 6, (2, 2))),
-        Case("B=1, 6 x 8 cells, 3 x 2", maps(1, 6, 8, (3, 2))),
-        Case("B=2, 3 x 8 cells, 1 x 4", maps(2, 3, 8, (1, 4))),
+        Case("B=2, H=4, W=6, size=(2, 2)", maps(2, 4, 6, (2, 2))),
+        Case("B=1, H=6, W=8, size=(3, 2)", maps(1, 6, 8, (3, 2))),
+        Case("B=2, H=3, W=8, size=(1, 4)", maps(2, 3, 8, (1, 4))),
     ),
     reference=reference,
     claims=(

@@ -57,9 +57,9 @@ def in_mobile_vit(unfold_fold):
 TASK = Task(
     subject="unfold_fold",
     cases=(
-        Case("B=2, 4 x 6 cells, patches 2 x 2", maps(2, 4, 6, (2, 2))),
-        Case("B=1, 6 x 8 cells, patches 3 x 2", maps(1, 6, 8, (3, 2))),
-        Case("B=3, 2 x 6 cells, patches 1 x 3", maps(3, 2, 6, (1, 3))),
+        Case("B=2, H=4, W=6, patch=(2, 2)", maps(2, 4, 6, (2, 2))),
+        Case("B=1, H=6, W=8, patch=(3, 2)", maps(1, 6, 8, (3, 2))),
+        Case("B=3, H=2, W=6, patch=(1, 3)", maps(3, 2, 6, (1, 3))),
     ),
     reference=reference,
     claims=(

@@ -39,12 +39,11 @@ def memory(nystrom):
 TASK = Task(
     subject="nystrom",
     cases=(
-        Case("B=2, 2 heads, N=12, 4 landmarks", heads(2, 2, 12, 6, 4, 6)),
-        Case("B=1, 3 heads, N=10, 2 landmarks", heads(1, 3, 10, 4, 2, 3)),
-        Case("B=3, 1 head, N=9, 3 landmarks, 1 iteration", heads(3, 1, 9, 5, 3, 1)),
+        Case("B=2, heads=2, N=12, m=4", heads(2, 2, 12, 6, 4, 6)),
+        Case("B=1, heads=3, N=10, m=2", heads(1, 3, 10, 4, 2, 3)),
+        Case("B=3, heads=1, N=9, m=3, iterations=1", heads(3, 1, 9, 5, 3, 1)),
     ),
     reference=reference,
-    meta=False,  # such operations on it import torch._dynamo, which takes a second
     claims=(
         Claim(
             "With 120 tokens and 6 landmarks no tensor has 120 x 120 numbers.",

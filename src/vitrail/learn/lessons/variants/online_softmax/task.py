@@ -44,9 +44,9 @@ def memory(attention_in_blocks):
 TASK = Task(
     subject="attention_in_blocks",
     cases=(
-        Case("B=2, 4 queries, 9 keys in blocks of 3", heads(2, 4, 9, 6, 5, 3)),
-        Case("B=1, 3 queries, 7 keys in blocks of 4", heads(1, 3, 7, 4, 4, 4)),
-        Case("B=3, 5 queries, 5 keys in one block", heads(3, 5, 5, 2, 3, 8)),
+        Case("B=2, N=4, M=9, block=3", heads(2, 4, 9, 6, 5, 3)),
+        Case("B=1, N=3, M=7, block=4", heads(1, 3, 7, 4, 4, 4)),
+        Case("B=3, N=5, M=5, block=8", heads(3, 5, 5, 2, 3, 8)),
     ),
     reference=reference,
     claims=(

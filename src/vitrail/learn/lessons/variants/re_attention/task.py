@@ -19,12 +19,11 @@ def model():
 TASK = Task(
     subject="ReAttention",
     cases=(
-        Case("B=2, 3 heads, N=5", weights(2, 3, 5), {"heads": 3}),
-        Case("B=1, 4 heads, N=4", weights(1, 4, 4), {"heads": 4}),
-        Case("B=3, 2 heads, N=6", weights(3, 2, 6), {"heads": 2}),
+        Case("B=2, heads=3, N=5", weights(2, 3, 5), {"heads": 3}),
+        Case("B=1, heads=4, N=4", weights(1, 4, 4), {"heads": 4}),
+        Case("B=3, heads=2, N=6", weights(3, 2, 6), {"heads": 2}),
     ),
     reference=ReAttention,
-    meta=False,  # such operations on it import torch._dynamo, which takes a second
     weights=renamed(weight="norm.weight", bias="norm.bias"),
     swap=Swap(model, "blocks.1.mixer.attend.after", lambda: torch.randn(3, 3, 12, 8), {"heads": 3}),
 )

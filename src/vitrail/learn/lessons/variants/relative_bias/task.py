@@ -18,10 +18,10 @@ def model():
 TASK = Task(
     subject="RelativeBias",
     cases=(
-        Case("window 2 x 3, 2 heads", tuple, sizes(2, 3, 2)),
-        Case("window 4 x 2, 3 heads", tuple, sizes(4, 2, 3)),
-        Case("window 1 x 4, 1 head", tuple, sizes(1, 4, 1)),
-        Case("window 3 x 3, 4 heads", tuple, sizes(3, 3, 4)),
+        Case("window=(2, 3), heads=2", tuple, sizes(2, 3, 2)),
+        Case("window=(4, 2), heads=3", tuple, sizes(4, 2, 3)),
+        Case("window=(1, 4), heads=1", tuple, sizes(1, 4, 1)),
+        Case("window=(3, 3), heads=4", tuple, sizes(3, 3, 4)),
     ),
     reference=RelativeBias,
     swap=Swap(

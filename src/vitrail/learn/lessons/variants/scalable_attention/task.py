@@ -30,9 +30,9 @@ def model():
 TASK = Task(
     subject="ScalableAttention",
     cases=(
-        Case("B=2, 4 x 6 cells, D=8, key_dim=12", maps(2, 4, 6, 8), sizes(8, 2, 2, 12)),
-        Case("B=1, 3 x 6 cells, D=9, key_dim=6", maps(1, 3, 6, 9), sizes(9, 3, 3, 6)),
-        Case("B=2, 2 x 4 cells, D=4, key_dim=8", maps(2, 2, 4, 4), sizes(4, 1, 2, 8)),
+        Case("B=2, H=4, W=6, D=8, key_dim=12", maps(2, 4, 6, 8), sizes(8, 2, 2, 12)),
+        Case("B=1, H=3, W=6, D=9, key_dim=6", maps(1, 3, 6, 9), sizes(9, 3, 3, 6)),
+        Case("B=2, H=2, W=4, D=4, key_dim=8", maps(2, 2, 4, 4), sizes(4, 1, 2, 8)),
     ),
     reference=reference,
     weights=renamed(scale__weight="widen.weight", scale__bias="widen.bias"),

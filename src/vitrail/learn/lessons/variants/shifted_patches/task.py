@@ -38,9 +38,9 @@ def model():
 TASK = Task(
     subject="ShiftedPatchEmbed",
     cases=(
-        Case("2 images of 8 x 12, P=4", images(2, 3, 8, 12), sizes(4, 3, 5)),
-        Case("1 image of 6 x 4, P=2", images(1, 1, 6, 4), sizes(2, 1, 4)),
-        Case("3 images of 6 x 9, P=3", images(3, 2, 6, 9), sizes(3, 2, 6)),
+        Case("B=2, H=8, W=12, P=4", images(2, 3, 8, 12), sizes(4, 3, 5)),
+        Case("B=1, H=6, W=4, P=2", images(1, 1, 6, 4), sizes(2, 1, 4)),
+        Case("B=3, H=6, W=9, P=3", images(3, 2, 6, 9), sizes(3, 2, 6)),
     ),
     reference=reference,
     output=lambda output: output[0],

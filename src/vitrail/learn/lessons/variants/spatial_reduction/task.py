@@ -42,9 +42,9 @@ def model():
 TASK = Task(
     subject="SpatialReductionAttention",
     cases=(
-        Case("B=2, 4 x 6 cells, ratio 2", maps(2, 4, 6, 8), sizes(8, 2, 2)),
-        Case("B=1, 6 x 3 cells, ratio 3", maps(1, 6, 3, 6), sizes(6, 3, 3)),
-        Case("B=3, 4 x 4 cells, ratio 4: one key", maps(3, 4, 4, 4), sizes(4, 1, 4)),
+        Case("B=2, H=4, W=6, ratio=2", maps(2, 4, 6, 8), sizes(8, 2, 2)),
+        Case("B=1, H=6, W=3, ratio=3", maps(1, 6, 3, 6), sizes(6, 3, 3)),
+        Case("B=3, H=4, W=4, ratio=4", maps(3, 4, 4, 4), sizes(4, 1, 4)),
     ),
     reference=reference,
     weights=named,

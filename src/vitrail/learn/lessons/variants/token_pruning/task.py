@@ -29,9 +29,9 @@ def everything(token_pruning):
 TASK = Task(
     subject="token_pruning",
     cases=(
-        Case("B=2, N=8, D=5, half", tokens(2, 8, 5, 3, 0.5)),
-        Case("B=1, N=6, D=12, a third", tokens(1, 6, 12, 2, 0.34)),
-        Case("B=3, N=9, D=9, 70 %", tokens(3, 9, 9, 1, 0.7)),
+        Case("B=2, N=8, D=5, keep_ratio=0.5", tokens(2, 8, 5, 3, 0.5)),
+        Case("B=1, N=6, D=12, keep_ratio=0.34", tokens(1, 6, 12, 2, 0.34)),
+        Case("B=3, N=9, D=9, keep_ratio=0.7", tokens(3, 9, 9, 1, 0.7)),
     ),
     reference=reference,
     claims=(

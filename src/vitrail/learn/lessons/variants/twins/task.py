@@ -83,8 +83,8 @@ def in_twins(subject):
 TASK = Task(
     subject="TwinsPair",
     cases=(
-        Case("B=2, 4 x 6 cells, windows 2 x 3, ratio 2", maps(2, 4, 6, 8), sizes(8, 2, (2, 3), 2)),
-        Case("B=1, 6 x 3 cells, windows 3 x 1, ratio 3", maps(1, 6, 3, 6), sizes(6, 3, (3, 1), 3)),
+        Case("B=2, H=4, W=6, window=(2, 3), ratio=2", maps(2, 4, 6, 8), sizes(8, 2, (2, 3), 2)),
+        Case("B=1, H=6, W=3, window=(3, 1), ratio=3", maps(1, 6, 3, 6), sizes(6, 3, (3, 1), 3)),
     ),
     reference=Reference,
     weights=named,

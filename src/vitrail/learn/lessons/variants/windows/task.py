@@ -30,10 +30,10 @@ def unchanged(in_windows):
 TASK = Task(
     subject="in_windows",
     cases=(
-        Case("B=2, 4 x 6 cells, windows of 2 x 2", maps(2, 4, 6, 3, (2, 2))),
-        Case("B=1, 6 x 4 cells, windows of 3 x 2", maps(1, 6, 4, 2, (3, 2))),
-        Case("B=3, one window of 2 x 4", maps(3, 2, 4, 2, (2, 4))),
-        Case("B=2, 3 x 6 cells, windows of 1 x 3", maps(2, 3, 6, 2, (1, 3))),
+        Case("B=2, H=4, W=6, window=(2, 2)", maps(2, 4, 6, 3, (2, 2))),
+        Case("B=1, H=6, W=4, window=(3, 2)", maps(1, 6, 4, 2, (3, 2))),
+        Case("B=3, H=2, W=4, window=(2, 4)", maps(3, 2, 4, 2, (2, 4))),
+        Case("B=2, H=3, W=6, window=(1, 3)", maps(2, 3, 6, 2, (1, 3))),
     ),
     reference=reference,
     claims=(
