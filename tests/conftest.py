@@ -27,13 +27,14 @@ torch.set_num_threads(1)  # the models are small, and pytest-xdist has a worker 
 def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What a test registers or imports from a file that it wrote is gone after it."""
     restore, before, path = snapshot(), set(plugins.PLUGINS), [*sys.path]
+    modules = set(sys.modules)
     yield
     restore()
     sys.path[:] = path
     files = {str(plugins.PLUGINS.pop(key).module.__file__) for key in {*plugins.PLUGINS} - before}
     written = str(tmp_path_factory.getbasetemp())
-    for name, module in list(sys.modules.items()):
-        file = str(getattr(module, "__file__", None))
+    for name in sys.modules.keys() - modules:  # of thousands, a few are new
+        file = str(getattr(sys.modules[name], "__file__", None))
         if file in files or file.startswith(written):
             del sys.modules[name]
 

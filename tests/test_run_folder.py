@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.train.test_methods import MAE
 from tests.train.tiny import RaiseAt, tiny
 from vitrail.errors import ConfigError
 from vitrail.run_folder import RunFolder
@@ -20,7 +21,7 @@ def put(path: Path, text: str = "mine") -> Path:
 
 def test_clearing_deletes_all_that_a_run_wrote_and_nothing_else(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    train_run(tiny("schedule.epochs=1", "method={name: mae}", "data.augment={}"), run.path)
+    train_run(tiny("schedule.epochs=1", MAE, "data.augment={}"), run.path)
     run.write_bad_images([("a.jpg", "empty")])
     put(run.report_file)
     names = ("notes.txt", "model/net.py", "images/cat.png", "checkpoints/step-00000012/a.txt")

@@ -286,7 +286,8 @@ def case(name: str, more: dict[str, Any]) -> ModelCase:
     def build(**keywords: Any) -> Backbone:
         return fresh(name, **{**more, **keywords})
 
-    axes = len(build().image_size)
+    size = {**keywords_of(name), **more}["image_size"]
+    axes = len(size) if isinstance(size, tuple) else 2
     return ModelCase(build, UNREAD.get(name, ""), RECTANGLES.get(name, SECOND[axes]))
 
 

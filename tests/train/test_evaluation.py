@@ -50,9 +50,13 @@ def test_a_run_keeps_a_table_of_its_classes(run: TrainingRun) -> None:
 
 def test_it_says_what_the_command_says(run: TrainingRun, command: Command) -> None:  # noqa: F811
     for probe in (None, "knn", "linear"):
-        options = [] if probe is None else ["--probe", probe, "--layer", "1"]
+        options = (
+            [] if probe is None else ["--probe", probe, "--layer", "1", "--train-limit", "200"]
+        )
         _, out, _ = command("eval", str(run.folder), "--json", *options)
-        more: dict[str, Any] = {} if probe is None else {"probe": probe, "layer": 1}
+        more: dict[str, Any] = (
+            {} if probe is None else {"probe": probe, "layer": 1, "train_limit": 200}
+        )
         result = vitrail.evaluate(run, **more)
         classes = [row._asdict() for row in result.classes]
         expected = {**result.figures, **result.scores, **result.details, "classes": classes}

@@ -162,7 +162,7 @@ def test_data_in_memory(root: Path) -> None:
     rows = datasets.Dataset.from_dict(
         {"image": images, "label": targets}, datasets.Features(columns)
     )
-    settings = {**QUICK, "limit": None, "epochs": 20, "batch_size": 8}
+    settings = {**QUICK, "limit": None, "epochs": 8, "batch_size": 8}
     weights = {}
     sources: dict[str, Any] = {
         "paths": pairs, "torch": Pairs(images, targets), "hub": rows,
