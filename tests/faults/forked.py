@@ -8,6 +8,7 @@ import hashlib
 import multiprocessing
 import multiprocessing.context
 import os
+import signal
 import socket
 import sys
 import time
@@ -34,6 +35,7 @@ def _command(arguments: Sequence[str], log: str, environment: Mapping[str, str])
 
     report_page.write_report = lambda _run: None  # takes longer than all else, and is not compared
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job ignores
     multiprocessing.set_start_method("fork", force=True)  # as in a process of its own
     os.environ.update(environment)
     with open(log, "ab", buffering=0) as file:

@@ -1,33 +1,10 @@
 """kill -9 at any moment, then --resume: the same bytes as the run that was never killed."""
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.faults.stopped_runs import StoppedRuns
-
-
-def command(recipe: Path, run: Path, resume: bool) -> list[str]:
-    resumed = ["--resume"] if resume else []
-    program = "from vitrail.cli.main import main; main()"
-    return [sys.executable, "-c", program, "train", str(recipe), "--out", str(run), *resumed]
-
-
-def start(recipe: Path, run: Path, resume: bool) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with open(run.with_suffix(".log"), "ab") as log:
-        return subprocess.Popen(
-            command(recipe, run, resume), stdout=log, stderr=log, env=environment
-        )
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGKILL)
-    process.wait()
 
 
 def test_killed_twice(tmp_path: Path) -> None:
