@@ -25,7 +25,7 @@ class Case:
     """One call of the learner's class or function.
 
     Args:
-        about: what is special, such as "B=1" or "7 x 5 patches"; a learner reads it.
+        about: what is special, in symbols that read alike in both languages: "B=1, N=5, D=24".
         inputs: function that draws the arguments of the call, by torch's global random numbers.
             Tensors of floating point numbers are converted to float64.
         options: of a class, keyword arguments of its constructor; of a function, of the call.

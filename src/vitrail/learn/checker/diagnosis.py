@@ -10,6 +10,8 @@ from vitrail.learn.checker.failure import Failure
 from vitrail.learn.checker.stages import Checker
 from vitrail.learn.lesson import Wrong
 
+TOLERANCES = 1e-8, 1e-5  # the second for those who compute in float32 besides
+
 
 @dataclass
 class Diagnoser:
@@ -44,11 +46,16 @@ class Diagnoser:
         """
         lesson = self.checker.lesson
         first = [wrong for wrong in lesson.wrong if wrong.name in lesson.start]
-        for versions, counts in ((lesson.wrong, (1, 2)), (first, range(3, len(first) + 1))):
-            for count in counts:
-                for combination in itertools.combinations(versions, count):
-                    if same_failure(failure, self._failure_with(combination, failure)):
-                        return combination
+        combinations = [
+            combination
+            for versions, counts in ((lesson.wrong, (1, 2)), (first, range(3, len(first) + 1)))
+            for count in counts
+            for combination in itertools.combinations(versions, count)
+        ]
+        for tolerance in TOLERANCES:
+            for combination in combinations:
+                if same_failure(failure, self._failure_with(combination, failure), tolerance):
+                    return combination
         return ()
 
     def _failure_with(self, combination: tuple[Wrong, ...], like: Failure) -> Failure | None:
@@ -66,12 +73,13 @@ class Diagnoser:
         return self.failures[key]
 
 
-def same_failure(failure: Failure, other: Failure | None) -> bool:
+def same_failure(failure: Failure, other: Failure | None, tolerance: float = TOLERANCES[0]) -> bool:
     """Whether two failures show the same mistake.
 
     Args:
         failure: a failure.
         other: another, or None for a file that passes.
+        tolerance: largest relative difference of what was observed.
 
     Returns:
         Whether stage, call and what was observed are the same.
@@ -82,4 +90,4 @@ def same_failure(failure: Failure, other: Failure | None) -> bool:
     """
     if other is None or (failure.stage, failure.number) != (other.stage, other.number):
         return False
-    return compare.equal(failure.observed, other.observed)
+    return compare.equal(failure.observed, other.observed, tolerance)

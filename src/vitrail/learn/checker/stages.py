@@ -24,6 +24,7 @@ from vitrail.learn.lesson import Lesson
 from vitrail.learn.task import Claim
 from vitrail.messages import _, language
 
+MOST_PARAMETERS = 6  # that are named where they differ
 SWAP_TOLERANCE = 1e-8  # of logits, behind several layers
 
 
@@ -206,6 +207,8 @@ class Checker:
                     if n in theirs and ours[n] != theirs[n]
                 ),
             ]
+            if len(lines) > MOST_PARAMETERS:
+                lines[MOST_PARAMETERS:] = ["..."]
             message = _("{ours:,} parameters, expected {theirs:,}: {differences}.").format(
                 ours=sum(torch.Size(shape).numel() for shape in ours.values()),
                 theirs=sum(torch.Size(shape).numel() for shape in theirs.values()),

@@ -1,5 +1,6 @@
 """The walk through a learner's function: every variable's shape, up to the first wrong one."""
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from vitrail.learn.checker.subject import Subject, map_tensors
 from vitrail.learn.checker.verdict import Row
 
 MOST_STEPS = 400
+CLOSE = 1e-9  # largest relative difference of values that agree
 RETURN = "return"
 
 
@@ -77,7 +79,13 @@ def steps_of(work: Callable[[], Any], path: str) -> tuple[list[Step], set[str]]:
             if event in ("line", "return"):
                 note(frame, line)
                 line = frame.f_lineno
-            if event == "return" and isinstance(argument, Tensor) and len(steps) < MOST_STEPS:
+            whole = not frame.f_code.co_name.startswith("<")  # no lambda, no comprehension
+            if (
+                event == "return"
+                and whole
+                and isinstance(argument, Tensor)
+                and len(steps) < MOST_STEPS
+            ):
                 steps.append(Step(frame.f_lineno, RETURN, argument.detach().clone()))
             return local
 
@@ -137,24 +145,51 @@ def walk(subject: Subject, solution: Subject, expected: Expected) -> list[Row]:
     """
     ours, _ = steps_of(call_once(subject, expected), subject.path)
     theirs, _ = steps_of(call_once(solution, expected), solution.path)
-    rest = list(theirs)
+    pairs = _pairs(ours, theirs)
     rows = []
-    for step in ours:
-        match = next((other for other in rest if other.name == step.name), None)
+    for number, (step, match) in enumerate(pairs):
         row = _row(step, match)
+        later = [pair for pair in pairs[number + 1 :] if pair[0].name == step.name]
+        if row.agrees is False and _on_the_way(row, later):
+            row = dataclasses.replace(row, agrees=None, expected="", relation="")
         rows.append(row)
-        if match is not None:
-            rest.remove(match)
         if row.agrees is False:
             break
     return rows
+
+
+def _on_the_way(row: Row, later: list[tuple[Step, Step | None]]) -> bool:
+    """Whether a variable that differs becomes right later, in value or at least in shape."""
+    shapes = {str(tuple(step.value.shape)) for step, _match in later}
+    return any(_agree(*pair) for pair in later) or (
+        row.shape != row.expected and row.expected in shapes
+    )
+
+
+def _pairs(ours: list[Step], theirs: list[Step]) -> list[tuple[Step, Step | None]]:
+    """Each of the learner's steps with the solution's: of that name the next equal one, or next."""
+    rest, pairs = list(theirs), []
+    for step in ours:
+        namesakes = [other for other in rest if other.name == step.name]
+        equal = [other for other in namesakes if _agree(step, other)]
+        match = (equal or namesakes or [None])[0]
+        pairs.append((step, match))
+        if match is not None and equal:
+            rest = rest[rest.index(match) + 1 :] if match.name != RETURN else rest
+    return pairs
+
+
+def _agree(step: Step, match: Step | None) -> bool:
+    if match is None or not same_shape(step.value, match.value):
+        return False
+    return difference(step.value, match.value) < CLOSE
 
 
 def _row(step: Step, match: Step | None) -> Row:
     shape = str(tuple(step.value.shape))
     if match is None:
         return Row(step.line, step.name, shape, "", None, _numbers(step.value), "")
-    agrees = same_shape(step.value, match.value) and difference(step.value, match.value) < 1e-9
+    agrees = _agree(step, match)
     expected = str(tuple(match.value.shape))
     values, others = _numbers(step.value), _numbers(match.value)
     name = "" if step.name == RETURN else step.name

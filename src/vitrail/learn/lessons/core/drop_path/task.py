@@ -55,7 +55,7 @@ TASK = Task(
     subject="Branch",
     cases=(
         Case("B=1, N=5, D=4", tokens(1, 5, 4), {"dim": 4, "rate": 0.3}),
-        Case("B=3, N=2, D=3, rate 0", tokens(3, 2, 3), {"dim": 3, "rate": 0.0, "initial": 0.1}),
+        Case("B=3, N=2, D=3, rate=0", tokens(3, 2, 3), {"dim": 3, "rate": 0.0, "initial": 0.1}),
     ),
     reference=LibraryBranch,
     weights=renamed(scale__gamma="gamma"),

@@ -25,8 +25,8 @@ TASK = Task(
     cases=(
         Case("B=2, N=3, D=4", tokens(2, 3, 4), {"dim": 4}),
         Case("B=1, N=1, D=5", tokens(1, 1, 5), {"dim": 5}),
-        Case("B=3, N=3, D=3, far from 0", tokens(3, 3, 3, scale=2.0, shift=5.0), {"dim": 3}),
-        Case("tiny numbers, eps 0.01", tokens(2, 5, 6, scale=0.05), {"dim": 6, "eps": 0.01}),
+        Case("B=3, N=3, D=3, x + 5", tokens(3, 3, 3, scale=2.0, shift=5.0), {"dim": 3}),
+        Case("0.05 x, eps=0.01", tokens(2, 5, 6, scale=0.05), {"dim": 6, "eps": 0.01}),
     ),
     reference=lambda dim, eps=1e-6: LayerNorm(dim, eps=eps),
     claims=(

@@ -18,8 +18,8 @@ def model():
 TASK = Task(
     subject="Mlp",
     cases=(
-        Case("B=1, N=5, D=6, hidden 24", tokens(1, 5, 6), {"dim": 6, "hidden_dim": 24}),
-        Case("B=3, N=4, D=5, hidden 7", tokens(3, 4, 5), {"dim": 5, "hidden_dim": 7}),
+        Case("B=1, N=5, D=6, hidden_dim=24", tokens(1, 5, 6), {"dim": 6, "hidden_dim": 24}),
+        Case("B=3, N=4, D=5, hidden_dim=7", tokens(3, 4, 5), {"dim": 5, "hidden_dim": 7}),
     ),
     reference=Mlp,
     swap=Swap(

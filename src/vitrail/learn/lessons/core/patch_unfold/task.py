@@ -34,9 +34,9 @@ class WithGrid(nn.Module):
 TASK = Task(
     subject="PatchEmbed",
     cases=(
-        Case("1 image of 8 x 8, P=4", images(1, 3, 8, 8), sizes(4, 3, 5)),
-        Case("3 images of 6 x 10, P=2", images(3, 1, 6, 10), sizes(2, 1, 4)),
-        Case("2 images of 9 x 3, P=3", images(2, 3, 9, 3), sizes(3, 3, 6)),
+        Case("B=1, 8 x 8, P=4", images(1, 3, 8, 8), sizes(4, 3, 5)),
+        Case("B=3, 6 x 10, P=2", images(3, 1, 6, 10), sizes(2, 1, 4)),
+        Case("B=2, 9 x 3, P=3", images(2, 3, 9, 3), sizes(3, 3, 6)),
     ),
     reference=lambda patch_size, channels, dim: PatchEmbed((patch_size,) * 2, channels, dim),
     weights=lambda state: {

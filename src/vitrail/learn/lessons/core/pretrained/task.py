@@ -61,8 +61,8 @@ def agreement(features) -> list[float]:
 TASK = Task(
     subject="features",
     cases=(
-        Case("2 blocks, random weights", small(2, 12)),
-        Case("3 blocks, random weights", small(3, 8)),
+        Case("depth=2", small(2, 12)),
+        Case("depth=3", small(3, 8)),
     ),
     reference=library_features,
     gradients=False,

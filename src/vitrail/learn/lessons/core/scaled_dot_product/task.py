@@ -34,9 +34,9 @@ class AsAttend(nn.Module):
 TASK = Task(
     subject="attention",
     cases=(
-        Case("1 head, N=3, M=5, d=4, e=6", qkv((1,), 3, 5, 4, 6)),
-        Case("B=2, 3 heads, N=M=4, d=4", qkv((2, 3), 4, 4, 4, 4)),
-        Case("large logits: exp overflows", qkv((2,), 4, 4, 8, 3, scale=40.0)),
+        Case("B=1, N=3, M=5, d=4, e=6", qkv((1,), 3, 5, 4, 6)),
+        Case("B=2, heads=3, N=M=4, d=4", qkv((2, 3), 4, 4, 4, 4)),
+        Case("1600 x logits, d=8", qkv((2,), 4, 4, 8, 3, scale=40.0)),
     ),
     reference=F.scaled_dot_product_attention,
     swap=Swap(model, "blocks.0.mixer.attend", lambda: torch.randn(3, 3, 12, 8), adapt=AsAttend),

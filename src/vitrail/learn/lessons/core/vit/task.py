@@ -48,9 +48,9 @@ def base_parameters(model) -> list[int]:
 TASK = Task(
     subject="ViT",
     cases=(
-        Case("1 image of 8 x 8, 2 blocks", images(1, 8), sizes(8, 4, 5, 2)),
-        Case("3 images of 9 x 9, 3 blocks", images(3, 9), sizes(9, 3, 4, 3)),
-        Case("no head", images(2, 6), sizes(6, 3, 0, 1)),
+        Case("B=1, 8 x 8, depth=2", images(1, 8), sizes(8, 4, 5, 2)),
+        Case("B=3, 9 x 9, depth=3", images(3, 9), sizes(9, 3, 4, 3)),
+        Case("B=2, num_classes=0", images(2, 6), sizes(6, 3, 0, 1)),
     ),
     reference=vitrail.ViT,
     weights=rename,
