@@ -39,7 +39,7 @@ TASK = Task(
     cases=(
         Case("B=2, N=4, D=12, heads=3", tokens(2, 5, 12), {"dim": 12, "heads": 3}),
         Case("B=1, N=6, D=8, heads=2", tokens(1, 7, 8), {"dim": 8, "heads": 2}),
-        Case("B=3, N=0, D=4, heads=1", tokens(3, 1, 4), {"dim": 4, "heads": 1}),
+        Case("B=3, N=1, D=4, heads=1", tokens(3, 2, 4), {"dim": 4, "heads": 1}),
     ),
     reference=Reference,
     swap=Swap(
