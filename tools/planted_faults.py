@@ -34,13 +34,16 @@ VIT = {"patch_size": 4, "dim": 64, "depth": 4, "heads": 4, "mlp_dim": 128}
 SWIN = {"patch_size": 2, "dim": [24, 48], "depth": [1, 2], "heads": [2, 4], "mlp_ratio": 2}
 MAE = {"decoder_dim": 48, "decoder_depth": 1, "decoder_heads": 4}
 DINO = {"out_dim": 256, "head_dims": [128, 64]}
-CROPS = {"local": 2, "local_size": 16}
+CROPS = {"local": 2, "local_size": 16, "blur": (0, 0, 0), "solarize": (0, 0, 0)}
 HEALTHY: dict[str, dict[str, Any]] = {
     "vit": {},
     "vim": {"model": {"name": "VisionMamba", "options": {"patch_size": 7, "dim": 64, "depth": 4}}},
     "swin": {"model": {"name": "Swin", "options": SWIN}},
     "mae": {"method": {"name": "mae", **MAE}},
-    "dino": {"method": {"name": "dino", **DINO}, "data": {"crops": CROPS}},
+    "dino": {
+        "method": {"name": "dino", **DINO},
+        "data": {"crops": CROPS, "augment": {"crop": "resized"}},
+    },
 }
 
 
