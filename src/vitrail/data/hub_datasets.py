@@ -96,7 +96,7 @@ class _HubColumns:
             )
         self.image = images[0]
         self.label = "label" if "label" in choices else choices[0]
-        feature = lists.get(self.label, columns[self.label])
+        feature: Any = lists.get(self.label, columns[self.label])
         self.named = not isinstance(feature, ClassLabel)
         self.target: Literal["class", "labels", "numbers"] = "class"
         if self.label in lists:
