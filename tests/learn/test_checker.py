@@ -58,6 +58,12 @@ def test_two_mistakes_are_both_named(checker: Checker) -> None:
     assert set(report.mistakes) == {"no_scale", "keys_as_values"}
 
 
+def test_a_lesson_of_errors_names_one_at_a_time() -> None:
+    lesson = find_lesson("find_errors")
+    report = make_report(Checker(lesson), lesson.stub("en"), "mine.py")
+    assert report.mistakes == lesson.start[:1]
+
+
 def test_an_unknown_mistake_is_described_by_its_relation(checker: Checker) -> None:
     report = report_of(checker, ("return self.proj(x)", "return 3 * self.proj(x)"))
     assert report.diagnosis == ("your output is 3 times the expected one.",)

@@ -41,8 +41,9 @@ class Diagnoser:
             failure: of the learner's file.
 
         Returns:
-            One wrong version, or two that together fail in the same way, or more of those that
-            the stub of a lesson begins with; none where nothing matches.
+            One wrong version, or two that together fail in the same way. Of those that the stub of
+            a lesson begins with only the first, because the others are to be found. None where
+            nothing matches.
         """
         lesson = self.checker.lesson
         first = [wrong for wrong in lesson.wrong if wrong.name in lesson.start]
@@ -55,7 +56,11 @@ class Diagnoser:
         for tolerance in TOLERANCES:
             for combination in combinations:
                 if same_failure(failure, self._failure_with(combination, failure), tolerance):
-                    return combination
+                    return (
+                        combination[:1]
+                        if all(wrong in first for wrong in combination)
+                        else combination
+                    )
         return ()
 
     def _failure_with(self, combination: tuple[Wrong, ...], like: Failure) -> Failure | None:

@@ -52,11 +52,13 @@ def _of_one(output: Tensor, target: Tensor, inputs: list[Tensor]) -> str:
     error = output - target
     if (output == 0).all():
         return _("{name} is 0 everywhere.")
+    if output.numel() == 1:  # any number is some multiple of any other
+        return ""
     factor = float((output * target).sum() / target.square().sum().clamp_min(1e-300))
     if _small(output - factor * target, target) and abs(factor) > CLOSE:
         text = _("{name} is {factor:.4g} times the expected one.")
         return text.format(name="{name}", factor=factor)
-    if output.numel() > 1 and _small(error - error.mean(), target):
+    if _small(error - error.mean(), target):
         text = _("{name} is the expected one plus {number:.4g} everywhere.")
         return text.format(name="{name}", number=float(error.mean()))
     for x in inputs:

@@ -168,7 +168,8 @@ def _on_the_way(row: Row, later: list[tuple[Step, Step | None]]) -> bool:
 
 def _pairs(ours: list[Step], theirs: list[Step]) -> list[tuple[Step, Step | None]]:
     """Each of the learner's steps with the solution's: of that name the next equal one, or next."""
-    rest, pairs = list(theirs), []
+    rest = list(theirs)
+    pairs: list[tuple[Step, Step | None]] = []
     for step in ours:
         namesakes = [other for other in rest if other.name == step.name]
         equal = [other for other in namesakes if _agree(step, other)]
