@@ -39,8 +39,8 @@ HEADS = {
     "machines": ("| table | processor | threads |", "llr"),
     "recommended": (
         "| model | explanation | in the box asked for ÷ in the other | follows the question | "
-        "insertion less deletion, beyond random maps | correlation with random weights |",
-        "llrrrr",
+        "insertion less deletion, beyond random maps | correlation with random weights | seeds |",
+        "llrrrrr",
     ),
     "collages": ("| explanation | ViT | Vision Mamba | Swin |", "lrrr"),
     "photographs": ("| in the box | `similarity` | `attention` | `rollout` |", "lrrr"),
@@ -54,7 +54,7 @@ CHINESE_HEADS = {
     "machines": "| 表 | 处理器 | 线程数 |",
     "recommended": (
         "| 模型 | 解释方法 | 所问类别框内 ÷ 另一框内 | 随问题移动 | "
-        "“插入减删除”超出随机图 | 与随机权重的相关系数 |"
+        "“插入减删除”超出随机图 | 与随机权重的相关系数 | 种子数 |"
     ),
     "collages": "| 解释方法 | ViT | Vision Mamba | Swin |",
     "photographs": "| 框中物体 | `similarity` | `attention` | `rollout` |",
@@ -195,6 +195,7 @@ def recommended_rows(_: str, chinese: bool) -> Iterable[tuple[str, ...]]:
                 gain=statistics.mean([run["gain"] for run in runs]), errors=math.floor(min(errors))
             ),
             f"{statistics.mean([run['correlation'] for run in runs]):.2f}",
+            str(len(runs)),
         )
 
 
