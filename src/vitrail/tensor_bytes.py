@@ -49,7 +49,7 @@ def tensor_bytes(tensors: "Mapping[str, Tensor]") -> list[memoryview]:
 def _memory(tensor: "Tensor") -> memoryview:
     import torch
 
-    return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
 @functools.cache

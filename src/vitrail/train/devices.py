@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from accelerate import PartialState
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from vitrail.errors import ConfigError, TrainingError
@@ -91,7 +92,7 @@ def _own_store() -> dict[str, Any]:
         return {}
     store, rank, size = next(rendezvous("env://"))
     return {
-        "store": dist.PrefixStore(f"restart {restarts()}", store),
+        "store": PrefixStore(f"restart {restarts()}", store),
         "rank": rank,
         "world_size": size,
     }
