@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from vitrail.errors import ConfigError
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.methods.base import Batch, Loss
+from vitrail.methods.targets import class_targets, require_classes
 from vitrail.values import NonNegativeFloat, PositiveFloat, Rate
 
 EPSILON = 1e-12
@@ -29,7 +30,7 @@ class ClassLoss(nn.Module):
             by which well classified samples count less; 0 for none.
 
     Raises:
-        ConfigError: there are not as many weights as classes.
+        ConfigError: there are no classes, or not as many weights as classes.
 
     Example:
         >>> loss = ClassLoss(2, class_weights="balanced")
@@ -48,6 +49,7 @@ class ClassLoss(nn.Module):
         focal: NonNegativeFloat = 0.0,
     ) -> None:
         super().__init__()
+        require_classes(classes)
         self.classes, self.label_smoothing, self.focal = classes, label_smoothing, focal
         self.balanced = class_weights == "balanced"
         weights = None if isinstance(class_weights, str) else torch.tensor(class_weights)
@@ -108,12 +110,16 @@ def classify(
     Returns:
         The weighted mean of the loss, with the metric "top1" where labels are class indices.
 
+    Raises:
+        DataError: the labels do not fit the logits.
+
     Example:
         >>> logits = torch.tensor([[9.0, 0.0], [0.0, 9.0]])
         >>> classify(logits, torch.tensor([0, 0]), 0.0).metrics["top1"]
         tensor(0.5000)
     """
     logits = at_least_float32(logits)
+    labels = class_targets(labels, logits)
     if class_weights is None and not focal and sample_weights is None:
         loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
     else:

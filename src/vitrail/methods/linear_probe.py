@@ -14,6 +14,7 @@ from vitrail.methods.base import Batch, Loss, Method
 from vitrail.methods.class_loss import ClassLoss, ClassWeights
 from vitrail.methods.logistic import fit_logistic, fit_ridge
 from vitrail.methods.multi_label import decide, weighted_mean
+from vitrail.methods.targets import row_targets
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
 from vitrail.values import NonNegativeFloat, PositiveFloat, Rate
@@ -151,7 +152,8 @@ class LinearProbe(Method):
         if self.target == "labels":
             return decide(outputs, batch, self.class_loss.label_smoothing)
         outputs = at_least_float32(outputs)
-        error = outputs - (batch["labels"].to(outputs) - self.target_mean) / self.target_std
+        truth = (row_targets(batch["labels"], outputs) - self.target_mean) / self.target_std
+        error = outputs - truth
         mae = (error.detach().abs() * self.target_std).mean()
         return Loss(weighted_mean(error.square().mean(1), batch.weights), {"mae": mae})
 

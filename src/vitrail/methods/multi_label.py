@@ -6,6 +6,7 @@ from torch import Tensor
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.methods.base import Batch, Loss, Method
 from vitrail.methods.class_loss import EPSILON
+from vitrail.methods.targets import require_classes, row_targets
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
 from vitrail.values import Rate
@@ -37,6 +38,7 @@ class MultiLabel(Method):
 
     def __init__(self, backbone: Backbone, label_smoothing: Rate = 0.0) -> None:
         super().__init__(backbone)
+        require_classes(backbone.num_classes)
         self.label_smoothing = label_smoothing
 
     def forward(self, batch: Batch) -> Loss:
@@ -60,7 +62,7 @@ def decide(logits: Tensor, batch: Batch, label_smoothing: float = 0.0) -> Loss:
         tensor(0.6931)
     """
     logits = at_least_float32(logits)
-    labels = batch["labels"].to(logits)
+    labels = row_targets(batch["labels"], logits)
     smooth = labels * (1 - label_smoothing) + label_smoothing / 2
     losses = F.binary_cross_entropy_with_logits(logits, smooth, reduction="none").mean(1)
     return Loss(weighted_mean(losses, batch.weights), {})

@@ -1,0 +1,88 @@
+"""Labels that fit the outputs that learn from them, or one line that says why not."""
+
+import torch
+from torch import Tensor
+
+from vitrail.errors import ConfigError, DataError
+
+
+def require_classes(classes: int) -> None:
+    """Checks that a model has outputs to learn labels with.
+
+    Args:
+        classes: its `num_classes`.
+
+    Raises:
+        ConfigError: it has none, and would learn with its features.
+
+    Example:
+        >>> require_classes(2)
+    """
+    if not classes:
+        raise ConfigError(
+            "the model has num_classes=0, so that no head learns the labels: give it their number, "
+            "as by model.reset_head(10)."
+        )
+
+
+def class_targets(labels: Tensor, logits: Tensor) -> Tensor:
+    """Labels as the cross-entropy takes them.
+
+    Args:
+        labels: class indices (B,) of any integer type, or class probabilities (B, classes).
+        logits: (B, classes).
+
+    Returns:
+        int64 class indices, or the probabilities.
+
+    Raises:
+        DataError: they are not as many as the logits, no indices, or an index is no class. Indices
+            on an accelerator are not read, which would wait for it.
+
+    Example:
+        >>> class_targets(torch.tensor([0, 1], dtype=torch.uint8), torch.zeros(2, 3))
+        tensor([0, 1])
+    """
+    batch, classes = logits.shape
+    if labels.ndim != 1:
+        return row_targets(labels, logits)
+    if len(labels) != batch:
+        raise DataError(f"{len(labels)} labels do not fit {batch} samples: give each sample one.")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise DataError(
+            f"labels of {labels.dtype} are no class indices: give labels.long(), or probabilities "
+            f"(B, {classes})."
+        )
+    if labels.device.type == "cpu" and batch:
+        worst = next((i for i in map(int, labels.aminmax()) if not 0 <= i < classes), None)
+        if worst is not None:
+            raise DataError(
+                f"label {worst} is not within 0 to {classes - 1}, the classes of the model: give "
+                "it more by model.reset_head, or number the classes from 0."
+            )
+    return labels.long()
+
+
+def row_targets(labels: Tensor, outputs: Tensor) -> Tensor:
+    """Labels of as many entries as a sample has outputs.
+
+    Args:
+        labels: (B, K).
+        outputs: (B, K).
+
+    Returns:
+        The labels in the type of the outputs.
+
+    Raises:
+        DataError: their shapes differ, so that one would be repeated to fit the other.
+
+    Example:
+        >>> row_targets(torch.tensor([[1, 0]]), torch.zeros(1, 2))
+        tensor([[1., 0.]])
+    """
+    if labels.shape != outputs.shape:
+        raise DataError(
+            f"labels of shape {tuple(labels.shape)} do not fit outputs of shape "
+            f"{tuple(outputs.shape)}: give the model as many outputs as a sample has entries."
+        )
+    return labels.to(outputs)
