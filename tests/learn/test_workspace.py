@@ -1,7 +1,9 @@
 """A learner's folder: nothing of the learner's is lost, whatever happens."""
 
+import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -88,3 +90,16 @@ def test_progress_is_readable_after_kills(workspace: Workspace) -> None:
         tries.append(workspace.records()["lessons"][lesson.id]["tries"])
     assert 1 <= tries[-1] <= KILLS + 1
     assert tries == sorted(tries)
+
+
+def test_lessons_of_a_teacher_join_the_course(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(find_lesson("mlp").folder, tmp_path / "ours" / "mlp_again")
+    (tmp_path / "stages.toml").write_text(
+        '[[stages]]\nname = "ours"\ntitle = {en = "Ours", zh = "自编"}\n', "utf-8"
+    )
+    monkeypatch.setenv("VITRAIL_LESSONS", str(tmp_path))
+    command = [sys.executable, "-m", "vitrail", "learn", "list", "--json"]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert [row["lesson"] for row in json.loads(output)][-1] == "ours/mlp_again"
