@@ -5,7 +5,7 @@
 
 A fault counts as named if a warning of its kind, at its part, comes within 100 steps. A healthy
 run counts as quiet if no warning comes at all. The limits of the monitor were fixed on
-Fashion-MNIST with seeds 0 to 2, before other data and seeds were tried.
+Fashion-MNIST with seed 0, before other data and seeds were tried.
 """
 
 import argparse
