@@ -59,9 +59,9 @@ class LiveModel(nn.Module):
         """One image (1, C, H, W) → outputs after the activation (1, classes), patches (1, N, D),
         where there is a lens outputs after each block (blocks, classes), and weights by head."""
         model, keys = self.model, list(self.layouts)
-        recorded = record(model, layers=keys) if keys else contextlib.nullcontext({})
         lens: list[Tensor] = []
-        with recorded as maps:
+        with contextlib.ExitStack() as recording:
+            maps = recording.enter_context(record(model, layers=keys)) if keys else {}
             if self.has_lens:
                 stages = model.intermediates(images, norm=True)
                 features = stages[-1]
