@@ -7,7 +7,7 @@ import torch
 
 from tests.models.small import small
 from vitrail.errors import ConfigError, DataError
-from vitrail.methods import Batch, Distill, MultiLabel, Regression, Supervised
+from vitrail.methods import DINO, Batch, Distill, MultiLabel, Regression, SimMIM, Supervised
 from vitrail.methods.base import Method
 
 WRONG: list[tuple[type[Method], Any, str]] = [
@@ -15,7 +15,7 @@ WRONG: list[tuple[type[Method], Any, str]] = [
     (Supervised, [-1, 2], "label -1 is not within 0 to 4"),
     (Supervised, [0.0, 1.0], r"labels of torch.float32 are no class indices: give labels.long\(\)"),
     (Supervised, [True, False], "labels of torch.bool are no class indices"),
-    (Supervised, [0], "1 labels do not fit 2 samples"),
+    (Supervised, [0], "images of 2 samples and labels of 1: give as many"),
     (
         Supervised,
         [[1.0, 0.0]] * 2,
@@ -33,6 +33,16 @@ def test_labels_that_do_not_fit_are_one_line(
     batch = Batch(images=torch.zeros(2, 3, 32, 32), labels=torch.tensor(labels))
     with pytest.raises(DataError, match=message):
         method(small("ViT"))(batch)
+
+
+def test_fields_of_other_numbers_of_samples_are_one_line() -> None:
+    images, labels = torch.zeros(2, 3, 32, 32), torch.tensor([0, 1])
+    with pytest.raises(DataError, match="images of 2 samples and weights of 3: give as many"):
+        Supervised(small("ViT"))(Batch(images=images, labels=labels, weights=torch.ones(3)))
+    with pytest.raises(DataError, match="crops of 2 samples and crops of 1: give as many"):
+        DINO(small("ViT"), 16, (24, 8))(Batch(crops=(images, images[:1])))
+    with pytest.raises(DataError, match="patch_mask of torch.float32 is no mask: give bool"):
+        SimMIM(small("ViT"))(Batch(images=images, patch_mask=torch.rand(2, 16)))
 
 
 def test_any_integers_are_class_indices() -> None:

@@ -339,12 +339,33 @@ def _checked(init: Callable[..., None]) -> Callable[..., None]:
     return checked
 
 
+def _check_fields(batch: Batch) -> None:
+    """Refuses fields of different numbers of samples, and masks that are not bool."""
+    counts = [
+        (name, len(value))
+        for name in batch.names()
+        for value in (batch.crops if name == "crops" else (batch[name],))
+    ]
+    for name, count in counts:
+        if count != counts[0][1]:
+            raise DataError(
+                f"the batch holds {counts[0][0]} of {counts[0][1]} samples and {name} of {count}: "
+                "give as many of each."
+            )
+    if batch.patch_mask is not None and batch.patch_mask.dtype != torch.bool:
+        raise DataError(
+            f"patch_mask of {batch.patch_mask.dtype} is no mask: give bool, True where a patch is "
+            "masked."
+        )
+
+
 def _batching(forward: Callable[..., Loss]) -> Callable[..., Loss]:
     """A forward that also takes images, or a list of crops, that are in no `Batch`."""
 
     @functools.wraps(forward)
     def batching(self: Method, batch: Batch | Tensor | Sequence[Tensor]) -> Loss:
         if isinstance(batch, Batch):
+            _check_fields(batch)
             return forward(self, batch)
         if isinstance(batch, Tensor):
             return forward(self, Batch(images=batch))
