@@ -50,8 +50,10 @@ evidence: $(VENV)/.test data
 mutate: $(VENV)/.test data
 	$(BIN)/python -m tools.mutate $(if $(ONLY),--only $(ONLY))
 
+# Pages from the code, then the site: docs/site/index.html.
 docs: $(VENV)/.docs
 	$(BIN)/python -m docs.build
+	$(BIN)/python -m docs.book
 
 clean:
 	rm -rf $(VENV) build dist docs/site .mypy_cache .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""Builds the documentation: pages from the code, then docs/site/ from all pages.
+"""Writes the pages that are made from code; docs/book.py makes a site of all pages.
 
 docs/config.md comes from the settings; docs/models.md, and the multiply-adds that `vitrail models`
 shows, from the models; docs/zoo.md, docs/it_helps.md, the tables of docs/choosing.md and
@@ -14,8 +14,6 @@ import re
 import statistics
 from pathlib import Path
 from typing import Any
-
-import markdown
 
 from docs import tables
 from docs.drawings import drawings
@@ -33,16 +31,8 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 RESULTS = ROOT / "benchmarks" / "results"
 HEAD = "| setting | value | default | meaning |\n| --- | --- | --- | --- |"
-FRAME = """<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<style>
-body { max-width: 50em; margin: 2em auto; padding: 0 1em; font: 16px/1.6 system-ui }
-img { max-width: 100% } td, th { padding: .2em .8em .2em 0; text-align: left }
-pre { overflow-x: auto; background: #f4f6fa; padding: .8em }
-</style>
-"""
 CHOOSING = (DOCS / "choosing.md", DOCS / "choosing.zh.md")
 EXPLAINING = (DOCS / "explaining.md", DOCS / "explaining.zh.md")
-PAGES = ("README.md", "README.zh.md", "CONTRIBUTING.md")
 
 
 def summary(docstring: str | None) -> str:
@@ -275,21 +265,6 @@ def main() -> None:
         (DOCS / "images" / name).write_text(drawing, "utf-8")
     for page in (*CHOOSING, *EXPLAINING):
         page.write_text(tables.fill(page.read_text("utf-8"), ".zh" in page.name), "utf-8")
-    site = DOCS / "site"
-    site.mkdir(exist_ok=True)
-    sources = [*(ROOT / name for name in PAGES), *sorted(DOCS.glob("*.md"))]
-    for source in sources:
-        text = (
-            source.read_text("utf-8")
-            .replace("](images/", "](docs/images/")
-            .replace("docs/images/", "../images/")
-            .replace("](docs/", "](")
-        )
-        body = markdown.markdown(
-            text.replace(".md)", ".html)"), extensions=["tables", "fenced_code"]
-        )
-        (site / f"{source.stem}.html").write_text(FRAME + body, "utf-8")
-    print(f"written: {len(sources)} pages in docs/site")
 
 
 if __name__ == "__main__":

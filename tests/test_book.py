@@ -1,0 +1,74 @@
+"""The book: every page has its place, its twin in the other language, and links that hold."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from docs import book, translated
+
+CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+PAGES = [name for part in book.BOOK["parts"] for name in part["pages"]]
+MADE = {"lessons", "reading_map", "reference"}
+ENGLISH = {"config", "models", "parity", "zoo", "it_helps", "evidence"}  # made from code
+
+
+def structure(path: Path) -> tuple[list[int], int, int]:
+    """Levels of headings, and the numbers of blocks of code and of pictures."""
+    text = path.read_text("utf-8")
+    prose = CODE.sub("", text)
+    levels = [len(hashes) for hashes in re.findall(r"^(#+) ", prose, re.MULTILINE)]
+    return levels, len(CODE.findall(text)), prose.count("![")
+
+
+def test_every_page_is_in_the_book_once() -> None:
+    english = {path.stem for path in book.DOCS.glob("*.md") if ".zh" not in path.name}
+    assert len(PAGES) == len(set(PAGES))
+    assert set(PAGES) == english | MADE | {"readme"}
+
+
+def test_what_is_written_by_hand_has_a_chinese_page() -> None:
+    assert set(translated.twins()) == set(PAGES) - MADE - ENGLISH - {"readme"}
+
+
+@pytest.mark.parametrize("name", ["readme", *translated.twins()])
+def test_both_languages_have_the_same_structure(name: str) -> None:
+    english, chinese = (structure(book.source_of(name, each)) for each in book.LANGUAGES)
+    assert english == chinese
+
+
+def test_no_translation_is_stale() -> None:
+    assert translated.stale() == [], "compare these, then: python -m docs.translated NAME ..."
+
+
+def test_a_changed_page_is_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(translated, "DOCS", tmp_path)
+    monkeypatch.setattr(translated, "DIGESTS", tmp_path / "translated.json")
+    for name in ("a.md", "a.zh.md"):
+        (tmp_path / name).write_text("# A\n\n| 1 |\n")
+    translated.main([])
+    (tmp_path / "a.md").write_text("# A\n\n| 2 |\n")  # a figure of a table
+    assert translated.stale() == []
+    (tmp_path / "a.md").write_text("# A\n\nNew.\n\n| 2 |\n")
+    assert translated.stale() == ["a"]
+
+
+def test_links_stay_within_the_book() -> None:
+    links = "[b](b.zh.md#c), [x](https://x), [d](../src/d.py), ![p](docs/images/p.png)"
+    expected = "[b](b.md#c), [x](https://x), d, ![p](images/p.png)"
+    assert book.relink(f"[中文](a.zh.md)\n\n{links}", {"a", "b"}) == expected
+
+
+def test_a_lesson_has_its_diagram_its_questions_and_no_answer_in_sight(tmp_path: Path) -> None:
+    lesson = book.all_lessons()[0]
+    page = book.lesson_page(lesson, "zh", tmp_path)
+    assert page.startswith("# ") and f"]({lesson.name}.svg)" in page
+    assert (tmp_path / f"{lesson.name}.svg").read_text("utf-8").startswith("<svg")
+    choices = sum(len(question.choices) for question in lesson.quiz)
+    assert page.count("<details>") == page.count("</details>") == choices
+    assert page.count("正确。") == len(lesson.quiz)
+
+
+def test_the_reading_map_names_every_lesson() -> None:
+    page = book.reading_map("en")
+    assert all(f"lessons/{lesson.id}.md" in page for lesson in book.all_lessons())
