@@ -137,9 +137,9 @@ def flow(title: str, steps: Sequence[tuple[str, str, str]]) -> str:
     drawing.text(MARGIN, MARGIN + 8, title, "bold")
     for number, (operation, shape, remark) in enumerate(steps):
         top = MARGIN + 24 + number * ROW
-        drawing.box(MARGIN, top, 250, 38, operation)
-        drawing.text(MARGIN + 270, top + 24, shape, "code")
-        drawing.text(MARGIN + 440, top + 24, remark, "quiet")
+        drawing.box(MARGIN, top, 230, 38, operation)
+        drawing.text(MARGIN + 246, top + 24, shape, "code")
+        drawing.text(MARGIN + 450, top + 24, remark, "quiet")
         if number + 1 < len(steps):
-            drawing.arrow((MARGIN + 125, top + 38), (MARGIN + 125, top + ROW))
+            drawing.arrow((MARGIN + 115, top + 38), (MARGIN + 115, top + ROW))
     return drawing.svg()
