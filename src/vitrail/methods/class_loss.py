@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vitrail.errors import ConfigError
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.methods.base import Batch, Loss
-from vitrail.methods.targets import class_targets, require_classes
+from vitrail.methods.targets import class_targets, require_outputs
 from vitrail.values import NonNegativeFloat, PositiveFloat, Rate
 
 EPSILON = 1e-12
@@ -49,7 +49,7 @@ class ClassLoss(nn.Module):
         focal: NonNegativeFloat = 0.0,
     ) -> None:
         super().__init__()
-        require_classes(classes)
+        require_outputs(classes)
         self.classes, self.label_smoothing, self.focal = classes, label_smoothing, focal
         self.balanced = class_weights == "balanced"
         weights = None if isinstance(class_weights, str) else torch.tensor(class_weights)

@@ -35,7 +35,7 @@ from vitrail.layers.dtypes import at_least_float32
 from vitrail.methods.base import Batch, Loss, Method
 from vitrail.methods.class_loss import classify
 from vitrail.methods.frozen import Frozen
-from vitrail.methods.targets import require_classes
+from vitrail.methods.targets import require_outputs
 from vitrail.methods.teachers import match_classes
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
@@ -98,7 +98,7 @@ class Distill(Method):
                 f"the teacher has {classes} classes and the student {backbone.num_classes}: give a "
                 "teacher that was trained on the same ones."
             )
-        require_classes(backbone.num_classes)
+        require_outputs(backbone.num_classes)
         self.teacher = Frozen(match_classes(teacher, backbone.labels))
         self.kind, self.alpha, self.temperature = kind, alpha, temperature
         self.label_smoothing = label_smoothing

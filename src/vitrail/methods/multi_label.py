@@ -6,7 +6,7 @@ from torch import Tensor
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.methods.base import Batch, Loss, Method
 from vitrail.methods.class_loss import EPSILON
-from vitrail.methods.targets import require_classes, row_targets
+from vitrail.methods.targets import require_outputs, row_targets
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
 from vitrail.values import Rate
@@ -38,7 +38,7 @@ class MultiLabel(Method):
 
     def __init__(self, backbone: Backbone, label_smoothing: Rate = 0.0) -> None:
         super().__init__(backbone)
-        require_classes(backbone.num_classes)
+        require_outputs(backbone.num_classes)
         self.label_smoothing = label_smoothing
 
     def forward(self, batch: Batch) -> Loss:

@@ -6,7 +6,7 @@ from torch import Tensor
 from vitrail.errors import ConfigError, DataError
 
 
-def require_classes(classes: int) -> None:
+def require_outputs(classes: int) -> None:
     """Checks that a model has outputs to learn labels with.
 
     Args:
@@ -16,7 +16,7 @@ def require_classes(classes: int) -> None:
         ConfigError: it has none, and would learn with its features.
 
     Example:
-        >>> require_classes(2)
+        >>> require_outputs(2)
     """
     if not classes:
         raise ConfigError(
