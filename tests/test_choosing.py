@@ -7,8 +7,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-pytest.importorskip("markdown")
-
 from docs import build, drawings, tables
 from vitrail.methods.purposes import METHOD_PURPOSES
 from vitrail.methods.registry import METHODS, get_method
