@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-# Private: the type of BaseModel. Without it, type checkers see no common metaclass.
+# private: the type of BaseModel. Without it, type checkers see no common metaclass.
 from pydantic._internal._model_construction import ModelMetaclass
 
 from vitrail.data.augment_config import AugmentConfig, MultiCropConfig
