@@ -221,8 +221,10 @@ def inline_svg(figure: Figure) -> str:
         True
     """
     buffer = io.StringIO()
-    rc = {"svg.fonttype": "none", "svg.hashsalt": "vitrail"}
-    with matplotlib.rc_context(rc), warnings.catch_warnings():
+    with (
+        matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "vitrail"}),
+        warnings.catch_warnings(),
+    ):
         # The browser writes the text, in fonts of its own.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
