@@ -56,14 +56,15 @@ def _progress_lines(description: str) -> Callable[[int, int], None]:
     return report
 
 
-def note(line: str) -> None:
-    """Prints a line for the user on the standard error stream.
+def note(*lines: str) -> None:
+    """Prints lines for the user on the standard error stream.
 
     Args:
-        line: the text.
+        lines: the texts.
 
     Example:
         >>> note("400 images")
     """
     console = Console(stderr=True, soft_wrap=True)
-    console.print(printable(line), highlight=False, markup=False)
+    for line in lines:
+        console.print(printable(line), highlight=False, markup=False)

@@ -122,8 +122,7 @@ def train_run(
     summary = summarize_run(config, datasets, trainer, run)
     remarks = [*choices, *changes, *data_remarks(config, trainer.method, datasets.train)]
     if trainer.is_main:
-        for line in describe_run(summary, datasets) + remarks:
-            note(line)
+        note(*describe_run(summary, datasets), *remarks)
     if dry_run:
         images = len(datasets.evaluation) * (config.schedule.epochs // config.train.eval_every)
         return {**summary, "estimate": estimate(trainer, images)}
@@ -390,5 +389,4 @@ def _write_start(
             len(bad_images),
         )
         note(text.format(count=len(bad_images), file=run.bad_images_file))
-        for name, reason in bad_images[:10]:
-            note(f"  {name}: {reason}")
+        note(*(f"  {name}: {reason}" for name, reason in bad_images[:10]))
