@@ -173,7 +173,7 @@ def _pairs(ours: list[Step], theirs: list[Step]) -> list[tuple[Step, Step | None
     for step in ours:
         namesakes = [other for other in rest if other.name == step.name]
         equal = [other for other in namesakes if _agree(step, other)]
-        match = (equal or namesakes or [None])[0]
+        match = next(iter(equal or namesakes), None)
         pairs.append((step, match))
         if match is not None and equal:
             rest = rest[rest.index(match) + 1 :] if match.name != RETURN else rest
