@@ -57,7 +57,7 @@ def make_group() -> typer.Typer:
         "init": (init, _("Make a folder of lessons. What is there already stays.")),
         "list": (list_lessons, _("List all lessons.")),
         "next": (show_next, _("Show the next lesson.")),
-        "check": (check, _("Check what you wrote. Exit code 1 where it does not pass.")),
+        "check": (check_work, _("Check what you wrote. Exit code 1 where it does not pass.")),
         "watch": (watch, _("Check a file whenever you save it.")),
         "hint": (hint, _("Show a hint. Each call shows more, up to three.")),
         "quiz": (quiz, _("Answer the questions of a lesson.")),
@@ -174,7 +174,7 @@ def show_next(
     _say(value, lines, as_json)
 
 
-def check(
+def check_work(
     lesson: LessonArgument = None,
     folder: FolderOption = Path(),
     lang: LanguageOption = None,
@@ -261,7 +261,7 @@ def quiz(
     as_json: JsonOption = False,
 ) -> None:
     """Asks the questions of a lesson."""
-    from vitrail.learn.quiz import explain, grade, parse_answers, show
+    from vitrail.learn.quiz import explain_answer, grade, parse_answers, show
 
     workspace = _open(folder, lang)
     workspace.check_exists()
@@ -278,7 +278,7 @@ def quiz(
         letter = letters[number] if letters is not None else _ask(question)
         results.append(grade(question, letter))
         if not as_json:
-            _say(None, explain(results[-1]), as_json)
+            _say(None, explain_answer(results[-1]), as_json)
     right = sum(result["right"] for result in results)
     with workspace.changing(subject) as record:
         record["quiz"] = f"{right}/{len(results)}"

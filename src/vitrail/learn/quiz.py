@@ -105,7 +105,7 @@ def grade(question: Question, letter: str) -> dict[str, Any]:
     return {"question": text, "answer": letter, "right": right, "choices": choices}
 
 
-def explain(answer: dict[str, Any]) -> list[str]:
+def explain_answer(answer: dict[str, Any]) -> list[str]:
     """Whether an answer is right, and the reason for every choice.
 
     Args:
@@ -115,7 +115,7 @@ def explain(answer: dict[str, Any]) -> list[str]:
         Lines.
 
     Example:
-        >>> explain({"right": True, "choices": []})
+        >>> explain_answer({"right": True, "choices": []})
         ['Right.']
     """
     lines = [_("Right.") if answer["right"] else _("Not right.")]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vitrail.learn.checker import compare
 from vitrail.learn.checker.devices import WrongDeviceError, check_devices
-from vitrail.learn.checker.expected import Expected, evaluate
+from vitrail.learn.checker.expected import Expected, run_call
 from vitrail.learn.checker.failure import (
     Failure,
     StopError,
@@ -66,7 +66,7 @@ def _check_modes(check: Task, call: Call, expected: Expected, number: int, run: 
 
         def work(training: bool = training) -> Any:
             seed, inputs = expected.seed, expected.inputs
-            return evaluate(call, inputs, seed, gradients=False, training=training).output
+            return run_call(call, inputs, seed, gradients=False, training=training).output
 
         output = run(work)
         stop_unless_equal("behaviour", output, target, expected, number, check.tolerance, text)
@@ -76,7 +76,7 @@ def _check_dtype(call: Call, expected: Expected, number: int, run: Run) -> None:
     if call.module is not None:
         call.module.float()
     floats = map_tensors(expected.inputs, lambda t: t.float() if t.is_floating_point() else t)
-    output = run(lambda: evaluate(call, floats, expected.seed, gradients=False).output)
+    output = run(lambda: run_call(call, floats, expected.seed, gradients=False).output)
     ours, theirs = _dtypes(output), _dtypes(expected.dtype_output)
     if ours != theirs:
         message = _("for float32 weights and inputs your output is {ours}, not {theirs}.")

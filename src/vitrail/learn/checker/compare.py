@@ -33,7 +33,7 @@ def leaves(value: Any, path: str = "") -> Iterator[Leaf]:
         yield path, value
 
 
-def describe_shape(value: Any) -> str:
+def shape_of_result(value: Any) -> str:
     """The shape of a result, in a few words.
 
     Args:
@@ -43,16 +43,16 @@ def describe_shape(value: Any) -> str:
         Such as "(1, 5, 24)", "2 values: (4,), (4,)" or "a list of 3".
 
     Example:
-        >>> describe_shape((torch.zeros(4), 1.0))
+        >>> shape_of_result((torch.zeros(4), 1.0))
         'tuple of (4,), float'
     """
     if isinstance(value, Tensor):
         return str(tuple(value.shape))
     if isinstance(value, list | tuple):
-        parts = ", ".join(map(describe_shape, value[:6]))
+        parts = ", ".join(map(shape_of_result, value[:6]))
         return f"{type(value).__name__} of {parts}{', ...' if len(value) > 6 else ''}"
     if isinstance(value, Mapping):
-        parts = ", ".join(f"{k}: {describe_shape(v)}" for k, v in list(value.items())[:6])
+        parts = ", ".join(f"{k}: {shape_of_result(v)}" for k, v in list(value.items())[:6])
         return f"dict of {parts}"
     return type(value).__name__
 

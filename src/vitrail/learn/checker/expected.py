@@ -59,7 +59,7 @@ class Expected:
     dtype_output: Any
 
 
-def evaluate(
+def run_call(
     call: Call, inputs: tuple[Any, ...], seed: int, *, gradients: bool, training: bool = False
 ) -> Result:
     """Calls a module or function on copies of inputs.
@@ -75,7 +75,7 @@ def evaluate(
         The result.
 
     Example:
-        >>> result = evaluate(Call(torch.square, None), (torch.ones(2),), 0, gradients=False)
+        >>> result = run_call(Call(torch.square, None), (torch.ones(2),), 0, gradients=False)
         >>> result.output
         tensor([1., 1.])
     """
@@ -175,17 +175,17 @@ def expectations(check: Task, solution: Subject, seed: int) -> list[Expected]:
         if call.module is not None:
             draw_weights(call.module)
         state = {name: value.detach().clone() for name, value in call.parameters().items()}
-        result = evaluate(call, inputs, own, gradients=check.gradients)
+        result = run_call(call, inputs, own, gradients=check.gradients)
         result = Result(
             check.output(result.output), result.input_grads, check.weights(result.parameter_grads)
         )
-        training = evaluate(call, inputs, own, gradients=False, training=True)
+        training = run_call(call, inputs, own, gradients=False, training=True)
         single = None
         if check.dtype:
             if call.module is not None:
                 call.module.float()
             floats = map_tensors(inputs, lambda t: t.float() if t.is_floating_point() else t)
-            single = check.output(evaluate(call, floats, own, gradients=False).output)
+            single = check.output(run_call(call, floats, own, gradients=False).output)
         everything.append(
             Expected(
                 case, own, inputs, check.weights(state), result, check.output(training.output),

@@ -166,6 +166,6 @@ def stop_unless_equal(
         message = f"{text.format(where=where)}: {numbers.format(ours=ours, theirs=theirs)}"
         relation = relations.relation(output, target, expected.inputs)
     else:
-        message = text.format(where=compare.describe_shape(output))
+        message = text.format(where=compare.shape_of_result(output))
     about = expected.case.about if number >= 0 else ""
     raise StopError(Failure(stage, message, output, about, number, relation))

@@ -149,14 +149,14 @@ def _lower(limit: int, soft: int, hard: int) -> None:
         resource.setrlimit(limit, (soft, hard))
 
 
-def snapshot() -> Callable[[], str]:
+def remember_patchable() -> Callable[[], str]:
     """Remembers torch's functions and methods, and Python's built-in ones.
 
     Returns:
         A function that names the first that is another since; "" where all are the same.
 
     Example:
-        >>> snapshot()()
+        >>> remember_patchable()()
         ''
     """
     import builtins

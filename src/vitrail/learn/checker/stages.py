@@ -10,7 +10,7 @@ import torch
 from vitrail.learn.checker import compare
 from vitrail.learn.checker.behaviour import check_behaviour
 from vitrail.learn.checker.entry import check_kind, check_means, check_own_work, kind_of
-from vitrail.learn.checker.expected import Expected, evaluate, expectations
+from vitrail.learn.checker.expected import Expected, expectations, run_call
 from vitrail.learn.checker.failure import Failure, StopError, describe_error, stop_unless_equal
 from vitrail.learn.checker.modules import (
     SolutionFinder,
@@ -180,13 +180,13 @@ class Checker:
         for number, expected, call in self._calls("shapes", subject):
 
             def work(call: Call = call, expected: Expected = expected) -> Any:
-                return evaluate(call, expected.inputs, expected.seed, gradients=False).output
+                return run_call(call, expected.inputs, expected.seed, gradients=False).output
 
             output = self._run("shapes", subject.path, work, number)
             if not compare.same_shape(output, expected.result.output):
                 message = _("your output is {ours}; expected is {theirs}.").format(
-                    ours=compare.describe_shape(output),
-                    theirs=compare.describe_shape(expected.result.output),
+                    ours=compare.shape_of_result(output),
+                    theirs=compare.shape_of_result(expected.result.output),
                 )
                 raise StopError(Failure("shapes", message, output, expected.case.about, number))
 
@@ -222,7 +222,7 @@ class Checker:
         for number, expected, call in self._calls("output", subject):
 
             def work(call: Call = call, expected: Expected = expected) -> Any:
-                return evaluate(call, expected.inputs, expected.seed, gradients=False).output
+                return run_call(call, expected.inputs, expected.seed, gradients=False).output
 
             output = self._run("output", subject.path, work, number)
             target = expected.result.output
@@ -239,7 +239,7 @@ class Checker:
         for number, expected, call in self._calls("gradients", subject):
 
             def work(call: Call = call, expected: Expected = expected) -> Any:
-                return evaluate(call, expected.inputs, expected.seed, gradients=True)
+                return run_call(call, expected.inputs, expected.seed, gradients=True)
 
             result = self._run("gradients", subject.path, work, number)
             for ours, theirs, text in (

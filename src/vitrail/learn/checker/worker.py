@@ -54,7 +54,7 @@ def work(job: Job) -> dict[str, Any]:
         TimeUpError,
         Watch,
         limit_resources,
-        snapshot,
+        remember_patchable,
     )
     from vitrail.learn.checker.report import make_report
     from vitrail.learn.checker.stages import Checker
@@ -66,7 +66,7 @@ def work(job: Job) -> dict[str, Any]:
     path = Path(job["path"])
     text = path.read_text("utf-8")
     checker = Checker(lesson, job["seed"])
-    changed = snapshot()
+    changed = remember_patchable()
     watch = Watch(str(path), LESSONS)
     sys.addaudithook(watch)
     limit_resources()
