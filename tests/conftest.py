@@ -18,6 +18,7 @@ import torch
 
 import parity  # noqa: F401, before any original asks for torchvision
 from vitrail import plugins
+from vitrail.messages import use_language
 from vitrail.registry import snapshot
 
 torch.set_num_threads(1)  # the models are small, and pytest-xdist has a worker per core
@@ -37,6 +38,14 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         file = str(getattr(sys.modules[name], "__file__", None))
         if file in files or file.startswith(written):
             del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
+def in_english() -> Iterator[None]:
+    """A language that a test has chosen is gone after it."""
+    yield
+    if os.environ.get("LANGUAGE") != "en":
+        use_language("en")
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ PACKAGES = (
     "explorer",
     "hub",
     "layers",
+    "learn",
     "lens",
     "methods",
     "models",

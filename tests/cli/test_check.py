@@ -176,6 +176,6 @@ def test_lists_show_own_parts_and_their_file(vitrail: Command) -> None:
 def test_every_command_has_the_option(vitrail: Command) -> None:
     from vitrail.cli.main import COMMANDS
 
-    for command in COMMANDS:
+    for command in set(COMMANDS) - {"learn"}:  # which runs no code but the learner's
         assert "--plugin" in vitrail(command, "--help")[1], command
     assert "contract" in HELP

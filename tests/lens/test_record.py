@@ -274,7 +274,7 @@ def test_models_without_attention_maps_give_their_stages() -> None:
     assert isinstance(stages, list)
     assert [f.grid for f in stages] == [(16, 16), (8, 8), (4, 4)]
     assert isinstance(observe(small("ViT"), images), AttentionTrace)
-    with pytest.raises(TierError, match="not to all tokens of the grid 16 x 16"):
+    with pytest.raises(TierError, match="not over all tokens of the grid 16 x 16"):
         trace_attention(small("Swin"), images)
 
 

@@ -138,7 +138,7 @@ def test_what_looks_at_frames_one_by_one_gives_no_map_of_all() -> None:
         with vitrail.record(model) as maps:
             model(videos)
         assert next(iter(maps.values())).shape[0] == 2 * 2  # one sequence per frame
-        with pytest.raises(TierError, match="not to all tokens of the grid 2 x 2 x 2"):
+        with pytest.raises(TierError, match="not over all tokens of the grid 2 x 2 x 2"):
             trace_attention(model, videos)
 
 

@@ -24,7 +24,8 @@ def test_the_newest_whole_checkpoint_counts(tmp_path: Path) -> None:
     state = json.loads((whole[-1] / "state.json").read_text())
     assert state["step"] == 12
     before_test = [line for line in run.metrics if line["split"] != "test"]
-    logged = run.metrics_file.read_bytes()[: state["callbacks"]["Monitor"]["metrics_bytes"]]
+    length = state["callbacks"]["RunLog"]["FileWriter"]["lengths"]["metrics"]
+    logged = run.metrics_file.read_bytes()[:length]
     assert [json.loads(line) for line in logged.splitlines()] == before_test
     pickles = (".pt", ".pth", ".bin", ".pkl")
     assert not [p for p in run.path.rglob("*") if p.suffix in pickles]

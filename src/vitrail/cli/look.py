@@ -134,7 +134,9 @@ def run(
     from vitrail.lens.looking import LookOptions
     from vitrail.train.inference import open_model, read_images
 
+    sources = named_images(images)
     if output is not None:
+        _refuse_image(output, sources)
         check_new(output, force)
     output = output or Path("look.png")
     if output.suffix not in (*PICTURES, ".html"):
@@ -148,7 +150,6 @@ def run(
         raise ConfigError(
             f"--target {target}: attention is the same for every class; add --explain relevance."
         )
-    sources = named_images(images)
     is_saved = sources[0].endswith(".trace")
     of_a_model: dict[str, object] = {
         "query": query, "incoming": incoming, "baseline": baseline, "symmetry": symmetry,
@@ -164,7 +165,6 @@ def run(
         of_attention = {**of_a_model, "sheet": sheet, "heads": heads, "scale": other_scale}
         _refuse(of_attention, "--explain draws no attention")
         explain_options = ExplainOptions(explain, target, at, tuple(layer_indices), smooth)
-        explain_options.check()
     head_indices = parse_numbers(heads, "--heads")
     options = LookOptions(
         layers=tuple(layer_indices) or (-1,),
@@ -186,6 +186,7 @@ def run(
         _check_paths(page, paths, save)
         samples = read_images(backbone.preprocess.single, paths, bad_images)
         if explain is not None:
+            explain_options.check()  # now that the model has named its plug-ins
             page.title, page.reading = _("Explanations"), how_to_read_explanations()
             for name, look in explained(backbone, samples, explain_options):
                 page.add(name, look, describe(backbone))
@@ -276,10 +277,15 @@ def _check_paths(page: _Page, paths: Sequence[Any], save: Path | None) -> None:
     """Makes a page of several pictures, and refuses to write over one of them."""
     if len(paths) > 1 and not page.is_html:
         page.path = page.path.with_suffix(".html")
-    if page.path.resolve() in {Path(path).resolve() for path in paths}:
-        raise ConfigError(f"--out {page.path} is one of the images: choose another file.")
+    _refuse_image(page.path, paths)
     if save is not None and (len(paths) > 1 or save.suffix != ".trace"):
         raise ConfigError(f"--save {save}: give one image, and a file that ends in .trace.")
+
+
+def _refuse_image(output: Path, images: Sequence[Any]) -> None:
+    """Refuses to write over one of the images, whatever is forced."""
+    if output.resolve() in {Path(image).resolve() for image in images}:
+        raise ConfigError(f"--out {output} is one of the images: choose another file.")
 
 
 def _draw_attention(

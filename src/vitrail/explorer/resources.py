@@ -28,7 +28,7 @@ def page_files() -> dict[str, bytes]:
 
     Example:
         >>> sorted(page_files())[:3]
-        ['app.js', 'codec.js', 'draw.js']
+        ['answers.js', 'app.js', 'beside.js']
     """
     folder = files("vitrail.explorer") / "static"
     names = ("index.html", "style.css", *SCRIPTS, "trace.schema.json")

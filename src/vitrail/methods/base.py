@@ -347,7 +347,8 @@ def _check_fields(batch: Batch) -> None:
         for value in (batch.crops if name == "crops" else (batch[name],))
     ]
     for name, count in counts:
-        if count != counts[0][1]:
+        is_of_crops = name == "patch_mask" and batch.crops is not None  # a mask a global crop
+        if count != counts[0][1] and not is_of_crops:
             raise DataError(
                 f"the batch holds {counts[0][0]} of {counts[0][1]} samples and {name} of {count}: "
                 "give as many of each."
