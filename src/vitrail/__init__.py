@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from vitrail import explorer as explorer
     from vitrail import hub as hub
     from vitrail import layers as layers
-    from vitrail import learn as learn
     from vitrail import lens as lens
     from vitrail import methods as methods
     from vitrail import models as models
