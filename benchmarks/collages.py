@@ -89,7 +89,7 @@ def collages(split: str, garments: range, count: int, seed: int) -> Collages:
 
     Args:
         split: split of Fashion-MNIST, "train" or "test".
-        garments: indices of the garments that are drawn.
+        garments: indices of the garments to choose from.
         count: number of collages N.
         seed: of the garments and their positions.
     """
@@ -97,28 +97,28 @@ def collages(split: str, garments: range, count: int, seed: int) -> Collages:
     generator = torch.Generator().manual_seed(seed)
     numbers = torch.tensor([CLASSES.index(n) if n in CLASSES else -1 for n in FASHION_LABELS])
     targets = numbers[torch.tensor(dataset.targets())]
-    drawn = torch.randint(garments.start, garments.stop, (8 * count, 2), generator=generator)
-    first, second = targets[drawn].unbind(1)
-    drawn = drawn[(first >= 0) & (second >= 0) & (first != second)][:count]
+    pairs = torch.randint(garments.start, garments.stop, (8 * count, 2), generator=generator)
+    first, second = targets[pairs].unbind(1)
+    pairs = pairs[(first >= 0) & (second >= 0) & (first != second)][:count]
     quarters = torch.rand(count, 4, generator=generator).argsort(1)[:, :2]
     corners = torch.stack([quarters // 2, quarters % 2], dim=-1) * GARMENT  # top, left
     images = torch.zeros(count, 1, CANVAS, CANVAS, dtype=torch.uint8)
-    for image, pair, places in zip(images, drawn, corners.tolist(), strict=True):
-        for index, (top, left) in zip(pair, places, strict=True):
+    for image, pair, pair_corners in zip(images, pairs, corners.tolist(), strict=True):
+        for index, (top, left) in zip(pair, pair_corners, strict=True):
             image[:, top : top + GARMENT, left : left + GARMENT] = dataset.read(int(index))
     boxes = torch.cat([corners.flip(-1), corners.flip(-1) + GARMENT], dim=-1) / CANVAS
-    return Collages(images, targets[drawn], boxes)
+    return Collages(images, targets[pairs], boxes)
 
 
 def train(name: str, seed: int, folder: Path) -> None:
     """Trains a model to name both garments of a collage, unless the folder has it."""
     if RunFolder(folder).model_folder.exists():
         return
-    learned = collages("train", range(LEARNED), TRAINING, seed)
+    training = collages("train", range(LEARNED), TRAINING, seed)
     held_out = collages("train", range(LEARNED, 60_000), HELD_OUT, seed=0)
     vitrail.fit(
         name,
-        data={"train": learned.dataset("collages"), "test": held_out.dataset("held out")},
+        data={"train": training.dataset("collages"), "test": held_out.dataset("held out")},
         method="multi_label",
         options=MODELS[name],
         out=folder,
@@ -135,37 +135,39 @@ def train(name: str, seed: int, folder: Path) -> None:
     )
 
 
-def measure_all(model: Backbone, drawn: Collages, names: Sequence[str]) -> dict[str, Any]:
+def measure_all(model: Backbone, sample: Collages, names: Sequence[str]) -> dict[str, Any]:
     """Tests explanations of classes that serve a model on collages → figures by explanation."""
-    inputs = model.preprocess.normalise(drawn.images)
-    random = [_asked(model, inputs, drawn, RANDOM, asked) for asked in (0, 1)]
+    inputs = model.preprocess.normalise(sample.images)
+    random = [_measure_garment(model, inputs, sample, RANDOM, garment) for garment in (0, 1)]
     results: dict[str, Any] = {}
     for name in names:
         try:
-            answers = [_asked(model, inputs, drawn, name, asked) for asked in (0, 1)]
+            answers = [_measure_garment(model, inputs, sample, name, garment) for garment in (0, 1)]
         except VitrailError as reason:
             print(f"  {name:<22} {reason}")
             continue
-        results[name] = figures_of(answers, random, drawn)
+        results[name] = figures_of(answers, random, sample)
         figures = "  ".join(f"{key} {value:.3f}" for key, value in results[name].items())
         print(f"  {name:<22} {figures}", flush=True)
     return results
 
 
-def _asked(model: Backbone, inputs: Tensor, drawn: Collages, name: str, asked: int) -> Faithfulness:
+def _measure_garment(
+    model: Backbone, inputs: Tensor, sample: Collages, name: str, garment: int
+) -> Faithfulness:
     """An explanation of the first or of the second garment of each collage."""
-    return measure_explanation(model, inputs, name, drawn.classes[:, asked].tolist())
+    return measure_explanation(model, inputs, name, sample.classes[:, garment].tolist())
 
 
 def figures_of(
-    answers: Sequence[Faithfulness], random: Sequence[Faithfulness], drawn: Collages
+    answers: Sequence[Faithfulness], random: Sequence[Faithfulness], sample: Collages
 ) -> dict[str, float]:
     """What the maps of an explanation are worth, asked for the first and for the second garment.
 
     Args:
         answers: of the explanation, asked for each of the two garments.
         random: of random maps, likewise.
-        drawn: the collages.
+        sample: the collages.
 
     Returns:
         `ratio`; `moved`, the fraction of collages in which each box has more of the map when its
@@ -173,11 +175,11 @@ def figures_of(
         curves; `gain`, insertion less deletion beyond that of random maps, and `gain_error`, its
         standard error; `correlation` with the map of random weights.
     """
-    boxes = [drawn.boxes[:, box].tolist() for box in (0, 1)]
+    boxes = [sample.boxes[:, box].tolist() for box in (0, 1)]
     masses = torch.stack([  # (asked garment, box, N)
         torch.stack([mass_inside(answer.maps, box) for box in boxes]) for answer in answers
     ])  # fmt: skip
-    asked, other = masses[[0, 1], [0, 1]], masses[[0, 1], [1, 0]]  # (asked garment, N)
+    inside, outside = masses[[0, 1], [0, 1]], masses[[0, 1], [1, 0]]  # (asked garment, N)
     deletion, insertion, chance_deletion, chance_insertion = (
         torch.stack([getattr(each, key) for each in results]).mean(0)
         for results in (answers, random)
@@ -186,8 +188,8 @@ def figures_of(
     gain = insertion - deletion - (chance_insertion - chance_deletion)
     correlations = [answer.correlation for answer in answers if answer.correlation is not None]
     return {
-        "ratio": float(asked.mean() / other.mean().clamp(min=1e-6)),
-        "moved": float((asked > other.flip(0)).all(dim=0).float().mean()),
+        "ratio": float(inside.mean() / outside.mean().clamp(min=1e-6)),
+        "moved": float((inside > outside.flip(0)).all(dim=0).float().mean()),
         "deletion": float(deletion.mean()),
         "insertion": float(insertion.mean()),
         "gain": float(gain.mean()),
@@ -232,12 +234,12 @@ def main() -> None:
         return
     model = vitrail.load(folder).eval()
     if options.task == "choose":
-        drawn = collages("train", range(LEARNED), CHOSEN_ON, seed=1_000)
-        add(name, seed, "choose", measure_all(model, drawn, OF_CLASSES))
+        sample = collages("train", range(LEARNED), CHOSEN_ON, seed=1_000)
+        add(name, seed, "choose", measure_all(model, sample, OF_CLASSES))
         return
-    drawn = collages("test", range(10_000), TESTED_ON, seed=1_000)
+    sample = collages("test", range(10_000), TESTED_ON, seed=1_000)
     explanation = recommended(name)
-    figures = measure_all(model, drawn, [explanation])[explanation]
+    figures = measure_all(model, sample, [explanation])[explanation]
     add(name, seed, "test", {explanation: figures})
     if options.out:
         options.out.write_text(json.dumps(figures, indent=1) + "\n")

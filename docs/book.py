@@ -112,7 +112,7 @@ def reading_map(language: str) -> str:
         head = lesson.paper
         key = (f"[{head['title']}]({head['url']})", f"`{lesson.file}`")
         rows[key].append(f"{head['section']} | {link}")
-    known = {lesson.paper["url"] for lesson in all_lessons()}
+    listed_urls = {lesson.paper["url"] for lesson in all_lessons()}
     lines = [words["map_head"], "| --- | --- | --- | --- |"]
     for (title, file), entries in sorted(rows.items()):
         for entry in entries:
@@ -121,8 +121,8 @@ def reading_map(language: str) -> str:
     classes = [*(info.model for info in model_infos()), *map(get_method, list_methods())]
     for each in classes:
         paper = getattr(each, "paper", None)
-        if paper is not None and paper.url not in known:
-            known.add(paper.url)
+        if paper is not None and paper.url not in listed_urls:
+            listed_urls.add(paper.url)
             file = each.__module__.removeprefix("vitrail.").replace(".", "/")
             lines.append(f"| [{paper.title}]({paper.url}) | | `{file}.py` | |")
     return "\n\n".join([f"# {words['reading_map']}", words["map_text"], "\n".join(lines)]) + "\n"

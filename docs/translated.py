@@ -29,8 +29,8 @@ def digest(name: str) -> str:
 
 def stale() -> list[str]:
     """Names of the pages whose English version has changed since the Chinese one was compared."""
-    known = json.loads(DIGESTS.read_text("utf-8"))
-    return [name for name in twins() if known.get(name) != digest(name)]
+    digests = json.loads(DIGESTS.read_text("utf-8"))
+    return [name for name in twins() if digests.get(name) != digest(name)]
 
 
 def main(names: list[str]) -> None:
@@ -39,9 +39,9 @@ def main(names: list[str]) -> None:
     Args:
         names: of pages; none for all.
     """
-    known = json.loads(DIGESTS.read_text("utf-8")) if DIGESTS.exists() else {}
-    known |= {name: digest(name) for name in names or twins()}
-    DIGESTS.write_text(json.dumps({n: known[n] for n in twins()}, indent=1) + "\n", "utf-8")
+    digests = json.loads(DIGESTS.read_text("utf-8")) if DIGESTS.exists() else {}
+    digests |= {name: digest(name) for name in names or twins()}
+    DIGESTS.write_text(json.dumps({n: digests[n] for n in twins()}, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

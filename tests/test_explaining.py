@@ -44,23 +44,23 @@ def test_test_collages_were_asked_by_what_is_recommended_alone() -> None:
 
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Fashion-MNIST is not installed")
 def test_garments_lie_in_their_boxes_and_have_different_classes() -> None:
-    drawn = collages.collages("test", range(10_000), 20, seed=3)
+    sample = collages.collages("test", range(10_000), 20, seed=3)
     again = collages.collages("test", range(10_000), 20, seed=3)
-    assert torch.equal(drawn.images, again.images)
-    assert bool((drawn.classes[:, 0] != drawn.classes[:, 1]).all())
-    for image, boxes in zip(drawn.images, drawn.boxes, strict=True):
+    assert torch.equal(sample.images, again.images)
+    assert bool((sample.classes[:, 0] != sample.classes[:, 1]).all())
+    for image, boxes in zip(sample.images, sample.boxes, strict=True):
         inside = torch.zeros_like(image)
         for left, top, right, bottom in (boxes * collages.CANVAS).long().tolist():
             assert image[:, top:bottom, left:right].any()
             inside[:, top:bottom, left:right] += 1
         assert inside.max() == 1 and not image[inside == 0].any()
-    assert len(drawn.boxes.flatten(0, 1).unique(dim=0)) == 4
+    assert len(sample.boxes.flatten(0, 1).unique(dim=0)) == 4
 
 
 def test_figures_of_maps() -> None:
     """Three quarters of each map lie in the box asked for, in one collage of two in the other."""
     boxes = torch.tensor([[[0.0, 0.0, 0.5, 0.5], [0.5, 0.0, 1.0, 0.5]]] * 2)
-    drawn = collages.Collages(torch.zeros(2, 1, 56, 56), torch.zeros(2, 2), boxes)
+    sample = collages.Collages(torch.zeros(2, 1, 56, 56), torch.zeros(2, 2), boxes)
 
     def maps(*left: float) -> torch.Tensor:
         return torch.tensor([[[share, 1 - share], [0.0, 0.0]] for share in left])
@@ -71,7 +71,7 @@ def test_figures_of_maps() -> None:
 
     answers = [answer(0.1, 0.7, maps(0.75, 0.25)), answer(0.3, 0.5, maps(0.25, 0.75))]
     random = [answer(0.4, 0.4, maps(0.5, 0.5))] * 2
-    figures = collages.figures_of(answers, random, drawn)
+    figures = collages.figures_of(answers, random, sample)
     assert figures["ratio"] == pytest.approx(1.0) and figures["moved"] == 0.5
     assert figures["gain"] == pytest.approx(0.4) and figures["gain_error"] == pytest.approx(
         0, abs=1e-6
@@ -79,7 +79,7 @@ def test_figures_of_maps() -> None:
     assert figures["deletion"] == pytest.approx(0.2) and figures["insertion"] == pytest.approx(0.7)
     assert figures["correlation"] == pytest.approx(0.3)
     right = [answer(0.0, 0.0, maps(0.75, 0.6)), answer(0.0, 0.0, maps(0.25, 0.4))]
-    figures = collages.figures_of(right, random, drawn)
+    figures = collages.figures_of(right, random, sample)
     assert figures["ratio"] == pytest.approx(2.7 / 1.3) and figures["moved"] == 1
 
 
