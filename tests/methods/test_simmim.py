@@ -94,7 +94,7 @@ def test_it_learns_in_half_precision(model: str) -> None:
     images = torch.randn(4, 3, 1, 1) + torch.linspace(-1, 1, 32)[:, None].expand(32, 32)
     optimizer = torch.optim.AdamW(method.parameters(), 5e-3)
     losses = []
-    for step in range(60):
+    for step in range(100):  # processors round bfloat16 differently, and some learn slower
         torch.manual_seed(step % 4)
         with torch.autocast("cpu", torch.bfloat16):
             loss = method(Batch(images=images)).loss
@@ -103,4 +103,4 @@ def test_it_learns_in_half_precision(model: str) -> None:
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert sum(losses[-4:]) < 0.6 * sum(losses[:4])  # processors round bfloat16 differently
+    assert losses[-1] < 0.4 * losses[0]
