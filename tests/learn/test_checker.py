@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.cli.conftest import Command, vitrail  # noqa: F401, a fixture
-from vitrail.learn import Lesson, check_file, find_lesson
+from vitrail.learn import Lesson, check_file, check_source, find_lesson
 from vitrail.learn.checker.devices import WrongDeviceError, check_devices
 from vitrail.learn.checker.report import make_report
 from vitrail.learn.checker.stages import Checker
@@ -220,3 +220,11 @@ def test_a_learner_goes_from_stub_to_pass(vitrail: Command, attention: Lesson) -
     assert vitrail("learn", "init", "mine")[0] == 0
     assert vitrail("learn", "check", "atention", "-C", "mine")[0] == 2
     assert vitrail("learn", "next", "-C", "nowhere")[0] == 2
+
+
+def test_a_single_number_has_no_position() -> None:
+    lesson = find_lesson("masked_loss")
+    doubled = lesson.solution.replace("/ mask.sum()", "/ mask.sum() * 2")
+    failure = check_source(lesson, doubled)
+    assert failure is not None
+    assert failure.message.startswith("the number is another: yours ")

@@ -163,7 +163,8 @@ def stop_unless_equal(
     if compare.same_shape(output, target):
         where, ours, theirs = compare.worst_position(output, target)
         numbers = _("yours {ours:.6g}, expected {theirs:.6g}.")
-        message = f"{text.format(where=where)}: {numbers.format(ours=ours, theirs=theirs)}"
+        sentence = text.format(where=where) if where else _("the number is another")
+        message = f"{sentence}: {numbers.format(ours=ours, theirs=theirs)}"
         relation = relations.relation(output, target, expected.inputs)
     else:
         message = text.format(where=compare.shape_of_result(output))
