@@ -3,7 +3,7 @@
 python -m benchmarks.recommended [--quick]
 
 Float32, untrained weights, all threads; the variants take turns. `make docs` hands the figures to
-the package and to docs/choosing.md. Needs an idle machine and about three minutes.
+the package and to docs/en/choosing.md. Needs an idle machine and about three minutes.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The book: a site in English and Chinese, from the pages in docs/, the lessons and the docstrings.
+"""The book: a site in English and Chinese, from docs/en, docs/zh, the lessons and the docstrings.
 
 python -m docs.book    # docs/site/en, docs/site/zh, and docs/site/index.html, which chooses
 
@@ -41,8 +41,8 @@ def source_of(name: str, language: str) -> Path:
     """The file of a page, in a language or, where there is none, in English."""
     if name == "readme":
         return ROOT / ("README.zh.md" if language == "zh" else "README.md")
-    chinese = DOCS / f"{name}.zh.md"
-    return chinese if language == "zh" and chinese.exists() else DOCS / f"{name}.md"
+    own = DOCS / language / f"{name}.md"
+    return own if own.exists() else DOCS / "en" / f"{name}.md"
 
 
 def relink(text: str, pages: set[str]) -> str:

@@ -1,9 +1,9 @@
 """Writes the pages that are made from code; docs/book.py makes a site of all pages.
 
-docs/config.md comes from the settings; docs/models.md, and the multiply-adds that `vitrail models`
-shows, from the models; docs/zoo.md, docs/it_helps.md, the tables of docs/choosing.md and
-docs/explaining.md, and the figures that `vitrail models --for` and `vitrail methods --for` show,
-from benchmarks/results; docs/images/*.svg from the papers and the purposes. docs/parity.md says
+docs/en/config.md comes from the settings; docs/en/models.md, and the multiply-adds that `vitrail models`
+shows, from the models; docs/en/zoo.md, docs/en/it_helps.md, the tables of docs/en/choosing.md and
+docs/en/explaining.md, and the figures that `vitrail models --for` and `vitrail methods --for` show,
+from benchmarks/results; docs/images/*.svg from the papers and the purposes. docs/en/parity.md says
 itself what writes it.
 """
 
@@ -31,8 +31,9 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 RESULTS = ROOT / "benchmarks" / "results"
 HEAD = "| setting | value | default | meaning |\n| --- | --- | --- | --- |"
-CHOOSING = (DOCS / "choosing.md", DOCS / "choosing.zh.md")
-EXPLAINING = (DOCS / "explaining.md", DOCS / "explaining.zh.md")
+CHOOSING, EXPLAINING = (
+    [DOCS / language / f"{name}.md" for language in ("en", "zh")] for name in ("choosing", "explaining")
+)
 
 
 def summary(docstring: str | None) -> str:
@@ -53,7 +54,7 @@ def table(settings: list[Setting]) -> str:
 
 
 def config_page() -> str:
-    """docs/config.md."""
+    """docs/en/config.md."""
     settings = list_settings()
     parts = ["# Settings\n\nMade by `make docs` from `vitrail/train/*sections.py`; do not edit.\n"]
     for name, field in RunConfig.model_fields.items():
@@ -82,7 +83,7 @@ features.
 
 
 def models_page(counted: dict[str, int]) -> str:
-    """docs/models.md, with multiply-adds by variant."""
+    """docs/en/models.md, with multiply-adds by variant."""
     parts = [MODELS]
     for entry in catalog.model_infos():
         paper, origins = entry.paper, published_weights().get(entry.model, ())
@@ -132,7 +133,7 @@ channels, size). On AMD processors our float32 products go through oneDNN (`vitr
 
 
 def zoo_page() -> str:
-    """docs/zoo.md."""
+    """docs/en/zoo.md."""
     training, speed = (
         json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
         for name in ("zoo_training", "zoo")
@@ -188,7 +189,7 @@ benchmarks.methods`.
 
 
 def helps_page() -> str:
-    """docs/it_helps.md."""
+    """docs/en/it_helps.md."""
     speed = json.loads((RESULTS / "methods.json").read_text("utf-8"))
     table = next(iter(evidence.read_rows())).table
     rows = [row for row in evidence.read_rows() if row.table == table]
@@ -252,19 +253,19 @@ def main() -> None:
     """Writes the pages, the figures that the package shows, and the site."""
     for path, content in package_figures().items():
         path.write_text(content, "utf-8")
-    (DOCS / "config.md").write_text(config_page(), "utf-8")
+    (DOCS / "en" / "config.md").write_text(config_page(), "utf-8")
     names = [name for entry in catalog.model_infos() for name in entry.variants]
     counted = {name: count_multiply_adds(name) for name in sorted(names)}
     catalog.MULTIPLY_ADDS.write_text(json.dumps(counted, indent=1) + "\n", "utf-8")
-    (DOCS / "models.md").write_text(models_page(counted), "utf-8")
-    (DOCS / "zoo.md").write_text(zoo_page(), "utf-8")
-    (DOCS / "it_helps.md").write_text(helps_page(), "utf-8")
+    (DOCS / "en" / "models.md").write_text(models_page(counted), "utf-8")
+    (DOCS / "en" / "zoo.md").write_text(zoo_page(), "utf-8")
+    (DOCS / "en" / "it_helps.md").write_text(helps_page(), "utf-8")
     evidence.PAGE.write_text(evidence.page(evidence.read_rows(), evidence.RESULTS), "utf-8")
     reliability.write(evidence.read_rows(), evidence.RESULTS)
     for name, drawing in drawings().items():
         (DOCS / "images" / name).write_text(drawing, "utf-8")
     for page in (*CHOOSING, *EXPLAINING):
-        page.write_text(tables.fill(page.read_text("utf-8"), ".zh" in page.name), "utf-8")
+        page.write_text(tables.fill(page.read_text("utf-8"), page.parent.name == "zh"), "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/looking.md, docs/explaining.md and of the README.
+"""Draws the pictures of docs/en/looking.md, docs/en/explaining.md and of the README.
 
     python -m docs.pictures [VIM]
 

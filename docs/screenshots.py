@@ -1,4 +1,4 @@
-"""Takes the pictures of docs/explorer.md, in a headless Chromium.
+"""Takes the pictures of docs/en/explorer.md, in a headless Chromium.
 
     python -m docs.screenshots
 

@@ -1,4 +1,4 @@
-"""The tables of docs/choosing.md and docs/explaining.md, from the measurements.
+"""The tables of docs/en/choosing.md and docs/en/explaining.md, from the measurements.
 
 A page says where a table is: `<!-- table NAME -->`, the table, `<!-- end -->`.
 """

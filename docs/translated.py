@@ -17,12 +17,12 @@ DIGESTS = DOCS / "translated.json"
 
 def twins() -> list[str]:
     """Names of the pages that are in both languages."""
-    return sorted(path.name.removesuffix(".zh.md") for path in DOCS.glob("*.zh.md"))
+    return sorted(path.stem for path in (DOCS / "zh").glob("*.md"))
 
 
 def digest(name: str) -> str:
     """The digest of an English page, without its tables."""
-    lines = (DOCS / f"{name}.md").read_text("utf-8").splitlines()
+    lines = (DOCS / "en" / f"{name}.md").read_text("utf-8").splitlines()
     prose = "\n".join(line for line in lines if not line.startswith("|"))
     return hashlib.sha256(prose.encode()).hexdigest()[:16]
 

@@ -55,5 +55,5 @@ def seeded() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--parity-table` writes docs/parity.md from the figures of the comparisons."""
-    parser.addoption("--parity-table", action="store_true", help="write docs/parity.md")
+    """`--parity-table` writes docs/en/parity.md from the figures of the comparisons."""
+    parser.addoption("--parity-table", action="store_true", help="write docs/en/parity.md")

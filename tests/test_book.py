@@ -22,7 +22,7 @@ def structure(path: Path) -> tuple[list[int], int, int]:
 
 
 def test_every_page_is_in_the_book_once() -> None:
-    english = {path.stem for path in book.DOCS.glob("*.md") if ".zh" not in path.name}
+    english = {path.stem for path in (book.DOCS / "en").glob("*.md")}
     assert len(PAGES) == len(set(PAGES))
     assert set(PAGES) == english | MADE | {"readme"}
 
@@ -44,19 +44,20 @@ def test_no_translation_is_stale() -> None:
 def test_a_changed_page_is_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(translated, "DOCS", tmp_path)
     monkeypatch.setattr(translated, "DIGESTS", tmp_path / "translated.json")
-    for name in ("a.md", "a.zh.md"):
-        (tmp_path / name).write_text("# A\n\n| 1 |\n")
+    for language in book.LANGUAGES:
+        (tmp_path / language).mkdir()
+        (tmp_path / language / "a.md").write_text("# A\n\n| 1 |\n")
     translated.main([])
-    (tmp_path / "a.md").write_text("# A\n\n| 2 |\n")  # a figure of a table
+    (tmp_path / "en" / "a.md").write_text("# A\n\n| 2 |\n")  # a figure of a table
     assert translated.stale() == []
-    (tmp_path / "a.md").write_text("# A\n\nNew.\n\n| 2 |\n")
+    (tmp_path / "en" / "a.md").write_text("# A\n\nNew.\n\n| 2 |\n")
     assert translated.stale() == ["a"]
 
 
 def test_links_stay_within_the_book() -> None:
-    links = "[b](b.zh.md#c), [x](https://x), [d](../src/d.py), ![p](docs/images/p.png)"
+    links = "[b](../zh/b.md#c), [x](https://x), [d](../../src/d.py), ![p](../images/p.png)"
     expected = "[b](b.md#c), [x](https://x), d, ![p](images/p.png)"
-    assert book.relink(f"[中文](a.zh.md)\n\n{links}", {"a", "b"}) == expected
+    assert book.relink(f"[中文](../zh/a.md)\n\n{links}", {"a", "b"}) == expected
 
 
 def test_a_lesson_has_its_diagram_its_questions_and_no_answer_in_sight(tmp_path: Path) -> None:

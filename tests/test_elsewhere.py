@@ -18,7 +18,7 @@ from vitrail.errors import ConfigError
 from vitrail.models.registry import variants
 from vitrail.other_names import DONE_OTHERWISE
 
-PAGES = ("docs/coming_from_elsewhere.md", "docs/coming_from_elsewhere.zh.md")
+PAGES = ("docs/en/coming_from_elsewhere.md", "docs/zh/coming_from_elsewhere.md")
 ENGLISH = (ROOT / PAGES[0]).read_text("utf-8")
 METADATA = importlib.metadata.distribution("vit-pytorch").read_text("METADATA") or ""
 README = dict(enumerate(re.findall(r"^```python\n(.*?)^```", METADATA, re.S | re.M), start=1))

@@ -23,7 +23,7 @@ from vitrail.errors import ConfigError
 from vitrail.models import Features
 from vitrail.other_names import OBJECTS
 
-PAGE = (ROOT / "docs" / "coming_from_elsewhere.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "en" / "coming_from_elsewhere.md").read_text("utf-8")
 SECTIONS = {part.partition("\n")[0]: part for part in PAGE.split("\n## ")}
 SMALL = {
     "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96,

@@ -26,11 +26,11 @@ SESSIONS = (
     "deploy",
     "looking",
 )  # blocks go on from one another
-TUTORIAL = "docs/python.md"
+TUTORIAL = "docs/en/python.md"
 PAGES = (
     *READMES,
     TUTORIAL,
-    *(f"docs/{topic}{tongue}.md" for topic in TOPICS for tongue in ("", ".zh")),
+    *(f"docs/{language}/{topic}.md" for topic in TOPICS for language in ("en", "zh")),
 )
 
 
@@ -47,7 +47,7 @@ def commands(page: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("readme", PAGES)
 def test_python_runs(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    twin = readme.replace(".zh.md", ".md")
+    twin = readme.replace(".zh.md", ".md").replace("docs/zh/", "docs/en/")
     if readme != twin and programs(readme) == programs(twin):
         return  # the same programs run for the English page
     data = pytest.importorskip("skimage.data")
@@ -113,7 +113,7 @@ def test_every_model_has_a_recipe_in_the_zoo() -> None:
     from vitrail.models.registry import model_classes, new_model
     from vitrail.train.config import read_config
 
-    # Packs and videos are not for small images (docs/zoo.md), and Vim is there once.
+    # Packs and videos are not for small images (docs/en/zoo.md), and Vim is there once.
     names = {"NaViT", "ViViT", "OfficialVisionMamba"}
     for path in sorted((ROOT / "recipes" / "zoo").glob("*.yaml")):
         if path.stem != "base":
@@ -132,7 +132,7 @@ def test_no_figure_is_missing() -> None:
 
 @pytest.mark.parametrize(
     ("pages", "language"),
-    [(READMES, "bash"), ((TUTORIAL, TUTORIAL.replace(".md", ".zh.md")), "python")],
+    [(READMES, "bash"), ((TUTORIAL, TUTORIAL.replace("/en/", "/zh/")), "python")],
 )
 def test_both_languages_have_the_same_code(pages: tuple[str, str], language: str) -> None:
     english, chinese = (blocks(page, language) for page in pages)

@@ -13,7 +13,7 @@ from vitrail import plugins
 from vitrail.cli.main import main
 from vitrail.registry import REGISTRIES
 
-PAGES = ("docs/your_own.md", "docs/your_own.zh.md")
+PAGES = ("docs/en/your_own.md", "docs/zh/your_own.md")
 ORDERED = re.compile(r"```(python|bash)\n(.*?)```", re.DOTALL)
 
 

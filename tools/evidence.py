@@ -1,4 +1,4 @@
-"""Runs what takes hours, row by row, and makes docs/evidence.md of the figures.
+"""Runs what takes hours, row by row, and makes docs/en/evidence.md of the figures.
 
     python -m tools.evidence --list            # the rows, and which are done
     python -m tools.evidence --only mae,dino   # these; all, without --only
@@ -32,7 +32,7 @@ from tools.source import ROOT
 ROWS = ROOT / "tools" / "evidence.toml"
 RESULTS = ROOT / "benchmarks" / "results" / "evidence"
 RUNS = ROOT / "runs" / "evidence"
-PAGE = ROOT / "docs" / "evidence.md"
+PAGE = ROOT / "docs" / "en" / "evidence.md"
 
 # Student's t, two-sided 95 %, by the number of seeds less one.
 QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)

@@ -1,4 +1,4 @@
-"""The table of proofs in docs/reliability.md and docs/reliability.zh.md, from what was measured.
+"""The table of proofs in docs/en/reliability.md and docs/zh/reliability.md, from what was measured.
 
 It stands between `<!-- table proofs -->` and `<!-- end -->`. `make evidence` and `make docs` write
 it. What was not run is not there.
@@ -14,7 +14,7 @@ from tools.source import ROOT
 if TYPE_CHECKING:
     from tools.evidence import Row
 
-PAGES = (ROOT / "docs" / "reliability.md", ROOT / "docs" / "reliability.zh.md")
+PAGES = tuple(ROOT / "docs" / language / "reliability.md" for language in ("en", "zh"))
 TABLE = re.compile(r"(<!-- table proofs -->\n).*?(<!-- end -->)", re.DOTALL)
 HEAD = "| what was done | result | pieces | commit |\n| --- | --- | ---: | --- |"
 CHINESE_HEAD = "| 做了什么 | 结果 | 批次 | commit |\n| --- | --- | ---: | --- |"
@@ -138,6 +138,6 @@ def table(rows: Sequence["Row"], results: Path, *, chinese: bool) -> str:
 def write(rows: Sequence["Row"], results: Path) -> None:
     """Writes the table into both pages."""
     for page in PAGES:
-        text = table(rows, results, chinese=page.name.endswith(".zh.md"))
+        text = table(rows, results, chinese=page.parent.name == "zh")
         content = page.read_text("utf-8")
         page.write_text(TABLE.sub(lambda match, text=text: match[1] + text + match[2], content))

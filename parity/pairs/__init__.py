@@ -1,6 +1,6 @@
 """Models here and the originals they must equal: one file a family, each with its `PAIRS`.
 
-`tests/parity/test_pairs.py` compares them, in float64 and float32, and writes docs/parity.md;
+`tests/parity/test_pairs.py` compares them, in float64 and float32, and writes docs/en/parity.md;
 `benchmarks/zoo.py` times them. A new file in this folder is found by itself.
 """
 

@@ -134,7 +134,7 @@ NO_DROPOUT = "The paper's model has no such dropout."
 STAGES = "The number of stages is the length of dim, depth and heads."
 ANY_SIZE = "Images of other sizes need no keyword: positions are resampled."
 INTERMEDIATES = "Every model gives its feature maps: model.intermediates(images, layers)."
-PARTS = "For other layers, write a model of your own: docs/your_own.md shows one."
+PARTS = "For other layers, write a model of your own: docs/en/your_own.md shows one."
 BIASES = "Biases are where the paper's code has them."
 INITIAL = "Initial values are the paper's; a subclass overrides init_weights."
 POOLER = "There is no pooler: model.pool gives the class token or the mean of the patches."
@@ -169,7 +169,7 @@ DONE_OTHERWISE = {
     "text_encoder": "The text tower is part of it: text_dim, text_depth, text_heads.",
     "teacher": "The teacher is made from the backbone.",
     **dict.fromkeys(("image_size", "patch_size", "dim"), "It is given by the model."),
-    "window_size": "Windows are a mixer of yours: docs/coming_from_elsewhere.md shows one.",
+    "window_size": "Windows are a mixer of yours: docs/en/coming_from_elsewhere.md shows one.",
     "hidden_layer": "What is read of a model is its pooled features, or its patches.",
     "local_upper_crop_scale": CROPS,
     "global_lower_crop_scale": CROPS,

@@ -79,15 +79,15 @@ def test_multiply_adds_are_about_as_published() -> None:
 
 
 def test_the_pages_are_up_to_date() -> None:
-    page = (DOCS / "models.md").read_text("utf-8")
+    page = (DOCS / "en" / "models.md").read_text("utf-8")
     assert page == build().models_page(multiply_adds()), "run `make docs`"
-    page = (DOCS / "zoo.md").read_text("utf-8")
+    page = (DOCS / "en" / "zoo.md").read_text("utf-8")
     assert page == build().zoo_page(), "run `make docs`"
-    page = (DOCS / "it_helps.md").read_text("utf-8")
+    page = (DOCS / "en" / "it_helps.md").read_text("utf-8")
     assert page == build().helps_page(), "run `make docs`"
     page = evidence.page(evidence.read_rows(), evidence.RESULTS)
     assert page == evidence.PAGE.read_text("utf-8"), "run `make docs`"
-    page = (DOCS / "config.md").read_text("utf-8")
+    page = (DOCS / "en" / "config.md").read_text("utf-8")
     assert page == build().config_page(), "run `make docs`"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "parity.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "en" / "parity.md"
 HEAD = """# Models and their originals
 
 Written by `pytest tests/parity/test_pairs.py --parity-table`: small models with random weights, the

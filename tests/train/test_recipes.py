@@ -39,7 +39,7 @@ from vitrail.train.stream_factory import build_transform
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 PAPERS = [path for path in RECIPES if path.parent.name == "papers"]
-GUIDES = ("docs/methods.md", "docs/methods.zh.md")
+GUIDES = ("docs/en/methods.md", "docs/zh/methods.md")
 HUB_ID = re.compile(r"[\w-]+/[\w.-]+")
 SHALLOW: dict[str, dict[str, Any]] = {  # what takes long to make, and says nothing
     "mae": {"decoder_depth": 1},

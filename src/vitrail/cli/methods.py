@@ -44,7 +44,7 @@ def run(
     for row in rows:
         print_method(row, with_settings=purpose is None)
     if purpose is not None:
-        text = _("Measured on Fashion-MNIST with 1,000 labels: docs/it_helps.md.")
+        text = _("Measured on Fashion-MNIST with 1,000 labels: docs/en/it_helps.md.")
         out.print(f"{text} {METHOD_PURPOSES[purpose].limits}", highlight=False, markup=False)
 
 

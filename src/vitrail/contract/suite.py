@@ -111,7 +111,7 @@ def parts_of(what: str) -> list[tuple[str, str]]:
             return parts
         raise ConfigError(
             f"{what} registers nothing: put @vitrail.register_model above its class, or another "
-            "register_... of docs/your_own.md."
+            "register_... of docs/en/your_own.md."
         )
     kind_of_name, _colon, _path = what.partition(":")
     parts = [("model", what)] if what in variants() else []

@@ -1,7 +1,7 @@
 """What a page is told of a model and of a picture: one format for the server and for exports.
 
 Every document is plain values for JSON with `format`, `version` and `kind`; arrays are those of
-`vitrail.explorer.arrays`. `docs/explorer.md` describes them, `static/trace.schema.json` too.
+`vitrail.explorer.arrays`. `docs/en/explorer.md` describes them, `static/trace.schema.json` too.
 """
 
 import base64

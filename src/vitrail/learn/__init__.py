@@ -1,6 +1,6 @@
 """Lessons: vision transformers learned by writing their parts, and the checker of what is written.
 
-A lesson is a folder of `lessons/STAGE/NAME/`; `docs/own_lessons.md` says how one is written.
+A lesson is a folder of `lessons/STAGE/NAME/`; `docs/en/own_lessons.md` says how one is written.
 """
 
 from typing import TYPE_CHECKING

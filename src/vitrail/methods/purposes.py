@@ -73,7 +73,7 @@ METHOD_PURPOSES = {
 
 
 class Gain(NamedTuple):
-    """What a method reached on Fashion-MNIST with 1,000 labels, as docs/it_helps.md lists it.
+    """What a method reached on Fashion-MNIST with 1,000 labels, as docs/en/it_helps.md lists it.
 
     Args:
         method: name of the method.
@@ -101,7 +101,7 @@ def measured_gains() -> list[Gain]:
     """What each method reached, as `make docs` read it last from `benchmarks/results`.
 
     Returns:
-        One entry per row of docs/it_helps.md; "supervised" is training from scratch.
+        One entry per row of docs/en/it_helps.md; "supervised" is training from scratch.
 
     Example:
         >>> [gain.seeds for gain in measured_gains() if gain.method == "mae"]

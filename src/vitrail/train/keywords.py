@@ -19,7 +19,7 @@ Key = tuple[str, ...]  # ("optim", "lr")
 class Settings(TypedDict, total=False):
     """The settings that `vitrail.fit` takes as keywords, for editors and type checkers.
 
-    docs/config.md says what each means. The settings of a method are keywords too.
+    docs/en/config.md says what each means. The settings of a method are keywords too.
 
     Example:
         >>> settings: Settings = {"epochs": 3, "lr": 1e-3}

@@ -82,7 +82,7 @@ def fit(
               head for other classes than the data's, or for classes without names, is
               initialized anew;
             - a `TrainingRun`, a run, a model folder or a Hub id: training starts from its weights;
-            - a mapping of the settings of `model` in docs/config.md.
+            - a mapping of the settings of `model` in docs/en/config.md.
         data: what to train on, one of
 
             - a name: "folder:PATH", "images:PATH", "hub:NAME", "fashion-mnist" ...;
@@ -93,7 +93,7 @@ def fit(
             - (train, test), (train, val, test), or {"train": ..., "val": ..., "test": ...}, of
               these objects. Where there is no validation split, a fifth of each class is held out
               of train;
-            - a mapping of the settings of `data` in docs/config.md.
+            - a mapping of the settings of `data` in docs/en/config.md.
         method: name of the method, one of `vitrail methods`; or a mapping of its settings with
             its "name".
         out: folder of the run, which must be empty or new; None for runs/NAME, by the data's name.
@@ -101,7 +101,7 @@ def fit(
         trust: whether to read checkpoints and weights that are not as they were written; their
             sha256 is in manifest.json.
         callbacks: called by the trainer beside its steps.
-        **settings: any other setting of docs/config.md, flat, as in `epochs=3`, or by section, as
+        **settings: any other setting of docs/en/config.md, flat, as in `epochs=3`, or by section, as
             in `schedule={"epochs": 3}`.
 
     Returns:

@@ -48,7 +48,7 @@ def list_settings() -> list[Setting]:
     """Every setting of a run, by section, and those of every method.
 
     Returns:
-        The settings, in the order of docs/config.md.
+        The settings, in the order of docs/en/config.md.
 
     Example:
         >>> [setting.name for setting in list_settings() if setting.name.endswith(".epochs")]
