@@ -53,6 +53,7 @@ mutate: $(VENV)/.test data
 # Pages from the code, then the site: docs/site/index.html.
 docs: $(VENV)/.docs
 	$(BIN)/python -m docs.build
+	$(BIN)/python -m docs.twins
 	$(BIN)/python -m docs.book
 
 clean:

@@ -2,8 +2,7 @@
 
 python -m docs.book    # docs/site/en, docs/site/zh, and docs/site/index.html, which chooses
 
-Both languages have the same pages. Those that are made from code and have no Chinese version stand
-in both as they are.
+Both languages have the same pages; the reference, from the docstrings, is in English in both.
 """
 
 import importlib
@@ -38,11 +37,10 @@ WORDS: dict[str, dict[str, str]] = BOOK["words"]
 
 
 def source_of(name: str, language: str) -> Path:
-    """The file of a page, in a language or, where there is none, in English."""
+    """The file of a page."""
     if name == "readme":
         return ROOT / ("README.zh.md" if language == "zh" else "README.md")
-    own = DOCS / language / f"{name}.md"
-    return own if own.exists() else DOCS / "en" / f"{name}.md"
+    return DOCS / language / f"{name}.md"
 
 
 def relink(text: str, pages: set[str]) -> str:

@@ -11,13 +11,15 @@ import json
 import sys
 from pathlib import Path
 
+from docs.twins import MADE
+
 DOCS = Path(__file__).parent
 DIGESTS = DOCS / "translated.json"
 
 
 def twins() -> list[str]:
-    """Names of the pages that are in both languages."""
-    return sorted(path.stem for path in (DOCS / "zh").glob("*.md"))
+    """Names of the pages that are written by hand in both languages."""
+    return sorted({path.stem for path in (DOCS / "zh").glob("*.md")} - {*MADE})
 
 
 def digest(name: str) -> str:

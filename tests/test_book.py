@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from docs import book, translated
+from docs import book, translated, twins
+from tools import evidence
 
 CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 PAGES = [name for part in book.BOOK["parts"] for name in part["pages"]]
 MADE = {"lessons", "reading_map", "reference"}
-ENGLISH = {"config", "models", "parity", "zoo", "it_helps", "evidence"}  # made from code
 
 
 def structure(path: Path) -> tuple[list[int], int, int]:
@@ -27,8 +27,42 @@ def test_every_page_is_in_the_book_once() -> None:
     assert set(PAGES) == english | MADE | {"readme"}
 
 
-def test_what_is_written_by_hand_has_a_chinese_page() -> None:
-    assert set(translated.twins()) == set(PAGES) - MADE - ENGLISH - {"readme"}
+def test_both_languages_have_the_same_pages() -> None:
+    english, chinese = (
+        {path.name for path in (book.DOCS / language).glob("*.md")} for language in book.LANGUAGES
+    )
+    assert english == chinese
+    assert set(translated.twins()) == set(PAGES) - MADE - {*twins.MADE, "readme"}
+
+
+@pytest.mark.parametrize("name", twins.MADE)
+def test_pages_made_from_code_are_the_same_in_chinese(name: str) -> None:
+    english, chinese = (book.source_of(name, each).read_text("utf-8") for each in book.LANGUAGES)
+    assert chinese == twins.twin(english), "run `make docs`"
+    assert re.search("[一-鿿]", chinese)
+
+
+def test_a_text_without_translation_is_named() -> None:
+    with pytest.raises(KeyError, match="has no translation of: A new one"):
+        twins.twin("# Settings\n\nA new one.\n")
+    with pytest.raises(KeyError, match="A new meaning"):
+        twins.twin("| setting | meaning |\n| --- | --- |\n| `a` | A new meaning |\n")
+
+
+def test_every_table_of_evidence_has_a_chinese_title() -> None:
+    assert {row.table for row in evidence.read_rows()} <= twins.texts().keys()
+
+
+def test_every_translation_of_made_pages_is_used() -> None:
+    pages = (book.source_of(name, "en").read_text("utf-8") for name in twins.MADE)
+    planned = (row.table for row in evidence.read_rows())  # some are not measured yet
+    used = " ".join(" ".join([*pages, *planned]).split())
+    unused = [
+        key
+        for key in twins.texts()
+        if not re.search(re.sub(r"\\{\w+\\}", ".+?", re.escape(key)), used)
+    ]
+    assert not unused
 
 
 @pytest.mark.parametrize("name", ["readme", *translated.twins()])
