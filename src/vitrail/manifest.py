@@ -13,14 +13,16 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from vitrail.errors import DamagedError
-from vitrail.files import atomic_folder
+from vitrail.files import atomic_folder, sync
 
 MANIFEST = "manifest.json"
 _trusted: ContextVar[bool] = ContextVar("trusted", default=False)
 
 
 class FolderWriter:
-    """Writes the files of a folder, and hashes them meanwhile on other cores.
+    """Writes the files of a folder, and meanwhile hashes them and puts them on disk.
+
+    A disk that is busy with a file leaves the processor free to hash it, and to write the next one.
 
     Args:
         path: the folder.
@@ -35,10 +37,11 @@ class FolderWriter:
 
     def __init__(self, path: Path) -> None:
         self.path, self._hashes = path, dict[str, str]()
-        self._pool, self._running = ThreadPoolExecutor(2), dict[str, Future[str]]()
+        self._pool, self._running = ThreadPoolExecutor(4), dict[str, Future[str]]()
+        self._syncs = list[Future[None]]()
 
     def write(self, name: str, data: bytes | str | Sequence[memoryview]) -> None:
-        """Writes a file. `hashed_folder` puts it on disk.
+        """Writes a file. It is on disk when `hashes` are known.
 
         Args:
             name: its name.
@@ -50,6 +53,7 @@ class FolderWriter:
         with open(self.path / name, "wb") as file:
             for part in parts:
                 file.write(part)
+        self._syncs.append(self._pool.submit(sync, self.path / name))
 
     def add(self, name: str) -> None:
         """Hashes a file that something else has written.
@@ -64,6 +68,8 @@ class FolderWriter:
         """The sha256 of each file by its name, to which those of others may be added."""
         for name in list(self._running):
             self._hashes[name] = self._running.pop(name).result()
+        while self._syncs:
+            self._syncs.pop().result()
         return self._hashes
 
     def close(self) -> None:
