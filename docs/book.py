@@ -30,6 +30,7 @@ PACKAGES = (
     "vitrail", "vitrail.models", "vitrail.layers", "vitrail.ops", "vitrail.methods", "vitrail.data",
     "vitrail.train", "vitrail.hub", "vitrail.lens", "vitrail.deploy", "vitrail.learn",
 )  # fmt: skip
+MADE = {"lessons", "reading_map", "reference", "terms"}  # pages that this file makes
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 SWITCH = re.compile(r"^\[(中文|English)\]\([^)]*\)\n+", re.MULTILINE)
 BOOK: dict[str, Any] = tomllib.loads((DOCS / "book.toml").read_text("utf-8"))
@@ -126,6 +127,22 @@ def reading_map(language: str) -> str:
     return "\n\n".join([f"# {words['reading_map']}", words["map_text"], "\n".join(lines)]) + "\n"
 
 
+def terms() -> list[dict[str, Any]]:
+    """The entries of the glossary, by their English words."""
+    entries = tomllib.loads((DOCS / "terms.toml").read_text("utf-8"))["terms"]
+    return sorted(entries, key=lambda entry: entry["en"].lower())
+
+
+def terms_page(language: str) -> str:
+    """The glossary: each term in both languages, what it is, and the page that tells more."""
+    words = WORDS[language]
+    lines = [words["terms_head"], "| --- | --- | --- | --- |"]
+    for term in terms():
+        about, page = term["about"][language], words["terms_see"].format(page=term["see"])
+        lines.append(f"| {term['en']} | {term['zh']} | {about} | {page} |")
+    return "\n\n".join([f"# {words['terms']}", words["terms_text"], "\n".join(lines)]) + "\n"
+
+
 def reference_page(package: str) -> str:
     """The public names of a package, from their docstrings."""
     module = importlib.import_module(package)
@@ -167,8 +184,9 @@ def write_sources(folder: Path, language: str) -> None:
     pages = {name for part in BOOK["parts"] for name in part["pages"]}
     write_lessons(folder, language)
     (folder / "reading_map.md").write_text(reading_map(language), "utf-8")
+    (folder / "terms.md").write_text(terms_page(language), "utf-8")
     write_reference(folder, language)
-    for name in pages - {"lessons", "reading_map", "reference"}:
+    for name in pages - MADE:
         text = relink(source_of(name, language).read_text("utf-8"), pages)
         (folder / f"{name}.md").write_text(text, "utf-8")
     trees = [
