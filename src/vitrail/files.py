@@ -7,9 +7,9 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vitrail.errors import ConfigError
 
@@ -23,6 +23,7 @@ CURES = {
     errno.ESTALE: "Check the network drive.",
 }
 
+Result = TypeVar("Result")
 TEMPORARY, OLD = ".vitrail-writing", ".vitrail-old"  # names that no user gives
 
 
@@ -58,6 +59,23 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def check_absent(path: Path, overwrite: bool) -> None:
+    """Checks that a file that is there is replaced only where that was asked for.
+
+    Args:
+        path: the file to write.
+        overwrite: whether it may be there.
+
+    Raises:
+        ConfigError: it is there.
+
+    Example:
+        >>> check_absent(Path("no such file"), overwrite=False)
+    """
+    if os.path.lexists(path) and not overwrite:
+        raise ConfigError(f"{path} exists: choose another name, or replace it by overwrite=True.")
 
 
 def make_folder(path: Path) -> None:
@@ -121,7 +139,9 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         yield temporary
         # All at once, so that the file system writes its journal for them together.
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(sync, [*sorted(temporary.rglob("*")), temporary]))
+            paths = [*sorted(temporary.rglob("*")), temporary]
+            for task in [submit(pool, sync, path) for path in paths]:
+                task.result()
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -216,3 +236,29 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def submit(
+    pool: ThreadPoolExecutor, function: Callable[..., Result], *arguments: Any
+) -> "Future[Result]":
+    """Calls a function in a thread of a pool, or here where the system gives no more threads.
+
+    Args:
+        pool: the threads.
+        function: what to call.
+        arguments: of the function.
+
+    Returns:
+        What the function will have returned.
+
+    Example:
+        >>> with ThreadPoolExecutor(1) as pool:
+        ...     submit(pool, abs, -2).result()
+        2
+    """
+    try:
+        return pool.submit(function, *arguments)
+    except RuntimeError:  # "can't start new thread": memory is short
+        result: Future[Result] = Future()
+        result.set_result(function(*arguments))
+        return result

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from vitrail.errors import DamagedError
-from vitrail.files import atomic_folder, sync
+from vitrail.files import atomic_folder, submit, sync
 
 MANIFEST = "manifest.json"
 _trusted: ContextVar[bool] = ContextVar("trusted", default=False)
@@ -49,11 +49,11 @@ class FolderWriter:
         """
         content = data.encode() if isinstance(data, str) else data
         parts = [content] if isinstance(content, bytes) else content
-        self._running[name] = self._pool.submit(_sha256, parts)
+        self._running[name] = submit(self._pool, _sha256, parts)
         with open(self.path / name, "wb") as file:
             for part in parts:
                 file.write(part)
-        self._syncs.append(self._pool.submit(sync, self.path / name))
+        self._syncs.append(submit(self._pool, sync, self.path / name))
 
     def add(self, name: str) -> None:
         """Hashes a file that something else has written.

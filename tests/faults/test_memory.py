@@ -1,25 +1,39 @@
 """A batch that does not fit into memory is computed in parts, with the same loss."""
 
+import threading
 import weakref
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
+from tests.cli.conftest import digits_model
 from tests.train.tiny import tiny
-from vitrail import memory
+from vitrail import ViT, memory
+from vitrail.data.loader import Loader
+from vitrail.data.registry import open_dataset
 from vitrail.errors import ConfigError, TrainingError
+from vitrail.manifest import check_manifest, hashed_folder
 from vitrail.memory import is_out_of_memory
 from vitrail.methods.base import Batch, Loss
 from vitrail.methods.supervised import Supervised
+from vitrail.models.features import Features
 from vitrail.ops.guard import TooLargeError, guarded
 from vitrail.run_folder import RunFolder
 from vitrail.train import factory
+from vitrail.train.evaluator import Evaluator
 from vitrail.train.factory import train_run
+from vitrail.train.streams import ImageStream, evaluation_transform
 
 PLAIN = ("model.options.dropout=0", "model.options.drop_path=0", "data.batch_size=30")
 ERRORS = [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: no")]
-MORE_ERRORS = [MemoryError(), RuntimeError("can't start new thread"), *ERRORS]
+MORE_ERRORS = [
+    MemoryError(),
+    RuntimeError("std::bad_alloc"),
+    RuntimeError("can't start new thread"),
+    *ERRORS,
+]
 ONEDNN_ERROR = RuntimeError("could not create a primitive")
 
 
@@ -81,6 +95,45 @@ def test_an_evaluation_that_does_not_fit_stops(
             train_run(config, run.path)
     train_run(config, run.path, resume=True)
     assert run.evaluation
+
+
+@pytest.mark.parametrize("knn", [False, True])
+def test_an_evaluation_is_computed_in_halves(monkeypatch: pytest.MonkeyPatch, knn: bool) -> None:
+    digits = open_dataset("digits", limit=50)
+    model = digits_model().eval()
+    model.reset_head(10)
+    method = Supervised(model)
+    loader = Loader(digits, 25, model.preprocess.crop)
+    stream = ImageStream(loader, evaluation_transform(model.preprocess))
+    evaluator = Evaluator(digits, loader, model.preprocess, stream)
+
+    def figures() -> list[float]:
+        result = evaluator.by_knn(model) if knn else evaluator(method, model)
+        assert result is not None
+        logged = {} if knn else evaluator.figures(method, model)
+        return [result.top1, result.loss, *logged.values()]
+
+    expected, sizes, real = figures(), list[int](), type(model).embed
+
+    def embed(self: ViT, images: Tensor) -> Features:
+        sizes.append(len(images))
+        if len(images) > 7:
+            raise MemoryError
+        return real(self, images)
+
+    monkeypatch.setattr(type(model), "embed", embed)
+    assert figures() == pytest.approx(expected, abs=1e-6)
+    assert sizes[:4] == [25, 13, 7, 6]
+
+
+def test_a_save_needs_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with hashed_folder(tmp_path / "folder") as writer:
+        writer.write("a.txt", "text")
+    check_manifest(tmp_path / "folder")
 
 
 def test_batch_norms_are_told_of_and_not_split(

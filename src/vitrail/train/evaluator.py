@@ -14,7 +14,7 @@ from vitrail.data.loader import Loader
 from vitrail.data.splits import balanced, fold_numbers
 from vitrail.messages import ngettext
 from vitrail.methods import distributed
-from vitrail.methods.base import Method
+from vitrail.methods.base import Batch, Method
 from vitrail.methods.logistic import fit_logistic
 from vitrail.models.base import Backbone
 from vitrail.preprocess import Preprocess
@@ -28,6 +28,7 @@ from vitrail.train.metrics import (
     summarize,
     summarize_outputs,
 )
+from vitrail.train.pieces import in_halves
 from vitrail.train.seeds import mix_seed
 from vitrail.train.streams import Stream
 from vitrail.values import PositiveInt
@@ -185,15 +186,21 @@ class Evaluator:
         if not method.has_validation_loss:
             return None
         device = next(method.parameters()).device
+
+        def total(batch: Batch) -> Tensor:
+            return method(batch).loss.float().reshape(1) * len(batch)
+
         was_training = method.training
         method.eval()
         terms, stream = [], self.loss_stream
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             for number, batch in zip(stream.numbers(), stream.epoch(0, 0, device), strict=False):
                 torch.manual_seed(mix_seed(0, number))
-                terms.append((method(batch).loss.float() * len(batch), len(batch)))
+                whole = method.batch_wide or batch.weights is not None
+                loss = total(batch) if whole else in_halves(total, batch)
+                terms.append((loss, len(batch)))
         method.train(was_training)
-        sums = [(loss.item(), count) for loss, count in terms]
+        sums = [(loss.sum().item(), count) for loss, count in terms]
         if stream.deals:
             sums = distributed.deal_back(sums)
         mean = torch.tensor(sum(loss for loss, _ in sums) / sum(count for _, count in sums))
@@ -212,7 +219,7 @@ class Evaluator:
         if predict is not None:
             device = next(backbone.parameters()).device
             batches = (
-                (predict(batch), batch["labels"], batch["indices"])
+                (in_halves(predict, batch), batch["labels"], batch["indices"])
                 for batch in self.stream.epoch(0, 0, device)
             )
             outputs = collect(batches, len(self.stream), dealt=self.stream.deals)
@@ -249,12 +256,9 @@ def compute_features(
     device = next(model.parameters()).device
 
     def pooled(images: Tensor) -> Tensor:
-        return model.pool(model.features(images))
+        return preprocess.apply(lambda x: model.pool(model.features(x)), images.to(device))
 
-    batches = (
-        (preprocess.apply(pooled, raw.images.to(device)), raw.labels, raw.indices)
-        for raw in loader.epoch()
-    )
+    batches = ((in_halves(pooled, raw.images), raw.labels, raw.indices) for raw in loader.epoch())
     features, labels, indices = collect(batches, len(loader), progress, dealt=loader.deals)
     model.train(was_training)
     # Out of inference mode, so that a loss can be built on them.

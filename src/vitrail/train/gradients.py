@@ -1,7 +1,6 @@
 """The gradients of a step, also of batches that do not fit into memory as a whole."""
 
 import contextlib
-import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
@@ -12,7 +11,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from vitrail.errors import ConfigError
-from vitrail.memory import is_out_of_memory
+from vitrail.memory import free_memory, is_out_of_memory
 from vitrail.messages import _
 from vitrail.methods import distributed
 from vitrail.methods.base import Batch, Method
@@ -148,7 +147,7 @@ class Gradients:
     def _divide(self, batch: Batch) -> None:
         """Takes twice as many parts, and says so."""
         self.model.zero_grad()
-        gc.collect()  # frees the tensors of the attempt, which errors and frames hold in cycles
+        free_memory()
         size = -(-len(batch) // self.parts)
         self.parts *= 2
         text = _(

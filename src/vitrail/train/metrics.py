@@ -16,6 +16,7 @@ from vitrail.models.outputs import Outputs
 from vitrail.preprocess import Preprocess
 from vitrail.train.label_scores import LabelEvaluation, summarize_labels
 from vitrail.train.number_scores import NumberEvaluation, summarize_numbers
+from vitrail.train.pieces import in_halves
 from vitrail.train.scores import ClassScores, class_scores, overall_scores
 
 MISTAKES, EXAMPLES = 24, 8  # images in the report
@@ -228,10 +229,11 @@ def evaluate_classifier(
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    batches = (
-        (preprocess.apply(model, raw.images.to(device)), raw.labels, raw.indices)
-        for raw in loader.epoch()
-    )
+
+    def logits(images: Tensor) -> Tensor:
+        return preprocess.apply(model, images.to(device))
+
+    batches = ((in_halves(logits, raw.images), raw.labels, raw.indices) for raw in loader.epoch())
     outputs, targets, indices = collect(batches, len(loader), progress, dealt=loader.deals)
     model.train(was_training)
     if loader.dataset.values is not None:

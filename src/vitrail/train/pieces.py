@@ -1,12 +1,17 @@
 """Batches in pieces, where a whole one does not fit into memory."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
+from vitrail.memory import free_memory, is_out_of_memory
+from vitrail.methods import distributed
 from vitrail.methods.base import Batch
+
+Samples = TypeVar("Samples", Batch, Tensor)
 
 
 def pieces(batches: Iterable[Batch], parts: int) -> Iterator[tuple[Batch, float]]:
@@ -56,3 +61,31 @@ def slice_of(batch: Batch, samples: slice) -> Batch:
 
     changes: dict[str, Any] = {name: cut(getattr(batch, name)) for name in batch.names()}
     return dataclasses.replace(batch, **changes)
+
+
+def in_halves(compute: Callable[[Samples], Tensor], samples: Samples) -> Tensor:
+    """What is computed of each sample, in halves where memory is too small for all at once.
+
+    Of several processes none halves, for the others may wait for it in the forward.
+
+    Args:
+        compute: (B, ...) samples -> (B, ...), without gradients.
+        samples: a batch, or a tensor of samples.
+
+    Returns:
+        The results of all samples.
+
+    Example:
+        >>> in_halves(torch.sqrt, torch.tensor([4.0, 9.0]))
+        tensor([2., 3.])
+    """
+    try:
+        return compute(samples)
+    except (RuntimeError, MemoryError) as problem:
+        if len(samples) < 2 or distributed.world_size() > 1 or not is_out_of_memory(problem):
+            raise
+    free_memory()  # after the error is gone, which holds what did not fit
+    half = (len(samples) + 1) // 2
+    parts = (slice(0, half), slice(half, None))
+    halves = [slice_of(samples, p) if isinstance(samples, Batch) else samples[p] for p in parts]
+    return torch.cat([in_halves(compute, part) for part in halves])
