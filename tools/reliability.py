@@ -104,12 +104,12 @@ LINES = {
     ),
     "proof_cost": Line(
         "the time of all guards in a step of ViT-Ti (batch 8), and of a checkpoint (91 MB) beside "
-        "that of safetensors' own writer and an fsync of each file, in turns",
+        "that of a plain write of the same bytes and an fsync of each file, in turns",
         "at most {step_permille_max} thousandths of the step; at most {save_permille_max} "
         "thousandths of the plain write by the least times, {save_median_permille_max} by the "
         "median of the pairs",
-        "ViT-Ti（batch 8）一个 step 中各种检查的耗时；交替写 checkpoint（91 MB），并与 safetensors "
-        "自带的写入加逐个文件 fsync 对比",
+        "ViT-Ti（batch 8）一个 step 中各种检查的耗时；交替写 checkpoint（91 MB），"
+        "并与直接写入相同字节加逐个文件 fsync 对比",
         "最多占一个 step 的千分之 {step_permille_max}；写 checkpoint 最多为直接写入的千分之 "
         "{save_permille_max}（按最短时间）、千分之 {save_median_permille_max}（各对的中位数）",
     ),
