@@ -1,10 +1,10 @@
 """Writes the pages that are made from code; docs/book.py makes a site of all pages.
 
-docs/en/config.md comes from the settings; docs/en/models.md, and the multiply-adds that `vitrail models`
-shows, from the models; docs/en/zoo.md, docs/en/it_helps.md, the tables of docs/en/choosing.md and
-docs/en/explaining.md, and the figures that `vitrail models --for` and `vitrail methods --for` show,
-from benchmarks/results; docs/images/*.svg from the papers and the purposes. docs/en/parity.md says
-itself what writes it.
+docs/en/config.md comes from the settings; docs/en/models.md, and the multiply-adds that `vitrail
+models` shows, from the models; docs/en/zoo.md, docs/en/it_helps.md, the tables of
+docs/en/choosing.md and docs/en/explaining.md, and the figures that `vitrail models --for` and
+`vitrail methods --for` show, from benchmarks/results; docs/images/*.svg from the papers and the
+purposes. docs/en/parity.md says itself what writes it.
 """
 
 import inspect
@@ -23,6 +23,7 @@ from vitrail.lens.shapes import count_multiply_adds
 from vitrail.methods.purposes import GAINS
 from vitrail.methods.registry import get_method, list_methods
 from vitrail.models import catalog
+from vitrail.models.names import MULTIPLY_ADDS
 from vitrail.train.config import RunConfig
 from vitrail.train.sections import MethodConfig
 from vitrail.train.settings import REQUIRED, Setting, list_settings
@@ -32,7 +33,8 @@ ROOT = DOCS.parent
 RESULTS = ROOT / "benchmarks" / "results"
 HEAD = "| setting | value | default | meaning |\n| --- | --- | --- | --- |"
 CHOOSING, EXPLAINING = (
-    [DOCS / language / f"{name}.md" for language in ("en", "zh")] for name in ("choosing", "explaining")
+    [DOCS / language / f"{name}.md" for language in ("en", "zh")]
+    for name in ("choosing", "explaining")
 )
 
 
@@ -256,7 +258,7 @@ def main() -> None:
     (DOCS / "en" / "config.md").write_text(config_page(), "utf-8")
     names = [name for entry in catalog.model_infos() for name in entry.variants]
     counted = {name: count_multiply_adds(name) for name in sorted(names)}
-    catalog.MULTIPLY_ADDS.write_text(json.dumps(counted, indent=1) + "\n", "utf-8")
+    MULTIPLY_ADDS.write_text(json.dumps(counted, indent=1) + "\n", "utf-8")
     (DOCS / "en" / "models.md").write_text(models_page(counted), "utf-8")
     (DOCS / "en" / "zoo.md").write_text(zoo_page(), "utf-8")
     (DOCS / "en" / "it_helps.md").write_text(helps_page(), "utf-8")

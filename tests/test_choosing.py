@@ -10,8 +10,9 @@ import pytest
 from docs import build, drawings, tables
 from vitrail.methods.purposes import METHOD_PURPOSES
 from vitrail.methods.registry import METHODS, get_method
+from vitrail.models.names import MODELS
 from vitrail.models.purposes import MODEL_PURPOSES
-from vitrail.models.registry import MODELS, get_model_class, variants
+from vitrail.models.registry import get_model_class, variants
 
 IMAGES = Path(build.__file__).parent / "images"
 NAMES = ("decision.svg", "decision.zh.svg", "timeline.svg", "timeline.zh.svg")

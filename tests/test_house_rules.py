@@ -27,7 +27,7 @@ EXCEPTIONS = {
     r"long train/evaluation.py evaluate": "most of it documents a keyword per option",
     r"long train/runs.py fit": "most of it documents what a model and data may be",
     r"long cli/(look|predict|train).py run": "most of it are the options, with their help",
-    r"parsed models/registry.py suggestion: .*": "of a name that no model has",
+    r"parsed models/spelling.py suggest_model: .*": "of a name that no model has",
     r"args train/keywords.py Settings \w+": "docs/en/config.md says what each setting means",
 }
 

@@ -55,3 +55,19 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
 
     with pytest.raises(AttributeError, match="module 'vitrail' has no attribute 'resnet'"):
         vitrail.resnet
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["train", "folder:x", "model.name=vit_tiny_patch61_224"]]
+)
+def test_a_version_and_a_wrong_name_of_a_model_are_said_before_torch_is_imported(
+    arguments: list[str],
+) -> None:
+    modules = modules_after(
+        "import sys, io\nfrom vitrail.cli.main import main\n"
+        f"sys.argv, sys.stdout = ['vitrail', *{arguments}], io.StringIO()\n"
+        "try:\n    main()\nexcept SystemExit as end:\n"
+        f"    assert end.code == {2 if arguments[1:] else 0}\nsys.stdout = sys.__stdout__"
+    )
+    assert "typer" in modules
+    assert "torch" not in modules

@@ -119,10 +119,42 @@ def test_progress_counts_what_was_known(files: FolderDataset) -> None:
 def test_names_need_not_be_text(files: FolderDataset) -> None:
     odd = os.fsdecode(os.fsencode(files.root) + b"/\xc3\xa8\xff\xb1.jpg")
     os.rename(files.files[0], odd)
-    files.files[0] = Path(odd)
+    files = FolderDataset(files.root, [Path(odd), *files.files[1:]], [0, 0, 1, 1], ["a", "b"])
     assert check(files) == {} == check(files)
     Path(odd).write_bytes(b"")
     assert check(files) == {0: Verdict("the file is empty")}
+
+
+def test_a_file_that_is_added_removed_or_replaced_is_noticed(
+    files: FolderDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def again() -> FolderDataset:
+        paths = sorted(files.root.iterdir())
+        return FolderDataset(files.root, paths, [0] * len(paths), ["a"])
+
+    (files.root / "2.jpg").write_bytes(b"")
+    empty = {2: Verdict("the file is empty")}
+    assert check(again()) == empty == check(again())
+    names = decoded(monkeypatch)
+    (files.root / "1.png").unlink()
+    assert check(again()) == {1: Verdict("the file is empty")} == check(again())
+    assert names == []
+    (files.root / "4.jpg").write_bytes((files.root / "0.jpg").read_bytes())
+    assert check(again()) == {1: Verdict("the file is empty")} == check(again())
+    assert names == ["4.jpg"]
+    size = (files.root / "0.jpg").stat().st_size  # the same, as is the folder's time
+    (files.root / "0.jpg").write_bytes(b"x" * size)
+    assert 0 in check(again())
+
+
+def test_entries_of_single_files_are_not_read_where_the_whole_set_is_known(
+    files: FolderDataset, tmp_path: Path
+) -> None:
+    check(files)
+    [cache] = (tmp_path / "cache" / "checked").iterdir()
+    cache.write_text(cache.read_text().splitlines()[0] + "\ndamaged")
+    assert check(files) == {}
+    assert check(files.subset([0])) == {}  # another set
 
 
 def test_a_link_to_nowhere_is_named_each_time(files: FolderDataset) -> None:

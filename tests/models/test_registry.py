@@ -9,7 +9,8 @@ import vitrail
 import vitrail.models
 from vitrail.errors import ConfigError
 from vitrail.models.base import Backbone
-from vitrail.models.registry import MODELS, get_model_class, list_variants, new_model, variants
+from vitrail.models.names import MODELS, builtin_names
+from vitrail.models.registry import get_model_class, list_variants, new_model, variants
 
 
 def test_every_file_with_variants_is_listed() -> None:
@@ -69,3 +70,7 @@ def test_keywords_replace_the_variants_and_the_mode_is_training() -> None:
     model = vitrail.create_model("vit_tiny_patch16_224", depth=1, num_classes=3)
     assert (model.depth, model.num_classes, model.config["dim"]) == (1, 3, 192)
     assert model.training
+
+
+def test_the_names_that_are_known_without_torch_are_those_of_all_variants() -> None:
+    assert {*builtin_names()} == {n for n, v in variants().items() if v.model.__name__ in MODELS}

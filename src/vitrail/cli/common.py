@@ -102,11 +102,11 @@ TrustOption = Annotated[
 
 def _print_version(show: bool) -> None:
     if show:
-        import torch
+        from importlib.metadata import version
 
         import vitrail
 
-        text = ", ".join(f"{module.__name__} {module.__version__}" for module in (vitrail, torch))
+        text = f"vitrail {vitrail.__version__}, torch {version('torch')}"  # takes no torch
         out.print(text, highlight=False)
         raise typer.Exit
 

@@ -60,14 +60,17 @@ def run(
     ] = False,
 ) -> None:
     """Trains a model."""
-    from vitrail.run_folder import RunFolder
-    from vitrail.train.config import make_config, read_config
-    from vitrail.train.model_factory import check_model
-
     changes = list(overrides or ())
     if what is not None and "=" in what.split(":")[0]:
         changes.insert(0, what)
         what = None
+    if what is not None:
+        _check_model_name(what, changes)
+
+    from vitrail.run_folder import RunFolder
+    from vitrail.train.config import make_config, read_config
+    from vitrail.train.model_factory import check_model
+
     if device is not None:
         from vitrail.train.devices import choose_device
 
@@ -85,7 +88,7 @@ def run(
         config, name = read_config(what, changes), Path(what).stem
     else:
         config, name = make_config({"data": {"source": what}}, changes), what
-    check_model(config)  # a wrong name is said before all that trains is imported
+    check_model(config)  # wrong options are said before all that trains is imported
 
     from vitrail.lens.report_data import percent
     from vitrail.train.factory import train_run
@@ -140,6 +143,18 @@ def run(
     model_folder = RunFolder(folder).model_folder
     out.print(_("model:  {path}").format(path=model_folder), highlight=False)
     out.print(_("report: {path}").format(path=result.report), highlight=False)
+
+
+def _check_model_name(what: str, overrides: list[str]) -> None:
+    """Raises `ConfigError` for a name that no model has, before torch is imported."""
+    from vitrail.models.names import check_name
+    from vitrail.train.recipe_file import overridden, read_recipe
+
+    recipe = read_recipe(Path(what)) if what.endswith((".yaml", ".yml")) else {}
+    model = overridden(recipe, overrides).get("model")
+    name = model.get("name") if isinstance(model, dict) and not model.get("weights") else None
+    if isinstance(name, str):
+        check_name(name)
 
 
 def _print_fold_values(results: "FoldResults") -> None:

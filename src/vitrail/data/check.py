@@ -1,12 +1,15 @@
 """The decoding check: which samples cannot be read, remembered between runs."""
 
 import contextlib
+import functools
 import hashlib
+import itertools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from vitrail.data.dataset import Dataset, Verdict
 from vitrail.files import atomic_write
@@ -14,7 +17,8 @@ from vitrail.files import atomic_write
 Progress = Callable[[int, int], None]  # (done, total)
 REPORTED = 10  # samples between two reports of progress
 FINE = Verdict()  # of nearly all files: a new one for each takes long
-VERSION = 1  # of what is checked; a new one checks all files again
+VERSION = 2  # of what is checked; a new one checks all files again
+SETS = 8  # sets of files whose verdicts are known without those of each file
 
 
 def check(dataset: Dataset, progress: Progress | None = None) -> dict[int, Verdict]:
@@ -35,8 +39,14 @@ def check(dataset: Dataset, progress: Progress | None = None) -> dict[int, Verdi
         >>> check(open_dataset("digits", limit=20))
         {}
     """
-    states = [dataset.state(index) for index in range(len(dataset))]
+    count = len(dataset)
+    states = [dataset.state(index) for index in range(count)]
     cache = VerdictCache(dataset.location)
+    whole = _digest_of(dataset, states) if all(states) else ""
+    if (remembered := cache.verdicts_of(whole)) is not None:
+        if progress is not None and count:
+            progress(count, count)
+        return remembered
     verdicts: dict[int, Verdict] = {}
     unknown = []
     for index, state in enumerate(states):
@@ -45,9 +55,9 @@ def check(dataset: Dataset, progress: Progress | None = None) -> dict[int, Verdi
             unknown.append(index)
         elif verdict is not FINE:
             verdicts[index] = verdict
-    done = len(dataset) - len(unknown)
+    done = count - len(unknown)
     if progress is not None and done:
-        progress(done, len(dataset))
+        progress(done, count)
     try:
         blocks = [unknown[i : i + REPORTED] for i in range(0, len(unknown), REPORTED)]
         with ThreadPoolExecutor() as pool:
@@ -61,14 +71,25 @@ def check(dataset: Dataset, progress: Progress | None = None) -> dict[int, Verdi
                         verdicts[index] = verdict
                 done += len(block)
                 if progress is not None:
-                    progress(done, len(dataset))
+                    progress(done, count)
+        cache.remember(whole, verdicts)
     finally:  # Ctrl-C loses nothing
         cache.save()
     return dict(sorted(verdicts.items()))
 
 
+def _digest_of(dataset: Dataset, states: Sequence[str]) -> str:
+    """A hash of the names of all files and of what changes with their content."""
+    names = map(dataset.name, range(len(states)))
+    text = "\n".join(itertools.chain.from_iterable(zip(names, states, strict=True)))
+    return hashlib.sha256(os.fsencode(text)).hexdigest()
+
+
 class VerdictCache:
     """Verdicts on the files of one dataset, in a file of the user's cache folder.
+
+    The first line of the file has those on whole sets of files, by the digest of the set, so that
+    the second line, with an entry for each file, is read only if something has changed.
 
     Args:
         location: folder or name of the dataset; "" keeps nothing.
@@ -83,16 +104,55 @@ class VerdictCache:
     def __init__(self, location: str) -> None:
         name = hashlib.sha256(os.fsencode(location)).hexdigest()[:32]
         self.file = cache_folder() / "checked" / f"{name}.json" if location else None
-        self.entries: dict[str, list[str]] = {}
+        self.sets: dict[str, dict[str, list[str]]] = {}
         self.is_changed = False
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            self.sets = dict(self._read(0)["sets"])
+
+    @functools.cached_property
+    def entries(self) -> dict[str, list[str]]:
+        """The state of each file and the verdict on it, by its path."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            return dict(self._read(1)["files"])
+        return {}  # there is no file, or it is damaged: everything is checked again
+
+    def _read(self, line: int) -> dict[str, Any]:
+        """One of the two lines of the file."""
         if self.file is None:
-            return
+            raise FileNotFoundError
+        with open(self.file, encoding="utf-8") as file:
+            text = next(itertools.islice(file, line, None), "")
+        content: dict[str, Any] = json.loads(text)
+        if content["version"] != VERSION:
+            raise ValueError
+        return content
+
+    def verdicts_of(self, digest: str) -> dict[int, Verdict] | None:
+        """The verdicts on a set of files.
+
+        Args:
+            digest: of the names and states of all its files; "" for a set that is not kept.
+
+        Returns:
+            What is wrong or odd, by the index of the file; None if the set is not known.
+        """
         try:
-            content = json.loads(self.file.read_text())
-            if content["version"] == VERSION:
-                self.entries = content["files"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            pass  # there is none, or it is damaged: everything is checked again
+            return {int(index): Verdict(*entry) for index, entry in self.sets[digest].items()}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
+
+    def remember(self, digest: str, verdicts: Mapping[int, Verdict]) -> None:
+        """Keeps the verdicts on a set of files.
+
+        Args:
+            digest: of the names and states of all its files; "" keeps nothing.
+            verdicts: what is wrong or odd, by the index of the file.
+        """
+        if digest:
+            entries = {str(index): list(verdicts[index]) for index in sorted(verdicts)}
+            older = list(self.sets.items())[-SETS + 1 :]
+            self.sets = {**dict(older), digest: entries}
+            self.is_changed = True
 
     def get(self, name: str, state: str) -> Verdict | None:
         """The verdict on a file.
@@ -125,7 +185,9 @@ class VerdictCache:
         if self.file is None or not self.is_changed:
             return
         with contextlib.suppress(OSError):
-            atomic_write(self.file, json.dumps({"version": VERSION, "files": self.entries}))
+            lines = ({"sets": self.sets}, {"files": self.entries})
+            text = "\n".join(json.dumps({"version": VERSION, **line}) for line in lines)
+            atomic_write(self.file, text)
 
 
 def cache_folder() -> Path:

@@ -1,6 +1,7 @@
 """Datasets: labelled images, clips, volumes or signals, read one by one or as a stream."""
 
 import hashlib
+import itertools
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -185,8 +186,10 @@ class Dataset(ABC):
             content.update(f"{len(self)} {self.labels}".encode(errors="surrogateescape"))
             return content.hexdigest()
         names = [os.fsencode(label) for label in self.labels] or [b""]
-        for index, target in enumerate(self.targets()):
-            content.update(os.fsencode(self.key(index)) + b"\0" + names[target] + b"\0")
+        pairs = zip(map(self.key, range(len(self))), self.targets(), strict=True)
+        lines = (os.fsencode(key) + b"\0" + names[target] + b"\0" for key, target in pairs)
+        for block in iter(lambda: b"".join(itertools.islice(lines, 1000)), b""):
+            content.update(block)
         for more in (self.values, self.weights):
             if more is not None:
                 content.update(more.numpy().tobytes())

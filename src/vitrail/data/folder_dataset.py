@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vitrail.arguments import checked
 from vitrail.data.dataset import Dataset, Verdict, neutral_statistics
+from vitrail.data.folders import FilePaths
 from vitrail.data.image_file import ImageFile
 from vitrail.data.images import open_image
 from vitrail.errors import DataError
@@ -52,7 +53,7 @@ class FolderDataset(Dataset):
             raise DataError(
                 f"targets are {min(targets)} to {max(targets)}, and there are {len(labels)} labels."
             )
-        self.root, self.files, self._targets = root, files, list(targets)
+        self.root, self.files, self._targets = root, FilePaths.of(files), list(targets)
         self.labels = list(labels)
         self._prefix = f"{root}{os.sep}"
 
@@ -65,11 +66,11 @@ class FolderDataset(Dataset):
 
     def name(self, index: int) -> str:
         """index of a file → its path."""
-        return str(self.files[index])
+        return self.files.names[index]
 
     def key(self, index: int) -> str:
         """index of a file → its path inside the folder, however the folder was spelled."""
-        path = str(self.files[index])  # a table may name files outside
+        path = self.files.names[index]  # a table may name files outside
         return path.removeprefix(self._prefix).replace(os.sep, "/")
 
     def read(self, index: int) -> Tensor:
@@ -94,7 +95,8 @@ class FolderDataset(Dataset):
 
     def subset(self, indices: Sequence[int]) -> Dataset:
         """indices of files → a dataset of these."""
-        files, targets = [self.files[i] for i in indices], [self._targets[i] for i in indices]
+        files = FilePaths(self.files.names[i] for i in indices)
+        targets = [self._targets[i] for i in indices]
         part = copy.copy(self)
         part.files, part._targets = files, targets
         return self._with_rest(part, indices)
@@ -107,7 +109,7 @@ class FolderDataset(Dataset):
     def state(self, index: int) -> str:
         """index of a file → its size, when it changed, and how it is read; "" if there is none."""
         try:
-            stat = os.stat(self.files[index])
+            stat = os.stat(self.files.names[index])
         except OSError:  # a link to nowhere
             return ""
         return f"{stat.st_size} {stat.st_mtime_ns} {self.channels} {self.white}"

@@ -2,16 +2,18 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import overload
 
 from vitrail.arguments import checked
 from vitrail.data.tables import find_table
 from vitrail.errors import DataError
 
 IsSample = Callable[[Path], bool]
-Classes = dict[str, list[Path]]  # class name → its samples
+IsName = Callable[[str], bool]  # the same of a path as text
+Classes = dict[str, Sequence[Path]]  # class name → its samples
 
 SPLIT_NAMES = {
     "train": "train", "training": "train",
@@ -26,30 +28,66 @@ SYSTEM_NAMES = {
 }  # fmt: skip
 
 
+class FilePaths(Sequence[Path]):
+    """Paths of files, each of which is made when it is used: to make a million takes seconds.
+
+    Args:
+        names: the paths as text.
+
+    Example:
+        >>> FilePaths(["pets/cat/1.jpg"])[0].name
+        '1.jpg'
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = list(names)
+
+    @classmethod
+    def of(cls, paths: Sequence[Path]) -> "FilePaths":
+        """paths → the same, as they are if they are of this class."""
+        return paths if isinstance(paths, FilePaths) else cls(map(str, paths))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> "FilePaths": ...
+    def __getitem__(self, index: int | slice) -> "Path | FilePaths":
+        """index → a path; slice → some of them."""
+        if isinstance(index, slice):
+            return FilePaths(self.names[index])
+        return Path(self.names[index])
+
+
 @dataclass
 class Tree:
     """A folder and everything below it.
 
     Args:
         path: the folder.
-        samples: the samples in it, by name.
+        samples: the names of the samples in it, sorted.
         folders: the folders in it, by name.
 
     Example:
-        >>> cats = Tree(Path("pets/cat"), [Path("pets/cat/1.jpg")])
-        >>> Tree(Path("pets"), folders={"cat": cats}).count
-        1
+        >>> cats = Tree(Path("pets/cat"), ["1.jpg"])
+        >>> Tree(Path("pets"), folders={"cat": cats}).walk()
+        ['pets/cat/1.jpg']
     """
 
     path: Path
-    samples: list[Path] = field(default_factory=list)
+    samples: list[str] = field(default_factory=list)
     folders: "dict[str, Tree]" = field(default_factory=dict)
 
-    def walk(self) -> Iterator[Path]:
-        """All samples, in the order of their names."""
-        inner = {path.name: [path] for path in self.samples}
-        for name in sorted([*inner, *self.folders]):
-            yield from self.folders[name].walk() if name in self.folders else inner[name]
+    def walk(self) -> list[str]:
+        """The paths of all samples, in the order of their names."""
+        start = _start(self.path)
+        if not self.folders:
+            return [start + name for name in self.samples]
+        inner = {name: [start + name] for name in self.samples}
+        inner |= {name: folder.walk() for name, folder in self.folders.items()}
+        return [path for name in sorted(inner) for path in inner[name]]
 
     @property
     def count(self) -> int:
@@ -170,6 +208,30 @@ def find_layout(
         >>> layout.left_aside.suffixes
         {'.txt': 1}
     """
+    return layout_of(root, lambda name: is_sample(Path(name)), is_folder_sample)
+
+
+def layout_of(
+    root: Path, is_sample: IsName, is_folder_sample: IsSample | None = None
+) -> FolderLayout:
+    """The same as `find_layout`, faster: no path is made of a file's name.
+
+    Args:
+        root: a folder.
+        is_sample: path of a file as text → whether it is a sample.
+        is_folder_sample: path of a folder → whether it is one sample.
+
+    Returns:
+        The samples by split and class.
+
+    Raises:
+        DataError: the folder may mean several things; the message says how to choose.
+
+    Example:
+        >>> import tempfile
+        >>> layout_of(Path(tempfile.mkdtemp()), lambda name: name.endswith(".png")).splits
+        {'all': {}}
+    """
     tree, left_aside = scan(root, is_sample, is_folder_sample)
     tree = _unwrap(tree)
     folders = _split_folders(tree)
@@ -188,13 +250,13 @@ def find_layout(
 
 
 def scan(
-    root: Path, is_sample: IsSample, is_folder_sample: IsSample | None = None
+    root: Path, is_sample: IsName, is_folder_sample: IsSample | None = None
 ) -> tuple[Tree, LeftAside]:
     """Reads a folder and all folders below. Links are followed, but never in a circle.
 
     Args:
         root: a folder.
-        is_sample: path of a file → whether it is a sample.
+        is_sample: path of a file as text → whether it is a sample.
         is_folder_sample: path of a folder → whether it is one sample.
 
     Returns:
@@ -208,8 +270,8 @@ def scan(
         >>> root = Path(tempfile.mkdtemp())
         >>> (root / "1.png").touch(), (root / ".hidden.png").touch()
         (None, None)
-        >>> tree, left_aside = scan(root, lambda path: path.suffix == ".png")
-        >>> [path.name for path in tree.walk()], left_aside.hidden
+        >>> tree, left_aside = scan(root, lambda name: name.endswith(".png"))
+        >>> tree.samples, left_aside.hidden
         (['1.png'], 1)
     """
     left_aside = LeftAside()
@@ -222,21 +284,22 @@ def scan(
         except OSError as problem:
             raise DataError(f"{folder}: cannot be read ({problem.strerror}).") from None
         here = above | {(stat.st_dev, stat.st_ino)}
-        tree = Tree(folder)
+        tree, start = Tree(folder), _start(folder)
         for entry in entries:
-            path = folder / entry.name
-            if entry.name.startswith(".") or entry.name.casefold() in SYSTEM_NAMES:
+            name = entry.name
+            if name.startswith(".") or name.casefold() in SYSTEM_NAMES:
                 left_aside.hidden += 1
             elif entry.is_dir():
+                path = folder / name
                 if is_folder_sample is not None and is_folder_sample(path):
-                    tree.samples.append(path)
+                    tree.samples.append(name)
                 elif not entry.is_symlink() or _identity(path) not in here:
-                    tree.folders[entry.name] = read(path, here)
+                    tree.folders[name] = read(path, here)
             # A link to nowhere is a sample that cannot be read; a pipe or a device is none.
-            elif (entry.is_file() or entry.is_symlink()) and is_sample(path):
-                tree.samples.append(path)
+            elif (entry.is_file() or entry.is_symlink()) and is_sample(start + name):
+                tree.samples.append(name)
             else:
-                suffix = path.suffix.lower()
+                suffix = Path(name).suffix.lower()
                 left_aside.suffixes[suffix] = left_aside.suffixes.get(suffix, 0) + 1
         return tree
 
@@ -258,6 +321,11 @@ def split_name(name: str) -> str | None:
     """
     words = [w for w in re.findall(r"[a-z]+", name.casefold()) if w not in FILLERS]
     return SPLIT_NAMES.get(words[0].removesuffix("set")) if len(words) == 1 else None
+
+
+def _start(folder: Path) -> str:
+    """What stands before a name in the path of a file of a folder."""
+    return "" if folder == Path() else os.path.join(folder, "")
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -343,7 +411,7 @@ def _classes_of(tree: Tree, left_aside: LeftAside) -> Classes:
         others = classes.keys() - {name}
         if len(others) > 1 and others <= folder.classes.keys() and not folder.samples:
             left_aside.folders[readable(name)] = classes.pop(name).count
-    return {readable(name): list(folder.walk()) for name, folder in classes.items()}
+    return {readable(name): FilePaths(folder.walk()) for name, folder in classes.items()}
 
 
 def readable(name: str) -> str:

@@ -51,7 +51,10 @@ def is_image_name(name: str) -> bool:
         >>> is_image_name("cat/1.JPG"), is_image_name("notes.txt")
         (True, False)
     """
-    suffix = os.path.splitext(name)[1].lower()
+    stem, dot, ending = name.rpartition(".")
+    suffix = (dot + ending).lower()
+    if stem[-1:] in ("", "/", os.sep):  # of ".jpg", which is all of the name
+        return False
     return suffix in SUFFIXES or (suffix in HEIC_SUFFIXES and has_heif())
 
 

@@ -9,9 +9,11 @@ from vitrail.data.dataset import Dataset
 from vitrail.data.folder_dataset import FolderDataset
 from vitrail.data.folders import (
     FILLERS,
+    Classes,
+    FilePaths,
     FolderLayout,
     LeftAside,
-    find_layout,
+    layout_of,
     readable,
     scan,
     split_name,
@@ -44,7 +46,7 @@ def open_folder(path: str) -> Parts:
         vitrail.errors.DataError: no folder 'nowhere': give one with a subfolder of images for...
     """
     root = folder_at(path, "a subfolder of images for each class")
-    layout = find_layout(root, _is_image)
+    layout = layout_of(root, is_image_name)
     roots = layout.folders or {"all": layout.root}
     return {
         "train" if split == "all" else split: functools.partial(_labelled, layout, split, folder)
@@ -69,7 +71,7 @@ def _labelled(layout: FolderLayout, split: str, root: Path) -> Dataset:
 
 def _dataset_of(layout: FolderLayout, split: str, root: Path) -> Dataset:
     classes = layout.splits[split]
-    files = [file for paths in classes.values() for file in paths]
+    files = FilePaths(name for paths in classes.values() for name in FilePaths.of(paths).names)
     targets = [target for target, paths in enumerate(classes.values()) for _ in paths]
     dataset = FolderDataset(root, files, targets, list(classes))
     dataset.inventory = layout.inventory
@@ -78,7 +80,7 @@ def _dataset_of(layout: FolderLayout, split: str, root: Path) -> Dataset:
 
 def _flat_cure(root: Path) -> str:
     """What else the images in a folder without folders of classes can be used as."""
-    names = [file.name for file in sorted(root.glob("*")) if _is_image(file)]
+    names = sorted(file.name for file in root.glob("*") if is_image_name(file.name))
     if not names:
         return ""
     if len({class_in(name) for name in names} - {""}) in range(2, len(names) // 2 + 1):
@@ -122,11 +124,11 @@ def open_names(path: str) -> Parts:
         vitrail.errors.DataError: no folder 'nowhere': give one with images such as cat.0.jpg.
     """
     root = folder_at(path, "images such as cat.0.jpg")
-    tree, left_aside = scan(root, _is_image)
-    return {"train": functools.partial(_named, root, list(tree.walk()), left_aside)}
+    tree, left_aside = scan(root, is_image_name)
+    return {"train": functools.partial(_named, root, FilePaths(tree.walk()), left_aside)}
 
 
-def _named(root: Path, files: list[Path], left_aside: LeftAside) -> Dataset:
+def _named(root: Path, files: FilePaths, left_aside: LeftAside) -> Dataset:
     classes: dict[str, list[Path]] = {}
     for file in files:
         if not (label := class_in(file.name)):
@@ -137,7 +139,7 @@ def _named(root: Path, files: list[Path], left_aside: LeftAside) -> Dataset:
         classes.setdefault(label, []).append(file)
     if not files:
         raise DataError(f"{root} holds no images: give a folder of images such as cat.0.jpg.")
-    ordered = {label: classes[label] for label in sorted(classes)}
+    ordered: Classes = {label: FilePaths.of(classes[label]) for label in sorted(classes)}
     return _dataset_of(FolderLayout(root, {"all": ordered}, left_aside=left_aside), "all", root)
 
 
@@ -159,8 +161,8 @@ def open_images(path: str) -> Parts:
         vitrail.errors.DataError: no folder 'nowhere': give one with images.
     """
     root = folder_at(path, "images")
-    tree, left_aside = scan(root, _is_image)
-    layout = FolderLayout(root, {"all": {"": list(tree.walk())}}, left_aside=left_aside)
+    tree, left_aside = scan(root, is_image_name)
+    layout = FolderLayout(root, {"all": {"": FilePaths(tree.walk())}}, left_aside=left_aside)
     return {"train": functools.partial(_unlabelled, layout)}
 
 
@@ -257,7 +259,3 @@ def folder_at(path: str, content: str) -> Path:
     if not root.is_dir():
         raise DataError(f"no folder {str(root)!r}: give one with {content}.")
     return root
-
-
-def _is_image(path: Path) -> bool:
-    return is_image_name(path.name)

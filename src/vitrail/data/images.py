@@ -216,8 +216,8 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
     for text in map(str, paths):
         path = Path(text).expanduser()
         if path.is_dir():
-            tree, _ = scan(path, lambda file: is_image_name(file.name))
-            matches = list(tree.walk())
+            tree, _ = scan(path, is_image_name)
+            matches = list(map(Path, tree.walk()))
         elif path.is_file():
             matches = [path]
         else:

@@ -173,8 +173,8 @@ def find_inputs(paths: Iterable[str | Path], preprocess: Preprocess) -> list[Pat
 
     kinds = [kind for kind in KINDS.values() if kind.axes == axes]
 
-    def is_file(path: Path) -> bool:
-        return any(kind.is_file(path) for kind in kinds)
+    def is_file(name: str) -> bool:
+        return any(kind.is_file(Path(name)) for kind in kinds)
 
     matches: dict[Path, None] = {}
     for text in map(str, paths):
@@ -184,7 +184,7 @@ def find_inputs(paths: Iterable[str | Path], preprocess: Preprocess) -> list[Pat
         for name in names:
             is_one = not name.is_dir() or (axes == 3 and is_image_folder(name))
             tree = None if is_one else scan(name, is_file, is_image_folder if axes == 3 else None)
-            matches |= dict.fromkeys([name] if tree is None else tree[0].walk())
+            matches |= dict.fromkeys([name] if tree is None else map(Path, tree[0].walk()))
         if len(matches) == count:
             nouns = " or ".join(kind.name for kind in kinds)
             examples = "; or ".join(kind.examples for kind in kinds)

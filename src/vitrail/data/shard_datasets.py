@@ -9,6 +9,7 @@ import torch
 from vitrail.data.dataset import Dataset
 from vitrail.data.file_spans import FileSpan
 from vitrail.data.folder_dataset import FolderDataset
+from vitrail.data.folders import FilePaths
 from vitrail.data.formats import MAX_BYTES
 from vitrail.data.image_file import ImageFile
 from vitrail.data.recording_dataset import RecordingDataset
@@ -61,7 +62,7 @@ class ShardDataset(FolderDataset):
                 f"{self.name(index)}: {size >> 20} MiB is more than the limit of {MAX_BYTES >> 20}."
             )
         try:
-            with open(self.files[index], "rb") as file:
+            with open(self.files.names[index], "rb") as file:
                 file.seek(offset)
                 data = file.read(size)
         except OSError as problem:
@@ -71,10 +72,8 @@ class ShardDataset(FolderDataset):
     def subset(self, indices: Sequence[int]) -> Dataset:
         """indices of samples → a dataset of these."""
         part = copy.copy(self)
-        part.files, part._targets = (
-            [self.files[i] for i in indices],
-            [self._targets[i] for i in indices],
-        )
+        part.files = FilePaths(self.files.names[i] for i in indices)
+        part._targets = [self._targets[i] for i in indices]
         part.names, part.keys = [self.names[i] for i in indices], [self.keys[i] for i in indices]
         part.spans = self.spans[list(indices)]
         return self._with_rest(part, indices)

@@ -7,7 +7,8 @@ from vitrail.errors import ConfigError
 from vitrail.hub.convert import read_any
 from vitrail.models.base import Backbone
 from vitrail.models.purposes import MODEL_PURPOSES, names_for
-from vitrail.models.registry import list_variants, new_model, suggestion, variants
+from vitrail.models.registry import MODEL_REGISTRY, list_variants, new_model, variants
+from vitrail.models.spelling import suggest_model
 from vitrail.models.surgery import check_options, resized, with_options
 from vitrail.values import Size
 
@@ -201,7 +202,7 @@ def _no_weights(name: str) -> str:
         own = [variant for variant in ids if variants()[variant].model.__name__ == name]
         if own:
             return f"{name} is a class: name a variant that has weights, {', '.join(own)}."
-        return f"no variant {name!r}.{suggestion(name)}"
+        return f"no variant {name!r}.{suggest_model(name, variants(), MODEL_REGISTRY.names())}"
     model, (_, parameters) = variants()[name]
     near = sorted(
         [variant for variant in ids if variants()[variant].model is model] or ids,

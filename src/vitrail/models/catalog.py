@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from vitrail.models.base import Backbone
+from vitrail.models.names import MODELS, MULTIPLY_ADDS
 from vitrail.models.paper import Paper
-from vitrail.models.registry import MODEL_REGISTRY, MODELS, model_classes, variants
+from vitrail.models.registry import MODEL_REGISTRY, model_classes, variants
 from vitrail.models.tiers import PyramidBackbone, SequenceBackbone
 
-# Written by `make docs`.
-MULTIPLY_ADDS = Path(__file__).with_name("multiply_adds.json")
 SPEED = Path(__file__).with_name("speed.json")
 
 Tier = Literal["sequence", "pyramid", "backbone"]

@@ -1,10 +1,8 @@
 """Models by name: a class such as "ViT", or a variant such as "vit_base_patch16_224"."""
 
-import difflib
 import fnmatch
 import functools
 import importlib
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -13,50 +11,11 @@ import torch
 from vitrail.arguments import checked
 from vitrail.errors import ConfigError, VitrailError, suggest
 from vitrail.models.base import Backbone, Variant
-from vitrail.models.spelling import is_convolutional, similar_names
+from vitrail.models.names import MODELS
+from vitrail.models.spelling import suggest_model
 from vitrail.registry import Registry, snapshot
 
 Model = TypeVar("Model", bound=type[Backbone])
-
-# The class of each model, and the file in this folder that has it. The file's `VARIANTS` are
-# variants of that class. A new model is a new line.
-MODELS = {
-    "ATSViT": "ats_vit",
-    "BEiT": "beit",
-    "CCT": "cct",
-    "CLIPViT": "clip_vit",
-    "CaiT": "cait",
-    "CrossFormer": "cross_former",
-    "CrossViT": "cross_vit",
-    "CvT": "cvt",
-    "DeepViT": "deepvit",
-    "DeiT": "deit",
-    "EfficientViT": "efficient_vit",
-    "LeViT": "levit",
-    "MaxViT": "max_vit",
-    "MobileViT": "mobile_vit",
-    "NaViT": "navit",
-    "NesT": "nest",
-    "OfficialVisionMamba": "vim_official",
-    "PVT": "pvt",
-    "PVTv2": "pvt_v2",
-    "ParallelViT": "parallel_vit",
-    "PatchMergerViT": "patch_merger_vit",
-    "PiT": "pit",
-    "RegionViT": "region_vit",
-    "ScalableViT": "scalable_vit",
-    "SepViT": "sep_vit",
-    "SigLIPViT": "siglip_vit",
-    "SimpleViT": "simple_vit",
-    "SmallViT": "small_vit",
-    "Swin": "swin",
-    "T2TViT": "t2t",
-    "Twins": "twins",
-    "ViT": "vit",
-    "ViViT": "vivit",
-    "VisionMamba": "vim",
-    "XCiT": "xcit",
-}
 
 
 class RegisteredVariant(NamedTuple):
@@ -255,42 +214,6 @@ def new_model(name: str, **keywords: object) -> Backbone:
     if name in variants():
         model, variant = variants()[name]
         return model(**cast("dict[str, Any]", {**variant.keywords, **keywords}))
-    raise ConfigError(f"no model {name!r}.{suggestion(name)}")
-
-
-def suggestion(name: str) -> str:
-    """What an unknown name may mean.
-
-    Args:
-        name: a name that is no variant.
-
-    Returns:
-        A sentence with a leading space: the variants that fit, or the most similar name.
-
-    Example:
-        >>> suggestion("swin_tiny")
-        ' It may mean swin_tiny_patch4_window7_224.'
-    """
-    if is_convolutional(name):
-        return " It is a convolutional network: Vitrail has vision transformers and Vision Mamba."
-    is_hub_id = re.match(r"[\w.-]+/[A-Za-z]{2}", name)  # "ViT-B/16" is none
-    hub = f" A Hub id is read by vitrail.load({name!r})." if is_hub_id else ""
-    classes = [c for c in MODEL_REGISTRY.names() if c != name and c.lower() == name.lower()]
-    longer = sorted(fnmatch.filter(variants(), f"{name.lower()}_*"), key=len)
-    fits = [*classes, *(longer or similar_names(name.partition(".")[0], variants()))]
-    if len(fits) > 4:
-        rest = f'vitrail.list_models("{name.lower()}_*")' if longer else "vitrail.list_models()"
-        return (
-            f"{hub} It may mean {', '.join(fits[:3])} or {len(fits) - 3} others: {rest} names them."
-        )
-    if fits:
-        return f"{hub} It may mean {' or '.join(fits)}."
-    names = [*variants(), *MODEL_REGISTRY.names()]
-    families = {other: other.partition("_")[0].lower() for other in names}
-    family, _, size = name.lower().partition("_")
-    near = difflib.get_close_matches(family, families.values(), n=3)
-    for other in difflib.get_close_matches(family, {*families.values()}, cutoff=0.8):  # vitt: vit
-        if size and other != family and fnmatch.filter(variants(), f"{other}_{size}_*"):
-            return suggestion(f"{other}_{size}")
-    nearest = hub or suggest(name, [other for other in names if families[other] in near])
-    return f"{nearest} vitrail.list_models() names all {len(variants())} variants."
+    raise ConfigError(
+        f"no model {name!r}.{suggest_model(name, variants(), MODEL_REGISTRY.names())}"
+    )

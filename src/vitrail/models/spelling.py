@@ -1,7 +1,11 @@
 """What a model's name that is none of ours may mean."""
 
+import difflib
+import fnmatch
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+
+from vitrail.errors import suggest
 
 SIZES = {"ti": "tiny", "t": "tiny", "s": "small", "b": "base", "l": "large", "h": "huge",
          "g": "giant"}  # fmt: skip
@@ -78,3 +82,45 @@ def is_convolutional(name: str) -> bool:
         (True, False)
     """
     return any(word.startswith(CONVOLUTIONAL) for word in words_of(name))
+
+
+def suggest_model(name: str, variants: Collection[str], classes: Collection[str]) -> str:
+    """What an unknown name may mean.
+
+    Args:
+        name: a name that no model has.
+        variants: the names of variants.
+        classes: the names of model classes.
+
+    Returns:
+        A sentence with a leading space: the variants that fit, or the most similar name.
+
+    Example:
+        >>> suggest_model("swin_tiny", ["swin_tiny_patch4_window7_224"], ["Swin"])
+        ' It may mean swin_tiny_patch4_window7_224.'
+    """
+    if is_convolutional(name):
+        return " It is a convolutional network: Vitrail has vision transformers and Vision Mamba."
+    is_hub_id = re.match(r"[\w.-]+/[A-Za-z]{2}", name)  # "ViT-B/16" is none
+    hub = f" A Hub id is read by vitrail.load({name!r})." if is_hub_id else ""
+    same = [c for c in classes if c != name and c.lower() == name.lower()]
+    longer = sorted(fnmatch.filter(variants, f"{name.lower()}_*"), key=len)
+    fits = [*same, *(longer or similar_names(name.partition(".")[0], variants))]
+    if len(fits) > 4:
+        rest = f'vitrail.list_models("{name.lower()}_*")' if longer else "vitrail.list_models()"
+        return (
+            f"{hub} It may mean {', '.join(fits[:3])} or {len(fits) - 3} others: {rest} names them."
+        )
+    if fits:
+        return f"{hub} It may mean {' or '.join(fits)}."
+    names = [*variants, *classes]
+    families = {other: other.partition("_")[0].lower() for other in names}
+    family = name.lower().partition("_")[0]
+    near = difflib.get_close_matches(family, families.values(), n=3)
+    count = len(name.split("_"))
+    stems = {stem for other in variants if (stem := "_".join(other.split("_")[:count])) != other}
+    for stem in difflib.get_close_matches(name.lower(), [*stems, *variants], n=1, cutoff=0.8):
+        if stem in stems and stem != name:
+            return suggest_model(stem, variants, classes)  # vit_tinny: vit_tiny
+    nearest = hub or suggest(name, [other for other in names if families[other] in near])
+    return f"{nearest} vitrail.list_models() names all {len(variants)} variants."

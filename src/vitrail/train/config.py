@@ -8,9 +8,9 @@ import pydantic
 from pydantic import Field
 
 from vitrail.arguments import checked
-from vitrail.errors import ConfigError, describe_value
-from vitrail.foreign import MAX_SETTINGS, parse_yaml, read_text
+from vitrail.errors import ConfigError
 from vitrail.plugins import code_of, require_plugins, trust
+from vitrail.train.recipe_file import merged, overridden, read_recipe, read_value
 from vitrail.train.sections import (
     DataConfig,
     MethodConfig,
@@ -72,9 +72,6 @@ ADJUSTABLE = {  # on resume: they change the result from there on
 }  # fmt: skip
 
 
-MAX_BASES = 16  # recipes one of which is the base of the next
-
-
 @checked
 def make_config(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
     """Settings from nested values.
@@ -100,19 +97,9 @@ def make_config(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Run
 
 
 def _make_config(values: dict[str, Any], overrides: Sequence[str]) -> RunConfig:
+    values = overridden(values, overrides)
     for override in overrides:
-        path, equals, text = override.partition("=")
-        if not equals:
-            raise ConfigError(f"override {override!r} has no '=': write it like optim.lr=0.001.")
-        *parents, last = path.split(".")
-        section = values
-        for parent in parents:
-            inner = section.get(parent)
-            # A copy, so that the caller's stays as it is.
-            section[parent] = dict(inner) if isinstance(inner, Mapping) else {}
-            section = section[parent]
-        section[last] = _read_value(text)
-        _trust_code(section[last])
+        _trust_code(read_value(override.partition("=")[2]))
     train = values.get("train")
     require_plugins(train.get("plugins") if isinstance(train, dict) else None)
     try:
@@ -148,7 +135,7 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         >>> read_config(path).optim.lr
         0.1
     """
-    return _make_config(_read(Path(path)), overrides)
+    return _make_config(read_recipe(Path(path)), overrides)
 
 
 def _trust_code(value: object) -> None:
@@ -192,81 +179,3 @@ def resumed_config(old: RunConfig, new: RunConfig) -> tuple[RunConfig, list[str]
             )
         changes.append(f"{change} from here on.")
     return config, changes
-
-
-def _read(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The settings of a file and of its base; `readers` are the files whose base it is."""
-    if path.resolve() in readers:
-        raise ConfigError(
-            f"{readers[0]}: base leads back to {path}, which is this file itself or "
-            "has it as its base."
-        )
-    if len(readers) > MAX_BASES:
-        raise ConfigError(f"{readers[0]}: base leads through more than {MAX_BASES} files.")
-    try:
-        text = read_text(path, ConfigError, MAX_SETTINGS)
-    except FileNotFoundError as problem:
-        raise ConfigError(f"{path}: cannot be read ({problem.strerror}).") from None
-    values = parse_yaml(text, str(path), ConfigError) or {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: holds no settings; it begins like 'model: {{name: ...}}'.")
-    base = values.pop("base", None)
-    if base is None:
-        return values
-    if not isinstance(base, str) or "\0" in base:
-        raise ConfigError(f"{path}: base={describe_value(base)} is no path of a file.")
-    readers = (*readers, path.resolve())
-    target, tree = (path.parent / base).resolve(), readers[0].parent
-    if not target.is_relative_to(tree) and target.parent != tree.parent:
-        raise ConfigError(
-            f"{path}: base={base!r} is neither in the recipe's folder, {tree}, nor directly above "
-            "it: copy it there."
-        )
-    return merged(_read(path.parent / base, readers), values)
-
-
-def merged(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """Nested values, with those of another where they have none.
-
-    Args:
-        base: nested dictionaries.
-        values: others, which win.
-
-    Returns:
-        A new dictionary.
-
-    Example:
-        >>> merged({"optim": {"lr": 0.1, "clip": 1}}, {"optim": {"lr": 0.2}})
-        {'optim': {'lr': 0.2, 'clip': 1}}
-    """
-    result = dict(base)
-    for key, value in values.items():
-        both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        result[key] = merged(base[key], value) if both else value
-    return result
-
-
-def _read_value(text: str) -> Any:
-    """The text as YAML, where 1e-3 is a number too."""
-    value = parse_yaml(text, describe_value(text), ConfigError)
-    return _read_numbers(value, text)
-
-
-def _read_numbers(value: Any, text: str) -> Any:
-    """Turns what YAML takes for text, such as 1e-3, into numbers, but not what is quoted."""
-    if isinstance(value, list):
-        return [_read_numbers(entry, text) for entry in value]
-    if isinstance(value, dict):
-        for key, entry in value.items():
-            if entry is None and ":" in str(key):
-                raise ConfigError(
-                    f"{key!r} in {text!r} has no value: put a space after its colon, as "
-                    f"{key.replace(':', ': ', 1)!r}."
-                )
-        return {key: _read_numbers(entry, text) for key, entry in value.items()}
-    if isinstance(value, str) and not any(f"{q}{value}{q}" in text for q in "'\""):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value

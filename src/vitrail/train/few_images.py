@@ -18,10 +18,11 @@ from vitrail.messages import _
 from vitrail.methods.logistic import cross_entropy, fit_logistic, fit_ridge
 from vitrail.models.base import Backbone
 from vitrail.models.tiers import SequenceBackbone
-from vitrail.train.config import RunConfig, merged
+from vitrail.train.config import RunConfig
 from vitrail.train.data_factory import Datasets, choose_method
 from vitrail.train.devices import choose_device
 from vitrail.train.model_factory import set_preprocess
+from vitrail.train.recipe_file import merged
 from vitrail.train.stream_factory import frame
 
 FEW = 10_000  # images; with more, a small model learns from scratch
