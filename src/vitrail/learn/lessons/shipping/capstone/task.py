@@ -50,36 +50,42 @@ def evaluation_of(judge) -> dict:
     return json.loads(file.read_text("utf-8")) if file.is_file() else {}
 
 
-def is_whole(judge) -> bool:
+def answer(judge, holds: bool, more: object = "") -> str:
+    """ "yes", or the run of which it does not hold: no mistake in the example looks like that."""
+    return "yes" if holds else f"{judge.__globals__.get('RUN')}: {more}"
+
+
+def is_whole(judge) -> str:
     """Whether the files are there and every loss is a number."""
     if judge.__globals__.get("RUN") == EXAMPLE:
-        return True
+        return answer(judge, True)
     run = run_of(judge)
     if not all((run / file).is_file() for file in FILES):
-        return False
+        return answer(judge, False)
     lines = (run / "metrics.jsonl").read_text("utf-8").splitlines()
-    return all(math.isfinite(json.loads(line).get("loss", 0.0)) for line in lines)
+    return answer(judge, all(math.isfinite(json.loads(line).get("loss", 0.0)) for line in lines))
 
 
-def is_tested(judge) -> bool:
-    return evaluation_of(judge).get("split", "").endswith("test")
+def is_tested(judge) -> str:
+    return answer(judge, evaluation_of(judge).get("split", "").endswith("test"))
 
 
-def has_learned(judge) -> bool:
+def has_learned(judge) -> str:
     content = evaluation_of(judge)
-    return bool(content) and bool(judge(content)["learned"])
+    return answer(judge, bool(content) and bool(judge(content)["learned"]))
 
 
-def has_looked(judge) -> bool:
+def has_looked(judge) -> str:
     """Whether a sentence stands by every one of the surest mistakes."""
     content, looked = evaluation_of(judge), judge.__globals__.get("LOOKED", {})
-    if not content:
-        return False
     notes = {name: str(note) for name, note in looked.items()}
-    surest = judge(content)["surest"]
-    return all(
-        any(name.endswith(key) and len(note) > 5 for key, note in notes.items()) for name in surest
-    )
+    surest = judge(content)["surest"] if content else ["?"]
+    missing = [
+        name
+        for name in surest
+        if not any(name.endswith(key) and len(note) > 5 for key, note in notes.items())
+    ]
+    return answer(judge, not missing, missing)
 
 
 TASK = Task(
