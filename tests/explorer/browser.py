@@ -3,6 +3,8 @@
 import contextlib
 import os
 import shutil
+import subprocess
+import tarfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
@@ -23,6 +25,10 @@ MISSING = [
 READY = "return document.body.dataset.ready === 'true'"
 STATE = """const s = Vitrail.state;
 return {map: s.map && [...s.map], query: s.query, layer: s.layer, head: s.head, read: s.read};"""
+AXE = """const done = arguments[0]; axe.run(document, {resultTypes: ["violations"]})
+  .then(({violations}) => done(violations
+    .filter(v => ["serious", "critical"].includes(v.impact))
+    .map(v => `${v.id}: ${v.nodes.map(n => n.html.slice(0, 120)).join(" | ")}`)))"""
 FRAMES = "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(done))"
 LOG = {"goog:loggingPrefs": {"browser": "ALL"}}
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--lang=en-US")
@@ -85,3 +91,18 @@ def same(values: list[float], expected: torch.Tensor) -> None:
     torch.testing.assert_close(
         torch.tensor(values, dtype=torch.float32), expected.flatten(), rtol=0, atol=1e-4
     )
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script of axe-core, from npm."""
+    folder = tmp_path_factory.mktemp("axe")
+    command = [shutil.which("npm") or "npm", "pack", "--silent", "axe-core@4.14.1"]
+    try:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as problem:
+        pytest.skip(f"npm does not give axe-core: {type(problem).__name__}")
+    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        script = archive.extractfile("package/axe.min.js")
+        assert script is not None
+        return script.read().decode()

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import vitrail
+from tests.explorer.browser import axe as axe
 from tests.explorer.browser import headless_browser
 from vitrail.explorer.documents import Explorer
 from vitrail.explorer.server import ExplorerServer, make_server

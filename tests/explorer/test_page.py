@@ -174,7 +174,7 @@ def test_it_speaks_chinese_and_fits_a_phone(page: Any) -> None:
             "Emulation.setDeviceMetricsOverride",
             {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True},
         )
-        settle(page)
+        press(page, "#sheet-start")
         width = page.execute_script("return document.documentElement.scrollWidth")
         assert width == 360
     finally:

@@ -7,7 +7,7 @@ from vitrail.lens.theme import DARK, LIGHT, css_variables
 
 SCRIPTS = (
     "codec.js", "text.js", "walk_text.js", "draw.js", "source.js", "page.js", "stage.js",
-    "plates.js", "answers.js", "explain.js", "beside.js", "scan.js", "sentence.js",
+    "plates.js", "sheet.js", "answers.js", "explain.js", "beside.js", "scan.js", "sentence.js",
     "walk_parts.js", "walk_steps.js", "walk.js", "resample.js", "live.js", "app.js",
 )  # fmt: skip
 TYPES = {

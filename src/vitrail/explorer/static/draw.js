@@ -81,6 +81,18 @@
     return picture.details.get(key);
   }
 
+  // The pixels of a canvas, which are allocated once for each size.
+  const buffers = new WeakMap();
+  function buffer(canvas, width, height) {
+    const kept = buffers.get(canvas);
+    if (canvas.width === width && canvas.height === height && kept) return kept;
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    const context = canvas.getContext("2d"), image = context.createImageData(width, height);
+    image.data.fill(255);
+    buffers.set(canvas, { context, image });
+    return buffers.get(canvas);
+  }
+
   V.drawPicture = function (canvas, picture) {
     Object.assign(canvas, { width: picture.width, height: picture.height });
     canvas.getContext("2d").drawImage(picture.canvas, 0, 0);
@@ -88,9 +100,7 @@
 
   V.drawHeat = function (canvas, picture, map, rows, columns, scale) {
     const { width, height } = picture, { result, down, across } = details(picture, rows, columns);
-    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    const context = canvas.getContext("2d");
-    const image = context.createImageData(width, height), data = image.data;
+    const { context, image } = buffer(canvas, width, height), { data } = image;
     const cells = new Float32Array(3 * map.length), color = [0, 0, 0];
     for (let j = 0; j < map.length; j++)
       cells.set(glow(V.fraction(map[j], scale), color), 3 * j);
@@ -101,20 +111,16 @@
         data[4 * i] = cells[cell] + detail;
         data[4 * i + 1] = cells[cell + 1] + detail;
         data[4 * i + 2] = cells[cell + 2] + detail;
-        data[4 * i + 3] = 255;
       }
     }
     context.putImageData(image, 0, 0);
   };
 
   V.drawCells = function (canvas, map, rows, columns, scale) {
-    Object.assign(canvas, { width: columns, height: rows });
-    const context = canvas.getContext("2d"), image = context.createImageData(columns, rows);
-    const color = [0, 0, 0];
+    const { context, image } = buffer(canvas, columns, rows), color = [0, 0, 0];
     for (let j = 0; j < map.length; j++) {
       glow(V.fraction(map[j], scale), color);
       for (let k = 0; k < 3; k++) image.data[4 * j + k] = Math.round(color[k]);
-      image.data[4 * j + 3] = 255;
     }
     context.putImageData(image, 0, 0);
   };

@@ -17,7 +17,7 @@
     const result = similar ? V.similarityMap(source, q.index)
       : V.attentionMap(source, q, state.incoming, state.head);
     const numbers = V.numbers(result.map);
-    const shared = state.shared && !similar ? layerScale(source.array) : null;
+    const shared = state.shared && !similar ? V.layerScale(source.array) : null;
     const scale = shared || V.scale(numbers.low, numbers.high);
     state.map = result.map;
     const { rows, columns } = result, plate = $("map");
@@ -32,11 +32,11 @@
     $("first-title").textContent = state.model.second ? state.model.title : V.t("this_layer");
   }
 
-  function layerScale(array) {
+  V.layerScale = function (array) {
     let high = 0;
     for (const value of array.highs) high = Math.max(high, value);
     return { low: 0, high };
-  }
+  };
 
   function showControls(similar, mapped, q, grid, layer) {
     const { trace } = state;
