@@ -14,6 +14,7 @@ text {{ font-family: system-ui, "Noto Sans CJK SC", "PingFang SC", "Microsoft Ya
   fill: var(--ink); font-size: 14px }}
 .code {{ font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace }}
 .quiet {{ fill: var(--quiet) }} .bold {{ font-weight: 600 }} .middle {{ text-anchor: middle }}
+.small {{ font-size: 12px }} .tiny {{ font-size: 10.5px }}
 .sheet {{ fill: var(--paper) }} .card {{ fill: var(--card); stroke: var(--lead) }}
 .glass {{ fill: var(--glass) }} .amber {{ fill: var(--amber) }} .ruby {{ fill: var(--ruby) }}
 .moss {{ fill: var(--moss) }} .faint {{ opacity: 0.35 }}

@@ -4,6 +4,7 @@ WORKSPACE/
   STAGE/NAME.py, NAME.md, NAME.svg    what to write, the lesson's text, its diagram
   progress.json                       what was passed, by lesson
   journal.md                          dates, and what was hard
+  map.svg                             the whole flow on one page, to print
 """
 
 import contextlib
@@ -18,6 +19,8 @@ from vitrail.files import atomic_write, make_folder, to_json
 from vitrail.foreign import Schema, check_schema, read_json
 from vitrail.learn.checker.verdict import Report
 from vitrail.learn.course import all_lessons, all_stages
+from vitrail.learn.flow_map import TITLE as MAP_TITLE
+from vitrail.learn.flow_map import flow_map
 from vitrail.learn.lesson import Lesson, Text
 
 PROGRESS, JOURNAL, LOCK = "progress.json", "journal.md", ".vitrail-lock"
@@ -110,7 +113,11 @@ class Workspace:
         make_folder(self.folder)
         if not self.exists:
             self._write_records({"format": FORMAT, "language": language, "lessons": {}})
-        for name, text in ((JOURNAL, JOURNAL_HEAD.of(language)), ("README.md", _reading(language))):
+        for name, text in (
+            (JOURNAL, JOURNAL_HEAD.of(language)),
+            ("README.md", _reading(language)),
+            ("map.svg", flow_map(language)),
+        ):
             _write_new(self.folder / name, text)
         new = []
         for lesson in all_lessons():
@@ -232,7 +239,7 @@ class Workspace:
 
 def _reading(language: str) -> str:
     """The text of the workspace's README: all lessons by stage."""
-    lines = [READING.of(language)]
+    lines = [READING.of(language), f"![{MAP_TITLE.of(language)}](map.svg)\n"]
     for stage in all_stages():
         lessons = [lesson for lesson in all_lessons() if lesson.stage == stage.name]
         if lessons:
