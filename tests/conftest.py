@@ -7,6 +7,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches for the net
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for commands that a test starts
 
+import gc
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ from vitrail.messages import use_language
 from vitrail.registry import snapshot
 
 torch.set_num_threads(1)  # the models are small, and pytest-xdist has a worker per core
+for accelerator in (torch.cuda, torch.xpu):
+    if not accelerator.is_available():  # else each seed is kept for later, with the whole stack
+        accelerator.manual_seed_all = lambda _seed: None
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +56,17 @@ def in_english() -> Iterator[None]:
 def seeded() -> None:
     """Every test starts from the same random numbers."""
     torch.manual_seed(0)
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay, and are not searched for garbage again and again."""
+    gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish() -> None:
+    """What looks for references to its objects, such as hypothesis, finds them again."""
+    gc.unfreeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
