@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 FASHION := /usr/share/datasets/fashion-mnist
 
-# Two processes, one thread each: the models of the tests are small.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+# Two processes, one thread each: the models of the tests are small. They keep what they compile.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: demo test test-all browser course fuzz lint bench docs evidence mutate clean data
 
