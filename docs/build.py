@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from docs import tables
-from docs.drawings import drawings
+from docs.drawings import diagrams, drawings
 from tools import evidence, reliability
 from vitrail.hub.converters import published_weights
+from vitrail.learn.flow_map import flow_map
 from vitrail.lens.shapes import count_multiply_adds
 from vitrail.methods.purposes import GAINS
 from vitrail.methods.registry import get_method, list_methods
@@ -264,8 +265,10 @@ def main() -> None:
     (DOCS / "en" / "it_helps.md").write_text(helps_page(), "utf-8")
     evidence.PAGE.write_text(evidence.page(evidence.read_rows(), evidence.RESULTS), "utf-8")
     reliability.write(evidence.read_rows(), evidence.RESULTS)
-    for name, drawing in drawings().items():
+    for name, drawing in (drawings() | diagrams()).items():
         (DOCS / "images" / name).write_text(drawing, "utf-8")
+    for language, ending in (("en", ""), ("zh", ".zh")):
+        (DOCS / "images" / f"flow_map{ending}.svg").write_text(flow_map(language), "utf-8")
     for page in (*CHOOSING, *EXPLAINING):
         page.write_text(tables.fill(page.read_text("utf-8"), page.parent.name == "zh"), "utf-8")
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import tomllib
 
+from vitrail.learn import all_lessons
 from vitrail.lens.theme import DARK, LIGHT, css_variables
 from vitrail.methods.purposes import METHOD_PURPOSES
 from vitrail.methods.registry import METHODS, get_method
@@ -181,8 +182,26 @@ def svg(title: str, height: float, parts: list[str]) -> str:
     return "\n".join([head, STYLE, sheet, *parts, "</svg>"]) + "\n"
 
 
+# The diagrams of lessons that docs/en/how_it_works.md shows.
+DIAGRAMS = (
+    "core/attention", "variants/windows", "variants/shifted_windows", "grids/packing",
+    "without_labels/random_masking", "mamba/selective_scan", "mamba/paired_loop", "mamba/fusion",
+    "mamba/token_order",
+)  # fmt: skip
+
+
+def diagrams() -> dict[str, str]:
+    """The diagrams of lessons by the name of their file in docs/images."""
+    lessons = {lesson.id: lesson for lesson in all_lessons()}
+    return {
+        f"{lessons[name].name}{tongue}.svg": lessons[name].diagram(language)
+        for name in DIAGRAMS
+        for language, tongue in (("en", ""), ("zh", ".zh"))
+    }
+
+
 def drawings() -> dict[str, str]:
-    """All figures by the name of their file in docs/images."""
+    """All figures of papers by the name of their file in docs/images."""
     tongues: dict[str, dict[str, Any]] = {"": {}, ".zh": {"chinese": True}}
     return {
         f"{draw.__name__}{tongue}.svg": draw(**words)

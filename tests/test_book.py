@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import book, translated, twins
+from docs import book, drawings, translated, twins
 from tools import evidence
 
 CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -106,3 +106,10 @@ def test_a_lesson_has_its_diagram_its_questions_and_no_answer_in_sight(tmp_path:
 def test_the_reading_map_names_every_lesson() -> None:
     page = book.reading_map("en")
     assert all(f"lessons/{lesson.id}.md" in page for lesson in book.all_lessons())
+
+
+def test_diagrams_are_those_of_the_lessons() -> None:
+    pages = [book.source_of("how_it_works", each).read_text("utf-8") for each in book.LANGUAGES]
+    for name, diagram in drawings.diagrams().items():
+        assert (book.DOCS / "images" / name).read_text("utf-8") == diagram, "run `make docs`"
+        assert f"](../images/{name})" in pages[name.endswith(".zh.svg")]
