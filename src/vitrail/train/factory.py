@@ -5,7 +5,7 @@ Only the factories, here and in `data_factory` and `model_factory`, read setting
 
 import contextlib
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ from vitrail.train.setting_errors import flatten
 from vitrail.train.spikes import SpikeWatch
 from vitrail.train.stopping import explaining_stops
 from vitrail.train.stream_factory import build_evaluator, build_stream
+from vitrail.train.streams import Stream
 from vitrail.train.summary import describe_run, estimate, summarize_run
 from vitrail.train.trainer import Trainer
 from vitrail.train.training_sections import OptimConfig
@@ -117,12 +118,17 @@ def train_run(
         check_model(config)
     check_baseline(config)
     config, datasets, choices, features = _open(config, parts, resume=resume)
-    trainer, evaluator = build_trainer(config, run, datasets, callbacks, model, features)
+    summary: dict[str, Any] = {}
+    remarks = [*choices, *changes]
+
+    def announce(method: Method, stream: Stream) -> None:
+        summary.update(summarize_run(config, datasets, method, stream, run))
+        remarks.extend(data_remarks(config, method, datasets.train))
+        if state.is_main_process:
+            note(*describe_run(summary, datasets), *remarks)
+
+    trainer, evaluator = build_trainer(config, run, datasets, callbacks, model, features, announce)
     config = _with_plugins(config, trainer.method)
-    summary = summarize_run(config, datasets, trainer, run)
-    remarks = [*choices, *changes, *data_remarks(config, trainer.method, datasets.train)]
-    if trainer.is_main:
-        note(*describe_run(summary, datasets), *remarks)
     if dry_run:
         images = len(datasets.evaluation) * (config.schedule.epochs // config.train.eval_every)
         return {**summary, "estimate": estimate(trainer, images)}
@@ -154,8 +160,7 @@ def _finish(
         evaluators["test"] = build_evaluator(config, method, datasets.train, datasets.test)
     figures = write_results(trainer, evaluators, method_name=config.method.name, source=source)
     if config.train.baseline is not None:
-        preprocess = trainer.backbone.preprocess
-        baseline = train_baseline(config, datasets, preprocess, build_trainer)
+        baseline = train_baseline(config, datasets, trainer.backbone.preprocess, build_trainer)
         run = trainer.run_folder
         run.write_evaluation({**run.evaluation, "baseline": baseline})
         numbers = {k: v for k, v in baseline.items() if isinstance(v, float) and k != "seconds"}
@@ -171,6 +176,7 @@ def build_trainer(
     callbacks: Sequence[Callback] = (),
     model: Backbone | None = None,
     features: Tensor | None = None,
+    announce: Callable[[Method, Stream], None] | None = None,
 ) -> tuple[Trainer, Evaluator]:
     """The trainer of a run with all its parts.
 
@@ -182,6 +188,7 @@ def build_trainer(
         model: model to start from, in place of the weights that the settings name.
         features: (N, D), of the training samples, for a method that reads features; None computes
             them.
+        announce: called before the optimizer is made, for which torch imports its compiler.
 
     Returns:
         The trainer, and the evaluator of the validation samples, or of the test samples where there
@@ -205,6 +212,8 @@ def build_trainer(
     method = build_method(config, model, datasets.train)
     stream = build_stream(config, method, datasets.train, features)
     evaluator = build_evaluator(config, method, datasets.train, datasets.evaluation)
+    if announce is not None:
+        announce(method, stream)
     judges: tuple[Callback, ...] = ()
     if datasets.validation is not None:  # epochs are not judged by the test samples
         judges = _judges(config, method, evaluator)
@@ -255,12 +264,11 @@ def _open(config: RunConfig, parts: Parts | None, *, resume: bool) -> Fitted:
 
 def _judges(config: RunConfig, method: Method, evaluator: Evaluator) -> tuple[Callback, ...]:
     """What judges epochs by validation samples."""
-    train = config.train
-    validation = Validation(evaluator, train.eval_every)
-    keep = train.keep == "best" and "labels" in method.inputs
-    if not keep and train.early_stopping is None:
+    validation = Validation(evaluator, config.train.eval_every)
+    keep = config.train.keep == "best" and "labels" in method.inputs
+    if not keep and config.train.early_stopping is None:
         return (validation,)
-    return validation, KeepBest(train.early_stopping, keep=keep)
+    return validation, KeepBest(config.train.early_stopping, keep=keep)
 
 
 def _schedule(config: RunConfig, epoch_steps: int) -> Schedule:

@@ -10,9 +10,12 @@ import torch
 from vitrail.data.dataset import Dataset
 from vitrail.data.folders import Inventory
 from vitrail.messages import _, ngettext
+from vitrail.methods.base import Method
 from vitrail.run_folder import RunFolder
 from vitrail.train.config import RunConfig
 from vitrail.train.data_factory import Datasets
+from vitrail.train.devices import choose_device
+from vitrail.train.streams import Stream
 from vitrail.train.trainer import Trainer
 
 MAX_CLASSES = 12  # classes in a line
@@ -20,14 +23,15 @@ MEASURED = 4  # steps; the first is slower, and is left out
 
 
 def summarize_run(
-    config: RunConfig, datasets: Datasets, trainer: Trainer, run: RunFolder
+    config: RunConfig, datasets: Datasets, method: Method, stream: Stream, run: RunFolder
 ) -> dict[str, Any]:
     """What is trained on what, as plain values for JSON.
 
     Args:
         config: the settings.
         datasets: its samples.
-        trainer: its trainer.
+        method: what the model is trained to do.
+        stream: its batches.
         run: its folder.
 
     Returns:
@@ -42,11 +46,12 @@ def summarize_run(
         ...                       "model": {"name": "ViT", "options": options}})
         >>> datasets, run = open_datasets(config), RunFolder("unused")
         >>> trainer, _ = build_trainer(config, run, datasets)
-        >>> summarize_run(config, datasets, trainer, run)["training"]["left_out_per_epoch"]
+        >>> summary = summarize_run(config, datasets, trainer.method, trainer.stream, run)
+        >>> summary["training"]["left_out_per_epoch"]
         2
     """
-    backbone, method = trainer.method.backbone, trainer.method
-    used = trainer.epoch_steps * trainer.accumulate * trainer.stream.batch_size
+    backbone, epoch_steps = method.backbone, len(stream) // config.optim.accumulate
+    used = epoch_steps * config.optim.accumulate * stream.batch_size
     inventory = datasets.train.inventory
     return {
         "data": {
@@ -66,13 +71,13 @@ def summarize_run(
         "training": {
             "method": config.method.name,
             "epochs": config.schedule.epochs,
-            "steps_per_epoch": trainer.epoch_steps,
-            "steps": trainer.total,
-            "batch_size": trainer.stream.batch_size,
-            "accumulate": trainer.accumulate,
+            "steps_per_epoch": epoch_steps,
+            "steps": epoch_steps * config.schedule.epochs,
+            "batch_size": stream.batch_size,
+            "accumulate": config.optim.accumulate,
             "left_out_per_epoch": max(len(datasets.train) - used, 0),
         },
-        "device": str(trainer.device),
+        "device": str(choose_device(config.train.device)),
         "precision": config.train.precision,
         "report": str(run.report_file),
     }
