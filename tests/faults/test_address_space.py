@@ -26,9 +26,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells of 
 
 
 def large_batches(accumulate: int = 1) -> RunConfig:
-    """A run of four steps, each of which takes some 400 MB more than with accumulation."""
+    """A run of four steps, which take some 200 MB less with accumulation."""
     return tiny(
-        "model.options={image_size: 32, patch_size: 4, dim: 32, depth: 3, heads: 2, mlp_dim: 256}",
+        "model.options={image_size: 32, patch_size: 4, dim: 32, depth: 5, heads: 2, mlp_dim: 256}",
         "data.augment={crop: none, flip: 0}", "data.limit=null", "schedule.epochs=2",
         f"data.batch_size={512 // accumulate}", f"optim.accumulate={accumulate}",
         "train.save_every=1", "train.log_every=1", "optim.ema=0", "train.keep=last",
@@ -80,7 +80,7 @@ def limited_run(folder: Path, place: int) -> dict[str, int]:
         before, peak = (int((folder / name / file).read_text()) for file in ("before", "peak"))
         taken.append(peak - before)
     half, more = taken[0], taken[1] - taken[0]
-    assert more > 2**27
+    assert more > 2**26
     code = _in_a_process(folder / "limited", step, int(half + fraction * more))
     whole, run = (RunFolder(folder / name / "run") for name in ("whole", "limited"))
     losses = [

@@ -111,7 +111,7 @@ def test_an_evaluation_is_computed_in_halves(monkeypatch: pytest.MonkeyPatch, kn
         result = evaluator.by_knn(model) if knn else evaluator(method, model)
         assert result is not None
         logged = {} if knn else evaluator.figures(method, model)
-        return [result.top1, result.loss, *logged.values()]
+        return [result.figures["top1"], result.figures["loss"], *logged.values()]
 
     expected, sizes, real = figures(), list[int](), type(model).embed
 

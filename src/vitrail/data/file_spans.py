@@ -2,6 +2,7 @@
 
 import io
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -9,6 +10,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from vitrail.data.tar_files import tar_members
+from vitrail.errors import DataError
 
 PACKED = ".frames.tar"  # suffix of a folder of frames or slices that was packed
 
@@ -85,6 +87,34 @@ class FileSpan(NamedTuple):
 
 
 Source = Path | FileSpan  # where a recording is read from
+
+
+def size_of(source: Source) -> int:
+    """The number of bytes of a file, which must be a regular one.
+
+    Args:
+        source: a file, or a part of one.
+
+    Returns:
+        Its size.
+
+    Raises:
+        DataError: there is none, or it is a pipe or a device, which has no end.
+
+    Example:
+        >>> size_of(Path("/dev/zero"))
+        Traceback (most recent call last):
+        vitrail.errors.DataError: /dev/zero: is no regular file: give one.
+    """
+    if isinstance(source, FileSpan):
+        return source.size
+    try:
+        state = source.stat()
+    except OSError as problem:
+        raise DataError(f"{source}: cannot be read ({problem.strerror}).") from None
+    if not stat.S_ISREG(state.st_mode):
+        raise DataError(f"{source}: is no regular file: give one.")
+    return state.st_size
 
 
 def openable(source: Source) -> str | BinaryIO:

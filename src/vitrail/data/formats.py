@@ -212,10 +212,30 @@ def check_shape(name: str, height: int, width: int, size: int) -> None:
             f"{name}: one side of {width} x {height} pixels is more than {MAX_ASPECT} times the "
             "other: cut it into tiles."
         )
-    if pixels > max(SPARSE_PIXELS, PIXELS_PER_BYTE * size) and not _allowed():
+    check_unfolding(name, pixels, size)
+
+
+def check_unfolding(name: str, count: int, size: int, unit: str = "megapixels") -> None:
+    """Checks that a file is large enough for what it says to hold.
+
+    Args:
+        name: name of the file for messages.
+        count: pixels or voxels, as its header says.
+        size: bytes of the file.
+        unit: a million of them.
+
+    Raises:
+        DataError: there are too many for so few bytes.
+
+    Example:
+        >>> check_unfolding("brain.nii.gz", 10**9, 10**6, "million voxels")
+        Traceback (most recent call last):
+        vitrail.errors.DataError: brain.nii.gz: 1,000,000 bytes unfold to 1000 million voxels, ...
+    """
+    if count > max(SPARSE_PIXELS, PIXELS_PER_BYTE * size) and not _allowed():
         raise DataError(
-            f"{name}: {size:,} bytes unfold to {pixels // 1_000_000} megapixels, as in an attack: "
-            f"make it smaller, or allow them by the environment variable {ALLOWED}={pixels}."
+            f"{name}: {size:,} bytes unfold to {count // 1_000_000} {unit}, as in an attack: "
+            f"make it smaller, or allow them by the environment variable {ALLOWED}={count}."
         )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vitrail.data.file_spans import Source, map_array, openable
+from vitrail.data.file_spans import Source, map_array, openable, size_of
 from vitrail.data.recordings import ArrayRecording, Recording, damage
 from vitrail.errors import DataError
 
@@ -50,10 +50,8 @@ def open_signal(path: Source) -> Recording:
         >>> open_signal(path).shape
         (2, 3)
     """
-    try:
-        modified = path.stat().st_mtime_ns
-    except OSError as problem:
-        raise DataError(f"{path}: cannot be read ({problem.strerror}).") from None
+    size_of(path)
+    modified = path.stat().st_mtime_ns
     with damage(str(path)):
         if path.suffix.lower() in TABLES:
             array = _table(path, modified)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitrail.data.file_spans import Source, openable
-from vitrail.data.formats import is_image_name, pillow
+from vitrail.data.file_spans import Source, openable, size_of
+from vitrail.data.formats import available_formats, check_shape, is_image_name, pillow
 from vitrail.data.image_file import ImageFile
 from vitrail.data.recordings import Recording, damage, in_natural_order
 from vitrail.errors import DataError
@@ -24,6 +24,11 @@ SUFFIXES = {
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp",
     ".ogv", ".ts", ".mts",
 }  # fmt: skip
+# FFmpeg's names of what is read, whatever a file is called: playlists name other files.
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,h264,hevc,asf,flv,ogg,mxf,gif,"
+    "wav,mp3"
+)
 TIFF = (".tif", ".tiff")
 FARTHEST = 64  # frames that are decoded and dropped, rather than sought over
 MISSING = 0.1  # fraction of the frames that the header may promise in vain
@@ -80,7 +85,8 @@ def count_pages(path: Source) -> int:
         0
     """
     try:
-        with pillow().open(openable(path)) as image:
+        size_of(path)
+        with pillow().open(openable(path), formats=available_formats()) as image:
             return getattr(image, "n_frames", 1)
     except Exception:  # Pillow's parsers raise many kinds; reading the file says which
         return 0
@@ -196,19 +202,16 @@ class VideoFile(Recording):
 
     def __init__(self, path: Source, short_side: int | None = None) -> None:
         self.path, self.name, self.short_side = path, str(path), short_side
-        try:
-            stat = path.stat()
-        except OSError as problem:
-            raise DataError(f"{path}: cannot be read ({problem.strerror}).") from None
-        frames, height, width = _header(path, stat.st_mtime_ns, stat.st_size)
+        size = size_of(path)
+        frames, height, width = _header(path, path.stat().st_mtime_ns, size)
+        check_shape(self.name, height, width, size)
         self.shape = (3, frames, height, width)
 
     def read(self, indices: Sequence[Tensor]) -> Tensor:
         """[indices (n,), ascending] → uint8 (3, n, H, W)."""
-        import av
         from av.video.reformatter import VideoReformatter
 
-        with damage(self.name), av.open(openable(self.path), "r") as container:
+        with damage(self.name), _open(self.path) as container:
             decoder, reformatter = _Decoder(container), VideoReformatter()
             frames = [
                 self._pixels(decoder.frame(index, self.shape[1], self.name), reformatter)
@@ -264,13 +267,21 @@ class _Decoder:
         return round((frame.pts - self.start) * self.base * self.rate)
 
 
+def _open(path: Source) -> "av.container.InputContainer":
+    """Opens a video file, whatever its name begins with, and nothing that it may name."""
+    import av
+
+    file = f"file:{path}" if isinstance(path, Path) else path.open()
+    return av.open(
+        file, "r", options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+    )
+
+
 @functools.lru_cache(maxsize=4096)
 def _header(path: Source, modified: int, size: int) -> tuple[int, int, int]:
     """Number of frames, height and width; packets are counted where the header does not say."""
     del modified, size  # they only distinguish one state of the file from another
-    import av
-
-    with damage(str(path)), av.open(openable(path), "r") as container:
+    with damage(str(path)), _open(path) as container:
         if not container.streams.video:
             raise DataError(f"{path}: holds no video.")
         stream = container.streams.video[0]

@@ -1,6 +1,7 @@
 """Volumes: NumPy arrays, NIfTI images, multi-page TIFFs and folders of slices."""
 
 import gzip
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from vitrail.data.file_spans import FileSpan, Source, map_array, openable
-from vitrail.data.formats import pillow
+from vitrail.data.file_spans import FileSpan, Source, map_array, openable, size_of
+from vitrail.data.formats import available_formats, check_shape, check_unfolding, pillow
 from vitrail.data.recordings import ArrayRecording, Recording, damage, to_sample
 from vitrail.data.videos import TIFF, count_pages, images_in
 from vitrail.errors import DataError
@@ -54,8 +55,8 @@ def open_volume(path: Source) -> Recording:
         >>> open_volume(path).shape
         (1, 4, 5, 6)
     """
-    if not path.exists():
-        raise DataError(f"{path}: cannot be read (No such file or directory).")
+    if not path.is_dir():
+        size_of(path)
     name = path.name.lower()
     with damage(str(path)):
         if path.is_dir():
@@ -87,6 +88,10 @@ class _Nifti:
         self.data = image.dataobj
         if self.data.ndim not in (3, 4):
             raise DataError(f"{path}: has {self.data.ndim} axes: a volume has three.")
+        count = math.prod(self.data.shape)
+        if min(self.data.shape) < 1:
+            raise DataError(f"{path}: is empty, of shape {self.data.shape}.")
+        check_unfolding(str(path), count, size_of(path), "million voxels")
         # For each stored axis the anatomical one, and whether it runs against it. Width runs to
         # the right, height from the front to the back, depth up.
         goal = axcodes2ornt(("R", "P", "S"))
@@ -180,8 +185,9 @@ class SliceStack(Recording):
 
 def _slice(file: Source, page: int) -> np.ndarray:
     """A page of an image file as (C, H, W), with the values that it stores."""
-    with pillow().open(openable(file)) as image:
+    with pillow().open(openable(file), formats=available_formats()) as image:
         image.seek(page)
+        check_shape(str(file), image.height, image.width, size_of(file))
         if image.mode in ("P", "CMYK", "1"):
             image = image.convert("L" if image.mode == "1" else "RGB")
         pixels = np.array(image)
