@@ -113,7 +113,9 @@ def difference(value: Any, expected: Any) -> float:
 
 
 def _numbers(value: Any) -> Tensor:
-    tensor = value.detach() if isinstance(value, Tensor) else torch.tensor(value)
+    if not isinstance(value, Tensor):
+        return torch.tensor(value, dtype=torch.float64)  # which holds all floats
+    tensor = value.detach()
     return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
 
 
