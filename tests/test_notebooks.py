@@ -1,0 +1,55 @@
+"""Notebooks: both languages beside the same code, and the page to print has all of it."""
+
+import re
+
+import jupytext
+import pytest
+
+from docs import notebooks
+
+NAMES = list(notebooks.sources())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_text_is_there_in_both_languages(name: str) -> None:
+    notebook = jupytext.read(notebooks.sources()[name])
+    kinds = [cell.metadata.get("lang", "code") for cell in notebook.cells]
+    texts = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+    pairs = re.fullmatch(r"((en zh|code) ?)+", " ".join(kinds))
+    assert pairs, "a text in English, then the same in Chinese, then code"
+    for english, chinese in zip(texts[::2], texts[1::2], strict=True):
+        marks = [
+            re.findall(r"^(?:#+|-|\d+\.) ", c.source, re.MULTILINE) for c in (english, chinese)
+        ]
+        assert marks[0] == marks[1]
+        assert re.search(r"[\u4e00-\u9fff]", chinese.source)
+        assert not re.search(r"[\u4e00-\u9fff]", english.source)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_code_compiles_and_names_no_folder_of_one_machine(name: str) -> None:
+    cells = jupytext.read(notebooks.sources()[name]).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    compile(code, name, "exec")
+    assert not re.search(r"/home|/root|C:\\\\", code)
+
+
+@pytest.mark.parametrize("language", notebooks.LANGUAGES)
+def test_the_annotated_vit_is_one_page(language: str) -> None:
+    notebook = notebooks.for_book(notebooks.PRINTED, language)
+    page = notebooks.printable(notebook, language)
+    texts = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+    assert page.count("<section>") == len(texts) == page.count("</section>")
+    assert "<script" not in page
+    assert re.findall(r"""(?:src|href)=["'](?!https://arxiv)""", page) == []
+
+
+def test_the_annotated_vit_equals_the_librarys() -> None:
+    """Its last cells compare logits and gradients; here they run."""
+    cells = jupytext.read(notebooks.sources()[notebooks.PRINTED]).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    names: dict[str, object] = {"__name__": "annotated"}
+    exec(compile(code, "annotated_vit", "exec"), names)
+    assert names["counts"] == {
+        "ViT-B/16": 86_567_656, "ViT-L/16": 304_326_632, "ViT-H/14": 632_045_800,
+    }  # fmt: skip
