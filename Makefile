@@ -8,7 +8,7 @@ FASHION := /usr/share/datasets/fashion-mnist
 # Two processes, one thread each: the models of the tests are small. They keep what they compile.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-all browser course fuzz lint bench docs evidence mutate clean data
+.PHONY: demo test test-all browser course fuzz lint bench docs notebooks evidence mutate clean data
 
 demo: $(VENV)/.demo data
 	$(BIN)/vitrail demo
@@ -19,9 +19,10 @@ test: $(VENV)/.test data
 test-all: $(VENV)/.test data
 	$(PYTEST) -m "slow or not slow"
 
-# The explorer in a headless Chromium (Debian: chromium, chromium-driver); skipped where there is none.
+# The explorer and the book (made by `make docs`) in a headless Chromium (Debian: chromium,
+# chromium-driver); skipped where there is none.
 browser: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(PYTEST) -m browser -rs tests/explorer
+	OMP_NUM_THREADS=1 $(PYTEST) -m browser -rs tests/explorer tests/site
 
 # Every lesson: its solution passes, its stub fails, each mistake gets its diagnosis.
 course: $(VENV)/.test
@@ -50,6 +51,10 @@ evidence: $(VENV)/.test data
 mutate: $(VENV)/.test data
 	$(BIN)/python -m tools.mutate $(if $(ONLY),--only $(ONLY))
 
+# The notebooks of notebooks/*.py that have changed, run: notebooks/made/en, notebooks/made/zh.
+notebooks: $(VENV)/.docs data
+	$(BIN)/python -m docs.notebooks
+
 # Pages from the code, then the site: docs/site/index.html.
 docs: $(VENV)/.docs
 	$(BIN)/python -m docs.build
@@ -57,7 +62,7 @@ docs: $(VENV)/.docs
 	$(BIN)/python -m docs.book
 
 clean:
-	rm -rf $(VENV) build dist docs/site .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist docs/site notebooks/made .mypy_cache .pytest_cache .ruff_cache
 
 # torch first and pinned: without the pin, pip takes gigabytes of GPU libraries along.
 $(VENV)/.base: pyproject.toml constraints.txt

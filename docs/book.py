@@ -18,6 +18,7 @@ from typing import Any
 
 import tomllib
 
+from docs import finish, notebooks
 from vitrail.learn import Lesson, all_lessons
 from vitrail.learn.course import all_stages
 from vitrail.methods.registry import get_method, list_methods
@@ -30,7 +31,7 @@ PACKAGES = (
     "vitrail", "vitrail.models", "vitrail.layers", "vitrail.ops", "vitrail.methods", "vitrail.data",
     "vitrail.train", "vitrail.hub", "vitrail.lens", "vitrail.deploy", "vitrail.learn",
 )  # fmt: skip
-MADE = {"lessons", "reading_map", "reference", "terms"}  # pages that this file makes
+MADE = {"lessons", "notebooks", "reading_map", "reference", "terms"}  # pages that this file makes
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 SWITCH = re.compile(r"^\[(中文|English)\]\([^)]*\)\n+", re.MULTILINE)
 BOOK: dict[str, Any] = tomllib.loads((DOCS / "book.toml").read_text("utf-8"))
@@ -186,8 +187,11 @@ def write_sources(folder: Path, language: str) -> None:
     (folder / "reading_map.md").write_text(reading_map(language), "utf-8")
     (folder / "terms.md").write_text(terms_page(language), "utf-8")
     write_reference(folder, language)
+    notebooks.write_pages(folder, language, WORDS[language])
     for name in pages - MADE:
         text = relink(source_of(name, language).read_text("utf-8"), pages)
+        if name == "explorer":
+            text = text.replace("\n## ", f"\n{explorer_link(language)}\n\n## ", 1)
         (folder / f"{name}.md").write_text(text, "utf-8")
     trees = [
         "\n".join(
@@ -202,8 +206,21 @@ def write_sources(folder: Path, language: str) -> None:
         )
         for part in BOOK["parts"]
     ]
-    index = [f"# Vitrail\n\n{WORDS[language]['index_text']}", *trees]
+    words = WORDS[language]
+    picture = f"![{words['index_picture']}](images/look.jpg)"
+    index = ["# Vitrail", words["index_text"], picture, words["index_start"], *trees]
     (folder / "index.md").write_text("\n\n".join(index) + "\n", "utf-8")
+    if language == "zh":
+        for file in folder.rglob("*.md"):
+            file.write_text(finish.join_lines(file.read_text("utf-8")), "utf-8")
+
+
+def explorer_link(language: str) -> str:
+    """The sentence that leads to the explorer's page, where it was written."""
+    if not (SITE / "explorer" / "index.html").is_file():
+        return WORDS[language]["explorer_missing"]
+    label = WORDS[language]["explorer_open"]
+    return f'<p><a href="../explorer/index.html" target="_blank">{label}</a></p>'
 
 
 def build(language: str) -> None:
@@ -217,11 +234,15 @@ def build(language: str) -> None:
         env={**os.environ, **settings},
         check=True,
     )
+    for page in (SITE / language).rglob("*.html") if language == "zh" else ():
+        text = finish.translate_controls(page.read_text("utf-8"), BOOK["controls"])
+        page.write_text(text, "utf-8")
 
 
 def main() -> None:
     """Builds both languages."""
     shutil.rmtree(SITE, ignore_errors=True)
+    finish.write_explorer(SITE / "explorer")
     for language in LANGUAGES:
         build(language)
     choose = (

@@ -2,15 +2,25 @@
 
 import os
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
+from sphinx.search import languages
+
+sys.path.insert(0, str(Path(os.environ["BOOK_DOCS"]).parent))
+
+from docs.chinese_search import ChineseSearch
+
+languages["zh"] = ChineseSearch
 LANGUAGE = os.environ["BOOK_LANGUAGE"]
 
 project = "Vitrail"
 language = {"en": "en", "zh": "zh_CN"}[LANGUAGE]
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["attrs_inline"]
 myst_heading_anchors = 3
+nb_execution_mode = "off"  # notebooks were run by docs/notebooks.py
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the signature has them
 napoleon_google_docstring = True
@@ -20,6 +30,8 @@ templates_path = [os.path.join(os.environ["BOOK_DOCS"], "theme")]
 html_theme = "furo"
 html_title = "Vitrail"
 html_show_sphinx = False
+html_show_copyright = False
+html_favicon = os.path.join(os.environ["BOOK_DOCS"], "theme", "icon.svg")
 html_copy_source = False
 html_context = {
     "other_language": {"en": "zh", "zh": "en"}[LANGUAGE],

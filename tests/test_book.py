@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import book, drawings, translated, twins
+from docs import book, drawings, finish, translated, twins
 from tools import evidence
 
 CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -113,3 +113,14 @@ def test_diagrams_are_those_of_the_lessons() -> None:
     for name, diagram in drawings.diagrams().items():
         assert (book.DOCS / "images" / name).read_text("utf-8") == diagram, "run `make docs`"
         assert f"](../images/{name})" in pages[name.endswith(".zh.svg")]
+
+
+def test_chinese_lines_follow_without_a_space() -> None:
+    text = "一行\n二行，\nViT\n\n- 三\n\n```\n代码\n代码\n```\n"
+    assert finish.join_lines(text) == "一行二行，\nViT\n\n- 三\n\n```\n代码\n代码\n```\n"
+
+
+def test_controls_of_the_theme_are_translated() -> None:
+    page = '<a aria-label="Back to top">\n  Back to top\n</a><p>Back to top of it</p>'
+    expected = '<a aria-label="回到顶部">\n  回到顶部\n</a><p>Back to top of it</p>'
+    assert finish.translate_controls(page, book.BOOK["controls"]) == expected
