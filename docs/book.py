@@ -125,7 +125,12 @@ def reading_map(language: str) -> str:
             listed_urls.add(paper.url)
             file = each.__module__.removeprefix("vitrail.").replace(".", "/")
             lines.append(f"| [{paper.title}]({paper.url}) | | `{file}.py` | |")
-    return "\n\n".join([f"# {words['reading_map']}", words["map_text"], "\n".join(lines)]) + "\n"
+    resources = "\n".join(
+        f"- [{entry['title']}]({entry['url']}): {entry['about'][language]}"
+        for entry in BOOK["resources"]
+    )
+    parts = [f"# {words['reading_map']}", words["map_text"], "\n".join(lines)]
+    return "\n\n".join([*parts, f"## {words['resources']}", resources]) + "\n"
 
 
 def terms() -> list[dict[str, Any]]:
