@@ -14,6 +14,8 @@
 # 这类模型的注意力是什么样子。
 
 # %%
+import tempfile
+
 import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
@@ -74,17 +76,23 @@ small = {
 settings = {"out_dim": 256, "head_dims": (128, 64), "momentum": 0.98}
 run = vitrail.fit(
     "ViT",
-    data="fashion-mnist",
+    data={
+        "source": "fashion-mnist",
+        "limit": 4000,
+        "batch_size": 64,
+        "augment": {"crop": "resized", "flip": 0.5},
+        "crops": {
+            "local": 4,
+            "local_size": 12,
+            "global_scale": (0.6, 1.0),
+            "local_scale": (0.2, 0.6),
+        },
+    },
     method={"name": "dino", "teacher_temperature": (0.04, 0.04), **settings},
     options=small,
-    limit=4000,
     epochs=4,
-    batch_size=64,
     lr=1e-3,
-    augment={"crop": "resized", "flip": 0.5},
-    crops={"local": 4, "local_size": 12, "global_scale": (0.6, 1.0), "local_scale": (0.2, 0.6)},
-    out="dino",
-    force=True,
+    out=tempfile.mkdtemp(),
 )
 trained = vitrail.evaluate(run, "fashion-mnist", probe="knn", limit=2000)
 untrained = vitrail.ViT(num_classes=0, **small)

@@ -14,7 +14,7 @@
 # `tuxpaint-stamps-default` 里的照片。
 
 # %%
-import shutil
+import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -82,7 +82,7 @@ plt.show()
 # 图片这么少，只划分一次像抽签，所以做五折交叉验证；区间表示这个数字有多可靠。
 
 # %%
-run = vitrail.fit(data=FOLDER, out="few", force=True)
+run = vitrail.fit(data=FOLDER, out=tempfile.mkdtemp())
 folds = vitrail.evaluate(run, FOLDER, split="all", probe="linear", folds=5)
 low, high = folds.interval
 print(f"five folds: {folds.top1:.1%} (95 % interval {low:.1%} to {high:.1%})")
@@ -141,6 +141,3 @@ plt.show()
 # %% [markdown] lang="zh"
 # 每类有几百张图片、又有 GPU 时，可以微调整个模型：`vitrail train folder:photos model.weights=facebook/dinov2-small
 # optim.layer_decay=0.75`。最后用 `vitrail export` 导出 ONNX 文件。
-
-# %%
-shutil.rmtree("few")

@@ -14,6 +14,8 @@
 # 靠运动来判断。
 
 # %%
+import tempfile
+
 import matplotlib.pyplot as plt
 import torch
 
@@ -67,15 +69,16 @@ for row in lens.shapes(model)[:4]:
 # %%
 run = vitrail.fit(
     "ViViT",
-    data="moving-shapes",
+    data={
+        "source": "moving-shapes",
+        "batch_size": 64,
+        "augment": {"crop": "none", "flip": 0.0},
+    },
     options=options,
     epochs=4,
-    batch_size=64,
     lr=1.5e-3,
     label_smoothing=0.05,
-    augment={"crop": "none", "flip": 0.0},
-    out="video",
-    force=True,
+    out=tempfile.mkdtemp(),
 )
 print(f"test accuracy {run.metrics['top1']:.1%}, by chance {1 / len(train.labels):.1%}")
 

