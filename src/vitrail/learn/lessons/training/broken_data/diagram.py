@@ -1,0 +1,34 @@
+"""The steps of the trainer, in order."""
+
+from vitrail.learn.drawing import Drawing
+
+TITLE = {"en": "From a data set to three normalised sets", "zh": "从数据集到三个归一化后的集合"}
+NOTES = {
+    "en": (
+        "images and labels together",
+        "no image on both sides",
+        "all three",
+        "of the training images alone",
+        "all three, alike",
+    ),
+    "zh": (
+        "图像与标签一起",
+        "两边没有重复的图",
+        "三个集合都做",
+        "只用训练图像",
+        "三个集合用同样的统计量",
+    ),
+}
+STEPS = ("one permutation", "split 1 : 4", "/ 255", "mean, std", "(x - mean) / std")
+REPEATED = (3,)
+
+
+def draw(language: str) -> str:
+    """The diagram in a language, as SVG."""
+    drawing = Drawing(TITLE[language], 70 + 46 * len(STEPS))
+    drawing.text(20, 30, TITLE[language], "bold")
+    for row, (name, note) in enumerate(zip(STEPS, NOTES[language], strict=True)):
+        top = 50 + row * 46
+        drawing.box(20, top, 250, 34, name, "amber faint" if row in REPEATED else "glass faint")
+        drawing.text(290, top + 22, note, "quiet")
+    return drawing.svg()
