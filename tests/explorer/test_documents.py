@@ -194,3 +194,23 @@ def test_nothing_of_the_page_comes_from_elsewhere() -> None:
             assert "http:" not in text
             assert "https:" not in text
     assert sum(map(len, page_files().values())) < 600_000
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "half", "double", "compiled"])
+def test_models_of_other_types_and_compiled_ones_are_shown(photo: Path, kind: str) -> None:
+    model = tiny_vit()
+    shown = torch.compile(model, backend="eager") if kind == "compiled" else getattr(model, kind)()
+    explorer = Explorer(shown, kind, [photo])
+    trace = explorer.sample(0)
+    assert [row["key"] for row in trace["layers"]] == ["0", "1", "2"]
+    explorer.attention_document(trace["id"], 1)
+    explorer.similarity_document(trace["id"])
+    explorer.explanation_document(trace["id"], "relevance", 1)
+
+
+def test_wrong_arguments_are_one_line(explorer: Explorer) -> None:
+    key = explorer.sample(0)["id"]
+    with pytest.raises(ConfigError, match="layer='0' is not a whole number"):
+        explorer.attention_document(key, "0")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="is not a Backbone"):
+        Explorer(torch.nn.Linear(2, 2), "linear")  # type: ignore[arg-type]

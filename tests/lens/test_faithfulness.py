@@ -120,6 +120,8 @@ def test_what_cannot_be_tested_is_said() -> None:
     model = small("ViT")
     with pytest.raises(ConfigError, match="not one per image"):
         perturbation_curve(model, torch.zeros(2, 3, 32, 32), torch.zeros(1, 4, 4))
+    with pytest.raises(ConfigError, match="the maps hold NaN"):
+        perturbation_curve(model, torch.zeros(1, 3, 32, 32), torch.full((1, 4, 4), math.nan))
     assert vitrail.lens.compare_explanations is compare_explanations
 
 

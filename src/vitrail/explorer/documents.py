@@ -12,7 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -23,10 +23,11 @@ from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.explorer.answers import lens_values, prediction_rows
 from vitrail.explorer.arrays import encode_array
 from vitrail.explorer.explanation_rows import explanation_rows
+from vitrail.explorer.layer_rows import layer_rows, why_layers_are_missing
 from vitrail.explorer.pictures import data_url, thumbnail
 from vitrail.explorer.scan import scan_values
 from vitrail.explorer.walk import walk_values, why_no_walk
-from vitrail.layers.mamba import Mamba
+from vitrail.hub.fitting import unwrapped
 from vitrail.lens.explanations.base import explain
 from vitrail.lens.explanations.similarity import patch_directions, text_similarity
 from vitrail.lens.heat import SIGNED_COLORS
@@ -56,6 +57,7 @@ class Explorer:
 
     Raises:
         TierError: the model is not one of images.
+        ConfigError: it is no model of Vitrail.
 
     Example:
         >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8).eval()
@@ -63,6 +65,7 @@ class Explorer:
         2
     """
 
+    @checked
     def __init__(
         self,
         model: Backbone,
@@ -78,7 +81,8 @@ class Explorer:
                 f"this {type(model).__name__} sees {len(model.preprocess.size)} axes, and the page "
                 "shows images: use `vitrail look`."
             )
-        self.model, self.title, self.clip, self.second = model, title, clip, second
+        self.model = cast(Backbone, unwrapped(model))
+        self.title, self.clip, self.second = title, clip, second
         self.samples, self.faithfulness = list(samples)[:PICTURES], list(faithfulness)
         self._lock = threading.Lock()
         self._crops: OrderedDict[str, Tensor] = OrderedDict()  # uint8 (C, H, W) by id
@@ -134,6 +138,7 @@ class Explorer:
                 self._crops.popitem(last=False)
         return self.trace_document(key, name)
 
+    @checked
     def sample(self, index: int) -> dict[str, object]:
         """The document of the trace of a picture that is offered.
 
@@ -171,7 +176,7 @@ class Explorer:
             DataError: the model's output is not finite.
         """
         with self._running(key) as inputs, torch.inference_mode():
-            layers, reason = self.layers, self._why_layers_are_missing()
+            layers, reason = self.layers, why_layers_are_missing(self.model, self.layouts)
             features = self.model.features(inputs)
             logits = self.model.head(self.model.pool(features))
             if not bool(logits.isfinite().all()):
@@ -195,6 +200,7 @@ class Explorer:
             walk_patch=None,  # any
         )
 
+    @checked
     def attention_document(
         self, key: str, layer: int, *, baseline: bool = False
     ) -> dict[str, object]:
@@ -234,6 +240,7 @@ class Explorer:
             array=encode_array(layout.by_head(weights)),
         )
 
+    @checked
     def walk_document(self, key: str, layer: int, patch: int) -> dict[str, object]:
         """The numbers of one forward pass, for the guided walk.
 
@@ -253,6 +260,7 @@ class Explorer:
             values = walk_values(self.model, inputs, layer, patch)
         return self._document("walk", id=key, layer=layer, **values)
 
+    @checked
     def scan_document(self, key: str, layer: int) -> dict[str, object]:
         """The order and the memory of the scans of a Mamba layer.
 
@@ -274,6 +282,7 @@ class Explorer:
             "scan", id=key, layer=layer, grid=list(layout.grid), prefix=layout.prefix, **values
         )
 
+    @checked
     def text_document(self, key: str, text: str) -> dict[str, object]:
         """Cosine similarity of a sentence to each patch and to the whole picture, by CLIP.
 
@@ -297,6 +306,7 @@ class Explorer:
             array = encode_array(text_similarity(self.clip, inputs, [text])[0, 0])
         return self._document("text", id=key, text=text, cosine=cosine, array=array)
 
+    @checked
     def similarity_document(self, key: str) -> dict[str, object]:
         """Cosine similarity between the features of all patches, as `similarity` of lens.
 
@@ -315,6 +325,7 @@ class Explorer:
             array = encode_array(patches @ patches.T)
         return self._document("similarity", id=key, grid=list(features.grid), array=array)
 
+    @checked
     def explanation_document(
         self, key: str, name: str, target: int | None = None
     ) -> dict[str, object]:
@@ -349,30 +360,7 @@ class Explorer:
     @functools.cached_property
     def layers(self) -> list[dict[str, object]]:
         """What the page is told of each layer that has maps."""
-        mixers = recorded_mixers(self.model) if self.layouts else {}
-        return [
-            {
-                "key": str(name),
-                "heads": layout.heads,
-                "names": list(mixers[name].head_names),
-                "grid": list(layout.grid),
-                "prefix": layout.prefix,
-                "windows": layout.cells is not None,
-                "scan": isinstance(mixers[name], Mamba),
-            }
-            for name, layout in self.layouts.items()
-            if isinstance(layout, AttentionLayout)
-        ]
-
-    def _why_layers_are_missing(self) -> str:
-        kind = type(self.model).__name__
-        reasons = [reason for reason in self.layouts.values() if isinstance(reason, str)]
-        if not self.layouts:
-            return f"{kind} has no attention."
-        if not reasons:
-            return ""
-        count = f"{len(reasons)} of {len(self.layouts)}"
-        return f"{count} attention layers of this {kind} have no maps: {reasons[0]}"
+        return layer_rows(self.model, self.layouts)
 
     def _layer(self, layer: int) -> tuple[LayerKey, AttentionLayout]:
         """The key and the layout of a layer by its position among those with maps."""
@@ -392,8 +380,8 @@ class Explorer:
             if key not in self._crops:
                 raise ConfigError(f"id={key[:40]!r}: no such picture is open; open it again.")
             self._crops.move_to_end(key)
-            device = next(self.model.parameters()).device
-            yield self.model.preprocess.normalise(self._crops[key][None]).to(device)
+            like = next(self.model.parameters())
+            yield self.model.preprocess.normalise(self._crops[key][None]).to(like)
 
     def _document(self, kind: str, **values: Any) -> dict[str, object]:
         return {"format": FORMAT, "version": VERSION, "kind": kind, **values}

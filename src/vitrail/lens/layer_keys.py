@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, TierError
+from vitrail.hub.fitting import unwrapped
 from vitrail.layers.recording import RecordedMixer
 from vitrail.models.tiers import PyramidBackbone
 from vitrail.values import resolve_indices
@@ -83,6 +84,7 @@ def layer_paths(model: nn.Module) -> dict[LayerKey, str]:
         >>> layer_paths(model)
         {0: 'blocks.0.mixer.attend', 1: 'blocks.1.mixer.attend'}
     """
+    model = unwrapped(model)
     paths = [path for path, m in model.named_modules() if isinstance(m, RecordedMixer)]
     if not paths:
         raise TierError(f"{type(model).__name__} has no attention to record.")
@@ -109,7 +111,7 @@ def recorded_mixers(model: nn.Module) -> dict[LayerKey, RecordedMixer]:
         >>> list(recorded_mixers(model))
         [0, 1]
     """
-    modules = dict(model.named_modules())
+    modules = dict(unwrapped(model).named_modules())
     mixers = {key: modules[path] for key, path in layer_paths(model).items()}
     return {key: mixer for key, mixer in mixers.items() if isinstance(mixer, RecordedMixer)}
 

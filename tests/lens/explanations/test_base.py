@@ -30,6 +30,25 @@ def test_the_built_in_ones_are_of_the_trace() -> None:
         explain(small("Swin"), torch.zeros(1, 3, 32, 32))
 
 
+@pytest.mark.parametrize("name", ["relevance", "attention_gradient", "grad_cam", "rollout"])
+def test_they_are_the_same_in_inference_mode_and_of_a_compiled_model(name: str) -> None:
+    model = small("ViT")
+    images = images_for(model)
+    expected = explain(model, images, name)
+    with torch.inference_mode():
+        torch.testing.assert_close(explain(model, images * 1.0, name), expected)
+    compiled = torch.compile(model, backend="eager")
+    torch.testing.assert_close(explain(compiled, images, name), expected)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="no images to explain: give one"):
+        explain(model, images[:0], name)
+
+
+@pytest.mark.parametrize("name", ["relevance", "attention_gradient", "grad_cam", "rollout"])
+def test_a_scan_is_explained_in_half_precision(name: str) -> None:
+    model = small("VisionMamba").bfloat16()
+    assert explain(model, images_for(model).bfloat16(), name).isfinite().all()
+
+
 def test_one_of_ones_own() -> None:
     @register_explanation("saliency")
     def saliency(model: vitrail.Backbone, images: Tensor) -> Tensor:

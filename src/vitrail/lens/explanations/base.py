@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vitrail.arguments import Unchecked, checked
 from vitrail.errors import ConfigError, TierError, suggest
+from vitrail.hub.fitting import unwrapped
 from vitrail.models.base import Backbone
 from vitrail.models.features import Features
 from vitrail.registry import Registry
@@ -79,7 +80,7 @@ def explain(
 
     Args:
         model: the model, in evaluation mode.
-        images: normalized images (B, C, *size).
+        images: normalized images (B, C, *size), one at least.
         explanation: name of the explanation. Of any output: "attention" of the last layer;
             "rollout" through all layers; "similarity" to one patch. Of a class: "relevance"
             through all layers; "attention_gradient" of the last layer; "grad_cam" of features;
@@ -94,7 +95,7 @@ def explain(
 
     Raises:
         ConfigError: there is no such explanation, class or keyword, the explanation is not of a
-            class, or it returns no maps of these images.
+            class, or it returns no maps of these images; or there are no images.
         TierError: the model lacks what the explanation reads.
 
     Example:
@@ -105,9 +106,13 @@ def explain(
         torch.Size([1, 2, 2])
     """
     model.check_input(images)
+    if not len(images):
+        raise ConfigError("there are no images to explain: give one at least.")
     if target is not None:
         settings["target"] = class_indices(model, len(images), explanation, target)
-    maps = EXPLANATIONS.partial(explanation, settings)(model, images)
+    with torch.inference_mode(False):  # some need gradients
+        own = images.clone() if images.is_inference() else images
+        maps = EXPLANATIONS.partial(explanation, settings)(unwrapped(model), own)
     axes = images.ndim - 2
     if not isinstance(maps, Tensor) or maps.ndim != axes + 1 or len(maps) != len(images):
         result = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__

@@ -139,6 +139,7 @@ def contributions(model: Backbone, images: Tensor, target: Tensor | None = None)
         _of_scan(scan, gradient)
         for scan, gradient in zip(scans, gradients[2 + len(weights) :], strict=True)
     ]
+    readout = readout.to(layers[-1].dtype)  # a scan of a half-precision model is in float32
     return Contributions(layers, readout, features.prefix.shape[1], features.grid)
 
 

@@ -66,7 +66,7 @@ def perturbation_curve(
 
     Raises:
         TierError: the model has no classes.
-        ConfigError: there are not as many maps as images, or no such class.
+        ConfigError: there are not as many maps as images, they hold NaN, or there is no such class.
 
     Example:
         >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8).eval()
@@ -81,6 +81,8 @@ def perturbation_curve(
             f"maps {tuple(maps.shape)} are not one per image {tuple(images.shape)}: give maps "
             "(B, *grid)."
         )
+    if bool(maps.isnan().any()):
+        raise ConfigError("the maps hold NaN, which has no rank: check the model's weights.")
     ranks = _ranks_from_highest(maps, seed)
     cells = ranks[0].numel()
     fractions = torch.linspace(0, 1, min(steps, cells) + 1)
