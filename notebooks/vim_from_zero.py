@@ -284,5 +284,5 @@ plt.show()
 # and the block.
 
 # %% [markdown] lang="zh"
-# 这里没写的，`vitrail.VisionMamba` 都有：中间的 class token、成对的层、旋转位置编码、加速核、官方权重。练习：只留一个
-# 方向；把 Δ B 换成精确公式；按列而不是按行排列 patch。扫描、并行扫描和 block 在 `vitrail learn` 里都有检查器。
+# 这里没写的，`vitrail.VisionMamba` 都有：中间的分类 token、成对的层、旋转位置编码、加速核、官方权重。练习：只留一个
+# 方向；把 Δ B 换成精确公式；按列而不是按行排列图像块。扫描、并行扫描和 block 在 `vitrail learn` 里都有检查器。

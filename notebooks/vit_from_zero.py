@@ -34,10 +34,10 @@ print(train.images.shape, train.images.dtype, train.labels)
 # it. The transpose is what matters: it brings the row within the patch behind the column of the patch.
 
 # %% [markdown] lang="zh"
-# ## 手动切 patch
+# ## 手动切图像块
 #
-# 图片 28 × 28，patch 4 × 4，得到 7 × 7 = 49 个 patch，每个 16 个数。两次 reshape 加一次 transpose 就够了。
-# 关键是中间的 transpose：把“patch 内的行”换到“patch 的列”后面去。
+# 图片 28 × 28，图像块 4 × 4，得到 7 × 7 = 49 个图像块，每个 16 个数。两次 reshape 加一次 transpose 就够了。
+# 关键是中间的 transpose：把“图像块内的行”换到“图像块的列”后面去。
 
 # %%
 SIDE, GRID = 4, 7
@@ -71,7 +71,7 @@ plt.show()
 # %% [markdown] lang="zh"
 # ## 模型
 #
-# 嵌入、class token、位置编码、四个 block、一个分类头。`forward` 的每一行对应论文 3.1 节的一步。最近一次的注意力权重
+# 嵌入、分类 token、位置编码、四个 block、一个分类头。`forward` 的每一行对应论文 3.1 节的一步。最近一次的注意力权重
 # 留在模块里，等会儿画图用。
 
 
@@ -203,9 +203,9 @@ plt.show()
 # each map has its own scale, with its largest weight above it.
 
 # %% [markdown] lang="zh"
-# ## class token 在看哪里
+# ## 分类 token 在看哪里
 #
-# 取注意力矩阵的第一行、去掉第一列，就是 class token 从每个 patch 取了多少。最后一个 block 的每个头画一张图。权重本身很小
+# 取注意力矩阵的第一行、去掉第一列，就是分类 token 从每个图像块取了多少。最后一个 block 的每个头画一张图。权重本身很小
 # （均匀看的话每个都是 1/50），所以每张图各用各的色标，标题里写着最大的权重。
 
 # %%

@@ -19,6 +19,7 @@ def chinese_texts() -> dict[str, str]:
         ROOT / "README.zh.md", ROOT / "src" / "vitrail" / "locale" / "zh.toml",
         *(ROOT / "docs" / name for name in ("chinese.toml", "made_zh.toml", "book.toml")),
         *(ROOT / "docs" / "zh").glob("*.md"), *lessons.rglob("*.zh.md"), *lessons.rglob("*.toml"),
+        *(ROOT / "notebooks").glob("*.py"), lessons.parent / "flow_map.py",
     ]  # fmt: skip
     texts = {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in files}
     return texts | {"docs/terms.toml": " ".join(f"{t['zh']} {t['about']['zh']}" for t in TERMS)}

@@ -50,14 +50,14 @@ MODEL = Lane(
             ("foundations/image_as_sequence",),
         ),
         Stop(
-            Text("cut into patches", "切成 patch"),
+            Text("cut into patches", "切成图像块"),
             ("(2, 196, 768)",),
             "layers/patch.py",
             ("core/patch_embed", "core/patch_unfold"),
             "glass faint",
         ),
         Stop(
-            Text("class token, positions", "class token 与位置编码"),
+            Text("class token, positions", "分类 token 与位置编码"),
             ("(2, 197, 768)",),
             "layers/position.py",
             ("core/class_token_positions", "core/sincos", "core/rope"),
@@ -71,7 +71,7 @@ MODEL = Lane(
             "amber faint",
         ),
         Stop(
-            Text("norm, class token", "归一化，取 class token"),
+            Text("norm, class token", "归一化，取分类 token"),
             ("(2, 768)",),
             "models/vit.py",
             ("core/layer_norm", "core/vit"),
@@ -96,7 +96,7 @@ BLOCK = Lane(
             ("core/layer_norm", "core/rms_norm"),
         ),
         Stop(
-            Text("query, key, value", "query、key、value"),
+            Text("query, key, value", "查询、键、值"),
             ("3 × (2, 12, 197, 64)",),
             "layers/attention.py",
             ("core/attention", "foundations/einsum"),
@@ -170,7 +170,7 @@ METHODS = Lane(
             "moss faint",
         ),
         Stop(
-            Text("masked patches", "被掩码的 patch（自监督）"),
+            Text("masked patches", "被掩码的图像块（自监督）"),
             ("mae, simmim, beit",),
             "methods/mae.py",
             ("without_labels/random_masking", "without_labels/masked_loss"),
