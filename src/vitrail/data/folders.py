@@ -427,7 +427,10 @@ def readable(name: str) -> str:
         >>> readable("猫"), readable("cat\\udcff")
         ('猫', 'cat\\\\xff')
     """
-    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    try:
+        return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    except UnicodeEncodeError:  # halves of pairs, which JSON can hold
+        return name.encode(errors="backslashreplace").decode()
 
 
 def _names(names: list[str]) -> str:

@@ -196,8 +196,9 @@ def _split(cell: Any, separator: str | None) -> list[str]:
     if isinstance(cell, str) and cell.startswith("[") and cell.endswith("]"):
         with contextlib.suppress(ValueError, RecursionError):
             cell = json.loads(cell)
-    parts = cell if isinstance(cell, list) else str(cell).split(separator)
-    return [readable(name) for part in parts if (name := _plain(part))]
+    if not isinstance(cell, list):
+        cell = [cell] if separator == "" else str(cell).split(separator)
+    return [readable(name) for part in cell if (name := _plain(part))]
 
 
 def _plain(value: Any) -> str:

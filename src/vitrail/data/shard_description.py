@@ -1,5 +1,6 @@
 """The files beside tar shards that say what their labels mean."""
 
+import stat
 from pathlib import Path
 
 from vitrail.errors import DataError
@@ -18,7 +19,7 @@ def read_beside(file: Path) -> str:
         Its text.
 
     Raises:
-        DataError: it is larger than such files are.
+        DataError: it is larger than such files are, or no regular file.
         OSError: it cannot be read.
 
     Example:
@@ -28,6 +29,9 @@ def read_beside(file: Path) -> str:
         >>> read_beside(file).split()
         ['cat', 'dog']
     """
-    if file.stat().st_size > LARGEST:
+    state = file.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise DataError(f"{file} is no regular file: give one.")
+    if state.st_size > LARGEST:
         raise DataError(f"{file} has more than {LARGEST >> 20} MiB.")
     return file.read_text(errors="replace")

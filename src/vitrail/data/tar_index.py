@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from vitrail.data.check import cache_folder
-from vitrail.data.file_spans import PACKED
+from vitrail.data.file_spans import PACKED, size_of
 from vitrail.data.formats import is_image_name
 from vitrail.data.recording_inputs import KINDS
 from vitrail.data.tar_files import LARGEST_TEXT, Member, tar_members
 from vitrail.errors import DataError
 from vitrail.files import atomic_write
 
-VERSION = 2  # of the index; another one reads all shards again
+LARGEST_WEIGHT = 1e30
+VERSION = 3  # of the index; another one reads all shards again
 LABEL_KEYS = ("cls", "label", "labels", "class", "category", "target", "numbers")  # of JSON objects
 CAPTION_KEYS = ("caption", "text")
 
@@ -123,6 +124,7 @@ def index_of(path: Path, parts: Parts) -> TarIndex:
         ['cannot be read (No such file or directory)']
     """
     try:
+        size_of(path)
         stat = path.stat()
         state = [VERSION, stat.st_size, stat.st_mtime_ns]
         name = hashlib.sha256(os.fsencode(path.absolute()) + repr(parts).encode()).hexdigest()[:32]
@@ -140,6 +142,8 @@ def index_of(path: Path, parts: Parts) -> TarIndex:
             samples = list(read_samples(file, str(path), parts, unused, problems))
     except OSError as problem:
         return TarIndex([], Counter(), [f"cannot be read ({problem.strerror or problem})"])
+    except DataError as problem:
+        return TarIndex([], Counter(), [_reason(problem, str(path))])
     index = TarIndex(samples, unused, problems)
     with contextlib.suppress(OSError):  # the cache folder cannot be written to
         atomic_write(stored, json.dumps({"state": state, **index._asdict()}))
@@ -246,7 +250,6 @@ class _Sample:
         if not image:
             return
         member, record = self.members[image], self._record()
-        weight = record.get("weight", 1.0)
         yield TarSample(
             member.name,
             str(record.get("file_name") or self.key),
@@ -254,7 +257,7 @@ class _Sample:
             member.size,
             self._label(record),
             self._text("txt") or next((str(record[k]) for k in CAPTION_KEYS if k in record), ""),
-            float(weight) if isinstance(weight, int | float) else 1.0,
+            self._weight(record),
         )
 
     def _record(self) -> dict[str, Any]:
@@ -263,6 +266,15 @@ class _Sample:
         except (ValueError, RecursionError):
             raise DataError(f"{self.members['json'].name} is no JSON") from None
         return record if isinstance(record, dict) else {}
+
+    def _weight(self, record: dict[str, Any]) -> float:
+        weight = record.get("weight", 1.0)
+        if not isinstance(weight, int | float):
+            return 1.0
+        if not 0 <= weight <= LARGEST_WEIGHT:  # NaN is none of them
+            name = self.members["json"].name
+            raise DataError(f"{name} has a weight that is not from 0 to {LARGEST_WEIGHT:g}")
+        return float(weight)
 
     def _label(self, record: dict[str, Any]) -> Any:
         if self.parts.label:
