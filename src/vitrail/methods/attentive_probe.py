@@ -56,6 +56,7 @@ class AttentiveProbe(Method):
         "https://arxiv.org/abs/2202.03026",
         change="A learned query attends to frozen patches before the classifier.",
     )
+    weighs_samples = True
 
     def __init__(
         self,

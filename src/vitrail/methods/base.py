@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vitrail.arguments import bind
 from vitrail.errors import DataError, TierError
+from vitrail.methods.batch_checks import check_batch
 from vitrail.methods.frozen import BATCH_NORMS, is_frozen
 from vitrail.models.base import Backbone
 from vitrail.models.calls import hinting
@@ -143,6 +144,8 @@ class Method(nn.Module):
             "teacher", "image_tokenizer" or "text_tokenizer".
         target: what a label is: "class", one class index; "labels", 0 or 1 for each of several
             labels; "numbers".
+        weighs_samples: whether `forward` reads the weights of samples; a batch with weights is
+            refused elsewhere.
         logs_attention: whether the attention of the backbone is drawn while the method learns.
         settings: keywords of the constructor, the backbone left out.
 
@@ -174,6 +177,7 @@ class Method(nn.Module):
     training_only: ClassVar[tuple[str, ...]] = ()
     named: ClassVar[Mapping[str, str]] = {}
     target: Literal["class", "labels", "numbers"] = "class"
+    weighs_samples: ClassVar[bool] = False
     logs_attention: ClassVar[bool] = False
     backbone: Backbone
     settings: dict[str, object]  # the constructor's keywords, the backbone left out
@@ -339,43 +343,22 @@ def _checked(init: Callable[..., None]) -> Callable[..., None]:
     return checked
 
 
-def _check_fields(batch: Batch) -> None:
-    """Refuses fields of different numbers of samples, and masks that are not bool."""
-    counts = [
-        (name, len(value))
-        for name in batch.names()
-        for value in (batch.crops if name == "crops" else (batch[name],))
-    ]
-    for name, count in counts:
-        is_of_crops = name == "patch_mask" and batch.crops is not None  # a mask a global crop
-        if count != counts[0][1] and not is_of_crops:
-            raise DataError(
-                f"the batch holds {counts[0][0]} of {counts[0][1]} samples and {name} of {count}: "
-                "give as many of each."
-            )
-    if batch.patch_mask is not None and batch.patch_mask.dtype != torch.bool:
-        raise DataError(
-            f"patch_mask of {batch.patch_mask.dtype} is no mask: give bool, True where a patch is "
-            "masked."
-        )
-
-
 def _batching(forward: Callable[..., Loss]) -> Callable[..., Loss]:
     """A forward that also takes images, or a list of crops, that are in no `Batch`."""
 
     @functools.wraps(forward)
     def batching(self: Method, batch: Batch | Tensor | Sequence[Tensor]) -> Loss:
-        if isinstance(batch, Batch):
-            _check_fields(batch)
-            return forward(self, batch)
         if isinstance(batch, Tensor):
-            return forward(self, Batch(images=batch))
-        if isinstance(batch, list | tuple) and all(isinstance(crop, Tensor) for crop in batch):
-            return forward(self, Batch(crops=tuple(batch)))
-        raise DataError(
-            f"{type(self).__name__} reads {', '.join(self.inputs)}, and got "
-            f"{type(batch).__name__}: give a vitrail.methods.Batch, images (B, C, *size), or a "
-            "list of crops."
-        )
+            batch = Batch(images=batch)
+        elif isinstance(batch, list | tuple) and all(isinstance(crop, Tensor) for crop in batch):
+            batch = Batch(crops=tuple(batch))
+        if not isinstance(batch, Batch):
+            raise DataError(
+                f"{type(self).__name__} reads {', '.join(self.inputs)}, and got "
+                f"{type(batch).__name__}: give a vitrail.methods.Batch, images (B, C, *size), or a "
+                "list of crops."
+            )
+        check_batch(self, batch)
+        return forward(self, batch)
 
     return batching

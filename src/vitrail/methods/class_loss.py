@@ -128,7 +128,9 @@ def classify(
         truth = truth.to(logits.dtype)
         smooth = truth * (1 - label_smoothing) + label_smoothing / logits.shape[1]
         terms = -smooth * log_probs * (1 - log_probs.exp()).clamp(min=0) ** focal
-        weights = torch.ones_like(logits[:, 0]) if sample_weights is None else sample_weights
+        weights = (
+            torch.ones_like(logits[:, 0]) if sample_weights is None else sample_weights.to(logits)
+        )
         total = weights
         if class_weights is not None:
             terms, total = terms * class_weights, weights * (truth @ class_weights.to(truth))

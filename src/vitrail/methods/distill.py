@@ -24,6 +24,7 @@ Common mistakes:
 - One head alone predicts, and what the other one learned is lost.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -35,6 +36,7 @@ from vitrail.layers.dtypes import at_least_float32
 from vitrail.methods.base import Batch, Loss, Method
 from vitrail.methods.class_loss import classify
 from vitrail.methods.frozen import Frozen
+from vitrail.methods.multi_label import weighted_mean
 from vitrail.methods.targets import require_outputs
 from vitrail.methods.teachers import match_classes
 from vitrail.models.base import Backbone
@@ -80,6 +82,7 @@ class Distill(Method):
         change="A small network learns the soft class probabilities of a large one.",
     )
     named: ClassVar[Mapping[str, str]] = {"teacher": "teacher"}
+    weighs_samples = True
 
     def __init__(
         self,
@@ -123,23 +126,36 @@ class Distill(Method):
                 f"the teacher gives {shape} and the student {student_logits.shape}: both must give "
                 "logits of the same classes."
             )
-        supervised = classify(class_logits, batch["labels"], self.label_smoothing)
-        loss = distillation_loss(student_logits, teacher_logits, self.kind, self.temperature)
+        of_labels = functools.partial(
+            classify,
+            labels=batch["labels"],
+            label_smoothing=self.label_smoothing,
+            sample_weights=batch.weights,
+        )
+        of_teacher = functools.partial(
+            distillation_loss,
+            teacher=teacher_logits,
+            kind=self.kind,
+            temperature=self.temperature,
+            weights=batch.weights,
+        )
+        supervised, loss = of_labels(class_logits), of_teacher(student_logits)
         if self.alpha == 0:
-            other = classify(student_logits, batch["labels"], self.label_smoothing)
+            other = of_labels(student_logits)
             supervised = supervised._replace(loss=(supervised.loss + other.loss) / 2)
         elif self.alpha == 1:
-            other_loss = distillation_loss(
-                class_logits, teacher_logits, self.kind, self.temperature
-            )
-            loss = (loss + other_loss) / 2
+            loss = (loss + of_teacher(class_logits)) / 2
         agreement = (student_logits.detach().argmax(1) == teacher_logits.argmax(1)).float().mean()
         metrics = {**supervised.metrics, "distillation": loss.detach(), "agreement": agreement}
         return Loss((1 - self.alpha) * supervised.loss + self.alpha * loss, metrics)
 
 
 def distillation_loss(
-    student: Tensor, teacher: Tensor, kind: Literal["hard", "soft"], temperature: float
+    student: Tensor,
+    teacher: Tensor,
+    kind: Literal["hard", "soft"],
+    temperature: float,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """The teacher's part of the loss, computed in float32 or better.
 
@@ -149,9 +165,10 @@ def distillation_loss(
         kind: "hard", cross-entropy with the teacher's class; "soft", KL divergence from its
             distribution, times the square of the temperature.
         temperature: both logits are divided by it; "soft" only.
+        weights: (B,), how much each sample counts; None for all alike.
 
     Returns:
-        The mean over the batch, ().
+        The weighted mean over the batch, ().
 
     Example:
         >>> logits = torch.tensor([[2.0, 0.0]])
@@ -160,9 +177,10 @@ def distillation_loss(
     """
     student = at_least_float32(student)
     if kind == "hard":
-        return F.cross_entropy(student, teacher.argmax(1))
+        losses = F.cross_entropy(student, teacher.argmax(1), reduction="none")
+        return weighted_mean(losses, weights)
     student_log, teacher_log = (
         (logits / temperature).log_softmax(1) for logits in (student, teacher.to(student))
     )
-    divergence = F.kl_div(student_log, teacher_log, reduction="batchmean", log_target=True)
-    return temperature**2 * divergence
+    divergence = F.kl_div(student_log, teacher_log, reduction="none", log_target=True).sum(1)
+    return temperature**2 * weighted_mean(divergence, weights)

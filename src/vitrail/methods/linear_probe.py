@@ -63,6 +63,7 @@ class LinearProbe(Method):
         change="A linear classifier on frozen features tells what a layer holds.",
     )
     inputs = ("features", "labels")
+    weighs_samples = True
     training_only = ("feature_mean", "feature_std", "target_mean", "target_std")
 
     feature_mean: Tensor  # (D,)
@@ -112,7 +113,15 @@ class LinearProbe(Method):
 
         Args:
             data: `features` (N, D) and `labels` (N,) or (N, K) of the whole training set.
+
+        Raises:
+            ConfigError: samples have weights, which the regression does not know.
         """
+        if self.start == "logistic" and data.weights is not None:
+            raise ConfigError(
+                "start='logistic' weighs all samples alike: leave their weights out, or start from "
+                "the head."
+            )
         std, mean = torch.std_mean(data["features"], dim=0)
         self.feature_mean.copy_(mean)
         # A feature that is constant in training tells nothing; rounding gives it a tiny deviation.

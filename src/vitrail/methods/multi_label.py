@@ -35,6 +35,7 @@ class MultiLabel(Method):
         change="Cross-entropy of each label by itself: an image may have several.",
     )
     target = "labels"
+    weighs_samples = True
 
     def __init__(self, backbone: Backbone, label_smoothing: Rate = 0.0) -> None:
         super().__init__(backbone)

@@ -53,6 +53,7 @@ class Regression(Method):
         change="A loss that is squared for small errors and absolute for large ones.",
     )
     target = "numbers"
+    weighs_samples = True
     training_only = ("target_mean", "target_std")
 
     target_mean: Tensor  # (K,)

@@ -38,6 +38,7 @@ class Supervised(Method):
         "https://arxiv.org/abs/1512.00567",
         change="Label smoothing: a little of each target goes to all classes.",
     )
+    weighs_samples = True
 
     def __init__(
         self,

@@ -337,6 +337,11 @@ def _check_labels(config: RunConfig, train: Dataset) -> None:
             f"{config.data.source} has {DESCRIPTIONS[train.target]}, of which method "
             f"{config.method.name!r} makes no captions: take captions:PATH, or another method."
         )
+    if train.weights is not None and not get_method(config.method.name).weighs_samples:
+        raise ConfigError(
+            f"{config.data.source} has weights of the samples, and method {config.method.name!r} "
+            "has no use for them: leave them out, as labels.csv?weight=."
+        )
     if "labels" not in inputs:
         return
     if not train.labels:

@@ -332,7 +332,7 @@ def _feature_stream(
     balanced: bool = False,
 ) -> FeatureStream:
     """A stream of features, which are computed here if they are not given."""
-    backbone, indices = method.backbone, None
+    backbone, indices, weights = method.backbone, None, loader.dataset.weights
     if features is not None:
         labels = loader.dataset.truth()
     else:
@@ -342,6 +342,8 @@ def _feature_stream(
             )
         if loader.dataset.values is not None:
             labels = loader.dataset.values[indices]
+        if weights is not None:
+            weights = weights[indices]
     return FeatureStream(
         features,
         labels,
@@ -350,5 +352,5 @@ def _feature_stream(
         shard,
         indices=indices,
         balanced=balanced,
-        weights=loader.dataset.weights,
+        weights=weights,
     )

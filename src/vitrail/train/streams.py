@@ -15,6 +15,7 @@ from vitrail.data.order import order
 from vitrail.data.transforms import MultiCrop, TrainTransform
 from vitrail.errors import ConfigError
 from vitrail.methods.base import Batch
+from vitrail.methods.batch_checks import Target, check_truth
 from vitrail.preprocess import Preprocess
 from vitrail.train.seeds import mix_seed
 from vitrail.values import PositiveInt
@@ -121,6 +122,7 @@ class FeatureStream(Stream):
 
     Raises:
         ConfigError: labels, indices or weights are not as many as features.
+        DataError: a label or a weight is none that a batch may hold.
 
     Example:
         >>> stream = FeatureStream(torch.zeros(10, 4), torch.zeros(10), batch_size=4, seed=0)
@@ -147,6 +149,8 @@ class FeatureStream(Stream):
                     f"{name} of shape {tuple(tensor.shape)} do not fit {len(features)} features: "
                     "give one for each."
                 )
+        target: Target = "class" if labels.ndim == 1 else "numbers"
+        check_truth(labels, weights, target)
         self.weights = weights
         self.features, self.labels, self.seed, self.shard = features, labels, seed, shard
         self.batch_size = min(batch_size, len(features))
@@ -196,6 +200,9 @@ def training_transform(
     Returns:
         A function of a raw batch and a seed. Labels and indices are always in the batch.
 
+    Raises:
+        DataError: a label or a weight of the dataset is none that a batch may hold.
+
     Example:
         >>> from vitrail.data.transforms import AugmentConfig
         >>> images = TrainTransform(AugmentConfig(), Preprocess((8, 8), resize=None), 2)
@@ -219,6 +226,8 @@ def training_transform(
         )
 
     weights = None if dataset is None else dataset.weights
+    if dataset is not None:
+        check_truth(dataset.values, weights, dataset.target)
     return transform
 
 

@@ -1,0 +1,147 @@
+"""What a batch may hold: the part of the contract of methods that values must keep.
+
+Values are read on a CPU only: reading those on an accelerator would wait for it in every step.
+Datasets are checked once, before their values are moved there.
+"""
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from vitrail.errors import DataError
+from vitrail.methods import distributed
+from vitrail.ops.operator import is_transformed
+
+if TYPE_CHECKING:
+    from vitrail.methods.base import Batch, Method
+
+Target = Literal["class", "labels", "numbers"]
+ROUNDING = 0.01  # of sums of probabilities in half precision
+# Fields of which a sample may have anything that is finite.
+NUMBERS = ("images", "crops", "features", "boxes", "actions")
+
+
+def check_batch(method: "Method", batch: "Batch") -> None:
+    """Checks that a method can learn from a batch.
+
+    Args:
+        method: the method.
+        batch: what its forward gets.
+
+    Raises:
+        DataError: fields are of different numbers of samples or of too few, the mask is not bool,
+            the method does not weigh samples, or a value on the CPU is none that its field may
+            hold.
+
+    Example:
+        >>> from vitrail.methods.base import Batch, Method
+        >>> method = Method(vitrail.ViT(8, 4, 5, 8, 1, 2, 8))
+        >>> check_batch(method, Batch(images=torch.zeros(0, 3, 8, 8)))
+        Traceback (most recent call last):
+        vitrail.errors.DataError: the batch holds images of 0 samples: give at least 1.
+    """
+    _check_counts(method, batch)
+    if batch.patch_mask is not None and batch.patch_mask.dtype != torch.bool:
+        raise DataError(
+            f"patch_mask of {batch.patch_mask.dtype} is no mask: give bool, True where a patch is "
+            "masked."
+        )
+    if batch.weights is not None and not method.weighs_samples:
+        raise DataError(
+            f"{type(method).__name__} does not weigh samples: leave the weights out of the batch."
+        )
+    if torch.compiler.is_compiling() or is_transformed():
+        return  # there are no values there
+    for name in NUMBERS:
+        value = getattr(batch, name)
+        for tensor in value if name == "crops" else (value,):
+            # A sum is the fastest to compute, and finite of finite numbers unless it overflows.
+            if _is_read(tensor) and not math.isfinite(float(tensor.detach().sum())):
+                _limits(name, tensor)
+    check_truth(batch.labels if "labels" in method.inputs else None, batch.weights, method.target)
+
+
+def check_truth(labels: Tensor | None, weights: Tensor | None, target: Target) -> None:
+    """Checks the values of labels and of weights.
+
+    Args:
+        labels: what is learned, one sample a row; None for nothing. Class indices are compared
+            with the number of classes elsewhere.
+        weights: (B,), how much each sample counts; None for all alike.
+        target: what a label is, as in `Method`.
+
+    Raises:
+        DataError: weights are negative, labels of several labels are not within 0 and 1, class
+            probabilities do not sum to 1, or anything is not finite.
+
+    Example:
+        >>> check_truth(None, torch.tensor([1.0, -1.0]), "class")
+        Traceback (most recent call last):
+        vitrail.errors.DataError: weights hold -1, and no sample counts less than nothing: give ...
+    """
+    low = _limits("weights", weights)[0]
+    if low < 0:
+        raise DataError(
+            f"weights hold {low:g}, and no sample counts less than nothing: give 0 or more."
+        )
+    if labels is None or labels.ndim < 2:
+        return
+    low, high = _limits("labels", labels)
+    if target == "numbers":
+        return
+    if low < 0 or high > 1:
+        kind = "class probabilities" if target == "class" else "0, 1 or a probability"
+        raise DataError(
+            f"labels hold {low if low < 0 else high:g}, and a label of each sample is {kind}: give "
+            "what is within 0 and 1."
+        )
+    if target == "class" and labels.ndim == 2 and labels.device.type == "cpu":
+        low, high = _limits("labels", labels.float().sum(1))
+        worst = low if 1 - low > high - 1 else high
+        if abs(worst - 1) > ROUNDING:
+            raise DataError(
+                f"class probabilities of a sample sum to {worst:g}, not to 1: divide them by their "
+                "sum, or learn several labels by MultiLabel."
+            )
+
+
+def _check_counts(method: "Method", batch: "Batch") -> None:
+    """Refuses fields of different numbers of samples, and of too few."""
+    counts = [
+        (name, len(value))
+        for name in batch.names()
+        for value in (batch.crops if name == "crops" else (batch[name],))
+    ]
+    for name, count in counts:
+        is_of_crops = name == "patch_mask" and batch.crops  # a mask a global crop
+        if count != counts[0][1] and not is_of_crops:
+            raise DataError(
+                f"the batch holds {counts[0][0]} of {counts[0][1]} samples and {name} of {count}: "
+                "give as many of each."
+            )
+    if counts and counts[0][1] * distributed.world_size() < method.smallest_batch:
+        raise DataError(
+            f"the batch holds {counts[0][0]} of {counts[0][1]} samples: give at least "
+            f"{method.smallest_batch}."
+        )
+
+
+def _is_read(values: Tensor | None) -> bool:
+    if values is None or not values.numel() or values.is_complex():
+        return False
+    return values.device.type == "cpu"
+
+
+def _limits(name: str, values: Tensor | None) -> tuple[float, float]:
+    """The least and the greatest value, 0 and 0 where none is read; refuses what is not finite."""
+    if values is None or not _is_read(values):
+        return 0.0, 0.0
+    limits = [float(limit) for limit in values.detach().aminmax()]
+    for limit in limits:
+        if not math.isfinite(limit):
+            raise DataError(
+                f"{name} hold {limit:g}, and a loss needs finite numbers: leave such samples out."
+            )
+    return limits[0], limits[1]

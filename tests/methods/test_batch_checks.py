@@ -1,0 +1,169 @@
+"""What a batch may not hold is one line, whatever the method; a GPU is never asked."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tests.models.small import small
+from vitrail.contract.methods import MethodCase, batch_for
+from vitrail.errors import ConfigError, DataError
+from vitrail.methods.base import Batch, Loss, Method
+from vitrail.methods.batch_checks import check_batch, check_truth
+from vitrail.methods.distill import Distill, distillation_loss
+from vitrail.methods.linear_probe import LinearProbe
+from vitrail.methods.mae import MAE
+from vitrail.methods.multi_label import MultiLabel
+from vitrail.methods.registry import get_method, list_methods
+from vitrail.methods.regression import Regression
+from vitrail.methods.simmim import SimMIM
+from vitrail.methods.supervised import Supervised
+
+NAN, INF = float("nan"), float("inf")
+WRONG: list[tuple[type[Method], dict[str, Any], str]] = [
+    (Supervised, {"weights": [1.0, -1.0]}, "weights hold -1, and no sample counts less than"),
+    (Supervised, {"weights": [1.0, NAN]}, "weights hold nan, and a loss needs finite numbers"),
+    (Supervised, {"weights": [INF, 1.0]}, "weights hold inf"),
+    (Supervised, {"labels": [[1.0, 1.0, 0, 0, 0]] * 2}, "sample sum to 2, not to 1: divide"),
+    (Supervised, {"labels": [[0.2] * 5, [0.0] * 5]}, "sum to 0, not to 1"),
+    (Supervised, {"labels": [[1.5, -0.5, 0, 0, 0]] * 2}, "labels hold -0.5, and a label .* class"),
+    (MultiLabel, {"labels": [[1.0, 2.0, 0, 0, 0]] * 2}, "labels hold 2, .* 0, 1 or a probability"),
+    (MultiLabel, {"labels": [[-1.0, 1, 1, 1, 1]] * 2}, "labels hold -1, and a label"),
+    (MultiLabel, {"labels": [[NAN] * 5] * 2}, "labels hold nan"),
+    (Regression, {"labels": [[NAN] * 5] * 2}, "labels hold nan, and a loss needs finite numbers"),
+    (Regression, {"labels": [[0, 0, -INF, 0, 0]] * 2}, "labels hold -inf"),
+]
+
+
+@pytest.mark.parametrize(("method", "fields", "message"), WRONG)
+def test_a_value_that_no_sample_has_is_one_line(
+    method: type[Method], fields: dict[str, Any], message: str
+) -> None:
+    tensors = {name: torch.tensor(value) for name, value in fields.items()}
+    batch = Batch(
+        **{"images": torch.zeros(2, 3, 32, 32), "labels": torch.tensor([0, 1]), **tensors}
+    )
+    with pytest.raises(DataError, match=message):
+        method(small("ViT"))(batch)
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_every_method_refuses_an_empty_batch_and_one_that_is_not_finite(name: str) -> None:
+    case = MethodCase(name)
+    method = case.on(case.models()[0])
+    batch, field = batch_for(method), method.inputs[0]
+    value = getattr(batch, field)
+    empty = {
+        key: tuple(v[:0] for v in value) if key == "crops" else getattr(batch, key)[:0]
+        for key in batch.names()
+    }
+    with pytest.raises(DataError, match=r"the batch holds \w+ of 0 samples: give at least"):
+        method(Batch(**empty))
+    wrong = value[0].index_fill(0, torch.tensor(0), NAN) if field == "crops" else value.clone()
+    wrong[0] = NAN
+    fields = {key: getattr(batch, key) for key in batch.names()}
+    fields[field] = (wrong, *value[1:]) if field == "crops" else wrong
+    with pytest.raises(DataError, match=f"{field} hold nan, and a loss needs finite numbers"):
+        method(Batch(**fields))
+
+
+def test_images_without_a_batch_are_checked_too() -> None:
+    mae = MAE(small("ViT"), decoder_dim=8, decoder_heads=2, decoder_depth=1)
+    with pytest.raises(DataError, match="images of 0 samples: give at least 1"):
+        mae(torch.zeros(0, 3, 32, 32))
+
+
+def test_a_method_that_compares_samples_needs_two() -> None:
+    clip = MethodCase("clip").on("ViT")
+    with pytest.raises(DataError, match="images of 1 samples: give at least 2"):
+        clip(batch_for(clip, 1))
+
+
+def test_weights_are_used_or_refused() -> None:
+    weighing = {name for name in list_methods() if get_method(name).weighs_samples}
+    probes = {"linear_probe", "attentive_probe"}
+    assert weighing == {"supervised", "multi_label", "regression", "distill", *probes}
+    batch = Batch(images=torch.zeros(2, 3, 32, 32), weights=torch.ones(2))
+    with pytest.raises(DataError, match="SimMIM does not weigh samples: leave the weights out"):
+        SimMIM(small("ViT"))(batch)
+    probe = LinearProbe(small("ViT"), start="logistic")
+    with pytest.raises(ConfigError, match="start='logistic' weighs all samples alike"):
+        probe.fit_statistics(
+            Batch(features=torch.randn(2, 48), labels=torch.tensor([0, 1]), weights=torch.ones(2))
+        )
+
+
+@pytest.mark.parametrize("name", [n for n in list_methods() if get_method(n).weighs_samples])
+def test_a_sample_of_weight_2_counts_as_two(name: str) -> None:
+    method = MethodCase(name).on("ViT").eval()
+    batch = batch_for(method, 3)
+    twice = torch.tensor([0, 1, 1, 2])
+    repeated = Batch(**{key: getattr(batch, key)[twice] for key in batch.names()})
+    fields = {key: getattr(batch, key) for key in batch.names()}
+    weighted = Batch(**fields, weights=torch.tensor([1.0, 2.0, 1.0]))
+    torch.testing.assert_close(method(weighted).loss, method(repeated).loss)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_both_heads_of_a_distilled_model_weigh_samples(alpha: float) -> None:
+    model = small("DeiT").eval()
+    images, labels = torch.randn(2, 3, 32, 32), torch.tensor([0, 1])
+    method = Distill(model, lambda x: x.flatten(1)[:, :5], "soft", alpha=alpha).eval()
+    second = Batch(images=images, labels=labels, weights=torch.tensor([0.0, 3.0]))
+    alone = Batch(images=images[1:], labels=labels[1:])
+    torch.testing.assert_close(method(second).loss, method(alone).loss)
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+def test_the_mean_over_a_batch_is_that_of_its_formula(kind: Any) -> None:
+    student, teacher = torch.randn(4, 3).double(), torch.randn(4, 3).double()
+    if kind == "hard":
+        expected = F.cross_entropy(student, teacher.argmax(1))
+    else:
+        logs = (student / 2).log_softmax(1), (teacher / 2).log_softmax(1)
+        expected = 4 * F.kl_div(*logs, reduction="batchmean", log_target=True)
+    torch.testing.assert_close(distillation_loss(student, teacher, kind, 2.0), expected)
+
+
+def test_rounded_and_whole_probabilities_are_taken() -> None:
+    rows = torch.rand(8, 1000, generator=torch.Generator().manual_seed(0)).softmax(1)
+    for labels in (rows.bfloat16(), rows.half(), F.one_hot(torch.arange(3)), torch.eye(3).bool()):
+        check_truth(labels, None, "class")
+    check_truth(torch.tensor([[0.25, 1.0], [0, 0]]), torch.tensor([True, False]), "labels")
+    check_truth(torch.tensor([[-3.0, 1e9]]), torch.tensor([0, 2]), "numbers")
+    large = Batch(images=torch.full((2, 3, 32, 32), 1e38), labels=torch.tensor([0, 1]))
+    check_batch(Supervised(small("ViT")), large)  # finite, and its sum is not
+
+
+def test_own_methods_may_weigh_samples_and_values_of_a_device_are_not_read() -> None:
+    class Own(Method):
+        weighs_samples = True
+
+        def forward(self, batch: Batch) -> Loss:
+            return Loss(self.backbone(batch["images"]).mean(), {})
+
+    method = Own(small("ViT"))
+    images = torch.zeros(2, 3, 32, 32)
+    assert (
+        method(Batch(images=images, labels=torch.zeros(2), weights=torch.ones(2))).loss.shape == ()
+    )
+    away = Batch(images=images, labels=torch.zeros(2), weights=-torch.ones(2)).to("meta")
+    check_batch(method, away)  # reading it would raise
+
+
+def test_gradients_of_samples_can_be_taken() -> None:
+    """Within transforms of torch.func there are no values to check."""
+    method = Supervised(small("DeepViT")).eval()
+    weight = method.backbone.head.weight
+
+    def loss(weight: Tensor, image: Tensor) -> Tensor:
+        values = {"backbone.head.weight": weight}
+        batch = Batch(images=image[None], labels=torch.tensor([[1.0, 0, 0, 0, 0]]))
+        return torch.func.functional_call(method, values, (batch,)).loss
+
+    grads = torch.func.vmap(torch.func.grad(loss), (None, 0))(
+        weight.detach(), torch.rand(2, 3, 32, 32)
+    )
+    assert grads.shape == (2, *weight.shape) and grads.abs().sum() > 0
