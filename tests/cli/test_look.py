@@ -107,6 +107,7 @@ def test_several_images_share_colors(look: Command, tmp_path: Path, vitrail: Com
 def test_a_trace_is_drawn_again(look: Command, vitrail: Command, tmp_path: Path) -> None:
     code, out, _ = look("--save", "a.trace", "--at", "60,45", "--out", "one.png")
     assert (code, out) == (0, "written: a.trace\nwritten: one.png\n")
+    assert look("--save", "a.trace")[2].startswith("error: a.trace exists: choose another name")
     code, out, errors = vitrail("look", "a.trace", "--out", "two.png")
     assert (code, out, errors) == (0, "written: two.png\n", "")
     one, two = (np.asarray(Image.open(tmp_path / name)) for name in ("one.png", "two.png"))

@@ -22,6 +22,7 @@ from vitrail.deploy import _exportable, export
 from vitrail.deploy.export import export_onnx
 from vitrail.deploy.fuse import fuse, plain_layers
 from vitrail.deploy.precision import fastest, halve
+from vitrail.deploy.program import export_program
 from vitrail.deploy.stream import Stepper
 from vitrail.errors import ConfigError, DataError, VitrailError
 from vitrail.methods.mae import MAE
@@ -133,7 +134,7 @@ def test_any_batch_at_one_size(name: str, more: dict[str, Any], tmp_path: Path) 
     torch.testing.assert_close(run(path, images), model(images).detach(), **CLOSE)
     if not isinstance(model, SequenceBackbone):
         with pytest.raises(ConfigError, match="cannot be exported for any size"):
-            export_onnx(model, path, dynamic_size=True)
+            export_onnx(model, path, dynamic_size=True, overwrite=True)
 
 
 @pytest.mark.parametrize(
@@ -174,14 +175,14 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     about = json.loads(metadata["vitrail"])
     assert (about["architecture"], about["origin"]) == ("ViT", "somewhere")
     assert small("ViT", **about["keywords"]).config == model.config
-    export_onnx(model, path, image_size=32, opset=18)
+    export_onnx(model, path, image_size=32, opset=18, overwrite=True)
     graph = onnx.load(path)
     assert [o.version for o in graph.opset_import if not o.domain] == [18]
     metadata = session(path).get_modelmeta().custom_metadata_map
     assert Preprocess.from_dict(json.loads(metadata["preprocess"])) == model.preprocess.at((32, 32))
     assert str(Path(vitrail.__file__).parent).encode() not in path.read_bytes()
     model.reset_head(0)
-    export_onnx(model, path)
+    export_onnx(model, path, overwrite=True)
     assert [o.name for o in session(path).get_outputs()] == ["features"]
 
 
@@ -191,7 +192,7 @@ def test_weights_too_large_for_one_file(
     model, path = vit, tmp_path / "new" / "model.onnx"
     monkeypatch.setattr(export, "LARGEST", 1000)
     export_onnx(model, path)
-    exported = export_onnx(model, path)
+    exported = export_onnx(model, path, overwrite=True)
     assert exported.weights is not None
     assert sorted(path.parent.iterdir()) == [path, exported.weights]  # the older weights are gone
     assert path.stat().st_size < exported.weights.stat().st_size
@@ -200,11 +201,11 @@ def test_weights_too_large_for_one_file(
 
     monkeypatch.setattr(_exportable, "TOLERANCE", -1.0)
     with pytest.raises(VitrailError, match="nothing was written"):
-        export_onnx(model, path)
+        export_onnx(model, path, overwrite=True)
     assert sorted(path.parent.iterdir()) == [path, exported.weights]
     monkeypatch.setattr(_exportable, "TOLERANCE", 1e-4)
     monkeypatch.setattr(export, "LARGEST", 1_000_000)
-    export_onnx(model, path)
+    export_onnx(model, path, overwrite=True)
     assert sorted(path.parent.iterdir()) == [path]
 
 
@@ -239,6 +240,26 @@ def test_what_cannot_be_exported(
     with pytest.raises(VitrailError, match="not finite"):
         export_onnx(model, path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_there_is_replaced_only_where_that_is_asked_for(
+    vit: Backbone, tmp_path: Path
+) -> None:
+    for export_to, path in (
+        (export_onnx, tmp_path / "model.onnx"),
+        (export_program, tmp_path / "model.pt2"),
+    ):
+        path.write_text("mine")
+        with pytest.raises(ConfigError, match=f"{path.name} exists: .*by overwrite=True"):
+            export_to(vit, path)
+        assert path.read_text() == "mine"
+    onnx_file = tmp_path / "model.onnx"
+    export_onnx(vit, onnx_file, overwrite=True)
+    assert session(onnx_file)
+    link = tmp_path / "link.onnx"
+    link.symlink_to("nowhere")  # whose name another file would take
+    with pytest.raises(ConfigError, match="link.onnx exists"):
+        export_onnx(vit, link)
 
 
 def test_packages_that_are_missing(

@@ -57,7 +57,7 @@ def test_a_program_of_one_size(tmp_path: Path) -> None:
     run = torch.export.load(path).module()
     torch.testing.assert_close(run(images), model(images), rtol=0, atol=1e-5)
     with pytest.raises(DataError, match="resize it to 32 x 32"):
-        export_program(model, path, image_size=30)
+        export_program(model, path, image_size=30, overwrite=True)
     with pytest.raises(ConfigError, match=r"model.onnx does not end in .pt2"):
         export_program(model, tmp_path / "model.onnx")
 
@@ -124,8 +124,8 @@ def test_the_towers_of_clip(clip: CLIP, tmp_path: Path) -> None:
         (ImageEncoder(clip), images, clip.encode_image(images)),
         (classifier, images, classifier(images)),
     ):
-        export_program(model, tmp_path / "model.pt2")
+        export_program(model, tmp_path / "model.pt2", overwrite=True)
         outputs = torch.export.load(tmp_path / "model.pt2").module()(inputs)
         torch.testing.assert_close(outputs, expected.detach(), rtol=0, atol=1e-5)
     with pytest.raises(ConfigError, match="CLIP has two towers: give deploy.ImageEncoder"):
-        export_program(clip, tmp_path / "model.pt2")
+        export_program(clip, tmp_path / "other.pt2")

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from tests.models.small import images_for, small
-from vitrail.errors import LoadError
+from vitrail.errors import ConfigError, LoadError
 from vitrail.lens.trace import trace_attention
 from vitrail.lens.trace_file import SavedTrace, load_trace, save_trace
 
@@ -33,6 +33,9 @@ def test_a_trace_comes_back(name: str, query: dict[str, Any], tmp_path: Path) ->
     assert all(map(torch.equal, one.attention, other.attention))
     assert torch.equal(one.rollout, other.rollout) and one.features.grid == other.features.grid
     assert torch.equal(one.features.patches, other.features.patches)
+    with pytest.raises(ConfigError, match="a.trace exists: .*by overwrite=True"):
+        save_trace(tmp_path / "a.trace", after)
+    save_trace(tmp_path / "a.trace", after, overwrite=True)
 
 
 def rewritten(path: Path, **changes: Any) -> Path:

@@ -48,7 +48,9 @@ def run(
 
     backbone = open_model(model, weights=weights, device=device)
     with err.status(_("exporting {model}").format(model=type(backbone).__name__)):
-        size: dict[str, Any] = {"image_size": image_size, "dynamic_size": dynamic_size}
+        size: dict[str, Any] = {
+            "image_size": image_size, "dynamic_size": dynamic_size, "overwrite": force
+        }  # fmt: skip
         if path.suffix == PROGRAM:
             result = export_program(backbone, path, **size)
         else:

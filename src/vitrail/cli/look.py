@@ -138,6 +138,8 @@ def run(
     if output is not None:
         _refuse_image(output, sources)
         check_new(output, force)
+    if save is not None:
+        check_new(save, force)
     output = output or Path("look.png")
     if output.suffix not in (*PICTURES, ".html"):
         raise ConfigError(f"--out {output} is neither .html nor one of {', '.join(PICTURES)}.")
@@ -335,7 +337,7 @@ def _draw_attention(
         if query.save is not None:
             if look.trace is None:
                 raise TierError(f"{look.sentences[0]} There is no trace to save.")
-            save_trace(query.save, SavedTrace(pixels, look.trace, title, origin))
+            save_trace(query.save, SavedTrace(pixels, look.trace, title, origin), overwrite=True)
             out.print(_("written: {path}").format(path=query.save), highlight=False)
 
 

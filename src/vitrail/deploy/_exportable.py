@@ -17,7 +17,7 @@ from vitrail.deploy.fuse import fuse, module_in
 from vitrail.deploy.precision import HalfLinear
 from vitrail.deploy.towers import ImageEncoder, TextEncoder
 from vitrail.errors import ConfigError, VitrailError
-from vitrail.files import to_json
+from vitrail.files import check_absent, to_json
 from vitrail.layers.mamba import Mamba
 from vitrail.layers.patch import AXES, PatchEmbed, to_tuple
 from vitrail.layers.recording import RecordedMixer
@@ -137,23 +137,26 @@ def _text(tower: TextEncoder, batch_size: int | None) -> Exportable:
     return Exportable(fuse(plain), example, dynamic, "ids", "embeddings", cases, about)
 
 
-def check_path(path: str | Path) -> Path:
+def check_path(path: str | Path, overwrite: bool) -> Path:
     """Checks that a file can be written, before the minutes that an export takes.
 
     Args:
         path: the file.
+        overwrite: whether it may be there.
 
     Returns:
         It as a path.
 
     Raises:
-        ConfigError: it is a folder, or the folder that it would be in cannot be written to.
+        ConfigError: it is there or is a folder, or the folder that it would be in cannot be written
+            to.
     """
     if not isinstance(path, str | os.PathLike):
         raise ConfigError(f"path={path!r} is not the path of a file.")
     path = Path(path)
     if path.is_dir():
         raise ConfigError(f"{path} is a folder: give the file to write in it.")
+    check_absent(path, overwrite)
     parent = next(p for p in path.absolute().parents if p.exists())
     if not parent.is_dir():
         raise ConfigError(f"{path} cannot be written: {parent} is a file.")

@@ -67,6 +67,7 @@ def export_onnx(
     dynamic_size: bool = False,
     batch_size: int | None = None,
     opset: int = OPSET,
+    overwrite: bool = False,
 ) -> Exported:
     """Exports a model to ONNX, and checks its outputs in onnxruntime.
 
@@ -87,12 +88,14 @@ def export_onnx(
             resampled in the graph.
         batch_size: images (texts) per call, for runtimes that want it fixed; None for any number.
         opset: version of ONNX's operators.
+        overwrite: whether a file that is there is replaced.
 
     Returns:
         The files that were written, the input's shape, and the difference from PyTorch.
 
     Raises:
-        ConfigError: a package is missing, or the model cannot be exported with these arguments.
+        ConfigError: a package is missing, the file is there, or the model cannot be exported with
+            these arguments.
         DataError: patches do not divide `image_size`.
         VitrailError: onnxruntime cannot run the file, or its logits differ.
 
@@ -102,7 +105,7 @@ def export_onnx(
         Traceback (most recent call last):
         vitrail.errors.ConfigError: opset=1 is not within 18 to 23.
     """
-    path = check_path(path)
+    path = check_path(path, overwrite)
     for name in ("onnx", "onnxscript"):
         if find_spec(name) is None:
             raise ConfigError(f"exporting needs the package {name}: {how_to_install(name)}.")

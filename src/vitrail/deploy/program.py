@@ -30,6 +30,7 @@ def export_program(
     image_size: Size | None = None,
     dynamic_size: bool = False,
     batch_size: int | None = None,
+    overwrite: bool = False,
 ) -> Exported:
     """Exports a model as a program of `torch.export`, and checks its outputs.
 
@@ -43,12 +44,13 @@ def export_program(
         image_size: as in `export_onnx`.
         dynamic_size: as in `export_onnx`, from two patches per axis on.
         batch_size: as in `export_onnx`; ExecuTorch wants it fixed.
+        overwrite: whether a file that is there is replaced.
 
     Returns:
         The file that was written, the input's shape, and the difference from the model.
 
     Raises:
-        ConfigError: the model cannot be exported with these arguments.
+        ConfigError: the file is there, or the model cannot be exported with these arguments.
         DataError: patches do not divide `image_size`.
         VitrailError: the program's outputs differ.
 
@@ -58,7 +60,7 @@ def export_program(
         Traceback (most recent call last):
         vitrail.errors.ConfigError: model.onnx does not end in .pt2.
     """
-    path = check_path(path)
+    path = check_path(path, overwrite)
     if path.suffix != ".pt2":
         raise ConfigError(f"{path} does not end in .pt2.")
     # One patch per axis would be a graph of its own for PyTorch.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitrail.arguments import checked
 from vitrail.errors import LoadError
-from vitrail.files import atomic_write
+from vitrail.files import atomic_write, check_absent
 from vitrail.hub.fitting import reading
 from vitrail.lens.trace import AttentionTrace
 from vitrail.models.features import Features
@@ -46,12 +46,16 @@ class SavedTrace:
 
 
 @checked
-def save_trace(path: str | Path, saved: SavedTrace) -> None:
+def save_trace(path: str | Path, saved: SavedTrace, *, overwrite: bool = False) -> None:
     """Writes a trace to a file, as safetensors and JSON.
 
     Args:
         path: the file.
         saved: the trace and its picture.
+        overwrite: whether a file that is there is replaced.
+
+    Raises:
+        ConfigError: the file is there.
 
     Example:
         >>> import tempfile
@@ -63,6 +67,7 @@ def save_trace(path: str | Path, saved: SavedTrace) -> None:
         >>> load_trace(path).trace.keys
         [0]
     """
+    check_absent(Path(path), overwrite)
     trace = saved.trace
     header = {
         "version": VERSION,
