@@ -26,6 +26,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(op, "INSTALLED", {"numba"})
     monkeypatch.setattr(_machine_code, "_load", fail)
+    _machine_code.machine_code.cache_clear()  # of what other tests have loaded
 
 
 def scan(*tensors: Tensor) -> Scan:

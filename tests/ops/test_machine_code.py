@@ -1,6 +1,7 @@
 """Kernels are kept as files, and compute without them, too."""
 
 import errno
+import functools
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where kernels are kept; this process forgets those that it has loaded."""
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(_machine_code, "_load", _machine_code._load_once.__wrapped__)
+    uncached = _machine_code.machine_code.__wrapped__
+    monkeypatch.setattr(_numba, "_code", functools.partial(uncached, *_numba._code.args))
     _machine_code._warn_of_compiling.cache_clear()
     return tmp_path / "vitrail"
 

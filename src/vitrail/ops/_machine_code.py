@@ -5,6 +5,7 @@ process only: the code that it compiles is whole, needs no other library, and is
 llvmlite, in milliseconds.
 """
 
+import array
 import contextlib
 import ctypes
 import functools
@@ -32,7 +33,10 @@ _lock = threading.RLock()
 _engines: list[Any] = []  # own the code that is running
 
 
-def machine_code(module: str, name: str, *options: int) -> Callable[..., Kernel]:
+@functools.cache
+def machine_code(
+    module: str, name: str, *options: int
+) -> Callable[["array.array[int]", int, "array.array[int]", int], Kernel]:
     """A kernel for `run_tasks`, compiled if no process did so before.
 
     Args:
@@ -41,26 +45,28 @@ def machine_code(module: str, name: str, *options: int) -> Callable[..., Kernel]
         options: arguments of that function.
 
     Returns:
-        Function of `rows` and `call`, arrays of records, and of `floats`, the size of the kernel's
-        memory, which is zeroed for each run of tasks. It returns the kernel(start, stop) of these
-        arrays, which runs without Python's global lock.
+        Function of `rows`, records, of their number, of `call`, one record, and of `floats`, the
+        size of the kernel's memory, which is zeroed for each run of tasks. It returns the
+        kernel(start, stop) of these records, which runs without Python's global lock.
     """
     code = _load(module, name, *options)
 
-    def with_arrays(rows: np.ndarray, call: np.ndarray, floats: int = 0) -> Kernel:
-        # Looked up once: to ask an array for its address takes as long as to call the kernel.
-        first, count, record = rows.ctypes.data, len(rows), call.ctypes.data
+    def with_records(
+        rows: "array.array[int]", count: int, call: "array.array[int]", floats: int
+    ) -> Kernel:
+        first, record = rows.buffer_info()[0], call.buffer_info()[0]
 
-        def kernel(start: int, stop: int, _arrays: Any = (rows, call)) -> None:
-            scratch = 0
+        def kernel(start: int, stop: int, _records: Any = (rows, call)) -> None:
             if floats:
                 memory = np.zeros(floats + 16, np.float32)
                 scratch = (memory.ctypes.data + 63) & -64
+            else:
+                scratch = 0
             code(start, stop, first, count, record, scratch)
 
         return kernel
 
-    return with_arrays
+    return with_records
 
 
 def _load(module: str, name: str, *options: int) -> Callable[..., None]:

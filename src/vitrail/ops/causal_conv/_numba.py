@@ -3,10 +3,10 @@
 The kernels are in `_kernels.py`: see `ops/_machine_code.py`.
 """
 
+import array
 import functools
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,10 +22,8 @@ TOKENS = 32  # per task of the forward pass
 _code = functools.partial(machine_code, f"{__package__}._kernels")
 
 
-def _prepare(
-    x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]
-) -> tuple[np.ndarray, np.ndarray, list[Tensor]]:
-    """The record that kernels read, `reverse` as an array, and the tensors it points to."""
+def _prepare(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[list[int], list[Tensor]]:
+    """The first fields of the record that kernels read, and the tensors that it points to."""
     x, weight, bias = x.float(), weight.float(), bias.float()
     if pad := -x.shape[-1] % WIDTH:
         x, bias, weight = F.pad(x, (0, pad)), F.pad(bias, (0, pad)), F.pad(weight, (0, 0, 0, pad))
@@ -33,17 +31,18 @@ def _prepare(
     weight, bias = weight.transpose(1, 2).contiguous(), bias.contiguous()
     strides = [4 * stride for stride in x.stride()[:2]]
     addresses = [x.data_ptr(), *strides, weight.data_ptr(), bias.data_ptr()]
-    fields = [weight.shape[0], *x.shape, weight.shape[1], *addresses]
-    return records(CALL, [fields]), np.array(reverse, np.int64), [x, weight, bias]
+    return [weight.shape[0], *x.shape, weight.shape[1], *addresses], [x, weight, bias]
 
 
 def forward(x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]) -> Tensor:
     """x (B, L, D), weight (K, D, d_conv), bias (K, D), reverse (K) → (K, B, L, D), float32."""
-    call, flags, inputs = _prepare(x, weight, bias, reverse)
-    out = torch.empty(len(reverse), *inputs[0].shape)
-    call["out"] = out.data_ptr()
-    run_tasks(_code("forward")(flags, call), x.shape[0] * -(-x.shape[1] // TOKENS))
-    return out[..., : x.shape[-1]]
+    fields, inputs = _prepare(x, weight, bias)
+    batch, length, wide = inputs[0].shape
+    out, dim = torch.empty(len(reverse), batch, length, wide), x.shape[-1]
+    call = records(CALL, [[*fields, out.data_ptr()]])
+    kernel = _code("forward")(array.array("q", reverse), len(reverse), call, 0)
+    run_tasks(kernel, batch * -(-length // TOKENS))
+    return out if wide == dim else out[..., :dim]
 
 
 def backward(
@@ -51,16 +50,16 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """grad (K, B, L, D), contiguous, arguments of `forward` → gradients of x, weight, bias."""
     dim = x.shape[-1]
-    call, flags, inputs = _prepare(x, weight, bias, reverse)
+    fields, inputs = _prepare(x, weight, bias)
     batch, length, wide = inputs[0].shape
     grad = F.pad(grad.float(), (0, wide - dim))
     k, d_conv = weight.shape[0], weight.shape[2]
     d_x = torch.empty(batch, length, wide)
     d_weight, d_bias = torch.empty(batch, k, d_conv, wide), torch.empty(batch, k, wide)
-    outputs = {"grad": grad, "d_x": d_x, "d_weight": d_weight, "d_bias": d_bias}
-    for name, tensor in outputs.items():
-        call[name] = tensor.data_ptr()
+    outputs = [tensor.data_ptr() for tensor in (grad, d_x, d_weight, d_bias)]
+    call = records(CALL, [[*fields, 0, *outputs]])
     floats = 2 * (length + 2 * (d_conv - 1)) * WIDTH
-    run_tasks(_code("backward")(flags, call, floats), batch * (wide // WIDTH))
+    kernel = _code("backward")(array.array("q", reverse), len(reverse), call, floats)
+    run_tasks(kernel, batch * (wide // WIDTH))
     d_weight = d_weight.sum(0).transpose(1, 2)[:, :dim].contiguous()
     return d_x[..., :dim].contiguous(), d_weight, d_bias.sum(0)[:, :dim].contiguous()

@@ -16,7 +16,7 @@ from vitrail.errors import ConfigError, check_choice
 from vitrail.ops.causal_conv.reference import causal_conv_reference
 from vitrail.ops.guard import guarded
 from vitrail.ops.operator import gradients_of_reference, is_transformed, operator
-from vitrail.ops.selective_scan.op import BACKENDS, give_up_numba, resolve
+from vitrail.ops.selective_scan.op import BACKENDS, choose_backend, give_up_numba
 
 
 @guarded
@@ -47,21 +47,22 @@ def causal_conv(
         torch.Size([2, 1, 5, 2])
     """
     check_choice("backend", backend, BACKENDS)
-    if x.ndim != 3 or not x.is_floating_point():
+    shape, sizes = x.shape, weight.shape
+    if len(shape) != 3 or not x.is_floating_point():
         raise ConfigError(
-            f"x of shape {tuple(x.shape)} and {x.dtype} is no sequence of tokens: give numbers "
+            f"x of shape {tuple(shape)} and {x.dtype} is no sequence of tokens: give numbers "
             "(B, L, D) of a floating point dtype."
         )
-    if weight.shape[:2] != (len(reverse), x.shape[-1]) or bias.shape != weight.shape[:2]:
+    if sizes[:2] != (len(reverse), shape[-1]) or bias.shape != sizes[:2]:
         raise ConfigError(
-            f"weight {tuple(weight.shape)} and bias {tuple(bias.shape)} do not fit "
-            f"{len(reverse)} directions of {x.shape[-1]} channels."
+            f"weight {tuple(sizes)} and bias {tuple(bias.shape)} do not fit "
+            f"{len(reverse)} directions of {shape[-1]} channels."
         )
     if backend == "reference" or is_transformed():
         return causal_conv_reference(x, weight, bias, reverse)
     # An exported graph runs on other machines too: it has PyTorch's convolution.
-    compiled = resolve(backend, x) == "numba" and not torch.compiler.is_exporting()
-    if compiled and x.device.type == "cpu":
+    compiled = choose_backend(backend, x) == "numba" and not torch.compiler.is_exporting()
+    if compiled and x.is_cpu:
         return _compiled(x, weight, bias, list(reverse), backend)
     return _convolve(x, weight, bias, reverse)
 

@@ -3,6 +3,7 @@
 They are compiled by numba at the first use on a machine, and kept: see `ops/_machine_code.py`.
 """
 
+import array
 import functools
 import math
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ class _Prepared:
         count = max(count for count in range(1, STATES + 1) if n % count == 0)
         self.scan, self.reverse, self.count = scan, reverse, count  # states in registers
 
-    def passes(self, *more: Tensor) -> np.ndarray:
+    def passes(self, *more: Tensor) -> "array.array[int]":
         """One record per direction; `more` are the tensors of its last fields, in their order."""
         scan, length, rows = self.scan, self.scan.sizes[2], []
         for k, backwards in enumerate(self.reverse):
@@ -73,7 +74,7 @@ class _Prepared:
             rows.append(fields)
         return _vectors.records(PASS, rows)
 
-    def call(self, *more: int) -> np.ndarray:
+    def call(self, *more: int) -> "array.array[int]":
         """The record that the directions share; `more` are its last fields."""
         _, _, length, dim, n = self.scan.sizes
         chunk = 4 * n * dim
@@ -106,7 +107,7 @@ def forward(scan: Scan, reverse: Sequence[bool], save: bool) -> tuple[Tensor, Te
     passes = ready.passes(*[saved.view(k, -1)] * save)
     call = ready.call(total.data_ptr(), out.data_ptr())
     floats = (n + CHUNK * VECTORS) * WIDTH
-    run_tasks(_code("forward", ready.count)(passes, call, floats), batch * (wide // WIDTH))
+    run_tasks(_code("forward", ready.count)(passes, k, call, floats), batch * (wide // WIDTH))
     if wide != dim:
         out, total = out[..., :dim].contiguous(), total[..., :dim].contiguous()
         saved = saved.view(-1, wide)[:, :dim].flatten()
@@ -132,7 +133,7 @@ def backward(
     call = ready.call(total.data_ptr(), 0, d_z.data_ptr(), *_layout(grad), each, math.prod(row))
     passes = ready.passes(saved.view(k, -1), d_u, d_delta, d_rates, d_enter, d_read, d_skip, d_bias)
     floats = (vectors(n, count) + length) * WIDTH
-    run_tasks(_code("backward", count)(passes, call, floats), batch * shares)
+    run_tasks(_code("backward", count)(passes, k, call, floats), batch * shares)
     d_B, d_C = (_sum(t, 2)[..., :count].flatten(3) for t in (d_enter, d_read))
     d_A, d_D, d_bias = (_sum(t, 1)[..., :dim] for t in (d_rates, d_skip, d_bias))
     grad_z = d_z[..., :dim] if scan.z is not None else None

@@ -98,6 +98,26 @@ def resolve(backend: str, u: Tensor) -> str:
         'torch'
     """
     check_choice("backend", backend, BACKENDS)
+    return choose_backend(backend, u)
+
+
+def choose_backend(backend: str, u: Tensor) -> str:
+    """`resolve` of arguments that were checked.
+
+    Args:
+        backend: as in `selective_scan`.
+        u: the signal, whose dtype and device decide what "auto" is.
+
+    Returns:
+        `backend`, or the one that "auto" stands for.
+
+    Raises:
+        ConfigError: as of `resolve`.
+
+    Example:
+        >>> choose_backend("auto", torch.zeros(1, dtype=torch.float64))
+        'torch'
+    """
     if torch.jit.is_tracing():  # type: ignore[attr-defined]
         raise ConfigError("a Mamba cannot be traced by torch.jit: use torch.export.")
     if backend == "auto":
@@ -156,14 +176,14 @@ def _run(step: str, backend: str, scan: Scan, *arguments: Any) -> Any:
     try:
         return getattr(_backend(backend, scan.u), step)(*arguments)
     except (ImportError, OSError) as problem:
-        if "numba" not in (backend, resolve(backend, scan.u)):
+        if "numba" not in (backend, choose_backend(backend, scan.u)):
             raise
         give_up_numba(backend, problem)
         return getattr(_backend("torch", scan.u), step)(*arguments)
 
 
 def _backend(name: str, u: Tensor) -> ModuleType:
-    return importlib.import_module(f"vitrail.ops.selective_scan._{resolve(name, u)}")
+    return importlib.import_module(f"vitrail.ops.selective_scan._{choose_backend(name, u)}")
 
 
 def _check(scan: Scan, reverse: Sequence[bool]) -> None:
