@@ -17,7 +17,8 @@ from tests.hunt.rows import Row
 from tests.hunt.wrong import Case, cases
 from vitrail.errors import VitrailError
 
-LIMIT = 10  # seconds of a call
+LIMIT = 10  # seconds of processor time of a call, whatever else the machine does
+ASLEEP = 600  # seconds until a call counts as hanging that computes nothing
 PATIENT = ("rounds",)
 Only = Callable[[int, Case], bool]  # number of a case, and the case → whether it is tried
 
@@ -68,8 +69,13 @@ def problems(
 
 def problem_of(function: Callable[..., Any], row: Row, kit: Kit, name: str, case: Case) -> str:
     """What is wrong with one call; "" where nothing is."""
-    previous = signal.signal(signal.SIGALRM, _stop)
-    signal.setitimer(signal.ITIMER_REAL, LIMIT)
+    timers = (
+        (signal.SIGPROF, signal.ITIMER_PROF, LIMIT),
+        (signal.SIGALRM, signal.ITIMER_REAL, ASLEEP),
+    )
+    previous = [signal.signal(number, _stop) for number, _, _ in timers]
+    for _, timer, seconds in timers:
+        signal.setitimer(timer, seconds)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -86,6 +92,7 @@ def problem_of(function: Callable[..., Any], row: Row, kit: Kit, name: str, case
             return ""  # any module is allowed, and its error is the user's own
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        for (number, timer, _), handler in zip(timers, previous, strict=True):
+            signal.setitimer(timer, 0)
+            signal.signal(number, handler)
     return "accepted" if case.allowed is False else ""
