@@ -10,6 +10,7 @@ text. What was made of a script that has not changed is kept.
 
 import hashlib
 import os
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
@@ -28,6 +29,9 @@ SOURCES, MADE = ROOT / "notebooks", ROOT / "notebooks" / "made"
 LANGUAGES = ("en", "zh")
 SECONDS = 300  # for a cell, on a slow machine
 DIGEST = "source_sha256"
+# A line that is broken between two Chinese characters would be drawn with a space there.
+WIDE = "[\u2014-\u201d\u3000-\u9fff\uff00-\uffef]"
+BREAK = re.compile(f"(?<={WIDE})\n(?={WIDE})")
 PRINTED = "annotated_vit"
 
 PRINT = """<!doctype html>
@@ -66,7 +70,13 @@ def in_language(notebook: NotebookNode, language: str) -> NotebookNode:
         notebook: its text cells have the metadata "lang".
         language: "en" or "zh".
     """
-    cells = [cell for cell in notebook.cells if cell.metadata.get("lang", language) == language]
+    cells = [
+        nbformat.from_dict({**cell, "source": BREAK.sub("", cell.source)})
+        if cell.cell_type == "markdown"
+        else cell
+        for cell in notebook.cells
+        if cell.metadata.get("lang", language) == language
+    ]
     return nbformat.v4.new_notebook(cells=cells, metadata=notebook.metadata)
 
 

@@ -34,6 +34,13 @@ def test_code_compiles_and_names_no_folder_of_one_machine(name: str) -> None:
     assert not re.search(r"/home|/root|C:\\\\", code)
 
 
+def test_no_space_is_drawn_where_a_chinese_line_is_broken() -> None:
+    cells = notebooks.in_language(jupytext.read(notebooks.sources()["mae"]), "zh").cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    assert not re.search("[\u4e00-\u9fff]\n[\u4e00-\u9fff]", text)
+    assert re.search("\n- |\n\n", text)
+
+
 @pytest.mark.parametrize("language", notebooks.LANGUAGES)
 def test_the_annotated_vit_is_one_page(language: str) -> None:
     notebook = notebooks.for_book(notebooks.PRINTED, language)
