@@ -1,6 +1,7 @@
 """What the command line and the reports say can be translated."""
 
 import ast
+import itertools
 import os
 import struct
 import subprocess
@@ -15,7 +16,7 @@ import tomllib
 from tests.cli.conftest import vitrail  # noqa: F401, a fixture
 from vitrail import messages
 from vitrail.cli.main import first_sentence
-from vitrail.messages import _, ngettext
+from vitrail.messages import _, in_own_language, ngettext
 
 SOURCE = Path(__file__).parents[1] / "src" / "vitrail"
 
@@ -163,3 +164,86 @@ def test_commands_have_whole_summaries_in_chinese() -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert "..." not in done.stdout.split("Commands:")[1]
     assert "给出每张图片最可能的类别" in done.stdout
+
+
+OF_PYTHON = {
+    "AssertionError", "AttributeError", "FileNotFoundError", "ImportError", "IndexError",
+    "KeyError", "ModuleNotFoundError", "NotImplementedError", "OSError", "RuntimeError",
+    "StopIteration", "TypeError", "ValueError",
+}  # fmt: skip
+TRANSLATED = {"cli", "data", "models", "train", ""}  # rooms; "" for files beside them
+
+
+def sentences_of_errors() -> dict[str, str]:
+    """Every sentence of an error with {0}, {1} for its values, and where it stands."""
+    places = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        inside = path.relative_to(SOURCE)
+        if (inside.parts[0] if inside.parts[1:] else "") not in TRANSLATED:
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and node.args and is_error(node.func):
+                sentence = node.args[0]
+                parts = sentence.values if isinstance(sentence, ast.JoinedStr) else [sentence]
+                if isinstance(sentence, ast.JoinedStr | ast.Constant):
+                    places[template(parts)] = f"{inside}:{node.lineno}"
+    return places
+
+
+def is_error(function: ast.expr) -> bool:
+    name = function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
+    return name == "error" or (name.endswith("Error") and name not in OF_PYTHON)
+
+
+def template(parts: list[ast.expr]) -> str:
+    count = itertools.count()
+    return "".join(
+        str(part.value) if isinstance(part, ast.Constant) else f"{{{next(count)}}}"
+        for part in parts
+    )
+
+
+def test_every_sentence_of_an_error_has_a_chinese_translation_with_its_values() -> None:
+    file = SOURCE / "locale" / "zh_errors.toml"
+    tables = tomllib.loads(file.read_text("utf-8"))
+    here = sentences_of_errors()
+    missing = [f"{place}: {text!r}" for text, place in here.items() if text not in tables["errors"]]
+    assert not missing, f"add to {file.name}: " + "; ".join(missing)
+    assert len(here) > 400
+    assert not set(tables["errors"]) - set(here), "no code says this any more"
+    for english, chinese in (pair for table in tables.values() for pair in table.items()):
+        values = [sorted(messages.PLACEHOLDER.findall(text)) for text in (english, chinese)]
+        assert values[0] == values[1], chinese
+
+
+@pytest.mark.parametrize(
+    ("english", "chinese"),
+    [
+        ("no setting 'optim.lrr'. Did you mean 'optim.lr'? `vitrail config` lists all.",
+         "没有设置 'optim.lrr'。您是否想写 'optim.lr'？全部设置见 `vitrail config`。"),
+        ("cat.jpg: damaged JPEG (premature end).", "cat.jpg：JPEG 已损坏（premature end）。"),
+        ("k=0 is not at least 1.", "k=0 不是至少为 1 的数。"),
+        ("of another library", "of another library"),
+    ],
+)  # fmt: skip
+def test_a_sentence_of_an_error_is_said_in_the_language_of_the_user(
+    english: str, chinese: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANGUAGE", "zh")
+    assert in_own_language(english) == chinese
+    monkeypatch.setenv("LANGUAGE", "en")
+    assert in_own_language(english) == english
+
+
+def test_the_command_line_says_errors_in_chinese(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANGUAGE", "zh")
+    messages._catalog.cache_clear()
+    run = request.getfixturevalue("vitrail")
+    code, _out, errors = run("train", "digits", "optim.lr")
+    messages._catalog.cache_clear()
+    assert (code, errors) == (
+        2,
+        "错误：设置 'optim.lr' 中没有 '='：请写成 optim.lr=0.001 的形式。\n",
+    )

@@ -3,13 +3,15 @@
 Messages are English. The language is that of the environment variables LANGUAGE, LC_ALL,
 LC_MESSAGES or LANG. `locale/LANGUAGE.toml` beside this file holds translations, English = other
 language, where Vitrail has them: Chinese. A catalog `locale/LANGUAGE/LC_MESSAGES/vitrail.mo`,
-compiled by msgfmt, goes before it. `xgettext --language=Python --keyword=_ --keyword=ngettext:1,2`
-lists all messages.
+compiled by msgfmt, goes before it. Sentences of errors, which have their values in them when they
+come here, are in `locale/LANGUAGE_errors.toml`.
+`xgettext --language=Python --keyword=_ --keyword=ngettext:1,2` lists all other messages.
 """
 
 import functools
 import gettext
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -17,6 +19,9 @@ import tomllib
 
 DOMAIN = "vitrail"
 LOCALE = Path(__file__).with_name("locale")
+PLACEHOLDER = re.compile(r"\{\d+\}")
+VALUE = "('[^']*'|.*?)"  # as short as can be, but a text in quotes as a whole
+DEPTH = 4  # sentences in sentences
 VARIABLES = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set
 
 
@@ -104,3 +109,58 @@ def ngettext(singular: str, plural: str, count: int) -> str:
         '3 images'
     """
     return _catalog().ngettext(singular, plural, count)
+
+
+@functools.cache
+def _sentences(name: str) -> list[tuple[list[str], str]]:
+    """Of each sentence of errors in a language the texts between its values, and its translation.
+
+    Those with the most text of their own come first.
+    """
+    file = LOCALE / f"{name}_errors.toml"
+    if not file.is_file():
+        return []
+    tables = tomllib.loads(file.read_text("utf-8"))
+    pairs = [pair for table in tables.values() for pair in table.items()]
+    split = [(PLACEHOLDER.split(english), translation) for english, translation in pairs]
+    return sorted(split, key=lambda entry: -sum(map(len, entry[0])))
+
+
+def in_own_language(sentence: str, depth: int = DEPTH) -> str:
+    """A sentence of an error in the user's language.
+
+    Args:
+        sentence: the English sentence, with its values.
+        depth: how deep sentences are looked for in the values of others.
+
+    Returns:
+        The translation with the same values; the sentence itself where there is none.
+
+    Example:
+        >>> in_own_language("k=0 is not at least 1.")
+        'k=0 is not at least 1.'
+    """
+    if not depth:
+        return sentence
+    for texts, translation in _sentences(language()):
+        if not _may_be(sentence, texts):
+            continue
+        match = re.fullmatch(VALUE.join(map(re.escape, texts)), sentence, re.DOTALL)
+        if match is not None and any(texts):
+            pieces = re.split(r"\{(\d+)\}", translation)  # texts, and numbers between them
+            pieces[1::2] = [in_own_language(match[int(n) + 1], depth - 1) for n in pieces[1::2]]
+            return "".join(pieces)
+    return sentence
+
+
+def _may_be(sentence: str, texts: list[str]) -> bool:
+    """Whether a sentence has these texts, in this order: to see so is faster than to match."""
+    if not (sentence.startswith(texts[0]) and sentence.endswith(texts[-1])):
+        return False
+    position = 0
+    for text in texts:
+        position = sentence.find(text, position)
+        if position < 0:
+            return False
+        position += len(text)
+    return True

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from vitrail.errors import TrainingStopped, VitrailError, how_to_install
-from vitrail.messages import _
+from vitrail.messages import _, in_own_language
 
 if TYPE_CHECKING:
     import typer
@@ -162,10 +162,10 @@ def main() -> None:
         build_app()()
     except VitrailError as problem:
         _end_workers()
-        sys.exit(_fail(in_options(str(problem)), problem.exit_code))
+        sys.exit(_fail(in_options(in_own_language(str(problem))), problem.exit_code))
     except SystemExit as end:
         if isinstance(end.__context__, VitrailError):  # of a signal that came meanwhile
-            _fail(in_options(str(end.__context__)))
+            _fail(in_options(in_own_language(str(end.__context__))))
         raise
     except BrokenPipeError:  # whatever read the output has closed the pipe
         sys.exit(0)
