@@ -228,3 +228,34 @@ def test_a_single_number_has_no_position() -> None:
     failure = check_source(lesson, doubled)
     assert failure is not None
     assert failure.message.startswith("the number is another: yours ")
+
+
+CAUSES = {
+    "what norm2 is given lacks the input: the residual is missing.": """
+        a = self.attn(self.norm1(x))
+        return x + a + self.mlp(self.norm2(a))""",
+    "your output does not depend on norm2.weight, norm2.bias, which should take part.": """
+        y = x + self.attn(self.norm1(x))
+        return y + self.mlp(y)""",
+    "mlp is called 2 times, not 1.": """
+        y = x + self.attn(self.norm1(x))
+        return y + self.mlp(self.mlp(self.norm2(y)) if len(x) else y)""",
+}
+
+
+def test_causes_are_found_by_experiment() -> None:
+    """Where no wrong version matches, and no variable has the solution's name."""
+    checker = Checker(find_lesson("block"))
+    head = checker.lesson.solution.partition('"""(B, N, D)')[0].rstrip()
+    for sentence, code in CAUSES.items():
+        report = make_report(checker, head + code, "mine.py")
+        assert (report.stage, report.mistakes, report.diagnosis) == ("output", (), (sentence,))
+
+
+def test_other_arguments_explain_an_output() -> None:
+    lesson = find_lesson("selective_scan")
+    head, body = lesson.solution.split('y (B, L, D)"""\n')
+    code = f'{head}y (B, L, D)"""\n    u = u.roll(1, 1)\n{body}'
+    report = make_report(Checker(lesson), code, "mine.py")
+    expected = "your output would be right if u were moved by one along axis 1."
+    assert report.diagnosis == (expected,)

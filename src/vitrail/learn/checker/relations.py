@@ -55,6 +55,8 @@ def _of_one(output: Tensor, target: Tensor, inputs: list[Tensor]) -> str:
     if output.numel() == 1:  # any number is some multiple of any other
         return ""
     factor = float((output * target).sum() / target.square().sum().clamp_min(1e-300))
+    if _small(output + target, target):
+        return _("{name} has the opposite sign.")
     if _small(output - factor * target, target) and abs(factor) > CLOSE:
         text = _("{name} is {factor:.4g} times the expected one.")
         return text.format(name="{name}", factor=factor)
@@ -69,7 +71,7 @@ def _of_one(output: Tensor, target: Tensor, inputs: list[Tensor]) -> str:
                 return _("{name} holds the input once too often: a residual too many.")
             if _small(error + x, target):
                 return _("{name} lacks the input: the residual is missing.")
-    return _of_sums(output, target) or _of_axes(output, target)
+    return _of_sums(output, target) or _of_axes(output, target) or _masked(output, target)
 
 
 def _of_sums(output: Tensor, target: Tensor) -> str:
@@ -80,7 +82,7 @@ def _of_sums(output: Tensor, target: Tensor) -> str:
         return {a for a in axes if bool(((tensor.sum(a) - 1).abs() < CLOSE).all())}
 
     ours, theirs = axes_of_one(output), axes_of_one(target)
-    if theirs and ours != theirs:
+    if theirs and ours != theirs and bool((output >= 0).all()):
         if not ours:
             text = _("the numbers of {name} do not sum to 1 along axis {expected}.")
             return text.format(name="{name}", expected=min(theirs))
@@ -104,6 +106,9 @@ def _of_axes(output: Tensor, target: Tensor) -> str:
                 indices = ", ".join(str(i) for i, good in enumerate(same) if not good)
                 text = _("along axis {axis} of {name} only the entries {indices} are wrong.")
                 return text.format(axis=axis, indices=indices, name="{name}")
+            text = _moved(output, target, axis)
+            if text:
+                return text
     for first in range(output.ndim):
         for second in range(first + 1, output.ndim):
             swapped = output.transpose(first, second)
@@ -113,6 +118,85 @@ def _of_axes(output: Tensor, target: Tensor) -> str:
     ours, theirs = output.flatten().sort().values, target.flatten().sort().values
     if _small(ours - theirs, target):
         return _("{name} has the right numbers in another order: a reshape without a permute?")
+    return ""
+
+
+def _moved(output: Tensor, target: Tensor, axis: int) -> str:
+    """Entries along an axis that stand one further, or in another order."""
+    count = output.shape[axis]
+    inner = {"axis": axis, "name": "{name}"}
+    for shift, text in (
+        (1, _("{name} is off by one along axis {axis}: entry n is the expected n - 1.")),
+        (-1, _("{name} is off by one along axis {axis}: entry n is the expected n + 1.")),
+    ):
+        ours = output.narrow(axis, max(shift, 0), count - 1)
+        theirs = target.narrow(axis, max(-shift, 0), count - 1)
+        if _small(ours - theirs, target) and not _small(ours - ours.mean(axis, True), target):
+            return text.format(**inner)
+    order = [
+        next((j for j in range(count) if _small(entry - target.select(axis, j), target)), -1)
+        for entry in output.unbind(axis)
+    ]
+    if count > 2 and sorted(order) == list(range(count)):
+        text = _("along axis {axis} of {name} the order is {order}, not 0, 1, 2 ...")
+        return text.format(order=", ".join(map(str, order[:8])), **inner)
+    return ""
+
+
+def _masked(output: Tensor, target: Tensor) -> str:
+    """Right but for entries that have all been set to one number."""
+    wrong = (output - target).abs() > CLOSE * target.abs().max().clamp_min(1.0)
+    values = output[wrong]
+    if 1 < len(values) < output.numel() * 0.8 and bool((values == values[0]).all()):
+        text = _("{count} of {total} entries of {name} have been set to {value:.4g}.")
+        inner = {"count": len(values), "total": output.numel(), "value": float(values[0])}
+        return text.format(name="{name}", **inner)
+    return ""
+
+
+def weak_relation(output: Any, target: Any) -> str:
+    """Along one axis proportional to the target, or different by the same number.
+
+    Args:
+        output: a result with the target's shape.
+        target: the right result.
+
+    Returns:
+        A sentence in the user's language, which says less than those of `relation`; or "".
+
+    Example:
+        >>> target = torch.arange(6.0).view(2, 3)
+        >>> weak_relation(target * torch.tensor([[2.0], [3.0]]), target).split(":")[0]
+        'along axis 1 your output is a multiple of the expected, with factors from 2 to 3'
+    """
+    if not isinstance(output, Tensor) or not isinstance(target, Tensor):
+        return ""
+    if not output.is_floating_point() or output.shape != target.shape:
+        return ""
+    output, target = output.detach().double(), target.detach().double()
+    return _of_lines(output, target).format(name=_("your output"))
+
+
+def _of_lines(output: Tensor, target: Tensor) -> str:
+    for axis in range(output.ndim - 1, -1, -1):
+        if output.shape[axis] < 3 or output.numel() == output.shape[axis]:
+            continue
+        inner = {"axis": axis, "name": "{name}"}
+        error = output - target
+        if _small(error - error.mean(axis, keepdim=True), target):
+            text = _(
+                "along axis {axis} {name} differs from the expected by the same number: something "
+                "is added, or taken off, that does not depend on this axis."
+            )
+            return text.format(**inner)
+        factors = (output * target).sum(axis, keepdim=True)
+        factors = factors / target.square().sum(axis, keepdim=True).clamp_min(1e-300)
+        if _small(output - factors * target, target) and bool((factors.abs() > CLOSE).all()):
+            text = _(
+                "along axis {axis} {name} is a multiple of the expected, with factors from "
+                "{low:.4g} to {high:.4g}: a scale or a norm is missing, or is one too many."
+            )
+            return text.format(low=float(factors.min()), high=float(factors.max()), **inner)
     return ""
 
 

@@ -1,7 +1,9 @@
 """Checks a file in this process and says what is wrong, with a diagnosis."""
 
+import contextlib
 from pathlib import Path
 
+from vitrail.learn.checker.causes import find_causes
 from vitrail.learn.checker.diagnosis import Diagnoser
 from vitrail.learn.checker.failure import Failure
 from vitrail.learn.checker.stages import Checker
@@ -41,6 +43,11 @@ def make_report(checker: Checker, text: str, path: str, folder: Path | None = No
     if not diagnosis:
         where = rows[-1].relation if rows else ""
         diagnosis = tuple(filter(None, dict.fromkeys([where, failure.relation])))
+    if not diagnosis and failure.stage == "output":
+        with contextlib.suppress(Exception):  # the learner's code, with other arguments
+            subject = checker.load(text, path, folder)
+            expected = checker.expected[failure.number]
+            diagnosis = find_causes(subject, checker.solution, expected, failure.observed)
     return Report(
         lesson.id,
         False,

@@ -33,6 +33,12 @@ def flat(masked_loss):
     return masked_loss(torch.ones(1, 2, 4), torch.full((1, 2, 4), 0.5), torch.tensor([[1, 0]]))
 
 
+def unequal(masked_loss):
+    """Of two images of which one has three masked patches and the other has one."""
+    mask = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0]])
+    return masked_loss(torch.randn(2, 4, 6), torch.randn(2, 4, 6), mask)
+
+
 TASK = Task(
     subject="masked_loss",
     cases=(
@@ -47,6 +53,11 @@ TASK = Task(
             "A patch of one color has a variance of 0 and must not give nan.",
             "纯色 patch 的方差为 0，不能得到 nan。",
             flat,
+        ),
+        Claim(
+            "Every masked patch of the batch counts alike, however many its image has.",
+            "batch 中每个被遮住的 patch 权重相同，与所在图像遮住多少无关。",
+            unequal,
         ),
     ),
 )

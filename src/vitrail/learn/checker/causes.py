@@ -1,0 +1,249 @@
+"""Experiments that find the cause of a wrong output where no wrong version of the lesson matches.
+
+They depend on numbers alone, and not on how the learner's code is written: which layer is given
+something else than in the solution, which variable is related to one of the solution's, which
+parameter changes nothing, and for which other arguments the solution would give this output.
+"""
+
+import collections
+import contextlib
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vitrail.learn.checker import compare
+from vitrail.learn.checker.expected import Expected
+from vitrail.learn.checker.relations import relation, weak_relation
+from vitrail.learn.checker.subject import Subject, map_tensors
+from vitrail.learn.checker.walk import RETURN, Step, call_once, steps_of
+from vitrail.messages import _
+
+MOST_STEPS = 60  # of the learner's, that are compared with the solution's
+MOST_ARGUMENTS = 80  # other arguments that are tried
+
+
+def find_causes(
+    subject: Subject, solution: Subject, expected: Expected, output: Any
+) -> tuple[str, ...]:
+    """What is wrong with an output, by experiment.
+
+    Args:
+        subject: the learner's class or function.
+        solution: the lesson's.
+        expected: the case in which the output is wrong.
+        output: the learner's.
+
+    Returns:
+        Sentences in the user's language, of the first experiment that finds something; else none.
+
+    Example:
+        >>> find_causes.__name__
+        'find_causes'
+    """
+    for experiment in (_of_steps, _of_arguments, _of_parameters, _of_layers):
+        sentence = experiment(subject, solution, expected, output)
+        if sentence:
+            return (sentence,)
+    return tuple(filter(None, [weak_relation(output, expected.result.output)]))
+
+
+def _of_steps(subject: Subject, solution: Subject, expected: Expected, _output: Any) -> str:
+    """The first of the learner's variables that is no variable of the solution's, but nearly."""
+    ours, _files = steps_of(call_once(subject, expected), subject.path)
+    theirs, _files = steps_of(call_once(solution, expected), solution.path)
+    done = 0  # the solution's steps that the learner has, too
+    for step in ours[:MOST_STEPS]:
+        equal = [n for n, other in enumerate(theirs) if compare.equal(step.value, other.value)]
+        if equal:
+            done = max(done, min(equal) + 1)
+            continue
+        name = "" if step.name == RETURN else step.name
+        for other in theirs[max(done - 1, 0) :]:
+            sentence = _relation_of(step, other, [each.value for each in theirs[:done]], name)
+            if sentence:
+                return f"{_('line {line}').format(line=step.line)}: {sentence}"
+    return ""
+
+
+def _relation_of(step: Step, other: Step, earlier: list[Tensor], name: str) -> str:
+    if step.value.shape != other.value.shape or step.value.numel() < 3:
+        return ""
+    return relation(step.value, other.value, earlier, name)
+
+
+def _of_layers(subject: Subject, solution: Subject, expected: Expected, _output: Any) -> str:
+    """The first layer or given function, in the solution's order, that is given something else."""
+    ours, calls = _inputs_of_layers(subject, expected)
+    theirs, right_calls = _inputs_of_layers(solution, expected)
+    earlier: list[Any] = [value for value in expected.inputs if isinstance(value, Tensor)]
+    for name, target in theirs.items():
+        if name in ours and not compare.equal(ours[name], target):
+            text = _("what {name} is given").format(name=name)
+            if not compare.same_shape(ours[name], target):
+                expectation = _("expected {expected}.")
+                shape = expectation.format(expected=compare.shape_of_result(target))
+                return f"{text}: {compare.shape_of_result(ours[name])}, {shape}"
+            return relation(ours[name], target, earlier, text) or _(
+                "the first layer that is given something else than it should is {name}: look at "
+                "what comes before it."
+            ).format(name=name)
+        earlier.append(target)
+    for name in theirs:
+        if calls.get(name, 0) > right_calls[name]:
+            text = _("{name} is called {count} times, not {expected}.")
+            return text.format(name=name, count=calls[name], expected=right_calls[name])
+    if theirs and all(name in ours for name in theirs):
+        text = _("every layer is given what it should: look at what comes after {name}.")
+        return text.format(name=list(theirs)[-1])
+    return ""
+
+
+def _inputs_of_layers(
+    subject: Subject, expected: Expected
+) -> tuple[dict[str, Any], collections.Counter[str]]:
+    """What every layer of a module, and every function among the arguments, is given at its first
+    call, in the order of the calls; and how often it is called.
+    """
+    call = subject.build(expected.case)
+    call.load(expected.state)
+    inputs: dict[str, Any] = {}
+    calls = collections.Counter[str]()
+
+    def note(name: str, arguments: Any) -> None:
+        calls[name] += 1
+        inputs.setdefault(name, map_tensors(arguments, torch.clone))
+
+    for name, layer in call.module.eval().named_modules() if call.module is not None else ():
+        if name and any(True for _parameter in layer.parameters()):
+            layer.register_forward_pre_hook(lambda _m, arguments, n=name: note(n, arguments))
+
+    def noting(function: Any, name: str) -> Any:
+        def noted(*arguments: Any) -> Any:
+            note(name, arguments)
+            return function(*arguments)
+
+        return noted if callable(function) and not isinstance(function, Tensor) else function
+
+    pairs = zip(_names_of(subject), expected.inputs, strict=False)
+    _quietly(call.function, expected, tuple(noting(value, name) for name, value in pairs))
+    return inputs, calls
+
+
+def _names_of(subject: Subject) -> list[str]:
+    """The names of the arguments of a call."""
+    function = subject.object.forward if subject.is_class else subject.object
+    return [name for name in inspect.signature(function).parameters if name != "self"]
+
+
+def _of_parameters(subject: Subject, _solution: Subject, expected: Expected, output: Any) -> str:
+    """The parameters that change nothing in the learner's output."""
+    if not subject.is_class:
+        return ""
+    call = subject.build(expected.case)
+    call.load(expected.state)
+    if call.module is None:
+        return ""
+    call.module.eval()
+    unused = []
+    for name, parameter in call.parameters().items():
+        with torch.no_grad():
+            before = parameter.clone()
+            parameter.copy_(torch.randn(parameter.shape))
+            changed = _quietly(call.function, expected, expected.inputs)
+            parameter.copy_(before)
+        if changed is not None and compare.equal(changed, output, 1e-12):
+            unused.append(name)
+    if not unused or len(unused) == len(call.parameters()):
+        return ""
+    text = _("your output does not depend on {names}, which should take part.")
+    return text.format(names=", ".join(unused))
+
+
+def _of_arguments(subject: Subject, solution: Subject, expected: Expected, output: Any) -> str:
+    """The other arguments for which the solution gives the learner's output."""
+    others = _other_arguments(expected.inputs, _names_of(solution))
+    for number, (arguments, words) in enumerate(others):
+        if number == MOST_ARGUMENTS:
+            break
+        call = solution.build(expected.case)
+        call.load(expected.state)
+        if call.module is not None:
+            call.module.eval()
+        theirs = _quietly(call.function, expected, arguments)
+        if theirs is not None and compare.equal(theirs, output):
+            return _("your output would be right if {words}.").format(words=words)
+    return ""
+
+
+def _other_arguments(
+    inputs: tuple[Any, ...], names: list[str]
+) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Arguments that differ by one change, with the change in words."""
+
+    def changed(index: int, value: Any) -> tuple[Any, ...]:
+        return (*inputs[:index], value, *inputs[index + 1 :])
+
+    for i, (value, name) in enumerate(zip(inputs, names, strict=False)):
+        for j in range(i + 1, len(inputs)):
+            if _exchangeable(value, inputs[j]):
+                both = changed(i, inputs[j])
+                both = (*both[:j], value, *both[j + 1 :])
+                yield (
+                    both,
+                    _("{first} and {second} changed places").format(first=name, second=names[j]),
+                )
+                yield (
+                    changed(i, inputs[j]),
+                    _("{first} were {second}").format(first=name, second=names[j]),
+                )
+                yield (
+                    changed(j, value),
+                    _("{first} were {second}").format(first=names[j], second=name),
+                )
+        if isinstance(value, Tensor) and value.ndim:
+            for other, words in _other_tensors(value):
+                yield changed(i, other), words.format(name=name)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            for number in (value - 1, value + 1):
+                text = _("{name} were {value}, not {old}")
+                yield changed(i, number), text.format(name=name, value=number, old=value)
+
+
+def _exchangeable(value: Any, other: Any) -> bool:
+    if isinstance(value, Tensor) and isinstance(other, Tensor):
+        return value.shape == other.shape and value.dtype == other.dtype
+    return isinstance(value, int) and isinstance(other, int) and value != other
+
+
+def _other_tensors(value: Tensor) -> Iterator[tuple[Tensor, str]]:
+    for axis in range(value.ndim):
+        if value.shape[axis] > 1:
+            yield (
+                value.flip(axis),
+                _("{name} were reversed along axis {axis}").format(name="{name}", axis=axis),
+            )
+            for shift in (1, -1):
+                text = _("{name} were moved by one along axis {axis}")
+                yield value.roll(shift, axis), text.format(name="{name}", axis=axis)
+        for other in range(axis + 1, value.ndim):
+            if value.shape[axis] == value.shape[other] > 1:
+                text = _("axes {first} and {second} of {name} changed places")
+                yield (
+                    value.transpose(axis, other),
+                    text.format(name="{name}", first=axis, second=other),
+                )
+    if value.dtype == torch.bool:
+        yield ~value, _("{name} were the opposite")
+    elif value.is_floating_point():
+        yield -value, _("{name} had the opposite sign")
+
+
+def _quietly(function: Any, expected: Expected, inputs: tuple[Any, ...]) -> Any:
+    """The result of a call without gradients; None where it raises."""
+    with torch.no_grad(), contextlib.suppress(Exception):
+        torch.manual_seed(expected.seed)
+        return function(*map_tensors(inputs, torch.clone))
+    return None
