@@ -25,6 +25,7 @@ from vitrail.train.few_images import (
     suggest_batch_size,
     suits_probe,
 )
+from vitrail.train.runs import fit
 
 
 @pytest.mark.parametrize("images", [1, 2, 7, 8, 9, 20, 64, 84, 103, 500, 1023, 1024, 50_000])
@@ -112,8 +113,8 @@ def test_a_table_of_few_images_is_probed(
     photographs(tmp_path / "pets")
     lines = [f"cat/{i}.jpg,{i / 2},{'a|b' if i % 2 else 'a'}" for i in range(5)]
     (tmp_path / "pets" / "t.csv").write_text("\n".join(["path,age,tags", *lines]))
-    config = make_config({"data": {"source": f"csv:{tmp_path}/pets/t.csv?{query}"}})
-    assert figure in train_run(config, tmp_path / "run")
+    run = fit(data=f"csv:{tmp_path}/pets/t.csv?{query}", out=tmp_path / "run")
+    assert figure in run.metrics
     settings = RunFolder(tmp_path / "run").settings
     assert settings["method"]["name"] == "linear_probe" and settings["optim"]["lr"] == 0
     assert settings["method"]["target"] == ("labels" if figure == "map" else "numbers")

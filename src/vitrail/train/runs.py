@@ -133,7 +133,7 @@ def fit(
     values = nest(
         {
             "model": _model_section(model, folder),
-            "method": {"name": method} if isinstance(method, str) else method,
+            "method": _method_section(method, chosen=model is not None),
             "data": data_section,
         },
         settings,
@@ -233,6 +233,13 @@ def _data_section(data: DataSource) -> Mapping[str, object]:
     if isinstance(data, Mapping) and "train" not in data:
         return data
     return {"source": data if isinstance(data, str) else MEMORY}
+
+
+def _method_section(method: str | Mapping[str, object], *, chosen: bool) -> Mapping[str, object]:
+    """Its settings; none where nothing is chosen, so that few images may choose a probe."""
+    if method == "supervised" and not chosen:
+        return {}
+    return {"name": method} if isinstance(method, str) else method
 
 
 def _model_section(model: object, folder: Path) -> Mapping[str, object]:
