@@ -5,6 +5,7 @@ library, is read as it is.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -151,6 +152,7 @@ def check_manifest(folder: Path) -> None:
         return
     manifest = folder / MANIFEST
     try:
+        _check_regular(manifest)
         content = manifest.read_bytes()
     except FileNotFoundError:
         return
@@ -188,7 +190,7 @@ def _decode(content: bytes, manifest: Path) -> dict[str, str]:
         whole = isinstance(hashes, dict) and _encode(hashes) == content
     except (ValueError, LookupError, TypeError, RecursionError):
         raise damaged from None
-    if not whole or any(Path(name).name != name for name in hashes):
+    if not whole or any(Path(name).name != name or "\0" in name for name in hashes):
         raise damaged
     return hashes
 
@@ -200,6 +202,13 @@ def _sha256(parts: Sequence[bytes | memoryview]) -> str:
     return digest.hexdigest()
 
 
+def _check_regular(file: Path) -> None:
+    """Raises `OSError` for a pipe or a device, which has no end."""
+    if file.exists() and not file.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file")
+
+
 def _sha256_of_file(file: Path) -> str:
+    _check_regular(file)
     with open(file, "rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

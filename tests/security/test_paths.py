@@ -11,8 +11,11 @@ import pytest
 from tests.security.refusal import SECRET, outcome
 from vitrail.data.image_folders import open_captioned
 from vitrail.data.manifests import open_manifest
-from vitrail.errors import DataError, LoadError
+from vitrail.errors import ConfigError, DataError, LoadError
+from vitrail.hub.load import load
 from vitrail.hub.model_folder import read_file, read_model_config, read_weights, shards
+from vitrail.lens.trace_file import load_trace
+from vitrail.manifest import check_manifest, hashed_folder
 
 # What a file names, written as JSON; OUTSIDE stands for the absolute path of another folder.
 NAMES: list[Any] = [
@@ -113,6 +116,8 @@ def test_indexes(index: Any, data: Path) -> None:
         ("model.safetensors.index.json", read_weights),
         ("metadata.jsonl", lambda folder: open_captioned(str(folder))["train"]()),
         ("labels.csv", lambda folder: open_manifest(str(folder / "labels.csv"))),
+        ("manifest.json", check_manifest),
+        ("x.trace", lambda folder: load_trace(folder / "x.trace")),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -127,6 +132,21 @@ def test_what_is_no_regular_file(
     else:
         file.mkdir()
     assert outcome(lambda: read(tmp_path)) is not None
+
+
+def test_manifests_name_regular_files(tmp_path: Path) -> None:
+    with hashed_folder(tmp_path / "model") as writer:
+        writer.write("a", "text")
+    (tmp_path / "model" / "a").unlink()
+    os.mkfifo(tmp_path / "model" / "a")
+    assert "no regular file" in str(outcome(lambda: check_manifest(tmp_path / "model")))
+    (tmp_path / "model" / "manifest.json").write_text('{\n "sha256": {\n  "a\\u0000": "0"\n }\n}')
+    assert "is damaged" in str(outcome(lambda: check_manifest(tmp_path / "model")))
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x/" * 3000, "~nobody-of-this-name/x", "a\0b"])
+def test_names_that_no_system_has(name: str) -> None:
+    assert isinstance(outcome(lambda: load(name)), LoadError | ConfigError)
 
 
 HEADERS = [

@@ -58,11 +58,11 @@ def load(
         >>> load(folder, num_classes=5, image_size=16)(torch.zeros(1, 3, 16, 16)).shape
         torch.Size([1, 5])
     """
-    path = Path(ref).expanduser()
+    path = Path(ref)
     if weights is not None:
         model = _read_package(str(ref), weights)
     elif architecture is not None or path.suffix in (*model_folder.PICKLES, ".safetensors"):
-        model = read_checkpoint(path, architecture)
+        model = read_checkpoint(_at_home(path), architecture)
     else:
         model = _read_folder(find_folder(ref), trust)
     if channels is not None:
@@ -93,7 +93,7 @@ def find_folder(ref: str | Path) -> Path:
         >>> find_folder(folder) == folder
         True
     """
-    folder = Path(ref).expanduser()
+    folder = _at_home(ref)
     if (folder / "model" / model_folder.CONFIG).is_file():
         return folder / "model"
     if folder.is_dir():
@@ -115,6 +115,16 @@ def find_folder(ref: str | Path) -> Path:
         if folder.parent.is_dir():  # the name of a run, misspelt, looks like an id
             raise LoadError(f"there is no folder {name!r}, and {problem}") from None
         raise
+
+
+def _at_home(ref: str | Path) -> Path:
+    """The path, in the home of the user that it names, which is checked."""
+    try:
+        path = Path(ref).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as problem:  # a name that is too long, an unknown user
+        raise LoadError(f"{str(ref)[:60]!r} is no path ({problem.args[-1]}).") from None
+    return path
 
 
 def _weights_of(variant: str) -> str:

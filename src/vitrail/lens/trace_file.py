@@ -112,6 +112,8 @@ def load_trace(path: str | Path) -> SavedTrace:
     path = Path(path)
     if not path.exists():
         raise LoadError(f"{path} is no trace: No such file or directory.")
+    if not path.is_file():  # a pipe would wait for ever
+        raise LoadError(f"{path} is no trace: it is no regular file.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
