@@ -45,6 +45,13 @@ def source_of(name: str, language: str) -> Path:
     return DOCS / language / f"{name}.md"
 
 
+def title_of(name: str, language: str) -> str:
+    """The title of a page."""
+    if name in MADE:
+        return WORDS[language][name]
+    return source_of(name, language).read_text("utf-8").partition("\n")[0].removeprefix("# ")
+
+
 def relink(text: str, pages: set[str]) -> str:
     """A page's text with links that hold in the book: to its pages, to pictures, or none."""
 
@@ -144,8 +151,8 @@ def terms_page(language: str) -> str:
     words = WORDS[language]
     lines = [words["terms_head"], "| --- | --- | --- | --- |"]
     for term in terms():
-        about, page = term["about"][language], words["terms_see"].format(page=term["see"])
-        lines.append(f"| {term['en']} | {term['zh']} | {about} | {page} |")
+        see = f"[{title_of(term['see'], language)}]({term['see']}.md)"
+        lines.append(f"| {term['en']} | {term['zh']} | {term['about'][language]} | {see} |")
     return "\n\n".join([f"# {words['terms']}", words["terms_text"], "\n".join(lines)]) + "\n"
 
 
@@ -239,8 +246,10 @@ def build(language: str) -> None:
         env={**os.environ, **settings},
         check=True,
     )
-    for page in (SITE / language).rglob("*.html") if language == "zh" else ():
-        text = finish.translate_controls(page.read_text("utf-8"), BOOK["controls"])
+    for page in (SITE / language).rglob("*.html"):
+        text = finish.give_levels(page.read_text("utf-8"))
+        if language == "zh":
+            text = finish.translate_controls(text, BOOK["controls"])
         page.write_text(text, "utf-8")
 
 

@@ -24,6 +24,7 @@ var splitQuery = (query) => {
 class ChineseSearch(SearchChinese):
     """Latin words as in Sphinx, Chinese text as pairs of characters."""
 
+    language_name = "English"  # of the stemmer, for Latin words: there is no "ChineseStemmer"
     js_splitter_code = SPLIT_QUERY
 
     def split(self, input: str) -> list[str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from vitrail.errors import LoadError
 
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-WIDE = "一-鿿，。：；、？！（）《》“”…"
-BREAK = re.compile(rf"(?<=[{WIDE}])\n(?=[{WIDE}])")
+MARKS = "，。：；、？！（）《》“”…"
+BREAK = re.compile(rf"(?<=[一-鿿{MARKS}])\n(?=[一-鿿])|(?<=[^\n])\n(?=[{MARKS}])")
 PHOTOGRAPHS, PIXELS = 2, 140  # of the explorer's page; 10 × 10 patches
 
 
@@ -27,6 +27,13 @@ def translate_controls(page: str, words: Mapping[str, str]) -> str:
         pattern = rf'((?:>|aria-label="|title=")\s*){re.escape(english)}(?=\s*[<"])'
         page = re.sub(pattern, lambda match, other=other: match[1] + other, page)
     return page
+
+
+def give_levels(page: str) -> str:
+    """A page of HTML whose captions of the navigation are headings of a level."""
+    return page.replace(
+        'class="caption" role="heading"', 'class="caption" role="heading" aria-level="2"'
+    )
 
 
 def write_explorer(folder: Path) -> bool:

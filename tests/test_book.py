@@ -116,8 +116,23 @@ def test_diagrams_are_those_of_the_lessons() -> None:
 
 
 def test_chinese_lines_follow_without_a_space() -> None:
-    text = "一行\n二行，\nViT\n\n- 三\n\n```\n代码\n代码\n```\n"
-    assert finish.join_lines(text) == "一行二行，\nViT\n\n- 三\n\n```\n代码\n代码\n```\n"
+    text = "一行\n二行，\nViT\n（三）\n\n- 四\n\n（五）\n\n```\n代码\n代码\n```\n"
+    joined = "一行二行，\nViT（三）\n\n- 四\n\n（五）\n\n```\n代码\n代码\n```\n"
+    assert finish.join_lines(text) == joined
+
+
+def test_captions_of_the_navigation_have_a_level() -> None:
+    page = '<p class="caption" role="heading"><span>How to</span></p>'
+    expected = '<p class="caption" role="heading" aria-level="2"><span>How to</span></p>'
+    assert finish.give_levels(page) == expected
+
+
+def test_chinese_search_splits_pages_and_queries_into_pairs() -> None:
+    pytest.importorskip("sphinx")
+    from docs.chinese_search import ChineseSearch
+
+    terms = ChineseSearch({}).split("ViT 的注意力，块")
+    assert terms == ["ViT", "的注", "注意", "意力", "块"]
 
 
 def test_controls_of_the_theme_are_translated() -> None:
