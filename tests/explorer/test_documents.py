@@ -143,6 +143,8 @@ def test_models_of_every_kind_have_a_page(name: str, photo: Path) -> None:
         assert (attention["cells"] is not None) == row["windows"] == (name == "Swin")
         tokens = row["prefix"] + row["grid"][0] * row["grid"][1]
         assert row["windows"] or attention["array"]["shape"] == [row["heads"], tokens, tokens]
+    if name == "Swin":
+        assert "the stages of a Swin have widths of their own" in trace["lens"]["reason"]
     if name == "XCiT":
         assert "class token" in trace["lens"]["reason"]
         with pytest.raises(TierError, match="no maps"):

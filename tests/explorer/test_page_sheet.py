@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import vitrail
-from tests.explorer.browser import READY, needs_browser, press, same, settle, wait
+from tests.explorer.browser import READY, needs_browser, press, same, settle, texts, wait
 from tests.explorer.conftest import serving, tiny_vit
 from tests.models.small import small
 from vitrail.explorer.documents import Explorer
@@ -71,6 +71,7 @@ def test_layers_of_other_grids_and_numbers_of_heads_are_on_the_sheet(
         press(browser, "#sheet-start")
         wait(browser, DRAWN)
         heads = [row["heads"] for row in explorer.layers]
+        assert texts(browser, "#sheet-head span") == ["avg", *map(str, range(max(heads)))]
         shown = [len(row) for row in browser.execute_script(TILES)]
         assert shown == [count + (count > 1) for count in heads]
         assert browser.get_log("browser") == []

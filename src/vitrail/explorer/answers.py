@@ -6,6 +6,7 @@ from torch import Tensor
 from vitrail.errors import VitrailError
 from vitrail.lens.explanations.patch_logits import logit_lens
 from vitrail.models.base import Backbone
+from vitrail.models.tiers import PyramidBackbone
 
 PREDICTIONS = 5  # classes that are listed
 
@@ -56,6 +57,9 @@ def lens_values(model: Backbone, inputs: Tensor) -> dict[str, object]:
     try:
         logits = logit_lens(model, inputs)[:, 0].float()
     except VitrailError as problem:
+        if isinstance(model, PyramidBackbone):
+            kind = type(model).__name__
+            return {"reason": f"the stages of a {kind} have widths of their own."}
         return {"reason": str(problem)}
     values = model.outputs.activate(logits)
     final = values[-1].argsort(descending=True)[:PREDICTIONS].tolist()

@@ -28,9 +28,10 @@
     const rows = V.predictionRows(trace.predictions, choose);
     $("predictions").replaceChildren(...(rows.length ? rows
       : [create("p", { className: "quiet", textContent: V.t("no_classes") })]));
-    if (trace.lens && trace.lens.values) V.drawLens($("lens"), trace.lens, percent());
-    else {
-      const text = V.t(trace.lens ? "no_head" : "no_classes", { reason: trace.lens?.reason });
+    $("lens-part").hidden = !trace.lens;
+    if (trace.lens?.values) V.drawLens($("lens"), trace.lens, percent());
+    else if (trace.lens) {
+      const text = V.t("no_head", { reason: trace.lens.reason });
       $("lens").replaceChildren(create("p", { className: "quiet", textContent: text }));
     }
     pressAnswer();
@@ -50,7 +51,7 @@
     const select = $("target");
     select.replaceChildren(...[...names].map(([index, label]) =>
       create("option", { value: index, textContent: label })));
-    select.disabled = !names.size;
+    select.parentElement.hidden = !names.size;
     if (names.size) select.value = V.target();
   }
 

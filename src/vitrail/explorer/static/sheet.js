@@ -9,6 +9,13 @@
   const rows = () => [...$("sheet-rows").children];
   const tiles = (layer) => [...rows()[layer].querySelectorAll("button")];
 
+  // Numbers, or where all layers name their heads alike, as scans do, these names.
+  function headNames(layers) {
+    const most = Math.max(...layers.map(({ heads }) => heads));
+    const named = new Set(layers.map(({ names }) => String(names))).size === 1 && layers[0].names.length;
+    return [...Array(most).keys()].map((head) => named ? V.headName(head, layers[0]) : head);
+  }
+
   // A row per layer: the mean of its heads, if it has several, and each head.
   function build() {
     const { layers } = state.trace;
@@ -28,7 +35,7 @@
       })));
     }));
     $("sheet-head").replaceChildren(...(single ? []
-      : [V.t("mean_heads"), ...Array(Math.max(...layers.map(({ heads }) => heads))).keys()])
+      : [V.t("sheet_mean"), ...headNames(layers)])
       .map((name) => create("span", { textContent: name })));
     const most = Math.max(...layers.map(({ heads }) => heads + Number(heads > 1)), 1);
     $("sheet-body").style.setProperty("--tiles", most);

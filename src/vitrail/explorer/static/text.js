@@ -67,7 +67,7 @@
       sheet: "All layers and heads",
       sheet_about: "A row per layer, a square per head, of the query above. Click one to see it large; arrow " +
         "keys go from one to the next. Each has its own scale, or one per layer if that is chosen above.",
-      sheet_show: "Show all {n} heads", sheet_hide: "Hide the heads",
+      sheet_mean: "avg", sheet_show: "Show all {n} heads", sheet_hide: "Hide the heads",
       sheet_loading: "reading layer {n} of {count}…", sheet_tile: "layer {layer}, {head}: at most {high}",
       scan: "The scan",
       scan_about: "A Mamba reads its tokens one after the other. Each writes into a state, and each later " +
@@ -153,7 +153,7 @@
       sheet: "所有层与注意力头",
       sheet_about: "每行一层，每个方块是一个头，查询与上方相同。单击方块可放大查看，方向键在方块之间移动。" +
         "每个方块各用自己的刻度；若上方选了“整层共用一个刻度”，则同一行共用。",
-      sheet_show: "显示全部 {n} 个头", sheet_hide: "收起",
+      sheet_mean: "均", sheet_show: "显示全部 {n} 个头", sheet_hide: "收起",
       sheet_loading: "正在读取第 {n}/{count} 层……", sheet_tile: "第 {layer} 层，{head}：最大 {high}",
       scan: "扫描过程",
       scan_about: "Mamba 依次读取 token：每个 token 把信息写入状态，之后的每个 token 又让状态乘以 exp(Δ · A)（每个通道一个小于 1 的数），" +
