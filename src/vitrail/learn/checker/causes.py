@@ -86,7 +86,9 @@ def _of_layers(subject: Subject, solution: Subject, expected: Expected, _output:
                 expectation = _("expected {expected}.")
                 shape = expectation.format(expected=compare.shape_of_result(target))
                 return f"{text}: {compare.shape_of_result(ours[name])}, {shape}"
-            return relation(ours[name], target, earlier, text) or _(
+            sentence = relation(ours[name], target, earlier, text)
+            sentence = sentence or _of_a_layer(solution, expected, ours[name], target, text)
+            return sentence or _(
                 "the first layer that is given something else than it should is {name}: look at "
                 "what comes before it."
             ).format(name=name)
@@ -98,6 +100,23 @@ def _of_layers(subject: Subject, solution: Subject, expected: Expected, _output:
     if theirs and all(name in ours for name in theirs):
         text = _("every layer is given what it should: look at what comes after {name}.")
         return text.format(name=list(theirs)[-1])
+    return ""
+
+
+def _of_a_layer(
+    solution: Subject, expected: Expected, arguments: Any, target: Any, text: str
+) -> str:
+    """The layer that has been called too early, or not at all, before another."""
+    call = solution.build(expected.case)
+    call.load(expected.state)
+    for name, layer in call.module.eval().named_modules() if call.module is not None else ():
+        with torch.no_grad(), contextlib.suppress(Exception):
+            if name and compare.equal(layer(*target), arguments[0]):
+                return _("{part} has gone through {name}, and should not.").format(
+                    part=text, name=name
+                )
+            if name and compare.equal(layer(*arguments), target[0]):
+                return _("{part} should have gone through {name}.").format(part=text, name=name)
     return ""
 
 
