@@ -87,6 +87,15 @@ def is_made(name: str) -> bool:
     return all(p.exists() and nbformat.read(p, 4).metadata.get(DIGEST) == want for p in paths)
 
 
+def settled(output: NotebookNode) -> NotebookNode | None:
+    """What a terminal shows in the end, of lines that were written over; None for nothing."""
+    if output.output_type != "stream":
+        return output
+    lines = [line.rpartition("\r")[2].rstrip() for line in output.text.split("\n")]
+    text = "\n".join(lines).strip("\n")
+    return nbformat.from_dict({**output, "text": f"{text}\n"}) if text.strip() else None
+
+
 def make(name: str) -> None:
     """Runs a script and writes its notebooks.
 
@@ -108,6 +117,8 @@ def make(name: str) -> None:
     client.execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times of day
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in map(settled, cell.outputs) if output]
     for language in LANGUAGES:
         (MADE / language).mkdir(exist_ok=True)
         nbformat.write(in_language(notebook, language), MADE / language / f"{name}.ipynb")

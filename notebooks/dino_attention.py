@@ -54,19 +54,19 @@ print("another output: ", dino_loss(outputs.roll(1, 0), outputs, torch.zeros(6))
 # %% [markdown] lang="en"
 # ## A small one, trained
 #
-# `vitrail.fit` with `method="dino"`: a ViT of 49 patches, 4,000 images of clothes, two large and four
+# `vitrail.fit` with `method="dino"`: a ViT of 16 patches, 12,000 images of clothes, two large and four
 # small crops of each. The labels serve only to judge the features, by k-NN.
 
 # %% [markdown] lang="zh"
 # ## 训练一个小模型
 #
-# 调用 `vitrail.fit`，`method="dino"`：49 个图像块的 ViT，4,000 张服装图片，每张两个大裁剪、四个小裁剪。标签只用来做
+# 调用 `vitrail.fit`，`method="dino"`：16 个图像块的 ViT，12,000 张服装图片，每张两个大裁剪、四个小裁剪。标签只用来做
 # k-NN 评估。
 
 # %%
 small = {
     "image_size": 28,
-    "patch_size": 4,
+    "patch_size": 7,
     "dim": 64,
     "depth": 3,
     "heads": 4,
@@ -78,20 +78,20 @@ run = vitrail.fit(
     "ViT",
     data={
         "source": "fashion-mnist",
-        "limit": 4000,
+        "limit": 12_000,
         "batch_size": 64,
         "augment": {"crop": "resized", "flip": 0.5},
         "crops": {
             "local": 4,
-            "local_size": 12,
+            "local_size": 14,
             "global_scale": (0.6, 1.0),
             "local_scale": (0.2, 0.6),
         },
     },
     method={"name": "dino", "teacher_temperature": (0.04, 0.04), **settings},
     options=small,
-    epochs=4,
-    lr=1e-3,
+    epochs=3,
+    lr=1.5e-3,
     out=tempfile.mkdtemp(),
 )
 train = vitrail.data.open_dataset("fashion-mnist", "train")
@@ -136,7 +136,7 @@ cat = torch.as_tensor(data.chelsea()).permute(2, 0, 1)  # uint8 (3, 300, 451)
 images = model.preprocess(cat)
 trace = lens.trace_attention(model, images)
 maps = trace.attention[-1][0]  # (6, 16, 16): heads, grid
-shown = model.preprocess.to_uint8(images)[0]
+shown = model.preprocess.undo(images)[0]
 figure, axes = plt.subplots(2, 4, figsize=(9, 4.8))
 axes[0, 0].imshow(lens.to_picture(shown))
 axes[0, 0].set_title("image", fontsize=9)

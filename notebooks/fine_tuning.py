@@ -126,7 +126,7 @@ for column, picture in enumerate(chosen):
     rows, columns = (side // 14 for side in image.shape[-2:])
     at = rows // 2, columns // 2
     similar = vitrail.lens.explain(backbone, image, "similarity", at=at)[0]
-    shown = backbone.preprocess.to_uint8(image)[0]
+    shown = backbone.preprocess.undo(image)[0]
     axes[0, column].imshow(vitrail.lens.to_picture(shown))
     axes[1, column].imshow(similar, cmap="inferno", vmin=0)
 for axis in axes.flat:

@@ -34,6 +34,19 @@ def test_code_compiles_and_names_no_folder_of_one_machine(name: str) -> None:
     assert not re.search(r"/home|/root|C:\\\\", code)
 
 
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("a\nb\n", "a\nb\n"),
+        ("1 of 2\r2 of 2\r      \r", None),
+        ("1 of 2\rdone\nnext", "done\nnext\n"),
+    ],
+)
+def test_lines_that_were_written_over_are_not_shown(written: str, shown: str | None) -> None:
+    output = notebooks.settled(notebooks.nbformat.v4.new_output("stream", text=written))
+    assert (output and output.text) == shown
+
+
 def test_no_space_is_drawn_where_a_chinese_line_is_broken() -> None:
     cells = notebooks.in_language(jupytext.read(notebooks.sources()["mae"]), "zh").cells
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
