@@ -1,5 +1,6 @@
 """Datasets that packages ship: Fashion-MNIST, handwritten digits."""
 
+import copy
 import functools
 import gzip
 from pathlib import Path
@@ -76,10 +77,15 @@ def open_digits(name: str) -> Parts:
         >>> {split: len(part()) for split, part in open_digits("digits").items()}
         {'train': 1442, 'test': 355}
     """
-    return {"train": lambda: _divided(name)[0], "test": lambda: _divided(name)[1]}
+    return {
+        "train": lambda: copy.copy(_divided(name)[0]),
+        "test": lambda: copy.copy(_divided(name)[1]),
+    }
 
 
+@functools.cache
 def _divided(name: str) -> tuple[Dataset, Dataset]:
+    """Read once by a process, which opens each split. Copies have settings of their own."""
     return split_off(_digits(name), VALIDATION_FRACTION)
 
 

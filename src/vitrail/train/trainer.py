@@ -356,9 +356,10 @@ class Trainer:
         if not all(finite):
             bad = newest - len(finite) + 1 + finite.index(False)
             raise self._not_finite(f"the loss or its gradient is not finite at step {bad}", bad)
-        weights = [*self.method.parameters(), *(self.ema.parameters() if self.ema else ())]
-        if step is None and not all(distributed.gather_objects(all_finite(weights))):
-            raise self._not_finite(f"the weights are not finite after step {newest}", newest)
+        if step is None:
+            weights = [*self.method.parameters(), *(self.ema.parameters() if self.ema else ())]
+            if not all(distributed.gather_objects(all_finite(weights))):
+                raise self._not_finite(f"the weights are not finite after step {newest}", newest)
 
     def _not_finite(self, what: str, step: int) -> NotFiniteError:
         if self.is_main and step > 1:
