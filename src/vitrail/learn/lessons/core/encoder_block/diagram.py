@@ -22,16 +22,16 @@ def draw(language: str) -> str:
         drawing.box(390, top + 56, 40, 34, "+")
         before = top == 180
         if before:
-            drawing.box(120, top + 10, 90, 34, "LN", "amber")
+            drawing.box(120, top + 10, 90, 34, "LN", "amber faint")
         drawing.box(240, top + 10, 120, 34, "f", "glass faint")
         drawing.arrow((100, top + 73), (100, top + 27), (118 if before else 238, top + 27))
         if before:
             drawing.arrow((210, top + 27), (238, top + 27))
         drawing.arrow((360, top + 27), (410, top + 27), (410, top + 54))
         if before:
-            drawing.arrow((430, top + 73), (540, top + 73))
+            drawing.arrow((430, top + 73), (600, top + 73))
         else:
-            drawing.box(450, top + 56, 90, 34, "LN", "amber")
+            drawing.box(450, top + 56, 90, 34, "LN", "amber faint")
             drawing.arrow((430, top + 73), (448, top + 73))
-        drawing.arrow((540, top + 73), (600, top + 73))
+            drawing.arrow((540, top + 73), (600, top + 73))
     return drawing.svg()

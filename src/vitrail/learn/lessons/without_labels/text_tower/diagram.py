@@ -18,7 +18,7 @@ def draw(language: str) -> str:
     drawing.text(470, 76, columns, "quiet")
     for row, token in enumerate(TOKENS):
         drawing.text(110, 108 + 28 * row, token, "code")
-        drawing.text(182 + 46 * row, 76, token, "code")
+        drawing.text(201 + 46 * row, 76, token, "code middle")
         for column in range(len(TOKENS)):
             seen = column <= row
             style = ("amber" if row == 3 else "glass faint") if seen else "card"
