@@ -69,6 +69,11 @@ def main() -> None:
         with opened(browser, Explorer(model, "dinov2_small", photographs)):
             browser.execute_script("Vitrail.hold(4 * 16 + 4)")  # the left eye
             take(browser, "explorer.png", "header", ".columns")
+            press(browser, "#sheet-start")
+            wait(
+                browser, "return [...document.querySelectorAll('.tile')].every(tile => tile.title)"
+            )
+            take(browser, "explorer_sheet.png", "#sheet", "#sheet")
             press(browser, "#walk-start")
             wait(browser, "return Boolean(Vitrail.walk.doc)")
             press(browser, "#walk-steps button:nth-child(6)")
