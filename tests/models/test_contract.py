@@ -102,28 +102,21 @@ DECAYED: dict[str, type[nn.Module]] = {"PVT": PositionTable, "RegionViT": Relati
 
 
 @every_model
-def test_weight_decay_spares_vectors_tokens_and_positions(name: str, more: dict[str, Any]) -> None:
-    model = small(name, **more)
-    spared, modules = undecayed(model), dict(model.named_modules())
-    for parameter_name, parameter in model.named_parameters():
-        path, _, last = parameter_name.rpartition(".")
-        own = last in getattr(modules[path], "undecayed", ())
-        assert (parameter_name in spared) == (parameter.ndim < 2 or own), parameter_name
-        if isinstance(modules[path], nn.Linear):
-            assert not own
-
-
-@every_model
-def test_tokens_and_tables_are_decayed_where_their_authors_do(
+def test_weight_decay_spares_vectors_and_what_the_authors_spare(
     name: str, more: dict[str, Any]
 ) -> None:
     model = small(name, **more)
-    spared = undecayed(model)
-    for path, module in model.named_modules():
-        if isinstance(module, Token | PositionTable | RelativeBias):
-            decayed = isinstance(module, DECAYED.get(name, ()))
-            for parameter_name, _ in module.named_parameters(path, recurse=False):
-                assert (parameter_name not in spared) == decayed, parameter_name
+    spared, modules, wrong = undecayed(model), dict(model.named_modules()), []
+    for parameter_name, parameter in model.named_parameters():
+        path, _, last = parameter_name.rpartition(".")
+        module, is_spared = modules[path], parameter_name in spared
+        own = last in getattr(module, "undecayed", ())
+        if is_spared != (parameter.ndim < 2 or own) or (own and isinstance(module, nn.Linear)):
+            wrong.append(parameter_name)
+        elif isinstance(module, Token | PositionTable | RelativeBias):
+            if is_spared == isinstance(module, DECAYED.get(name, ())):
+                wrong.append(parameter_name)
+    assert not wrong
 
 
 @every_model
