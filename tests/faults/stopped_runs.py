@@ -71,7 +71,9 @@ class StoppedRuns:
             while in_a_save and processes[0].is_alive() and not forked.saving(run):
                 time.sleep(0.0005)  # the run needs the processor
             forked.kill(processes)
-            if all(process.exitcode == -signal.SIGKILL for process in processes):
+            if not all(process.exitcode == -signal.SIGKILL for process in processes):
+                self.seconds *= 0.7  # it had ended before: the machine is less busy now
+            else:
                 return {"in_a_save": forked.saving(run), "equal": self._resumed(run)}
 
     def signalled(self, number: signal.Signals) -> dict[str, int]:
@@ -83,6 +85,7 @@ class StoppedRuns:
                     os.killpg(process.pid, number)
             codes = forked.finish(processes)
             if codes == [0] * self.processes:  # it had ended before
+                self.seconds *= 0.7
                 continue
             checkpoints = RunFolder(run).checkpoints
             saved = int(checkpoints[-1].name[5:]) if checkpoints else 0
