@@ -161,7 +161,10 @@ def worst_position(value: Any, expected: Any) -> tuple[str, float, float]:
         gap = (a - b).abs().nan_to_num(nan=float("inf")).flatten()
         if float(gap.max()) > worst:
             worst, flat = float(gap.max()), int(gap.argmax())
-            index = [int(i) for i in torch.unravel_index(torch.tensor(flat), a.shape)]
             numbers = float(a.flatten()[flat]), float(b.flatten()[flat])
+            index: list[int] = []  # torch.unravel_index imports half a second of torch
+            for size in reversed(a.shape):
+                flat, rest = divmod(flat, size)
+                index.insert(0, rest)
             result = (f"{path}{index if index else ''}", *numbers)
     return result
