@@ -1,8 +1,8 @@
 """The Chinese pages of those that are made from code: each English page, block by block.
 
 docs/made_zh.toml holds the texts, English = Chinese: titles, headings, paragraphs, heads of
-tables, and the cells of the columns "value" and "meaning". `{name}` in a text stands for anything,
-which is looked up in turn. Cells of other columns stay as they are, unless they are listed.
+tables, and the cells of some columns (`COLUMNS`). `{name}` in a text stands for anything, which is
+looked up in turn. Cells of other columns stay as they are, unless they are listed.
 """
 
 import functools
@@ -13,7 +13,7 @@ import tomllib
 
 DOCS = Path(__file__).parent
 MADE = ("config", "models", "parity", "zoo", "it_helps", "evidence")
-COLUMNS = ("value", "meaning")  # of tables, whose cells must all be listed
+COLUMNS = ("value", "meaning", "what had to be made equal")  # whose cells must all be listed
 BAR = re.compile(r"(?<!\\)\|")  # between cells
 
 
