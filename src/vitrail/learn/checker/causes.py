@@ -181,7 +181,7 @@ def _of_parameters(subject: Subject, _solution: Subject, expected: Expected, out
     return text.format(names=", ".join(unused))
 
 
-def _of_arguments(subject: Subject, solution: Subject, expected: Expected, output: Any) -> str:
+def _of_arguments(_subject: Subject, solution: Subject, expected: Expected, output: Any) -> str:
     """The other arguments for which the solution gives the learner's output."""
     others = _other_arguments(expected.inputs, _names_of(solution))
     for number, (arguments, words) in enumerate(others):
