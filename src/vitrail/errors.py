@@ -194,7 +194,9 @@ def suggest(name: str, choices: Iterable[str]) -> str:
     names = list(choices)
     if here := name_here(name, names):
         return here
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    same = [choice for choice in names if choice.casefold() == name.casefold()]
+    last = [choice for choice in names if choice.rpartition(".")[2] == name]  # of optim.lr
+    nearest = same or last or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f" Did you mean {nearest[0]!r}?" if nearest else ""
 
 

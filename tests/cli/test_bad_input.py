@@ -2,6 +2,7 @@
 
 import errno
 import importlib.util
+import io
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 from tests.cli.conftest import Command, photographs, picture, write_recipe
 from vitrail import files
+from vitrail.cli.common import named_images
 
 
 def prepare(root: Path) -> None:
@@ -70,7 +72,7 @@ TABLE = {
         r"train.wandb needs the package wandb: pip install",
     ),
     "no such recipe": (["train", "missing.yaml"], r"missing.yaml: cannot be read \(No such file"),
-    "nothing to resume": (["train", "--out", "runs/none", "--resume"], r"cannot be read \(No such"),
+    "nothing to resume": (["train", "--out", "runs/none", "--resume"], r"holds no run to resume"),
     "nothing to train on": (["train"], r"nothing to train on: give a recipe or images"),
     "no images": (
         ["predict", "missing.jpg", "-m", "x"],
@@ -261,3 +263,31 @@ def test_messages_name_options_and_python_keywords_stay_where_they_are_settings(
     for arguments in (["vitrail"], ["vitrail", "--help"]):
         monkeypatch.setattr("sys.argv", arguments)
         assert in_options("probe='knn'") == "probe='knn'"
+
+
+@pytest.mark.parametrize(
+    ("setting", "cure"),
+    [
+        ("lr=1e-3", "Did you mean 'optim.lr'?"),
+        ("method.name=MAE", "Did you mean 'mae'?"),
+        ("optim.optimizer=Adam", "Did you mean 'adamw'?"),
+        ("data.augment=none", "is no dictionary of settings"),
+    ],
+)
+def test_a_setting_as_it_is_called_elsewhere(vitrail: Command, setting: str, cure: str) -> None:
+    code, out, errors = vitrail("train", "digits", setting)
+    assert (code, out, errors.count("\n")) == (2, "", 1)
+    assert cure in errors
+
+
+def test_the_source_may_stand_after_settings(vitrail: Command) -> None:
+    code, _out, errors = vitrail("train", "schedule.epochs=3", "folder:nowhere")
+    assert code == 2
+    assert "no folder 'nowhere'" in errors
+    code, _out, errors = vitrail("train", "--resume", "--out", "nowhere")
+    assert (code, errors) == (2, "error: nowhere holds no run to resume: it has no run.yaml.\n")
+
+
+def test_quoted_paths_are_read_from_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO('"a cat.jpg"\r\nb.jpg\n'))
+    assert named_images(["-"]) == ["a cat.jpg", "b.jpg"]

@@ -1,5 +1,6 @@
 """What several commands share: options, and the console."""
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from vitrail.errors import ConfigError, DataError, printable
 from vitrail.messages import _
 
 LARGEST_SIDE = 2**16  # pixels
+QUOTED = re.compile(r"([\"']).+\1")  # as Explorer and `ls -Q` write paths
 
 
 class _PlainConsole(Console):
@@ -169,7 +171,8 @@ def named_images(arguments: Sequence[str] | None) -> list[str]:
         return [str(path) for path in sample_images()]
     if "-" not in arguments:
         return list(arguments)
-    listed = [line for line in sys.stdin.read().splitlines() if line.strip()]
+    lines = (line.strip() for line in sys.stdin.read().splitlines())
+    listed = [line[1:-1] if QUOTED.fullmatch(line) else line for line in lines if line]
     if not listed:
         raise DataError("'-' reads paths of images from stdin, one per line, and there are none.")
     return [path for text in arguments for path in (listed if text == "-" else [text])]

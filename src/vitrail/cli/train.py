@@ -63,7 +63,9 @@ def run(
     changes = list(overrides or ())
     if what is not None and "=" in what.split(":")[0]:
         changes.insert(0, what)
-        what = None
+        sources = [text for text in changes if "=" not in text.split(":")[0]]
+        what = sources[0] if sources else None  # it may stand after settings
+        changes = [text for text in changes if text != what]
     if what is not None:
         _check_model_name(what, changes)
 
@@ -83,8 +85,11 @@ def run(
                 "nothing to train on: give a recipe or images, as in `vitrail train folder:PHOTOS`."
             )
         run_folder = RunFolder(folder if folds is None else folder / "fold-1")
+        if not run_folder.settings_file.is_file():
+            file = run_folder.settings_file.name
+            raise ConfigError(f"{run_folder} holds no run to resume: it has no {file}.")
         config, name = read_config(run_folder.settings_file, changes), ""
-    elif what.endswith((".yaml", ".yml")):
+    elif _is_recipe(what):
         config, name = read_config(what, changes), Path(what).stem
     else:
         config, name = make_config({"data": {"source": what}}, changes), what
@@ -145,12 +150,17 @@ def run(
     out.print(_("report: {path}").format(path=result.report), highlight=False)
 
 
+def _is_recipe(what: str) -> bool:
+    """Whether it is a recipe, and not a dataset such as folder:photos.yaml."""
+    return what.endswith((".yaml", ".yml")) and (":" not in what or Path(what).is_file())
+
+
 def _check_model_name(what: str, overrides: list[str]) -> None:
     """Raises `ConfigError` for a name that no model has, before torch is imported."""
     from vitrail.models.names import check_name
     from vitrail.train.recipe_file import overridden, read_recipe
 
-    recipe = read_recipe(Path(what)) if what.endswith((".yaml", ".yml")) else {}
+    recipe = read_recipe(Path(what)) if _is_recipe(what) else {}
     model = overridden(recipe, overrides).get("model")
     name = model.get("name") if isinstance(model, dict) and not model.get("weights") else None
     if isinstance(name, str):

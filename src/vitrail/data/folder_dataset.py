@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vitrail.arguments import checked
 from vitrail.data.dataset import Dataset, Verdict, neutral_statistics
-from vitrail.data.folders import FilePaths
+from vitrail.data.file_paths import FilePaths
 from vitrail.data.image_file import ImageFile
 from vitrail.data.images import open_image
 from vitrail.errors import DataError

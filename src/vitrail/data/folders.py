@@ -2,12 +2,12 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import overload
 
 from vitrail.arguments import checked
+from vitrail.data.file_paths import FilePaths, readable
 from vitrail.data.tables import find_table
 from vitrail.errors import DataError
 
@@ -26,39 +26,6 @@ SYSTEM_NAMES = {
     "__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "#recycle", "lost+found",
     "system volume information",
 }  # fmt: skip
-
-
-class FilePaths(Sequence[Path]):
-    """Paths of files, each of which is made when it is used: to make a million takes seconds.
-
-    Args:
-        names: the paths as text.
-
-    Example:
-        >>> FilePaths(["pets/cat/1.jpg"])[0].name
-        '1.jpg'
-    """
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self.names = list(names)
-
-    @classmethod
-    def of(cls, paths: Sequence[Path]) -> "FilePaths":
-        """paths → the same, as they are if they are of this class."""
-        return paths if isinstance(paths, FilePaths) else cls(map(str, paths))
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @overload
-    def __getitem__(self, index: int) -> Path: ...
-    @overload
-    def __getitem__(self, index: slice) -> "FilePaths": ...
-    def __getitem__(self, index: int | slice) -> "Path | FilePaths":
-        """index → a path; slice → some of them."""
-        if isinstance(index, slice):
-            return FilePaths(self.names[index])
-        return Path(self.names[index])
 
 
 @dataclass
@@ -338,7 +305,10 @@ def _unwrap(tree: Tree) -> Tree:
     while len(tree.classes) == 1 and not tree.samples:
         [(name, inner)] = tree.classes.items()
         is_repeated = name.casefold() == tree.path.name.casefold() and inner.classes
-        holds_classes = len(inner.classes) > 1 and not inner.samples
+        last = inner
+        while len(last.classes) == 1 and not last.samples:  # archive/data/dataset/pets/cat
+            [last] = last.classes.values()
+        holds_classes = len(last.classes) > 1 and not last.samples
         if not (is_repeated or holds_classes or _looks_split(inner)):
             break
         tree = inner
@@ -358,11 +328,12 @@ def _split_folders(tree: Tree) -> dict[str, Tree]:
     if not holding:
         if named and len(named) == len(tree.classes):
             first = min(named, key=lambda name: (named[name] != "train", name))
+            table = find_table(tree.path) or find_table(tree.path / first)
             raise DataError(
                 f"{_names([*named])} in {tree.path} look like splits, and hold no folders of "
                 "classes: make one subfolder for each class in them, name a table of paths and "
-                f"labels, as table:{find_table(tree.path) or 'FILE'}, or take the classes from "
-                f"names such as cat.0.jpg, as names:{tree.path / first}."
+                f"labels, as table:{table or 'FILE'}, or take the classes from names such as "
+                f"cat.0.jpg, as names:{tree.path / first}."
             )
         return {}
     others = [name for name in tree.classes if name not in named]
@@ -412,25 +383,6 @@ def _classes_of(tree: Tree, left_aside: LeftAside) -> Classes:
         if len(others) > 1 and others <= folder.classes.keys() and not folder.samples:
             left_aside.folders[readable(name)] = classes.pop(name).count
     return {readable(name): FilePaths(folder.walk()) for name, folder in classes.items()}
-
-
-def readable(name: str) -> str:
-    """A name as text that can be written anywhere, whatever bytes the name of a file has.
-
-    Args:
-        name: as Python gives it; bytes that are not UTF-8 are surrogates.
-
-    Returns:
-        The name, with such bytes as escapes.
-
-    Example:
-        >>> readable("猫"), readable("cat\\udcff")
-        ('猫', 'cat\\\\xff')
-    """
-    try:
-        return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
-    except UnicodeEncodeError:  # halves of pairs, which JSON can hold
-        return name.encode(errors="backslashreplace").decode()
 
 
 def _names(names: list[str]) -> str:

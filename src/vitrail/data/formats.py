@@ -27,9 +27,9 @@ SIGNATURES = {
     b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF",
     b"MM\0*": "TIFF", b"\x93NUMPY": "NPY", b"\0\0\0\x0cjP": "JPEG 2000", b"%PDF": "PDF",
     b"%!PS": "PostScript", b"\xc5\xd0\xd3\xc6": "EPS", b"\xd7\xcd\xc6\x9a": "WMF",
-    b"<svg": "SVG", b"<?xml": "SVG or XML",
+    b"<svg": "SVG", b"<?xml": "SVG or XML", b"8BPS": "Photoshop's PSD",
 }  # fmt: skip
-REFUSED = ("PDF", "PostScript", "EPS", "WMF", "SVG", "SVG or XML")
+REFUSED = ("Photoshop's PSD", "PDF", "PostScript", "EPS", "WMF", "SVG", "SVG or XML")
 MAX_PIXELS = 178_956_970  # as many as Pillow allows: 512 MiB of RGB
 MAX_BYTES = 2**30
 MAX_ASPECT = 300  # longer side over the shorter; to resize a line would make it as wide as long
@@ -149,6 +149,8 @@ def why_unknown(data: bytes) -> str:
         ("not an image (starts with b'hello')", 'damaged GIF (its header is incomplete)')
     """
     name = format_of(data)
+    if data.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS, not the image: `git lfs pull` fetches it"
     if name is None:
         return f"not an image (starts with {data[:8]!r})"
     if name in REFUSED:

@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vitrail.data.dataset import Dataset
+from vitrail.data.file_paths import FilePaths, readable
 from vitrail.data.folder_dataset import FolderDataset
 from vitrail.data.folders import (
     FILLERS,
     Classes,
-    FilePaths,
     FolderLayout,
     LeftAside,
     layout_of,
-    readable,
     scan,
     split_name,
 )
@@ -250,6 +249,8 @@ def folder_at(path: str, content: str) -> Path:
         >>> folder_at(".", "images").is_dir()
         True
     """
+    if "://" in path:
+        raise DataError(f"{path!r} is an address, and no folder: download it, and give a folder.")
     root = Path(path).expanduser()
     if root.is_file():
         cure = f"unpack it, and give the folder with {content}"

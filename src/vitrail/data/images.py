@@ -223,6 +223,9 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
         else:
             names = sorted(glob.glob(str(path), recursive=True))
             matches = [Path(name) for name in names if Path(name).is_file()]
+        kind, colon, rest = text.partition(":")
+        if not matches and colon and Path(rest).exists():
+            raise DataError(f"no images at {text!r}: write {rest}, without {kind}:")
         if not matches:
             raise DataError(
                 f"no images at {text!r}: give a file, a folder or a quoted pattern such as "

@@ -53,10 +53,15 @@ def check_there(
     """
     if any(os.path.lexists(base / name) for name in names):
         return
+    if "://" in names[0]:
+        raise DataError(
+            f"{table}: {describe_value(names[0])} is an address: download the files, and name the "
+            "folder that they are in by ?root=FOLDER."
+        )
     message = f"{table}: {describe_value(names[0])} is not there"
     if len(names) > 1:
         message += f", nor is any other of its {len(names):,} paths"
-    for file, changes in _candidates(table.parent, cells[0]):
+    for file, changes in _candidates(table.parent, cells[0], options.get("root", "")):
         rest = {key: value for key, value in options.items() if key not in ("root", "suffix")}
         query = "&".join(f"{key}={quote(v, safe=_SAFE)}" for key, v in {**rest, **changes}.items())
         raise DataError(f"{message}: there is {file}, so write '{table}?{query}'.")
@@ -69,12 +74,12 @@ def check_there(
 _SAFE = "/\\:,;|()[]= " + "".join(map(chr, range(0xA1, 0x2FF)))
 
 
-def _candidates(folder: Path, cell: str) -> Iterator[tuple[Path, dict[str, str]]]:
+def _candidates(folder: Path, cell: str, root: str) -> Iterator[tuple[Path, dict[str, str]]]:
     """Files that a path may mean, and the options by which it does."""
     parts = PureWindowsPath(cell).parts  # which knows slashes too
     tails = ["/".join(parts[start:]) for start in range(len(parts))]
     suffixes = ("",) if Path(cell).suffix.lower() in SUFFIXES else ("", *sorted(SUFFIXES))
-    for tail, inner in itertools.product(tails, _folders(folder)):
+    for tail, inner in itertools.product(tails, [root, *_folders(folder)]):
         for suffix in suffixes:
             file = folder / inner / f"{tail}{suffix}"
             if file.is_file():

@@ -12,9 +12,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from vitrail.data.folders import readable
+from vitrail.data.file_paths import readable
 from vitrail.errors import DataError
 
+MISSING = ("", "nan", "<na>")  # what pandas writes where there is nothing
 SEPARATORS = (";", "|")  # between the labels of a cell, where none is named
 DECIMAL_COMMA = re.compile(r"[-+]?\d*,(\d+)(?:[eE][-+]?\d+)?")
 YES, NO = ("1", "true", "yes"), ("", "0", "-1", "false", "no")  # of columns, one per label
@@ -91,7 +92,7 @@ def read_labels(
     if separator or any(isinstance(cell, list) for cell in texts):
         return _several([_split(cell, separator) for cell in texts])
     for number, text in enumerate(texts, 1):
-        if str(text).strip() == "":
+        if str(text).strip().casefold() in MISSING:
             raise DataError(f"{file}: row {number} has no {column}: fill it in, or remove it.")
     values = _numbers(texts)
     if separator is None and all(v is not None for v in values) and any(v % 1 for v in values if v):

@@ -10,8 +10,10 @@ from urllib.parse import parse_qsl
 from torch import Tensor
 
 from vitrail.data.dataset import Dataset
+from vitrail.data.file_paths import readable
 from vitrail.data.folder_dataset import FolderDataset
-from vitrail.data.folders import Inventory, readable, split_name
+from vitrail.data.folders import Inventory, split_name
+from vitrail.data.formats import SUFFIXES
 from vitrail.data.manifest_files import check_there, local_name
 from vitrail.data.manifest_labels import (
     SEPARATORS,
@@ -220,18 +222,26 @@ class _Table:
 
     def require(self, column: str) -> None:
         if column not in self.columns:
+            parts = [part.strip() for part in column.split(",")]
+            if {*parts} <= {*self.columns}:
+                raise DataError(f"{self.file}: several columns of labels are ?labels={column}.")
             raise DataError(
                 f"{self.file} has no column {column!r}: it has {', '.join(self.columns)}."
             )
 
     def needed(self, kind: str) -> str:
         column = self.column(kind)
-        if column is None:
-            raise DataError(
-                f"{self.file} has the columns {', '.join(self.columns)}, none of which is called "
-                f"{kind}: name it, as {self.file.name}?{kind}=COLUMN."
-            )
-        return column
+        if column is not None:
+            return column
+        listed = f"{self.file} has the columns {', '.join(self.columns)}"
+        if any(Path(name).suffix.lower() in SUFFIXES for name in self.columns):
+            raise DataError(f"{listed}: write their names in a line above, such as path,label.")
+        flags = [name for name in self.columns if {*map(str, self.cells(name))} <= {"0", "1"}]
+        if kind == "label" and len(flags) > 1:
+            raise DataError(f"{listed}: several labels are ?labels={','.join(flags)}.")
+        raise DataError(
+            f"{listed}, none of which is called {kind}: name it, as {self.file.name}?{kind}=COLUMN."
+        )
 
     def column(self, kind: str) -> str | None:
         """The column of paths, labels, splits or weights, if there is one."""

@@ -16,6 +16,7 @@ from vitrail.data.packaged import open_digits, open_fashion_mnist
 from vitrail.data.recording_dataset import open_recordings
 from vitrail.data.shards import describe_damage, open_shards
 from vitrail.data.splits import Parts, Progress, balanced, drop_unreadable, open_part
+from vitrail.data.tables import is_archive, is_table
 from vitrail.errors import DataError, check_choice, suggest
 from vitrail.registry import Registry
 from vitrail.values import PositiveInt
@@ -161,6 +162,8 @@ def open_parts(name: str | Path) -> Parts:
     """
     name = f"folder:{name}" if isinstance(name, Path) else name
     kind, colon, path = name.partition(":")
+    if kind in KINDS and colon and not path:
+        raise DataError(f"{name} names nothing: write its path after the colon.")
     if kind in KINDS and colon:
         return KINDS[kind](path)
     if name in PACKAGED:
@@ -169,6 +172,10 @@ def open_parts(name: str | Path) -> Parts:
         return _own(kind, path)
     if name and Path(name).is_dir():
         raise DataError(f"dataset {name!r} is a folder: write folder:{name}")
+    if name and Path(name).is_file():
+        cure = f"write table:{name}" if is_table(Path(name)) else "give a folder or a table"
+        cure = f"unpack it, and write folder:{Path(name).stem}" if is_archive(name) else cure
+        raise DataError(f"dataset {name!r} is a file: {cure}.")
     names = [*PACKAGED, *DATASETS.names_of_others()]
     raise DataError(
         f"no dataset {name!r}.{suggest(name, names)} There are: folder:PATH, names:PATH, "

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from vitrail.data.dataset import Dataset
+from vitrail.data.file_paths import FilePaths
 from vitrail.data.file_spans import FileSpan
 from vitrail.data.folder_dataset import FolderDataset
-from vitrail.data.folders import FilePaths
 from vitrail.data.formats import MAX_BYTES
 from vitrail.data.image_file import ImageFile
 from vitrail.data.recording_dataset import RecordingDataset

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from vitrail.data.check import Progress
 from vitrail.data.dataset import Dataset
+from vitrail.data.file_paths import readable
 from vitrail.data.file_spans import PACKED, Source
-from vitrail.data.folders import readable
 from vitrail.data.formats import format_of, is_image_name, pillow
 from vitrail.data.image_file import ImageFile
 from vitrail.data.manifest_labels import sorted_names

@@ -11,6 +11,7 @@ from vitrail.errors import DataError
 
 FORMS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl",
          ".json": "json", ".parquet": "parquet", ".pq": "parquet"}  # fmt: skip
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar", ".gz")
 SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 DELIMITERS = ",;\t|"
 
@@ -56,6 +57,22 @@ def is_table(file: Path) -> bool:
     return suffix in FORMS and suffix not in (".txt", ".json")
 
 
+def is_archive(name: str) -> bool:
+    """Whether a file is an archive by its name.
+
+    Args:
+        name: its name.
+
+    Returns:
+        Whether it is.
+
+    Example:
+        >>> is_archive("pets.tar.gz"), is_archive("pets.csv")
+        (True, False)
+    """
+    return name.lower().endswith(ARCHIVES)
+
+
 def read_rows(
     file: Path, form: str | None = None, encoding: str | None = None
 ) -> Iterator[dict[str, Any]]:
@@ -83,6 +100,8 @@ def read_rows(
     form = form or FORMS.get(file.suffix.lower())
     if form is None and file.suffix.lower() in SPREADSHEETS:
         raise DataError(f"{file}: spreadsheets are not read: save it as CSV, in UTF-8.")
+    if form is None and is_archive(file.name):
+        raise DataError(f"{file} is an archive: unpack it, and name the table in it.")
     if form is None:
         raise DataError(
             f"{file}: a table of suffix {file.suffix!r} is not known: write csv:, jsonl: or "
@@ -108,7 +127,9 @@ def _csv(file: Path, text: str) -> Iterator[dict[str, Any]]:
     if first.strip().lower().startswith("sep=") and len(first.strip()) == 5:  # for spreadsheets
         delimiter, text = first.strip()[-1], rest
     try:
-        for row in csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter):
+        for row in csv.DictReader(
+            io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True
+        ):
             # None is the name of fields beyond the last column.
             yield {name.strip(): value for name, value in row.items() if name is not None}
     except csv.Error as problem:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from vitrail.arguments import checked
 from vitrail.data.dataset import Dataset
+from vitrail.data.folders import FILLERS
 from vitrail.data.joined import with_labels
 from vitrail.data.registry import open_parts, prepared
 from vitrail.data.splits import SPLITS, Parts, balanced, split_fold, split_off
@@ -366,6 +367,11 @@ def _check_labels(config: RunConfig, train: Dataset) -> None:
             "or leave the weights out, as labels.csv?weight=."
         )
     if len(train.labels) < 2 and target == "class":
+        if train.labels[0].casefold() in FILLERS:
+            raise ConfigError(
+                f"{config.data.source} holds no folders of classes, only {train.labels[0]!r}: make "
+                "one for each class, or name a table of paths and labels, as table:FILE."
+            )
         raise ConfigError(
             f"{config.data.source} holds only one class, {train.labels[0]!r}: make one subfolder "
             "of images for each of two or more."

@@ -22,19 +22,20 @@ from vitrail.preprocess import Preprocess
 from vitrail.train.config import RunConfig
 from vitrail.train.lora import adapt, check_learns
 from vitrail.train.named_callables import resolve_object
+from vitrail.train.optim import OPTIMIZERS
 
 # Fields of a batch that Vitrail's datasets can fill.
 INPUTS = {"images", "crops", "labels", "captions", "features"}
 
 
 def check_model(config: RunConfig) -> None:
-    """Checks the name and the options of a new model, before any data are read.
+    """Checks the name and the options of a new model, and the optimizer's, before data are read.
 
     Args:
         config: the settings.
 
     Raises:
-        ConfigError: there is no such model, or an option does not fit it.
+        ConfigError: there is no such model or optimizer, or an option does not fit the model.
 
     Example:
         >>> from vitrail.train.config import make_config
@@ -43,6 +44,7 @@ def check_model(config: RunConfig) -> None:
         vitrail.errors.ConfigError: no model 'vit_tny_patch16_224'. Did you mean...
     """
     model = config.model
+    OPTIMIZERS.get(config.optim.optimizer)
     if model.weights is not None:
         return
     if model.name in variants():

@@ -69,7 +69,7 @@ def describe_invalid(
     if error["type"] == "missing":
         needs = f", and {path[0]} needs it" if len(path) > 1 else ""
         return f"{key} is not given{needs}: `vitrail config` says what it may be."
-    if error["type"] in ("model_type", "dict_type"):
+    if error["type"] in ("model_type", "dict_type", "dataclass_type"):
         return f"{key}={describe_value(error['input'])} is no dictionary of settings."
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         keys = [*flatten(_defaults(section)), *section.model_fields]
