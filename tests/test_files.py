@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from vitrail import files
-from vitrail.files import OLD, TEMPORARY, atomic_folder, atomic_write
+from vitrail.errors import ConfigError
+from vitrail.files import OLD, TEMPORARY, atomic_folder, atomic_write, make_folder
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -114,3 +115,19 @@ def test_a_file_that_cannot_be_put_on_disk_leaves_no_folder(
         for name in ("a", "b", "c"):
             (new / name).write_text("1")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["file", "pipe", "link"])
+def test_what_is_no_folder_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    if kind == "file":
+        path.write_text("mine")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(tmp_path / "nowhere")
+    for folder in (path, path / "inner"):
+        with pytest.raises(ConfigError, match="x is no folder: choose another name"):
+            make_folder(folder)
+    if kind == "file":
+        assert path.read_text() == "mine"

@@ -84,6 +84,9 @@ def make_folder(path: Path) -> None:
     Args:
         path: the folder; it may exist.
 
+    Raises:
+        ConfigError: the path, or one before it, is something else.
+
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "runs" / "first"
@@ -93,6 +96,8 @@ def make_folder(path: Path) -> None:
     """
     if path.is_dir():
         return
+    if os.path.lexists(path):  # a file, a pipe, a link that leads nowhere
+        raise ConfigError(f"{path} is no folder: choose another name.")
     if path.parent != path:
         make_folder(path.parent)
     path.mkdir(exist_ok=True)
