@@ -49,6 +49,16 @@ def test_pictures_are_drawn(arguments: tuple[str, ...], look: Command, tmp_path:
         assert pixels[0, 0].max() < 40
 
 
+@pytest.mark.parametrize("arguments", [(), ("--explain", "relevance")])
+def test_a_model_in_half_precision(
+    arguments: tuple[str, ...], vitrail: Command, tmp_path: Path
+) -> None:
+    picture().save(tmp_path / "a.png")
+    save(small("ViT").half(), tmp_path / "half")
+    code, _out, errors = vitrail("look", "a.png", "-m", "half", *arguments)
+    assert (code, errors) == (0, "")
+
+
 def test_options_of_the_picture_change_it(look: Command, vitrail: Command, tmp_path: Path) -> None:
     assert look()[0] == 0
     command = ("look", "a.png", "-m", "ViT")  # the same weights each time

@@ -184,6 +184,7 @@ def run(
         if model == DEFAULT_MODEL and weights is None:
             weights = DEFAULT_WEIGHTS
         backbone = open_model(model, weights=weights, image_size=image_size, device=device)
+        backbone.float()  # weights in half precision are the same numbers, and maps are finer
         paths = find_inputs(sources, backbone.preprocess)
         _check_paths(page, paths, save)
         samples = read_images(backbone.preprocess.single, paths, bad_images)
