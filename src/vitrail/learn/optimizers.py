@@ -46,18 +46,18 @@ class Descent:
         self.momentum = momentum
         self.velocities: dict[int, Tensor] = {}  # by position of the parameter
 
-    def _parameters(self) -> list[tuple[Tensor, dict[str, Any]]]:
+    def _members(self) -> list[tuple[Tensor, dict[str, Any]]]:
         return [(p, group) for group in self.param_groups for p in group["params"]]
 
     def zero_grad(self) -> None:
         """Forgets all gradients."""
-        for parameter, _group in self._parameters():
+        for parameter, _group in self._members():
             parameter.grad = None
 
     @torch.no_grad()
     def step(self) -> None:
         """Updates every parameter that has a gradient."""
-        for number, (parameter, group) in enumerate(self._parameters()):
+        for number, (parameter, group) in enumerate(self._members()):
             if parameter.grad is None:
                 continue
             velocity = self.velocities.setdefault(number, torch.zeros_like(parameter))
