@@ -11,10 +11,12 @@ from tests.models.small import small
 from vitrail.contract.methods import MethodCase, batch_for
 from vitrail.errors import ConfigError, DataError
 from vitrail.methods.base import Batch, Loss, Method
-from vitrail.methods.batch_checks import check_batch, check_truth
+from vitrail.methods.batch_checks import check_batch, check_label_values
+from vitrail.methods.dino import DINO
 from vitrail.methods.distill import Distill, distillation_loss
 from vitrail.methods.linear_probe import LinearProbe
 from vitrail.methods.mae import MAE
+from vitrail.methods.memory import LearnableMemory
 from vitrail.methods.multi_label import MultiLabel
 from vitrail.methods.registry import get_method, list_methods
 from vitrail.methods.regression import Regression
@@ -41,7 +43,7 @@ WRONG: list[tuple[type[Method], dict[str, Any], str]] = [
 def test_a_value_that_no_sample_has_is_one_line(
     method: type[Method], fields: dict[str, Any], message: str
 ) -> None:
-    tensors = {name: torch.tensor(value) for name, value in fields.items()}
+    tensors: dict[str, Any] = {name: torch.tensor(value) for name, value in fields.items()}
     batch = Batch(
         **{"images": torch.zeros(2, 3, 32, 32), "labels": torch.tensor([0, 1]), **tensors}
     )
@@ -55,7 +57,7 @@ def test_every_method_refuses_an_empty_batch_and_one_that_is_not_finite(name: st
     method = case.on(case.models()[0])
     batch, field = batch_for(method), method.inputs[0]
     value = getattr(batch, field)
-    empty = {
+    empty: dict[str, Any] = {
         key: tuple(v[:0] for v in value) if key == "crops" else getattr(batch, key)[:0]
         for key in batch.names()
     }
@@ -84,7 +86,7 @@ def test_a_method_that_compares_samples_needs_two() -> None:
 def test_weights_are_used_or_refused() -> None:
     weighing = {name for name in list_methods() if get_method(name).weighs_samples}
     probes = {"linear_probe", "attentive_probe"}
-    assert weighing == {"supervised", "multi_label", "regression", "distill", *probes}
+    assert weighing == {"supervised", "multi_label", "regression", "distill", "memory", *probes}
     batch = Batch(images=torch.zeros(2, 3, 32, 32), weights=torch.ones(2))
     with pytest.raises(DataError, match="SimMIM does not weigh samples: leave the weights out"):
         SimMIM(small("ViT"))(batch)
@@ -130,9 +132,9 @@ def test_the_mean_over_a_batch_is_that_of_its_formula(kind: Any) -> None:
 def test_rounded_and_whole_probabilities_are_taken() -> None:
     rows = torch.rand(8, 1000, generator=torch.Generator().manual_seed(0)).softmax(1)
     for labels in (rows.bfloat16(), rows.half(), F.one_hot(torch.arange(3)), torch.eye(3).bool()):
-        check_truth(labels, None, "class")
-    check_truth(torch.tensor([[0.25, 1.0], [0, 0]]), torch.tensor([True, False]), "labels")
-    check_truth(torch.tensor([[-3.0, 1e9]]), torch.tensor([0, 2]), "numbers")
+        check_label_values(labels, None, "class")
+    check_label_values(torch.tensor([[0.25, 1.0], [0, 0]]), torch.tensor([True, False]), "labels")
+    check_label_values(torch.tensor([[-3.0, 1e9]]), torch.tensor([0, 2]), "numbers")
     large = Batch(images=torch.full((2, 3, 32, 32), 1e38), labels=torch.tensor([0, 1]))
     check_batch(Supervised(small("ViT")), large)  # finite, and its sum is not
 
@@ -153,17 +155,73 @@ def test_own_methods_may_weigh_samples_and_values_of_a_device_are_not_read() -> 
     check_batch(method, away)  # reading it would raise
 
 
+def test_masks_and_crops_of_dino_fit_each_other() -> None:
+    crops = torch.zeros(2, 3, 32, 32), torch.zeros(2, 3, 32, 32)
+    dino: Any = DINO(small("ViT"), 16, (24, 8), patch_weight=1.0)
+    mask = torch.zeros(2, 16, dtype=torch.bool).index_fill(1, torch.arange(4), True)
+    with pytest.raises(DataError, match="patch_mask has 2 rows for 4 global crops: give each"):
+        dino(Batch(crops=crops, patch_mask=mask))
+    assert dino(Batch(crops=crops, patch_mask=torch.cat([mask, mask]))).loss.isfinite()
+    with pytest.raises(DataError, match="global crops of .* are compared as one batch"):
+        dino([crops[0], crops[1][..., :24]])
+    with pytest.raises(DataError, match="images of 2 samples and patch_mask of 3: give as many"):
+        SimMIM(small("ViT"))(Batch(images=crops[0], patch_mask=torch.cat([mask, mask[:1]])))
+
+
+TARGETS: list[tuple[type[Method], Any, str]] = [
+    (Regression, torch.tensor([[NAN] * 5]), "labels hold nan"),
+    (Regression, torch.zeros(0, 5), r"targets of shape \(0, 5\) are not \(samples, 5\)"),
+    (Regression, torch.zeros(9, 1), r"targets of shape \(9, 1\) are not \(samples, 5\)"),
+    (Supervised, torch.tensor([0, 5]), "label 5 is not within 0 to 4, the classes of the model"),
+    (Supervised, torch.tensor([-1]), "label -1 is not within 0 to 4"),
+    (Supervised, torch.zeros(2, 5), r"targets of shape \(2, 5\) are not \(samples,\)"),
+    (LinearProbe, torch.tensor([7]), "label 7 is not within 0 to 4"),
+]
+
+
+@pytest.mark.parametrize(("method", "targets", "message"), TARGETS)
+def test_labels_of_all_samples_are_checked_too(
+    method: type[Method], targets: Tensor, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        method(small("ViT")).fit_targets(targets)
+
+
+def test_a_task_has_classes_of_its_own() -> None:
+    """A head of 5 classes stays, and the memory learns 7."""
+    memory = LearnableMemory(small("ViT"), num_classes=7, class_weights="balanced")
+    memory.fit_targets(torch.arange(7))
+    with pytest.raises(DataError, match="label 7 is not within 0 to 6"):
+        memory.fit_targets(torch.tensor([7]))
+
+
+def test_statistics_are_of_finite_features_and_of_one_too() -> None:
+    probe = LinearProbe(small("ViT"))
+    features, labels = torch.randn(1, 32), torch.tensor([0])
+    with pytest.raises(DataError, match="features hold -?inf"):
+        probe.fit_statistics(Batch(features=features / 0, labels=labels))
+    probe.fit_statistics(Batch(features=features, labels=labels))
+    assert torch.equal(probe.feature_std, torch.ones(32))
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+def test_a_teacher_without_an_answer_is_refused(kind: Any) -> None:
+    """Its class of most logit would be the first."""
+    method = Distill(small("ViT"), lambda images: images.new_full((len(images), 5), NAN), kind)
+    with pytest.raises(DataError, match="the teacher's logits hold nan"):
+        method(Batch(images=torch.zeros(2, 3, 32, 32), labels=torch.tensor([0, 1])))
+
+
 def test_gradients_of_samples_can_be_taken() -> None:
     """Within transforms of torch.func there are no values to check."""
     method = Supervised(small("DeepViT")).eval()
-    weight = method.backbone.head.weight
+    weight: Any = method.backbone.head.weight
 
     def loss(weight: Tensor, image: Tensor) -> Tensor:
         values = {"backbone.head.weight": weight}
         batch = Batch(images=image[None], labels=torch.tensor([[1.0, 0, 0, 0, 0]]))
         return torch.func.functional_call(method, values, (batch,)).loss
 
-    grads = torch.func.vmap(torch.func.grad(loss), (None, 0))(
-        weight.detach(), torch.rand(2, 3, 32, 32)
-    )
+    of_each: Any = torch.func.vmap(torch.func.grad(loss), (None, 0))
+    grads = of_each(weight.detach(), torch.rand(2, 3, 32, 32))
     assert grads.shape == (2, *weight.shape) and grads.abs().sum() > 0

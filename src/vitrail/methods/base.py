@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vitrail.arguments import bind
 from vitrail.errors import DataError, TierError
-from vitrail.methods.batch_checks import check_batch
+from vitrail.methods.batch_checks import check_batch, check_targets
 from vitrail.methods.frozen import BATCH_NORMS, is_frozen
 from vitrail.models.base import Backbone
 from vitrail.models.calls import hinting
@@ -190,6 +190,10 @@ class Method(nn.Module):
             cls.__init__ = _checked(cls.__init__)  # type: ignore[method-assign]
         if "forward" in vars(cls):
             cls.forward = hinting(_batching(cls.forward))  # type: ignore[method-assign]
+        if "fit_targets" in vars(cls):
+            cls.fit_targets = _checking_targets(cls.fit_targets)  # type: ignore[method-assign]
+        if "fit_statistics" in vars(cls):
+            cls.fit_statistics = _checking_data(cls.fit_statistics)  # type: ignore[method-assign]
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -341,6 +345,28 @@ def _checked(init: Callable[..., None]) -> Callable[..., None]:
             self.settings = dict(list(bound.arguments.items())[2:])
 
     return checked
+
+
+def _checking_targets(fit: Callable[..., None]) -> Callable[..., None]:
+    """A `fit_targets` that checks the targets first."""
+
+    @functools.wraps(fit)
+    def checking(self: Method, targets: Tensor) -> None:
+        check_targets(self, targets)
+        fit(self, targets)
+
+    return checking
+
+
+def _checking_data(fit: Callable[..., None]) -> Callable[..., None]:
+    """A `fit_statistics` that checks the data first, as `forward` does a batch."""
+
+    @functools.wraps(fit)
+    def checking(self: Method, data: Batch) -> None:
+        check_batch(self, data)
+        fit(self, data)
+
+    return checking
 
 
 def _batching(forward: Callable[..., Loss]) -> Callable[..., Loss]:

@@ -52,18 +52,48 @@ def check_batch(method: "Method", batch: "Batch") -> None:
         raise DataError(
             f"{type(method).__name__} does not weigh samples: leave the weights out of the batch."
         )
-    if torch.compiler.is_compiling() or is_transformed():
-        return  # there are no values there
     for name in NUMBERS:
         value = getattr(batch, name)
         for tensor in value if name == "crops" else (value,):
-            # A sum is the fastest to compute, and finite of finite numbers unless it overflows.
-            if _is_read(tensor) and not math.isfinite(float(tensor.detach().sum())):
-                _limits(name, tensor)
-    check_truth(batch.labels if "labels" in method.inputs else None, batch.weights, method.target)
+            if tensor is not None:
+                require_finite(name, tensor)
+    check_label_values(
+        batch.labels if "labels" in method.inputs else None, batch.weights, method.target
+    )
 
 
-def check_truth(labels: Tensor | None, weights: Tensor | None, target: Target) -> None:
+def check_targets(method: "Method", targets: Tensor) -> None:
+    """Checks the labels of all training samples.
+
+    Args:
+        method: the method that learns them.
+        targets: class indices (N,); of methods of another `target` (N, K).
+
+    Raises:
+        DataError: there are none, they are not as many a sample as the model has outputs, or a
+            value is none that a label may have.
+
+    Example:
+        >>> from vitrail.methods import Regression
+        >>> check_targets(Regression(vitrail.ViT(8, 4, 2, 8, 1, 2, 8)), torch.zeros(9, 1))
+        Traceback (most recent call last):
+        vitrail.errors.DataError: targets of shape (9, 1) are not (samples, 2): give a sample ...
+    """
+    classes = method.backbone.num_classes
+    if method.target == "class":
+        is_shaped, shape = targets.ndim == 1, "(samples,)"
+    else:
+        is_shaped = targets.ndim == 2 and targets.shape[1] == classes
+        shape = f"(samples, {classes})"
+    if not is_shaped or not len(targets):
+        raise DataError(
+            f"targets of shape {tuple(targets.shape)} are not {shape}: give a sample or more, "
+            "with one for each output."
+        )
+    check_label_values(targets, None, method.target)
+
+
+def check_label_values(labels: Tensor | None, weights: Tensor | None, target: Target) -> None:
     """Checks the values of labels and of weights.
 
     Args:
@@ -77,7 +107,7 @@ def check_truth(labels: Tensor | None, weights: Tensor | None, target: Target) -
             probabilities do not sum to 1, or anything is not finite.
 
     Example:
-        >>> check_truth(None, torch.tensor([1.0, -1.0]), "class")
+        >>> check_label_values(None, torch.tensor([1.0, -1.0]), "class")
         Traceback (most recent call last):
         vitrail.errors.DataError: weights hold -1, and no sample counts less than nothing: give ...
     """
@@ -97,7 +127,7 @@ def check_truth(labels: Tensor | None, weights: Tensor | None, target: Target) -
             f"labels hold {low if low < 0 else high:g}, and a label of each sample is {kind}: give "
             "what is within 0 and 1."
         )
-    if target == "class" and labels.ndim == 2 and labels.device.type == "cpu":
+    if target == "class" and labels.ndim == 2 and _is_read(labels):
         low, high = _limits("labels", labels.float().sum(1))
         worst = low if 1 - low > high - 1 else high
         if abs(worst - 1) > ROUNDING:
@@ -129,9 +159,28 @@ def _check_counts(method: "Method", batch: "Batch") -> None:
 
 
 def _is_read(values: Tensor | None) -> bool:
-    if values is None or not values.numel() or values.is_complex():
+    """Whether there are values to look at, without waiting for them."""
+    if torch.compiler.is_compiling() or is_transformed():
         return False
-    return values.device.type == "cpu"
+    return values is not None and bool(values.numel()) and values.is_cpu and not values.is_complex()
+
+
+def require_finite(name: str, values: Tensor) -> None:
+    """Checks that numbers of a batch, or made of it, are finite.
+
+    Args:
+        name: what they are, for the error.
+        values: of any shape; those of an accelerator are not read.
+
+    Raises:
+        DataError: one is not.
+
+    Example:
+        >>> require_finite("images", torch.zeros(1))
+    """
+    # A sum is the fastest to compute, and finite of finite numbers unless it overflows.
+    if _is_read(values) and not math.isfinite(float(values.detach().sum())):
+        _limits(name, values)
 
 
 def _limits(name: str, values: Tensor | None) -> tuple[float, float]:

@@ -66,7 +66,12 @@ class ClassLoss(nn.Module):
 
         Args:
             targets: class indices (N,) of all training samples.
+
+        Raises:
+            DataError: one is no class.
         """
+        logits = torch.empty(len(targets), self.classes, device="meta")  # of which the shape counts
+        targets = class_targets(targets, logits)
         if self.balanced:
             counts = targets.bincount(minlength=self.classes).clamp(min=1)
             self.weights = len(targets) / (self.classes * counts.float())

@@ -34,7 +34,7 @@ from typing import Annotated, cast
 import torch
 from torch import Tensor, nn
 
-from vitrail.errors import ConfigError, TierError
+from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.layers.tokens import Token, take
 from vitrail.methods.base import Batch, Loss
@@ -200,7 +200,13 @@ class DINO(Pretraining):
             raise ConfigError(
                 f"DINO compares crops and got {len(batch.crops)}: give two global ones first."
             )
-        images = torch.cat(batch.crops[:GLOBAL_CROPS])
+        first, second = batch.crops[:GLOBAL_CROPS]
+        if first.shape != second.shape:
+            raise DataError(
+                f"global crops of {tuple(first.shape)} and {tuple(second.shape)} are compared as "
+                "one batch: give both one shape."
+            )
+        images = torch.cat([first, second])
         teacher = self.result()
         with torch.no_grad():
             teacher_features = teacher.features(images)
@@ -238,6 +244,11 @@ class DINO(Pretraining):
         """Embedded images with mask tokens, and the masked indices (2 B, M)."""
         grid, visible = self.layout.grid, self.visible_count
         mask = self.sample_mask(len(images), images.device) if mask is None else mask
+        if len(mask) != len(images):
+            raise DataError(
+                f"patch_mask has {len(mask)} rows for {len(images)} global crops: give each crop "
+                "one, those of the first crop first."
+            )
         embedded = embed_masked(self.backbone, images, mask, grid)
         embedded = add_mask_token(embedded, mask, grid, self.mask_token(1))
         return embedded, split_mask(mask, visible)[1]

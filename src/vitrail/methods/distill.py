@@ -34,6 +34,7 @@ from torch import Tensor
 from vitrail.errors import ConfigError
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.methods.base import Batch, Loss, Method
+from vitrail.methods.batch_checks import require_finite
 from vitrail.methods.class_loss import classify
 from vitrail.methods.frozen import Frozen
 from vitrail.methods.multi_label import weighted_mean
@@ -126,6 +127,7 @@ class Distill(Method):
                 f"the teacher gives {shape} and the student {student_logits.shape}: both must give "
                 "logits of the same classes."
             )
+        require_finite("the teacher's logits", teacher_logits)  # or "hard" takes class 0 of nan
         of_labels = functools.partial(
             classify,
             labels=batch["labels"],

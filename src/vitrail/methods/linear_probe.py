@@ -122,7 +122,9 @@ class LinearProbe(Method):
                 "start='logistic' weighs all samples alike: leave their weights out, or start from "
                 "the head."
             )
-        std, mean = torch.std_mean(data["features"], dim=0)
+        # One sample deviates from no other.
+        correction = min(1, len(data["features"]) - 1)
+        std, mean = torch.std_mean(data["features"], dim=0, correction=correction)
         self.feature_mean.copy_(mean)
         # A feature that is constant in training tells nothing; rounding gives it a tiny deviation.
         constant = std <= 1e-6 * data["features"].abs().amax(dim=0).clamp(min=1e-6)

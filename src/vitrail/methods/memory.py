@@ -65,6 +65,7 @@ class LearnableMemory(Method):
         change="Tasks add memory tokens to each block of one frozen network.",
     )
     tier = (ViT,)
+    weighs_samples = True
     backbone: ViT
 
     def __init__(

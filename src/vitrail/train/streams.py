@@ -15,7 +15,7 @@ from vitrail.data.order import order
 from vitrail.data.transforms import MultiCrop, TrainTransform
 from vitrail.errors import ConfigError
 from vitrail.methods.base import Batch
-from vitrail.methods.batch_checks import Target, check_truth
+from vitrail.methods.batch_checks import Target, check_label_values
 from vitrail.preprocess import Preprocess
 from vitrail.train.seeds import mix_seed
 from vitrail.values import PositiveInt
@@ -150,7 +150,7 @@ class FeatureStream(Stream):
                     "give one for each."
                 )
         target: Target = "class" if labels.ndim == 1 else "numbers"
-        check_truth(labels, weights, target)
+        check_label_values(labels, weights, target)
         self.weights = weights
         self.features, self.labels, self.seed, self.shard = features, labels, seed, shard
         self.batch_size = min(batch_size, len(features))
@@ -227,7 +227,7 @@ def training_transform(
 
     weights = None if dataset is None else dataset.weights
     if dataset is not None:
-        check_truth(dataset.values, weights, dataset.target)
+        check_label_values(dataset.values, weights, dataset.target)
     return transform
 
 
