@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from tests.train.tiny import write_recipe
 from vitrail.run_folder import RunFolder
 from vitrail.tensor_bytes import tensor_bytes
 
+LONG = 900  # seconds, after which something waits for ever; a busy machine takes minutes
+STARTED = list[subprocess.Popen[bytes]]()
 SETTINGS = ("schedule.epochs=6", "train.save_every=4")
 
 
@@ -25,13 +28,25 @@ def launch(recipe: Path, run: Path, *options: str) -> subprocess.Popen[bytes]:
     program = ["-m", "tests.faults.noted_exit", "train", str(recipe), "--out", str(run)]
     environment = {"OMP_NUM_THREADS": "1", "EXIT_CODES": str(run.with_suffix(".codes"))}
     with open(run.with_suffix(".log"), "ab") as log:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*launcher, "--nproc_per_node", "2", *program],
             stdout=log,
             stderr=log,
             env={**os.environ, **environment},
             start_new_session=True,
         )
+    STARTED.append(process)
+    return process
+
+
+@pytest.fixture(autouse=True)
+def _no_processes_left() -> Iterator[None]:
+    yield
+    for process in STARTED:
+        if process.poll() is None:
+            process.terminate()  # which it hands on to its own
+            process.wait(LONG)
+    STARTED.clear()
 
 
 def workers(launcher: subprocess.Popen[bytes]) -> list[int]:
@@ -66,7 +81,7 @@ def content(run: Path) -> dict[str, str]:
 def test_a_worker_that_is_killed_is_started_anew_and_goes_on(tmp_path: Path, sharding: str) -> None:
     recipe = write_recipe(tmp_path / "recipe.yaml", *SETTINGS, f"train.sharding={sharding}")
     whole, run = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "run")
-    assert launch(recipe, whole.path).wait(200) == 0
+    assert launch(recipe, whole.path).wait(LONG) == 0
     process = launch(recipe, run.path, "--max-restarts", "3")
     for rank, number, step in (
         (0, signal.SIGKILL, 10),
@@ -79,7 +94,7 @@ def test_a_worker_that_is_killed_is_started_anew_and_goes_on(tmp_path: Path, sha
         # The lines of the steps that are repeated are cut off when the processes start anew.
         while process.poll() is None and (set(old) & {*(new := workers(process))} or len(new) < 2):
             time.sleep(0.05)
-    assert process.wait(200) == 0, run.path.with_suffix(".log").read_text()[-3000:]
+    assert process.wait(LONG) == 0, run.path.with_suffix(".log").read_text()[-3000:]
     assert content(run.path) == content(whole.path)
     log = run.path.with_suffix(".log").read_text()
     codes = run.path.with_suffix(".codes").read_text().split()
@@ -101,7 +116,7 @@ def launched_and_stopped(
     wait_for(3, process, run)
     time.sleep(seconds)
     (os.killpg if to_all else os.kill)(process.pid, signal.SIGTERM)
-    assert process.wait(120) != 0  # the launcher's own code
+    assert process.wait(LONG) != 0  # the launcher's own code
     codes = run.path.with_suffix(".codes").read_text().split()
     log = run.path.with_suffix(".log").read_text()
     no_step_lost = int(run.checkpoints[-1].name[5:]) >= run.metrics[-1]["step"]
