@@ -20,6 +20,10 @@ class Stop(NamedTuple):
         file: where it is, below src/vitrail; "" for none.
         lessons: their ids.
         style: its color.
+
+    Example:
+        >>> Stop(Text("head", "分类头"), ("(2, 1000)",), "models/base.py").lessons
+        ()
     """
 
     title: Text
@@ -30,7 +34,17 @@ class Stop(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """A row of the map."""
+    """A row of the map.
+
+    Args:
+        title: what its boxes show.
+        stops: the boxes from left to right.
+        arrows: whether each leads to the next.
+
+    Example:
+        >>> len(MODEL.stops), MODEL.arrows
+        (6, True)
+    """
 
     title: Text
     stops: tuple[Stop, ...]
@@ -241,6 +255,9 @@ def flow_map(language: str) -> str:
 
     Args:
         language: "en" or "zh".
+
+    Returns:
+        The drawing.
 
     Example:
         >>> flow_map("en").startswith("<svg")

@@ -133,7 +133,7 @@ def fit(
     values = nest(
         {
             "model": _model_section(model, folder),
-            "method": _method_section(method, chosen=model is not None),
+            "method": _method_section(method, has_model=model is not None),
             "data": data_section,
         },
         settings,
@@ -235,9 +235,9 @@ def _data_section(data: DataSource) -> Mapping[str, object]:
     return {"source": data if isinstance(data, str) else MEMORY}
 
 
-def _method_section(method: str | Mapping[str, object], *, chosen: bool) -> Mapping[str, object]:
+def _method_section(method: str | Mapping[str, object], *, has_model: bool) -> Mapping[str, object]:
     """Its settings; none where nothing is chosen, so that few images may choose a probe."""
-    if method == "supervised" and not chosen:
+    if method == "supervised" and not has_model:
         return {}
     return {"name": method} if isinstance(method, str) else method
 
