@@ -52,7 +52,7 @@ def _no_processes_left() -> Iterator[None]:
 def workers(launcher: subprocess.Popen[bytes]) -> list[int]:
     """The processes that the launcher has started, by their ranks."""
     children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
-    ranks = {}
+    ranks: dict[int, int] = {}
     for child in map(int, children):
         with contextlib.suppress(OSError):  # it has ended meanwhile
             environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
