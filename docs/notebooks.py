@@ -164,6 +164,7 @@ def write_pages(folder: Path, language: str, words: dict[str, str]) -> None:
     (folder / "notebooks").mkdir()
     for name in sources():
         notebook = for_book(name, language)
+        notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "python"}
         nbformat.write(notebook, folder / "notebooks" / f"{name}.ipynb")
         if name == PRINTED:
             page = printable(notebook, language)
