@@ -1,4 +1,4 @@
-"""An editor in a few lines: it opens a script in basedpyright's language server."""
+"""An editor in a few lines: it opens scripts in basedpyright's language server."""
 
 import json
 import subprocess
@@ -9,14 +9,14 @@ from typing import Any
 
 
 class Editor:
-    """A language server that completes what is typed in one file.
+    """A language server that completes and checks what is typed in one file.
 
     Args:
         folder: an empty folder, for the file.
     """
 
     def __init__(self, folder: Path) -> None:
-        settings = {"typeCheckingMode": "standard", "pythonVersion": "3.11"}
+        settings = {"typeCheckingMode": "standard", "pythonVersion": "3.11", "reportAny": "error"}
         (folder / "pyrightconfig.json").write_text(json.dumps(settings))
         self.folder, self.file, self.last_id, self.version = folder, folder / "script.py", 0, 0
         self.process = subprocess.Popen(
@@ -28,7 +28,10 @@ class Editor:
             "initialize",
             rootUri=folder.as_uri(),
             workspaceFolders=[{"uri": folder.as_uri(), "name": "folder"}],
-            capabilities={"workspace": {"configuration": True, "workspaceFolders": True}},
+            capabilities={
+                "workspace": {"configuration": True, "workspaceFolders": True},
+                "textDocument": {"publishDiagnostics": {"versionSupport": True}},
+            },
         )
         self.notify("initialized")
         document = {"uri": self.file.as_uri(), "languageId": "python", "version": 0, "text": ""}
@@ -43,14 +46,33 @@ class Editor:
         self.process.kill()
         self.process.communicate()
 
-    def completions(self, text: str, after: str = "") -> set[str]:
-        """What the server offers between two texts, which are all that the file holds."""
+    def write(self, text: str) -> None:
+        """Makes a text all that the file holds."""
         self.version += 1
         document = {"uri": self.file.as_uri(), "version": self.version}
-        change = {"text": text + after}
+        change = {"text": text}
         self.notify("textDocument/didChange", textDocument=document, contentChanges=[change])
+
+    def diagnostics(self, text: str) -> list[dict[str, Any]]:
+        """What the server says of a text, which is all that the file holds."""
+        self.write(text)
+        while True:
+            message = self._read()
+            self._answer(message)
+            parameters = message.get("params", {})
+            if (
+                message.get("method") == "textDocument/publishDiagnostics"
+                and parameters["uri"] == self.file.as_uri()
+                and parameters.get("version") == self.version
+            ):
+                return parameters["diagnostics"]
+
+    def completions(self, text: str, after: str = "") -> set[str]:
+        """What the server offers between two texts, which are all that the file holds."""
+        self.write(text + after)
         *before, last = text.split("\n")
         position = {"line": len(before), "character": len(last)}
+        document = {"uri": self.file.as_uri()}
         answer = self.request("textDocument/completion", textDocument=document, position=position)
         return {item["label"].rstrip("=") for item in answer["items"]} if answer else set()
 
@@ -62,11 +84,14 @@ class Editor:
             message = self._read()
             if "method" not in message and message.get("id") == self.last_id:
                 return message["result"]
-            if "method" in message and "id" in message:
-                python = {"pythonPath": sys.executable}
-                items = message.get("params", {}).get("items", [])
-                answer = [python if item.get("section") == "python" else {} for item in items]
-                self._write({"id": message["id"], "result": answer})
+            self._answer(message)
+
+    def _answer(self, message: dict[str, Any]) -> None:
+        if "method" in message and "id" in message:
+            python = {"pythonPath": sys.executable}
+            items = message.get("params", {}).get("items", [])
+            answer = [python if item.get("section") == "python" else {} for item in items]
+            self._write({"id": message["id"], "result": answer})
 
     def notify(self, method: str, **parameters: Any) -> None:
         self._write({"method": method, "params": parameters})
