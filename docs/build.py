@@ -24,7 +24,7 @@ from vitrail.lens.shapes import count_multiply_adds
 from vitrail.methods.purposes import GAINS
 from vitrail.methods.registry import get_method, list_methods
 from vitrail.models import catalog
-from vitrail.models.names import MULTIPLY_ADDS
+from vitrail.models.builtin_names import MULTIPLY_ADDS
 from vitrail.train.config import RunConfig
 from vitrail.train.sections import MethodConfig
 from vitrail.train.settings import REQUIRED, Setting, list_settings

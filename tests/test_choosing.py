@@ -10,7 +10,7 @@ import pytest
 from docs import build, drawings, tables
 from vitrail.methods.purposes import METHOD_PURPOSES
 from vitrail.methods.registry import METHODS, get_method
-from vitrail.models.names import MODELS
+from vitrail.models.builtin_names import MODELS
 from vitrail.models.purposes import MODEL_PURPOSES
 from vitrail.models.registry import get_model_class, variants
 

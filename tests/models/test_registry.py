@@ -9,7 +9,7 @@ import vitrail
 import vitrail.models
 from vitrail.errors import ConfigError
 from vitrail.models.base import Backbone
-from vitrail.models.names import MODELS, builtin_names
+from vitrail.models.builtin_names import MODELS, builtin_names
 from vitrail.models.registry import get_model_class, list_variants, new_model, variants
 
 

@@ -157,7 +157,7 @@ def _is_recipe(what: str) -> bool:
 
 def _check_model_name(what: str, overrides: list[str]) -> None:
     """Raises `ConfigError` for a name that no model has, before torch is imported."""
-    from vitrail.models.names import check_name
+    from vitrail.models.builtin_names import check_name
     from vitrail.train.recipe_file import overridden, read_recipe
 
     recipe = read_recipe(Path(what)) if _is_recipe(what) else {}

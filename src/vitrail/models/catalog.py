@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from vitrail.models.base import Backbone
-from vitrail.models.names import MODELS, MULTIPLY_ADDS
+from vitrail.models.builtin_names import MODELS, MULTIPLY_ADDS
 from vitrail.models.paper import Paper
 from vitrail.models.registry import MODEL_REGISTRY, model_classes, variants
 from vitrail.models.tiers import PyramidBackbone, SequenceBackbone

@@ -11,7 +11,7 @@ import torch
 from vitrail.arguments import checked
 from vitrail.errors import ConfigError, VitrailError, suggest
 from vitrail.models.base import Backbone, Variant
-from vitrail.models.names import MODELS
+from vitrail.models.builtin_names import MODELS
 from vitrail.models.spelling import suggest_model
 from vitrail.registry import Registry, snapshot
 

@@ -46,7 +46,6 @@ from vitrail.train.image_logging import pick_sample
 from vitrail.train.model_factory import build_method, build_model, check_model
 from vitrail.train.monitor.callback import Monitor
 from vitrail.train.optim import OPTIMIZERS, build_optimizer, make_ema, parameter_groups
-from vitrail.train.remarks import data_remarks
 from vitrail.train.run_log import RunLog
 from vitrail.train.schedule import Schedule
 from vitrail.train.seeds import seed_all
@@ -55,7 +54,7 @@ from vitrail.train.spikes import SpikeWatch
 from vitrail.train.stopping import explaining_stops
 from vitrail.train.stream_factory import build_evaluator, build_stream
 from vitrail.train.streams import Stream
-from vitrail.train.summary import describe_run, estimate, summarize_run
+from vitrail.train.summary import announce_run, estimate
 from vitrail.train.trainer import Trainer
 from vitrail.train.training_sections import OptimConfig
 from vitrail.train.writers.factory import build_writers, check_packages
@@ -120,13 +119,7 @@ def train_run(
     config, datasets, choices, features = _open(config, parts, resume=resume)
     summary: dict[str, Any] = {}
     remarks = [*choices, *changes]
-
-    def announce(method: Method, stream: Stream) -> None:
-        summary.update(summarize_run(config, datasets, method, stream, run))
-        remarks.extend(data_remarks(config, method, datasets.train))
-        if state.is_main_process:
-            note(*describe_run(summary, datasets), *remarks)
-
+    announce = functools.partial(announce_run, config, datasets, run, summary, remarks)
     trainer, evaluator = build_trainer(config, run, datasets, callbacks, model, features, announce)
     config = _with_plugins(config, trainer.method)
     if dry_run:

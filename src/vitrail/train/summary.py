@@ -13,8 +13,10 @@ from vitrail.messages import _, ngettext
 from vitrail.methods.base import Method
 from vitrail.run_folder import RunFolder
 from vitrail.train.config import RunConfig
+from vitrail.train.console import note
 from vitrail.train.data_factory import Datasets
-from vitrail.train.devices import choose_device
+from vitrail.train.devices import choose_device, join_processes
+from vitrail.train.remarks import data_remarks
 from vitrail.train.streams import Stream
 from vitrail.train.trainer import Trainer
 
@@ -81,6 +83,36 @@ def summarize_run(
         "precision": config.train.precision,
         "report": str(run.report_file),
     }
+
+
+def announce_run(
+    config: RunConfig,
+    datasets: Datasets,
+    run: RunFolder,
+    summary: dict[str, Any],
+    remarks: list[str],
+    method: Method,
+    stream: Stream,
+) -> None:
+    """Prints what is trained on what.
+
+    Args:
+        config: the settings.
+        datasets: its samples.
+        run: its folder.
+        summary: an empty dictionary, which is filled by what `summarize_run` returns.
+        remarks: sentences to print after it, to which those on the data are added.
+        method: what the model is trained to do.
+        stream: its batches.
+
+    Example:
+        >>> callable(announce_run)  # `vitrail.fit` calls it
+        True
+    """
+    summary.update(summarize_run(config, datasets, method, stream, run))
+    remarks.extend(data_remarks(config, method, datasets.train))
+    if join_processes().is_main_process:
+        note(*describe_run(summary, datasets), *remarks)
 
 
 def describe_run(summary: dict[str, Any], datasets: Datasets) -> list[str]:
