@@ -36,6 +36,7 @@ def _command(arguments: Sequence[str], log: str, environment: Mapping[str, str])
     report_page.write_report = lambda _run: None  # takes longer than all else, and is not compared
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job ignores
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup lets all that it starts ignore
     multiprocessing.set_start_method("fork", force=True)  # as in a process of its own
     os.environ.update(environment)
     with open(log, "ab", buffering=0) as file:
