@@ -291,6 +291,7 @@ def wrong(model: Any) -> dict[str, tuple[Callable[[], object], str]]:
         "below a file": (lambda: export_onnx(model, "file/a.onnx"), "file is a file"),
         "no path": (lambda: export_onnx(model, None), "path=None is not"),
         "negative": (lambda: export_onnx(model, onnx_file, image_size=-8), "image_size=-8 is"),
+        "huge": (lambda: export_onnx(model, onnx_file, image_size=8 * 10**6), "needs more memory"),
         "text": (lambda: export_onnx(model, onnx_file, image_size="32"), "image_size='32' is"),
         "axes": (lambda: export_onnx(model, onnx_file, image_size=(8, 8, 8)), r"size \(8, 8, 8\)"),
         "no bool": (lambda: export_onnx(model, onnx_file, dynamic_size="no"), "dynamic_size='no'"),

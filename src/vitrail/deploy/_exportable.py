@@ -23,7 +23,7 @@ from vitrail.layers.patch import AXES, PatchEmbed, to_tuple
 from vitrail.layers.recording import RecordedMixer
 from vitrail.methods.clip import ZeroShotClassifier
 from vitrail.models.base import Backbone
-from vitrail.models.limits import check_sizes
+from vitrail.models.limits import check_sizes, within_memory
 from vitrail.models.surgery import resized
 from vitrail.models.tiers import SequenceBackbone
 from vitrail.values import PositiveInt, Size, check_value
@@ -273,7 +273,9 @@ def _dynamic_sides(embed: PatchEmbed, least: int) -> dict[int, Any]:
 def _images(model: nn.Module, batch: int, size: tuple[int, ...]) -> Case:
     """Images of noise and PyTorch's outputs. Raises `DataError` for a size that does not fit."""
     generator = torch.Generator().manual_seed(batch)
-    return _case(model, torch.randn(batch, _backbone(model).channels, *size, generator=generator))
+    with within_memory(f"an image of {' x '.join(map(str, size))} pixels"):
+        images = torch.randn(batch, _backbone(model).channels, *size, generator=generator)
+        return _case(model, images)
 
 
 def _case(model: nn.Module, inputs: Tensor) -> Case:
