@@ -287,7 +287,9 @@ def read_lesson(folder: Path) -> Lesson:
     except OSError as error:
         raise ConfigError(f"{folder} is no lesson: {error.filename} cannot be read.") from None
     except (KeyError, TypeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{folder} is no lesson: {error!r}; see docs/en/own_lessons.md.") from None
+        raise ConfigError(
+            f"{folder} is no lesson: {error!r}; see docs/en/own_lessons.md."
+        ) from None
 
 
 def _question(entry: Mapping[str, Any]) -> Question:
