@@ -204,14 +204,17 @@ def template(parts: list[ast.expr]) -> str:
 
 
 def test_every_sentence_of_an_error_has_a_chinese_translation_with_its_values() -> None:
-    file = SOURCE / "locale" / "zh_errors.toml"
-    tables = tomllib.loads(file.read_text("utf-8"))
-    here = sentences_of_errors()
-    missing = [f"{place}: {text!r}" for text, place in here.items() if text not in tables["errors"]]
-    assert not missing, f"add to {file.name}: " + "; ".join(missing)
+    files = sorted((SOURCE / "locale" / "zh_errors").glob("*.toml"))
+    tables = [tomllib.loads(file.read_text("utf-8")) for file in files]
+    errors = [pair for table in tables for pair in table.get("errors", {}).items()]
+    parts = [pair for table in tables for pair in table.get("parts", {}).items()]
+    here, translated = sentences_of_errors(), dict(errors)
+    missing = [f"{place}: {text!r}" for text, place in here.items() if text not in translated]
+    assert not missing, "add to locale/zh_errors/ROOM.toml: " + "; ".join(missing)
     assert len(here) > 400
-    assert not set(tables["errors"]) - set(here), "no code says this any more"
-    for english, chinese in (pair for table in tables.values() for pair in table.items()):
+    assert not set(translated) - set(here), "no code says this any more"
+    assert len(errors) == len(translated), "a sentence is in two files"
+    for english, chinese in errors + parts:
         values = [sorted(messages.PLACEHOLDER.findall(text)) for text in (english, chinese)]
         assert values[0] == values[1], chinese
 

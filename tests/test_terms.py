@@ -16,7 +16,7 @@ def chinese_texts() -> dict[str, str]:
     """Everything that is written in Chinese, by file; of the glossary, its own words only."""
     lessons = ROOT / "src" / "vitrail" / "learn" / "lessons"
     files = [
-        ROOT / "README.zh.md", ROOT / "src" / "vitrail" / "locale" / "zh.toml",
+        ROOT / "README.zh.md", *(ROOT / "src" / "vitrail" / "locale").rglob("*.toml"),
         *(ROOT / "docs" / name for name in ("chinese.toml", "made_zh.toml", "book.toml")),
         *(ROOT / "docs" / "zh").glob("*.md"), *lessons.rglob("*.zh.md"), *lessons.rglob("*.toml"),
         *(ROOT / "notebooks").glob("*.py"), lessons.parent / "flow_map.py",

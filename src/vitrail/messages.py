@@ -4,7 +4,7 @@ Messages are English. The language is that of the environment variables LANGUAGE
 LC_MESSAGES or LANG. `locale/LANGUAGE.toml` beside this file holds translations, English = other
 language, where Vitrail has them: Chinese. A catalog `locale/LANGUAGE/LC_MESSAGES/vitrail.mo`,
 compiled by msgfmt, goes before it. Sentences of errors, which have their values in them when they
-come here, are in `locale/LANGUAGE_errors.toml`.
+come here, are in the folder `locale/LANGUAGE_errors`.
 `xgettext --language=Python --keyword=_ --keyword=ngettext:1,2` lists all other messages.
 """
 
@@ -117,11 +117,9 @@ def _sentences(name: str) -> list[tuple[list[str], str]]:
 
     Those with the most text of their own come first.
     """
-    file = LOCALE / f"{name}_errors.toml"
-    if not file.is_file():
-        return []
-    tables = tomllib.loads(file.read_text("utf-8"))
-    pairs = [pair for table in tables.values() for pair in table.items()]
+    files = sorted((LOCALE / f"{name}_errors").glob("*.toml"))
+    tables = [table for file in files for table in tomllib.loads(file.read_text("utf-8")).values()]
+    pairs = [pair for table in tables for pair in table.items()]
     split = [(PLACEHOLDER.split(english), translation) for english, translation in pairs]
     return sorted(split, key=lambda entry: -sum(map(len, entry[0])))
 
