@@ -146,8 +146,12 @@ def in_own_language(sentence: str, depth: int = DEPTH) -> str:
         match = re.fullmatch(VALUE.join(map(re.escape, texts)), sentence, re.DOTALL)
         if match is not None and any(texts):
             pieces = re.split(r"\{(\d+)\}", translation)  # texts, and numbers between them
-            pieces[1::2] = [in_own_language(match[int(n) + 1], depth - 1) for n in pieces[1::2]]
-            return "".join(pieces)
+            values = [match[int(n) + 1] for n in pieces[1::2]]
+            pieces[1::2] = [in_own_language(value, depth - 1) for value in values]
+            has_words = any(c.isalpha() for text in texts for c in text)
+            if has_words or pieces[1::2] != values:  # other punctuation alone is no translation
+                return "".join(pieces)
+            return sentence
     return sentence
 
 
