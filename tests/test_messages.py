@@ -171,7 +171,7 @@ OF_PYTHON = {
     "KeyError", "ModuleNotFoundError", "NotImplementedError", "OSError", "RuntimeError",
     "StopIteration", "TypeError", "ValueError",
 }  # fmt: skip
-TRANSLATED = {"cli", "data", "models", "train", ""}  # rooms; "" for files beside them
+TRANSLATED = {"cli", "data", "hub", "models", "train", ""}
 
 
 def sentences_of_errors() -> dict[str, str]:
@@ -185,7 +185,7 @@ def sentences_of_errors() -> dict[str, str]:
             if isinstance(node, ast.Call) and node.args and is_error(node.func):
                 sentence = node.args[0]
                 parts = sentence.values if isinstance(sentence, ast.JoinedStr) else [sentence]
-                if isinstance(sentence, ast.JoinedStr | ast.Constant):
+                if isinstance(sentence, ast.JoinedStr) or any(literal_texts(sentence)):
                     places[template(parts)] = f"{inside}:{node.lineno}"
     return places
 
@@ -226,7 +226,10 @@ def test_every_sentence_of_an_error_has_a_chinese_translation_with_its_values() 
          "没有设置 'optim.lrr'。您是否想写 'optim.lr'？全部设置见 `vitrail config`。"),
         ("cat.jpg: damaged JPEG (premature end).", "cat.jpg：JPEG 已损坏（premature end）。"),
         ("k=0 is not at least 1.", "k=0 不是至少为 1 的数。"),
-        ("of another library", "of another library"),
+        ("mixer: it broke.", "mixer: it broke."),
+        ("no folder 'vit', and a Hub id is organization/name. Did you mean 'vit_tiny'?",
+         "没有文件夹 'vit'，而 Hub id 的形式是 组织/名称。您是否想写 'vit_tiny'？"),
+        ("no layer is in []: there are 0 to 3.", "[] 中没有任何层：可用的序号为 0 到 3。"),
     ],
 )  # fmt: skip
 def test_a_sentence_of_an_error_is_said_in_the_language_of_the_user(

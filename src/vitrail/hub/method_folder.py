@@ -201,9 +201,10 @@ def _read(run: Path, trust: bool) -> Method:
     with reading(run / FOLDER / WEIGHTS):
         missing, extra = method.load_state_dict(state, strict=False)
     missing = [key for key in missing if _is_saved(method, key)]
-    if missing or extra:
-        problem = f"lacks {missing[0]}" if missing else f"has {extra[0]}, which the method lacks"
-        raise LoadError(f"{run / FOLDER} {problem}.")
+    if missing:
+        raise LoadError(f"{run / FOLDER} lacks {missing[0]}.")
+    if extra:
+        raise LoadError(f"{run / FOLDER} has {extra[0]}, which the method lacks.")
     return method.eval()
 
 

@@ -339,8 +339,8 @@ def _copy(model: VisionMamba, weights: Mapping[str, Tensor], official: Mapping[s
                 continue
             if tensor is None or tensor.shape != target.shape:
                 problem = "is missing" if tensor is None else f"has shape {tuple(tensor.shape)}"
-                expected = f"where {tuple(target.shape)} is expected"
-                raise LoadError(f"{MISFIT}: {name} {problem}, {expected}.")
+                expected = tuple(target.shape)
+                raise LoadError(f"{MISFIT}: {name} {problem}, where {expected} is expected.")
             if name == POSITIONS:
                 tensor = tensor[:, model.order(math.prod(model.grid)).argsort()]
             target.copy_(tensor)
