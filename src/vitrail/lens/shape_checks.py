@@ -132,7 +132,7 @@ class _Check:
         text = f"{' '.join(self.before)} {ARROW} {' '.join(self.after)}"
         meaning = ", ".join(f"{name} is {size}" for name, size in names.items())
         raise ConfigError(
-            f"{self.path}: {sizes} {ARROW} {result} is not {text}"
+            f"{self.path}: {sizes} -> {result} is not {text}"
             f"{f', where {meaning}' if meaning else ''}."
         )
 
