@@ -171,7 +171,19 @@ OF_PYTHON = {
     "KeyError", "ModuleNotFoundError", "NotImplementedError", "OSError", "RuntimeError",
     "StopIteration", "TypeError", "ValueError",
 }  # fmt: skip
-TRANSLATED = {"cli", "data", "explorer", "hub", "layers", "lens", "methods", "models", "train", ""}
+TRANSLATED = {
+    "cli",
+    "data",
+    "deploy",
+    "explorer",
+    "hub",
+    "layers",
+    "lens",
+    "methods",
+    "models",
+    "train",
+    "",
+}
 
 
 def sentences_of_errors() -> dict[str, str]:
