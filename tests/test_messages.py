@@ -181,6 +181,7 @@ TRANSLATED = {
     "lens",
     "methods",
     "models",
+    "ops",
     "train",
     "",
 }
