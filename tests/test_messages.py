@@ -178,6 +178,7 @@ TRANSLATED = {
     "explorer",
     "hub",
     "layers",
+    "learn",
     "lens",
     "methods",
     "models",
