@@ -173,6 +173,7 @@ OF_PYTHON = {
 }  # fmt: skip
 TRANSLATED = {
     "cli",
+    "contract",
     "data",
     "deploy",
     "explorer",
