@@ -137,7 +137,7 @@ RUN = (
 def test_a_run_of_own_parts_notes_their_file(vitrail: Command, mine: Path) -> None:
     """And nothing runs that file but `--plugin`."""
     code, _, errors = vitrail(*RUN, "--out", "run")
-    assert code == 2 and "no method 'own'" in errors
+    assert code == 2 and "no model 'mine_tiny'" in errors
     code, out, errors = vitrail(*RUN, "--out", "run", "--plugin", "mine.py")
     assert code == 0, errors
     assert "model:  run/model" in out

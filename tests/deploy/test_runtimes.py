@@ -128,7 +128,7 @@ def test_in_executorch(name: str, exports: Exports, tmp_path: Path) -> None:
 def test_a_batch_of_one_size(exports: Exports, tmp_path: Path) -> None:
     model = exports["ViT"][0]
     for batch in (1, 4):
-        program = export_program(model, tmp_path / "model.pt2", batch_size=batch)
+        program = export_program(model, tmp_path / f"model{batch}.pt2", batch_size=batch)
         assert program.inputs == (batch, 3, 16, 16)
         outputs = torch.export.load(program.path).module()(images(batch))
         torch.testing.assert_close(outputs, model(images(batch)).detach(), **CLOSE)

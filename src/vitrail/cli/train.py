@@ -161,7 +161,10 @@ def _check_model_name(what: str, overrides: list[str]) -> None:
     from vitrail.train.recipe_file import overridden, read_recipe
 
     recipe = read_recipe(Path(what)) if _is_recipe(what) else {}
-    model = overridden(recipe, overrides).get("model")
+    values = overridden(recipe, overrides)
+    model, train = values.get("model"), values.get("train")
+    if isinstance(train, dict) and train.get("plugins"):
+        return  # they may bring the model
     name = model.get("name") if isinstance(model, dict) and not model.get("weights") else None
     if isinstance(name, str):
         check_name(name)

@@ -70,7 +70,7 @@ class FolderDataset(Dataset):
 
     def key(self, index: int) -> str:
         """index of a file → its path inside the folder, however the folder was spelled."""
-        path = self.files.names[index]  # a table may name files outside
+        path = self.name(index)  # a table may name files outside
         return path.removeprefix(self._prefix).replace(os.sep, "/")
 
     def read(self, index: int) -> Tensor:
@@ -109,7 +109,7 @@ class FolderDataset(Dataset):
     def state(self, index: int) -> str:
         """index of a file → its size, when it changed, and how it is read; "" if there is none."""
         try:
-            stat = os.stat(self.files.names[index])
+            stat = os.stat(self.name(index))
         except OSError:  # a link to nowhere
             return ""
         return f"{stat.st_size} {stat.st_mtime_ns} {self.channels} {self.white}"

@@ -76,6 +76,10 @@ class RecordingDataset(FolderDataset):
         """The number of channels of a sample."""
         return self.kind.open(self.files[0]).shape[0]
 
+    def name(self, index: int) -> str:
+        """index of a recording → its path."""
+        return str(self.files[index])
+
     def read(self, index: int) -> Tensor:
         """Reads a part of one recording.
 

@@ -41,8 +41,8 @@ def parse_answers(text: str, lesson: Lesson) -> list[str]:
 
     Example:
         >>> from vitrail.learn.course import find_lesson
-        >>> parse_answers("a, B,c,a", find_lesson("attention"))
-        ['a', 'b', 'c', 'a']
+        >>> parse_answers("a, B,c,a,b", find_lesson("attention"))
+        ['a', 'b', 'c', 'a', 'b']
     """
     letters = [letter.strip().lower() for letter in text.split(",")]
     if len(letters) != len(lesson.quiz):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vitrail.arguments import bind
 from vitrail.errors import DataError, TierError
-from vitrail.methods.batch_checks import check_batch, check_targets
+from vitrail.methods.batch_checks import check_batch, check_targets, require_finite
 from vitrail.methods.frozen import BATCH_NORMS, is_frozen
 from vitrail.models.base import Backbone
 from vitrail.models.calls import hinting
@@ -364,6 +364,8 @@ def _checking_data(fit: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(fit)
     def checking(self: Method, data: Batch) -> None:
         check_batch(self, data)
+        if data.features is not None:
+            require_finite("features", data.features)
         fit(self, data)
 
     return checking

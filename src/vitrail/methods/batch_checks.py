@@ -1,7 +1,8 @@
 """What a batch may hold: the part of the contract of methods that values must keep.
 
-Values are read on a CPU only: reading those on an accelerator would wait for it in every step.
-Datasets are checked once, before their values are moved there.
+Labels and weights are read on a CPU only: reading those on an accelerator would wait for it in
+every step. Datasets are checked once, before their values are moved there. Images that are not
+finite make a loss that is not, for which the trainer has a setting.
 """
 
 import math
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 Target = Literal["class", "labels", "numbers"]
 ROUNDING = 0.01  # of sums of probabilities in half precision
-# Fields of which a sample may have anything that is finite.
-NUMBERS = ("images", "crops", "features", "boxes", "actions")
 
 
 def check_batch(method: "Method", batch: "Batch") -> None:
@@ -52,11 +51,6 @@ def check_batch(method: "Method", batch: "Batch") -> None:
         raise DataError(
             f"{type(method).__name__} does not weigh samples: leave the weights out of the batch."
         )
-    for name in NUMBERS:
-        value = getattr(batch, name)
-        for tensor in value if name == "crops" else (value,):
-            if tensor is not None:
-                require_finite(name, tensor)
     check_label_values(
         batch.labels if "labels" in method.inputs else None, batch.weights, method.target
     )
