@@ -35,7 +35,8 @@ BREAK = re.compile(f"(?<={WIDE})\n(?={WIDE})")
 PRINTED = "annotated_vit"
 
 PRINT = """<!doctype html>
-<html lang="{language}"><head><meta charset="utf-8"><title>{title}</title><style>
+<html lang="{language}"><head><meta charset="utf-8">
+<link rel="icon" href="data:,"><title>{title}</title><style>
 @page {{ size: A4; margin: 12mm }}
 body {{ font: 10pt/1.5 system-ui, "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC",
   "WenQuanYi Micro Hei", sans-serif; max-width: 190mm; margin: auto; color: #111;

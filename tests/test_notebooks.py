@@ -61,7 +61,7 @@ def test_the_annotated_vit_is_one_page(language: str) -> None:
     texts = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
     assert page.count("<section>") == len(texts) == page.count("</section>")
     assert "<script" not in page
-    assert re.findall(r"""(?:src|href)=["'](?!https://arxiv)""", page) == []
+    assert re.findall(r"""(?:src|href)=["'](?!https://arxiv|data:,)""", page) == []
 
 
 def test_the_annotated_vit_equals_the_librarys() -> None:
