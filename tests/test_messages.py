@@ -223,6 +223,7 @@ def test_every_sentence_of_an_error_has_a_chinese_translation_with_its_values() 
         ("cat.jpg: damaged JPEG (premature end).", "cat.jpg：JPEG 已损坏（premature end）。"),
         ("k=0 is not at least 1.", "k=0 不是至少为 1 的数。"),
         ("mixer: it broke.", "mixer: it broke."),
+        ("Shut the window or open the door.", "Shut the window or open the door."),
         ("no folder 'vit', and a Hub id is organization/name. Did you mean 'vit_tiny'?",
          "没有文件夹 'vit'，而 Hub id 的形式是 组织/名称。您是否想写 'vit_tiny'？"),
         ("no layer is in []: there are 0 to 3.", "[] 中没有任何层：可用的序号为 0 到 3。"),

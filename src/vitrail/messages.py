@@ -22,6 +22,7 @@ LOCALE = Path(__file__).with_name("locale")
 PLACEHOLDER = re.compile(r"\{\d+\}")
 VALUE = "('[^']*'|.*?)"  # as short as can be, but a text in quotes as a whole
 DEPTH = 4  # sentences in sentences
+JOINED = ["", " or ", ""]  # values within a sentence, and no sentence
 VARIABLES = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set
 
 
@@ -124,12 +125,13 @@ def _sentences(name: str) -> list[tuple[list[str], str]]:
     return sorted(split, key=lambda entry: -sum(map(len, entry[0])))
 
 
-def in_own_language(sentence: str, depth: int = DEPTH) -> str:
+def in_own_language(sentence: str, depth: int = DEPTH, *, within: bool = False) -> str:
     """A sentence of an error in the user's language.
 
     Args:
         sentence: the English sentence, with its values.
         depth: how deep sentences are looked for in the values of others.
+        within: whether it is a value of a sentence that was translated.
 
     Returns:
         The translation with the same values; the sentence itself where there is none.
@@ -141,14 +143,17 @@ def in_own_language(sentence: str, depth: int = DEPTH) -> str:
     if not depth:
         return sentence
     for texts, translation in _sentences(language()):
+        if not within and texts == JOINED:  # half of a sentence that has no translation
+            continue
         if not _may_be(sentence, texts):
             continue
         match = re.fullmatch(VALUE.join(map(re.escape, texts)), sentence, re.DOTALL)
         if match is not None and any(texts):
             pieces = re.split(r"\{(\d+)\}", translation)  # texts, and numbers between them
             values = [match[int(n) + 1] for n in pieces[1::2]]
-            pieces[1::2] = [in_own_language(value, depth - 1) for value in values]
             has_words = any(c.isalpha() for text in texts for c in text)
+            inside = within or has_words
+            pieces[1::2] = [in_own_language(v, depth - 1, within=inside) for v in values]
             if has_words or pieces[1::2] != values:  # other punctuation alone is no translation
                 return "".join(pieces)
             return sentence
