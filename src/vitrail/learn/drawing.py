@@ -144,3 +144,28 @@ def flow(title: str, steps: Sequence[tuple[str, str, str]]) -> str:
         if number + 1 < len(steps):
             drawing.arrow((MARGIN + 115, top + 38), (MARGIN + 115, top + ROW))
     return drawing.svg()
+
+
+def program(title: str, lines: Sequence[tuple[str, str]], repeated: Sequence[int] = ()) -> str:
+    """A column of a program's lines, each with a remark beside it.
+
+    Args:
+        title: what it shows.
+        lines: of each the code and a remark.
+        repeated: indices of the lines of an inner loop, which have another color.
+
+    Returns:
+        An SVG drawing.
+
+    Example:
+        >>> "optimizer.step()" in program("A step", [("optimizer.step()", "once per batch")], [0])
+        True
+    """
+    drawing = Drawing(title, 70 + 46 * len(lines))
+    drawing.text(MARGIN, 30, title, "bold")
+    for number, (code, remark) in enumerate(lines):
+        top = 50 + number * 46
+        style = "amber faint" if number in repeated else "glass faint"
+        drawing.box(MARGIN, top, 250, 34, code, style)
+        drawing.text(290, top + 22, remark, "quiet")
+    return drawing.svg()

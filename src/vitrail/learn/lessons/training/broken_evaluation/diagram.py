@@ -1,6 +1,6 @@
 """The steps of the trainer, in order."""
 
-from vitrail.learn.drawing import Drawing
+from vitrail.learn.drawing import program
 
 TITLE = {"en": "An evaluation leaves no trace", "zh": "评估不留痕迹"}
 NOTES = {
@@ -25,10 +25,4 @@ REPEATED = (3,)
 
 def draw(language: str) -> str:
     """The diagram in a language, as SVG."""
-    drawing = Drawing(TITLE[language], 70 + 46 * len(STEPS))
-    drawing.text(20, 30, TITLE[language], "bold")
-    for row, (name, note) in enumerate(zip(STEPS, NOTES[language], strict=True)):
-        top = 50 + row * 46
-        drawing.box(20, top, 250, 34, name, "amber faint" if row in REPEATED else "glass faint")
-        drawing.text(290, top + 22, note, "quiet")
-    return drawing.svg()
+    return program(TITLE[language], list(zip(STEPS, NOTES[language], strict=True)), REPEATED)

@@ -9,14 +9,14 @@ RECORD = 3073
 
 def archive(count: int, seed: int, damage: int = 0) -> bytes:
     """A small file of the binary version: a colour per class, with noise."""
-    drawn = random.Random(seed)
+    generator = random.Random(seed)
     content = bytearray()
     for number in range(count):
         label = (7 * number + seed) % 10
         content.append(label)
         for plane in range(3):
             base = (40 * label + 90 * plane) % 200
-            content += bytes(base + drawn.randrange(56) for _ in range(1024))
+            content += bytes(base + generator.randrange(56) for _ in range(1024))
     return bytes(content[: len(content) - damage])
 
 

@@ -12,13 +12,13 @@ WORDS = {
 
 def draw(language: str) -> str:
     """The diagram in a language, as SVG."""
-    title, drawn, pasted, target = WORDS[language]
+    title, sampled_box, clipped_box, target = WORDS[language]
     drawing = Drawing(title, 300)
     drawing.text(20, 30, title, "bold")
     drawing.grid(60, 70, 12, 12, 17)
     drawing.grid(60 + 8 * 17, 70, 4, 4, 17, "amber")
     drawing.box(60 + 8 * 17, 70 - 2 * 17, 6 * 17, 6 * 17, "", "ruby faint")
-    for row, (style, text) in enumerate((("ruby faint", drawn), ("amber", pasted))):
+    for row, (style, text) in enumerate((("ruby faint", sampled_box), ("amber", clipped_box))):
         drawing.box(340, 130 + row * 40, 24, 24, "", style)
         drawing.text(376, 148 + row * 40, text)
     drawing.text(340, 240, target, "code")
