@@ -126,16 +126,16 @@ def run(sizes: tuple[int, ...], seeds: tuple[int, ...]) -> None:
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
         for size in sizes:
             for name, build in MODELS.items():
-                chosen = order[:size]
-                seen = chosen[:REPLAYED]
+                train_index = order[:size]
+                measured_index = train_index[:REPLAYED]
                 begin = time.process_time()
-                model = train(name, images[chosen], targets[chosen], seed)
+                model = train(name, images[train_index], targets[train_index], seed)
                 seconds = time.process_time() - begin
                 row = {
                     "parameters": sum(p.numel() for p in build().parameters()),
                     "steps": steps_of(size),
                     "seconds": round(seconds, 1),
-                    "training": accuracy(model, images[seen], targets[seen]),
+                    "training": accuracy(model, images[measured_index], targets[measured_index]),
                     "test": accuracy(model, test_images, test_targets),
                     "shifted": accuracy(model, moved, test_targets),
                 }

@@ -88,7 +88,7 @@ def is_made(name: str) -> bool:
     return all(p.exists() and nbformat.read(p, 4).metadata.get(DIGEST) == want for p in paths)
 
 
-def settled(output: NotebookNode) -> NotebookNode | None:
+def final_text(output: NotebookNode) -> NotebookNode | None:
     """What a terminal shows in the end, of lines that were written over; None for nothing."""
     if output.output_type != "stream":
         return output
@@ -119,7 +119,7 @@ def make(name: str) -> None:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times of day
         if cell.cell_type == "code":
-            cell.outputs = [output for output in map(settled, cell.outputs) if output]
+            cell.outputs = [output for output in map(final_text, cell.outputs) if output]
     for language in LANGUAGES:
         (MADE / language).mkdir(exist_ok=True)
         nbformat.write(in_language(notebook, language), MADE / language / f"{name}.ipynb")

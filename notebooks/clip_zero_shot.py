@@ -197,10 +197,10 @@ few = judged[:8]
 with torch.no_grad():
     matrix = clip.similarity(normalize(few), [f"a {name}" for name in NAMES])
 figure, (axis, pictures) = plt.subplots(2, 1, figsize=(7, 5), height_ratios=(5, 1))
-drawn = axis.imshow(matrix.T, cmap="viridis", aspect="auto")
+heat_map = axis.imshow(matrix.T, cmap="viridis", aspect="auto")
 axis.set_yticks(range(10), [f"a {name}" for name in NAMES], fontsize=8)
 axis.set_xticks([])
-figure.colorbar(drawn, ax=axis, label="cosine")
+figure.colorbar(heat_map, ax=axis, label="cosine")
 pictures.imshow(torch.cat(list(few[:, 0]), dim=1), cmap="gray", aspect="auto")
 pictures.axis("off")
 plt.show()

@@ -58,7 +58,7 @@ def collages(
 
 
 canvases, classes, _ = collages(train.images, train.truth(), 6000, seed=1)
-held_out, asked, quarters = collages(test.images, test.truth(), 64, seed=2)
+test_canvases, test_classes, quarters = collages(test.images, test.truth(), 64, seed=2)
 
 model = vitrail.ViT(
     image_size=56,
@@ -89,9 +89,9 @@ for epoch in range(EPOCHS):
     print(f"epoch {epoch + 1}: loss {total:.3f}")
 model.eval()
 with torch.no_grad():
-    top = model(held_out).topk(2).indices
-found = (top[:, :, None] == asked[:, None]).any(1).float().mean().item()
-print(f"of the garments in new collages {found:.0%} are among the two likeliest classes")
+    top = model(test_canvases).topk(2).indices
+top2_recall = (top[:, :, None] == test_classes[:, None]).any(1).float().mean().item()
+print(f"of the garments in new collages {top2_recall:.0%} are among the two likeliest classes")
 
 # %% [markdown] lang="en"
 # ## Five ways to explain
@@ -107,14 +107,16 @@ print(f"of the garments in new collages {found:.0%} are among the two likeliest 
 
 # %%
 NAMES = ["rollout", "relevance", "attention_gradient", "grad_cam", "patch_logits"]
-one, pair = held_out[:1], asked[0]
+canvas, pair = test_canvases[:1], test_classes[0]
 figure, axes = plt.subplots(2, 6, figsize=(10, 3.6))
 for row in range(2):
-    axes[row, 0].imshow(one[0, 0], cmap="gray")
+    axes[row, 0].imshow(canvas[0, 0], cmap="gray")
     axes[row, 0].set_title(f"asked: {model.labels[pair[row]]}", fontsize=8)
     for column, name in enumerate(NAMES, 1):
         target = None if name == "rollout" else int(pair[row])
-        axes[row, column].imshow(lens.explain(model, one, name, target)[0].detach(), cmap="inferno")
+        axes[row, column].imshow(
+            lens.explain(model, canvas, name, target)[0].detach(), cmap="inferno"
+        )
         axes[row, column].set_title(name, fontsize=8)
 for axis in axes.flat:
     axis.axis("off")
@@ -141,16 +143,18 @@ plt.show()
 BOXES = [(0.0, 0.0, 0.5, 0.5), (0.5, 0.0, 1.0, 0.5), (0.0, 0.5, 0.5, 1.0), (0.5, 0.5, 1.0, 1.0)]
 own = [BOXES[quarter] for quarter in quarters[:, 0]]
 other = [BOXES[quarter] for quarter in quarters[:, 1]]
-question = asked[:, 0].tolist()
-random = lens.perturbation_curve(model, held_out, torch.rand(64, 8, 8), question).area.mean()
+first_classes = test_classes[:, 0].tolist()
+random = lens.perturbation_curve(
+    model, test_canvases, torch.rand(64, 8, 8), first_classes
+).area.mean()
 print(f"{'':20s} own/other  deletion  random weights   (deletion in random order {random:.3f})")
 results = {}
 for name in NAMES:
-    target = None if name == "rollout" else question
-    maps = lens.explain(model, held_out, name, target).detach().clamp(min=0)
+    target = None if name == "rollout" else first_classes
+    maps = lens.explain(model, test_canvases, name, target).detach().clamp(min=0)
     ratio = lens.mass_inside(maps, own).mean() / lens.mass_inside(maps, other).mean()
-    deletion = lens.perturbation_curve(model, held_out, maps, question).area.mean()
-    check = lens.randomization_check(model, held_out, name, target).mean()
+    deletion = lens.perturbation_curve(model, test_canvases, maps, first_classes).area.mean()
+    check = lens.randomization_check(model, test_canvases, name, target).mean()
     results[name] = ratio.item()
     print(f"{name:20s} {ratio:9.2f} {deletion:9.3f} {check:15.2f}")
 

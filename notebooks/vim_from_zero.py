@@ -251,12 +251,12 @@ print(f"test accuracy {right.float().mean():.1%}")
 # 注意力图来读。
 
 # %%
-kept = {}
+activations = {}
 
 
 def keep(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
     """Keeps delta (B, D, L)."""
-    kept["delta"] = softplus(output).mT
+    activations["delta"] = softplus(output).mT
 
 
 hook = model.blocks[-1].forth.delta.register_forward_hook(keep)
@@ -264,12 +264,14 @@ with torch.no_grad():
     model(test_images[:4])
 hook.remove()
 rate = model.blocks[-1].forth.a_log.exp()[:, 0]  # of the slowest state
-log_decay = -(kept["delta"][0] * rate[:, None]).cumsum(-1).mean(0)  # (L,)
+log_decay = -(activations["delta"][0] * rate[:, None]).cumsum(-1).mean(0)  # (L,)
 figure, axes = plt.subplots(2, 5, figsize=(8, 3.4))
 for column in range(4):
     axes[0, column].imshow(test_images[column, 0], cmap="gray")
-    axes[1, column].imshow(kept["delta"][column].mean(0).reshape(7, 7), cmap="inferno", vmin=0)
-    axes[1, column].set_title(f"max {kept['delta'][column].mean(0).max():.2f}", fontsize=8)
+    axes[1, column].imshow(
+        activations["delta"][column].mean(0).reshape(7, 7), cmap="inferno", vmin=0
+    )
+    axes[1, column].set_title(f"max {activations['delta'][column].mean(0).max():.2f}", fontsize=8)
 for axis in axes[:, :4].flat:
     axis.axis("off")
 axes[0, 4].axis("off")

@@ -43,7 +43,7 @@ def test_code_compiles_and_names_no_folder_of_one_machine(name: str) -> None:
     ],
 )
 def test_lines_that_were_written_over_are_not_shown(written: str, shown: str | None) -> None:
-    output = notebooks.settled(notebooks.nbformat.v4.new_output("stream", text=written))
+    output = notebooks.final_text(notebooks.nbformat.v4.new_output("stream", text=written))
     assert (output and output.text) == shown
 
 

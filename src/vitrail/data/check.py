@@ -134,7 +134,7 @@ class VerdictCache:
             digest: of the names and states of all its files; "" for a set that is not kept.
 
         Returns:
-            What is wrong or odd, by the index of the file; None if the set is not known.
+            What is wrong or odd, by the index of the file; None if nothing is kept of this set.
         """
         try:
             return {int(index): Verdict(*entry) for index, entry in self.sets[digest].items()}

@@ -46,8 +46,8 @@ def similarity(
 
     Example:
         >>> model = vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=2, mlp_dim=8).eval()
-        >>> similarity(model, torch.zeros(1, 3, 8, 8), at=(0, 1)).shape
-        torch.Size([1, 2, 2])
+        >>> round(similarity(model, torch.zeros(1, 3, 8, 8), at=(0, 1))[0, 0, 1].item(), 4)
+        1.0
     """
     with torch.no_grad():
         (features,) = model.intermediates(images, [layer])

@@ -20,8 +20,8 @@ def draw(language: str) -> str:
         drawing.text(110, 108 + 28 * row, token, "code")
         drawing.text(201 + 46 * row, 76, token, "code middle")
         for column in range(len(TOKENS)):
-            seen = column <= row
-            style = ("amber" if row == 3 else "glass faint") if seen else "card"
+            visible = column <= row
+            style = ("amber" if row == 3 else "glass faint") if visible else "card"
             drawing.box(180 + 46 * column, 90 + 28 * row, 42, 24, style=style)
     drawing.arrow((460, 186), (520, 186))
     drawing.text(528, 191, feature)
