@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 from vitrail.errors import VitrailError
 
-SECONDS, MEBIBYTES = 0.1, 64.0
+# What fails a test: ten times the seconds that SECURITY.md promises, as processors differ; what a
+# refusal took is in docs/reliability.md.
+SECONDS, MEBIBYTES = 1.0, 64.0
 SECRET = "the secret of another folder"
 PROCESS = Path("/proc/self")
 

@@ -117,6 +117,8 @@ def test_there_are_forty() -> None:
 def test_limits_are_those_of_what_a_file_unfolds_to(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"x: \d+ bytes unfold to 25 megapixels, as in an attack"):
         ImageFile(png(5_000, 5_000), 3, "x")
+    with pytest.raises(DataError, match="x: a TIFF of 5000 tags, as in an attack"):
+        ImageFile(tiff(8, 8, entries=4_993), 3, "x")
     with pytest.raises(DataError, match="one side of 9000 x 8 pixels is more than 300 times"):
         ImageFile(png(9_000, 8), 3, "x")
     assert ImageFile(png(3_000, 4_000), 3, "x").width == 3_000  # any scan or mask

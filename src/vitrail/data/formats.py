@@ -4,7 +4,7 @@ import functools
 import os
 import warnings
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vitrail.errors import DataError
 
@@ -32,6 +32,7 @@ SIGNATURES = {
 REFUSED = ("Photoshop's PSD", "PDF", "PostScript", "EPS", "WMF", "SVG", "SVG or XML")
 MAX_PIXELS = 178_956_970  # as many as Pillow allows: 512 MiB of RGB
 MAX_BYTES = 2**30
+MAX_TAGS = 1000  # of a TIFF; cameras and microscopes write tens
 MAX_ASPECT = 300  # longer side over the shorter; to resize a line would make it as wide as long
 # A photograph takes a pixel 0.25 bits or more. Above so many pixels, fewer are a bomb.
 SPARSE_PIXELS, PIXELS_PER_BYTE = 12_000_000, 32
@@ -215,6 +216,33 @@ def check_shape(name: str, height: int, width: int, size: int) -> None:
             "other: cut it into tiles."
         )
     check_unfolding(name, pixels, size)
+
+
+def check_tags(name: str, data: bytes) -> None:
+    """Checks how many tags the first page of a TIFF has: readers take time for each of them.
+
+    Args:
+        name: name of the image for messages.
+        data: the bytes of the file; what is no TIFF passes.
+
+    Raises:
+        DataError: there are more tags than any camera or microscope writes.
+
+    Example:
+        >>> check_tags("scan.tif", b"II*\0" + bytes([8, 0, 0, 0]) + b"\x88\x13")
+        Traceback (most recent call last):
+        vitrail.errors.DataError: scan.tif: a TIFF of 5000 tags, ...
+    """
+    if format_of(data) != "TIFF":
+        return
+    order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
+    start = int.from_bytes(data[4:8], order)
+    tags = int.from_bytes(data[start : start + 2], order)
+    if tags > MAX_TAGS:
+        raise DataError(
+            f"{name}: a TIFF of {tags} tags, as in an attack (limit {MAX_TAGS}): save it anew as "
+            "a PNG."
+        )
 
 
 def check_unfolding(name: str, count: int, size: int, unit: str = "megapixels") -> None:

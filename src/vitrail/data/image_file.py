@@ -17,6 +17,7 @@ from vitrail.data.formats import (
     available_formats,
     check_shape,
     check_size,
+    check_tags,
     format_of,
     pillow,
     why_unknown,
@@ -203,6 +204,7 @@ class ImageFile:
                 if space in PLAIN_SPACES:
                     self._is_jpeg = True
                     return height, width
+        check_tags(self.name, self.data)
         try:
             with self._open() as image:
                 if not deep_pixels.is_cut_by_pillow(image):
