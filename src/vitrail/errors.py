@@ -195,8 +195,10 @@ def suggest(name: str, choices: Iterable[str]) -> str:
     if here := name_here(name, names):
         return here
     same = [choice for choice in names if choice.casefold() == name.casefold()]
-    last = [choice for choice in names if choice.rpartition(".")[2] == name]  # of optim.lr
-    nearest = same or last or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    last = name.rpartition(".")[2]  # lr of optim.lr
+    elsewhere = [choice for choice in names if choice.rpartition(".")[2] == last]
+    nearest = same or difflib.get_close_matches(name, elsewhere or names, n=1, cutoff=0.6)
+    nearest = nearest or elsewhere
     return f" Did you mean {nearest[0]!r}?" if nearest else ""
 
 

@@ -354,7 +354,12 @@ def _to_int(value: Any) -> int:
 
 def _to_float(value: Any) -> float:
     _require(value, isinstance(value, numbers.Real) and not _is_bool(value))
-    return float(_require(value, not math.isnan(value)))
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of 400 digits
+        raise ValueError(value) from None
+    _require(value, not math.isnan(number))
+    return number
 
 
 def _to_bool(value: Any) -> bool:

@@ -163,6 +163,7 @@ def test_lists_of_names_are_several_labels_and_fractions_are_numbers() -> None:
         ([["cat"], [3]], "3 is no label: give a list of names"),
         ([0.5, "cat"], "some labels are numbers and some are not"),
         ([0.5, float("nan")], "a number is not finite"),
+        ([0.5, 10**400], "some labels are numbers and some are not"),
     ],
 )
 def test_labels_of_mixed_kinds_are_refused(labels: list[object], message: str) -> None:

@@ -15,9 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hypothesis
-from hypothesis import strategies as st
-
+from tests.security.draws import Draws
 from vitrail.data.image_folders import open_captioned
 from vitrail.data.images import decode
 from vitrail.data.manifests import open_manifest
@@ -34,26 +32,11 @@ from vitrail.train.config import RunConfig, make_config, read_config
 
 SECONDS = 1.0
 MEMORY = Path("/dev/shm")  # where files are written in microseconds; on a disk it takes most of all
-SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(-(10**20), 10**20), st.integers(-2, 20), st.floats(),
-    st.text(max_size=8), st.sampled_from(["ViT", "cls", "mean", "vitrail", "../x", "\0", "\x1b["]),
+YAML_PIECES = (
+    "model", "optim", "method", "data", "train", "lr", "name", ": ", "\n", "  ", "[", "]", "{",
+    "}", ",", "&a ", "*a", "<<: ", "!!int ", "!x ", "- ", "'", '"', "1e-3", ".nan", "null", "|",
+    ">", "?", "#", "%", "@", "\t", "2001-01-01", "0x", "1:1", "mae", "base", "recipe.yaml",
 )  # fmt: skip
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
-    ),
-    max_leaves=8,
-)  # fmt: skip
-YAML_PIECES = st.lists(
-    st.sampled_from(
-        ["model", "optim", "method", "data", "train", "lr", "name", ": ", "\n", "  ", "[", "]", "{",
-         "}", ",", "&a ", "*a", "<<: ", "!!int ", "!x ", "- ", "'", '"', "1e-3", ".nan", "null",
-         "|", ">", "?", "#", "%", "@", "\t", "2001-01-01", "0x", "1:1", "mae", "base",
-         "recipe.yaml"]
-    ),
-    max_size=24,
-).map("".join)  # fmt: skip
 IMAGES = (
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\xff\xd8\xff\xe0\0\x10JFIF", b"RIFF\xff\0\0\0WEBPVP8 ",
     b"GIF89a", b"BM", b"II*\0\x08\0\0\0", b"MM\0*", b"P6 9 9 255 ", b"%!PS-Adobe-3.0 EPSF-3.0\n",
@@ -89,28 +72,6 @@ RUN_FILES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def changed(draw: Any, content: Any) -> Any:
-    """The content with one to three entries replaced, removed or added, anywhere."""
-    content = json.loads(json.dumps(content))
-    for _change in range(draw(st.integers(1, 3))):
-        section = content
-        while isinstance(section, dict) and section:
-            key = draw(st.sampled_from(sorted(section)))
-            if not isinstance(section[key], dict) or draw(st.booleans()):
-                break
-            section = section[key]
-        if not isinstance(section, dict):
-            break
-        how = draw(st.sampled_from(["replace", "remove", "add"]))
-        if how == "remove" and section:
-            section.pop(draw(st.sampled_from(sorted(section))))
-        elif how == "replace" and section:
-            section[draw(st.sampled_from(sorted(section)))] = draw(VALUES)
-        else:
-            section[draw(st.text(max_size=6))] = draw(VALUES)
-    return content
-
-
 class Targets:
     """The targets, by name: each draws a case and returns what reads it.
 
@@ -127,57 +88,60 @@ class Targets:
         self.settings = RunConfig().plain()
         (folder / "data").mkdir()
 
-    def config_json(self, draw: Any) -> Callable[[], Any]:
-        text = json.dumps(changed(draw, self.config))
-        if draw(st.integers(0, 9)) == 0:
-            text = text[: draw(st.integers(0, len(text)))]
+    def config_json(self, draws: Draws) -> Callable[[], Any]:
+        text = json.dumps(draws.changed(self.config))
+        if draws.often(10):
+            text = text[: draws.randint(0, len(text))]
         (self.folder / "model" / "config.json").write_text(text, "utf-8", "surrogatepass")
         return lambda: load(self.folder / "model")
 
-    def run_yaml(self, draw: Any) -> Callable[[], Any]:
-        if draw(st.booleans()):
-            text = draw(YAML_PIECES)
+    def run_yaml(self, draws: Draws) -> Callable[[], Any]:
+        if draws.often(2):
+            text = draws.pieces(YAML_PIECES, 24)
         else:
-            text = json.dumps(changed(draw, self.settings))
+            text = json.dumps(draws.changed(self.settings))
         recipe = self.folder / "recipe.yaml"
         recipe.write_text(text, "utf-8", "surrogatepass")
         return lambda: read_config(recipe)
 
-    def override(self, draw: Any) -> Callable[[], Any]:
-        sections = sorted(self.settings)
-        section = draw(st.sampled_from(sections))
-        keys = sorted(self.settings[section])
-        path = draw(st.sampled_from([section, *(f"{section}.{key}" for key in keys), "x", ""]))
-        value = draw(YAML_PIECES | VALUES.map(json.dumps) | st.text(max_size=12))
-        return lambda: make_config({}, [f"{path}={value}"])
+    def override(self, draws: Draws) -> Callable[[], Any]:
+        section = draws.choice(sorted(self.settings))
+        keys = [section, *(f"{section}.{key}" for key in sorted(self.settings[section])), "x", ""]
+        key = draws.choice(keys)
+        kind = draws.randrange(3)
+        if kind == 0:
+            value = draws.pieces(YAML_PIECES, 24)
+        else:
+            value = draws.letters(12) if kind == 1 else json.dumps(draws.value())
+        return lambda: make_config({}, [f"{key}={value}"])
 
-    def index(self, draw: Any) -> Callable[[], Any]:
-        content = changed(draw, {"metadata": {"total_size": 3}, "weight_map": {"a": "x", "b": "y"}})
+    def index(self, draws: Draws) -> Callable[[], Any]:
+        content = {"metadata": {"total_size": 3}, "weight_map": {"a": "x", "b": "y"}}
         index = self.folder / "model.safetensors.index.json"
-        index.write_text(json.dumps(content), "utf-8", "surrogatepass")
+        index.write_text(json.dumps(draws.changed(content)), "utf-8", "surrogatepass")
         return lambda: shards(self.folder)
 
-    def manifest(self, draw: Any) -> Callable[[], Any]:
+    def manifest(self, draws: Draws) -> Callable[[], Any]:
         row = {"file_name": "a.png", "text": "x", "label": "y", "split": "train"}
-        lines = [json.dumps(changed(draw, row)) for _ in range(2)]
-        lines.append(draw(st.text(max_size=12)))
-        table = self.folder / "data" / "metadata.jsonl"
-        table.write_text("\n".join(lines), "utf-8", "surrogatepass")
+        lines = [json.dumps(draws.changed(row)) for _ in range(2)]
+        lines.append(draws.letters(12))
         folder = self.folder / "data"
-        if draw(st.booleans()):
+        table = folder / "metadata.jsonl"
+        table.write_text("\n".join(lines), "utf-8", "surrogatepass")
+        if draws.often(2):
             return lambda: open_captioned(str(folder))["train"]()
         return lambda: open_manifest(f"{table}?path=file_name")["train"]()
 
-    def image(self, draw: Any) -> Callable[[], Any]:
-        data = draw(st.sampled_from(IMAGES)) + draw(st.binary(max_size=64))
+    def image(self, draws: Draws) -> Callable[[], Any]:
+        data = draws.choice(IMAGES) + draws.randbytes(draws.randint(0, 64))
         return lambda: decode(data, 3, "x.png")
 
-    def run_json(self, draw: Any) -> Callable[[], Any]:
+    def run_json(self, draws: Draws) -> Callable[[], Any]:
         run = RunFolder(self.folder / "run")
         run.path.mkdir(exist_ok=True)
-        name = draw(st.sampled_from(sorted(RUN_FILES)))
+        name = draws.choice(sorted(RUN_FILES))
         for other, content in RUN_FILES.items():
-            text = json.dumps(changed(draw, content) if other == name else content)
+            text = json.dumps(draws.changed(content) if other == name else content)
             (run.path / other).write_text(text + "\n", "utf-8", "surrogatepass")
         return lambda: read_run(run)
 
@@ -196,36 +160,32 @@ def read_run(run: RunFolder) -> None:
 NAMES = ("config_json", "run_yaml", "run_json", "override", "index", "manifest", "image")
 
 
-def run(name: str, cases: int, *, seed: int | None = None) -> None:
+def run(name: str, cases: int, *, seed: int = 0, first: int = 0) -> None:
     """Runs a target: nothing but `VitrailError` may be raised, of one line, within a second.
 
     Args:
         name: of `NAMES`.
         cases: number of cases.
-        seed: of the cases; None for the same ones at each call.
+        seed: of the cases.
+        first: number of the first case. The case of a message is run again by `cases=1, first=it`.
+
+    Raises:
+        AssertionError: a case ended otherwise; the message names it.
     """
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
-        targets = Targets(Path(folder))
-
-        @hypothesis.settings(
-            max_examples=cases,
-            derandomize=seed is None,
-            database=None,
-            deadline=None,
-            suppress_health_check=list(hypothesis.HealthCheck),
-        )
-        @hypothesis.given(st.data())
-        def case(data: st.DataObject) -> None:
-            action = getattr(targets, name)(data.draw)
-            start = time.process_time()
+        draw_case = getattr(Targets(Path(folder)), name)
+        for number in range(first, first + cases):
+            action = draw_case(Draws(f"{name} {seed} {number}"))
+            start, message = time.process_time(), ""
             try:
                 action()
             except VitrailError as problem:
-                assert "\n" not in str(problem)
-                assert "\x1b" not in str(problem)
-            assert time.process_time() - start < SECONDS
-
-        (case if seed is None else hypothesis.seed(seed)(case))()
+                message = str(problem)
+            except (Exception, SystemExit) as problem:
+                raise AssertionError(f"{name}, seed {seed}, case {number}") from problem
+            seconds = time.process_time() - start
+            assert seconds < SECONDS, f"{name}, seed {seed}, case {number}: {seconds:.1f} s"
+            assert not {"\n", "\x1b"} & set(message), f"{name}, seed {seed}, case {number}"
 
 
 def _piece(task: tuple[str, int, int]) -> tuple[str, int, float]:

@@ -224,7 +224,7 @@ def _number(value: Any) -> float | None:
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (OverflowError, ValueError):  # an int of 400 digits
         return None
     return number if math.isfinite(number) else None
 

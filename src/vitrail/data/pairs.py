@@ -324,7 +324,7 @@ def _numbers(truth: list[Any], name: str) -> Tensor:
     """The number of each sample, float (N, 1)."""
     try:
         values = torch.tensor([[float(value)] for value in truth])
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         raise DataError(f"{name}: some labels are numbers and some are not.") from None
     if not values.isfinite().all():
         raise DataError(f"{name}: a number is not finite: leave such samples out.")
