@@ -1,5 +1,6 @@
 """What a batch may not hold is one line, whatever the method; a GPU is never asked."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,11 +13,14 @@ from vitrail.contract.methods import MethodCase, batch_for
 from vitrail.errors import ConfigError, DataError
 from vitrail.methods.base import Batch, Loss, Method
 from vitrail.methods.batch_checks import check_batch, check_label_values
+from vitrail.methods.beit import BEiTPretraining
 from vitrail.methods.dino import DINO
 from vitrail.methods.distill import Distill, distillation_loss
+from vitrail.methods.dvae import DVAE
 from vitrail.methods.linear_probe import LinearProbe
 from vitrail.methods.mae import MAE
 from vitrail.methods.memory import LearnableMemory
+from vitrail.methods.mp3 import MP3
 from vitrail.methods.multi_label import MultiLabel
 from vitrail.methods.registry import get_method, list_methods
 from vitrail.methods.regression import Regression
@@ -94,7 +98,7 @@ def test_weights_are_used_or_refused() -> None:
     probe = LinearProbe(small("ViT"), start="logistic")
     with pytest.raises(ConfigError, match="start='logistic' weighs all samples alike"):
         probe.fit_statistics(
-            Batch(features=torch.randn(2, 48), labels=torch.tensor([0, 1]), weights=torch.ones(2))
+            Batch(features=torch.randn(2, 32), labels=torch.tensor([0, 1]), weights=torch.ones(2))
         )
 
 
@@ -226,3 +230,127 @@ def test_gradients_of_samples_can_be_taken() -> None:
     of_each: Any = torch.func.vmap(torch.func.grad(loss), (None, 0))
     grads = of_each(weight.detach(), torch.rand(2, 3, 32, 32))
     assert grads.shape == (2, *weight.shape) and grads.abs().sum() > 0
+
+
+IMAGES, LABELS = torch.zeros(2, 3, 32, 32), torch.tensor([0, 1])
+MASK = torch.arange(16).expand(2, 16) < 4
+
+
+def masked() -> MAE:
+    return MAE(small("ViT"), decoder_dim=8, decoder_heads=2, decoder_depth=1)
+
+
+CALLS: list[tuple[Callable[[], object], str]] = [
+    (lambda: Batch(images=[1.0]), r"images of type list are no tensor: give .* torch.as_tensor\(i"),
+    (lambda: Batch(labels=LABELS.numpy()), "labels of type ndarray are no tensor"),
+    (lambda: Batch(crops=[IMAGES, None]), "crops of type NoneType are no tensor"),
+    (lambda: Batch(captions=["a cat"]), r"captions of type list .* method.tokenizer\(captions\)"),
+    (
+        lambda: Supervised(small("ViT"))(Batch(images=IMAGES, labels=LABELS.to("meta"))),
+        r"images on cpu and labels on meta: move all by batch.to\('cpu'\)",
+    ),
+    (
+        lambda: Supervised(small("ViT"))(
+            Batch(images=IMAGES, labels=LABELS, weights=torch.ones(2, 1))
+        ),
+        r"weights of shape \(2, 1\) are not \(samples\): reshape them",
+    ),
+    (
+        lambda: Supervised(small("ViT"))(Batch(images=IMAGES, labels=LABELS, patch_mask=MASK)),
+        "Supervised masks nothing: leave the patch_mask out",
+    ),
+    (
+        lambda: masked()(Batch(images=IMAGES, patch_mask=MASK[:, :9])),
+        r"2 images on a grid of 4 x 4 patches: give \(2, 16\)",
+    ),
+    (lambda: masked()(Batch(images=IMAGES, patch_mask=MASK[:, :, None])), r"patch_mask of shape"),
+    (lambda: masked().predict(IMAGES, MASK.float()), "patch_mask of torch.float32 is no mask"),
+    (lambda: masked().predict(IMAGES, MASK[:1]), "images of 2 samples and patch_mask of 1"),
+    (lambda: masked().predict(IMAGES[:0]), "images of 0 samples: give at least 1"),
+    (lambda: masked().reconstruct(IMAGES[:0]), "images of 0 samples: give at least 1"),
+    (lambda: masked()(IMAGES[0]), r"input of shape \(3, 32, 32\) does not fit .* give \(batch, 3"),
+    (
+        lambda: MP3(small("ViT"))(Batch(images=IMAGES, patch_mask=MASK | True)),
+        "leave 0 to 0 of 16 patches visible",
+    ),
+    (
+        lambda: DINO(small("ViT"), 8, (8, 4))(Batch(crops=(IMAGES, IMAGES), patch_mask=MASK)),
+        "the batch has a patch_mask, and patch_weight=0 masks nothing",
+    ),
+    (
+        lambda: LinearProbe(small("ViT"))(Batch(features=torch.zeros(2, 7), labels=LABELS)),
+        "features of width 7 do not fit this ViT, whose features have 32: compute them",
+    ),
+    (
+        lambda: LinearProbe(small("ViT")).fit_statistics(
+            Batch(features=torch.zeros(2, 4, 32), labels=LABELS)
+        ),
+        r"features of shape \(2, 4, 32\) are not \(samples, width\)",
+    ),
+    (
+        lambda: LinearProbe(small("ViT"), start="logistic").fit_statistics(
+            Batch(features=torch.zeros(2, 32), labels=LABELS + 4)
+        ),
+        "label 5 is not within 0 to 4",
+    ),
+    (
+        lambda: Regression(small("ViT", num_classes=1)).fit_targets(
+            torch.tensor([[1e300], [2e300]], dtype=torch.float64)
+        ),
+        r"numbers as large as 2e\+300 do not fit torch.float32: give them in a larger unit",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), CALLS)
+def test_a_call_that_cannot_work_says_what_would(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        ([[0] * 16] * 2, "codes of type list are no codes: give a tensor of whole numbers"),
+        (torch.zeros(2, 16), "codes of type torch.float32 are no codes"),
+        (torch.full((2, 16), 9), "code 9 is none of the 8, 0 to 7: set the vocabulary"),
+        (torch.full((2, 16), -100), "code -100 is none of the 8"),
+        (torch.zeros(2, 4).long(), r"codes of shape \(2, 4\)"),
+    ],
+)
+def test_codes_that_are_none_are_one_line(codes: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        BEiTPretraining(small("ViT"), lambda _: codes, vocabulary=8)(IMAGES)
+    if isinstance(codes, Tensor):
+        with pytest.raises(DataError, match=message):
+            DVAE(small("ViT"), vocabulary=8, code_dim=4).decode(codes)
+
+
+def test_codes_may_be_any_integers() -> None:
+    method = BEiTPretraining(small("ViT"), lambda _: torch.zeros(2, 16).int(), vocabulary=8)
+    assert method(IMAGES).loss.isfinite()
+
+
+@pytest.mark.parametrize("method", [MAE, SimMIM, DINO, DVAE])
+def test_pretraining_of_a_model_that_is_frozen_is_refused(method: type[Method]) -> None:
+    message = r"all weights of this ViT are frozen.*: call model.requires_grad_\(\)"
+    with pytest.raises(ConfigError, match=message):
+        method(small("ViT").requires_grad_(False))
+
+
+@pytest.mark.parametrize("progress", [-0.1, 1.1, NAN])
+def test_progress_is_a_fraction(progress: float) -> None:
+    with pytest.raises(ConfigError, match=f"progress={progress:g} is no fraction of all steps"):
+        MethodCase("dino").on("ViT").before_step(progress)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int64])
+def test_features_of_any_type_are_those_of_the_head(dtype: torch.dtype) -> None:
+    features, labels = (3 * torch.randn(9, 32)).to(dtype), torch.arange(9) % 5
+    losses = []
+    for values in (features, features.float()):
+        torch.manual_seed(0)
+        probe = LinearProbe(small("ViT"))
+        probe.fit_statistics(Batch(features=values, labels=labels))
+        losses.append(probe(Batch(features=values, labels=labels)).loss)
+    torch.testing.assert_close(*losses)

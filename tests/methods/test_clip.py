@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tests.models.small import small
 from vitrail.data.text import Tokenizer
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, DataError
 from vitrail.methods.base import Batch
 from vitrail.methods.clip import CLIP, TextTower
 from vitrail.models.vit import ViT
@@ -209,12 +209,35 @@ def test_a_string_is_one_text() -> None:
 def test_texts_that_say_nothing() -> None:
     method = made()
     for call, message in (
-        (lambda: method.zero_shot([]), "labels is empty: give the names of the classes"),
+        (lambda: method.zero_shot([]), r"labels=\[\] are no strings: give some, such as \['cat'"),
+        (lambda: method.zero_shot({0: "cat"}), r"labels={0: 'cat'} are no strings"),
+        (lambda: method.zero_shot(["cat"], []), r"templates=\[\] are no strings"),
         (lambda: method.zero_shot(["cat"], ["a photo"]), "template 'a photo' has no {}"),
-        (lambda: method.encode_text([]), "texts is empty: give one"),
+        (lambda: method.encode_text([]), r"texts=\[\] are no strings: give some"),
+        (lambda: method.encode_text(["cat", None]), r"texts=\['cat', None\] are no strings"),
+        (lambda: method.encode_text(None), "texts=None are no strings"),
     ):
         with pytest.raises(ConfigError, match=message):
             call()
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([1, 2], r"captions of shape \(2,\) and torch.int64 are no ids: give int64"),
+        ([[0.5]], r"captions of shape \(1, 1\) and torch.float32 are no ids"),
+        ([[999]], "captions hold id 999, and the vocabulary has"),
+        ([[-1]], "captions hold id -1"),
+        ([[1, 1]], "a caption has no end, id .*: cut captions before it"),
+    ],
+)
+def test_ids_that_are_none_are_one_line(ids: list[Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        made().encode_text(torch.tensor(ids))
+
+
+def test_no_ids_have_no_embeddings() -> None:
+    assert made().encode_text(batch()[1][:0]).shape == (0, 16)
 
 
 def test_without_a_projection_the_features_are_the_embedding() -> None:

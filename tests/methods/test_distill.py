@@ -1,5 +1,6 @@
 """Distillation: which head learns from whom, and a teacher who stays apart and as it is."""
 
+import copy
 import warnings
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from vitrail.errors import ConfigError, DataError
 from vitrail.methods.base import Batch
 from vitrail.methods.distill import Distill, distillation_loss
 from vitrail.methods.frozen import convert_images
+from vitrail.methods.supervised import Supervised
 from vitrail.models.vit import ViT
 from vitrail.preprocess import Preprocess
 
@@ -271,6 +273,7 @@ def test_bad_settings_say_so() -> None:
         ({"kind": "herd"}, "kind='herd' is not one of 'hard', 'soft'. Did you mean 'hard'"),
         ({"alpha": 1.5}, "alpha=1.5 is not a number of at least 0 and at most 1"),
         ({"temperature": 0.0}, "temperature=0.0 is not a number of at least 0.001"),
+        ({"temperature": 1e30}, "temperature=1e.30 is not a number of at least 0.001 and at most"),
         ({"label_smoothing": 1.0}, "label_smoothing=1.0 is not a number of at least 0 and below 1"),
     ):
         with pytest.raises(ConfigError, match=told):
@@ -279,12 +282,38 @@ def test_bad_settings_say_so() -> None:
         Distill(student(), small("ViT", num_classes=9))
     for answer, told in (
         (torch.zeros(6, 4), r"gives torch.Size\(\[6, 4\]\) and the student torch.Size\(\[6, 5\]\)"),
-        ((torch.zeros(6, 5),), "gives tuple and the student"),
+        ((torch.zeros(6, 5),), "the teacher gives a tuple: let it give a tensor of logits"),
     ):
         with pytest.raises(ConfigError, match=told):
             Distill(student(), lambda _, answer=answer: answer)(
                 Batch(images=IMAGES, labels=TARGETS)
             )
+
+
+def test_a_teacher_is_a_network_of_its_own() -> None:
+    model = student()
+    for teacher, message in (
+        (
+            model,
+            r"the teacher shares weights with the model.* give copy.deepcopy\(t",
+        ),
+        (nn.Sequential(model.head), "the teacher shares weights"),
+        (type(model), "teacher=.* is a class of models: give a model"),
+        (Supervised(student()), "the teacher is a Supervised, which gives a loss: give a class"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Distill(model, teacher)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_teacher_of_another_dtype_gets_its_own_images(dtype: torch.dtype) -> None:
+    teacher = student().eval()
+    losses = [
+        Distill(student().eval(), one, "soft", alpha=1.0)(Batch(images=IMAGES, labels=TARGETS)).loss
+        for one in (teacher, copy.deepcopy(teacher).to(dtype))
+    ]
+    assert all(loss.isfinite() for loss in losses)
 
 
 @pytest.mark.parametrize("kind", ["hard", "soft"])

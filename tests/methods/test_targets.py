@@ -16,11 +16,8 @@ WRONG: list[tuple[type[Method], Any, str]] = [
     (Supervised, [0.0, 1.0], r"labels of torch.float32 are no class indices: give labels.long\(\)"),
     (Supervised, [True, False], "labels of torch.bool are no class indices"),
     (Supervised, [0], "images of 2 samples and labels of 1: give as many"),
-    (
-        Supervised,
-        [[1.0, 0.0]] * 2,
-        r"labels of shape \(2, 2\) do not fit outputs of shape \(2, 5\)",
-    ),
+    (Supervised, [[1.0, 0.0]] * 2, r"do not fit 2 samples of 5 classes: give class indices \(2,\)"),
+    (Supervised, [[1], [4]], r"labels of shape \(2, 1\) do not fit .* give class indices \(2,\)"),
     (MultiLabel, [0, 1], r"labels of shape \(2,\) do not fit outputs of shape \(2, 5\)"),
     (Regression, [[0.5], [2.0]], r"labels of shape \(2, 1\) do not fit outputs of shape \(2, 5\)"),
 ]
@@ -47,7 +44,7 @@ def test_fields_of_other_numbers_of_samples_are_one_line() -> None:
 
 def test_any_integers_are_class_indices() -> None:
     method, losses = Supervised(small("ViT")).eval(), set()
-    for dtype in (torch.uint8, torch.int32, torch.int64):
+    for dtype in (torch.uint8, torch.int32, torch.int64, torch.uint16, torch.uint64):
         labels = torch.tensor([1, 3], dtype=dtype)
         losses.add(method(Batch(images=torch.zeros(2, 3, 32, 32), labels=labels)).loss.item())
     assert len(losses) == 1

@@ -240,7 +240,8 @@ def clean(text: str) -> str:
         >>> clean("cat &amp;amp; dog")
         'cat & dog'
     """
-    return html.unescape(html.unescape(text)).translate(PLAIN)
+    text = html.unescape(html.unescape(text)).translate(PLAIN)
+    return text.encode(errors="replace").decode()  # names of files may hold half a character
 
 
 def _with_marks(core: Any) -> Any:

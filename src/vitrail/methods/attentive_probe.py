@@ -9,6 +9,8 @@ A mean of patches, or a class token that was never trained with labels, gives a 
 little of what masked pretraining learned. This probe learns where to look.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -77,7 +79,7 @@ class AttentiveProbe(Method):
         with torch.no_grad():
             image = like.new_zeros(1, backbone.channels, *backbone.image_size)
             dim = backbone.features(image).patches.shape[-1]
-        self.probe = AttentiveClassifier(dim, heads, round(dim * mlp_ratio), classes)
+        self.probe = AttentiveClassifier(dim, heads, math.ceil(dim * mlp_ratio), classes)
         initialize(self.probe.to(like))
         self.class_loss = ClassLoss(classes, label_smoothing, class_weights, focal)
 

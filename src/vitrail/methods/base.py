@@ -1,100 +1,27 @@
 """The contract of every training method: a batch goes in, a loss comes out."""
 
 import copy
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from vitrail.arguments import bind
 from vitrail.errors import DataError, TierError
-from vitrail.methods.batch_checks import check_batch, check_targets, require_finite
+from vitrail.methods.batch import Batch as Batch
+from vitrail.methods.batch import Input as Input
+from vitrail.methods.batch_checks import (
+    check_batch,
+    check_progress,
+    check_targets,
+    require_finite,
+)
 from vitrail.methods.frozen import BATCH_NORMS, is_frozen
 from vitrail.models.base import Backbone
 from vitrail.models.calls import hinting
 from vitrail.models.limits import check_sizes, within_memory
 from vitrail.models.paper import Paper
-
-Input = Literal[
-    "images", "crops", "labels", "captions", "features", "masks", "boxes", "actions", "patch_mask"
-]
-
-
-@dataclasses.dataclass(frozen=True)
-class Batch:
-    """What a method learns from in one step. What a method does not name in `inputs` is absent.
-
-    Args:
-        images: float (B, C, *size), normalized: images (H, W), clips and volumes (T, H, W), or
-            signals (L,).
-        crops: several crops of each image, each float (B, C, *size): global crops first.
-        labels: class indices (B,), or class probabilities (B, classes) where images were mixed;
-            of methods of another `target` float (B, K).
-        captions: token ids (B, L) of a caption of each image.
-        features: pooled features (B, D) of a frozen backbone, computed in advance.
-        masks: class indices (B, *size) of each pixel.
-        boxes: corners (B, boxes, 4) as x0, y0, x1, y1 in pixels.
-        actions: (B, steps, A), what a demonstrator did after seeing the image.
-        patch_mask: bool (B, N), True where a patch is masked; None lets the method draw a mask.
-        indices: (B,), the position of each sample in its dataset.
-        weights: (B,), how much each sample counts in the mean of the loss; None for all alike.
-
-    Example:
-        >>> batch = Batch(images=torch.zeros(2, 3, 8, 8), labels=torch.tensor([0, 1]))
-        >>> len(batch), batch["labels"]
-        (2, tensor([0, 1]))
-    """
-
-    images: Tensor | None = None
-    crops: tuple[Tensor, ...] = ()
-    labels: Tensor | None = None
-    captions: Tensor | None = None
-    features: Tensor | None = None
-    masks: Tensor | None = None
-    boxes: Tensor | None = None
-    actions: Tensor | None = None
-    patch_mask: Tensor | None = None
-    indices: Tensor | None = None
-    weights: Tensor | None = None
-
-    def __getitem__(self, name: str) -> Tensor:
-        """A tensor by its name; `DataError` if the batch does not hold it."""
-        value = getattr(self, name, None)
-        if not isinstance(value, Tensor):
-            names = ", ".join(self.names()) or "nothing"
-            raise DataError(f"the batch holds {names}, no {name}: add {name} to it.")
-        return value
-
-    def __len__(self) -> int:
-        """Number of samples."""
-        names = self.names()
-        if not names:
-            return 0
-        return len(self.crops[0] if names[0] == "crops" else self[names[0]])
-
-    def names(self) -> tuple[str, ...]:
-        """The names of the fields that hold something."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return tuple(name for name, value in fields.items() if value is not None and value != ())
-
-    def to(self, device: torch.device | str) -> "Batch":
-        """The batch with every tensor on a device.
-
-        Args:
-            device: where to.
-
-        Returns:
-            A batch of the same values.
-        """
-        moved: dict[str, Any] = {name: getattr(self, name) for name in self.names()}
-        for name, value in moved.items():
-            moved[name] = (
-                tuple(crop.to(device) for crop in value) if name == "crops" else value.to(device)
-            )
-        return Batch(**moved)
 
 
 class Loss(NamedTuple):
@@ -190,6 +117,10 @@ class Method(nn.Module):
             cls.__init__ = _checked(cls.__init__)  # type: ignore[method-assign]
         if "forward" in vars(cls):
             cls.forward = hinting(_batching(cls.forward))  # type: ignore[method-assign]
+        if "reconstruct" in vars(cls):
+            cls.reconstruct = _checking_images(cls.reconstruct)  # type: ignore[method-assign]
+        if "before_step" in vars(cls):
+            cls.before_step = _checking_progress(cls.before_step)  # type: ignore[method-assign]
         if "fit_targets" in vars(cls):
             cls.fit_targets = _checking_targets(cls.fit_targets)  # type: ignore[method-assign]
         if "fit_statistics" in vars(cls):
@@ -345,6 +276,28 @@ def _checked(init: Callable[..., None]) -> Callable[..., None]:
             self.settings = dict(list(bound.arguments.items())[2:])
 
     return checked
+
+
+def _checking_images(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of images that checks them first, as `forward` does a batch."""
+
+    @functools.wraps(function)
+    def checking(self: Method, images: Tensor) -> Any:
+        check_batch(self, Batch(images=images))
+        return function(self, images)
+
+    return checking
+
+
+def _checking_progress(before_step: Callable[..., None]) -> Callable[..., None]:
+    """A `before_step` that checks the progress first."""
+
+    @functools.wraps(before_step)
+    def checking(self: Method, progress: float) -> None:
+        check_progress(progress)
+        before_step(self, progress)
+
+    return checking
 
 
 def _checking_targets(fit: Callable[..., None]) -> Callable[..., None]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from vitrail.errors import DataError
+from vitrail.errors import ConfigError, DataError
 from vitrail.methods import distributed
 from vitrail.ops.operator import is_transformed
 
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from vitrail.methods.base import Batch, Method
 
 Target = Literal["class", "labels", "numbers"]
+# The axes that fields have whatever the method.
+AXES = {"weights": ("samples",), "features": ("samples", "width"),
+        "patch_mask": ("samples", "patches")}  # fmt: skip
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+WIDE = (torch.uint16, torch.uint32, torch.uint64)
 ROUNDING = 0.01  # of sums of probabilities in half precision
 
 
@@ -30,9 +35,9 @@ def check_batch(method: "Method", batch: "Batch") -> None:
         batch: what its forward gets.
 
     Raises:
-        DataError: fields are of different numbers of samples or of too few, the mask is not bool,
-            the method does not weigh samples, or a value on the CPU is none that its field may
-            hold.
+        DataError: fields are of different numbers of samples or of too few, of other axes or on
+            different devices, the mask is not bool, the method does not weigh samples or mask
+            patches, or a value on the CPU is none that its field may hold.
 
     Example:
         >>> from vitrail.methods.base import Batch, Method
@@ -42,18 +47,105 @@ def check_batch(method: "Method", batch: "Batch") -> None:
         vitrail.errors.DataError: the batch holds images of 0 samples: give at least 1.
     """
     _check_counts(method, batch)
-    if batch.patch_mask is not None and batch.patch_mask.dtype != torch.bool:
-        raise DataError(
-            f"patch_mask of {batch.patch_mask.dtype} is no mask: give bool, True where a patch is "
-            "masked."
-        )
+    _check_devices(batch)
+    for name, axes in AXES.items():
+        value = getattr(batch, name)
+        if value is not None and value.ndim != len(axes):
+            raise DataError(
+                f"{name} of shape {tuple(value.shape)} are not ({', '.join(axes)}): reshape them."
+            )
+    _check_mask(method, batch)
+    if batch.features is not None and "features" in method.inputs:
+        width = method.backbone.pooled_dim
+        if batch.features.shape[1] != width:
+            raise DataError(
+                f"features of width {batch.features.shape[1]} do not fit this "
+                f"{type(method.backbone).__name__}, whose features have {width}: compute them with "
+                "the same model."
+            )
     if batch.weights is not None and not method.weighs_samples:
         raise DataError(
             f"{type(method).__name__} does not weigh samples: leave the weights out of the batch."
         )
-    check_label_values(
-        batch.labels if "labels" in method.inputs else None, batch.weights, method.target
-    )
+    labels = batch.labels if "labels" in method.inputs else None
+    check_label_values(labels, batch.weights, method.target)
+
+
+def _check_devices(batch: "Batch") -> None:
+    """Refuses fields on different devices."""
+    devices = {
+        name: str((batch.crops[0] if name == "crops" else batch[name]).device)
+        for name in batch.names()
+    }
+    first = next(iter(devices), "")
+    for name, device in devices.items():
+        if device != devices[first]:
+            raise DataError(
+                f"the batch holds {first} on {devices[first]} and {name} on {device}: move all by "
+                f"batch.to({devices[first]!r})."
+            )
+
+
+def _check_mask(method: "Method", batch: "Batch") -> None:
+    """Refuses a mask that is none, or that the method would not read."""
+    if batch.patch_mask is None:
+        return
+    if batch.patch_mask.dtype != torch.bool:
+        raise DataError(
+            f"patch_mask of {batch.patch_mask.dtype} is no mask: give bool, True where a patch is "
+            "masked."
+        )
+    if "patch_mask" not in method.inputs and not hasattr(method, "sample_mask"):
+        raise DataError(f"{type(method).__name__} masks nothing: leave the patch_mask out.")
+
+
+def check_codes(codes: object, grid: tuple[int, ...], vocabulary: int) -> None:
+    """Checks the codes of cells, those of an accelerator not by their values.
+
+    Args:
+        codes: what a tokenizer of images gives.
+        grid: cells per axis.
+        vocabulary: number of codes.
+
+    Raises:
+        DataError: they are not a tensor of whole numbers (B, N) below `vocabulary`.
+
+    Example:
+        >>> check_codes(torch.tensor([[0, 7]]), (2,), 8)
+    """
+    if not isinstance(codes, Tensor) or codes.dtype not in INTEGERS:
+        kind = getattr(codes, "dtype", type(codes).__name__)
+        raise DataError(f"codes of type {kind} are no codes: give a tensor of whole numbers.")
+    if codes.ndim != 2 or codes.shape[1] != math.prod(grid):
+        raise DataError(
+            f"codes of shape {tuple(codes.shape)} do not fit a grid of "
+            f"{' x '.join(map(str, grid))} cells: give (batch, {math.prod(grid)})."
+        )
+    low, high = _limits("codes", codes)
+    if low < 0 or high >= vocabulary:
+        raise DataError(
+            f"code {low if low < 0 else high:g} is none of the {vocabulary}, 0 to "
+            f"{vocabulary - 1}: set the vocabulary of the tokenizer."
+        )
+
+
+def check_progress(progress: float) -> None:
+    """Checks the fraction of all steps that are done.
+
+    Args:
+        progress: what `Method.before_step` gets.
+
+    Raises:
+        ConfigError: it is none.
+
+    Example:
+        >>> check_progress(0.5)
+    """
+    if not 0 <= progress <= 1:
+        raise ConfigError(
+            f"progress={progress:g} is no fraction of all steps: give the number of steps done by "
+            "that of all, 0 to 1."
+        )
 
 
 def check_targets(method: "Method", targets: Tensor) -> None:
@@ -110,8 +202,8 @@ def check_label_values(labels: Tensor | None, weights: Tensor | None, target: Ta
         raise DataError(
             f"weights hold {low:g}, and no sample counts less than nothing: give 0 or more."
         )
-    if labels is None or labels.ndim < 2:
-        return
+    if labels is None or labels.ndim < 2 or (target == "class" and labels.shape[1:] == (1,)):
+        return  # a column of class indices has another shape than it needs, not other values
     low, high = _limits("labels", labels)
     if target == "numbers":
         return
@@ -121,7 +213,7 @@ def check_label_values(labels: Tensor | None, weights: Tensor | None, target: Ta
             f"labels hold {low if low < 0 else high:g}, and a label of each sample is {kind}: give "
             "what is within 0 and 1."
         )
-    if target == "class" and labels.ndim == 2 and _is_read(labels):
+    if target == "class" and labels.ndim == 2 and is_read(labels):
         low, high = _limits("labels", labels.float().sum(1))
         worst = low if 1 - low > high - 1 else high
         if abs(worst - 1) > ROUNDING:
@@ -152,8 +244,19 @@ def _check_counts(method: "Method", batch: "Batch") -> None:
         )
 
 
-def _is_read(values: Tensor | None) -> bool:
-    """Whether there are values to look at, without waiting for them."""
+def is_read(values: Tensor | None) -> bool:
+    """Whether there are values to look at, without waiting for them.
+
+    Args:
+        values: of any shape, or None.
+
+    Returns:
+        False for values of an accelerator, and where a program is compiled or exported.
+
+    Example:
+        >>> is_read(torch.zeros(1)), is_read(torch.zeros(0)), is_read(None)
+        (True, False, False)
+    """
     if torch.compiler.is_compiling() or is_transformed():
         return False
     return values is not None and bool(values.numel()) and values.is_cpu and not values.is_complex()
@@ -173,14 +276,16 @@ def require_finite(name: str, values: Tensor) -> None:
         >>> require_finite("images", torch.zeros(1))
     """
     # A sum is the fastest to compute, and finite of finite numbers unless it overflows.
-    if _is_read(values) and not math.isfinite(float(values.detach().sum())):
+    if is_read(values) and not math.isfinite(float(values.detach().sum())):
         _limits(name, values)
 
 
 def _limits(name: str, values: Tensor | None) -> tuple[float, float]:
     """The least and the greatest value, 0 and 0 where none is read; refuses what is not finite."""
-    if values is None or not _is_read(values):
+    if values is None or not is_read(values):
         return 0.0, 0.0
+    if values.dtype in WIDE:
+        values = values.long()  # PyTorch compares no others of these
     limits = [float(limit) for limit in values.detach().aminmax()]
     for limit in limits:
         if not math.isfinite(limit):

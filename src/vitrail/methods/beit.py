@@ -26,7 +26,8 @@ from vitrail.layers.dtypes import at_least_float32
 from vitrail.layers.linear import Linear
 from vitrail.layers.tokens import take
 from vitrail.methods.base import Batch, Loss
-from vitrail.methods.frozen import Frozen
+from vitrail.methods.batch_checks import check_codes
+from vitrail.methods.frozen import Frozen, require_own_weights
 from vitrail.methods.initial_values import draw_narrowly
 from vitrail.methods.masked import Masked
 from vitrail.methods.masking import block_mask, random_mask, split_mask
@@ -80,8 +81,9 @@ class BEiTPretraining(Masked):
     ) -> None:
         super().__init__(backbone)
         vocabulary = vocabulary or getattr(tokenizer, "vocabulary", None)
-        if vocabulary is None:
+        if not isinstance(vocabulary, int):
             raise ConfigError("this tokenizer does not say how many codes it has: set vocabulary.")
+        require_own_weights(backbone, tokenizer, "tokenizer")
         self.tokenizer = Frozen(tokenizer, "tokens")
         self.vocabulary = vocabulary
         self.mask_ratio = mask_ratio
@@ -121,10 +123,11 @@ class BEiTPretraining(Masked):
     def _codes(self, images: Tensor) -> Tensor:
         codes = self.tokenizer(images, self.backbone.preprocess)
         shape = len(images), math.prod(self.layout.grid)
-        if tuple(codes.shape) != shape:
+        if isinstance(codes, Tensor) and tuple(codes.shape) != shape:
             raise DataError(
                 f"the tokenizer gives codes of shape {tuple(codes.shape)}, and the grid of this "
                 f"{type(self.backbone).__name__}'s features, {self.layout.grid}, needs {shape}: "
                 "train one on the same grid."
             )
-        return codes
+        check_codes(codes, self.layout.grid, self.vocabulary)
+        return codes.long()

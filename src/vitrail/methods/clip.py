@@ -23,7 +23,7 @@ Common mistakes:
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -194,15 +194,11 @@ class CLIP(Pretraining):
             (B, E), each of length 1.
 
         Raises:
-            ConfigError: there are no texts.
+            ConfigError: there are no texts, or one is no string.
+            DataError: the ids are none of the vocabulary.
         """
-        if isinstance(texts, Tensor):
-            ids = texts
-        else:
-            listed = [texts] if isinstance(texts, str) else list(texts)
-            if not listed:
-                raise ConfigError("texts is empty: give one.")
-            ids = self.tokenizer(listed).to(self.log_scale.device)
+        ids = texts if isinstance(texts, Tensor) else self._tokenize(texts)
+        self.text.check_ids(ids)
         distinct, index = ids.unique(dim=0, return_inverse=True)  # each is encoded once
         return F.normalize(at_least_float32(self.text(distinct)), dim=-1)[index]
 
@@ -258,11 +254,9 @@ class CLIP(Pretraining):
         Raises:
             ConfigError: there are no labels, or a template has no {}.
         """
-        labels = [labels] if isinstance(labels, str) else list(labels)
-        templates = [templates] if isinstance(templates, str) else templates or self.templates
+        labels = to_strings("labels", labels)
+        templates = self.templates if templates is None else to_strings("templates", templates)
         check_templates(templates)
-        if not labels:
-            raise ConfigError("labels is empty: give the names of the classes.")
         rows = [
             self.encode_text([fill_template(template, label) for template in templates]).mean(dim=0)
             for label in labels
@@ -278,9 +272,43 @@ class CLIP(Pretraining):
         classifier.backbone = backbone
         return classifier
 
+    def _tokenize(self, texts: Sequence[str]) -> Tensor:
+        ids = self.tokenizer(to_strings("texts", texts))
+        if not isinstance(ids, Tensor):
+            raise ConfigError(
+                f"the tokenizer gives a {type(ids).__name__}: let it give a tensor of ids "
+                "(texts, context)."
+            )
+        return ids.to(self.log_scale.device)
+
     def _logits(self, image: Tensor, text: Tensor) -> Tensor:
         logits = self.log_scale.exp() * image @ text.T
         return logits if self.bias is None else logits + self.bias
+
+
+def to_strings(name: str, texts: Iterable[str]) -> list[str]:
+    """A list of texts, where one text is a list of one.
+
+    Args:
+        name: what they are, for the error.
+        texts: one text, or some.
+
+    Returns:
+        The list.
+
+    Raises:
+        ConfigError: there are none, or one is no text.
+
+    Example:
+        >>> to_strings("labels", "cat")
+        ['cat']
+    """
+    if isinstance(texts, str):
+        return [texts]
+    listed = list(texts) if isinstance(texts, Iterable) else [texts]
+    if not listed or not all(isinstance(text, str) for text in listed):
+        raise ConfigError(f"{name}={texts!r} are no strings: give some, such as ['cat', 'dog'].")
+    return listed
 
 
 class ZeroShotClassifier(nn.Module):

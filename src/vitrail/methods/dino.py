@@ -41,7 +41,13 @@ from vitrail.methods.base import Batch, Loss
 from vitrail.methods.dino_losses import Center, crop_cross_entropy, region_cross_entropy
 from vitrail.methods.ema_teacher import EMATeacher
 from vitrail.methods.heads import ProjectionHead
-from vitrail.methods.masking import add_mask_token, embed_masked, random_mask, split_mask
+from vitrail.methods.masking import (
+    add_mask_token,
+    check_mask_shape,
+    embed_masked,
+    random_mask,
+    split_mask,
+)
 from vitrail.methods.pretraining import Pretraining
 from vitrail.models.base import Backbone
 from vitrail.models.features import Features
@@ -214,6 +220,8 @@ class DINO(Pretraining):
             logits = at_least_float32(self.teacher.get_submodule("head")(pooled))
             teacher_probs = self.center(logits, self.temperature).unflatten(0, (GLOBAL_CROPS, -1))
         masked_index = None
+        if batch.patch_mask is not None and not self.patch_weight:
+            raise DataError("the batch has a patch_mask, and patch_weight=0 masks nothing: set it.")
         if self.patch_weight:
             embedded, masked_index = self._mask(images, batch.patch_mask)
         else:
@@ -249,6 +257,7 @@ class DINO(Pretraining):
                 f"patch_mask has {len(mask)} rows for {len(images)} global crops: give each crop "
                 "one, those of the first crop first."
             )
+        check_mask_shape(mask, len(images), grid)
         embedded = embed_masked(self.backbone, images, mask, grid)
         embedded = add_mask_token(embedded, mask, grid, self.mask_token(1))
         return embedded, split_mask(mask, visible)[1]

@@ -35,7 +35,7 @@ from vitrail.errors import ConfigError
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.methods.base import Batch, Loss, Method
 from vitrail.methods.class_loss import classify
-from vitrail.methods.frozen import Frozen
+from vitrail.methods.frozen import Frozen, require_own_weights
 from vitrail.methods.multi_label import weighted_mean
 from vitrail.methods.targets import require_outputs
 from vitrail.methods.teachers import match_classes
@@ -90,10 +90,16 @@ class Distill(Method):
         teacher: Callable[[Tensor], object],
         kind: Literal["hard", "soft"] = "hard",
         alpha: Fraction = 0.5,
-        temperature: Annotated[float, Range(1e-3)] = 3.0,
+        temperature: Annotated[float, Range(1e-3, 1e3)] = 3.0,
         label_smoothing: Rate = 0.1,
     ) -> None:
         super().__init__(backbone)
+        require_own_weights(backbone, teacher, "teacher")
+        if hasattr(teacher, "has_validation_loss"):  # a method of this package
+            raise ConfigError(
+                f"the teacher is a {type(teacher).__name__}, which gives a loss: give a "
+                "classifier, such as its backbone."
+            )
         config = getattr(teacher, "config", None)
         classes = getattr(teacher, "num_classes", getattr(config, "num_labels", None))
         if classes is not None and classes != backbone.num_classes:
@@ -120,11 +126,15 @@ class Distill(Method):
             class_logits = student_logits = head(pooled)
         output = self.teacher(images, self.backbone.preprocess)
         teacher_logits = getattr(output, "logits", output)
-        if not isinstance(teacher_logits, Tensor) or teacher_logits.shape != student_logits.shape:
-            shape = getattr(teacher_logits, "shape", type(teacher_logits).__name__)
+        if not isinstance(teacher_logits, Tensor):
             raise ConfigError(
-                f"the teacher gives {shape} and the student {student_logits.shape}: both must give "
-                "logits of the same classes."
+                f"the teacher gives a {type(teacher_logits).__name__}: let it give a tensor of "
+                "logits (B, classes), or an object with the attribute logits."
+            )
+        if teacher_logits.shape != student_logits.shape:
+            raise ConfigError(
+                f"the teacher gives {teacher_logits.shape} and the student {student_logits.shape}: "
+                "both must give logits of the same classes."
             )
         of_labels = functools.partial(
             classify,

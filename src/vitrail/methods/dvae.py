@@ -31,6 +31,7 @@ from vitrail.layers.dtypes import at_least_float32
 from vitrail.layers.linear import Linear
 from vitrail.layers.patch import unpatchify
 from vitrail.methods.base import Batch, Loss
+from vitrail.methods.batch_checks import check_codes
 from vitrail.methods.masked import Masked
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
@@ -173,7 +174,12 @@ class DVAE(Masked):
 
     @torch.no_grad()
     def decode(self, tokens: Tensor) -> Tensor:
-        """tokens, codes (B, N) → images (B, C, *size)."""
+        """tokens, codes (B, N) → images (B, C, *size).
+
+        Raises:
+            DataError: they are no codes of the grid's cells.
+        """
+        check_codes(tokens, self.layout.grid, self.vocabulary)
         return self._decode(self.codebook(tokens))
 
     def reconstruct(self, images: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrail.errors import DataError
+from vitrail.errors import ConfigError, DataError
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -27,6 +27,34 @@ def is_frozen(module: nn.Module) -> bool:
     """
     learns = [parameter.requires_grad for parameter in module.parameters()]
     return bool(learns) and not any(learns)
+
+
+def require_own_weights(backbone: nn.Module, network: object, name: str) -> None:
+    """Checks that what is frozen is no part of what learns.
+
+    Args:
+        backbone: the model that learns.
+        network: the network or function that is frozen.
+        name: what it is, for the error.
+
+    Raises:
+        ConfigError: they share weights, or the network is a class and no object.
+
+    Example:
+        >>> require_own_weights(nn.Linear(2, 2), nn.Linear(2, 2), "teacher")
+    """
+    if isinstance(network, type):
+        raise ConfigError(
+            f"{name}={network.__name__} is a class of models: give a model, as one of "
+            "vitrail.create_model."
+        )
+    if isinstance(network, nn.Module):
+        learns = set(map(id, backbone.parameters()))
+        if any(id(parameter) in learns for parameter in network.parameters()):
+            raise ConfigError(
+                f"the {name} shares weights with the model that learns, and would freeze them: "
+                f"give copy.deepcopy({name})."
+            )
 
 
 class Frozen(nn.Module):
@@ -64,9 +92,15 @@ class Frozen(nn.Module):
         if isinstance(self.function, nn.Module) and self.function.training:
             self.function.eval()  # it may be its owner's too, who trained it meanwhile
         function = getattr(self.function, self.call, self.function)
-        return function(
-            convert_images(images, preprocess, getattr(self.function, "preprocess", None))
-        )
+        images = convert_images(images, preprocess, getattr(self.function, "preprocess", None))
+        return function(images.to(self._dtype(images.dtype)))
+
+    def _dtype(self, default: torch.dtype) -> torch.dtype:
+        """The dtype of the images that the function reads: that of its first weights."""
+        if not isinstance(self.function, nn.Module):
+            return default
+        dtypes = (parameter.dtype for parameter in self.function.parameters())
+        return next((dtype for dtype in dtypes if dtype.is_floating_point), default)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Frozen":
         if isinstance(self.function, nn.Module):

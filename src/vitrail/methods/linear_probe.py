@@ -14,7 +14,7 @@ from vitrail.methods.base import Batch, Loss, Method
 from vitrail.methods.class_loss import ClassLoss, ClassWeights
 from vitrail.methods.logistic import fit_logistic, fit_ridge
 from vitrail.methods.multi_label import decide, weighted_mean
-from vitrail.methods.targets import row_targets
+from vitrail.methods.targets import class_targets, row_targets, standardization
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
 from vitrail.values import NonNegativeFloat, PositiveFloat, Rate
@@ -122,17 +122,21 @@ class LinearProbe(Method):
                 "start='logistic' weighs all samples alike: leave their weights out, or start from "
                 "the head."
             )
+        values = data["features"].to(self.feature_mean.dtype)
         # One sample deviates from no other.
-        correction = min(1, len(data["features"]) - 1)
-        std, mean = torch.std_mean(data["features"], dim=0, correction=correction)
+        std, mean = torch.std_mean(values, dim=0, correction=min(1, len(values) - 1))
         self.feature_mean.copy_(mean)
         # A feature that is constant in training tells nothing; rounding gives it a tiny deviation.
-        constant = std <= 1e-6 * data["features"].abs().amax(dim=0).clamp(min=1e-6)
+        constant = std <= 1e-6 * values.abs().amax(dim=0).clamp(min=1e-6)
         self.feature_std.copy_(std.masked_fill(constant, 1.0))
         if self.start == "logistic":
             head = self.backbone.head
             assert isinstance(head, nn.Linear)
-            features, labels = self._standardize(data["features"]), data["labels"]
+            features, labels = self._standardize(values), data["labels"]
+            if self.target == "class":
+                labels = class_targets(labels, head(features))
+            else:
+                labels = row_targets(labels, head(features))
             if self.target == "numbers":
                 values = (labels - self.target_mean) / self.target_std
                 weight, bias = fit_ridge(features, values, self.penalty)[:2]
@@ -151,9 +155,9 @@ class LinearProbe(Method):
         if self.target == "class":
             self.class_loss.fit_targets(targets)
         if self.target == "numbers":
-            std, mean = torch.std_mean(targets.double(), dim=0, correction=0)
+            mean, std = standardization(targets, self.target_mean)
             self.target_mean.copy_(mean)
-            self.target_std.copy_(std.where(std > 0, 1.0))  # a constant number has no scale
+            self.target_std.copy_(std)
 
     def forward(self, batch: Batch) -> Loss:
         """Batch with features (B, D) and labels (B,) or (B, K) → Loss."""
@@ -193,4 +197,4 @@ class LinearProbe(Method):
         head.bias.sub_(head.weight @ self.feature_mean)
 
     def _standardize(self, features: Tensor) -> Tensor:
-        return (features - self.feature_mean) / self.feature_std
+        return (features.to(self.feature_mean.dtype) - self.feature_mean) / self.feature_std

@@ -28,6 +28,7 @@ from vitrail.layers.mlp import Mlp
 from vitrail.layers.position import Grid, sincos_positions
 from vitrail.layers.tokens import Token
 from vitrail.methods.base import Batch, Loss
+from vitrail.methods.batch_checks import check_batch
 from vitrail.methods.initial_values import draw_from_xavier
 from vitrail.methods.masked import Masked
 from vitrail.methods.masking import (
@@ -128,7 +129,7 @@ class MAE(Masked):
             decoder_dim,
             decoder_depth,
             decoder_heads,
-            round(decoder_dim * decoder_mlp_ratio),
+            max(1, round(decoder_dim * decoder_mlp_ratio)),
             self.layout.grid,
             pixels,
             norm_eps,
@@ -158,8 +159,13 @@ class MAE(Masked):
 
         Returns:
             The loss of this mask, the predictions and the mask.
+
+        Raises:
+            DataError: the images or the mask do not fit the backbone.
         """
-        mask, masked_index, predictions = self._predict(Batch(images=images, patch_mask=patch_mask))
+        batch = Batch(images=images, patch_mask=patch_mask)
+        check_batch(self, batch)
+        mask, masked_index, predictions = self._predict(batch)
         loss = self._loss(images, masked_index, predictions)
         index = masked_index[..., None].expand_as(predictions)
         whole = predictions.new_zeros(*mask.shape, predictions.shape[-1])

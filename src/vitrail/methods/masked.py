@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vitrail.layers.tokens import Token
 from vitrail.methods.base import Batch
-from vitrail.methods.masking import add_mask_token, embed_masked, split_mask
+from vitrail.methods.masking import add_mask_token, check_mask_shape, embed_masked, split_mask
 from vitrail.methods.pretraining import Pretraining
 from vitrail.models.base import Backbone
 from vitrail.models.features import Features
@@ -64,8 +64,14 @@ class Masked(Pretraining):
         Returns:
             The mask, bool (B, N), and the number of visible patches per image where it is known
             without asking the device; None for a mask of the batch.
+
+        Raises:
+            DataError: the images are no batch, or the mask does not fit them.
         """
+        if batch.images is not None and batch.images.ndim != 2 + len(self.backbone.image_size):
+            self.backbone.embed(batch.images)  # raises, and says what is missing
         if batch.patch_mask is not None:
+            check_mask_shape(batch.patch_mask, size, self.layout.grid)
             return batch.patch_mask, None
         return self.sample_mask(size, device), self.visible_count
 

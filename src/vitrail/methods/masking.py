@@ -69,7 +69,10 @@ def random_mask(
         tensor([12, 12])
     """
     if any(side % unit for side in grid):
-        raise ConfigError(f"mask_unit={unit} does not divide the grid {grid}.")
+        raise ConfigError(
+            f"mask_unit={unit} does not divide the grid {grid}: choose among the divisors of "
+            f"{math.gcd(*grid)}."
+        )
     coarse = tuple(side // unit for side in grid)
     mask = shuffle_mask(torch.rand(batch, math.prod(coarse), device=device), ratio)
     return resize_mask(mask, coarse, grid)
@@ -216,6 +219,27 @@ def split_mask(mask: Tensor, visible: int | None = None) -> tuple[Tensor, Tensor
             )
     order = mask.to(torch.uint8).argsort(dim=1, stable=True)
     return order[:, :visible], order[:, visible:]
+
+
+def check_mask_shape(mask: Tensor, rows: int, grid: Grid) -> None:
+    """Checks that a mask has a row for each image and an entry for each patch.
+
+    Args:
+        mask: bool (B, N), True where masked.
+        rows: number of images B.
+        grid: patches per axis.
+
+    Raises:
+        DataError: it has not.
+
+    Example:
+        >>> check_mask_shape(torch.zeros(2, 16, dtype=torch.bool), 2, (4, 4))
+    """
+    if mask.shape != (rows, math.prod(grid)):
+        raise DataError(
+            f"patch_mask of shape {tuple(mask.shape)} does not fit {rows} images on a grid of "
+            f"{' x '.join(map(str, grid))} patches: give ({rows}, {math.prod(grid)})."
+        )
 
 
 def zero_cells(images: Tensor, mask: Tensor, grid: Grid) -> Tensor:

@@ -23,7 +23,7 @@ from vitrail.layers.dtypes import at_least_float32
 from vitrail.layers.linear import Linear
 from vitrail.methods.base import Batch, Loss
 from vitrail.methods.masked import Masked
-from vitrail.methods.masking import random_mask
+from vitrail.methods.masking import random_mask, split_mask
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
 from vitrail.models.parameters import initialize
@@ -80,7 +80,8 @@ class MP3(Masked):
     def forward(self, batch: Batch) -> Loss:
         """Batch with images (B, C, *size), and maybe patch_mask (B, N) → Loss."""
         images = batch["images"]
-        mask, _ = self.mask_of(batch, len(images), images.device)
+        mask, visible = self.mask_of(batch, len(images), images.device)
+        split_mask(mask, visible)  # raises where no patch is visible
         logits = at_least_float32(self.head(self.encode_set(images, mask)))
         targets = torch.arange(logits.shape[1], device=images.device).expand(logits.shape[:2])
         accuracy = (logits.argmax(-1) == targets).to(logits.dtype).mean()

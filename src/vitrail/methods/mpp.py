@@ -74,7 +74,8 @@ class MPP(Masked):
         super().__init__(backbone)
         if round(token_ratio + swap_ratio, 9) > 1:
             raise ConfigError(
-                f"token_ratio={token_ratio} and swap_ratio={swap_ratio} add up to more than 1."
+                f"token_ratio={token_ratio} and swap_ratio={swap_ratio} add up to more than 1: "
+                "lower one of them."
             )
         colors = 2 ** (bits * backbone.channels)
         if colors > MAX_COLORS:

@@ -111,6 +111,11 @@ def _probe_layout(backbone: Backbone, reads: str) -> Layout:
         }[reads]
         parameters = [p for p in backbone.parameters() if p.requires_grad]
         sums = [output.sum() for output in outputs]
+        if not parameters:
+            raise ConfigError(
+                f"all weights of this {type(backbone).__name__} are frozen, and pretraining learns "
+                "them: call model.requires_grad_()."
+            )
         gradients = torch.autograd.grad(sums, parameters, allow_unused=True)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.requires_grad = gradient is not None

@@ -11,7 +11,7 @@ from vitrail.errors import ConfigError
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.methods.base import Batch, Loss, Method
 from vitrail.methods.multi_label import weighted_mean
-from vitrail.methods.targets import row_targets
+from vitrail.methods.targets import row_targets, standardization
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
 
@@ -73,9 +73,9 @@ class Regression(Method):
         Args:
             targets: (N, K) of all training samples.
         """
-        std, mean = torch.std_mean(targets.double(), dim=0, correction=0)
+        mean, std = standardization(targets, self.target_mean)
         self.target_mean.copy_(mean)
-        self.target_std.copy_(std.where(std > 0, 1.0))  # a constant number has no scale
+        self.target_std.copy_(std)
 
     def forward(self, batch: Batch) -> Loss:
         """Batch with images (B, C, *size) and labels float (B, K) → Loss."""

@@ -45,7 +45,12 @@ def class_targets(labels: Tensor, logits: Tensor) -> Tensor:
     """
     batch, classes = logits.shape
     if labels.ndim != 1:
-        return row_targets(labels, logits)
+        if labels.shape != logits.shape:
+            raise DataError(
+                f"labels of shape {tuple(labels.shape)} do not fit {batch} samples of {classes} "
+                f"classes: give class indices ({batch},), or probabilities ({batch}, {classes})."
+            )
+        return labels.to(logits)
     if len(labels) != batch:
         raise DataError(f"{len(labels)} labels do not fit {batch} samples: give each sample one.")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
@@ -53,6 +58,7 @@ def class_targets(labels: Tensor, logits: Tensor) -> Tensor:
             f"labels of {labels.dtype} are no class indices: give labels.long(), or probabilities "
             f"(B, {classes})."
         )
+    labels = labels.long()
     if labels.device.type == "cpu" and batch:
         worst = next((i for i in map(int, labels.aminmax()) if not 0 <= i < classes), None)
         if worst is not None:
@@ -60,7 +66,34 @@ def class_targets(labels: Tensor, logits: Tensor) -> Tensor:
                 f"label {worst} is not within 0 to {classes - 1}, the classes of the model: give "
                 "it more by model.reset_head, or number the classes from 0."
             )
-    return labels.long()
+    return labels
+
+
+def standardization(targets: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """What numbers are standardized by.
+
+    Args:
+        targets: (N, K) of all training samples.
+        like: a tensor of the type of the results.
+
+    Returns:
+        The mean and the standard deviation (K,) of each number, 1 for a constant one.
+
+    Raises:
+        DataError: they are too large for that type.
+
+    Example:
+        >>> standardization(torch.tensor([[1.0], [3.0]]), torch.zeros(1))
+        (tensor([2.]), tensor([1.]))
+    """
+    std, mean = torch.std_mean(targets.double(), dim=0, correction=0)
+    std, mean = std.where(std > 0, 1.0).to(like), mean.to(like)
+    if not bool((std.isfinite() & mean.isfinite()).all()):
+        raise DataError(
+            f"numbers as large as {float(targets.abs().max()):g} do not fit {like.dtype}: give "
+            "them in a larger unit."
+        )
+    return mean, std
 
 
 def row_targets(labels: Tensor, outputs: Tensor) -> Tensor:

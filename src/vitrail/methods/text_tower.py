@@ -6,12 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.arguments import checked
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, DataError
 from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.position import PositionTable
+from vitrail.methods.batch_checks import is_read
 from vitrail.models.limits import check_sizes
 from vitrail.models.parameters import initialize
 from vitrail.values import NonNegativeInt, PositiveInt
@@ -95,13 +96,46 @@ class TextTower(nn.Module):
             nn.init.normal_(mlp.get_parameter("fc1.weight"), std=(2 * dim) ** -0.5)
             nn.init.normal_(mlp.get_parameter("fc2.weight"), std=dim**-0.5 * residual)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """ids (B, L), L at most `context` → embeddings (B, E), not normalized."""
+    def check_ids(self, ids: Tensor) -> None:
+        """Checks the ids of captions, those of an accelerator not by their values.
+
+        Args:
+            ids: (B, L).
+
+        Raises:
+            ConfigError: they are longer than the context.
+            DataError: they are no whole numbers (B, L), or none of the vocabulary, or a caption
+                has no end.
+        """
+        if ids.ndim != 2 or not ids.shape[1] or ids.dtype not in (torch.int32, torch.int64):
+            raise DataError(
+                f"captions of shape {tuple(ids.shape)} and {ids.dtype} are no ids: give int64 "
+                "(captions, tokens), as the tokenizer does."
+            )
         if ids.shape[1] > self.context:
             raise ConfigError(
                 f"captions of {ids.shape[1]} tokens are longer than the context, {self.context}: "
                 "cut them."
             )
+        if not is_read(ids):
+            return
+        worst = [i for i in map(int, ids.aminmax()) if not 0 <= i < self.words.num_embeddings]
+        if worst:
+            raise DataError(
+                f"captions hold id {worst[0]}, and the vocabulary has {self.words.num_embeddings}: "
+                "make them with the tokenizer of the method."
+            )
+        if self.end is not None and not bool((ids == self.end).any(dim=1).all()):
+            raise DataError(
+                f"a caption has no end, id {self.end}: cut captions before it, as the tokenizer "
+                "does, or set text_pool='last'."
+            )
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """ids (B, L), L at most `context` → embeddings (B, E), not normalized."""
+        self.check_ids(ids)
+        if not len(ids):
+            return ids.new_zeros(0, self.proj.out_features, dtype=self.position.weight.dtype)
         mask = None
         if self.end is None:
             index = ids.new_full((ids.shape[0],), ids.shape[1] - 1)
