@@ -81,6 +81,10 @@ def test_the_walk_computes_with_the_models_numbers(opened: Opener, photo: Path) 
     )
     assert float(cells[1]) == 1
     assert float(cells[2]) == pytest.approx(numbers["weights"][0, best].item(), abs=1e-3)
+    maps = [numbers[name][0, 1:].float() for name in ("logits", "weights")]  # of patches
+    script = "return arguments[0].map(ends => ends.map(Vitrail.number).join(''))"
+    ends = [[maps[0].min().item(), maps[0].max().item()], [0, maps[1].max().item()]]
+    assert texts(page, "#walk-step .small-map .ends") == page.execute_script(script, ends)
 
 
 def test_the_walk_goes_on_by_keys_and_follows_patch_and_block(opened: Opener, photo: Path) -> None:

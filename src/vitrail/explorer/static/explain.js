@@ -12,7 +12,7 @@
       for (const name of ["relevance", "grad_cam", "rollout"])
         if (rows.some((row) => row.name === name && !row.reason)) state.methods.add(name);
     $("methods").replaceChildren(...rows.map(({ name, reason, slow }) => {
-      const text = `${nameOf(name)}${slow ? ` ${V.t("slow")}` : ""}`;
+      const text = `${nameOf(name)}${slow ? V.t("slow") : ""}`;
       const button = create("button", { type: "button", textContent: text, title: reason });
       button.disabled = Boolean(reason);
       button.dataset.name = name;

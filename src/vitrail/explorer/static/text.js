@@ -18,7 +18,7 @@
       explanations: "Explanations side by side",
       explanations_about: "Attention is not attribution: these ask what the answer depends on. " +
         "Colors run from 0, or the lowest value, to the highest.",
-      target: "Class", slow: "(slow)",
+      target: "Class", slow: " (slow)",
       footer: "Everything is computed on this machine. Colors are never clipped: the bar below a map " +
         "has the weights of both ends.",
       footer_export: "All results lie beside this page, and nothing leaves this machine. Colors are never " +

@@ -95,11 +95,12 @@
       table);
   };
 
-  // A map over the patches in the colors of heat maps.
-  V.smallMap = function (title, map, [rows, columns], { marked = null, scale = null } = {}) {
+  // A map over the patches in the colors of heat maps, on the picture if there is one.
+  V.smallMap = function (title, map, [rows, columns], { marked = null, scale = null, picture = null } = {}) {
     const canvas = create("canvas", {}), numbers = V.numbers(map);
     const ends = scale || V.scale(numbers.low, numbers.high);
-    V.drawCells(canvas, map, rows, columns, ends);
+    if (picture) V.drawHeat(canvas, picture, map, rows, columns, ends);
+    else V.drawCells(canvas, map, rows, columns, ends);
     const range = `${V.number(ends.low)} … ${V.number(ends.high)}`;
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", `${title}: ${range}`);

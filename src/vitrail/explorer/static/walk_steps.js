@@ -58,9 +58,20 @@
     ];
   }
 
-  function logits({ walk, grid, head, names }) {
+  // The logits of all patches as keys, and the weights that softmax makes of them, on the picture.
+  const ends = (values) => ({ low: Math.min(...values), high: Math.max(...values) });
+  const logitMap = ({ walk, grid, head, picture }) => {
+    const s = row(walk.logits, head).subarray(walk.prefix);
+    return V.smallMap(V.t("walk_logit_map"), s, grid, { marked: walk.patch, scale: ends(s), picture });
+  };
+  const weightMap = ({ walk, grid, head, picture }) =>
+    V.smallMap(V.t("walk_weight_map"), row(walk.weights, head).subarray(walk.prefix), grid,
+      { marked: walk.patch, picture });
+
+  function logits(about) {
+    const { walk, head, names } = about;
     const q = row(walk.query, head), k = row(walk.keys, head, 0), top = walk.top[head];
-    const products = q.map((value, i) => value * k[i]), s = row(walk.logits, head);
+    const products = q.map((value, i) => value * k[i]);
     const rows = top.map((token, i) => {
       const sum = dot(q, row(walk.keys, head, i));
       return [names(token), [sum, sum * walk.scale]];
@@ -72,14 +83,12 @@
         { more: true, caption: V.t("walk_first") }),
       V.formula(`q · k = ${number(dot(q, k))},   × ${number(walk.scale)} = ${number(dot(q, k) * walk.scale)}`),
       V.beside(V.numberTable(["q · k", "s"], rows, { columns: true, caption: V.t("walk_top") }),
-        V.smallMap(V.t("walk_logit_map"), s.subarray(walk.prefix), grid, { marked: walk.patch,
-          scale: ends(s.subarray(walk.prefix)) })),
+        logitMap(about)),
     ];
   }
-  const ends = (values) => ({ low: Math.min(...values), high: Math.max(...values) });
 
-  function softmax({ walk, grid, head, names }) {
-    const s = row(walk.logits, head), a = row(walk.weights, head), largest = Math.max(...s);
+  function softmax(about) {
+    const { walk, head, names } = about, s = row(walk.logits, head), largest = Math.max(...s);
     let total = 0;
     for (const value of s) total += Math.exp(value - largest);
     const rows = walk.top[head].map((token) => {
@@ -91,7 +100,7 @@
       V.formula("a_{j} = exp(s_{j} − max) / Σ_{i} exp(s_{i} − max)"),
       V.formula(`max = ${number(largest)},   Σ = ${number(total)}`),
       V.beside(V.numberTable(["s", "exp(s − max)", "a"], rows, { columns: true, caption: V.t("walk_top") }),
-        V.smallMap(V.t("walk_weight_map"), a.subarray(walk.prefix), grid, { marked: walk.patch })),
+        logitMap(about), weightMap(about)),
     ];
   }
 

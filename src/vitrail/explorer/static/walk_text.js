@@ -40,10 +40,10 @@
     walk_q: "query q of the patch", walk_k: "key k of: {token}", walk_v: "value v of: {token}",
     walk_logits: "The dot product of the query with the key of a token says how well they fit. For the best " +
       "one ({token}) the {d} products are added. Division by √d keeps the size of the sum independent of d.",
-    walk_logit_map: "logits s over the patches",
+    walk_logit_map: "logits s of all patches",
     walk_softmax: "The exponential makes all {n} logits positive, and division by their sum makes them " +
       "weights that add up to 1. The largest logit is subtracted first, which changes nothing but avoids overflow.",
-    walk_weight_map: "weights a over the patches",
+    walk_weight_map: "weights a of all patches",
     walk_mixing: "The output of the head is the mean of all values with these weights. The {n} strongest " +
       "tokens have {share} % of the weight; the other {rest} share what is left.",
     walk_rest: "the other {n} tokens",
@@ -74,7 +74,7 @@
     walk_follows: "当前跟随第 {row} 行第 {column} 列的图像块。",
     walk_step: "{n}. {title}", walk_cell: "第 {row} 行第 {column} 列", walk_register: "寄存器 token {n}",
     walk_range: "{n} 个数，{low} 到 {high}", walk_numbers: "数值", walk_first: "各向量的前六个数",
-    walk_first_hidden: "前六个隐藏单元", walk_top: "权重最大的六个 key",
+    walk_first_hidden: "前六个隐藏单元", walk_top: "权重最大的六个键",
 
     walk_short_patches: "图像块", walk_short_tokens: "Token", walk_short_norm: "归一化",
     walk_short_vectors: "q、k、v", walk_short_logits: "q · k", walk_short_softmax: "Softmax",
