@@ -5,6 +5,7 @@ import io
 
 import pytest
 import torch
+from sklearn import metrics
 
 from vitrail.train.scores import as_csv, calibration_error, class_scores, overall_scores
 
@@ -43,6 +44,23 @@ def test_the_area_is_the_share_of_pairs_in_order() -> None:
     positive, negative = probabilities[targets == 1, 1], probabilities[targets == 0, 1]
     share = (positive[:, None] > negative).double().mean()
     assert overall_scores(probabilities, targets)["auc"] == pytest.approx(float(share))
+
+
+@pytest.mark.parametrize("digits", [1, 6])  # with many equal probabilities, and with none
+def test_all_figures_are_scikit_learn_s(digits: int) -> None:
+    probabilities, targets = predictions(classes=5, count=200)
+    probabilities, targets = probabilities.round(decimals=digits), targets.clamp(max=3)
+    best, scores = probabilities.argmax(1), overall_scores(probabilities, targets)
+    areas = [metrics.roc_auc_score(targets == n, probabilities[:, n]) for n in range(4)]
+    assert scores["auc"] == pytest.approx(sum(areas) / 4, rel=1e-12)
+    precision, recall, f1 = metrics.precision_recall_fscore_support(
+        targets, best, labels=range(5), zero_division=0.0
+    )[:3]
+    assert scores["balanced_accuracy"] == pytest.approx(recall[:4].mean(), rel=1e-12)
+    assert scores["macro_f1"] == pytest.approx(f1[:4].mean(), rel=1e-12)
+    rows = class_scores(probabilities, targets, [])
+    for name, column in (("recall", recall), ("precision", precision), ("f1", f1)):
+        assert [getattr(row, name) for row in rows] == pytest.approx(column, rel=1e-12)
 
 
 def test_classes_without_images_do_not_count() -> None:
