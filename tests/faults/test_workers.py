@@ -59,6 +59,21 @@ def test_a_file_that_vanishes_is_replaced_where_bad_images_are_skipped(
     assert all("cannot be read (No such file or directory)" in line for line in lines)
 
 
+def test_a_signal_to_all_spares_a_worker_that_is_just_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = loader.outlive_signals
+
+    def signalled(worker: int) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        real(worker)
+
+    monkeypatch.setattr(loader, "outlive_signals", signalled)
+    run = RunFolder(tmp_path / "run")
+    train_run(on_files(tmp_path / "pets", "data.workers=1"), run.path)
+    assert run.evaluation
+
+
 def test_a_killed_worker_is_one_line(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
 

@@ -17,7 +17,7 @@ from vitrail.data.dataset import Dataset, epoch_seed
 from vitrail.data.image_file import ImageFile
 from vitrail.data.images import to_tensor
 from vitrail.data.order import order
-from vitrail.data.worker_signals import outlive_signals
+from vitrail.data.worker_signals import holding_signals, outlive_signals
 from vitrail.errors import ConfigError, DataError, check_range
 from vitrail.resizing import resize
 from vitrail.values import NonNegativeInt, PositiveInt
@@ -301,7 +301,9 @@ class Loader:
             )
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "This DataLoader will create")  # the user's choice
-            for batch in self._reader:
+            with holding_signals():
+                batches_read = iter(self._reader)
+            for batch in batches_read:
                 if isinstance(batch, DataError):
                     raise batch
                 yield batch

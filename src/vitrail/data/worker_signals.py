@@ -1,8 +1,32 @@
 """Signals that reach the processes that read samples."""
 
+import contextlib
 import os
 import signal
 import threading
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def holding_signals() -> Iterator[None]:
+    """Holds SIGTERM back while workers start: they start so, and none dies before it has set up.
+
+    Returns:
+        A context manager.
+
+    Example:
+        >>> with holding_signals():
+        ...     signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        True
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # as on Windows
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def outlive_signals(_worker: int) -> None:
