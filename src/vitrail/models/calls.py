@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from torch import Tensor
 
 from vitrail.arguments import bind
-from vitrail.errors import ConfigError, suggest
+from vitrail.errors import ConfigError, DataError, suggest
 from vitrail.models.features import Features
 from vitrail.models.limits import check_sizes, within_memory
 
@@ -48,7 +48,8 @@ def recording_config(init: Callable[..., None]) -> Callable[..., None]:
             else:
                 self.config[name] = bound.arguments[name]
         del self.config["self"]
-        self.init_weights()
+        if not all(parameter.is_meta for parameter in self.parameters()):  # which have no values
+            self.init_weights()
 
     return constructor
 
@@ -89,6 +90,7 @@ def hinting(forward: Forward) -> Forward:
 
     Raises:
         ConfigError: the method that it returns is called with an unknown keyword.
+        DataError: it is called with a single image, from which batch norms cannot learn.
 
     Example:
         >>> vitrail.ViT(8, 4, 5, 8, 1, 2, 8)(torch.zeros(1, 3, 8, 8), output_attentions=True)
@@ -105,6 +107,14 @@ def hinting(forward: Forward) -> Forward:
                     f"{type(self).__name__} is called with {', '.join(names)}, not with {name}."
                     f"{suggest(name, names)}"
                 )
-        return forward(self, *args, **keywords)
+        try:
+            return forward(self, *args, **keywords)
+        except ValueError as problem:
+            if "more than 1 value per channel" in str(problem):  # of PyTorch's batch norm
+                raise DataError(
+                    "a batch of 1 is too small for batch normalization in training: give 2 images "
+                    "or more, or call model.eval()."
+                ) from None
+            raise
 
     return call  # type: ignore[return-value]
