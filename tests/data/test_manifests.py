@@ -127,10 +127,11 @@ def test_paths_of_windows_are_read_here(images: Path) -> None:
     assert labels_of(f"csv:{images}/t.csv") == ["x", "y", "2"]
 
 
-def test_no_file_at_all_says_how_to_name_the_folder(images: Path) -> None:
-    (images / "t.csv").write_text("path,label\nno.png,x\n")
+@pytest.mark.parametrize("name", ["no.png", "n" * 300])
+def test_no_file_at_all_says_how_to_name_the_folder(images: Path, name: str) -> None:
+    (images / "t.csv").write_text(f"path,label\n{name},x\n")
     with pytest.raises(
-        VitrailError, match=r"'no.png' is not there: name the folder .*\?root=FOLDER"
+        VitrailError, match=r"('no.png'|<str of 300>) is not there: name the folder .*\?root=FOLDER"
     ):
         open_dataset(f"csv:{images}/t.csv")
 

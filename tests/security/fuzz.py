@@ -1,7 +1,7 @@
 """What the fuzz tests feed to Vitrail: nearly right files, and what reads them.
 
 `python -m tests.security.fuzz 10000` runs as many cases of every target, for `make fuzz`, in two
-processes. They are other ones at each call, unless a seed follows.
+processes: others at each call, unless a seed follows.
 """
 
 import json

@@ -82,7 +82,7 @@ def _candidates(folder: Path, cell: str, root: str) -> Iterator[tuple[Path, dict
     for tail, inner in itertools.product(tails, [root, *_folders(folder)]):
         for suffix in suffixes:
             file = folder / inner / f"{tail}{suffix}"
-            if file.is_file():
+            if os.path.isfile(file):  # or its name is too long
                 strip = cell[: len(cell) - len(tail)]
                 options = {"strip": strip, "root": inner, "suffix": suffix}
                 yield file, {key: value for key, value in options.items() if value}
