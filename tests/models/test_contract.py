@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.models.small import CASES, IDS, ODD, REFUSED, case, images_for, small
+from tests.models.small import CASES, IDS, ODD, REFUSED, case, images_for, of_published_size, small
 from vitrail.contract.checks import run_checks
 from vitrail.contract.modules import MODULE_CHECKS
 from vitrail.contract.stages import STAGE_CHECKS
@@ -57,13 +57,26 @@ def test_no_model_has_a_forward_of_its_own(name: str) -> None:
         assert get_model_class(name).forward is Backbone.forward
 
 
+# Classes or variants whose papers have other strides, with theirs.
+OTHER_STRIDES: dict[str, tuple[int, ...]] = {
+    "PiT": (8, 16, 32),
+    "pit_b_224": (7, 14, 28),
+    "pit_b_distilled_224": (7, 14, 28),
+    "NesT": (4, 8, 16),
+    "CvT": (4, 8, 16),
+    "LeViT": (16, 32, 64),
+}
+
+
 @pytest.mark.parametrize("variant", sorted(variants()))
-def test_parameters_are_as_published(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Backbone, "init_weights", lambda _model: None)  # which takes half the time
-    entry = variants()[variant]
-    with torch.device("meta"):
-        model = entry.model(**entry.variant.keywords)
-    assert sum(p.numel() for p in model.parameters()) == entry.variant.parameters
+def test_parameters_and_strides_are_as_published(variant: str) -> None:
+    """Strides are those that detectors expect."""
+    model = of_published_size(variant)
+    assert sum(p.numel() for p in model.parameters()) == variants()[variant].variant.parameters
+    if isinstance(model, PyramidBackbone):
+        strides = OTHER_STRIDES.get(type(model).__name__, (4, 8, 16, 32))
+        strides = OTHER_STRIDES.get(variant, strides)
+        assert model.strides[-len(strides) :] == strides
 
 
 @every_class

@@ -6,21 +6,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.models.small import CASES, small
-from vitrail.models.registry import get_model_class, variants
+from vitrail.models.registry import get_model_class
 from vitrail.models.tiers import PyramidBackbone, SequenceBackbone
 
 NAMES = sorted({name for name, _ in CASES})
 PYRAMIDS = [name for name in NAMES if issubclass(get_model_class(name), PyramidBackbone)]
 SEQUENCES = [name for name in NAMES if issubclass(get_model_class(name), SequenceBackbone)]
-# Classes or variants whose papers have other strides, with theirs.
-OTHER_STRIDES: dict[str, tuple[int, ...]] = {
-    "PiT": (8, 16, 32),
-    "pit_b_224": (7, 14, 28),
-    "pit_b_distilled_224": (7, 14, 28),
-    "NesT": (4, 8, 16),
-    "CvT": (4, 8, 16),
-    "LeViT": (16, 32, 64),
-}
 
 
 class FeaturePyramid(nn.Module):
@@ -57,17 +48,6 @@ def test_a_feature_pyramid_trains_on_a_pyramid(name: str) -> None:
     blocks = [n for n, p in model.named_parameters() if "blocks." in n]
     reached = [n for n, p in model.named_parameters() if p.grad is not None]
     assert set(blocks) <= set(reached), "a stage that its own map does not train"
-
-
-@pytest.mark.parametrize("name", PYRAMIDS)
-def test_strides_are_those_that_detectors_expect(name: str) -> None:
-    usual = OTHER_STRIDES.get(name, (4, 8, 16, 32))
-    for variant, entry in variants().items():
-        if entry.model.__name__ == name:
-            wanted = OTHER_STRIDES.get(variant, usual)
-            with torch.device("meta"):
-                model = entry.model(**entry.variant.keywords)
-            assert model.strides[-len(wanted) :] == wanted
 
 
 @pytest.mark.parametrize("name", SEQUENCES)
