@@ -286,6 +286,7 @@ def of_published_size(variant: str) -> Backbone:
     owners = (nn.Linear, nn.modules.conv._ConvNd, nn.LayerNorm, nn.modules.batchnorm._NormBase)
     entry = variants()[variant]
     with pytest.MonkeyPatch.context() as patch, torch.device("meta"):
+        patch.setattr(Backbone, "init_weights", lambda _model: None)
         for owner in owners:
             patch.setattr(owner, "reset_parameters", lambda _module: None)
         return entry.model(**entry.variant.keywords)

@@ -48,8 +48,7 @@ def recording_config(init: Callable[..., None]) -> Callable[..., None]:
             else:
                 self.config[name] = bound.arguments[name]
         del self.config["self"]
-        if not all(parameter.is_meta for parameter in self.parameters()):  # which have no values
-            self.init_weights()
+        self.init_weights()
 
     return constructor
 
