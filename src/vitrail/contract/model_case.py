@@ -52,10 +52,19 @@ class ModelCase(NamedTuple):
         """
         return awake(self.build(**keywords))
 
+    def shared(self) -> Backbone:
+        """The same small model at each call, for checks that change nothing of it."""
+        return _built(self.build)
+
     def unread_names(self, model: Backbone) -> set[str]:
         """model → the names of its parameters that the logits do not depend on."""
         names = [name for name, _parameter in model.named_parameters()]
         return set(fnmatch.filter(names, self.unread))
+
+
+@functools.lru_cache(maxsize=1)  # the checks of a model run one after the other
+def _built(build: Callable[..., Backbone]) -> Backbone:
+    return awake(build())
 
 
 def shrunk_keywords(model: type[Backbone], keywords: Mapping[str, Any]) -> dict[str, Any]:

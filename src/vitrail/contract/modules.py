@@ -37,7 +37,7 @@ MODULE_CHECKS: list[Check] = []
     _("take plain values (numbers, strings, tuples), one keyword each, without *args"),
 )
 def _config(case: ModelCase) -> None:
-    model = case.small()
+    model = case.shared()
     images = images_for(model)
     parameters = inspect.signature(type(model).__init__).parameters.values()
     names = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD][1:]
@@ -59,7 +59,7 @@ def _config(case: ModelCase) -> None:
     _("keep in parameters and buffers what the forward pass needs, and register the class"),
 )
 def _saved(case: ModelCase) -> None:
-    model = case.small()
+    model = case.shared()
     images = images_for(model)
     with tempfile.TemporaryDirectory() as folder:
         loaded = load(save(model, Path(folder) / "model"))
@@ -74,7 +74,7 @@ def _saved(case: ModelCase) -> None:
       "register_buffer"),
 )  # fmt: skip
 def _meta(case: ModelCase) -> None:
-    model = case.small()
+    model = case.shared()
     with torch.device("meta"):
         twin = type(model)(**model.config)
     real = [n for n, p in twin.named_parameters() if p.device.type != "meta"]
@@ -94,10 +94,11 @@ def _meta(case: ModelCase) -> None:
       "its weights instead"),
 )  # fmt: skip
 def _hooks(case: ModelCase) -> None:
+    model = case.small()
+    modules = {n: m for n, m in model.named_modules() if not isinstance(m, CONTAINERS)}
     for training in (True, False):
         for grad in (True, False):
-            model = case.small().train(training)
-            modules = {n: m for n, m in model.named_modules() if not isinstance(m, CONTAINERS)}
+            model.train(training)
             with count_calls(modules.values()) as calls, torch.set_grad_enabled(grad):
                 model(images_for(model))
             silent = [n for n, m in modules.items() if not calls[m]]
@@ -113,7 +114,7 @@ def _hooks(case: ModelCase) -> None:
     _("put the model's own parameters into small modules, as layers.tokens.Token is"),
 )
 def _owned(case: ModelCase) -> None:
-    own = [n for n, _p in case.small().named_parameters(recurse=False)]
+    own = [n for n, _p in case.shared().named_parameters(recurse=False)]
     require_none(own, "held by the model itself, where no hook sees it: {}")
 
 

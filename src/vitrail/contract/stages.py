@@ -36,7 +36,7 @@ STAGE_CHECKS: list[Check] = []
       "from pool, and (B, num_classes) from head"),
 )  # fmt: skip
 def _shapes(case: ModelCase) -> None:
-    model = case.small()
+    model = case.shared()
     images = images_for(model)
     for stage, features in (("embed", model.embed(images)), ("encode", model.features(images))):
         require(
@@ -67,7 +67,7 @@ def _shapes(case: ModelCase) -> None:
     _("leave forward as Backbone has it, and write the four stages"),
 )
 def _stages(case: ModelCase) -> None:
-    model = case.small()
+    model = case.shared()
     images = images_for(model)
     logits = model.head(model.pool(model.encode(model.embed(images))))
     require_same("forward differs from the four stages", model(images), logits)
@@ -156,7 +156,7 @@ def _deterministic(case: ModelCase) -> None:
       "grid off the images; raise DataError where a size cannot be"),
 )  # fmt: skip
 def _other_size(case: ModelCase) -> None:
-    model = case.small()
+    model = case.shared()
     first, *rest = model.image_size
     size = case.second_size or (2 * first, *rest)
     images = torch.randn(1, model.channels, *size)
@@ -177,7 +177,7 @@ def _other_size(case: ModelCase) -> None:
     _("sequences: let each patch keep its own position; others: call require_whole_grid in encode"),
 )
 def _dropped(case: ModelCase) -> None:
-    model = case.small()
+    model = case.shared()
     features = model.embed(images_for(model))
     count = features.patches.shape[1]
     if not isinstance(model, SequenceBackbone):
@@ -208,7 +208,7 @@ def _dropped(case: ModelCase) -> None:
     _("let attention go through layers.attention.Attend"),
 )
 def _recorded(case: ModelCase) -> None:
-    model = case.small()
+    model = case.shared()
     mixers = [m for m in model.modules() if isinstance(m, RecordedMixer)]
     if not mixers:
         return
@@ -230,7 +230,7 @@ def _recorded(case: ModelCase) -> None:
     _("make blocks an nn.ModuleList of what encode applies one after the other"),
 )
 def _intermediates(case: ModelCase) -> None:
-    model = case.small()
+    model = case.shared()
     images = images_for(model)
     first, last = model.intermediates(images, [0, -1])
     if isinstance(model, SequenceBackbone | PyramidBackbone):
