@@ -69,8 +69,35 @@ def test_an_unknown_mistake_is_described_by_its_relation(checker: Checker) -> No
     assert report.diagnosis == ("your output is 3 times the expected one.",)
 
 
+@pytest.mark.parametrize(
+    ("lesson", "edits", "words"),
+    [
+        ("rms_norm", (("torch.ones(dim)", "torch.zeros(dim)"),), "starts from 0"),
+        ("layer_norm", (("nn.Parameter(torch.ones(dim))", "torch.ones(dim)"),), "no nn.Parameter"),
+        ("layer_norm", (("mean = x", "x -= 1\n        mean = x"),), "line 21: your code changes"),
+        ("mlp", (("F.gelu(hidden)", "F.dropout(F.gelu(hidden), 0.5, self.training)"),), "dropout?"),
+        ("mlp", (("F.gelu(hidden)", "F.dropout(F.gelu(hidden), 0.5)"),), "evaluation mode"),
+        ("mlp", (("return self.fc2(hidden)", "return self.fc2(hidden.detach())"),), "no gradient"),
+        ("mlp", (("= self.fc1(x)", "= self.fc1(x.reshape(1, 5, -1))"),), "hold one of its sizes"),
+        ("sincos", (("arange(height,", "arange(1, height + 1,"),), "arange(height"),
+        ("block", (("mlp(self.norm2", "mlp(self.norm1"), ("attn(self.norm1", "attn(self.norm2")),
+         "norm2` changed"),
+        ("simple_vit", (("+ positions(", "+ 0.5 * positions("),), "0.5 times"),
+        ("vit", (("x = self.tokens(x)", "x = self.tokens(x) + self.tokens.pos_embed"),), "once"),
+        ("class_token_positions", (("+ self.pos_embed", "+ self.pos_embed.flip(1)"),), "reversed"),
+        ("vit", (("x = x[:, 0]", "x = x[:, 0].tanh()"),), "is tanh of the expected"),
+    ],
+)  # fmt: skip
+def test_a_mistake_that_no_lesson_foresees_is_named(
+    lesson: str, edits: tuple[tuple[str, str], ...], words: str
+) -> None:
+    report = report_of(Checker(find_lesson(lesson), seed=3), *edits)
+    assert not report.mistakes
+    assert words in " ".join([report.message, *report.diagnosis])
+
+
 def test_an_unknown_mistake_on_the_way_is_described_at_its_variable(checker: Checker) -> None:
-    report = report_of(checker, ("attn.softmax(dim=-1)", "attn.softmax(dim=-1) ** 2"))
+    report = report_of(checker, ("attn.softmax(dim=-1)", "attn.softmax(dim=-1) ** 3"))
     assert report.mistakes == ()
     text = "the numbers of attn do not sum to 1 along axis 3."
     assert (report.walk[-1].name, report.diagnosis[0]) == ("attn", text)
@@ -236,10 +263,10 @@ CAUSES = {
         return x + a + self.mlp(self.norm2(a))""",
     "your output does not depend on norm2.weight, norm2.bias, which should take part.": """
         y = x + self.attn(self.norm1(x))
-        return y + self.mlp(y)""",
+        return y + 1.37 * self.mlp(y)""",
     "mlp is called 2 times, not 1.": """
         y = x + self.attn(self.norm1(x))
-        return y + self.mlp(self.mlp(self.norm2(y)) if len(x) else y)""",
+        return y + self.mlp(1.1 * self.mlp(self.norm2(y)))""",
 }
 
 

@@ -8,6 +8,7 @@ parameter changes nothing, and for which other arguments the solution would give
 import collections
 import contextlib
 import inspect
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,10 +16,11 @@ import torch
 from torch import Tensor
 
 from vitrail.learn.checker import compare
-from vitrail.learn.checker.expected import Expected
-from vitrail.learn.checker.relations import relation, weak_relation
+from vitrail.learn.checker.expected import Expected, run_call
+from vitrail.learn.checker.relations import relation, relation_of_parts, weak_relation
 from vitrail.learn.checker.subject import Subject, map_tensors
 from vitrail.learn.checker.walk import RETURN, Step, call_once, steps_of
+from vitrail.learn.task import State
 from vitrail.messages import _
 
 MOST_STEPS = 60  # of the learner's, that are compared with the solution's
@@ -43,11 +45,37 @@ def find_causes(
         >>> find_causes.__name__
         'find_causes'
     """
-    for experiment in (_of_steps, _of_arguments, _of_parameters, _of_layers):
+    for experiment in (_of_chance, _of_arguments, _of_steps, _of_parameters, _of_parts, _of_layers):
         sentence = experiment(subject, solution, expected, output)
         if sentence:
             return (sentence,)
     return tuple(filter(None, [weak_relation(output, expected.result.output)]))
+
+
+def _of_chance(subject: Subject, solution: Subject, expected: Expected, _output: Any) -> str:
+    """Whether every seed gives another output in evaluation mode, and not so the solution's."""
+
+    def is_random(each: Subject) -> bool:
+        call = each.build(expected.case)
+        call.load(expected.state)
+        seeds = expected.seed, expected.seed + 1
+        first, second = (run_call(call, expected.inputs, s, gradients=False) for s in seeds)
+        return not compare.equal(first.output, second.output)
+
+    if not is_random(subject) or is_random(solution):
+        return ""
+    return _("in evaluation mode your output is random: draw only where self.training is true.")
+
+
+def _of_parts(_subject: Subject, solution: Subject, expected: Expected, output: Any) -> str:
+    """The variable or parameter of the solution that the output holds too often or not at all."""
+    return relation_of_parts(output, expected.result.output, _sources(solution, expected))
+
+
+def _sources(solution: Subject, expected: Expected) -> list[tuple[str, Tensor]]:
+    """Names and values of the solution's parameters and variables."""
+    steps, _files = steps_of(call_once(solution, expected), solution.path)
+    return [*expected.state.items(), *((f"`{s.name}`", s.value) for s in steps if s.name != RETURN)]
 
 
 def _of_steps(subject: Subject, solution: Subject, expected: Expected, _output: Any) -> str:
@@ -88,6 +116,8 @@ def _of_layers(subject: Subject, solution: Subject, expected: Expected, _output:
                 return f"{text}: {compare.shape_of_result(ours[name])}, {shape}"
             sentence = relation(ours[name], target, earlier, text)
             sentence = sentence or _of_a_layer(solution, expected, ours[name], target, text)
+            sources = _sources(solution, expected)
+            sentence = sentence or relation_of_parts(ours[name][0], target[0], sources, text)
             return sentence or _(
                 "the first layer that is given something else than it should is {name}: look at "
                 "what comes before it."
@@ -182,19 +212,30 @@ def _of_parameters(subject: Subject, _solution: Subject, expected: Expected, out
 
 
 def _of_arguments(_subject: Subject, solution: Subject, expected: Expected, output: Any) -> str:
-    """The other arguments for which the solution gives the learner's output."""
+    """The other arguments or parameters for which the solution gives the learner's output."""
     others = _other_arguments(expected.inputs, _names_of(solution))
-    for number, (arguments, words) in enumerate(others):
-        if number == MOST_ARGUMENTS:
-            break
-        call = solution.build(expected.case)
-        call.load(expected.state)
-        if call.module is not None:
-            call.module.eval()
-        theirs = _quietly(call.function, expected, arguments)
-        if theirs is not None and compare.equal(theirs, output):
+    for arguments, words in itertools.islice(others, MOST_ARGUMENTS):
+        if _gives(solution, expected, arguments, expected.state, output):
             return _("your output would be right if {words}.").format(words=words)
+    for name, value in expected.state.items():
+        for other, words in _other_tensors(value):
+            state = {**expected.state, name: other}
+            if _gives(solution, expected, expected.inputs, state, output):
+                words = words.format(name=name)
+                return _("your output would be right if {words}.").format(words=words)
     return ""
+
+
+def _gives(
+    solution: Subject, expected: Expected, inputs: tuple[Any, ...], state: State, output: Any
+) -> bool:
+    """Whether the solution gives an output for other arguments and parameters."""
+    call = solution.build(expected.case)
+    call.load(state)
+    if call.module is not None:
+        call.module.eval()
+    theirs = _quietly(call.function, expected, inputs)
+    return theirs is not None and compare.equal(theirs, output)
 
 
 def _other_arguments(

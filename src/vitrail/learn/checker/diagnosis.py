@@ -2,15 +2,19 @@
 
 import functools
 import itertools
+import warnings
 from dataclasses import dataclass, field
 
 from vitrail.errors import ConfigError
 from vitrail.learn.checker import compare
+from vitrail.learn.checker.changes import changes
 from vitrail.learn.checker.failure import Failure
+from vitrail.learn.checker.source import Change
 from vitrail.learn.checker.stages import Checker
 from vitrail.learn.lesson import Wrong
 
 TOLERANCES = 1e-8, 1e-5  # the second for those who compute in float32 besides
+MOST_CHANGES = 500  # of a solution that are tried
 
 
 @dataclass
@@ -44,6 +48,48 @@ class Diagnoser:
             One wrong version, or two that together fail in the same way. Of those that the stub of
             a lesson begins with only the first, because the others are to be found. None where
             nothing matches.
+        """
+        return self.single(failure) or self.pair(failure)
+
+    def single(self, failure: Failure) -> tuple[Wrong, ...]:
+        """The wrong version that fails in the same way, exactly.
+
+        Args:
+            failure: of the learner's file.
+
+        Returns:
+            It, or nothing.
+        """
+        for wrong in self.checker.lesson.wrong:
+            if same_failure(failure, self._failure_with((wrong,), failure)):
+                return (wrong,)
+        return ()
+
+    def change(self, failure: Failure) -> Change | None:
+        """The solution with one change, which no lesson foresees, that fails in the same way.
+
+        Args:
+            failure: of the learner's file.
+
+        Returns:
+            The first; None where none does.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # some are odd code
+            for change in itertools.islice(changes(self.checker.lesson.solution), MOST_CHANGES):
+                other = self.checker.failure_like(failure, change.text, "change.py")
+                if same_failure(failure, other):
+                    return change
+        return None
+
+    def pair(self, failure: Failure) -> tuple[Wrong, ...]:
+        """The wrong versions, one or two, that nearly or together fail in the same way.
+
+        Args:
+            failure: of the learner's file.
+
+        Returns:
+            These, or nothing.
         """
         lesson = self.checker.lesson
         first = [wrong for wrong in lesson.wrong if wrong.name in lesson.start]

@@ -4,7 +4,7 @@ import ast
 from dataclasses import dataclass
 from typing import Any
 
-from vitrail.learn.checker import compare, relations
+from vitrail.learn.checker import compare
 from vitrail.learn.checker.expected import Expected
 from vitrail.learn.checker.subject import line_of
 from vitrail.messages import _
@@ -26,7 +26,7 @@ class Failure:
         observed: what the learner's code gave, by which wrong versions are recognised.
         case: which call; "" where none is concerned.
         number: the call's position among the cases; -1 where none is concerned.
-        relation: what the output is instead, such as "twice what is expected"; or "".
+        target: what was expected in the place of `observed`; None where it is no result.
 
     Example:
         >>> Failure("import", "no class Attention").case
@@ -38,7 +38,7 @@ class Failure:
     observed: Any = None
     case: str = ""
     number: int = -1
-    relation: str = ""
+    target: Any = None
 
 
 class StopError(Exception):
@@ -159,14 +159,13 @@ def stop_unless_equal(
     """
     if compare.equal(output, target, tolerance):
         return
-    text, relation = text or _("the numbers differ, most at {where}"), ""
+    text = text or _("the numbers differ, most at {where}")
     if compare.same_shape(output, target):
         where, ours, theirs = compare.worst_position(output, target)
         numbers = _("yours {ours:.6g}, expected {theirs:.6g}.")
         sentence = text.format(where=where) if where else _("the number is another")
         message = f"{sentence}: {numbers.format(ours=ours, theirs=theirs)}"
-        relation = relations.relation(output, target, expected.inputs)
     else:
         message = text.format(where=compare.shape_of_result(output))
     about = expected.case.about if number >= 0 else ""
-    raise StopError(Failure(stage, message, output, about, number, relation))
+    raise StopError(Failure(stage, message, output, about, number, target))

@@ -25,7 +25,10 @@ class SolutionFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def __init__(self, lessons: Sequence[Lesson]) -> None:
         self.lessons = {f"{lesson.stage}.{lesson.name}": lesson for lesson in lessons}
-        self.texts = {name: lesson.solution for name, lesson in self.lessons.items()}
+        self.codes = {
+            name: compile(lesson.solution, str(lesson.folder / "solution.py"), "exec")
+            for name, lesson in self.lessons.items()
+        }
         self.packages = {lesson.stage for lesson in lessons}
 
     def find_spec(
@@ -53,9 +56,8 @@ class SolutionFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         Args:
             module: an empty module.
         """
-        if module.__name__ in self.texts:
-            path = self.lessons[module.__name__].folder / "solution.py"
-            exec(compile(self.texts[module.__name__], str(path), "exec"), module.__dict__)
+        if module.__name__ in self.codes:
+            exec(self.codes[module.__name__], module.__dict__)
 
 
 def needed(lesson: Lesson) -> list[Lesson]:
@@ -94,6 +96,9 @@ def solutions_importable(finder: SolutionFinder) -> Iterator[None]:
         >>> Attention.__name__
         'Attention'
     """
+    if finder in sys.meta_path:  # within another such context
+        yield
+        return
     with _without_stages():
         sys.meta_path.insert(0, finder)
         try:
@@ -128,10 +133,11 @@ def work_importable(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _without_stages() -> Iterator[None]:
     """The stages' names mean nothing before and what they meant before again afterwards."""
-    stages = {stage.name for stage in all_stages()}
+    stages = tuple(stage.name for stage in all_stages())
 
     def take() -> dict[str, ModuleType]:
-        names = [name for name in sys.modules if name.partition(".")[0] in stages]
+        likely = [name for name in sys.modules if name.startswith(stages)]  # of thousands
+        names = [name for name in likely if name.partition(".")[0] in stages]
         return {name: sys.modules.pop(name) for name in names}
 
     before = take()

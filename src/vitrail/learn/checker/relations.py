@@ -1,14 +1,34 @@
 """How a wrong output is related to the right one, where no wrong version of the lesson matches."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from vitrail.learn.checker.compare import leaves
 from vitrail.messages import _
 
 CLOSE = 1e-8
+FUNCTIONS = {  # which learners forget, or apply once too often
+    "relu": torch.relu,
+    "gelu": functional.gelu,
+    "silu": functional.silu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "exp": torch.exp,
+    "abs": torch.abs,
+    "square": torch.square,
+    "sqrt": lambda x: x.clamp_min(0.0).sqrt(),
+    "softplus": functional.softplus,
+    "softmax(-1)": lambda x: x.softmax(-1),
+    "log_softmax(-1)": lambda x: x.log_softmax(-1),
+    "normalize(-1)": lambda x: functional.normalize(x, dim=-1),
+    "layer_norm": lambda x: functional.layer_norm(x, x.shape[-1:]),
+    "1 - x": lambda x: 1 - x,
+    "1 / x": lambda x: 1 / x,
+}
 MOST_ENTRIES = 64  # along an axis, whose order is looked for
 
 
@@ -72,7 +92,23 @@ def _of_one(output: Tensor, target: Tensor, inputs: list[Tensor]) -> str:
                 return _("{name} holds the input once too often: a residual too many.")
             if _small(error + x, target):
                 return _("{name} lacks the input: the residual is missing.")
-    return _of_sums(output, target) or _of_axes(output, target) or _masked(output, target)
+    return (
+        _of_functions(output, target)
+        or _of_sums(output, target)
+        or _of_axes(output, target)
+        or _masked(output, target)
+    )
+
+
+def _of_functions(output: Tensor, target: Tensor) -> str:
+    """A function that the output has gone through and the target has not, or the other way."""
+    for name, function in FUNCTIONS.items():
+        if _small(output - function(target), target):
+            return _("{name} is {function} of the expected.").format(name="{name}", function=name)
+        if _small(target - function(output), target):
+            text = _("{function} is missing: applied to {name}, it gives the expected.")
+            return text.format(name="{name}", function=name)
+    return ""
 
 
 def _of_sums(output: Tensor, target: Tensor) -> str:
@@ -154,6 +190,51 @@ def _masked(output: Tensor, target: Tensor) -> str:
         text = _("{count} of {total} entries of {name} have been set to {value:.4g}.")
         inner = {"count": len(values), "total": output.numel(), "value": float(values[0])}
         return text.format(name="{name}", **inner)
+    return ""
+
+
+def relation_of_parts(
+    output: Any, target: Any, sources: Iterable[tuple[str, Tensor]], name: str = ""
+) -> str:
+    """Which of the tensors that a sum is made of counts too much or too little in it.
+
+    Args:
+        output: a result with the target's shape.
+        target: the right result.
+        sources: names and values of variables and parameters.
+        name: what it is called; "" for "your output".
+
+    Returns:
+        A sentence in the user's language; "" where nothing fits.
+
+    Example:
+        >>> x, y = torch.randn(2, 3), torch.randn(3)
+        >>> relation_of_parts(x + 2 * y, x + y, [("y", y)])
+        'your output holds y once too often.'
+    """
+    if not isinstance(output, Tensor) or not isinstance(target, Tensor):
+        return ""
+    if output.shape != target.shape or not output.is_floating_point() or target.numel() < 3:
+        return ""
+    name = name or _("your output")
+    output, target = output.detach().double(), target.detach().double()
+    error = output - target
+    for source, tensor in sources:
+        try:
+            part = tensor.detach().double().expand_as(target)
+        except RuntimeError:
+            continue
+        if _small(error - part, target):
+            return _("{name} holds {source} once too often.").format(name=name, source=source)
+        if _small(error + part, target):
+            return _("{name} lacks {source}.").format(name=name, source=source)
+        ours, theirs = output - part, target - part
+        if _small(theirs, target) or _small(ours, target):
+            continue
+        factor = float((ours * theirs).sum() / theirs.square().sum())
+        if _small(ours - factor * theirs, target):
+            text = _("what {name} adds to {source} is {factor:.4g} times the expected.")
+            return text.format(name=name, source=source, factor=factor)
     return ""
 
 

@@ -3,14 +3,20 @@
 import contextlib
 from pathlib import Path
 
+from vitrail.learn.checker import compare
 from vitrail.learn.checker.causes import find_causes
 from vitrail.learn.checker.diagnosis import Diagnoser
+from vitrail.learn.checker.expected import run_call
 from vitrail.learn.checker.failure import Failure
+from vitrail.learn.checker.modules import solutions_importable
+from vitrail.learn.checker.relations import relation
+from vitrail.learn.checker.source import Change
 from vitrail.learn.checker.stages import Checker
 from vitrail.learn.checker.subject import LoadingError
 from vitrail.learn.checker.verdict import Report, Row
 from vitrail.learn.checker.walk import walk
-from vitrail.messages import language
+from vitrail.learn.lesson import Wrong
+from vitrail.messages import _, language
 
 MOST_ROWS = 14
 
@@ -37,17 +43,13 @@ def make_report(checker: Checker, text: str, path: str, folder: Path | None = No
     lesson = checker.lesson
     if failure is None:
         return Report(lesson.id, True)
-    mistakes = Diagnoser(checker).mistakes(failure) if failure.observed != "stub" else ()
-    diagnosis = tuple(wrong.says.of(language()) for wrong in mistakes)
     rows = _walk(checker, failure, text, path, folder)
-    if not diagnosis:
-        where = rows[-1].relation if rows else ""
-        diagnosis = tuple(filter(None, dict.fromkeys([where, failure.relation])))
-    if not diagnosis and failure.stage == "output":
-        with contextlib.suppress(Exception):  # the learner's code, with other arguments
-            subject = checker.load(text, path, folder)
-            expected = checker.expected[failure.number]
-            diagnosis = find_causes(subject, checker.solution, expected, failure.observed)
+    mistakes, diagnosis = (), ()
+    if failure.observed != "stub":
+        with solutions_importable(checker.finder):  # once for hundreds of versions
+            mistakes, diagnosis = _compare(checker, failure)
+        if not diagnosis:
+            diagnosis = _examine(checker, failure, rows, text, path, folder)
     return Report(
         lesson.id,
         False,
@@ -58,6 +60,65 @@ def make_report(checker: Checker, text: str, path: str, folder: Path | None = No
         diagnosis=diagnosis,
         walk=rows,
     )
+
+
+def _compare(checker: Checker, failure: Failure) -> tuple[tuple[Wrong, ...], tuple[str, ...]]:
+    """Mistakes that fail in the same way, and sentences, the surest explanation first."""
+    diagnoser = Diagnoser(checker)
+    mistakes = diagnoser.single(failure)
+    change = None if mistakes else diagnoser.change(failure)
+    if change is not None:
+        return (), (_of_change(change),)
+    mistakes = mistakes or diagnoser.pair(failure)
+    return mistakes, tuple(wrong.says.of(language()) for wrong in mistakes)
+
+
+def _examine(
+    checker: Checker,
+    failure: Failure,
+    rows: tuple[Row, ...],
+    text: str,
+    path: str,
+    folder: Path | None,
+) -> tuple[str, ...]:
+    """What is found in the learner's numbers alone."""
+    where = rows[-1].relation if rows else ""
+    expected = checker.expected[failure.number] if failure.number >= 0 else None
+    inputs = () if expected is None else expected.inputs
+    known = failure.target is not None and failure.stage != "behaviour"
+    whole = "" if not known else relation(failure.observed, failure.target, inputs)
+    diagnosis = tuple(filter(None, dict.fromkeys([where, whole])))
+    if not diagnosis and failure.number >= 0 and str(failure.observed).startswith("['raises'"):
+        diagnosis = _of_sizes(checker, failure, text, path, folder)
+    if not diagnosis and failure.stage == "output" and expected is not None:
+        with contextlib.suppress(Exception):  # the learner's code, with other arguments
+            subject = checker.load(text, path, folder)
+            diagnosis = find_causes(subject, checker.solution, expected, failure.observed)
+    return diagnosis
+
+
+def _of_sizes(
+    checker: Checker, failure: Failure, text: str, path: str, folder: Path | None
+) -> tuple[str, ...]:
+    """The other calls that do not raise: their sizes may stand in the code."""
+    subject = checker.load(text, path, folder)
+    for number, expected in enumerate(checker.expected):
+        if number != failure.number:
+            with contextlib.suppress(Exception):
+                call = subject.build(expected.case)
+                output = run_call(call, expected.inputs, expected.seed, gradients=False).output
+                if compare.same_shape(output, expected.result.output):
+                    words = _("the call with {case} runs: does the code hold one of its sizes?")
+                    return (words.format(case=expected.case.about),)
+    return ()
+
+
+def _of_change(change: Change) -> str:
+    if change.exchange:
+        text = _("your result is that of the solution in which `{old}` and `{new}` changed places.")
+    else:
+        text = _("your result is that of the solution with `{new}` in the place of `{old}`.")
+    return text.format(old=change.old, new=change.new)
 
 
 def _walk(

@@ -1,5 +1,6 @@
 """The stages of a check, in order; the first failure ends it."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 
 from vitrail.learn.checker import compare
-from vitrail.learn.checker.behaviour import check_behaviour
+from vitrail.learn.checker.behaviour import check_behaviour, check_initial_values
 from vitrail.learn.checker.entry import check_kind, check_means, check_own_work, kind_of
 from vitrail.learn.checker.expected import Expected, expectations, run_call
 from vitrail.learn.checker.failure import Failure, StopError, describe_error, stop_unless_equal
@@ -125,7 +126,7 @@ class Checker:
         }  # fmt: skip
         self.only = failure.number
         try:
-            subject = self._import(text, path, None)
+            subject = self._import(text, path, None, own=True)
             if failure.stage in stages:
                 stages[failure.stage](subject)
         except StopError as stop:
@@ -161,7 +162,8 @@ class Checker:
             call.load(expected.state)
             yield number, expected, call
 
-    def _import(self, text: str, path: str, folder: Path | None) -> Subject:
+    def _import(self, text: str, path: str, folder: Path | None, *, own: bool = False) -> Subject:
+        """Loads a file; that of a lesson's author may use everything."""
         name = self.lesson.task.subject
         try:
             subject: Subject = self._run("import", path, lambda: self.load(text, path, folder))
@@ -172,7 +174,8 @@ class Checker:
             message = _("your file has no `{kind} {name}`.")
             message = message.format(kind=kind_of(self.solution), name=name)
             raise StopError(Failure("import", message, "missing")) from None
-        check_means(text, self.lesson.forbids)
+        if not own:
+            check_means(text, self.lesson.forbids)
         check_kind(name, subject, self.solution)
         return subject
 
@@ -197,9 +200,14 @@ class Checker:
             if ours == theirs:
                 continue
             missing, extra = _("{name} {shape} is missing"), _("{name} {shape} is too many")
+            plain = _("{name} {shape} is no nn.Parameter, and would not be trained")
             other = _("{name} is {ours}, not {theirs}")
             lines = [
-                *(missing.format(name=n, shape=theirs[n]) for n in theirs if n not in ours),
+                *(
+                    (plain if _is_tensor(call, n) else missing).format(name=n, shape=theirs[n])
+                    for n in theirs
+                    if n not in ours
+                ),
                 *(extra.format(name=n, shape=ours[n]) for n in ours if n not in theirs),
                 *(
                     other.format(name=n, ours=ours[n], theirs=theirs[n])
@@ -246,6 +254,7 @@ class Checker:
                 (result.input_grads, expected.result.input_grads, texts[0]),
                 (result.parameter_grads, expected.result.parameter_grads, texts[1]),
             ):
+                text = _without_gradient(ours, theirs) or text
                 stop_unless_equal(
                     "gradients", _sorted(ours), _sorted(theirs), expected, number,
                     check.tolerance, text,
@@ -258,6 +267,8 @@ class Checker:
                 return self._run("behaviour", subject.path, work, number)
 
             check_behaviour(self.lesson.task, subject, call, expected, number, run)
+            if call.module is not None:
+                check_initial_values(subject, self.solution, expected, number, run)
         self._claims(subject, "behaviour")
 
     def _measure(self, claim: Claim, subject: Subject) -> Any:
@@ -290,6 +301,32 @@ class Checker:
             for (ours, theirs), text in zip(pairs, texts, strict=True):
                 stop_unless_equal("swap", ours, theirs, self.expected[0], -1, SWAP_TOLERANCE, text)
         self._claims(subject, "swap")
+
+
+def _is_tensor(call: Call, name: str) -> bool:
+    """Whether a module has a tensor, but no parameter, of this name."""
+    owner, _dot, last = name.rpartition(".")
+    with contextlib.suppress(AttributeError):
+        assert call.module is not None
+        return isinstance(getattr(call.module.get_submodule(owner), last, None), torch.Tensor)
+    return False
+
+
+def _without_gradient(ours: Any, theirs: Any) -> str:
+    """What is wrong where no gradient at all arrives; else ""."""
+    for (where, value), (_where, target) in zip(
+        compare.leaves(ours), compare.leaves(theirs), strict=False
+    ):
+        if isinstance(value, torch.Tensor) and not value.any() and target.any():
+            parameter = isinstance(ours, dict)
+            text = (
+                _("no gradient reaches the parameter {name}")
+                if parameter
+                else _("no gradient reaches the tensor {name} of the arguments")
+            ).format(name=where.strip("[]'"))
+            cuts = _(".detach(), .item(), .data or torch.no_grad() on the way cuts it")
+            return f"{text}; {cuts}; {{where}}"
+    return ""
 
 
 def _sorted(gradients: Any) -> Any:

@@ -3,7 +3,6 @@
 import inspect
 import linecache
 import sys
-import traceback
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -194,8 +193,12 @@ def line_of(error: BaseException, path: str) -> int | None:
     """
     if isinstance(error, SyntaxError) and error.filename == path:
         return error.lineno
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
-    return frames[-1].lineno if frames else None
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == path:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
 
 
 def to_double(value: Any) -> Any:

@@ -102,6 +102,49 @@ def steps_of(work: Callable[[], Any], path: str) -> tuple[list[Step], set[str]]:
     return steps, files
 
 
+def line_of_change(function: Callable[..., Any], path: str, inputs: tuple[Any, ...]) -> int:
+    """The line of a file that changes an argument in place.
+
+    Args:
+        function: the function.
+        path: the file.
+        inputs: arguments, which are copied.
+
+    Returns:
+        Its number; 0 where no tensor among them is changed.
+
+    Example:
+        >>> line_of_change(lambda x: x.add_(1), __file__, (torch.ones(2),))
+        0
+    """
+    copies = map_tensors(inputs, torch.clone)
+    changed = [0]
+
+    def trace(frame: FrameType, event: str, _argument: Any) -> Any:
+        if event == "call" and frame.f_code.co_filename != path:
+            return None
+        line = frame.f_lineno
+
+        def local(frame: FrameType, _event: str, _argument: Any) -> Any:
+            nonlocal line
+            if not changed[0] and difference(copies, inputs):
+                changed[0] = line
+            line = frame.f_lineno
+            return local
+
+        return local
+
+    former = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function(*copies)
+    except Exception:
+        pass
+    finally:
+        sys.settrace(former)
+    return changed[0]
+
+
 def call_once(subject: Subject, expected: Expected) -> Callable[[], Any]:
     """A call of a subject with the case's weights and inputs, to be traced.
 

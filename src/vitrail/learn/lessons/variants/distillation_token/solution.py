@@ -6,12 +6,12 @@ class DistilledViT(nn.Module):
     def __init__(self, dim: int, patches: int, classes: int) -> None:
         super().__init__()
         # <write>
-        # en: self.class_token and self.distillation_token: parameters (1, 1, D).
-        # zh: self.class_token 与 self.distillation_token：参数，形状 (1, 1, D)。
+        # en: self.class_token and self.distillation_token: parameters (1, 1, D), zeros.
+        # zh: self.class_token 与 self.distillation_token：参数，形状 (1, 1, D)，初始为 0。
         self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.distillation_token = nn.Parameter(torch.zeros(1, 1, dim))
-        # en: self.position: a parameter with a row per token, (1, 2 + N, D).
-        # zh: self.position：每个 token 一行的参数，(1, 2 + N, D)。
+        # en: self.position: a parameter with a row per token, (1, 2 + N, D), zeros.
+        # zh: self.position：每个 token 一行的参数，(1, 2 + N, D)，初始为 0。
         self.position = nn.Parameter(torch.zeros(1, 2 + patches, dim))
         # en: self.head and self.distillation_head: linear, D -> classes.
         # zh: self.head 与 self.distillation_head：线性层，D -> classes。

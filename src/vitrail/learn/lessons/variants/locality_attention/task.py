@@ -5,7 +5,7 @@ from torch import nn
 
 import vitrail
 from vitrail.layers.attention import Attention
-from vitrail.learn import Case, Claim, Swap, Task
+from vitrail.learn import Case, Swap, Task
 from vitrail.learn.task import renamed
 from vitrail.models.small_vit import LocalityAttend
 
@@ -52,12 +52,5 @@ TASK = Task(
     ),
     reference=Reference,
     weights=renamed(attend__temperature="temperature"),
-    claims=(
-        Claim(
-            "The temperature of each head starts from 1/√d.",
-            "每个头的 temperature 初值应为 1/√d。",
-            lambda subject: subject(24, 4).temperature.detach(),
-        ),
-    ),
     swap=Swap(model, "blocks.1.mixer", lambda: torch.randn(3, 3, 12, 8), sizes(12, 3), WithoutMask),
 )

@@ -7,8 +7,8 @@ class MaskedTokens(nn.Module):
     def __init__(self, dim: int, vocabulary: int) -> None:
         super().__init__()
         # <write>
-        # en: self.mask_token: a parameter (1, 1, D), which takes the place of masked patches.
-        # zh: self.mask_token：参数 (1, 1, D)，用来替换被遮住的图像块。
+        # en: self.mask_token: a parameter (1, 1, D), zeros, which replaces masked patches.
+        # zh: self.mask_token：参数 (1, 1, D)，初始为 0，用来替换被遮住的图像块。
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
         # en: self.head: linear, from D to a logit per code.
         # zh: self.head：线性层，从 D 维到每个码一个 logit。

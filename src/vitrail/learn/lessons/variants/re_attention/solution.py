@@ -6,8 +6,8 @@ class ReAttention(nn.Module):
     def __init__(self, heads: int) -> None:
         super().__init__()
         # <write>
-        # en: self.theta (heads, heads) and self.theta_bias (heads,): parameters.
-        # zh: self.theta (heads, heads) 与 self.theta_bias (heads,)：参数。
+        # en: self.theta (heads, heads), random, and self.theta_bias (heads,), zeros: parameters.
+        # zh: 两个参数：self.theta (heads, heads)，随机初始化；self.theta_bias (heads,)，初始为 0。
         self.theta = nn.Parameter(torch.randn(heads, heads))
         self.theta_bias = nn.Parameter(torch.zeros(heads))
         # en: self.norm: a LayerNorm over the heads.

@@ -7,8 +7,8 @@ class RelativeBias(nn.Module):
         super().__init__()
         h, w = window
         # <write>
-        # en: 1. self.table: a parameter with a row per offset, a column per head.
-        # zh: 1. self.table：参数，每种偏移一行，每个头一列。
+        # en: 1. self.table: a parameter with a row per offset, a column per head, zeros.
+        # zh: 1. self.table：参数，每种偏移一行，每个头一列，初始为 0。
         self.table = nn.Parameter(torch.zeros((2 * h - 1) * (2 * w - 1), heads))
         # en: 2. Row and column of each of the n = h * w cells, counted row by row: (n,).
         # zh: 2. n = h * w 个格子（按行编号）各自的行号与列号：(n,)。

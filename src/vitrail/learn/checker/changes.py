@@ -1,0 +1,125 @@
+"""Solutions with one change: mistakes that no lesson foresees.
+
+A learner's failure is compared with those of the solution in which one expression was dropped,
+doubled, exchanged with its neighbour, or replaced by a relative. The change that gives the same
+numbers names the mistake in terms of code, however the learner's own code is written.
+"""
+
+import ast
+import itertools
+from collections.abc import Iterator
+
+from vitrail.learn.checker.change_rules import MODULES, RULES
+from vitrail.learn.checker.source import Change, Source
+
+
+def _everywhere(source: Source, nodes: list[ast.expr]) -> Iterator[Change]:
+    """What a learner mistakes once and for all: an axis, the start of a count, two names."""
+    groups: dict[str, list[ast.expr]] = {}
+    for node in nodes:
+        if isinstance(node, ast.Call):
+            for word in node.keywords:
+                if word.arg == "dim":
+                    groups.setdefault(f"dim={source.text(word.value)}", []).append(word.value)
+            if source.text(node.func).endswith("arange"):
+                groups.setdefault("arange", []).append(node)
+    for name, group in groups.items():
+        others = [None] if name == "arange" else ["0", "1", "2", "-1", "-2"]
+        for count in range(len(group), 1, -1):
+            for some, other in itertools.product(itertools.combinations(group, count), others):
+                edits = [(node, other or f"({source.text(node)} + 1)") for node in some]
+                yield source.change(edits)
+    for uses in (_names(nodes), _attributes(source, nodes)):
+        for first, second in itertools.combinations(uses, 2):
+            if source.attributes.get(first) == source.attributes.get(second):
+                pairs = [*((n, second) for n in uses[first]), *((n, first) for n in uses[second])]
+                code = [(n, _renamed(n, name)) for n, name in pairs]
+                yield source.change(code, old=first, new=second)
+
+
+def _renamed(node: ast.AST, name: str) -> str:
+    return f"self.{name}" if isinstance(node, ast.Attribute) else name
+
+
+def _names(nodes: list[ast.expr]) -> dict[str, list[ast.AST]]:
+    uses: dict[str, list[ast.AST]] = {}
+    for node in nodes:
+        if isinstance(node, ast.Name) and node.id not in MODULES | {"self"}:
+            uses.setdefault(node.id, []).append(node)
+    return uses
+
+
+def _attributes(source: Source, nodes: list[ast.expr]) -> dict[str, list[ast.AST]]:
+    """Uses of the layers and parameters of self, where they are called too."""
+    uses: dict[str, list[ast.AST]] = {}
+    for node in nodes:
+        target = node.func if isinstance(node, ast.Call) else node
+        if isinstance(target, ast.Attribute) and source.text(target.value) == "self":
+            uses.setdefault(target.attr, []).append(target)
+    return uses
+
+
+def _of_names(source: Source, nodes: list[ast.expr]) -> Iterator[Change]:
+    """One use of a variable or layer in the place of another."""
+    for uses in (_attributes(source, nodes), _names(nodes)):
+        for first, second in itertools.permutations(uses, 2):
+            if source.attributes.get(first) == source.attributes.get(second):
+                for node in uses[first]:
+                    yield source.change([(node, _renamed(node, second))])
+
+
+def _of_statements(source: Source, function: ast.FunctionDef) -> Iterator[Change]:
+    """A statement that is left out, or two that have changed places."""
+    for node in ast.walk(function):
+        body = getattr(node, "body", None)
+        if not isinstance(body, list):
+            continue
+        kinds = ast.Assign | ast.AugAssign | ast.Expr
+        simple = [s for s in body if isinstance(s, kinds) and s not in source.fixed]
+        for statement in simple:
+            yield source.change([(statement, "pass")])
+        for first, second in itertools.pairwise(simple):
+            yield source.change([(first, source.text(second)), (second, source.text(first))])
+            calls = [s.value for s in (first, second) if isinstance(s.value, ast.Call)]
+            if [len(call.args) for call in calls] == [1, 1]:
+                a, b = (call.func for call in calls)
+                old, new = source.text(a), source.text(b)
+                yield source.change([(a, new), (b, old)], old=old, new=new)
+
+
+def changes(solution: str) -> Iterator[Change]:
+    """The solution with one change each, likely mistakes first.
+
+    Args:
+        solution: its text.
+
+    Returns:
+        The changed solutions, each text once.
+
+    Example:
+        >>> text = "def f(x):\\n    return x.softmax(dim=-1)\\n"
+        >>> next(changes(text)).text
+        'def f(x):\\n    return x\\n'
+        >>> any("dim=0" in change.text for change in changes(text))
+        True
+    """
+    source = Source(solution)
+    texts = {solution}
+    for change in _all(source):
+        if change.text not in texts:
+            texts.add(change.text)
+            yield change
+
+
+def _all(source: Source) -> Iterator[Change]:
+    functions = [(f, source.expressions(f)) for f in reversed(source.functions)]
+    for rule in RULES:
+        for _function, nodes in functions:
+            for node in nodes:
+                for new in rule(source, node):
+                    yield source.change([(node, new)])
+    for function, nodes in functions:
+        yield from _everywhere(source, nodes)
+        yield from _of_statements(source, function)
+    for _function, nodes in functions:
+        yield from _of_names(source, nodes)
