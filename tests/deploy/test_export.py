@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.prune import l1_unstructured, remove
 
 import vitrail
 from tests.models.small import CASES, IDS, small
@@ -239,6 +240,33 @@ def test_what_cannot_be_exported(
     with pytest.raises(VitrailError, match="not finite"):
         export_onnx(model, path)
     assert not list(tmp_path.iterdir())
+
+
+@torch.no_grad()
+def test_a_changed_model_is_exported_as_it_is(tmp_path: Path) -> None:
+    model: Any = small("ViT", depth=1)
+    model.head = nn.Sequential(nn.Linear(32, 6), nn.ReLU(), nn.Linear(6, 9))
+    nn.utils.parametrizations.weight_norm(model.blocks[0].mlp.fc1)
+    path = export_onnx(model, tmp_path / "m.onnx").path
+    images = torch.randn(3, 3, *model.image_size)
+    logits = onnxruntime.InferenceSession(path).run(None, {"images": images.numpy()})[0]
+    torch.testing.assert_close(torch.from_numpy(logits), model(images), **CLOSE)
+    model.labels = list("abcde")
+    with pytest.raises(ConfigError, match="has 5 labels and 9 outputs: set model.labels"):
+        export_onnx(model, tmp_path / "n.onnx")
+    model.labels = None
+    with pytest.raises(ConfigError, match="so that no other model can be made from it"):
+        export_onnx(model, tmp_path / "n.onnx", image_size=64)
+
+
+def test_a_pruned_model_is_not_copied(tmp_path: Path) -> None:
+    model: Any = small("ViT", depth=1)
+    l1_unstructured(model.head, "weight", 0.5)
+    for change in (fuse, plain_layers, lambda m: export_onnx(m, tmp_path / "m.onnx")):
+        with pytest.raises(ConfigError, match="head.weight is computed from other weights"):
+            change(model)
+    remove(model.head, "weight")
+    assert fuse(model).head.weight.eq(0).sum() >= model.head.weight.numel() // 2
 
 
 def test_a_file_that_is_there_is_replaced_only_where_that_is_asked_for(

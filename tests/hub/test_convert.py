@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -138,7 +139,7 @@ VARIANTS = ["cait_xxs24_224", "cct_7_7x2_224", "deit_tiny_distilled_patch16_224"
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-@torch.inference_mode()
+@torch.no_grad()
 def test_a_state_dict_of_a_variant_at_its_size_and_another(name: str, tmp_path: Path) -> None:
     for more in ({}, {"image_size": 96} if name not in ("pit_ti_224", "cct_7_7x2_224") else {}):
         model = vitrail.create_model(name, num_classes=3, **more).eval()
@@ -163,6 +164,22 @@ def test_a_state_dict_of_vitrail_and_of_pretraining(tmp_path: Path) -> None:
     assert torch.allclose(loaded(images(224, 224)), original(images(224, 224)), atol=1e-5)
 
 
+@pytest.mark.parametrize("prefix", ["encoder_q.", "module.student.backbone.", "visual.trunk."])
+@pytest.mark.parametrize("keys", [("weights",), ("checkpoint", "module")])
+@torch.inference_mode()
+def test_a_network_within_another_under_any_name(
+    prefix: str, keys: tuple[str, ...], tmp_path: Path
+) -> None:
+    name = "vit_tiny_patch16_224"
+    model = vitrail.create_model(name, image_size=32, depth=12, num_classes=2).eval()
+    content: Any = {prefix + key: tensor for key, tensor in model.state_dict().items()}
+    for key in keys:
+        content = {key: content, "epoch": 3}
+    torch.save(content, tmp_path / "x.pth")
+    loaded = vitrail.load(tmp_path / "x.pth", architecture=name)
+    assert torch.equal(loaded(images(32, 32)), model(images(32, 32)))
+
+
 @pytest.mark.parametrize(
     ("content", "error"),
     [
@@ -175,6 +192,16 @@ def test_a_state_dict_of_vitrail_and_of_pretraining(tmp_path: Path) -> None:
 def test_files_that_are_no_state_dict(content: object, error: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "x.pth")
     with pytest.raises(LoadError, match=error):
+        vitrail.load(tmp_path / "x.pth", architecture="vit_tiny_patch16_224")
+
+
+@pytest.mark.parametrize("kind", ["on the meta device", "sparse"])
+def test_weights_without_dense_values(kind: str, tmp_path: Path) -> None:
+    weights = vitrail.create_model("vit_tiny_patch16_224", num_classes=2).state_dict()
+    head = weights["head.weight"]
+    weights["head.weight"] = head.to_sparse() if kind == "sparse" else head.to("meta")
+    torch.save(weights, tmp_path / "x.pth")
+    with pytest.raises(LoadError, match=f"head.weight is {kind}: save the values"):
         vitrail.load(tmp_path / "x.pth", architecture="vit_tiny_patch16_224")
 
 

@@ -1,5 +1,6 @@
 """What is saved can be loaded and computes the same; what is read is checked, and then built."""
 
+import copy
 import json
 import math
 import time
@@ -68,6 +69,22 @@ def prune(model: Any) -> None:
     l1_unstructured(model.head, "weight", 0.5)
 
 
+def normalize_old(model: Any) -> None:
+    nn.utils.weight_norm(model.head)
+
+
+def normalize_spectrum_old(model: Any) -> None:
+    nn.utils.spectral_norm(model.head)
+
+
+def make_sparse(model: Any) -> None:
+    model.head.weight = nn.Parameter(model.head.weight.detach().to_sparse())
+
+
+def claim_classes(model: Any) -> None:
+    model.num_classes, model.labels = 7, list("abcdefg")
+
+
 def add_adapters(model: Any) -> None:
     vitrail.train.adapt(model, 2)
 
@@ -84,6 +101,10 @@ def add_a_module(model: Any) -> None:
         (normalize_weights, "blocks.0.mlp.fc1.weight is missing, and in ViT"),
         (normalize_weights, "end it by torch.nn.utils.parametrize.remove_parametrizations"),
         (prune, "head.weight is missing, .* end the pruning by torch.nn.utils.prune.remove"),
+        (normalize_old, "head.weight is missing, .* by torch.nn.utils.remove_weight_norm"),
+        (normalize_spectrum_old, "head.weight is missing, .* by .*remove_spectral_norm"),
+        (make_sparse, "head.weight is sparse: replace it with its to_dense"),
+        (claim_classes, "the model has 7 labels and 5 classes"),
         (add_adapters, "blocks.0.mixer.qkv.weight is missing, .* adapters by vitrail.train.merge"),
         (add_a_module, "extra.weight is .* missing, so that what is saved could not be loaded"),
         (lambda model: model.to("meta"), "ViT on the meta device has no weights"),
@@ -109,6 +130,26 @@ def test_shared_weights_are_saved_as_copies(tmp_path: Path) -> None:
     model.blocks[1].mlp.fc1.weight = model.blocks[0].mlp.fc1.weight
     loaded = vitrail.load(vitrail.save(model, tmp_path / "model"))
     assert torch.equal(loaded(images_for(model)), model(images_for(model)))
+
+
+@torch.no_grad()
+def test_what_changes_no_output_is_saved(tmp_path: Path) -> None:
+    model: Any = small("ViT").eval()
+    model.blocks[1] = model.blocks[0]
+    images = images_for(model)
+    loaded = vitrail.load(vitrail.save(model, tmp_path / "shared"))
+    assert torch.equal(loaded(images), model(images))
+    normed = small("LeViT").eval()
+    synchronized = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(normed))
+    loaded = vitrail.load(vitrail.save(synchronized, tmp_path / "synchronized"))
+    assert torch.equal(loaded(images_for(normed)), normed(images_for(normed)))
+
+
+def test_what_is_around_or_before_the_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Recorder is .*: save the model in it, its model"):
+        vitrail.save(vitrail.Recorder(small("ViT")), tmp_path)
+    with pytest.raises(ConfigError, match="use the model before it is fused"):
+        vitrail.save(vitrail.deploy.fuse(small("LeViT")), tmp_path)
 
 
 @pytest.mark.parametrize("other", ["file", "thesis.txt", "theirs"])

@@ -116,3 +116,18 @@ def test_outputs_are_those_of_the_saved_model(folder: Path) -> None:
     model = small("ViT")
     vitrail.save(model, folder)
     assert torch.equal(load(folder)(images_for(model)), model(images_for(model)))
+
+
+def test_what_is_loaded_in_inference_mode_can_be_trained(folder: Path) -> None:
+    with torch.inference_mode():
+        model = load(folder)
+    model(torch.zeros(1, model.channels, *model.image_size)).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_the_weights_that_a_folder_has_are_named_before_other_pickles(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    for name in ("optimizer.pt", "pytorch_model.bin"):
+        torch.save({"x": torch.zeros(1)}, folder / name)
+    with pytest.raises(LoadError, match="It has pytorch_model.bin: `vitrail convert"):
+        load(folder, trust=True)

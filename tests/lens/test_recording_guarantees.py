@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import nn
 
 from tests.models.small import images_for, small
+from vitrail.errors import ConfigError
 from vitrail.layers.recording import RecordedMixer
 from vitrail.lens.record import record
 from vitrail.models.registry import model_classes
@@ -137,3 +138,12 @@ def test_nothing_is_left_after_an_error_in_the_middle_of_a_forward() -> None:
     handle.remove()
     assert not any(recorders(model))
     assert torch.equal(model(images), expected)
+
+
+def test_nothing_without_values_is_recorded() -> None:
+    model = small("ViT")
+    with record(model) as maps:
+        torch.export.export(model, (images_for(model),))
+        with pytest.raises(ConfigError, match="nothing can be recorded within torch.func.vmap"):
+            torch.func.vmap(lambda image: model(image[None]))(images_for(model))
+    assert not maps and not any(recorders(model))

@@ -73,6 +73,8 @@ def test_what_has_no_pixels_or_is_traced_symbolically(name: str) -> None:
             model(images)
     with pytest.raises(DataError, match=r"torch.fx.symbolic_trace: use torch.export\.$"):
         torch.fx.symbolic_trace(model)
+    with pytest.raises(ConfigError, match=r"torch.jit.script: use torch.export\.$"):
+        torch.jit.script(model)
 
 
 @pytest.mark.parametrize("name", sorted(model_classes()))
@@ -174,3 +176,10 @@ def test_second_derivatives_by_the_math_backend(model: Backbone) -> None:
         step = 1e-5 * torch.randn_like(images)
         difference = slope(images + step) - slope(images - step)
     assert torch.allclose((second * step).sum() * 2, difference, rtol=1e-4)
+
+
+def test_a_single_image_has_no_statistics_to_train_with() -> None:
+    model = small("LeViT").train()
+    with pytest.raises(DataError, match="a batch of 1 is too small for batch normalization"):
+        model(images_for(model, 1))
+    assert model.eval()(images_for(model, 1)).shape[0] == 1

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import vitrail
 from tests.models.small import CASES, IDS, RECTANGLES, SECOND, images_for, small
@@ -182,3 +182,23 @@ def model_with(weight: Tensor) -> Any:
     model: Any = small("ViT")
     model.patch_embed.weight.copy_(weight)
     return model
+
+
+def test_a_changed_model_is_not_built_anew() -> None:
+    model: Any = small("ViT")
+    model.blocks[0].mlp.activation = nn.ReLU()
+    for change in (lambda: resized(model, 64), lambda: with_channels(model, 1)):
+        with pytest.raises(ConfigError, match="is ReLU, .* so that no other model can be made"):
+            change()
+    other: Any = small("ViT")
+    other.head = nn.Linear(32, 9)
+    with pytest.raises(ConfigError, match=r"head.weight is \(9, 32\), .*: replace a head by"):
+        with_options(other, {"pool": "mean"})
+
+
+def test_compiled_blocks_are_resized_too() -> None:
+    model: Any = small("Swin")
+    images = torch.randn(1, 3, 48, 24)
+    expected = resized(model, (48, 24))(images)
+    model.blocks[0] = torch.compile(model.blocks[0], backend="eager")
+    assert torch.equal(resized(model, (48, 24))(images), expected)

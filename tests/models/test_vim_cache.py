@@ -12,6 +12,22 @@ from vitrail.layers.mamba import Mamba
 from vitrail.ops.selective_scan.reference import scan_states
 
 
+def test_parts_that_do_not_follow_are_one_line() -> None:
+    model, cache = tiny(scan="forward", pool="mean"), InferenceParams(100, 4)
+    row = images(size=(4, 16))
+    model(row, inference_params=cache)
+    with pytest.raises(ConfigError, match=f"a batch of 1 cannot go on after one of {len(row)}"):
+        model(row[:1], inference_params=cache)
+    cache.reset(100, 4)
+    model(row[..., :12], inference_params=cache)
+    with pytest.raises(ConfigError, match="1 x 4 patches from column 3 of 4 on is neither of one"):
+        model(row, inference_params=cache)
+    with pytest.raises(ConfigError, match="inference_params={} is no cache: give vitrail.Inf"):
+        model(row, inference_params={})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="max_seqlen='16' is not a whole number"):
+        InferenceParams("16", 2)  # type: ignore[arg-type]
+
+
 def test_what_cannot_be_stepped_says_so() -> None:
     model, cache = tiny(scan="v1", pairs="sum"), InferenceParams(13, 2, forward_only=True)
     with pytest.raises(TierError, match="the second layer of a pair starts at the end"):

@@ -199,6 +199,14 @@ def test_a_shape_that_does_not_fit_is_one_line(change: dict[str, Any]) -> None:
         causal_conv(*tensors.values(), (False, True))
 
 
+def test_tensors_elsewhere_and_filters_with_another_axis_are_one_line() -> None:
+    x, weight, bias = stored_tensors(Case()).values()
+    with pytest.raises(ConfigError, match="weight on meta and bias on cpu: give tensors on one"):
+        causal_conv(x, weight.to("meta"), bias, (False, True))
+    with pytest.raises(ConfigError, match="do not fit 2 directions"):
+        causal_conv(x, weight[:, :, None], bias, (False, True))
+
+
 @pytest.mark.parametrize("learns", [False, True])
 def test_a_backend_that_cannot_run_is_one_line(learns: bool) -> None:
     tensors = [t.requires_grad_(learns) for t in stored_tensors(Case()).values()]

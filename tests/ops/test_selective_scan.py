@@ -488,6 +488,15 @@ def test_a_shape_that_does_not_fit_is_named(name: str) -> None:
         selective_scan(wrong, (False, True))
 
 
+@pytest.mark.parametrize("name", Scan._fields)
+@pytest.mark.parametrize("like", [torch.int64, torch.complex64, "meta"])
+def test_numbers_that_are_not_real_or_elsewhere_are_named(name: str, like: Any) -> None:
+    scan = random_scan(Case())
+    wrong = scan._replace(**{name: getattr(scan, name).to(like)})
+    with pytest.raises(ConfigError, match="does not fit u of .*: give tensors of a floating"):
+        selective_scan(wrong, (False, True))
+
+
 def test_settings_that_cannot_run_are_one_line() -> None:
     scan = random_scan(Case())
     with pytest.raises(ConfigError, match=r"backend='nunba' is not one of .*Did you mean 'numba'"):

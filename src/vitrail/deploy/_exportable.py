@@ -1,19 +1,18 @@
 """What is exported, whatever the format: a fused float32 copy, its input, and what to check."""
 
 import contextlib
-import copy
 import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from vitrail.deploy.fuse import fuse, module_in
+from vitrail.deploy.fuse import copied, fuse, module_in
 from vitrail.deploy.precision import HalfLinear
 from vitrail.deploy.towers import ImageEncoder, TextEncoder
 from vitrail.errors import ConfigError, VitrailError
@@ -92,6 +91,8 @@ def prepare(
     traced_size, about = size, _about(backbone, size)
     batches, example_batch, dynamic = _batches(batch_size)
     cases = [_images(plain, batch, size) for batch in batches]
+    if plain is backbone and backbone.num_classes:
+        _check_labels(backbone.labels, cases[0].outputs.shape[-1])
     if dynamic_size:
         embed = _patch_embed(backbone)
         # Traced at another size than the model's own, at which positions are not resampled.
@@ -99,15 +100,25 @@ def prepare(
         traced_size = tuple(side + (i + 1) * patch for i, (side, patch) in enumerate(sides))
         cases.append(_images(plain, batches[0], traced_size))
         dynamic |= _dynamic_sides(embed, least)
-    elif isinstance(plain, Backbone):
-        plain = resized(plain, size)  # so that the graph does not resample
-    else:
-        plain.backbone = resized(backbone, size)
+    elif size != backbone.image_size:  # so that the graph does not resample
+        if isinstance(plain, Backbone):
+            plain = resized(plain, size)
+        else:
+            plain.backbone = resized(backbone, size)
     example = torch.zeros(example_batch, backbone.channels, *traced_size)
     output_name = "logits" if backbone.num_classes else "features"
     if not isinstance(plain, Backbone):
         output_name = "embeddings" if isinstance(plain, ImageEncoder) else "logits"
     return Exportable(fuse(plain), example, dynamic, "images", output_name, cases, about)
+
+
+def _check_labels(labels: Sequence[str] | None, outputs: int) -> None:
+    """Raises `ConfigError` for names that a head, which was replaced, does not have."""
+    if labels is not None and len(labels) != outputs:
+        raise ConfigError(
+            f"the model has {len(labels)} labels and {outputs} outputs: set model.labels to one "
+            "name per output, or to None."
+        )
 
 
 def _batches(batch_size: int | None) -> tuple[tuple[int, ...], int, dict[int, Any]]:
@@ -239,7 +250,7 @@ def _plain(model: Any) -> Any:
         )
     if any(tensor.is_meta for tensor in model.parameters()):
         raise ConfigError("a model on the meta device has no weights to export: load them first.")
-    plain = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
+    plain = copied(model).cpu().float().eval().requires_grad_(False)
     for module in plain.modules():
         if isinstance(module, RecordedMixer):
             module.recorder = None

@@ -3,7 +3,7 @@
 import copy
 from typing import TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from vitrail.arguments import checked
 from vitrail.errors import ConfigError
@@ -37,7 +37,7 @@ def fuse(model: Model) -> Model:
         >>> fuse(ConvNorm(3, 8)).norm
         Identity()
     """
-    fused = copy.deepcopy(module_in(model)).eval().requires_grad_(False)
+    fused = copied(module_in(model)).eval().requires_grad_(False)
     for module in list(fused.modules()):
         if callable(step := getattr(module, "fuse_for_inference", None)):
             step()
@@ -71,11 +71,11 @@ def plain_layers(model: Model) -> Model:
         >>> type(plain_layers(Mlp(8, 16)).fc1) is nn.Linear
         True
     """
-    copied = copy.deepcopy(module_in(model))
-    for module in copied.modules():
+    plain = copied(module_in(model))
+    for module in plain.modules():
         # The type is all that differs: parameters, buffers and hooks are the same attributes.
         module.__class__ = PLAIN.get(type(module), type(module))
-    return copied
+    return plain
 
 
 def module_in(model: Model) -> Model:
@@ -101,3 +101,34 @@ def module_in(model: Model) -> Model:
     if not isinstance(model, nn.Module):
         raise ConfigError(f"{model!r} is no model: give a module, as vitrail.load returns one.")
     return unwrapped(model)  # type: ignore[return-value]
+
+
+def copied(model: Model) -> Model:
+    """A copy of a module.
+
+    Args:
+        model: any module.
+
+    Returns:
+        The copy.
+
+    Raises:
+        ConfigError: a weight is computed from others by a hook, such as of pruning, so that PyTorch
+            cannot copy it.
+
+    Example:
+        >>> layer = nn.Linear(3, 2)
+        >>> copied(layer).weight is layer.weight
+        False
+    """
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError:
+        for path, module in model.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Tensor) and not value.is_leaf:
+                    raise ConfigError(
+                        f"{path}.{name} is computed from other weights, and cannot be copied: end "
+                        "it first, as torch.nn.utils.prune.remove ends pruning."
+                    ) from None
+        raise

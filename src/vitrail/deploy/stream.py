@@ -66,10 +66,17 @@ class Stepper:
             (B, T, D) after all layers, before the last norm.
 
         Raises:
-            ConfigError: these are more tokens than the features have.
+            ConfigError: these are more tokens than the features have, or of other sizes.
             TierError: `forward_only` is asked of layers in pairs, whose second ones start at the
                 end.
         """
+        batch, width = self.tokens.shape[::2]
+        same_batch = self.caches or len(tokens) == batch
+        if tokens.ndim != 3 or tokens.shape[2] != width or not same_batch:
+            raise ConfigError(
+                f"tokens of shape {tuple(tokens.shape)} do not fit the features: give ({batch}, T, "
+                f"{width})."
+            )
         if self.caches:
             return resume(self.model, tokens, self.context, self.cache)
         start, count = self.tokens.shape[1], tokens.shape[1]

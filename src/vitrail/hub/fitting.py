@@ -10,10 +10,8 @@ from torch import nn
 from vitrail.errors import ConfigError, LoadError, VitrailError
 from vitrail.hub.rename import Tensors
 from vitrail.models.base import Backbone
+from vitrail.models.rebuilding import rebuildable_state
 
-# private: names under which torch.compile, activation checkpointing and FSDP keep a module. A
-# compiled block could not be saved without them (tests/hub/test_fitting.py).
-WRAPPERS = ("_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.")
 SMALLEST_LIMIT = 2**16  # a setting below it needs no weights of that size, such as `image_size`
 
 
@@ -66,31 +64,15 @@ def fitting_state(
         Traceback (most recent call last):
         vitrail.errors.ConfigError: weight is (3, 2), and in a layer built anew from its ...
     """
-    state = {_without_wrappers(name): tensor for name, tensor in module.state_dict().items()}
-    own, expected = (
-        {name: tensor for name, tensor in each.items() if is_saved(name)}
-        for each in (state, twin.state_dict())
+    state = rebuildable_state(
+        module, twin, what, "what is saved could not be loaded", is_saved=is_saved
     )
-    for name in [*expected, *own]:
-        shape, expected_shape = (
-            str(tuple(state[name].shape)) if name in state else "missing"
-            for state in (own, expected)
-        )
-        if shape != expected_shape:
-            raise ConfigError(_problem(name, shape, expected_shape, what, own))
-    modules = {_without_wrappers(path): each for path, each in module.named_modules()}
-    for path, each in twin.named_modules():
-        if path and not is_saved(path):
-            continue
-        kinds = type(modules.get(path)), type(each)
-        if not (issubclass(kinds[0], kinds[1]) or issubclass(kinds[1], kinds[0])):
-            raise ConfigError(_problem(path, kinds[0].__name__, kinds[1].__name__, what, own))
-    if any(tensor.is_meta for tensor in own.values()):
+    if any(tensor.is_meta for tensor in state.values()):
         raise ConfigError(f"{what} on the meta device has no weights: load them before saving.")
     # Copies, because tensors that share memory cannot be written beside each other.
     return {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for name, tensor in own.items()
+        for name, tensor in state.items()
     }
 
 
@@ -156,33 +138,3 @@ def reading(source: Path) -> Iterator[None]:
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as e:
         text = (str(e).strip().splitlines() or [""])[0]
         raise LoadError(f"{source} cannot be understood: {type(e).__name__}: {text}.") from e
-
-
-def _without_wrappers(name: str) -> str:
-    name += "."
-    for wrapper in WRAPPERS:
-        name = name.replace(wrapper, "")
-    return name[:-1]
-
-
-# What changes the names of weights, by a part of the new names.
-CURES = {
-    "_orig": "end the pruning by torch.nn.utils.prune.remove",
-    ".parametrizations.": "end it by torch.nn.utils.parametrize.remove_parametrizations",
-    "._packed_params": "save the model before it is quantized",
-    ".lora_A.": "merge the adapters by vitrail.train.merge",
-}
-
-
-def _problem(name: str, own: str, expected: str, what: str, state: Tensors) -> str:
-    cure = "register a class of your own that is built with it, or save its state_dict"
-    names = [key for key in state if key.startswith(name.rpartition(".")[0])]
-    cures = [CURES[part] for part in CURES if any(part in key for key in names)]
-    if cures:
-        cure = cures[0]
-    elif name.partition(".")[0] == "head":
-        cure = "replace a head by model.reset_head(num_classes)"
-    return (
-        f"{name} is {own}, and in {what} built anew from its settings {expected}, so that what is "
-        f"saved could not be loaded: {cure}."
-    )

@@ -61,20 +61,22 @@ def save(
     """
     folder, inner = Path(folder), unwrapped(model)
     if not isinstance(inner, Backbone):
-        raise ConfigError(f"{type(inner).__name__} is no model of Vitrail: save its state_dict.")
+        paths = [path for path, part in inner.named_modules() if isinstance(part, Backbone)]
+        cure = f"save the model in it, its {paths[0]}" if paths else "save its state_dict"
+        raise ConfigError(f"{type(inner).__name__} is no model of Vitrail: {cure}.")
     model = inner
     _require_whole(model)
     require_plain(model)
     _require_own(folder)
     if not _are_names(model.labels):
         raise ConfigError(f"labels={describe_value(model.labels)} is no list of names: give one.")
-    if model.labels is not None and model.num_classes not in (0, len(model.labels)):
-        raise ConfigError(
-            f"the model has {len(model.labels)} labels and {model.num_classes} classes: set "
-            "model.labels to one name per class, or to None."
-        )
     with torch.device("meta"):
         twin = type(model)(**model.config)
+    if model.labels is not None and twin.num_classes not in (0, len(model.labels)):
+        raise ConfigError(
+            f"the model has {len(model.labels)} labels and {twin.num_classes} classes: set "
+            "model.labels to one name per class, or to None."
+        )
     weights = fitting_state(model, twin, f"{type(model).__name__}")
     config = {
         "format": "vitrail",
@@ -265,6 +267,7 @@ def read_file(file: Path) -> Tensors:
         raise LoadError(f"{file} is damaged: {problem}.") from None
 
 
+@torch.inference_mode(False)  # or weights that are loaded within could never be trained
 def load_weights(
     model: nn.Module, weights: Tensors, source: str, *, keep_dtype: bool = False
 ) -> None:
@@ -298,6 +301,9 @@ def load_weights(
                 f"{source}: {name} is {tuple(tensor.shape)}, and the model's is "
                 f"{tuple(own[name].shape)}."
             )
+        if tensor.is_meta or tensor.layout is not torch.strided:
+            kind = "on the meta device" if tensor.is_meta else "sparse"
+            raise LoadError(f"{source}: {name} is {kind}: save the values of a dense tensor.")
         if tensor.is_floating_point() != own[name].is_floating_point():
             raise LoadError(
                 f"{source}: {name} is {tensor.dtype}, and the model's {own[name].dtype}: quantized "
@@ -358,6 +364,7 @@ def _require_own(folder: Path) -> None:
 def _pickle_cure(folder: Path) -> str:
     """What to do with a folder whose weights are pickled; "" for others."""
     pickles = sorted(file.name for file in folder.glob("*") if file.suffix in PICKLES)
+    pickles.sort(key=lambda name: "model" not in name)  # before optimizer.pt
     return f" It has {pickles[0]}: `vitrail convert {folder} NEW` rewrites it." if pickles else ""
 
 

@@ -13,7 +13,7 @@ from vitrail.errors import LoadError
 from vitrail.hub.converters import Config, from_timm, from_transformers, of_timm, vision_mamba
 from vitrail.hub.fitting import reading
 from vitrail.hub.model_folder import CONFIG, PICKLES, WEIGHTS, load_weights, read_file, shards
-from vitrail.hub.rename import Tensors, strip_prefixes
+from vitrail.hub.rename import Tensors, strip_prefixes, strip_shared_prefixes
 from vitrail.hub.torchscript import is_torchscript, read_torchscript
 from vitrail.layers.patch import to_tuple
 from vitrail.models.base import Backbone
@@ -115,7 +115,8 @@ def read_checkpoint(source: Path, architecture: str | None = None) -> Backbone:
 
     if not source.exists():
         raise LoadError(f"no file {str(source)!r}.")
-    tensors = strip_prefixes(read_folder(source) if source.is_dir() else read_tensors(source))
+    tensors = read_folder(source) if source.is_dir() else read_tensors(source)
+    tensors = strip_shared_prefixes(tensors)
     if vision_mamba.recognizes(tensors):
         model = vision_mamba.convert(tensors)
         model.origin = f"{vision_mamba.NAME} weights of {source.name}"
@@ -270,10 +271,13 @@ def read_tensors(file: Path) -> Tensors:
             "torch.save(model.state_dict(), FILE) can."
         ) from None
     while isinstance(tensors, dict):
-        inner = next((key for key in NESTED if isinstance(tensors.get(key), dict)), None)
-        if inner is None:
+        inner = [tensors[key] for key in NESTED if isinstance(tensors.get(key), dict)]
+        if not inner and not any(map(torch.is_tensor, tensors.values())):
+            inner = [value for value in tensors.values() if isinstance(value, dict)]
+            inner = inner if len(inner) == 1 else []
+        if not inner:
             break
-        tensors = tensors[inner]
+        tensors = inner[0]
     if not isinstance(tensors, dict) or not tensors:
         raise LoadError(f"{file} holds no weights by name.")
     for name, tensor in tensors.items():

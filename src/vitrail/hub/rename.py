@@ -67,6 +67,26 @@ def strip_prefixes(tensors: Tensors) -> Tensors:
     return tensors
 
 
+def strip_shared_prefixes(tensors: Tensors) -> Tensors:
+    """Removes whatever all names begin with: the attributes that hold the network in a larger one.
+
+    Args:
+        tensors: weights by name, of a network of several parts.
+
+    Returns:
+        The weights by names that do not all begin with the same part.
+
+    Example:
+        >>> names = ("encoder.trunk.norm.bias", "encoder.trunk.head.bias")
+        >>> list(strip_shared_prefixes(dict.fromkeys(names, torch.zeros(2))))
+        ['norm.bias', 'head.bias']
+    """
+    tensors = strip_prefixes(tensors)
+    while len(tensors) > 1 and len({name.partition(".")[0] for name in tensors}) == 1:
+        tensors = {name.partition(".")[2]: tensor for name, tensor in tensors.items()}
+    return tensors
+
+
 def normed(
     theirs: str, ours: str, layer: str = "conv", norm: str = "bn", kind: str = "conv"
 ) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from vitrail.arguments import check_fields
 from vitrail.errors import ConfigError
 from vitrail.ops.guard import guarded
 
@@ -64,6 +65,8 @@ class InferenceParams:
     )
     outputs: Tensor | None = dataclasses.field(default=None, kw_only=True)
     forward_only: bool = dataclasses.field(default=False, kw_only=True)
+
+    __post_init__ = check_fields
 
     def reset(self, max_seqlen: int, max_batch_size: int) -> None:
         """Starts another sequence.

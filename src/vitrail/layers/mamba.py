@@ -273,6 +273,11 @@ class Mamba(RecordedMixer):
                 "begin with seqlen_offset=0."
             )
         state = memory[index]
+        if len(state.conv) != len(x):
+            raise ConfigError(
+                f"a batch of {len(x)} cannot go on after one of {len(state.conv)}: give the same "
+                "images, or call reset."
+            )
         signal, z = self.in_proj(x).chunk(2, dim=-1)
         window = torch.cat([state.conv.mT, signal], dim=1)  # (B, d_conv + T, E)
         weight, bias = self.conv_weight[:1], self.conv_bias[:1]

@@ -65,6 +65,19 @@ def is_compiled(module: nn.Module) -> bool:
     return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
 
 
+def _require_values(weights: Tensor) -> None:
+    """Raises `ConfigError` for tensors of torch.func.vmap's, which end with its call."""
+    # private: there is no public question. Without it what is recorded raises an internal error
+    # of PyTorch's when it is read (tests/lens/test_recording_guarantees.py).
+    functorch = torch._C._functorch
+    while functorch.is_gradtrackingtensor(weights):
+        weights = functorch.get_unwrapped(weights)
+    if functorch.is_batchedtensor(weights):
+        raise ConfigError(
+            "nothing can be recorded within torch.func.vmap: record a call of the model on a batch."
+        )
+
+
 @contextlib.contextmanager
 def _eagerly(model: nn.Module) -> Iterator[None]:
     """Within the context, nothing that torch.compile has compiled runs compiled.
@@ -119,8 +132,17 @@ def recording(
     inner = unwrapped(model)
     mixers = recorded_mixers(inner)
 
+    exported = torch.compiler.is_compiling()  # then what is recorded is a part of the graph
+
     def for_layer(key: LayerKey) -> WeightsHook:
-        return lambda weights: recorder(key, weights if gradients else weights.detach())
+        def call(weights: Tensor) -> None:
+            compiling = torch.compiler.is_compiling()
+            if not compiling:
+                _require_values(weights)
+            if exported or not compiling:  # else an exporter's tensors, which have no values
+                recorder(key, weights if gradients else weights.detach())
+
+        return call
 
     keys = mixers if layers is None else select_layers(layers, layer_paths(inner))
     own = {mixers[key]: for_layer(key) for key in keys}

@@ -17,6 +17,7 @@ from vitrail.models.limits import check_sizes, within_memory
 from vitrail.models.outputs import Outputs
 from vitrail.models.paper import Paper
 from vitrail.models.parameters import initialize
+from vitrail.models.rebuilding import resampled_state
 from vitrail.models.variant import Variant as Variant
 from vitrail.preprocess import Preprocess
 from vitrail.values import NonNegativeInt, check_value, resolve_indices
@@ -116,6 +117,10 @@ class Backbone(nn.Module):
         features = self.encode(features)
         pooled = self.pool(features)
         return self.head(pooled)
+
+    def __prepare_scriptable__(self) -> None:
+        """What torch.jit.script asks a module for first."""
+        raise ConfigError("a model cannot be compiled by torch.jit.script: use torch.export.")
 
     if TYPE_CHECKING:  # so that logits have a type: a call of nn.Module has none
 
@@ -353,14 +358,7 @@ class Backbone(nn.Module):
             The state dict with all tables of positions resampled; None if there are none, so that
             the model serves any size as it is.
         """
-        twins = dict(other.named_modules())
-        resampled = {
-            f"{path}.{name}".lstrip("."): tensor
-            for path, module in self.named_modules()
-            if (resample := getattr(module, "resampled_to", None)) is not None and path in twins
-            for name, tensor in resample(twins[path]).items()
-        }
-        return {**self.state_dict(), **resampled} if resampled else None
+        return resampled_state(self, other)
 
     def require_whole_grid(self, features: Features) -> None:
         """Checks that no patches were dropped.

@@ -17,6 +17,7 @@ from vitrail.errors import ConfigError, suggest
 from vitrail.layers.patch import to_tuple
 from vitrail.models.base import Backbone
 from vitrail.models.limits import within_memory
+from vitrail.models.rebuilding import rebuildable_state
 from vitrail.preprocess import Preprocess
 from vitrail.values import PositiveInt, Size, check_value
 
@@ -62,7 +63,8 @@ def resized(model: Backbone, image_size: Size) -> Backbone:
         with torch.device("meta"):
             other = type(model)(**keywords)
         with torch.no_grad():
-            weights = model.weights_at(other) or model.state_dict()
+            state = _state(model)
+            weights = model.weights_at(other) or state
     return _completed(other, weights, model, preprocess=model.preprocess.at(size))
 
 
@@ -95,7 +97,7 @@ def with_channels(model: Backbone, channels: int) -> Backbone:
     what = f"a model with channels={channels}"
     with within_memory(what, meta=True), torch.device("meta"):
         other = type(model)(**{**model.config, "channels": channels})
-    weights, old = dict(model.state_dict()), model.channels
+    weights, old = _state(model), model.channels
     for name, tensor in other.state_dict().items():
         before, after = weights[name].shape, tensor.shape
         if before == after:
@@ -154,7 +156,8 @@ def with_options(model: Backbone, options: Mapping[str, object]) -> Backbone:
     with torch.random.fork_rng(devices=()):  # most initial values are thrown away
         other = type(model)(**{**model.config, **options})
     with torch.no_grad():
-        weights = model.weights_at(other) or model.state_dict()
+        state = _state(model)
+        weights = model.weights_at(other) or state
     like, complete = next(model.parameters()), {}
     after_blocks = {
         f"{part}.{name}"
@@ -191,6 +194,14 @@ def check_options(options: Iterable[str]) -> None:
                 f"the option {name!r} cannot change once there are weights."
                 f"{suggest(name, OPTIONS)} These can: {', '.join(OPTIONS)}."
             )
+
+
+def _state(model: Backbone) -> dict[str, Tensor]:
+    """The state dict, if `model` is what its config says."""
+    with torch.device("meta"):
+        twin = type(model)(**model.config)
+    what = type(model).__name__
+    return rebuildable_state(model, twin, what, "no other model can be made from it")
 
 
 def _completed(

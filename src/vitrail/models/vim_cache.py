@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitrail.errors import ConfigError, TierError
+from vitrail.errors import ConfigError, TierError, describe_value
 from vitrail.layers.inference_params import InferenceParams, evaluation
 from vitrail.models.features import Features
 
@@ -69,7 +69,8 @@ def resume_image(model: "VisionMamba", images: Tensor, cache: InferenceParams) -
     Raises:
         TierError: the model reads later tokens too, or has class tokens and is not given the whole
             image.
-        ConfigError: the cache is too small or holds the end of the image already.
+        ConfigError: the cache is too small, is none, or holds the end of the image already, or the
+            part is neither of one row nor whole rows.
 
     Example:
         >>> model = vitrail.VisionMamba(16, 4, 5, dim=8, depth=1, scan="forward", pool="last")
@@ -77,13 +78,24 @@ def resume_image(model: "VisionMamba", images: Tensor, cache: InferenceParams) -
         >>> resume_image(model, torch.zeros(1, 3, 4, 16), cache).patches.shape
         torch.Size([1, 4, 8])
     """
+    if not isinstance(cache, InferenceParams):
+        raise ConfigError(
+            f"inference_params={describe_value(cache)} is no cache: give "
+            "vitrail.InferenceParams(max_seqlen, max_batch_size)."
+        )
     with evaluation(model):
-        patches, _ = model.patch_embed(images)
+        patches, (rows, columns) = model.patch_embed(images)
         count, total, start = patches.shape[1], math.prod(model.grid), cache.seqlen_offset
         if start + count > total:
             raise ConfigError(
                 f"{start} and {count} more patches are more than the {total} of "
                 f"image_size={model.image_size}: call reset for another image."
+            )
+        width, column = model.grid[1], start % model.grid[1]
+        if (columns, column) != (width, 0) and (rows > 1 or column + columns > width):
+            raise ConfigError(
+                f"a part of {rows} x {columns} patches from column {column} of {width} on is "
+                "neither of one row nor whole rows: give one of them."
             )
         if model.prefix and count < total:
             raise TierError(

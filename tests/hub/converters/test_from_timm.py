@@ -78,6 +78,15 @@ def test_another_pooling_is_refused(tmp_path: Path) -> None:
                 vitrail.load(tmp_path)
 
 
+def test_all_tokens_in_place_of_a_pooled_one_are_refused(tmp_path: Path) -> None:
+    arguments = {"depth": 1, "global_pool": ""}
+    name = "vit_tiny_patch16_224"
+    original = timm.create_model(name, **arguments)
+    save_for_hf(original, tmp_path, model_args=arguments, safe_serialization=True)
+    with pytest.raises(LoadError, match="pools by '' with a class token"):
+        vitrail.load(tmp_path)
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -74,6 +74,15 @@ def test_preprocessing_and_labels_come_along(tmp_path: Path) -> None:
     assert model.preprocess.interpolation == "bicubic"
 
 
+@pytest.mark.parametrize(
+    ("problem", "target"),
+    [("multi_label_classification", "labels"), ("regression", "numbers"), (None, "class")],
+)
+def test_what_logits_mean_comes_along(problem: str | None, target: str, tmp_path: Path) -> None:
+    saved("ViT", tmp_path, {**TRANSFORMERS, "problem_type": problem})
+    assert vitrail.load(tmp_path).outputs.target == target
+
+
 def test_what_would_change_the_output_is_refused(tmp_path: Path) -> None:
     config = transformers.ViTConfig(**TRANSFORMERS, hidden_act="relu")
     transformers.ViTModel(config).save_pretrained(tmp_path)

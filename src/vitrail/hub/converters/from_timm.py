@@ -75,7 +75,10 @@ def convert(config: Config, tensors: Tensors, folder: Path) -> Backbone:
     family, keywords = of_timm(name)
     keywords = {**keywords, "num_classes": config.get("num_classes", 0)}
     meanings, defaults = {**ARGUMENTS, **family.arguments}, {"global_pool": family.pool}
-    for argument, value in (config.get("model_args") or {}).items():
+    arguments = config.get("model_args") or {}
+    if "global_pool" in arguments:
+        config = {**config, "global_pool": arguments["global_pool"]}  # "" is not repeated there
+    for argument, value in arguments.items():
         if argument in meanings:
             meaning = meanings[argument]
             value = tuple(value) if isinstance(value, list) else value

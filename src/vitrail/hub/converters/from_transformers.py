@@ -16,9 +16,14 @@ from vitrail.hub.fitting import build, reading
 from vitrail.hub.model_folder import CONFIG, load_weights
 from vitrail.hub.rename import Tensors, rename
 from vitrail.models.base import Backbone
+from vitrail.models.outputs import Outputs, Target
 from vitrail.preprocess import IMAGENET_MEAN, IMAGENET_STD, PILLOW_FILTERS, Preprocess
 
 NAME = "transformers"
+# What logits mean, by transformers' `problem_type`.
+TARGETS: Mapping[str | None, Target] = {
+    "multi_label_classification": "labels", "regression": "numbers",
+}  # fmt: skip
 HEADS = ("head.weight", "head.cls.weight")  # the first that there is has one row per class
 
 
@@ -71,6 +76,7 @@ def convert(config: Config, tensors: Tensors, folder: Path) -> Backbone:
         weights[family.stem] = weights[family.stem].flip(1)
     load_weights(model, weights, str(folder))
     model.labels = _labels(config, num_classes)
+    model.outputs = Outputs(TARGETS.get(config.get("problem_type"), "class"))
     model.preprocess = _preprocess(processor, model)
     return model
 

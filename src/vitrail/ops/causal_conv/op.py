@@ -53,10 +53,15 @@ def causal_conv(
             f"x of shape {tuple(shape)} and {x.dtype} is no sequence of tokens: give numbers "
             "(B, L, D) of a floating point dtype."
         )
-    if sizes[:2] != (len(reverse), shape[-1]) or bias.shape != sizes[:2]:
+    if len(sizes) != 3 or sizes[:2] != (len(reverse), shape[-1]) or bias.shape != sizes[:2]:
         raise ConfigError(
             f"weight {tuple(sizes)} and bias {tuple(bias.shape)} do not fit "
             f"{len(reverse)} directions of {shape[-1]} channels."
+        )
+    if not x.device == weight.device == bias.device:
+        raise ConfigError(
+            f"x on {x.device}, weight on {weight.device} and bias on {bias.device}: give tensors "
+            "on one device."
         )
     if backend == "reference" or is_transformed():
         return causal_conv_reference(x, weight, bias, reverse)

@@ -198,11 +198,19 @@ def _check(scan: Scan, reverse: Sequence[bool]) -> None:
         "bias": (k, dim),
         "z": (batch, length, dim),
     }
+    device = scan.u.device
     for name, tensor in scan._asdict().items():
-        if tensor is not None and tensor.shape != expected[name]:
+        if tensor is None and name == "z":
+            continue
+        if tensor.shape != expected[name]:
             raise ConfigError(
                 f"{name} of shape {tuple(tensor.shape)} does not fit u {tuple(scan.u.shape)} and "
                 f"A {tuple(scan.A.shape)}: it should be {expected[name]}."
+            )
+        if not tensor.is_floating_point() or tensor.device != device:
+            raise ConfigError(
+                f"{name} of {tensor.dtype} on {tensor.device} does not fit u of {scan.u.dtype} on "
+                f"{device}: give tensors of a floating point dtype on one device."
             )
     if len(reverse) != k:
         raise ConfigError(
