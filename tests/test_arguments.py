@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vitrail.arguments import Axes, checked
 from vitrail.errors import ConfigError
-from vitrail.values import PositiveInt
+from vitrail.values import PositiveInt, check_value
 
 
 @checked
@@ -101,3 +101,21 @@ def test_a_constructor_is_named_by_its_class() -> None:
     assert Scale(np.float32(0.5)).factor == 0.5
     with pytest.raises(ConfigError, match=r"Scale: factor='2' is not a number\."):
         Scale("2")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("a" * 256, r"It is too long for the name of a file"),
+        ("folder:" + "中" * 90, "It is too long for the name of a file"),
+        ([Path("b") / ("a" * 300)], "It is too long for the name of a file"),
+        (["a", "b\0"], "It has a zero byte"),
+    ],
+)
+def test_what_no_file_is_called_is_said_before_the_system_is_asked(path: Any, message: str) -> None:
+    hint = list[str | Path] if isinstance(path, list) else str | Path
+    with pytest.raises(ConfigError, match=message):
+        check_value("path", path, hint)
+    assert check_value("path", "/".join(["b" * 200] * 3), str | Path)
+    assert check_value("path", "csv:t.csv?labels=" + "a," * 300, str | Path)
+    assert check_value("text", "a" * 999, str) == "a" * 999

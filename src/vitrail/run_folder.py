@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -295,8 +296,13 @@ class RunFolder:
         """Checks that a new run may be written here.
 
         Raises:
-            ConfigError: the folder holds files of something else.
+            ConfigError: the folder holds files of something else, or nothing may be written there.
         """
+        there = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            if there.is_dir():
+                raise ConfigError(f"{there} may not be written to: choose another folder.")
+            raise ConfigError(f"{there} is no folder: choose another name.")
         if self.is_foreign:
             raise ConfigError(
                 f"{self.path} holds files that are no run's: choose another folder, or empty it."

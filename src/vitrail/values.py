@@ -10,6 +10,7 @@ import math
 import numbers
 import operator
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import Annotated, Any, Literal, Union
 
 from vitrail.errors import ConfigError, describe_value, suggest
 
+LONGEST_NAME = 255  # bytes, of a file on the usual systems
 MAX_WRAPPERS = 5  # of a module: compiled, parallel, averaged
 
 
@@ -260,7 +262,7 @@ def describe_misfit(name: str, value: Any, hint: Any) -> str:
         'dim=0 is not a whole number of at least 1.'
     """
     nearest = suggest(value, typing.get_args(hint)) if _is_choice(hint, value) else ""
-    nearest = " It has a zero byte." if isinstance(value, str) and "\0" in value else nearest
+    nearest = _path_problem(value) or nearest
     if isinstance(value, str) and typing.get_origin(hint) is Callable:
         nearest = " Give the function itself: names are for recipes."
     return f"{name}={describe_value(value)} is not {describe_annotation(hint)}.{nearest}"
@@ -278,7 +280,24 @@ def _require(value: Any, condition: bool) -> Any:
     return value
 
 
+def _path_problem(value: Any) -> str:
+    """Why no system has such a path; "" where it may."""
+    texts = [str(v) for v in (value if isinstance(value, list | tuple) else [value])
+             if isinstance(v, str | os.PathLike)]  # fmt: skip
+    if any("\0" in text for text in texts):
+        return " It has a zero byte."
+    return " It is too long for the name of a file." if any(map(_is_too_long, texts)) else ""
+
+
+def _is_too_long(text: str) -> bool:
+    """Whether no file can be called so; what follows a ? are options of a source."""
+    parts = re.split(r"[/\\]", text.partition("?")[0]) if len(text) > LONGEST_NAME // 4 else []
+    return any(len(os.fsencode(part)) > LONGEST_NAME for part in parts)
+
+
 def _first_that_fits(value: Any, hints: tuple[Any, ...]) -> Any:
+    if Path in hints and isinstance(value, str | Path):
+        _require(value, not _is_too_long(str(value)))
     for hint in hints:
         try:
             return convert_value(value, hint)

@@ -12,6 +12,9 @@ import torch
 from tests.cli.conftest import Command, photographs, picture, write_recipe
 from vitrail import files
 from vitrail.cli.common import named_images
+from vitrail.errors import DataError
+from vitrail.train.settings import list_settings
+from vitrail.train.settings_elsewhere import SETTINGS
 
 
 def prepare(root: Path) -> None:
@@ -272,6 +275,19 @@ def test_messages_name_options_and_python_keywords_stay_where_they_are_settings(
         ("method.name=MAE", "Did you mean 'mae'?"),
         ("optim.optimizer=Adam", "Did you mean 'adamw'?"),
         ("data.augment=none", "is no dictionary of settings"),
+        ("imgsz=64", "no setting 'imgsz'. Here it is called 'model.options.image_size'."),
+        ("lr0=0.1", "Here it is called 'optim.lr'."),
+        ("--epochs=5", "no option --epochs: it is a setting, write schedule.epochs=5."),
+        ("--lr=1e-3", "write optim.lr=1e-3."),
+        ("--model=vit_tiny", "write model.name=vit_tiny."),
+        ("--batch-size=8", "write data.batch_size=8."),
+        ("-b", "write data.batch_size=...."),
+        ("--amp", "write train.precision=bf16."),
+        ("--workrs=2", "write data.workers=2."),
+        ("--data=photos", "images are the first argument, vitrail train folder:photos."),
+        ("--num-classes=3", "the classes are those of the images; leave it out."),
+        ("--output-dir=x", "no option --output-dir: here it is --out."),
+        ("--resumee", "here it is --resume."),
     ],
 )
 def test_a_setting_as_it_is_called_elsewhere(vitrail: Command, setting: str, cure: str) -> None:
@@ -280,12 +296,30 @@ def test_a_setting_as_it_is_called_elsewhere(vitrail: Command, setting: str, cur
     assert cure in errors
 
 
+def test_every_setting_that_is_called_otherwise_elsewhere_exists() -> None:
+    keys = {setting.name for setting in list_settings()}
+    open_keys = ("model.options.", "optim.optimizer_options.")
+    assert {key for key in SETTINGS.values() if not key.startswith(open_keys)} <= keys
+
+
+def test_an_option_that_nobody_knows_is_an_error_of_the_command_line(vitrail: Command) -> None:
+    code, _out, errors = vitrail("eval", "run", "--sandwich")
+    assert code == 2
+    assert "No such option: --sandwich" in errors
+
+
 def test_the_source_may_stand_after_settings(vitrail: Command) -> None:
     code, _out, errors = vitrail("train", "schedule.epochs=3", "folder:nowhere")
     assert code == 2
     assert "no folder 'nowhere'" in errors
     code, _out, errors = vitrail("train", "--resume", "--out", "nowhere")
     assert (code, errors) == (2, "error: nowhere holds no run to resume: it has no run.yaml.\n")
+
+
+def test_a_picture_on_stdin_is_no_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("PNG\n\0\0IHDR"))
+    with pytest.raises(DataError, match="got the bytes of a file: name the file itself"):
+        named_images(["-"])
 
 
 def test_quoted_paths_are_read_from_stdin(monkeypatch: pytest.MonkeyPatch) -> None:

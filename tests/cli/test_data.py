@@ -122,3 +122,17 @@ def test_of_many_copies_a_few_are_named(tmp_path: Path) -> None:
     result = CliRunner().invoke(build_app(), ["data", f"folder:{tmp_path}", "data.validation=0.2"])
     [line, *_others] = [text for text in result.output.splitlines() if "0.png" in text]
     assert line.count(".png") == 4 and line.endswith(" = 5 more")
+
+
+def test_data_that_cannot_be_divided_are_shown_all_the_same(tmp_path: Path) -> None:
+    for label in ("cat", "dog"):
+        (tmp_path / "test" / label).mkdir(parents=True)
+        picture(len(label)).save(tmp_path / "test" / label / "1.png")
+    result = CliRunner().invoke(build_app(), ["data", f"folder:{tmp_path}", "--no-copies"])
+    assert result.output.splitlines() == ["train: 2 images, from test/", "  cat: 1", "  dog: 1"]
+
+
+def test_a_page_is_html(tmp_path: Path) -> None:
+    arguments = ["data", "digits", "--out", str(tmp_path / "page.pdf")]
+    result = CliRunner().invoke(build_app(), arguments)
+    assert "page.pdf does not end in .html." in str(result.exception)

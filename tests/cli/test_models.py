@@ -5,11 +5,12 @@ import json
 import pytest
 
 from tests.cli.conftest import Command
+from vitrail.hub.bundled import bundled_models
 from vitrail.models.purposes import MODEL_PURPOSES
 from vitrail.models.registry import variants
 
-# A class without variants is listed by its name.
-NAMES = {*variants(), "OfficialVisionMamba"}
+# A class without variants is listed by its name. Models that come with Vitrail are below their class.
+NAMES = {*variants(), *bundled_models(), "OfficialVisionMamba"}
 
 
 def test_all_variants_are_listed(vitrail: Command) -> None:
@@ -19,6 +20,7 @@ def test_all_variants_are_listed(vitrail: Command) -> None:
     assert set(rows) == NAMES
     assert output.count("Swin  2021") == 1
     assert rows["swin_tiny_patch4_window7_224"].split()[1:] == ["28.3", "M", "4.49", "G"]
+    assert rows["small-vit"].endswith(" G  comes with Vitrail")
 
 
 @pytest.mark.parametrize("purpose", MODEL_PURPOSES)

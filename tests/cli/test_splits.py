@@ -148,7 +148,7 @@ def test_a_small_set_is_cross_validated_by_a_probe(vitrail: Command, tmp_path: P
     [
         ("val/cat val/dog test/cat test/dog", "has no training split: it has 'val', 'test'"),
         ("train/cat train/dog test/cat test/owl", "the test images have unknown classes 'owl'"),
-        ("cat", "holds only one class, 'cat': make one subfolder"),
+        ("cat", "holds only one class, 'cat': give images of two"),
         ("Training Testing", "x look like splits, and hold no folders of classes"),
     ],
 )

@@ -1,5 +1,6 @@
 """What a run says before it begins."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,13 +9,13 @@ import torch
 from tests.models.small import small
 from tests.train.tiny import tiny
 from vitrail.data.in_memory import InMemoryDataset
-from vitrail.data.registry import open_dataset
+from vitrail.data.registry import open_dataset, open_parts
 from vitrail.data.text import Tokenizer
 from vitrail.methods.clip import CLIP
 from vitrail.methods.linear_probe import LinearProbe
 from vitrail.methods.mae import MAE
 from vitrail.methods.supervised import Supervised
-from vitrail.train.remarks import caption_remarks, data_remarks
+from vitrail.train.remarks import caption_remarks, data_remarks, odd_remarks, twin_remarks
 
 DIGITS = open_dataset("digits", limit=20)
 
@@ -56,3 +57,29 @@ def test_a_method_that_is_larger_than_the_model() -> None:
     method = MAE(small("ViT"), decoder_dim=64, decoder_depth=2, decoder_heads=2)
     text = data_remarks(tiny(), method, DIGITS)[0]
     assert text.startswith("the method adds ") and "of the model" in text
+
+
+def test_classes_that_are_one_to_a_reader() -> None:
+    names = ["Cat", "cat", "big dog", "big_dog", "fox", "\uff46ox"]
+    remarks = twin_remarks(names)
+    assert [remark.partition(" are told")[0] for remark in remarks] == [
+        "the classes 'Cat', 'cat'", "the classes 'big dog', 'big_dog'",
+        "the classes 'fox', '\uff46ox'",
+    ]  # fmt: skip
+    assert not twin_remarks(["1", "10", "a", "b", "a1"])
+
+
+def test_files_that_a_table_lists_twice(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    rows = ["a,cat,train", "a,dog,train", "b,cat,train", "b,cat,test", "c,dog,train", "d,dog,test"]
+    table.write_text("\n".join(["path,label,split", *rows]))
+    for name in "abcd":
+        (tmp_path / name).touch()
+    remarks = odd_remarks(open_parts(f"csv:{table}?kind=images")["train"]())
+    assert [remark.partition(":")[0] for remark in remarks] == [
+        "1 file is listed with different labels, a",
+        "1 file is listed in more than one split, b",
+        "2 files are listed more than once, such as a, and count as often.",
+    ]
+    table.write_text("\n".join(["path,label,split", rows[0], rows[4]]))
+    assert not odd_remarks(open_parts(f"csv:{table}?kind=images")["train"]())

@@ -173,6 +173,11 @@ def named_images(arguments: Sequence[str] | None) -> list[str]:
         return list(arguments)
     lines = (line.strip() for line in sys.stdin.read().splitlines())
     listed = [line[1:-1] if QUOTED.fullmatch(line) else line for line in lines if line]
+    if any("\0" in line for line in listed):
+        raise DataError(
+            "'-' reads paths of images from stdin, one per line, and got the bytes of a file: name "
+            "the file itself."
+        )
     if not listed:
         raise DataError("'-' reads paths of images from stdin, one per line, and there are none.")
     return [path for text in arguments for path in (listed if text == "-" else [text])]

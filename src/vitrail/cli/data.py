@@ -47,10 +47,13 @@ def run(
 
     if output is not None:
         check_new(output, force)
+        if output.suffix.lower() not in (".html", ".htm"):
+            raise ConfigError(f"--out {output} does not end in .html.")
     settings = ["data.bad_images=skip", *(overrides or ())]
     config = make_config({"data": {"source": source}}, settings)
     with progress_bar(_("reading images")) as progress:
-        splits = open_datasets(config, progress, check_method=False).splits
+        datasets = open_datasets(config, progress, check_method=False, must_divide=False)
+    splits = datasets.splits
     first = next(iter(splits.values()))
     if first.streamed or first.sampling is not None:
         raise ConfigError(f"{source} holds no images that are read by their number.")

@@ -13,6 +13,7 @@ from vitrail.cli.common import (
     WeightsOption,
     out,
 )
+from vitrail.errors import ConfigError
 from vitrail.intervals import interval_text, wilson
 from vitrail.messages import _
 
@@ -25,6 +26,9 @@ EXAMPLES = ("vitrail eval runs/photos", "vitrail eval runs/photos --data folder:
 
 def run(
     model: Annotated[str, typer.Argument(help=_("A run, a model folder or a Hub id."))],
+    images: Annotated[
+        str | None, typer.Argument(metavar="data", help=_("The same as --data."))
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(help=_("folder:PATH, hub:NAME, fashion-mnist, ... Default: the run's own.")),
@@ -76,12 +80,14 @@ def run(
     from vitrail.train.evaluation import evaluate
     from vitrail.train.inference import open_model
 
+    if images is not None and data is not None:
+        raise ConfigError(f"data are given twice, as {images} and as --data={data}: choose one.")
     choices: dict[str, Any] = {  # which `evaluate` checks
         "split": split, "probe": probe, "precision": precision, "bad_images": bad_images,
     }  # fmt: skip
     result = evaluate(
         open_model(model, weights=weights, device=device) if weights is not None else model,
-        data,
+        images if data is None else data,
         folds=folds,
         layer=layer,
         limit=limit,

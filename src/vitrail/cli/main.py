@@ -46,6 +46,7 @@ def build_app() -> "typer.Typer":
     import typer
 
     from vitrail.cli.common import no_command
+    from vitrail.cli.unknown_options import HintingCommand
 
     app = typer.Typer(
         name="vitrail",
@@ -65,7 +66,9 @@ def build_app() -> "typer.Typer":
                 command.make_group(), name=name, help=command.HELP, short_help=short, epilog=epilog
             )
             continue
-        register = app.command(name, help=command.HELP, short_help=short, epilog=epilog)
+        register = app.command(
+            name, cls=HintingCommand, help=command.HELP, short_help=short, epilog=epilog
+        )
         register(_with_options(command.run, loads=name in LOADING))
     return app
 

@@ -101,6 +101,9 @@ class Inventory:
         counts: "train", "val", "test" → class name → number of samples. Without splits, "all".
         folders: folder of each split, as it is spelled; empty without split folders.
         left_aside: what is not used.
+        repeated: files that a table lists more than once.
+        contradicted: those of them with different labels.
+        shared: those of them in more than one split.
 
     Example:
         >>> Inventory("pets", {"all": {"cat": 2}}).counts["all"]["cat"]
@@ -111,6 +114,9 @@ class Inventory:
     counts: dict[str, dict[str, int]]
     folders: dict[str, str] = field(default_factory=dict)
     left_aside: LeftAside = field(default_factory=LeftAside)
+    repeated: list[str] = field(default_factory=list)
+    contradicted: list[str] = field(default_factory=list)
+    shared: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -122,6 +128,7 @@ class FolderLayout:
         splits: "train", "val", "test" → class name → samples. Without split folders, "all".
         folders: folder of each split, as it is spelled.
         left_aside: what is not used.
+        below: without splits, the only folder in the one named, which holds the classes.
 
     Example:
         >>> layout = FolderLayout(Path("pets"), {"all": {"cat": [Path("pets/cat/1.jpg")]}})
@@ -133,12 +140,15 @@ class FolderLayout:
     splits: dict[str, Classes]
     folders: dict[str, Path] = field(default_factory=dict)
     left_aside: LeftAside = field(default_factory=LeftAside)
+    below: str = ""
 
     @property
     def inventory(self) -> Inventory:
         """The same in numbers."""
         counts = {s: {c: len(f) for c, f in classes.items()} for s, classes in self.splits.items()}
         folders = {split: folder.name for split, folder in self.folders.items()}
+        if self.below:
+            folders["all"] = self.below
         return Inventory(str(self.root), counts, folders, self.left_aside)
 
 
@@ -204,7 +214,10 @@ def layout_of(
     folders = _split_folders(tree)
     if not folders:
         _check_classes(tree)
-        return FolderLayout(tree.path, {"all": _classes_of(tree, left_aside)}, {}, left_aside)
+        classes, below = _classes_of(tree, left_aside), tree.path != root
+        return FolderLayout(
+            tree.path, {"all": classes}, {}, left_aside, tree.path.name if below else ""
+        )
     left_aside.beside += len(tree.samples)
     used = {folder.path.name for folder in folders.values()}
     left_aside.folders = {n: f.count for n, f in tree.classes.items() if n not in used}

@@ -40,6 +40,10 @@ class ManifestLabels(NamedTuple):
     classes: list[str]
     values: Tensor | None
 
+    def label(self, row: int) -> object:
+        """row → what can be compared with the label of another one."""
+        return self.classes[row] if self.values is None else tuple(self.values[row].tolist())
+
     def counts(self, rows: Sequence[int]) -> dict[str, int]:
         """How many of some rows have each class or label.
 

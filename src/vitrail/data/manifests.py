@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,7 @@ def open_manifest(spec: str, form: str | None = None) -> Parts:
     rows = {split: [i for i, s in enumerate(splits) if s == split] for split in {*splits}}
     counts = {split or "all": labels.counts(rows[split]) for split in rows}
     inventory = Inventory(str(file), counts)
+    _find_repeated(inventory, table.cells(table.needed("path")), files, labels, splits)
     kind = table.kind(files)
     base = file.parent / options.get("root", "")
     return {
@@ -101,6 +103,27 @@ def open_manifest(spec: str, form: str | None = None) -> Parts:
         )
         for split in sorted(rows, key=["", "train", "val", "test"].index)
     }
+
+
+def _find_repeated(
+    inventory: Inventory,
+    names: Sequence[Any],
+    files: Sequence[Path],
+    labels: ManifestLabels,
+    splits: Sequence[str],
+) -> None:
+    """Notes the files of several rows."""
+    rows_of: dict[Path, list[int]] = defaultdict(list)
+    for row, file in enumerate(files):
+        rows_of[file].append(row)
+    for rows in rows_of.values():
+        name = str(names[rows[0]])
+        if len(rows) > 1:
+            inventory.repeated.append(name)
+        if len({labels.label(row) for row in rows}) > 1:
+            inventory.contradicted.append(name)
+        if len({splits[row] for row in rows}) > 1:
+            inventory.shared.append(name)
 
 
 def _dataset(

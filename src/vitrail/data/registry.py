@@ -16,7 +16,7 @@ from vitrail.data.packaged import open_digits, open_fashion_mnist
 from vitrail.data.recording_dataset import open_recordings
 from vitrail.data.shards import describe_damage, open_shards
 from vitrail.data.splits import Parts, Progress, balanced, drop_unreadable, open_part
-from vitrail.data.tables import is_archive, is_table
+from vitrail.data.tables import FORMS, is_archive, is_table
 from vitrail.errors import DataError, check_choice, suggest
 from vitrail.registry import Registry
 from vitrail.values import PositiveInt
@@ -174,6 +174,8 @@ def open_parts(name: str | Path) -> Parts:
         raise DataError(f"dataset {name!r} is a folder: write folder:{name}")
     if name and Path(name).is_file():
         cure = f"write table:{name}" if is_table(Path(name)) else "give a folder or a table"
+        if Path(name).suffix.lower() in FORMS and not is_table(Path(name)):
+            cure = f"write table:{name}, if it lists paths and labels"
         cure = f"unpack it, and write folder:{Path(name).stem}" if is_archive(name) else cure
         raise DataError(f"dataset {name!r} is a file: {cure}.")
     names = [*PACKAGED, *DATASETS.names_of_others()]

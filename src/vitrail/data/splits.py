@@ -149,7 +149,7 @@ def _check_pairs(dataset: Dataset, order: dict[int, list[int]]) -> None:
     subject = f"classes {listed} have" if len(names) > 1 else f"class {listed or 'of all'} has"
     raise DataError(
         f"{subject} one image, and two are needed to hold one out for validation: add one, remove "
-        "the class, or make a folder of each split."
+        "the class, or give the validation a split of its own."
     )
 
 

@@ -65,6 +65,7 @@ def open_datasets(
     parts: Parts | None = None,
     *,
     check_method: bool = True,
+    must_divide: bool = True,
 ) -> Datasets:
     """Opens and checks what `config.data` names.
 
@@ -75,6 +76,7 @@ def open_datasets(
         progress: called with (done, total) while files are checked.
         parts: the splits, in place of what the settings name.
         check_method: whether the method must suit the labels.
+        must_divide: whether too few images to hold some out are an error; otherwise none are.
 
     Returns:
         Training samples, and those to evaluate on, with the classes of the training samples.
@@ -102,7 +104,7 @@ def open_datasets(
             )
             for split, part in parts.items()
         }
-        datasets = _arrange(config, opened)
+        datasets = _arrange(config, opened, must_divide)
     except DataError as problem:
         message = str(problem)
         for argument, setting in SETTINGS.items():
@@ -289,7 +291,7 @@ def absent_classes(dataset: Dataset, name: str) -> str:
     return text.format(name=name, count=len(absent), absent=listed)
 
 
-def _arrange(config: RunConfig, opened: Mapping[str, Dataset]) -> Datasets:
+def _arrange(config: RunConfig, opened: Mapping[str, Dataset], must_divide: bool) -> Datasets:
     """Training, validation and test samples, which are held out where there are none."""
     data = config.data
     train, validation, test = (opened.get(split) for split in SPLITS)
@@ -302,7 +304,12 @@ def _arrange(config: RunConfig, opened: Mapping[str, Dataset]) -> Datasets:
             raise ConfigError(f"data.fold={data.fold} is more than data.folds={data.folds}.")
         train, test = split_fold(train, data.fold, data.folds)
     if validation is None and data.validation != 0 and not (train.streamed and test is not None):
-        train, validation = split_off(train, data.validation)
+        try:
+            train, validation = split_off(train, data.validation)
+        except DataError:
+            if must_divide:
+                raise
+            return Datasets(train)
     elif data.validation and "val" in opened:
         raise ConfigError(
             f"data.validation={data.validation}: {data.source} has a validation split of its own, "
@@ -373,6 +380,6 @@ def _check_labels(config: RunConfig, train: Dataset) -> None:
                 "one for each class, or name a table of paths and labels, as table:FILE."
             )
         raise ConfigError(
-            f"{config.data.source} holds only one class, {train.labels[0]!r}: make one subfolder "
-            "of images for each of two or more."
+            f"{config.data.source} holds only one class, {train.labels[0]!r}: give images of two "
+            "or more, each in a folder of its class or a row with its label."
         )

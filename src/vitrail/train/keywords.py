@@ -12,6 +12,7 @@ from vitrail.methods.registry import list_methods
 from vitrail.train.config import RunConfig
 from vitrail.train.optim import ParameterOptim
 from vitrail.train.sections import method_section
+from vitrail.train.settings_elsewhere import setting_here
 
 Key = tuple[str, ...]  # ("optim", "lr")
 
@@ -221,4 +222,6 @@ def _suggestion(name: str, keys: Mapping[str, list[Key]]) -> str:
     if methods:
         return f" It is one of {', '.join(f'method={method!r}' for method in methods)}."
     nearest = suggest(name, [*keys, *RunConfig.model_fields, "out", "resume", "callbacks"])
+    if not nearest and (here := setting_here(name, [])):
+        nearest = f" Here it is called {here.rpartition('.')[2]!r}."
     return f"{nearest} Keywords of the model go into options={{...}}. `vitrail config` lists all."

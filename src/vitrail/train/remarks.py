@@ -1,8 +1,14 @@
 """What a user should know about the data and the method before training begins."""
 
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
+
 from vitrail.data.augment_config import AugmentConfig
 from vitrail.data.captions import all_captions, count_captions
 from vitrail.data.dataset import Dataset
+from vitrail.data.folders import Inventory
 from vitrail.messages import _, ngettext
 from vitrail.methods.base import Method
 from vitrail.train.config import RunConfig
@@ -39,28 +45,91 @@ def data_remarks(config: RunConfig, method: Method, dataset: Dataset) -> list[st
 
 
 def odd_remarks(dataset: Dataset) -> list[str]:
-    """How many images are odd although they can be read, and the first of them.
+    """What is odd about samples that can be read, and about their labels.
 
     Args:
         dataset: samples that were checked.
 
     Returns:
-        A sentence, or none.
+        Sentences, one per remark.
 
     Example:
         >>> from vitrail.data.registry import open_dataset
         >>> odd_remarks(open_dataset("digits", limit=20))
         []
     """
+    remarks = twin_remarks([] if dataset.target == "numbers" else dataset.labels)
+    if dataset.inventory is not None:
+        remarks += _repeated_remarks(dataset.inventory)
     if not dataset.odd_images:
-        return []
+        return remarks
     text = ngettext(
         "{count} image is odd, and its pixels are taken: {name} ({reason})",
         "{count} images are odd, and their pixels are taken: {name} ({reason}), ...",
         len(dataset.odd_images),
     )
     name, reason = dataset.odd_images[0]
-    return [text.format(count=len(dataset.odd_images), name=name, reason=reason)]
+    return [*remarks, text.format(count=len(dataset.odd_images), name=name, reason=reason)]
+
+
+def twin_remarks(labels: Sequence[str]) -> list[str]:
+    """Classes that are one to a reader: their names differ in case, spaces, - or _ only.
+
+    Args:
+        labels: the names of the classes.
+
+    Returns:
+        A sentence for each such class.
+
+    Example:
+        >>> twin_remarks(["Cat", "cat", "dog"])
+        ["the classes 'Cat', 'cat' are told apart: if they are one, give them one name."]
+    """
+    names: dict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        plain = unicodedata.normalize("NFKC", label).casefold()
+        names[re.sub(r"[\s_-]+", " ", plain).strip()].append(label)
+    text = _("the classes {names} are told apart: if they are one, give them one name.")
+    twins = [same for same in names.values() if len(same) > 1]
+    return [text.format(names=", ".join(map(repr, same))) for same in twins]
+
+
+def _repeated_remarks(inventory: Inventory) -> list[str]:
+    """Of files that a table lists more than once."""
+    remarks = []
+    for names, text in (
+        (
+            inventory.contradicted,
+            ngettext(
+                "{count} file is listed with different labels, {name}: correct them; several "
+                "labels of one image go into one row, as in cat;dog.",
+                "{count} files are listed with different labels, such as {name}: correct them; "
+                "several labels of one image go into one row, as in cat;dog.",
+                len(inventory.contradicted),
+            ),
+        ),
+        (
+            inventory.shared,
+            ngettext(
+                "{count} file is listed in more than one split, {name}: a test of what was "
+                "trained on tells nothing.",
+                "{count} files are listed in more than one split, such as {name}: a test of what "
+                "was trained on tells nothing.",
+                len(inventory.shared),
+            ),
+        ),
+        (
+            inventory.repeated,
+            ngettext(
+                "{count} file is listed more than once, {name}, and counts as often.",
+                "{count} files are listed more than once, such as {name}, and count as often.",
+                len(inventory.repeated),
+            ),
+        ),
+    ):
+        if names:
+            remarks.append(text.format(count=len(names), name=names[0]))
+    return remarks
 
 
 def caption_remarks(method: Method, dataset: Dataset) -> list[str]:

@@ -128,7 +128,8 @@ def fit(
     if isinstance(model, Backbone):
         _check_trainable(model)
     data_section = _data_section(data)
-    source = str(data_section.get("source", DataConfig.model_fields["source"].default))
+    source = data_section.get("source", DataConfig.model_fields["source"].default)
+    source = str(check_value("data", source, str | Path))
     folder = default_folder(source) if out is None else Path(out)
     values = nest(
         {

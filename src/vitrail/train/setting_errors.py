@@ -6,6 +6,7 @@ import pydantic
 
 from vitrail.errors import ConfigError, describe_value, suggest
 from vitrail.methods.registry import list_methods, settings_of
+from vitrail.train.settings_elsewhere import setting_here
 
 OPEN = {  # of any keys
     "model.options", "optim.optimizer_options", "data.transforms", "data.digests",
@@ -78,7 +79,9 @@ def describe_invalid(
             if key in settings:
                 return f"{key} is a setting of method {name!r}, and method.name is another."
             keys += settings
-        return f"no setting {key!r}.{suggest(key, keys)} `vitrail config` lists all."
+        here = "" if suggest(key, keys) else setting_here(key, keys)
+        hint = f" Here it is called {here!r}." if here else suggest(key, keys)
+        return f"no setting {key!r}.{hint} `vitrail config` lists all."
     if not path:  # of settings together
         return f"{message.rstrip('.')}."
     return f"{key}={describe_value(error['input'])}: {message.rstrip('.')}."

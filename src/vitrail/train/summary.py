@@ -235,8 +235,9 @@ def split_origin(split: str, inventory: Inventory | None) -> str:
     """
     if inventory is None:
         return ""
-    if split in inventory.folders:
-        return _(", from {folder}/").format(folder=inventory.folders[split])
+    names = (split, "all") if split == "train" else (split,)
+    if folder := next((f for name in names if (f := inventory.folders.get(name))), ""):
+        return _(", from {folder}/").format(folder=folder)
     if split != "train" and split not in inventory.counts:
         return _(", held out of the training images")
     return ""

@@ -1,0 +1,123 @@
+"""What to type where an option does not exist, but is one in other tools."""
+
+import difflib
+from typing import Any
+
+from typer.core import TyperCommand
+
+from vitrail.errors import ConfigError
+from vitrail.messages import _
+
+IMAGES = (
+    "data", "data_dir", "data_path", "dataset", "source", "train_dir", "train_data", "root",
+    "images", "folder", "path", "input", "input_dir",
+)  # fmt: skip
+OPTIONS = {  # of this command line
+    "output": "--out", "output_dir": "--out", "save_dir": "--out", "project": "--out",
+    "log_dir": "--out", "run_name": "--out", "dest": "--out", "name": "--out",
+    "gpu": "--device", "gpus": "--device", "cuda": "--device", "no_cuda": "--device",
+    "batch": "--batch-size", "b": "--batch-size", "checkpoint": "--model", "run": "--model",
+    "imgsz": "--image-size", "img_size": "--image-size", "size": "--image-size",
+    "num_workers": "--workers", "j": "--workers", "k": "--top", "topk": "--top",
+    "overwrite": "--force", "y": "--force", "yes": "--force", "resume_from_checkpoint": "--resume",
+    "kfold": "--folds", "cv": "--folds", "format": "--out", "dataset": "--data",
+}  # fmt: skip
+
+
+VALUES = {"amp": "bf16", "fp16": "fp16", "bf16": "bf16", "half": "fp16"}  # of switches elsewhere
+
+
+class HintingCommand(TyperCommand):
+    """A command that says what does here what an option of another tool does.
+
+    Args:
+        *args: as of `TyperCommand`.
+        **keywords: as of `TyperCommand`.
+
+    Example:
+        >>> HintingCommand("train", callback=print).name
+        'train'
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parses the arguments.
+
+        Args:
+            ctx: of the command.
+            args: what was typed.
+
+        Returns:
+            What is left.
+
+        Raises:
+            ConfigError: an option does not exist, and it is known what stands for it.
+        """
+        typed = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as problem:
+            option = getattr(problem, "option_name", "")
+            if type(problem).__name__ != "NoSuchOption":  # a class of a private module
+                raise
+            own = [name for parameter in self.params for name in parameter.opts]
+            cure = describe_option(str(self.name), option, typed, own)
+            if not cure:
+                raise
+        raise ConfigError(cure)
+
+
+def describe_option(command: str, option: str, typed: list[str], own: list[str]) -> str:
+    """What to type instead of an option.
+
+    Args:
+        command: name of the command.
+        option: the option, such as "--lr".
+        typed: all arguments, among them its value.
+        own: the options that the command has.
+
+    Returns:
+        A sentence; "" where nothing is known about the option.
+
+    Example:
+        >>> describe_option("train", "--epochs", ["folder:PHOTOS", "--epochs", "5"], ["--out"])
+        'no option --epochs: it is a setting, write schedule.epochs=5.'
+        >>> describe_option("eval", "--sandwich", [], ["--data", "--json"])
+        ''
+    """
+    name, value = option.lstrip("-").replace("-", "_").lower(), _value_after(option, typed)
+    if command == "train" and name in IMAGES:
+        text = _("no option {option}: images are the first argument, vitrail train {source}.")
+        return text.format(option=option, source=f"folder:{value or 'PHOTOS'}")
+    if command == "train" and name in ("num_classes", "nc", "classes"):
+        text = _("no option {option}: the classes are those of the images; leave it out.")
+        return text.format(option=option)
+    other = OPTIONS.get(name, "")
+    near = difflib.get_close_matches(option, own, n=1, cutoff=0.75)
+    if other in own or near:
+        text = _("no option {option}: here it is {other}.")
+        return text.format(option=option, other=other if other in own else near[0])
+    key = _setting_called(name) if command == "train" else ""
+    if key:
+        text = _("no option {option}: it is a setting, write {setting}.")
+        return text.format(option=option, setting=f"{key}={value or VALUES.get(name, '...')}")
+    return ""
+
+
+def _setting_called(name: str) -> str:
+    from vitrail.train.settings import list_settings
+    from vitrail.train.settings_elsewhere import setting_here
+
+    keys = [setting.name for setting in list_settings()]
+    lasts = {key.rpartition(".")[2]: key for key in keys}
+    near = difflib.get_close_matches(name, lasts, n=1, cutoff=0.8)
+    return setting_here(name, keys) or "".join(lasts[last] for last in near)
+
+
+def _value_after(option: str, typed: list[str]) -> str:
+    """The value of an option among arguments; "" where it has none."""
+    for index, text in enumerate(typed):
+        if text.startswith(f"{option}="):
+            return text.partition("=")[2]
+        if text == option and index + 1 < len(typed) and not typed[index + 1].startswith("-"):
+            return "" if "=" in typed[index + 1] else typed[index + 1]
+    return ""
