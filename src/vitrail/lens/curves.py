@@ -92,9 +92,9 @@ def empty_chart(title: str, label: str) -> tuple[Figure, Axes]:
         >>> empty_chart("loss", "epoch")[1].get_xlabel()
         'epoch'
     """
-    figure = Figure(figsize=(3.7, 2.9), layout="constrained")
+    figure = Figure(figsize=(3.7, 2.9))  # a layout that is computed takes three times as long
     figure.patch.set_alpha(0)
-    axis = figure.subplots()
+    axis = figure.add_axes((0.16, 0.16, 0.81, 0.74))
     axis.patch.set_alpha(0)
     axis.set_title(title, loc="left", fontsize=10.5, fontweight="bold", color=LIGHT["ink"])
     axis.set_xlabel(label, fontsize=9, color=LIGHT["quiet"])
@@ -103,6 +103,8 @@ def empty_chart(title: str, label: str) -> tuple[Figure, Axes]:
     axis.spines[["bottom", "left"]].set_color(LIGHT["line"])
     axis.grid(color=LIGHT["line"], linewidth=0.7)
     axis.set_axisbelow(True)
+    for scale in (axis.xaxis, axis.yaxis):
+        scale.set_major_formatter("{x:g}")  # no factor above the axis, where the title is
     return figure, axis
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from vitrail.lens import html
 from vitrail.lens.curves import empty_chart
@@ -122,6 +123,13 @@ def warnings_of(lines: Sequence[Mapping[str, Any]]) -> list[HealthWarning]:
     ]
 
 
+class _Plain(LogFormatter):
+    """Labels such as 0.001; matplotlib's own, with a power of 10, are parsed as formulas."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
 def _draw(chart: Chart, lines: Sequence[Mapping[str, Any]]) -> Figure | None:
     """The chart of a measure; None where the run has none."""
     series: dict[str, list[tuple[int, float]]] = {}
@@ -141,6 +149,8 @@ def _draw(chart: Chart, lines: Sequence[Mapping[str, Any]]) -> Figure | None:
     figure, axis = empty_chart(chart.title, _("step"))
     if chart.log and all(value > 0 for points in series.values() for _step, value in points):
         axis.set_yscale("log")
+        axis.yaxis.set_major_formatter(_Plain())
+        axis.yaxis.set_minor_formatter(_Plain())
     highest = max(value for points in series.values() for _step, value in points)
     if axis.get_yscale() == "linear":
         axis.set_ylim(0, 1.08 * highest or 1)

@@ -46,7 +46,8 @@ a { color: var(--glass); }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(300px, 100%), 1fr));
   gap: 10px; }
 .plot { border: 1px solid var(--line); border-radius: 8px; padding: 10px; background: var(--card); }
-.plot svg { width: 100%; height: auto; display: block; } .plot text { font-family: inherit; }
+.plot svg { width: 100%; height: auto; display: block; overflow: visible; }
+.plot text { font-family: inherit; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(470px, 100%), 1fr));
   gap: 0 44px; align-items: start; } .columns > div { min-width: 0; }
 .strip { display: grid; grid-template-columns: repeat(var(--across), minmax(0, 1fr)); gap: 8px;
