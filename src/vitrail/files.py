@@ -78,6 +78,25 @@ def check_absent(path: Path, overwrite: bool) -> None:
         raise ConfigError(f"{path} exists: choose another name, or replace it by overwrite=True.")
 
 
+def check_writable(path: Path) -> None:
+    """Checks that a folder can be made or written to, before anything is computed.
+
+    Args:
+        path: the folder, which need not exist.
+
+    Raises:
+        ConfigError: it, or the nearest one above that exists, is no folder or is read-only.
+
+    Example:
+        >>> check_writable(Path("no such folder"))
+    """
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise ConfigError(f"{there} is no folder: choose another name.")
+    if not os.access(there, os.W_OK):
+        raise ConfigError(f"{there} may not be written to: choose another folder.")
+
+
 def make_folder(path: Path) -> None:
     """Makes a folder and those that it is in, and puts their entries on disk.
 

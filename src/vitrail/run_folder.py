@@ -3,7 +3,6 @@
 import contextlib
 import datetime
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from vitrail.errors import ConfigError, TrainingError
-from vitrail.files import atomic_write, make_folder, to_json
+from vitrail.files import atomic_write, check_writable, make_folder, to_json
 from vitrail.foreign import MAX_SETTINGS, parse_yaml, read_text
 from vitrail.run_files import (
     EVALUATION,
@@ -298,11 +297,7 @@ class RunFolder:
         Raises:
             ConfigError: the folder holds files of something else, or nothing may be written there.
         """
-        there = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
-        if not there.is_dir() or not os.access(there, os.W_OK):
-            if there.is_dir():
-                raise ConfigError(f"{there} may not be written to: choose another folder.")
-            raise ConfigError(f"{there} is no folder: choose another name.")
+        check_writable(self.path)
         if self.is_foreign:
             raise ConfigError(
                 f"{self.path} holds files that are no run's: choose another folder, or empty it."

@@ -261,8 +261,8 @@ def describe_misfit(name: str, value: Any, hint: Any) -> str:
         >>> describe_misfit("dim", 0, PositiveInt)
         'dim=0 is not a whole number of at least 1.'
     """
-    nearest = suggest(value, typing.get_args(hint)) if _is_choice(hint, value) else ""
-    nearest = _path_problem(value) or nearest
+    is_choice = _is_choice(hint, value)
+    nearest = suggest(value, typing.get_args(hint)) if is_choice else _path_problem(value)
     if isinstance(value, str) and typing.get_origin(hint) is Callable:
         nearest = " Give the function itself: names are for recipes."
     return f"{name}={describe_value(value)} is not {describe_annotation(hint)}.{nearest}"
@@ -282,22 +282,20 @@ def _require(value: Any, condition: bool) -> Any:
 
 def _path_problem(value: Any) -> str:
     """Why no system has such a path; "" where it may."""
-    texts = [str(v) for v in (value if isinstance(value, list | tuple) else [value])
-             if isinstance(v, str | os.PathLike)]  # fmt: skip
-    if any("\0" in text for text in texts):
-        return " It has a zero byte."
-    return " It is too long for the name of a file." if any(map(_is_too_long, texts)) else ""
+    values = value if isinstance(value, list | tuple) else [value]
+    texts = [str(v) for v in values if isinstance(v, str | Path)]
+    too_long = " It is too long for the name of a file." * any(map(_is_too_long, texts))
+    return " It has a zero byte." if "\0" in "".join(texts) else too_long
 
 
 def _is_too_long(text: str) -> bool:
     """Whether no file can be called so; what follows a ? are options of a source."""
-    parts = re.split(r"[/\\]", text.partition("?")[0]) if len(text) > LONGEST_NAME // 4 else []
-    return any(len(os.fsencode(part)) > LONGEST_NAME for part in parts)
+    parts = re.split(r"[/\\]", text.partition("?")[0])
+    return any(len(part.encode(errors="surrogatepass")) > LONGEST_NAME for part in parts)
 
 
 def _first_that_fits(value: Any, hints: tuple[Any, ...]) -> Any:
-    if Path in hints and isinstance(value, str | Path):
-        _require(value, not _is_too_long(str(value)))
+    _require(value, Path not in hints or not _path_problem(value))
     for hint in hints:
         try:
             return convert_value(value, hint)

@@ -147,8 +147,7 @@ class FolderLayout:
         """The same in numbers."""
         counts = {s: {c: len(f) for c, f in classes.items()} for s, classes in self.splits.items()}
         folders = {split: folder.name for split, folder in self.folders.items()}
-        if self.below:
-            folders["all"] = self.below
+        folders |= {"all": self.below} if self.below else {}
         return Inventory(str(self.root), counts, folders, self.left_aside)
 
 
@@ -214,10 +213,8 @@ def layout_of(
     folders = _split_folders(tree)
     if not folders:
         _check_classes(tree)
-        classes, below = _classes_of(tree, left_aside), tree.path != root
-        return FolderLayout(
-            tree.path, {"all": classes}, {}, left_aside, tree.path.name if below else ""
-        )
+        classes, below = _classes_of(tree, left_aside), tree.path.name * (tree.path != root)
+        return FolderLayout(tree.path, {"all": classes}, {}, left_aside, below)
     left_aside.beside += len(tree.samples)
     used = {folder.path.name for folder in folders.values()}
     left_aside.folders = {n: f.count for n, f in tree.classes.items() if n not in used}

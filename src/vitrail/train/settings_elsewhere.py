@@ -56,8 +56,8 @@ def setting_here(name: str, keys: list[str]) -> str:
     name = name.replace("-", "_")
     if name in SETTINGS:
         return SETTINGS[name]
-    for wanted in (name, *NAMES.get(name, ())):
+    for other in (name, *NAMES.get(name, ())):
         for key in keys:
-            if key.rpartition(".")[2] == wanted:
+            if key.rpartition(".")[2] == other:
                 return key
     return ""
