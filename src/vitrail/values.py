@@ -19,7 +19,6 @@ from typing import Annotated, Any, Literal, Union
 
 from vitrail.errors import ConfigError, describe_value, suggest
 
-LONGEST_NAME = 255  # bytes, of a file on the usual systems
 MAX_WRAPPERS = 5  # of a module: compiled, parallel, averaged
 
 
@@ -289,9 +288,9 @@ def _path_problem(value: Any) -> str:
 
 
 def _is_too_long(text: str) -> bool:
-    """Whether no file can be called so; what follows a ? are options of a source."""
+    """Whether no file has such a name, of 255 bytes; after a ? come options of a source."""
     parts = re.split(r"[/\\]", text.partition("?")[0])
-    return any(len(part.encode(errors="surrogatepass")) > LONGEST_NAME for part in parts)
+    return any(len(part.encode(errors="surrogatepass")) > 255 for part in parts)
 
 
 def _first_that_fits(value: Any, hints: tuple[Any, ...]) -> Any:

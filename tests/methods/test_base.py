@@ -156,5 +156,5 @@ def test_images_and_crops_need_no_batch() -> None:
     supervised: Any = create_method("supervised", small("ViT"))
     with pytest.raises(DataError, match="the batch holds images, no labels: add labels to it"):
         supervised(images)
-    with pytest.raises(DataError, match="Supervised reads .*labels.* and got dict: give a vitrail"):
+    with pytest.raises(DataError, match="Supervised reads .*labels.* and got dict: give vitrail"):
         supervised({"images": images})

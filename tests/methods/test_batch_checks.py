@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.models.small import small
 from vitrail.contract.methods import MethodCase, batch_for
@@ -17,8 +17,10 @@ from vitrail.methods.beit import BEiTPretraining
 from vitrail.methods.dino import DINO
 from vitrail.methods.distill import Distill, distillation_loss
 from vitrail.methods.dvae import DVAE
+from vitrail.methods.ema_teacher import EMATeacher
 from vitrail.methods.linear_probe import LinearProbe
 from vitrail.methods.mae import MAE
+from vitrail.methods.masking import random_mask, resize_mask, split_mask
 from vitrail.methods.memory import LearnableMemory
 from vitrail.methods.mp3 import MP3
 from vitrail.methods.multi_label import MultiLabel
@@ -241,6 +243,18 @@ def masked() -> MAE:
 
 
 CALLS: list[tuple[Callable[[], object], str]] = [
+    (lambda: Batch(crops=(IMAGES,))["crops"], "crops are several tensors: take batch.crops"),
+    (
+        lambda: Supervised(small("ViT"))((IMAGES, LABELS)),
+        r"got tuple: give vitrail.methods.Batch\(images=..., labels=...\)",
+    ),
+    (
+        lambda: Supervised(small("ViT"))(IMAGES, LABELS),
+        r"got Tensor, Tensor: give vitrail.methods.Batch\(images=..., labels=...\)",
+    ),
+    (lambda: split_mask(torch.tensor([True])), r"a mask of shape \(1,\) .* give bool \(images"),
+    (lambda: split_mask(torch.ones(1, 4)), "torch.float32 is none: give bool"),
+    (lambda: resize_mask(MASK, (2, 2), (4, 4)), r"a mask of 16 patches has no grid \(2, 2\)"),
     (lambda: Batch(images=[1.0]), r"images of type list are no tensor: give .* torch.as_tensor\(i"),
     (lambda: Batch(labels=LABELS.numpy()), "labels of type ndarray are no tensor"),
     (lambda: Batch(crops=[IMAGES, None]), "crops of type NoneType are no tensor"),
@@ -336,6 +350,24 @@ def test_pretraining_of_a_model_that_is_frozen_is_refused(method: type[Method]) 
     message = r"all weights of this ViT are frozen.*: call model.requires_grad_\(\)"
     with pytest.raises(ConfigError, match=message):
         method(small("ViT").requires_grad_(False))
+
+
+def test_what_is_misspelled_or_missing_is_one_line() -> None:
+    class Own(Method): ...
+
+    teacher = EMATeacher({"head": nn.Linear(2, 2)})
+    for call, message in (
+        (lambda: Batch(image=IMAGES), "Batch has no keyword 'image'. Did you mean 'images'"),
+        (lambda: Own(small("ViT"))(Batch(images=IMAGES)), "Own has no forward: write `def forw"),
+        (lambda: random_mask(1, (4, 4), NAN), "mask_ratio=nan is no fraction of the patches"),
+        (
+            lambda: teacher.update({"haed": nn.Linear(2, 2)}, 0.5),
+            r"modules \['head'\], not \['haed",
+        ),
+        (lambda: teacher.update({}, 2.0), "momentum=2.0 is not a number of at least 0 and at most"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            call()
 
 
 @pytest.mark.parametrize("progress", [-0.1, 1.1, NAN])

@@ -1,10 +1,12 @@
 """Logistic regression against scikit-learn."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from tests.train.test_knn import clusters
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, DataError
 from vitrail.methods.logistic import (
     PENALTIES,
     RIDGE_PENALTIES,
@@ -12,6 +14,7 @@ from vitrail.methods.logistic import (
     fit_ridge,
     logistic_regression,
 )
+from vitrail.train.knn import knn
 
 
 def test_it_equals_scikit_learn() -> None:
@@ -103,3 +106,38 @@ def test_the_penalty_of_numbers_is_weak_where_they_follow_and_strong_where_they_
     bank = torch.randn(40, 5)
     assert fit_ridge(bank, bank[:, :1]).penalty == RIDGE_PENALTIES[-1]
     assert fit_ridge(bank, torch.randn(40, 1)).penalty > 0.1
+
+
+FEATURES, LABELS = torch.randn(9, 4), torch.arange(9) % 3
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: fit_logistic(FEATURES, LABELS, 2), "label 2 is not within 0 to 1"),
+        (lambda: fit_logistic(FEATURES, LABELS.float(), 3), "torch.float32 are no class indices"),
+        (
+            lambda: fit_logistic(FEATURES, LABELS, 3, -1.0),
+            "penalty=-1.0 is not a number of above 0",
+        ),
+        (lambda: fit_logistic(FEATURES / 0, LABELS, 3), "features hold -?inf"),
+        (lambda: fit_ridge(FEATURES, FEATURES[:5]), "9 features have labels of shape"),
+        (lambda: fit_ridge(FEATURES, FEATURES * float("nan")), "values hold nan"),
+        (lambda: knn(FEATURES, LABELS + 1, FEATURES, 3), "label 3 is not within 0 to 2"),
+        (lambda: knn(FEATURES, LABELS, FEATURES, 3, k=2.5), "k=2.5 is not a whole number"),
+        (lambda: knn(FEATURES, torch.rand(9, 3), FEATURES, 3), r"of shape \(9, 3\) are no class"),
+        (lambda: knn(FEATURES.numpy(), LABELS, FEATURES, 3), "bank=.* is not a Tensor"),
+    ],
+)
+def test_a_bank_that_cannot_classify_is_one_line(call: Callable[[], object], message: str) -> None:
+    with pytest.raises((ConfigError, DataError), match=message):
+        call()
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float16, torch.float64])
+def test_features_of_any_type_classify_those_of_another(dtype: torch.dtype) -> None:
+    bank = (4 * FEATURES).round().to(dtype)
+    expected = knn(bank.float(), LABELS, FEATURES, 3)
+    torch.testing.assert_close(knn(bank, LABELS, FEATURES, 3).float(), expected)
+    assert fit_logistic(bank, LABELS.to(torch.uint8), 3).weight.isfinite().all()
+    assert fit_ridge(bank, LABELS.float()).weight.shape == (1, 4)

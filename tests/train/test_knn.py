@@ -51,5 +51,5 @@ def test_what_does_not_fit_is_refused() -> None:
         knn(bank, labels[:4], bank, 4)
     with pytest.raises(ConfigError, match="k=0 is not at least 1"):
         knn(bank, labels, bank, 4, k=0)
-    with pytest.raises(ConfigError, match="temperature=0 is not above 0"):
+    with pytest.raises(ConfigError, match="temperature=0.0 is not above 0"):
         knn(bank, labels, bank, 4, temperature=0)

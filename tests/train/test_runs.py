@@ -24,6 +24,7 @@ from vitrail.train.trainer import Trainer
 SMALL = {"patch_size": 4, "dim": 16, "depth": 2, "heads": 2, "mlp_dim": 16}
 QUICK: dict[str, Any] = {
     "epochs": 2, "limit": 100, "batch_size": 50, "crop": "none", "threads": 1, "lr": 1e-2,
+    "monitor": False,  # whose charts take longer than the training
 }  # fmt: skip
 NAMES = ("run.yaml", "metrics.jsonl", "evaluation.json", "model/model.safetensors")
 
@@ -61,6 +62,7 @@ def test_it_writes_what_the_command_writes(root: Path, monkeypatch: pytest.Monke
         *("digits", "model.name=ViT", f"model.options={SMALL}", "--out", "command"),
         *("method.name=simmim", "method.mask_ratio=0.5", "schedule.epochs=2", "data.limit=100"),
         *("data.batch_size=50", "data.augment.crop=none", "train.threads=1", "optim.lr=1e-2"),
+        "train.monitor=off",
     )
     assert files(root / "python") == files(root / "command")
     assert isinstance(run, TrainingRun)
@@ -79,7 +81,7 @@ def test_sections_may_be_nested(root: Path) -> None:
         method={"name": "supervised"},
         optim={"lr": 1e-2},
         schedule={"epochs": 2},
-        train={"threads": 1},
+        train={"threads": 1, "monitor": False},
         out="nested",
     )
     assert files(flat.folder) == files(nested.folder)

@@ -30,7 +30,7 @@ from vitrail.train.sharding import Sharding
 from vitrail.train.streams import Stream
 from vitrail.train.trainer import Trainer
 
-STEPS, MANY_STEPS, CLIP_NORM = 6, 20, 0.02
+STEPS, MANY_STEPS, CLIP_NORM = 4, 20, 0.02
 BATCH = {STEPS: 6, MANY_STEPS: 12}  # which 2, 3 and 4 processes divide
 TRAINERS = ("supervised", "dino", "clip", "simmim")
 QUICK = TRAINERS[:3]

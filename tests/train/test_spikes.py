@@ -16,7 +16,7 @@ from vitrail.train.factory import train_run
 from vitrail.train.spikes import SpikeDetector
 from vitrail.train.trainer import Trainer
 
-LONG = ("schedule.epochs=6", "optim.ema=0", "schedule.warmup=0.1")
+LONG = ("schedule.epochs=5", "optim.ema=0", "schedule.warmup=0.1")
 
 
 def begins(losses: list[float]) -> list[int]:

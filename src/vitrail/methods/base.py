@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from torch import Tensor, nn
 
 from vitrail.arguments import bind
-from vitrail.errors import DataError, TierError
+from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.methods.batch import Batch as Batch
 from vitrail.methods.batch import Input as Input
 from vitrail.methods.batch_checks import (
@@ -165,7 +165,10 @@ class Method(nn.Module):
 
     def forward(self, batch: Batch) -> Loss:
         """Batch with the fields of `inputs` → Loss."""
-        raise NotImplementedError
+        raise ConfigError(
+            f"{type(self).__name__} has no forward: write `def forward(self, batch)`, which "
+            "returns a vitrail.methods.Loss."
+        )
 
     # Hooks of the trainer, in the order in which it calls them.
 
@@ -328,16 +331,17 @@ def _batching(forward: Callable[..., Loss]) -> Callable[..., Loss]:
     """A forward that also takes images, or a list of crops, that are in no `Batch`."""
 
     @functools.wraps(forward)
-    def batching(self: Method, batch: Batch | Tensor | Sequence[Tensor]) -> Loss:
-        if isinstance(batch, Tensor):
+    def batching(self: Method, batch: Batch | Tensor | Sequence[Tensor], *more: object) -> Loss:
+        reads_crops = "crops" in self.inputs
+        if isinstance(batch, Tensor) and not more:
             batch = Batch(images=batch)
-        elif isinstance(batch, list | tuple) and all(isinstance(crop, Tensor) for crop in batch):
+        elif reads_crops and not more and isinstance(batch, list | tuple):
             batch = Batch(crops=tuple(batch))
-        if not isinstance(batch, Batch):
+        if more or not isinstance(batch, Batch):
             raise DataError(
                 f"{type(self).__name__} reads {', '.join(self.inputs)}, and got "
-                f"{type(batch).__name__}: give a vitrail.methods.Batch, images (B, C, *size), or a "
-                "list of crops."
+                f"{', '.join(type(value).__name__ for value in (batch, *more))}: give "
+                f"vitrail.methods.Batch({'=..., '.join(self.inputs)}=...)."
             )
         check_batch(self, batch)
         return forward(self, batch)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from vitrail.arguments import checked_names
 from vitrail.errors import DataError
 
 Input = Literal[
@@ -13,6 +14,7 @@ Input = Literal[
 ]
 
 
+@checked_names
 @dataclasses.dataclass(frozen=True)
 class Batch:
     """What a method learns from in one step. What a method does not name in `inputs` is absent.
@@ -67,6 +69,8 @@ class Batch:
     def __getitem__(self, name: str) -> Tensor:
         """A tensor by its name; `DataError` if the batch does not hold it."""
         value = getattr(self, name, None)
+        if name == "crops" and self.crops:
+            raise DataError("crops are several tensors: take batch.crops, a tuple of them.")
         if not isinstance(value, Tensor):
             names = ", ".join(self.names()) or "nothing"
             raise DataError(f"the batch holds {names}, no {name}: add {name} to it.")

@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from vitrail.arguments import checked
+from vitrail.errors import ConfigError
 from vitrail.methods.frozen import BATCH_NORMS
+from vitrail.values import Fraction
 
 
 class EMATeacher(nn.Module):
@@ -50,14 +52,21 @@ class EMATeacher(nn.Module):
         self.training = mode
         return self
 
+    @checked
     @torch.no_grad()
-    def update(self, modules: Mapping[str, nn.Module], momentum: float) -> None:
+    def update(self, modules: Mapping[str, nn.Module], momentum: Fraction) -> None:
         """Moves the weights towards the student's. Call it after each step of the optimizer.
 
         Args:
             modules: the student's modules by name.
             momentum: weights become momentum · weights + (1 - momentum) · student's weights.
+
+        Raises:
+            ConfigError: the modules are not those that were copied, or the momentum is none.
         """
+        names = {*dict(self.named_children())}
+        if not {*modules} <= names:
+            raise ConfigError(f"the teacher has the modules {sorted(names)}, not {[*modules]}.")
         for name, module in modules.items():
             pairs = zip(self.get_submodule(name).parameters(), module.parameters(), strict=True)
             for weight, student in pairs:

@@ -6,7 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError
+from vitrail.methods.batch_checks import require_finite
+from vitrail.methods.targets import class_targets, row_targets
+from vitrail.values import PositiveFloat, PositiveInt
 
 # Penalties that are tried, strongest first: factors on ‖W‖² / 2 beside the mean cross-entropy.
 # scikit-learn's C is 1 / (penalty · images).
@@ -63,10 +67,11 @@ def logistic_regression(
     return fit_logistic(bank, labels, classes, penalty)(queries)
 
 
+@checked
 @torch.inference_mode(False)  # features may have been computed in it
 @torch.enable_grad()
 def fit_logistic(
-    bank: Tensor, labels: Tensor, classes: int, penalty: float | None = None
+    bank: Tensor, labels: Tensor, classes: PositiveInt, penalty: PositiveFloat | None = None
 ) -> LogisticFit:
     """Multinomial logistic regression, or a logistic regression for each of several labels.
 
@@ -84,12 +89,19 @@ def fit_logistic(
     Returns:
         The classifier of features that are not standardized.
 
+    Raises:
+        ConfigError: shapes do not fit, or the penalty is not positive.
+        DataError: a label is no class, or a feature is not finite.
+
     Example:
         >>> bank = torch.eye(2).repeat(4, 1)
         >>> fit_logistic(bank, torch.arange(8) % 2, 2).weight.shape
         torch.Size([2, 2])
     """
     check_bank(bank, labels, bank)
+    require_finite("features", bank)
+    outputs = bank.new_empty(len(bank), classes)
+    labels = class_targets(labels, outputs) if labels.ndim == 1 else row_targets(labels, outputs)
     std, mean = torch.std_mean(widen(bank), dim=0, correction=0)
     std = torch.where(std > 0, std, 1)  # a constant feature carries no information
     features, labels = (widen(bank) - mean) / std, labels.clone()
@@ -183,9 +195,10 @@ class RidgeFit(NamedTuple):
     errors: Tensor
 
 
+@checked
 @torch.inference_mode(False)
 @torch.no_grad()
-def fit_ridge(bank: Tensor, values: Tensor, penalty: float | None = None) -> RidgeFit:
+def fit_ridge(bank: Tensor, values: Tensor, penalty: PositiveFloat | None = None) -> RidgeFit:
     """Ridge regression (Hoerl & Kennard 1970, https://doi.org/10.1080/00401706.1970.10488634).
 
     Features are standardized by the bank. The mean squared error plus penalty · ‖W‖² is minimized.
@@ -199,12 +212,20 @@ def fit_ridge(bank: Tensor, values: Tensor, penalty: float | None = None) -> Rid
     Returns:
         The layer of features that are not standardized.
 
+    Raises:
+        ConfigError: shapes do not fit, or the penalty is not positive.
+        DataError: a feature or a number is not finite.
+
     Example:
         >>> bank = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
         >>> fit = fit_ridge(bank, 2 * bank + 1)
         >>> fit.weight.item(), fit.bias.item()
         (1.99..., 1.00...)
     """
+    check_bank(bank, values, bank)
+    values = values if values.ndim == 2 else values[:, None]
+    require_finite("features", bank)
+    require_finite("values", values)
     bank, values = widen(bank).double(), values.double()
     std, mean = torch.std_mean(bank, dim=0, correction=0)
     std = torch.where(std > 0, std, 1)
@@ -229,7 +250,7 @@ def fit_ridge(bank: Tensor, values: Tensor, penalty: float | None = None) -> Rid
 
 
 def widen(features: Tensor) -> Tensor:
-    """Half-precision features in float32; others as they are.
+    """Features in half precision or in whole numbers as float32; others as they are.
 
     Args:
         features: (N, D).
@@ -241,7 +262,7 @@ def widen(features: Tensor) -> Tensor:
         >>> widen(torch.zeros(1, 1, dtype=torch.bfloat16)).dtype
         torch.float32
     """
-    return features.float() if features.dtype in (torch.float16, torch.bfloat16) else features
+    return features if features.dtype in (torch.float32, torch.float64) else features.float()
 
 
 def check_bank(bank: Tensor, labels: Tensor, queries: Tensor) -> None:

@@ -35,6 +35,11 @@ def shuffle_mask(noise: Tensor, ratio: float) -> Tensor:
         >>> shuffle_mask(torch.tensor([[0.3, 0.1, 0.9, 0.2]]), 0.5)
         tensor([[ True, False,  True, False]])
     """
+    if not 0 <= ratio <= 1:
+        raise ConfigError(
+            f"mask_ratio={ratio:g} is no fraction of the patches: give a number above 0 and below "
+            "1."
+        )
     count = int(noise.shape[1] * (1 - ratio))
     if not 0 < count < noise.shape[1]:
         raise ConfigError(
@@ -183,6 +188,8 @@ def resize_mask(mask: Tensor, old: Grid, new: Grid) -> Tensor:
     """
     if old == new:
         return mask
+    if mask.shape[-1] != math.prod(old):
+        raise DataError(f"a mask of {mask.shape[-1]} patches has no grid {old}: name its own.")
     cells = mask.unflatten(1, old)
     for axis, (old_side, new_side) in enumerate(zip(old, new, strict=True), 1):
         index = torch.arange(new_side, device=mask.device) * old_side // new_side
@@ -208,6 +215,11 @@ def split_mask(mask: Tensor, visible: int | None = None) -> tuple[Tensor, Tensor
         >>> split_mask(torch.tensor([[True, False, True, False]]))
         (tensor([[1, 3]]), tensor([[0, 2]]))
     """
+    if mask.ndim != 2 or not len(mask) or mask.dtype != torch.bool:
+        raise DataError(
+            f"a mask of shape {tuple(mask.shape)} and {mask.dtype} is none: give bool (images, "
+            "patches)."
+        )
     if visible is None:
         counts = (~mask).sum(dim=1)
         visible = int(counts[0])

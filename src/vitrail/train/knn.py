@@ -4,12 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitrail.arguments import checked
 from vitrail.errors import ConfigError, check_range
 from vitrail.methods.logistic import check_bank, widen
+from vitrail.methods.targets import class_targets
 
 CHUNK = 2**24  # similarities at a time: 64 MiB in float32
 
 
+@checked
 def knn(
     bank: Tensor,
     labels: Tensor,
@@ -36,6 +39,7 @@ def knn(
 
     Raises:
         ConfigError: shapes do not fit, or k or the temperature is not positive.
+        DataError: a label is no class.
 
     Example:
         >>> bank = torch.eye(2)
@@ -44,11 +48,17 @@ def knn(
                 [1., 0.]])
     """
     check_bank(bank, labels, queries)
+    if labels.ndim != 1:
+        raise ConfigError(
+            f"labels of shape {tuple(labels.shape)} are no class indices ({len(bank)},): several "
+            "labels of a sample have no k-NN here."
+        )
+    labels = class_targets(labels, bank.new_empty(len(bank), classes))
     check_range("k", k, 1)
     if not temperature > 0:
         raise ConfigError(f"temperature={temperature!r} is not above 0: try 0.07.")
     bank = F.normalize(widen(bank), dim=1)
-    queries = F.normalize(widen(queries), dim=1)
+    queries = F.normalize(queries.to(bank), dim=1)
     fractions = []
     for chunk in queries.split(chunk_rows(bank)):
         nearest = (chunk @ bank.T).topk(min(k, len(bank)), dim=1)
