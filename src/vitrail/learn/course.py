@@ -82,6 +82,17 @@ def all_lessons() -> tuple[Lesson, ...]:
     return tuple(lessons)
 
 
+@functools.cache
+def _lesson_of(name: str) -> Lesson | None:
+    """The lesson "stage/name", of a stage that the course knows."""
+    stage, _slash, folder = name.partition("/")
+    if stage in [known.name for known in all_stages()] and "/" not in folder:
+        for root in roots():
+            if (root / stage / folder / "lesson.toml").is_file():
+                return read_lesson(root / stage / folder)
+    return None
+
+
 def find_lesson(name: str) -> Lesson:
     """A lesson by its name.
 
@@ -98,7 +109,10 @@ def find_lesson(name: str) -> Lesson:
         >>> find_lesson("core/attention").name
         'attention'
     """
-    matches = [lesson for lesson in all_lessons() if name in (lesson.name, lesson.id)]
+    if "/" in name:  # without reading all the others
+        matches = [*filter(None, [_lesson_of(name)])]
+    else:
+        matches = [lesson for lesson in all_lessons() if lesson.name == name]
     if len(matches) == 1:
         return matches[0]
     if matches:
