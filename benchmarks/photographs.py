@@ -83,10 +83,18 @@ def ratio(model: Backbone, inputs: Tensor, box: Box, explanation: str) -> float:
     """The mean of an explanation's map inside a box, divided by the mean outside; at most 1,000."""
     settings = {}
     if explanation == "similarity":
-        rows, columns = model.embed(inputs).grid
-        left, top, right, bottom = box
-        settings["at"] = (int((top + bottom) / 2 * rows), int((left + right) / 2 * columns))
-    maps = explain(model, inputs, explanation, **settings)
+        settings["at"] = middle(box, *model.embed(inputs).grid)
+    return ratio_of(explain(model, inputs, explanation, **settings), box)
+
+
+def middle(box: Box, rows: int, columns: int) -> tuple[int, int]:
+    """Row and column of the patch in the middle of a box."""
+    left, top, right, bottom = box
+    return int((top + bottom) / 2 * rows), int((left + right) / 2 * columns)
+
+
+def ratio_of(maps: Tensor, box: Box) -> float:
+    """The ratio of a map, (1, H, W)."""
     inside, area = (float(mass_inside(each, [box])) for each in (maps, torch.ones_like(maps)))
     return inside / area / max((1 - inside) / (1 - area), inside / area / 1_000)
 

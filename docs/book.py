@@ -203,7 +203,7 @@ def write_sources(folder: Path, language: str) -> None:
     for name in pages - MADE:
         text = relink(source_of(name, language).read_text("utf-8"), pages)
         if name == "explorer":
-            text = text.replace("\n## ", f"\n{explorer_link(language)}\n\n## ", 1)
+            text = text.replace("\n## ", f"\n{explorer_links(language)}\n\n## ", 1)
         (folder / f"{name}.md").write_text(text, "utf-8")
     trees = [
         "\n".join(
@@ -227,12 +227,15 @@ def write_sources(folder: Path, language: str) -> None:
             file.write_text(finish.join_lines(file.read_text("utf-8")), "utf-8")
 
 
-def explorer_link(language: str) -> str:
-    """The sentence that leads to the explorer's page, where it was written."""
-    if not (SITE / "explorer" / "index.html").is_file():
-        return WORDS[language]["explorer_missing"]
-    label = WORDS[language]["explorer_open"]
-    return f'<p><a href="../explorer/index.html" target="_blank">{label}</a></p>'
+def explorer_links(language: str) -> str:
+    """The sentences that lead to the explorer's pages that were written."""
+    words = WORDS[language]
+    links = [
+        f'<p><a href="../{folder}/index.html" target="_blank">{words[f"{folder}_open"]}</a></p>'
+        for folder in ("explorer", "explorer_live")
+        if (SITE / folder / "index.html").is_file()
+    ]
+    return "\n".join(links) or words["explorer_missing"]
 
 
 def build(language: str) -> None:
@@ -257,6 +260,7 @@ def main() -> None:
     """Builds both languages."""
     shutil.rmtree(SITE, ignore_errors=True)
     finish.write_explorer(SITE / "explorer")
+    finish.write_live_explorer(SITE / "explorer_live")
     for language in LANGUAGES:
         build(language)
     choose = (

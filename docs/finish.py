@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from vitrail.errors import LoadError
+from vitrail.errors import ConfigError, LoadError
 
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 MARKS = "，。：；、？！（）《》“”…"
@@ -52,4 +52,24 @@ def write_explorer(folder: Path) -> bool:
         return False
     pictures = [path for path in sample_images() if path.stem in PHOTOGRAPHS]
     export_page(Explorer(model, "ViT-S/14", pictures), folder, pictures)
+    return True
+
+
+def write_live_explorer(folder: Path) -> bool:
+    """Writes the explorer's page of small-vit, which also runs in the browser.
+
+    Returns:
+        Whether npm gave onnxruntime-web, and the packages that export a model are installed.
+    """
+    from vitrail.data.samples import sample_images
+    from vitrail.explorer import Explorer, export_page
+    from vitrail.train.inference import open_model
+
+    pictures = [path for path in sample_images() if path.stem in PHOTOGRAPHS]
+    explorer = Explorer(open_model("small-vit", device="cpu"), "small-vit", pictures)
+    try:
+        export_page(explorer, folder, pictures, live=True)
+    except ConfigError as problem:
+        print(f"no live page of small-vit: {problem}")
+        return False
     return True

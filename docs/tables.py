@@ -44,6 +44,11 @@ HEADS = {
     ),
     "collages": ("| explanation | ViT | Vision Mamba | Swin |", "lrrr"),
     "photographs": ("| in the box | `similarity` | `attention` | `rollout` |", "lrrr"),
+    "small_models": (
+        "| photograph | agreement: `small-vit` | `small-vim` | colors alone | "
+        "in the box ÷ outside: `small-vit` | `small-vim` | colors alone | teacher |",
+        "lrrrrrrr",
+    ),
 }
 CHINESE_HEADS = {
     "models": "| 规格 | 参数量 | 乘加次数 | 毫秒 | 公开权重 | 理由 |",
@@ -58,6 +63,10 @@ CHINESE_HEADS = {
     ),
     "collages": "| 解释方法 | ViT | Vision Mamba | Swin |",
     "photographs": "| 框中物体 | `similarity` | `attention` | `rollout` |",
+    "small_models": (
+        "| 照片 | 与教师的一致程度：`small-vit` | `small-vim` | 仅用颜色 | "
+        "框内 ÷ 框外：`small-vit` | `small-vim` | 仅用颜色 | 教师 |"
+    ),
 }
 PURPOSES = {"models": MODEL_PURPOSES, "methods": METHOD_PURPOSES}
 TIERS = {"SequenceBackbone": "序列", "PyramidBackbone": "金字塔", "Backbone": "全部"}
@@ -221,8 +230,25 @@ def photograph_rows(_: str, chinese: bool) -> Iterable[tuple[str, ...]]:
     ratios = read("photographs")["ratios"]
     for thing in ratios["similarity"]:
         values = [ratios[name][thing] for name in ("similarity", "attention", "rollout")]
-        cells = [f"{value:.1f}" if value < 100 else "> 100" for value in values]
+        yield (CHINESE["photographs"][thing] if chinese else thing, *map(_ratio, values))
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else "> 100"
+
+
+def small_model_rows(_: str, chinese: bool) -> Iterable[tuple[str, ...]]:
+    """What the models that come with Vitrail make of each photograph, and the mean."""
+    results = read("small_models")
+    names = ("small-vit", "small-vim", "colors")
+    for thing, row in results["agreement"].items():
+        ratios = [results["ratio"][name].get(thing) for name in (*names, "teacher")]
+        cells = [f"{row[name]:.2f}" for name in names]
+        cells += ["–" if ratio is None else _ratio(ratio) for ratio in ratios]
         yield (CHINESE["photographs"][thing] if chinese else thing, *cells)
+    cells = [f"{results['mean'][name]:.2f}" for name in names]
+    cells += [f"{results['at_least_2'][name]} / 7" for name in (*names, "teacher")]
+    yield ("平均；比值至少为 2 的张数" if chinese else "mean; ratio of at least 2", *cells)
 
 
 ROWS: dict[str, Callable[[str, bool], Iterable[tuple[str, ...]]]] = {
@@ -235,6 +261,7 @@ ROWS: dict[str, Callable[[str, bool], Iterable[tuple[str, ...]]]] = {
     "recommended": recommended_rows,
     "collages": collage_rows,
     "photographs": photograph_rows,
+    "small_models": small_model_rows,
 }
 
 

@@ -9,7 +9,7 @@ from vitrail.hub.bundled import bundled_models
 from vitrail.models.purposes import MODEL_PURPOSES
 from vitrail.models.registry import variants
 
-# A class without variants is listed by its name. Models that come with Vitrail are below their class.
+# A class without variants is listed by its name, and models that come with Vitrail below theirs.
 NAMES = {*variants(), *bundled_models(), "OfficialVisionMamba"}
 
 

@@ -114,6 +114,7 @@ def test_the_second_argument_may_be_a_model(tmp_path: Path) -> None:
     assert split_arguments(["a/b", model, "b.jpg"]) == (["a/b", model], ["b.jpg"])
     assert split_arguments([model, photos]) == ([model], [photos])  # a folder of images
     assert split_arguments([model, "c/d"]) == ([model, "c/d"], [])
+    assert split_arguments(["small-vit", "small-vim"]) == (["small-vit", "small-vim"], [])
     assert split_arguments([model, "photos/*.jpg"]) == ([model], ["photos/*.jpg"])
     assert split_arguments([model, model, model]) == ([model, model], [model])
 

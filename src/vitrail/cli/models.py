@@ -55,7 +55,8 @@ def variant_facts() -> list[dict[str, Any]]:
     Returns:
         One dictionary per variant, in the order of `model_infos`. "weights" is the Hub id of the
         published weights or None; "milliseconds" is None where the speed was not measured. A class
-        of the user's own has its file as "source", and one row if it has no variants.
+        of the user's own has its file as "source", and one row if it has no variants. A model that
+        comes with Vitrail has its name as "weights".
 
     Example:
         >>> next(row["tier"] for row in variant_facts() if row["name"] == "vit_tiny_patch16_224")
@@ -70,7 +71,7 @@ def variant_facts() -> list[dict[str, Any]]:
             return multiply_adds().get(name)
         return count_multiply_adds(name)
 
-    return [
+    rows = [
         {
             "name": name,
             "model": info.model.__name__,
@@ -86,6 +87,33 @@ def variant_facts() -> list[dict[str, Any]]:
         for info in model_infos()
         for name in info.variants or [info.model.__name__]
     ]
+    for row in _bundled_facts():
+        last = max(number for number, each in enumerate(rows) if each["model"] == row["model"])
+        rows.insert(last + 1, {**rows[last], **row})
+    return rows
+
+
+def _bundled_facts() -> list[dict[str, Any]]:
+    """What is known of the models that come with Vitrail, beside what is known of their class."""
+    from vitrail.hub.bundled import bundled_models
+    from vitrail.hub.load import load
+    from vitrail.lens.shapes import shapes
+
+    rows = []
+    for name in bundled_models():
+        model = load(name)
+        total = shapes(model)[-1]
+        rows.append(
+            {
+                "name": name,
+                "model": type(model).__name__,
+                "parameters": total.parameters,
+                "multiply_adds": total.multiply_adds,
+                "milliseconds": None,
+                "weights": name,
+            }
+        )
+    return rows
 
 
 def print_models(rows: list[dict[str, Any]]) -> None:
@@ -112,7 +140,8 @@ def print_models(rows: list[dict[str, Any]]) -> None:
             paper = row["source"] or f"{row['year']}, {row['paper']}"
             rest = f"  {paper}, {row['tier']}{weights}"
             out.print(Text(title, style="bold").append(rest, style="not bold"))
-        out.print(f"  {size(row)}", highlight=False)
+        note = f"  {_('comes with Vitrail')}" if row["weights"] == row["name"] else ""
+        out.print(f"  {size(row)}{note}", highlight=False)
 
 
 def print_choices(purpose: str, rows: list[dict[str, Any]]) -> None:

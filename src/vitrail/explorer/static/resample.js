@@ -1,5 +1,5 @@
 "use strict";
-// A picture brought to the size of a model, as Pillow and vitrail.resizing do: antialiased, in
+// A picture brought to the size of a model, as vitrail.resizing does, to the bit: antialiased, in
 // bytes. Pixels are {width, height, data}, RGB, one byte each.
 (function (V) {
   const cubic = (x) => { // Keys' kernel with a = -0.5
@@ -11,10 +11,11 @@
     bicubic: [2, cubic],
   };
 
-  // For each of `count` new pixels, the first old one that it reads and the weights.
+  // For each of `count` new pixels, the first old one that it reads and the weights, rounded to as
+  // many bits as PyTorch keeps of them (16, with the sign).
   function weights(length, count, [reach, kernel]) {
     const scale = length / count, wide = Math.max(scale, 1), support = reach * wide;
-    return [...Array(count).keys()].map((i) => {
+    const table = [...Array(count).keys()].map((i) => {
       const center = (i + 0.5) * scale;
       const first = Math.max(0, Math.trunc(center - support + 0.5));
       const end = Math.min(length, Math.trunc(center + support + 0.5));
@@ -23,18 +24,24 @@
       const total = values.reduce((sum, value) => sum + value, 0);
       return { first, values: values.map((value) => value / total) };
     });
+    const largest = Math.max(...table.map(({ values }) => Math.max(...values)));
+    let unit = 1;
+    while (unit < 2 ** 22 && Math.trunc(0.5 + 2 * unit * largest) < 2 ** 15) unit *= 2;
+    for (const row of table)
+      row.values = row.values.map((value) => Math.trunc(value * unit + Math.sign(value) / 2) / unit);
+    return table;
   }
 
   // Along one axis; `step` is the distance of neighbors, `across` that of lines.
   function along(data, lines, across, step, table) {
-    const result = new Uint8ClampedArray(lines * table.length * 3); // it rounds and clamps
+    const result = new Uint8ClampedArray(lines * table.length * 3); // it clamps
     for (let line = 0; line < lines; line++)
       table.forEach(({ first, values }, i) => {
         for (let c = 0; c < 3; c++) {
           let sum = 0;
           for (let k = 0; k < values.length; k++)
             sum += values[k] * data[line * across + (first + k) * step + c];
-          result[(line * table.length + i) * 3 + c] = sum;
+          result[(line * table.length + i) * 3 + c] = Math.floor(sum + 0.5);
         }
       });
     return result;
