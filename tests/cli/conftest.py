@@ -27,7 +27,7 @@ SETTINGS: dict[str, Any] = {
     "data": {"source": "digits", "batch_size": 32, "augment": {"crop": "padded", "flip": 0.0}},
     "optim": {"lr": 0.003, "ema": 0.9},
     "schedule": {"epochs": 1},
-    "train": {"threads": 1, "log_every": 3},
+    "train": {"threads": 1, "log_every": 3, "monitor": False},  # its charts take seconds
 }  # fmt: skip
 
 
