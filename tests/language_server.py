@@ -88,9 +88,13 @@ class Editor:
 
     def _answer(self, message: dict[str, Any]) -> None:
         if "method" in message and "id" in message:
-            python = {"pythonPath": sys.executable}
+            settings = {
+                "python": {"pythonPath": sys.executable},
+                # Of all that is installed, which takes seconds each.
+                "basedpyright": {"analysis": {"autoImportCompletions": False}},
+            }
             items = message.get("params", {}).get("items", [])
-            answer = [python if item.get("section") == "python" else {} for item in items]
+            answer = [settings.get(item.get("section"), {}) for item in items]
             self._write({"id": message["id"], "result": answer})
 
     def notify(self, method: str, **parameters: Any) -> None:
