@@ -119,7 +119,7 @@
   }
 
   function drawCurve(curve, median) {
-    const width = 340, height = 190, left = 44, right = 8, top = 8, bottom = 36;
+    const width = 340, height = 190, left = 44, right = 14, top = 8, bottom = 36;
     const last = Math.max(8, Math.min(64, Math.max(curve.length, median.length) - 1));
     const x = (n) => left + n / last * (width - left - right);
     const y = (value) => top + (1 - value) * (height - top - bottom);
