@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.models.small import small
 from vitrail.errors import ConfigError
 from vitrail.methods.base import Batch
 from vitrail.methods.linear_probe import LinearProbe
@@ -82,3 +83,15 @@ def test_labels_and_numbers_have_no_classes_to_weigh() -> None:
     model = ViT(8, 4, num_classes=2, channels=1, dim=8, depth=1, heads=1, mlp_dim=8)
     with pytest.raises(ConfigError, match="target='labels' has no classes: leave class_weights"):
         LinearProbe(model, focal=1.0, target="labels")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int64])
+def test_features_of_any_type_are_those_of_the_head(dtype: torch.dtype) -> None:
+    features, labels = (3 * torch.randn(9, 32)).to(dtype), torch.arange(9) % 5
+    losses = []
+    for values in (features, features.float()):
+        torch.manual_seed(0)
+        probe = LinearProbe(small("ViT"))
+        probe.fit_statistics(Batch(features=values, labels=labels))
+        losses.append(probe(Batch(features=values, labels=labels)).loss)
+    torch.testing.assert_close(*losses)

@@ -319,6 +319,11 @@ def _checking_data(fit: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(fit)
     def checking(self: Method, data: Batch) -> None:
+        if not isinstance(data, Batch):
+            raise DataError(
+                f"data is of {type(data).__name__}: give vitrail.methods.Batch(features=..., "
+                "labels=...)."
+            )
         check_batch(self, data)
         if data.features is not None:
             require_finite("features", data.features)

@@ -56,15 +56,19 @@ class Batch:
     weights: Tensor | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "crops", tuple(self.crops))
+        object.__setattr__(self, "crops", () if self.crops is None else tuple(self.crops))
         for name in self.names():
             for value in self.crops if name == "crops" else (getattr(self, name),):
                 if not isinstance(value, Tensor):
                     kind = "method.tokenizer" if name == "captions" else "torch.as_tensor"
+                    if name in ("images", "crops") and not isinstance(value, list | tuple):
+                        kind = kind if hasattr(value, "dtype") else "model.preprocess"
                     raise DataError(
                         f"{name} of type {type(value).__name__} are no tensor: give the batch "
                         f"{kind}({name})."
                     )
+                if not value.ndim:
+                    raise DataError(f"{name} is a single number: give one entry per sample.")
 
     def __getitem__(self, name: str) -> Tensor:
         """A tensor by its name; `DataError` if the batch does not hold it."""

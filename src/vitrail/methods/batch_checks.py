@@ -55,6 +55,8 @@ def check_batch(method: "Method", batch: "Batch") -> None:
                 f"{name} of shape {tuple(value.shape)} are not ({', '.join(axes)}): reshape them."
             )
     _check_mask(method, batch)
+    if batch.features is not None and batch.features.is_complex():
+        raise DataError("features are complex, and a linear layer reads real ones: take .abs().")
     if batch.features is not None and "features" in method.inputs:
         width = method.backbone.pooled_dim
         if batch.features.shape[1] != width:
@@ -99,6 +101,27 @@ def _check_mask(method: "Method", batch: "Batch") -> None:
         raise DataError(f"{type(method).__name__} masks nothing: leave the patch_mask out.")
 
 
+def check_mask_shape(mask: Tensor, rows: int, grid: tuple[int, ...]) -> None:
+    """Checks that a mask has a row for each image and an entry for each patch.
+
+    Args:
+        mask: bool (B, N), True where masked.
+        rows: number of images B.
+        grid: patches per axis.
+
+    Raises:
+        DataError: it has not.
+
+    Example:
+        >>> check_mask_shape(torch.zeros(2, 16, dtype=torch.bool), 2, (4, 4))
+    """
+    if mask.shape != (rows, math.prod(grid)):
+        raise DataError(
+            f"patch_mask of shape {tuple(mask.shape)} does not fit {rows} images on a grid of "
+            f"{' x '.join(map(str, grid))} patches: give ({rows}, {math.prod(grid)})."
+        )
+
+
 def check_codes(codes: object, grid: tuple[int, ...], vocabulary: int) -> None:
     """Checks the codes of cells, those of an accelerator not by their values.
 
@@ -116,7 +139,7 @@ def check_codes(codes: object, grid: tuple[int, ...], vocabulary: int) -> None:
     if not isinstance(codes, Tensor) or codes.dtype not in INTEGERS:
         kind = getattr(codes, "dtype", type(codes).__name__)
         raise DataError(f"codes of type {kind} are no codes: give a tensor of whole numbers.")
-    if codes.ndim != 2 or codes.shape[1] != math.prod(grid):
+    if codes.ndim != 2 or not len(codes) or codes.shape[1] != math.prod(grid):
         raise DataError(
             f"codes of shape {tuple(codes.shape)} do not fit a grid of "
             f"{' x '.join(map(str, grid))} cells: give (batch, {math.prod(grid)})."
@@ -165,6 +188,11 @@ def check_targets(method: "Method", targets: Tensor) -> None:
         Traceback (most recent call last):
         vitrail.errors.DataError: targets of shape (9, 1) are not (samples, 2): give a sample ...
     """
+    if not isinstance(targets, Tensor):
+        raise DataError(
+            f"targets of type {type(targets).__name__} are no tensor: give "
+            "torch.as_tensor(targets)."
+        )
     classes = method.backbone.num_classes
     if method.target == "class":
         is_shaped, shape = targets.ndim == 1, "(samples,)"

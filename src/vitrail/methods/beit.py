@@ -15,7 +15,7 @@ pooled features, and the linear layer would read tokens that are not normalized.
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Protocol, cast, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,20 @@ from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
 from vitrail.models.parameters import initialize
 from vitrail.values import Fraction, Range
+
+
+@runtime_checkable
+class HasTokens(Protocol):
+    """A tokenizer of images, such as `DVAE`.
+
+    Example:
+        >>> isinstance(len, HasTokens)
+        False
+    """
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """images (B, C, *size) → codes of their cells (B, N)."""
+        ...
 
 
 class BEiTPretraining(Masked):
@@ -74,7 +88,7 @@ class BEiTPretraining(Masked):
     def __init__(
         self,
         backbone: Backbone,
-        tokenizer: Callable[[Tensor], Tensor],
+        tokenizer: Callable[[Tensor], Tensor] | HasTokens,
         vocabulary: Annotated[int, Range(2)] | None = None,
         mask_ratio: Fraction = 0.4,
         mask: Literal["block", "random"] = "block",
@@ -84,7 +98,7 @@ class BEiTPretraining(Masked):
         if not isinstance(vocabulary, int):
             raise ConfigError("this tokenizer does not say how many codes it has: set vocabulary.")
         require_own_weights(backbone, tokenizer, "tokenizer")
-        self.tokenizer = Frozen(tokenizer, "tokens")
+        self.tokenizer = Frozen(cast("Callable[..., Any]", tokenizer), "tokens")
         self.vocabulary = vocabulary
         self.mask_ratio = mask_ratio
         self.mask_function = block_mask if mask == "block" else random_mask

@@ -38,12 +38,12 @@ from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.layers.tokens import Token, take
 from vitrail.methods.base import Batch, Loss
+from vitrail.methods.batch_checks import check_mask_shape
 from vitrail.methods.dino_losses import Center, crop_cross_entropy, region_cross_entropy
 from vitrail.methods.ema_teacher import EMATeacher
 from vitrail.methods.heads import ProjectionHead
 from vitrail.methods.masking import (
     add_mask_token,
-    check_mask_shape,
     embed_masked,
     random_mask,
     split_mask,

@@ -162,6 +162,7 @@ class DVAE(Masked):
 
     def logits(self, images: Tensor) -> Tensor:
         """images (B, C, *size) → logits of the codes (B, N, vocabulary), float32 or better."""
+        self.check_images(images)
         mask = self.sample_mask(len(images), images.device)
         patches = self.backbone.encode(self.embed_masked(images, mask, None)).patches
         # Normalized once more, for models whose last norm comes after pooling.

@@ -7,9 +7,16 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from vitrail.layers.patch import check_images
 from vitrail.layers.tokens import Token
 from vitrail.methods.base import Batch
-from vitrail.methods.masking import add_mask_token, check_mask_shape, embed_masked, split_mask
+from vitrail.methods.batch_checks import check_mask_shape
+from vitrail.methods.masking import (
+    add_mask_token,
+    check_image_size,
+    embed_masked,
+    split_mask,
+)
 from vitrail.methods.pretraining import Pretraining
 from vitrail.models.base import Backbone
 from vitrail.models.features import Features
@@ -53,6 +60,20 @@ class Masked(Pretraining):
     def sample_mask(self, batch: int, device: torch.device | None = None) -> Tensor:
         """batch size B, device → a new mask, bool (B, N), True where masked."""
 
+    def check_images(self, images: Tensor) -> None:
+        """Checks that images can be masked.
+
+        Args:
+            images: (B, C, *size).
+
+        Raises:
+            DataError: they are no batch of images of the model's own size.
+        """
+        backbone = self.backbone
+        backbone.check_input(images)
+        check_images(images, backbone.channels, len(backbone.image_size))
+        check_image_size(backbone, images)
+
     def mask_of(self, batch: Batch, size: int, device: torch.device) -> tuple[Tensor, int | None]:
         """The mask of a batch, drawn if the batch has none.
 
@@ -68,8 +89,7 @@ class Masked(Pretraining):
         Raises:
             DataError: the images are no batch, or the mask does not fit them.
         """
-        if batch.images is not None and batch.images.ndim != 2 + len(self.backbone.image_size):
-            self.backbone.embed(batch.images)  # raises, and says what is missing
+        self.check_images(batch["images"])
         if batch.patch_mask is not None:
             check_mask_shape(batch.patch_mask, size, self.layout.grid)
             return batch.patch_mask, None

@@ -182,6 +182,9 @@ def resize_mask(mask: Tensor, old: Grid, new: Grid) -> Tensor:
     Returns:
         Bool (B, N') on `new`.
 
+    Raises:
+        DataError: the mask is not on `old`.
+
     Example:
         >>> resize_mask(torch.tensor([[True, False]]), (2,), (4,))
         tensor([[ True,  True, False, False]])
@@ -233,27 +236,6 @@ def split_mask(mask: Tensor, visible: int | None = None) -> tuple[Tensor, Tensor
     return order[:, :visible], order[:, visible:]
 
 
-def check_mask_shape(mask: Tensor, rows: int, grid: Grid) -> None:
-    """Checks that a mask has a row for each image and an entry for each patch.
-
-    Args:
-        mask: bool (B, N), True where masked.
-        rows: number of images B.
-        grid: patches per axis.
-
-    Raises:
-        DataError: it has not.
-
-    Example:
-        >>> check_mask_shape(torch.zeros(2, 16, dtype=torch.bool), 2, (4, 4))
-    """
-    if mask.shape != (rows, math.prod(grid)):
-        raise DataError(
-            f"patch_mask of shape {tuple(mask.shape)} does not fit {rows} images on a grid of "
-            f"{' x '.join(map(str, grid))} patches: give ({rows}, {math.prod(grid)})."
-        )
-
-
 def zero_cells(images: Tensor, mask: Tensor, grid: Grid) -> Tensor:
     """Sets masked pixels to 0, before anything reads them: none of them has a gradient.
 
@@ -300,6 +282,26 @@ def add_mask_token(features: Features, mask: Tensor, grid: Grid, mask_token: Ten
     return features._replace(patches=features.patches + masked * mask_token.to(features.patches))
 
 
+def check_image_size(backbone: Backbone, images: Tensor) -> None:
+    """Checks that images have the size of the model, whose cells a mask names.
+
+    Args:
+        backbone: the model.
+        images: (B, C, *size).
+
+    Raises:
+        DataError: they have another.
+
+    Example:
+        >>> check_image_size(vitrail.ViT(8, 4, 5, 8, 1, 2, 8), torch.zeros(1, 3, 8, 8))
+    """
+    if (size := tuple(images.shape[2:])) != backbone.image_size:
+        raise DataError(
+            f"images of {size} pixels do not fit masks for {backbone.image_size}: resize the "
+            "images, or build the model with their image_size."
+        )
+
+
 def embed_masked(backbone: Backbone, images: Tensor, mask: Tensor, grid: Grid) -> Features:
     """Embeds images whose masked cells are set to 0.
 
@@ -323,11 +325,7 @@ def embed_masked(backbone: Backbone, images: Tensor, mask: Tensor, grid: Grid) -
         >>> embed_masked(model, torch.zeros(1, 3, 8, 8), mask, (2, 2)).patches.shape
         torch.Size([1, 4, 8])
     """
-    if (size := tuple(images.shape[2:])) != backbone.image_size:
-        raise DataError(
-            f"images of {size} pixels do not fit masks for {backbone.image_size}: resize the "
-            "images, or build the model with their image_size."
-        )
+    check_image_size(backbone, images)
     features = backbone.embed(zero_cells(images, mask, grid))
     if features.keep_indices is not None:
         raise TierError(
