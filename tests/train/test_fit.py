@@ -69,26 +69,30 @@ def test_it_learns_digits_and_writes_its_folder(tmp_path: Path) -> None:
     assert len(images) == len(evaluation["mistakes"]) + len(evaluation["examples"])
 
 
-def test_the_order_of_the_log(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny run from its beginning to its end, which no test changes."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    train_run(tiny(), folder)
+    return folder
+
+
+def test_the_order_of_the_log(whole: Path) -> None:
     """Every `log_every` steps and at the end, with the evaluation after the step that ends it."""
-    train_run(tiny(), tmp_path / "run")
-    lines = [(line["step"], line["split"]) for line in metrics(tmp_path / "run")]
+    lines = [(line["step"], line["split"]) for line in metrics(whole)]
     train = [(step, "train") for step in (3, 6, 9, 12, 15, 18, 21, 24)]
     assert lines == [*train[:4], (12, "val"), *train[4:], (24, "val"), (24, "test")]
-    assert list(metrics(tmp_path / "run")[0]) == [
-        "step", "split", "epoch", "loss", "lr", "grad_norm",
-    ]  # fmt: skip
-    timing = RunFolder(tmp_path / "run").timing
+    assert list(metrics(whole)[0]) == ["step", "split", "epoch", "loss", "lr", "grad_norm"]
+    timing = RunFolder(whole).timing
     assert [line["step"] for line in timing] == [step for step, _ in train]
     assert all(line["images_per_second"] > 0 for line in timing)
 
 
-def test_the_same_run_twice_gives_the_same_bytes(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        train_run(tiny(), tmp_path / name)
+def test_the_same_run_twice_gives_the_same_bytes(whole: Path, tmp_path: Path) -> None:
+    train_run(tiny(), tmp_path / "again")
     train_run(tiny("train.seed=1"), tmp_path / "other")
-    assert digest(tmp_path / "one") == digest(tmp_path / "two")
-    assert digest(tmp_path / "one") != digest(tmp_path / "other")
+    assert digest(whole) == digest(tmp_path / "again")
+    assert digest(whole) != digest(tmp_path / "other")
 
 
 def cut_and_resume(run: RunConfig, folder: Path) -> None:
@@ -142,7 +146,9 @@ class Poison(Callback):
                 trainer.method.backbone.head.weight.fill_(torch.nan)
 
 
-def test_a_loss_that_is_not_finite_stops_and_leaves_the_checkpoint(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_and_leaves_the_checkpoint(
+    whole: Path, tmp_path: Path
+) -> None:
     with pytest.raises(
         TrainingError,
         match=r"gradient is not finite at step 13; .*step-00000010\. Lower the learning rate \(now "
@@ -150,12 +156,11 @@ def test_a_loss_that_is_not_finite_stops_and_leaves_the_checkpoint(tmp_path: Pat
     ):
         train_run(tiny(), tmp_path / "run", callbacks=[Poison()])
     train_run(tiny(), tmp_path / "run", resume=True)  # the checkpoint was good
-    train_run(tiny(), tmp_path / "whole")
-    assert digest(tmp_path / "run") == digest(tmp_path / "whole")
+    assert digest(tmp_path / "run") == digest(whole)
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, calls = os.fsync, []
 
@@ -172,8 +177,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(
     monkeypatch.undo()
     assert not list((tmp_path / "run").rglob("*.writing"))
     train_run(tiny(), tmp_path / "run", resume=True)
-    train_run(tiny(), tmp_path / "whole")
-    assert digest(tmp_path / "run") == digest(tmp_path / "whole")
+    assert digest(tmp_path / "run") == digest(whole)
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(tmp_path: Path) -> None:
