@@ -203,7 +203,8 @@ def test_scans_and_the_position_only_baseline(opened: Opener, photo: Path) -> No
 def test_sentences_are_typed_live(opened: Opener, photo: Path) -> None:
     clip = tiny_clip()
     page = opened(Explorer(clip.backbone, "CLIP", [photo], clip=clip))
-    assert not page.find_element("id", "target").is_displayed()  # it has no classes
+    for name in ("target", "answers"):
+        assert not page.find_element("id", name).is_displayed()  # it has no classes
     field = page.find_element("id", "sentences")
     field.send_keys("a cat\na dog on a sofa")
     wait(page, "return document.querySelectorAll('#sentence-maps figure').length === 2")

@@ -25,6 +25,7 @@
   function showAnswers() {
     const { trace } = state;
     if (!trace) return;
+    $("answers").hidden = !state.model.classes && !state.model.second;
     const rows = V.predictionRows(trace.predictions, choose);
     $("predictions").replaceChildren(...(rows.length ? rows
       : [create("p", { className: "quiet", textContent: V.t("no_classes") })]));
