@@ -96,6 +96,13 @@ def test_a_mistake_that_no_lesson_foresees_is_named(
     assert words in " ".join([report.message, *report.diagnosis])
 
 
+def test_a_list_that_holds_itself_is_a_wrong_output() -> None:
+    checker = Checker(find_lesson("tokens_and_maps"), seed=3)
+    old = "return feature_map.flatten(2).transpose(1, 2)"
+    report = report_of(checker, (old, "rows = []\n    rows.append(rows)\n    return rows"))
+    assert (report.passed, report.stage) == (False, "shapes")
+
+
 def test_an_unknown_mistake_on_the_way_is_described_at_its_variable(checker: Checker) -> None:
     report = report_of(checker, ("attn.softmax(dim=-1)", "attn.softmax(dim=-1) ** 3"))
     assert report.mistakes == ()

@@ -89,6 +89,8 @@ def _of_operation(source: Source, node: ast.expr) -> Iterator[str]:
         yield from _regrouped(source, node)
         if isinstance(node.op, ast.Mult):
             yield f"2 * {source.text(node)}"
+            yield f"{source.text(node)} / 2"
+            yield f"({right} / {left})"
         if isinstance(node.op, ast.Pow):
             yield f"{left} ** -{right}"
     elif isinstance(node, ast.Compare) and len(node.ops) == 1:

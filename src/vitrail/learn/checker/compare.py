@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+DEEPEST = 20  # level of nesting that is looked at
 Leaf = tuple[str, Any]  # path such as "[0]" and a tensor, number, text or None
 
 
@@ -23,7 +24,9 @@ def leaves(value: Any, path: str = "") -> Iterator[Leaf]:
         >>> list(leaves({"a": [1, 2]}))
         [("['a'][0]", 1), ("['a'][1]", 2)]
     """
-    if isinstance(value, Mapping):
+    if path.count("[") > DEEPEST:  # a list may hold itself
+        yield path, "..."
+    elif isinstance(value, Mapping):
         for key in value:
             yield from leaves(value[key], f"{path}[{key!r}]")
     elif isinstance(value, list | tuple):
@@ -33,11 +36,12 @@ def leaves(value: Any, path: str = "") -> Iterator[Leaf]:
         yield path, value
 
 
-def shape_of_result(value: Any) -> str:
+def shape_of_result(value: Any, depth: int = 0) -> str:
     """The shape of a result, in a few words.
 
     Args:
         value: a result.
+        depth: level of nesting, of which three are shown.
 
     Returns:
         Such as "(1, 5, 24)", "2 values: (4,), (4,)" or "a list of 3".
@@ -48,11 +52,15 @@ def shape_of_result(value: Any) -> str:
     """
     if isinstance(value, Tensor):
         return str(tuple(value.shape))
+    if depth > 3:
+        return "..."
     if isinstance(value, list | tuple):
-        parts = ", ".join(map(shape_of_result, value[:6]))
+        parts = ", ".join(shape_of_result(part, depth + 1) for part in value[:6])
         return f"{type(value).__name__} of {parts}{', ...' if len(value) > 6 else ''}"
     if isinstance(value, Mapping):
-        parts = ", ".join(f"{k}: {shape_of_result(v)}" for k, v in list(value.items())[:6])
+        parts = ", ".join(
+            f"{k}: {shape_of_result(v, depth + 1)}" for k, v in list(value.items())[:6]
+        )
         return f"dict of {parts}"
     return type(value).__name__
 
@@ -117,6 +125,22 @@ def _numbers(value: Any) -> Tensor:
         return torch.tensor(value, dtype=torch.float64)  # which holds all floats
     tensor = value.detach()
     return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
+
+
+def is_finite(leaf: Any) -> bool:
+    """Whether a leaf holds neither infinity nor NaN.
+
+    Args:
+        leaf: a tensor, a number, a text or None.
+
+    Returns:
+        Whether all its numbers are finite.
+
+    Example:
+        >>> is_finite(torch.tensor([1.0, float("nan")])), is_finite("a")
+        (False, True)
+    """
+    return not isinstance(leaf, Tensor | float) or bool(torch.as_tensor(leaf).isfinite().all())
 
 
 def equal(value: Any, expected: Any, tolerance: float = 1e-8) -> bool:

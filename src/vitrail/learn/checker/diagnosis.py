@@ -1,7 +1,9 @@
 """The mistake behind a failure: the wrong version, or pair of them, that fails in the same way."""
 
+import contextlib
 import functools
 import itertools
+import time
 import warnings
 from dataclasses import dataclass, field
 
@@ -15,6 +17,7 @@ from vitrail.learn.lesson import Wrong
 
 TOLERANCES = 1e-8, 1e-5  # the second for those who compute in float32 besides
 MOST_CHANGES = 500  # of a solution that are tried
+MOST_SECONDS = 1.0  # of processor time for them: a solution may train a model
 
 
 @dataclass
@@ -74,12 +77,18 @@ class Diagnoser:
         Returns:
             The first; None where none does.
         """
+        if not all(compare.is_finite(leaf) for _path, leaf in compare.leaves(failure.observed)):
+            return None  # NaN has too many causes
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # some are odd code
+            start = time.process_time()
             for change in itertools.islice(changes(self.checker.lesson.solution), MOST_CHANGES):
-                other = self.checker.failure_like(failure, change.text, "change.py")
-                if same_failure(failure, other):
-                    return change
+                if time.process_time() - start > MOST_SECONDS:
+                    break
+                with contextlib.suppress(Exception):
+                    other = self.checker.failure_like(failure, change.text, "change.py")
+                    if same_failure(failure, other):
+                        return change
         return None
 
     def pair(self, failure: Failure) -> tuple[Wrong, ...]:

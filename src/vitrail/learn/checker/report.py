@@ -85,8 +85,9 @@ def _examine(
     where = rows[-1].relation if rows else ""
     expected = checker.expected[failure.number] if failure.number >= 0 else None
     inputs = () if expected is None else expected.inputs
-    known = failure.target is not None and failure.stage != "behaviour"
-    whole = "" if not known else relation(failure.observed, failure.target, inputs)
+    whole = ""
+    if failure.target is not None and failure.stage in ("output", "swap"):
+        whole = relation(failure.observed, failure.target, inputs)
     diagnosis = tuple(filter(None, dict.fromkeys([where, whole])))
     if not diagnosis and failure.number >= 0 and str(failure.observed).startswith("['raises'"):
         diagnosis = _of_sizes(checker, failure, text, path, folder)
