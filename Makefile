@@ -4,11 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 FASHION := /usr/share/datasets/fashion-mnist
+STAMPS := /usr/share/tuxpaint/stamps
+
+# Installs the Debian package $(2), whose files are in the folder $(1), where that can be done.
+installed = test -d $(1) || ! command -v apt-get >/dev/null || \
+  (SUDO=; test "$$(id -u)" = 0 || SUDO="sudo -n"; \
+   $$SUDO apt-get update -q >/dev/null 2>&1; \
+   $$SUDO apt-get install -y -q $(2) >/dev/null 2>&1) || \
+  echo "$(1) is not there: apt-get install $(2)"
 
 # Two processes, one thread each: the models of the tests are small. They keep what they compile.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-all browser course fuzz lint bench docs notebooks evidence mutate clean data
+.PHONY: demo test test-all browser course fuzz lint bench docs notebooks evidence mutate clean data stamps
 
 demo: $(VENV)/.demo data
 	$(BIN)/vitrail demo
@@ -52,7 +60,7 @@ mutate: $(VENV)/.test data
 	$(BIN)/python -m tools.mutate $(if $(ONLY),--only $(ONLY))
 
 # The notebooks of notebooks/*.py that have changed, run: notebooks/made/en, notebooks/made/zh.
-notebooks: $(VENV)/.docs data
+notebooks: $(VENV)/.docs data stamps
 	$(BIN)/python -m docs.notebooks
 
 # Pages from the code, then the site: docs/site/index.html.
@@ -92,8 +100,8 @@ $(VENV)/.docs: $(VENV)/.demo
 
 # Fashion-MNIST comes as a Debian package. Elsewhere it is fetched from the Hub when needed.
 data:
-	@test -d $(FASHION) || ! command -v apt-get >/dev/null || \
-	  (SUDO=; test "$$(id -u)" = 0 || SUDO="sudo -n"; \
-	   $$SUDO apt-get update -q >/dev/null 2>&1; \
-	   $$SUDO apt-get install -y -q dataset-fashion-mnist >/dev/null 2>&1) || \
-	  echo "Fashion-MNIST is not installed: apt-get install dataset-fashion-mnist"
+	@$(call installed,$(FASHION),dataset-fashion-mnist)
+
+# Pictures of animals and plants, on which one notebook trains; without them it is left out.
+stamps:
+	@$(call installed,$(STAMPS),tuxpaint-stamps-default)

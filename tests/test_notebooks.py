@@ -73,3 +73,12 @@ def test_the_annotated_vit_equals_the_librarys() -> None:
     assert names["counts"] == {
         "ViT-B/16": 86_567_656, "ViT-L/16": 304_326_632, "ViT-H/14": 632_045_800,
     }  # fmt: skip
+
+
+def test_a_notebook_without_its_pictures_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(notebooks.NEEDS, "mae", notebooks.ROOT / "nowhere")
+    monkeypatch.setattr(notebooks, "make", pytest.fail)
+    notebooks.main(["mae"])
+    assert "left out mae" in capsys.readouterr().out
