@@ -23,7 +23,7 @@ METHODS = {
 
 def evaluate(method: str) -> dict[str, Any]:
     """Figures and predictions of 285 images in batches of 64: five, the last of 29."""
-    config = tiny(f"method={method}", "optim.ema=0", "data.limit=60")
+    config = tiny(f"method={method}", "optim.ema=0", "data.limit=60", "data.batch_size=24")
     trainer, evaluator = build_trainer(config, RunFolder("unused"), open_datasets(config))
     forwards = []
     trainer.method.backbone.blocks[0].register_forward_hook(lambda *_: forwards.append(1))
