@@ -355,12 +355,13 @@ class Preprocess:
             248
         """
         _, height, width = config.get("input_size", (3, 224, 224))
-        squeeze = config.get("crop_mode", "center") == "squash"
-        short_side = int(max(height, width) / config.get("crop_pct", CROP_FRACTION))
+        mode = config.get("crop_mode")
+        short_side = int(max(height, width) / (config.get("crop_pct") or CROP_FRACTION))
         return cls(
             (height, width),
-            None if squeeze else short_side,
+            None if mode in ("squash", "border") else short_side,
             config.get("interpolation", "bicubic"),
             tuple(config.get("mean", IMAGENET_MEAN)),
             tuple(config.get("std", IMAGENET_STD)),
+            pad=mode == "border",
         )

@@ -195,6 +195,24 @@ def test_files_that_are_no_state_dict(content: object, error: str, tmp_path: Pat
         vitrail.load(tmp_path / "x.pth", architecture="vit_tiny_patch16_224")
 
 
+@pytest.mark.parametrize("theirs", [False, True])
+@torch.no_grad()
+def test_channels_of_a_named_architecture_are_those_of_the_weights(
+    theirs: bool, tmp_path: Path
+) -> None:
+    name = "vit_tiny_patch16_224"
+    original: Any = (
+        timm.create_model(name, img_size=32, in_chans=1, num_classes=2)
+        if theirs
+        else vitrail.create_model(name, image_size=32, channels=1, num_classes=2)
+    ).eval()
+    torch.save(original.state_dict(), tmp_path / "x.pth")
+    loaded = vitrail.load(tmp_path / "x.pth", architecture=name)
+    image = torch.randn(2, 1, 32, 32)
+    torch.testing.assert_close(loaded(image), original(image), rtol=1e-5, atol=1e-5)
+    assert loaded.preprocess.channels == 1
+
+
 @pytest.mark.parametrize("kind", ["on the meta device", "sparse"])
 def test_weights_without_dense_values(kind: str, tmp_path: Path) -> None:
     weights = vitrail.create_model("vit_tiny_patch16_224", num_classes=2).state_dict()

@@ -54,7 +54,7 @@ def test_compiled_blocks_are_saved_by_their_own_names(tmp_path: Path) -> None:
 
 
 def replace_head(model: Any) -> None:
-    model.head = nn.Linear(32, 9)
+    model.head = nn.Sequential(nn.Linear(32, 9))
 
 
 def replace_activation(model: Any) -> None:
@@ -96,7 +96,7 @@ def add_a_module(model: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        (replace_head, r"head.weight is \(9, 32\), .* \(5, 32\), .*model.reset_head\(num_classes"),
+        (replace_head, r"head.weight is missing, .* \(5, 32\), .*model.reset_head\(num_classes"),
         (replace_activation, "blocks.1.mlp.activation is ReLU, and in ViT built anew .* GELU"),
         (normalize_weights, "blocks.0.mlp.fc1.weight is missing, and in ViT"),
         (normalize_weights, "end it by torch.nn.utils.parametrize.remove_parametrizations"),
@@ -119,10 +119,19 @@ def test_what_could_not_be_loaded_is_not_saved(change: Any, error: str, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_the_cure_of_a_replaced_head_works(tmp_path: Path) -> None:
+@pytest.mark.parametrize("assigned", [False, True])
+def test_another_head_is_saved(assigned: bool, tmp_path: Path) -> None:
     model = small("ViT")
-    model.reset_head(9)
+    model.labels = list("abcde")
+    if assigned:
+        model.head = nn.Linear(32, 9)
+    else:
+        model.reset_head(9)
     assert vitrail.load(vitrail.save(model, tmp_path / "model")).num_classes == 9
+    assert model.labels is None
+    model.head = nn.Identity()
+    loaded = vitrail.load(vitrail.save(model, tmp_path / "features"))
+    assert loaded(images_for(model)).shape == (2, 32)
 
 
 def test_shared_weights_are_saved_as_copies(tmp_path: Path) -> None:

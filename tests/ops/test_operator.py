@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import vitrail
+from tests.models.small import images_for, small
 from vitrail.errors import ConfigError
 from vitrail.layers.mamba import Mamba
 from vitrail.ops.selective_scan import op
@@ -132,3 +133,21 @@ def test_transforms_of_torch_func() -> None:
     _, tangent = torch.func.jvp(model, (images,), (direction,))
     step = (model(images + 1e-2 * direction) - model(images - 1e-2 * direction)) / 2e-2
     torch.testing.assert_close(tangent, step, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # of PyTorch's attention
+@pytest.mark.parametrize("name", ["CCT", "LeViT", "MobileViT", "XCiT"])
+def test_gradients_per_sample_of_models_with_channels_last(name: str) -> None:
+    model = small(name)
+    images, buffers = images_for(model), dict(model.named_buffers())
+    weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+    def loss(weights: dict[str, torch.Tensor], image: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(model, (weights, buffers), (image[None],)).square().sum()
+
+    per_sample = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(weights, images)
+    model(images).square().sum().backward()
+    head = model.get_parameter(list(weights)[-1])
+    torch.testing.assert_close(
+        per_sample[list(weights)[-1]].sum(0), head.grad, rtol=1e-3, atol=1e-5
+    )

@@ -18,6 +18,7 @@ from vitrail.hub.torchscript import is_torchscript, read_torchscript
 from vitrail.layers.patch import to_tuple
 from vitrail.models.base import Backbone
 from vitrail.models.registry import new_model, variants
+from vitrail.preprocess import Preprocess
 
 PICKLED = "pytorch_model.bin"
 # Entries under which training scripts keep the weights of a model beside other things, EMA first.
@@ -162,6 +163,11 @@ def from_state_dict(tensors: Tensors, architecture: str, source: Path) -> Backbo
         size = _trained_size(tensors.get("position.weight"), keywords)
         with torch.device("meta"):
             model = new_model(architecture, num_classes=classes, image_size=size)
+            if model.state_dict().keys() == tensors.keys():
+                channels = _channels(tensors, model)
+                model = new_model(
+                    architecture, num_classes=classes, image_size=size, channels=channels
+                )
         if model.state_dict().keys() == tensors.keys():
             load_weights(model, tensors, str(source))
             return model
@@ -174,8 +180,23 @@ def from_state_dict(tensors: Tensors, architecture: str, source: Path) -> Backbo
         "global_pool": "avg" if averages else "token",
         "pretrained_cfg": {"input_size": (3, height, width)},
     }
+    stem = tensors.get("patch_embed.proj.weight")
+    channels = stem.shape[1] if stem is not None and stem.ndim == 4 else 3
+    if channels != 3:
+        config["model_args"] = {"in_chans": channels}
     with reading(source):
-        return from_timm.convert(config, tensors, source)
+        model = from_timm.convert(config, tensors, source)
+        if channels != 3:
+            model.preprocess = Preprocess.for_size(model.image_size, channels)
+    return model
+
+
+def _channels(tensors: Tensors, model: Backbone) -> int:
+    """The channels of the images that weights read, by the first convolution of the model."""
+    for name, own in model.state_dict().items():
+        if own.ndim == tensors[name].ndim == 4:
+            return tensors[name].shape[1] * model.channels // own.shape[1]
+    return model.channels
 
 
 def _trained_size(table: torch.Tensor | None, keywords: Mapping[str, Any]) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ read it and return another one like it without a copy.
 
 from typing import Annotated
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval
@@ -16,10 +17,27 @@ from vitrail.layers.inplace import may_overwrite
 from vitrail.layers.linear import Linear
 from vitrail.layers.norm import BatchNorm2d
 from vitrail.ops.guard import guarded
+from vitrail.ops.operator import is_transformed
 from vitrail.values import NonNegativeFloat, PositiveFloat, PositiveInt, Range, Rate
 
 Side = Annotated[int, Range(1, 10_000)]  # of filters, and their steps
 Padding = Annotated[int, Range(0, 10_000)]
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """Stores images with their channels last, for the convolutions on them.
+
+    Args:
+        images: (B, C, H, W).
+
+    Returns:
+        The same values; within transforms of torch.func, which cannot, `images` itself.
+
+    Example:
+        >>> channels_last(torch.zeros(2, 3, 4, 4)).stride()
+        (48, 1, 12, 3)
+    """
+    return images if is_transformed() else images.contiguous(memory_format=torch.channels_last)
 
 
 class DepthwiseConv(nn.Conv2d):

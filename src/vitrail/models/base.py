@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from vitrail.errors import ConfigError, TierError
 from vitrail.layers.patch import check_input, to_tuple
+from vitrail.models.assigning import AssignableHead
 from vitrail.models.calls import checking_input, hinting, recording_config
 from vitrail.models.features import Features
 from vitrail.models.limits import check_sizes, within_memory
@@ -25,7 +26,7 @@ from vitrail.values import NonNegativeInt, check_value, resolve_indices
 Input = TypeVar("Input", Tensor, Features)  # of a block
 
 
-class Backbone(nn.Module):
+class Backbone(AssignableHead):
     """Base class of all models: `embed`, `encode`, `pool`, `head`, and `forward` calls the four.
 
     A subclass calls `super().__init__(image_size, channels, num_classes)` first, and then defines
@@ -117,10 +118,6 @@ class Backbone(nn.Module):
         features = self.encode(features)
         pooled = self.pool(features)
         return self.head(pooled)
-
-    def __prepare_scriptable__(self) -> None:
-        """What torch.jit.script asks a module for first."""
-        raise ConfigError("a model cannot be compiled by torch.jit.script: use torch.export.")
 
     if TYPE_CHECKING:  # so that logits have a type: a call of nn.Module has none
 

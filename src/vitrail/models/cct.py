@@ -21,12 +21,12 @@ softmax, which ignores it.
 import itertools
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
 from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block, drop_path_rates
+from vitrail.layers.conv import channels_last
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images, to_tuple
 from vitrail.layers.position import PositionTable, sequence_positions
@@ -157,7 +157,7 @@ class CCT(SequenceBackbone):
         """images (B, C, *size) → patches (B, N, D) with positions, no prefix."""
         check_images(images, self.channels, len(self.image_size))
         if images.ndim == 4:
-            images = images.contiguous(memory_format=torch.channels_last)
+            images = channels_last(images)
         features = Features.from_map(self.tokenizer(images).movedim(1, -1))
         patches = features.patches
         if self.position_kind == "learned":

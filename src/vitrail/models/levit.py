@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from vitrail.errors import ConfigError
 from vitrail.layers.attention import Attend
 from vitrail.layers.block import DropPath, drop_path_rates
-from vitrail.layers.conv import ConvNorm, LinearNorm
+from vitrail.layers.conv import ConvNorm, LinearNorm, channels_last
 from vitrail.layers.heads import DistillationHeads
 from vitrail.layers.patch import check_images
 from vitrail.layers.pyramid import check_stages
@@ -236,7 +236,7 @@ class LeViT(PyramidBackbone):
     def embed(self, images: Tensor) -> Features:
         """images (B, C, H, W) → patches (B, N, D), no prefix."""
         check_images(images, self.channels)
-        x = self.stem(images.contiguous(memory_format=torch.channels_last))
+        x = self.stem(channels_last(images))
         return Features.from_map(x.permute(0, 2, 3, 1))
 
     def make_head(self, num_classes: int) -> nn.Module:

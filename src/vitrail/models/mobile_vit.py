@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from vitrail.errors import ConfigError
 from vitrail.layers.attention import Attention
 from vitrail.layers.block import Block
-from vitrail.layers.conv import ConvNorm, LinearNorm
+from vitrail.layers.conv import ConvNorm, LinearNorm, channels_last
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images, to_tuple
 from vitrail.layers.pyramid import check_stages
@@ -230,7 +230,7 @@ class MobileViT(PyramidBackbone):
     def embed(self, images: Tensor) -> Features:
         """images (B, C, H, W) → patches (B, H/2 · W/2, D), no prefix."""
         check_images(images, self.channels)
-        x = self.stem(images.contiguous(memory_format=torch.channels_last))
+        x = self.stem(channels_last(images))
         return Features.from_map(x.permute(0, 2, 3, 1))
 
     def pool(self, features: Features) -> Tensor:

@@ -19,7 +19,7 @@ from vitrail.models.base import Backbone
 from vitrail.models.limits import within_memory
 from vitrail.models.rebuilding import rebuildable_state
 from vitrail.preprocess import Preprocess
-from vitrail.values import PositiveInt, Size, check_value
+from vitrail.values import PositiveInt, Size, check_value, with_wrapped
 
 # Keywords that may change without changing what the weights mean. "pool" says which are read; a
 # shared bias of BEiT becomes a copy per block; the weights that read "channels" are adapted.
@@ -55,6 +55,7 @@ def resized(model: Backbone, image_size: Size) -> Backbone:
         >>> other.position.weight.shape, other.config["image_size"], other.preprocess.size
         (torch.Size([1, 25, 8]), (32, 48), (32, 48))
     """
+    model = _inner(model)
     size = to_tuple(image_size, len(model.image_size))
     keywords = {**model.config, "image_size": size}
     if "reference_size" in keywords and keywords["reference_size"] is None:
@@ -68,6 +69,7 @@ def resized(model: Backbone, image_size: Size) -> Backbone:
     return _completed(other, weights, model, preprocess=model.preprocess.at(size))
 
 
+@checked
 def with_channels(model: Backbone, channels: int) -> Backbone:
     """A copy of a model for images with another number of channels.
 
@@ -93,7 +95,7 @@ def with_channels(model: Backbone, channels: int) -> Backbone:
         >>> torch.allclose(gray, model(image.expand(1, 3, 8, 8)), atol=1e-5)
         True
     """
-    channels = check_value("channels", channels, PositiveInt)
+    model, channels = _inner(model), check_value("channels", channels, PositiveInt)
     what = f"a model with channels={channels}"
     with within_memory(what, meta=True), torch.device("meta"):
         other = type(model)(**{**model.config, "channels": channels})
@@ -150,7 +152,7 @@ def with_options(model: Backbone, options: Mapping[str, object]) -> Backbone:
         torch.Size([1, 16, 8])
     """
     check_options(options)
-    options = dict(options)
+    model, options = _inner(model), dict(options)
     if "channels" in options:
         model = with_channels(model, check_value("channels", options.pop("channels"), PositiveInt))
     with torch.random.fork_rng(devices=()):  # most initial values are thrown away
@@ -194,6 +196,11 @@ def check_options(options: Iterable[str]) -> None:
                 f"the option {name!r} cannot change once there are weights."
                 f"{suggest(name, OPTIONS)} These can: {', '.join(OPTIONS)}."
             )
+
+
+def _inner(model: nn.Module) -> Backbone:
+    """The model in the wrappers of torch.compile and data parallelism."""
+    return next(inner for inner in with_wrapped(model) if isinstance(inner, Backbone))
 
 
 def _state(model: Backbone) -> dict[str, Tensor]:

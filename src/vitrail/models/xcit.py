@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from vitrail.errors import ConfigError
 from vitrail.layers.attention import CrossAttention, divide
 from vitrail.layers.block import Block, DropPath, LayerScale
-from vitrail.layers.conv import ConvNorm, DepthwiseConv
+from vitrail.layers.conv import ConvNorm, DepthwiseConv, channels_last
 from vitrail.layers.linear import Linear
 from vitrail.layers.mlp import Mlp
 from vitrail.layers.patch import check_images
@@ -325,7 +325,7 @@ class XCiT(Backbone):
         """images (B, C, H, W) → patches (B, N, D) with positions, no prefix."""
         check_images(images, self.channels)
         # Channels last is then the layout of every map.
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = channels_last(images)
         x = self.patch_embed(images).permute(0, 2, 3, 1)
         return Features.from_map(self.emb_dropout(x + self.positions(x.shape[1:3])))
 

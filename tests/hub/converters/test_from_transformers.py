@@ -75,6 +75,26 @@ def test_preprocessing_and_labels_come_along(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "settings",
+    [
+        {"do_rescale": False, "image_mean": [127.0] * 3, "image_std": [64.0] * 3},
+        {"rescale_factor": 1 / 127.5},
+        {"rescale_factor": 1 / 127.5, "do_normalize": False},
+    ],
+)
+def test_pixels_on_another_scale(settings: dict[str, Any], tmp_path: Path) -> None:
+    saved("ViT", tmp_path, TRANSFORMERS)
+    size = {"height": 32, "width": 32}
+    theirs = transformers.ViTImageProcessor(size=size, do_resize=False, **settings)
+    theirs.save_pretrained(tmp_path)
+    image = torch.randint(256, (3, 32, 32), dtype=torch.uint8)
+    expected = torch.as_tensor(theirs(image, return_tensors="pt")["pixel_values"])
+    torch.testing.assert_close(
+        vitrail.load(tmp_path).preprocess(image), expected, rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
     ("problem", "target"),
     [("multi_label_classification", "labels"), ("regression", "numbers"), (None, "class")],
 )

@@ -5,6 +5,7 @@ Logits and features equal the original's. Two things are left out: the pooler of
 which serve pretraining only.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -187,10 +188,16 @@ def preprocess_of(config: Mapping[str, Any]) -> Preprocess:
             short_side = int(short_side / config["crop_pct"]) if short_side < 384 else None
     # Only MobileViT's reverses the channels, and it does not normalize.
     normalized = config.get("do_normalize", "do_flip_channel_order" not in config)
+    mean = config.get("image_mean", IMAGENET_MEAN) if normalized else (0.0,) * 3
+    std = config.get("image_std", IMAGENET_STD) if normalized else (1.0,) * 3
+    factor = config.get("rescale_factor") or 1 / 255
+    white = 255 * factor if config.get("do_rescale", True) else 255  # what mean and std are of
+    if math.isclose(white, 1):
+        white = 1
     return Preprocess(
         size,
         short_side,
         PILLOW_FILTERS.get(config.get("resample", 3), "bicubic"),
-        tuple(config.get("image_mean", IMAGENET_MEAN)) if normalized else (0.0,) * 3,
-        tuple(config.get("image_std", IMAGENET_STD)) if normalized else (1.0,) * 3,
+        tuple(value / white for value in mean),
+        tuple(value / white for value in std),
     )
