@@ -316,6 +316,18 @@ def test_the_source_may_stand_after_settings(vitrail: Command) -> None:
     assert (code, errors) == (2, "error: nowhere holds no run to resume: it has no run.yaml.\n")
 
 
+def test_an_argument_is_no_option(vitrail: Command) -> None:
+    code, _out, errors = vitrail("note", "run", "--text", "good")
+    assert code == 2
+    assert "No such option: --text" in errors
+
+
+def test_an_address_is_no_file(vitrail: Command) -> None:
+    code, _out, errors = vitrail("predict", "https://example.org/cat.jpg")
+    assert code == 2
+    assert "is an address: download the image, and name its file" in errors
+
+
 def test_a_picture_on_stdin_is_no_list(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("PNG\n\0\0IHDR"))
     with pytest.raises(DataError, match="got the bytes of a file: name the file itself"):

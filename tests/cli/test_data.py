@@ -136,3 +136,13 @@ def test_a_page_is_html(tmp_path: Path) -> None:
     arguments = ["data", "digits", "--out", str(tmp_path / "page.pdf")]
     result = CliRunner().invoke(build_app(), arguments)
     assert "page.pdf does not end in .html." in str(result.exception)
+
+
+def test_a_class_without_a_readable_image_says_why(tmp_path: Path) -> None:
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        picture(3).save(tmp_path / label / "1.png")
+    (tmp_path / "dog" / "1.png").write_bytes(b"")
+    result = CliRunner().invoke(build_app(), ["data", f"folder:{tmp_path}"])
+    assert "class 'dog' has no readable image, such as" in str(result.exception)
+    assert "1.png (the file is empty): add some" in str(result.exception)

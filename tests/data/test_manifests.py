@@ -69,6 +69,7 @@ def test_columns_folder_and_suffix_may_be_named(images: Path) -> None:
         ("", "", "has no rows"),
         ("path,colour\na.png,red\n", "", r"none of which is called label: .*t\.csv\?label=COLUMN"),
         ("path,label\na.png,\n", "", "row 1 has no label"),
+        ("path,label\na.png,cat,,\na.png,a cat, small\n", "", "line 3 has more cells than the f"),
         ("path,label,split\na.png,cat,holiday\n", "", "row 1 has the split 'holiday'"),
         ("path,label\na.png,cat\n", "?label=breed", "has no column 'breed': it has path, label"),
         ("path,label\na.png,cat\n", "?breed=x", "option='breed' is not one of 'path', 'label'"),

@@ -27,7 +27,7 @@ def run(
         Path | None, typer.Option("--out", "-o", help=_("A page to write, .html."))
     ] = None,
     image_size: Annotated[
-        int, typer.Option(min=1, help=_("Pixels of the sides of the images on the page."))
+        int, typer.Option(min=1, max=4096, help=_("Pixels of the sides of the images on the page."))
     ] = 224,
     copies: Annotated[
         bool, typer.Option("--copies/--no-copies", help=_("Whether to look for copies of images."))
@@ -56,7 +56,10 @@ def run(
     splits = datasets.splits
     first = next(iter(splits.values()))
     if first.streamed or first.sampling is not None:
-        raise ConfigError(f"{source} holds no images that are read by their number.")
+        raise ConfigError(
+            f"{source} holds no single images, which this command shows: vitrail train {source} "
+            "--dry-run says what it holds."
+        )
     # Splits of one folder share its list.
     for name, reason in dict.fromkeys(bad for d in splits.values() for bad in d.bad_images):
         note(f"{name}: {reason}")

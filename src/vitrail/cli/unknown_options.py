@@ -59,7 +59,7 @@ class HintingCommand(TyperCommand):
             option = getattr(problem, "option_name", "")
             if type(problem).__name__ != "NoSuchOption":  # a class of a private module
                 raise
-            own = [name for parameter in self.params for name in parameter.opts]
+            own = [name for parameter in self.params for name in parameter.opts if name[0] == "-"]
             cure = describe_option(str(self.name), option, typed, own)
             if not cure:
                 raise

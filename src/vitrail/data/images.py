@@ -224,6 +224,8 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
             names = sorted(glob.glob(str(path), recursive=True))
             matches = [Path(name) for name in names if Path(name).is_file()]
         kind, colon, rest = text.partition(":")
+        if not matches and rest.startswith("//"):
+            raise DataError(f"{text!r} is an address: download the image, and name its file.")
         if not matches and colon and Path(rest).exists():
             raise DataError(f"no images at {text!r}: write {rest}, without {kind}:")
         if not matches:

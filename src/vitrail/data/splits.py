@@ -67,7 +67,10 @@ def drop_unreadable(
     empty = [label for i, label in enumerate(dataset.labels) if before[i] and not after[i]]
     if empty or not len(rest):
         subject = f"class {empty[0]!r}" if empty else "what is left"
-        raise DataError(f"{subject} has no readable image: add some, or remove it.")
+        name, reason = rest.bad_images[0]
+        raise DataError(
+            f"{subject} has no readable image, such as {name} ({reason}): add some, or remove it."
+        )
     return rest
 
 

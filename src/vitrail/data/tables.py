@@ -127,11 +127,17 @@ def _csv(file: Path, text: str) -> Iterator[dict[str, Any]]:
     if first.strip().lower().startswith("sep=") and len(first.strip()) == 5:  # for spreadsheets
         delimiter, text = first.strip()[-1], rest
     try:
-        for row in csv.DictReader(
+        reader: csv.DictReader[Any] = csv.DictReader(
             io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True
-        ):
-            # None is the name of fields beyond the last column.
-            yield {name.strip(): value for name, value in row.items() if name is not None}
+        )
+        for row in reader:
+            # None is the name of fields beyond the last column; spreadsheets leave empty ones.
+            if any(cell.strip() for cell in row.pop(None, None) or ()):
+                raise DataError(
+                    f"{file}: line {reader.line_num} has more cells than the first line has "
+                    f"columns: put a text that holds {delimiter!r} in quotes."
+                )
+            yield {name.strip(): value for name, value in row.items()}
     except csv.Error as problem:
         raise DataError(f"{file}: not a table ({problem}).") from None
 
