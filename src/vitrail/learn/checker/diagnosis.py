@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import itertools
+import math
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -17,7 +18,6 @@ from vitrail.learn.lesson import Wrong
 
 TOLERANCES = 1e-8, 1e-5  # the second for those who compute in float32 besides
 MOST_CHANGES = 500  # of a solution that are tried
-MOST_SECONDS = 1.0  # of processor time for them: a solution may train a model
 
 
 @dataclass
@@ -26,6 +26,8 @@ class Diagnoser:
 
     Args:
         checker: the lesson's checker, with the weights and inputs of the failures.
+        seconds: of processor time, after which it gives up: a solution may train a model. Changes
+            are tried in the first two thirds of it, then pairs of wrong versions.
         failures: those of wrong versions that were tried already, by stage, call and names.
 
     Example:
@@ -39,6 +41,7 @@ class Diagnoser:
     """
 
     checker: Checker
+    seconds: float = math.inf
     failures: dict[tuple[str, int, tuple[str, ...]], Failure | None] = field(default_factory=dict)
 
     def mistakes(self, failure: Failure) -> tuple[Wrong, ...]:
@@ -81,9 +84,9 @@ class Diagnoser:
             return None  # NaN has too many causes
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # some are odd code
-            start = time.process_time()
+            end = time.process_time() + self.seconds * 2 / 3
             for change in itertools.islice(changes(self.checker.lesson.solution), MOST_CHANGES):
-                if time.process_time() - start > MOST_SECONDS:
+                if time.process_time() > end:
                     break
                 with contextlib.suppress(Exception):
                     other = self.checker.failure_like(failure, change.text, "change.py")
@@ -108,8 +111,11 @@ class Diagnoser:
             for count in counts
             for combination in itertools.combinations(versions, count)
         ]
+        end = time.process_time() + self.seconds / 3
         for tolerance in TOLERANCES:
             for combination in combinations:
+                if time.process_time() > end:
+                    return ()
                 if same_failure(failure, self._failure_with(combination, failure), tolerance):
                     return (
                         combination[:1]

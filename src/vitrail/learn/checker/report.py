@@ -19,6 +19,7 @@ from vitrail.learn.lesson import Wrong
 from vitrail.messages import _, language
 
 MOST_ROWS = 14
+MOST_SECONDS = 1.5  # of processor time for comparisons with wrong versions; a check takes three
 
 
 def make_report(checker: Checker, text: str, path: str, folder: Path | None = None) -> Report:
@@ -64,7 +65,7 @@ def make_report(checker: Checker, text: str, path: str, folder: Path | None = No
 
 def _compare(checker: Checker, failure: Failure) -> tuple[tuple[Wrong, ...], tuple[str, ...]]:
     """Mistakes that fail in the same way, and sentences, the surest explanation first."""
-    diagnoser = Diagnoser(checker)
+    diagnoser = Diagnoser(checker, MOST_SECONDS)
     mistakes = diagnoser.single(failure)
     change = None if mistakes else diagnoser.change(failure)
     if change is not None:
