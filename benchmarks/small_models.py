@@ -48,7 +48,7 @@ def agreement(patches: Tensor, truth: Tensor) -> float:
 
 def agreements(models: dict[str, Backbone], teacher: Backbone, path: Path) -> dict[str, float]:
     """The agreement of each model with the teacher on a photograph, and that of colors."""
-    results = {}
+    results: dict[str, float] = {}
     for name, model in models.items():
         pixels = model.preprocess.crop(path)[None]
         truth = teach(teacher, pixels).patches

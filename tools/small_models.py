@@ -17,7 +17,7 @@ scikit-image a coin. A run that was stopped goes on.
 import argparse
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import skimage
@@ -215,7 +215,7 @@ class Student(nn.Module):
         kind, options = STUDENTS[name]
         self.model = kind(image_size=SIDE, patch_size=16, num_classes=0, **options)
         self.model.preprocess = teacher.preprocess.at((SIDE, SIDE))
-        self.to_teacher = nn.Linear(options["dim"], teacher.dim)
+        self.to_teacher = nn.Linear(options["dim"], cast(int, teacher.dim))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """pixels → features of the tokens (N, 197, dim), and the same in the teacher's width."""
@@ -229,7 +229,7 @@ class Student(nn.Module):
         errors = (projected - (lesson.tokens.float() - mean) / std).square().mean(dim=(0, 2))
         some = torch.randperm(GRID**2)[:PAIRED]
         pairs = nn.functional.mse_loss(
-            *(similarities(each, some) for each in (tokens[:, 1:], lesson.patches))
+            similarities(tokens[:, 1:], some), similarities(lesson.patches, some)
         )
         token, patches = errors[0], errors[1:].mean()
         parts = {"patches": patches.item(), "pairs": pairs.item(), "token": token.item()}
@@ -243,7 +243,7 @@ def train(name: str) -> None:
     mean, std = standards(lesson.tokens)
     optimizer = torch.optim.AdamW(student.parameters(), RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, STEPS, pct_start=0.05)
-    parts = {"student": student, "optimizer": optimizer, "schedule": schedule}
+    parts: dict[str, Any] = {"student": student, "optimizer": optimizer, "schedule": schedule}
     begin, seconds = 0, 0.0
     if path.is_file():
         state = torch.load(path, weights_only=True)
