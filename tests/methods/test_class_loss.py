@@ -89,3 +89,14 @@ def test_methods_on_a_frozen_model_weigh_classes_too(
     weights = torch.tensor([12 / 24, 12 / 9, 12 / 3])
     expected = F.cross_entropy(logits, LABELS, weight=weights)
     torch.testing.assert_close(probe(Batch(images=images, labels=LABELS)).loss, expected)
+
+
+def test_a_head_that_changed_after_its_weights_is_refused() -> None:
+    model = small("ViT")
+    method = Supervised(model, class_weights=(1.0, 2.0, 1.0, 1.0, 1.0))
+    model.reset_head(7)
+    batch = Batch(images=torch.zeros(2, 3, 32, 32), labels=torch.tensor([0, 6]))
+    message = "class_weights has 5 numbers, and the model now 7 classes: make the method after"
+    with pytest.raises(ConfigError, match=message):
+        method(batch)
+    assert Supervised(model)(batch).loss.isfinite()

@@ -436,3 +436,9 @@ class TestRegions:
         assert not method.region_head.last.frozen
         assert all("region" not in name or name.split(".")[0] in method.training_only
                    for name, _ in method.named_parameters())  # fmt: skip
+
+
+def test_a_model_in_half_precision_has_logits_in_single() -> None:
+    method = DINO(small("ViT"), 16, (24, 8)).bfloat16()
+    images = torch.randn(2, 3, 32, 32, dtype=torch.bfloat16)
+    assert method(Batch(crops=(images, images.flip(3)))).loss.dtype == torch.float32

@@ -95,3 +95,11 @@ def test_features_of_any_type_are_those_of_the_head(dtype: torch.dtype) -> None:
         probe.fit_statistics(Batch(features=values, labels=labels))
         losses.append(probe(Batch(features=values, labels=labels)).loss)
     torch.testing.assert_close(*losses)
+
+
+def test_a_probe_whose_head_was_removed_learns_nothing_from_features() -> None:
+    model = small("ViT")
+    probe = LinearProbe(model)
+    model.reset_head(0)
+    with pytest.raises(ConfigError, match="num_classes=0, so that no head learns the labels"):
+        probe(Batch(features=torch.zeros(2, 32), labels=torch.tensor([0, 1])))

@@ -83,6 +83,11 @@ class ClassLoss(nn.Module):
                 "class_weights='balanced' needs the labels of all training samples: call "
                 "method.fit_targets(labels), or give one number per class."
             )
+        if self.weights is not None and len(self.weights) != logits.shape[1]:
+            raise ConfigError(
+                f"class_weights has {len(self.weights)} numbers, and the model now "
+                f"{logits.shape[1]} classes: make the method after model.reset_head."
+            )
         return classify(
             logits,
             batch["labels"],

@@ -60,7 +60,7 @@ class Prototypes(nn.Module):
             weight, gain = weight.detach() + 0 * weight, gain.detach() + 0 * gain
         # private: the fused kernel holds one copy of the weight less than `F.normalize`, which
         # would compute the same; with 65,536 prototypes that is 64 MiB.
-        return product(x, torch._weight_norm(weight, gain, 0))
+        return product(x, torch._weight_norm(weight, gain, 0).to(x))
 
 
 class ProjectionHead(nn.Module):

@@ -14,7 +14,12 @@ from vitrail.methods.base import Batch, Loss, Method
 from vitrail.methods.class_loss import ClassLoss, ClassWeights
 from vitrail.methods.logistic import fit_logistic, fit_ridge
 from vitrail.methods.multi_label import decide, weighted_mean
-from vitrail.methods.targets import class_targets, row_targets, standardization
+from vitrail.methods.targets import (
+    class_targets,
+    require_outputs,
+    row_targets,
+    standardization,
+)
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
 from vitrail.values import NonNegativeFloat, PositiveFloat, Rate
@@ -161,6 +166,7 @@ class LinearProbe(Method):
 
     def forward(self, batch: Batch) -> Loss:
         """Batch with features (B, D) and labels (B,) or (B, K) → Loss."""
+        require_outputs(self.backbone.num_classes)
         outputs = self.backbone.head(self._standardize(batch["features"]))
         if self.target == "class":
             return self.class_loss(outputs, batch)
