@@ -24,7 +24,7 @@ def _everywhere(source: Source, nodes: list[ast.expr]) -> Iterator[Change]:
             if source.text(node.func).endswith("arange"):
                 groups.setdefault("arange", []).append(node)
     for name, group in groups.items():
-        others = [None] if name == "arange" else ["0", "1", "2", "-1", "-2"]
+        others: list[str | None] = [None] if name == "arange" else ["0", "1", "2", "-1", "-2"]
         for count in range(len(group), 1, -1):
             for some, other in itertools.product(itertools.combinations(group, count), others):
                 edits = [(node, other or f"({source.text(node)} + 1)") for node in some]

@@ -45,7 +45,8 @@ def make_report(checker: Checker, text: str, path: str, folder: Path | None = No
     if failure is None:
         return Report(lesson.id, True)
     rows = _walk(checker, failure, text, path, folder)
-    mistakes, diagnosis = (), ()
+    mistakes: tuple[Wrong, ...] = ()
+    diagnosis: tuple[str, ...] = ()
     if failure.observed != "stub":
         with solutions_importable(checker.finder):  # once for hundreds of versions
             mistakes, diagnosis = _compare(checker, failure)

@@ -2,7 +2,7 @@
 
 import ast
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 MOST_CHARACTERS = 60  # of an expression that is shown
@@ -90,7 +90,7 @@ class Source:
         loose = isinstance(node, ast.BinOp | ast.UnaryOp | ast.Compare | ast.IfExp | ast.Tuple)
         return f"({code})" if loose else code
 
-    def change(self, edits: list[tuple[ast.AST, str]], **words: str) -> Change:
+    def change(self, edits: Sequence[tuple[ast.AST, str]], **words: str) -> Change:
         """The solution in which nodes have other code.
 
         Args:
