@@ -66,7 +66,8 @@ class InferenceParams:
     outputs: Tensor | None = dataclasses.field(default=None, kw_only=True)
     forward_only: bool = dataclasses.field(default=False, kw_only=True)
 
-    __post_init__ = check_fields
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def reset(self, max_seqlen: int, max_batch_size: int) -> None:
         """Starts another sequence.
