@@ -102,5 +102,5 @@ def test_what_does_not_fit_is_refused() -> None:
         MP3(small("SimpleViT"))
     with pytest.raises(ConfigError, match="residual_rope=True gives them away"):
         MP3(small("ViT", residual_rope=True))
-    with pytest.raises(DataError, match="do not fit positions"):
+    with pytest.raises(DataError, match="do not fit masks"):
         MP3(small("ViT"))(torch.zeros(1, 3, 64, 32))
