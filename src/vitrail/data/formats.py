@@ -229,7 +229,7 @@ def check_tags(name: str, data: bytes) -> None:
         DataError: there are more tags than any camera or microscope writes.
 
     Example:
-        >>> check_tags("scan.tif", b"II*\0" + bytes([8, 0, 0, 0]) + b"\x88\x13")
+        >>> check_tags("scan.tif", b"II*" + bytes([0, 8, 0, 0, 0, 0x88, 0x13]))
         Traceback (most recent call last):
         vitrail.errors.DataError: scan.tif: a TIFF of 5000 tags, ...
     """

@@ -86,9 +86,9 @@ def all_lessons() -> tuple[Lesson, ...]:
 def _lesson_of(name: str) -> Lesson | None:
     """The lesson "stage/name", of a stage that the course knows."""
     stage, _slash, folder = name.partition("/")
-    if stage in [known.name for known in all_stages()] and "/" not in folder:
+    if any(stage == other.name for other in all_stages()) and "/" not in folder:
         for root in roots():
-            if (root / stage / folder / "lesson.toml").is_file():
+            if os.path.isfile(root / stage / folder / "lesson.toml"):  # or its name is too long
                 return read_lesson(root / stage / folder)
     return None
 
