@@ -119,12 +119,7 @@ def make_folder(path: Path) -> None:
         raise ConfigError(f"{path} is no folder: choose another name.")
     if path.parent != path:
         make_folder(path.parent)
-    try:
-        path.mkdir(exist_ok=True)
-    except OSError as problem:
-        if problem.errno == errno.ENOSPC:
-            raise
-        raise ConfigError(f"{path}: {problem.strerror}; choose another path.") from None
+    path.mkdir(exist_ok=True)
     sync(path.parent)
 
 

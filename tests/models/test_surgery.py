@@ -17,7 +17,7 @@ every_model = pytest.mark.parametrize(("name", "more"), CASES, ids=IDS)
 
 
 @every_model
-@torch.inference_mode()
+@torch.no_grad()
 def test_a_resized_model_is_true_after_saving(
     name: str, more: dict[str, Any], tmp_path: Path
 ) -> None:

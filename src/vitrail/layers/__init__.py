@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from vitrail.layers.conv import MBConv as MBConv
     from vitrail.layers.conv import SqueezeExcite as SqueezeExcite
     from vitrail.layers.conv import StridedConvNorm as StridedConvNorm
-    from vitrail.layers.conv import channels_last as channels_last
     from vitrail.layers.conv import pad_same as pad_same
     from vitrail.layers.heads import DistillationHeads as DistillationHeads
     from vitrail.layers.heads import TokenDistillationHeads as TokenDistillationHeads

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrail.errors import ConfigError, DataError
+from vitrail.errors import ConfigError, DataError, describe_value
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -71,6 +71,9 @@ class Frozen(nn.Module):
         call: name of the method of `function` to call, if it has that method; otherwise `function`
             itself is called.
 
+    Raises:
+        ConfigError: nothing of it can be called.
+
     Example:
         >>> teacher = Frozen(nn.Linear(2, 3))
         >>> len(list(teacher.parameters())), teacher(torch.zeros(1, 2)).requires_grad
@@ -81,6 +84,10 @@ class Frozen(nn.Module):
 
     def __init__(self, function: Callable[..., Any], call: str = "__call__") -> None:
         super().__init__()
+        if not callable(getattr(function, call, function)):
+            raise ConfigError(
+                f"{describe_value(function)} cannot be called: give a network or a function."
+            )
         if isinstance(function, nn.Module):
             function.eval().requires_grad_(False)
         self.__dict__["function"] = function  # assigned so, it does not become a submodule

@@ -134,7 +134,7 @@ class TextTower(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """ids (B, L), L at most `context` → embeddings (B, E), not normalized."""
         self.check_ids(ids)
-        if not len(ids):
+        if not ids.numel():
             return ids.new_zeros(0, self.proj.out_features, dtype=self.position.weight.dtype)
         mask = None
         if self.end is None:

@@ -24,7 +24,7 @@ class AssignableHead(nn.Module):
         (5, 5)
     """
 
-    config: dict[str, Any]
+    config: dict[str, object]
     num_classes: int
     labels: list[str] | None
 

@@ -208,7 +208,7 @@ def relation_of_parts(
         A sentence in the user's language; "" where nothing fits.
 
     Example:
-        >>> x, y = torch.randn(2, 3), torch.randn(3)
+        >>> x, y = torch.randn(2, 3, dtype=torch.float64), torch.randn(3, dtype=torch.float64)
         >>> relation_of_parts(x + 2 * y, x + y, [("y", y)])
         'your output holds y once too often.'
     """
