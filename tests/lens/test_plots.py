@@ -212,7 +212,7 @@ def test_curves_draw_what_there_is() -> None:
     validation = {"split": "val", "epoch": 1.0, "loss": 0.5, "top1": 0.75}
     loss, accuracy, rate = training_curves([*lines(10), validation])
     assert [a.get_title(loc="left") for f in (loss, accuracy, rate) for a in f.axes] == [
-        "loss", "accuracy, %", "learning rate",
+        "loss of the method", "accuracy, %", "learning rate",
     ]  # fmt: skip
     assert [t.get_text() for t in loss.axes[0].texts] == ["0.500"]
     assert [t.get_text() for t in accuracy.axes[0].texts] == ["75.0"]

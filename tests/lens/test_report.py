@@ -214,10 +214,12 @@ def test_classes_are_sorted_by_accuracy_and_those_without_images_come_last() -> 
 
 
 def test_a_run_evaluated_by_its_features_says_so(tmp_path: Path) -> None:
+    page = write_report(finished_run(tmp_path)).read_text()
+    assert "<span>cross-entropy over the classes</span>" in page
     change(finished_run(tmp_path), evaluated_by="20-nearest neighbors", method_loss=1.5)
     page = write_report(tmp_path).read_text()
     assert "Accuracy is that of 20-nearest neighbors on its features" in page
-    assert "<span>loss</span>" not in page
+    assert "<span>cross-entropy over the classes</span>" not in page
 
 
 def test_images_of_the_training_are_shown_first_and_last(tmp_path: Path) -> None:

@@ -34,11 +34,12 @@ def training_curves(metrics: Sequence[Mapping[str, object]]) -> list[Figure]:
         1
     """
     keys = dict.fromkeys(key for line in metrics for key in line if line["split"] == "train")
-    own = [(key, key.replace("_", " "), 1.0, ".3f") for key in keys if key not in COMMON]
+    names = {"scale": _("scale of the logits, 1 / temperature")}
+    own = [(k, names.get(k, k.replace("_", " ")), 1.0, ".3f") for k in keys if k not in COMMON]
     lines: Sequence[Mapping[str, Any]] = metrics
     charts = []
     for key, name, scale, form in (
-        ("loss", _("loss"), 1.0, ".3f"),
+        ("loss", _("loss of the method"), 1.0, ".3f"),
         ("top1", _("accuracy, %"), 100.0, ".1f"),
         ("map", _("mean average precision, %"), 100.0, ".1f"),
         *own,

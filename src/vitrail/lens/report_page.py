@@ -246,7 +246,7 @@ def _headline(data: ReportData) -> str:
         scores = evaluation.get("scores", {})
         figures += [(percent(scores[key]), text) for key, text in titles.items() if key in scores]
         if "evaluated_by" not in evaluation:
-            figures.append((f"{evaluation['loss']:.3f}", _("loss")))
+            figures.append((f"{evaluation['loss']:.3f}", _("cross-entropy over the classes")))
         figures.append((f"{evaluation['count']:,}", _("evaluated images")))
     elif "classes" in evaluation:
         figures += value_figures(evaluation)
