@@ -73,6 +73,9 @@ def test_what_cannot_be_found(ref: str, error: str) -> None:
 def test_a_file_is_no_folder(folder: Path) -> None:
     with pytest.raises(LoadError, match="is a file: give its folder"):
         load(folder / "config.json")
+    (folder / "cat.jpg").touch()
+    with pytest.raises(LoadError, match="is an image: name a model"):
+        load(folder / "cat.jpg")
 
 
 def test_packages() -> None:

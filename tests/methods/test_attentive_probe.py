@@ -1,10 +1,14 @@
 """The attentive probe learns, its backbone does not, and what comes out is both side by side."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+import vitrail
 from tests.models.small import small
 from vitrail.errors import ConfigError
+from vitrail.hub.method_folder import load_method, save_method
 from vitrail.methods.attentive_probe import AttentiveProbe
 from vitrail.methods.base import Batch
 from vitrail.models.base import Backbone
@@ -69,6 +73,16 @@ def test_the_classifier_reads_the_backbone_that_it_is_given() -> None:
     own, given = (method.classifier(backbone)(images) for backbone in (method.backbone, other))
     assert own.shape == given.shape == (6, 5)
     assert not torch.allclose(own, given)
+
+
+def test_a_probe_of_a_model_without_names_of_classes_is_loaded(tmp_path: Path) -> None:
+    method = AttentiveProbe(small("ViT"), heads=2).eval()
+    vitrail.save(method.backbone, tmp_path / "model")
+    save_method(method, "attentive_probe", tmp_path / "method")
+    images = torch.randn(2, 3, 32, 32)
+    loaded = load_method(tmp_path)
+    outputs = [m.classifier(m.backbone)(images) for m in (method, loaded.eval())]
+    assert torch.equal(*outputs)
 
 
 def test_settings_that_cannot_be() -> None:

@@ -31,9 +31,7 @@ def run(
     if names:
         for name in names:
             if not any(_matches(setting.name, setting.method, name) for setting in settings):
-                names_of_all = [s.name for s in settings] + [
-                    s.name.rpartition(".")[2] for s in settings
-                ]
+                names_of_all = [x for s in settings for x in (s.name, *s.name.split("."))]
                 raise ConfigError(
                     f"no setting {name!r}.{suggest(name, names_of_all)} `vitrail config` lists all."
                 )

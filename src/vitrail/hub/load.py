@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from vitrail.arguments import checked
+from vitrail.data.formats import is_image_name
 from vitrail.errors import LoadError, suggest
 from vitrail.hub import model_folder
 from vitrail.hub.bundled import FOLDER, bundled_models
@@ -103,6 +104,8 @@ def find_folder(ref: str | Path) -> Path:
             raise LoadError(f"{ref} is a run without a model yet: let it finish, with --resume.")
         return folder
     if folder.is_file():
+        if is_image_name(folder.name):
+            raise LoadError(f"{ref} is an image: name a model, such as the folder of a run.")
         raise LoadError(f"{ref} is a file: give its folder.")
     name = str(ref)
     if name in bundled_models():

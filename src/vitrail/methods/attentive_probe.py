@@ -74,6 +74,8 @@ class AttentiveProbe(Method):
         if not classes:
             raise ConfigError("AttentiveProbe needs classes: give the model num_classes.")
         backbone.reset_head(0)
+        if backbone.labels is None:  # by which a saved probe knows how many classes it has
+            backbone.labels = [str(number) for number in range(classes)]
         backbone.requires_grad_(False).eval()
         like = next(backbone.parameters())
         with torch.no_grad():
