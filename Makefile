@@ -63,8 +63,9 @@ mutate: $(VENV)/.test data
 notebooks: $(VENV)/.docs data stamps
 	$(BIN)/python -m docs.notebooks
 
-# Pages from the code, then the site: docs/site/index.html.
-docs: $(VENV)/.docs
+# The programs of the pages run, then come pages from the code and the site: docs/site/index.html.
+docs: $(VENV)/.docs $(VENV)/.test
+	$(PYTEST) -m pages tests/test_readme.py tests/test_your_own.py
 	$(BIN)/python -m docs.build
 	$(BIN)/python -m docs.twins
 	$(BIN)/python -m docs.book

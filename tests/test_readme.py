@@ -45,7 +45,13 @@ def commands(page: str) -> list[list[str]]:
     return [line.split("#")[0].split() for line in lines if line.startswith("vitrail ")]
 
 
-@pytest.mark.parametrize("readme", PAGES)
+@pytest.mark.parametrize(
+    "readme",
+    [
+        *READMES,
+        *(pytest.param(page, marks=pytest.mark.pages) for page in PAGES if page not in READMES),
+    ],
+)
 def test_python_runs(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     twin = readme.replace(".zh.md", ".md").replace("docs/zh/", "docs/en/")
     if readme != twin and programs(readme) == programs(twin):

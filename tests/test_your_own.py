@@ -17,6 +17,7 @@ PAGES = ("docs/en/your_own.md", "docs/zh/your_own.md")
 ORDERED = re.compile(r"```(python|bash)\n(.*?)```", re.DOTALL)
 
 
+@pytest.mark.pages
 def test_the_page_works_from_top_to_bottom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
