@@ -288,12 +288,19 @@ def test_messages_name_options_and_python_keywords_stay_where_they_are_settings(
         ("--num-classes=3", "the classes are those of the images; leave it out."),
         ("--output-dir=x", "no option --output-dir: here it is --out."),
         ("--resumee", "here it is --resume."),
+        ("model.name=small-vit", "write model.weights=small-vit, to train from them."),
     ],
 )
 def test_a_setting_as_it_is_called_elsewhere(vitrail: Command, setting: str, cure: str) -> None:
     code, out, errors = vitrail("train", "digits", setting)
     assert (code, out, errors.count("\n")) == (2, "", 1)
     assert cure in errors
+
+
+def test_a_command_without_out_names_its_last_argument(vitrail: Command) -> None:
+    code, _out, errors = vitrail("export", "vit_tiny_patch16_224", "--output=x.onnx")
+    assert code == 2
+    assert "is the last argument, vitrail export MODEL DESTINATION." in errors
 
 
 def test_every_setting_that_is_called_otherwise_elsewhere_exists() -> None:

@@ -157,6 +157,7 @@ def _is_recipe(what: str) -> bool:
 
 def _check_model_name(what: str, overrides: list[str]) -> None:
     """Raises `ConfigError` for a name that no model has, before torch is imported."""
+    from vitrail.hub.bundled import bundled_models
     from vitrail.models.builtin_names import check_name
     from vitrail.train.recipe_file import overridden, read_recipe
 
@@ -166,6 +167,8 @@ def _check_model_name(what: str, overrides: list[str]) -> None:
     if isinstance(train, dict) and train.get("plugins"):
         return  # they may bring the model
     name = model.get("name") if isinstance(model, dict) and not model.get("weights") else None
+    if name in bundled_models():
+        raise ConfigError(f"{name!r} has weights: write model.weights={name}, to train from them.")
     if isinstance(name, str):
         check_name(name)
 

@@ -1,6 +1,7 @@
 """What to type where an option does not exist, but is one in other tools."""
 
 import difflib
+from collections.abc import Sequence
 from typing import Any
 
 from typer.core import TyperCommand
@@ -22,8 +23,6 @@ OPTIONS = {  # of this command line
     "overwrite": "--force", "y": "--force", "yes": "--force", "resume_from_checkpoint": "--resume",
     "kfold": "--folds", "cv": "--folds", "format": "--out", "dataset": "--data",
 }  # fmt: skip
-
-
 VALUES = {"amp": "bf16", "fp16": "fp16", "bf16": "bf16", "half": "fp16"}  # of switches elsewhere
 
 
@@ -60,13 +59,16 @@ class HintingCommand(TyperCommand):
             if type(problem).__name__ != "NoSuchOption":  # a class of a private module
                 raise
             own = [name for parameter in self.params for name in parameter.opts if name[0] == "-"]
-            cure = describe_option(str(self.name), option, typed, own)
+            arguments = [str(p.name) for p in self.params if p.param_type_name == "argument"]
+            cure = describe_option(str(self.name), option, typed, own, arguments)
             if not cure:
                 raise
         raise ConfigError(cure)
 
 
-def describe_option(command: str, option: str, typed: list[str], own: list[str]) -> str:
+def describe_option(
+    command: str, option: str, typed: list[str], own: list[str], arguments: Sequence[str] = ()
+) -> str:
     """What to type instead of an option.
 
     Args:
@@ -74,6 +76,7 @@ def describe_option(command: str, option: str, typed: list[str], own: list[str])
         option: the option, such as "--lr".
         typed: all arguments, among them its value.
         own: the options that the command has.
+        arguments: the names of its arguments.
 
     Returns:
         A sentence; "" where nothing is known about the option.
@@ -91,7 +94,12 @@ def describe_option(command: str, option: str, typed: list[str], own: list[str])
     if command == "train" and name in ("num_classes", "nc", "classes"):
         text = _("no option {option}: the classes are those of the images; leave it out.")
         return text.format(option=option)
-    other = OPTIONS.get(name, "")
+    other = OPTIONS.get(name, f"--{name}")
+    if other == "--out" and "--out" not in own and "destination" in arguments:
+        text = _("no option {option}: what is written is the last argument, {usage}.")
+        return text.format(
+            option=option, usage=" ".join(("vitrail", command, *map(str.upper, arguments)))
+        )
     near = difflib.get_close_matches(option, own, n=1, cutoff=0.75)
     if other in own or near:
         text = _("no option {option}: here it is {other}.")
