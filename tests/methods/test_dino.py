@@ -310,7 +310,7 @@ class TestCollapse:
         make = MultiCrop(AugmentConfig(jitter=0.4), crops, preprocess)
         learned = [p for p in method.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(learned, lr=2e-3, weight_decay=0.04)
-        told = []
+        lines = []
         for step in range(steps):
             method.before_step(step / steps)
             some = torch.randint(2000, (32,))
@@ -320,23 +320,23 @@ class TestCollapse:
             loss.backward()
             optimizer.step()
             method.after_step()
-            told.append(metrics)
-        return method, {k: sum(float(m[k]) for m in told[-10:]) / 10 for k in told[0]}
+            lines.append(metrics)
+        return method, {k: sum(float(m[k]) for m in lines[-10:]) / 10 for k in lines[0]}
 
     def neighbours(self, model: Backbone, clothes: Clothes) -> float:
         """How many of the second half the first half names."""
         images, labels, preprocess = clothes
         with torch.no_grad():
             known, asked = model.eval()(preprocess.normalise(images)).chunk(2)
-        told = knn(known, labels[:2000], asked, 10).argmax(1)
-        return (told == labels[2000:]).float().mean().item()
+        answers = knn(known, labels[:2000], asked, 10).argmax(1)
+        return (answers == labels[2000:]).float().mean().item()
 
     def test_answers_differ_and_neighbours_agree(self, clothes: Clothes) -> None:
         fresh, _ = self.run(clothes, 1)
-        method, told = self.run(clothes, 100)
+        method, means = self.run(clothes, 100)
         most = math.log(self.PROTOTYPES)
-        assert 0.5 * most < told["mean_entropy"] < most
-        assert told["teacher_entropy"] < min(told["mean_entropy"] - 0.2, 0.9 * most)
+        assert 0.5 * most < means["mean_entropy"] < most
+        assert means["teacher_entropy"] < min(means["mean_entropy"] - 0.2, 0.9 * most)
         before, after = (self.neighbours(m.result(), clothes) for m in (fresh, method))
         assert after > before + 0.015
 

@@ -1,6 +1,7 @@
 """What every hostile input must end in: one line, soon, in little memory, and nothing run."""
 
 import contextlib
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +9,8 @@ from typing import Any, NamedTuple
 
 from vitrail.errors import VitrailError
 
-# What fails a test: ten times the seconds that SECURITY.md promises, as processors differ; what a
-# refusal took is in docs/reliability.md.
-SECONDS, MEBIBYTES = 1.0, 64.0
+SECONDS, MEBIBYTES = 0.1, 64.0  # as SECURITY.md promises
+YARDSTICK = 0.03  # seconds that `_plain_work` takes on the processor of docs/reliability.md
 SECRET = "the secret of another folder"
 PROCESS = Path("/proc/self")
 
@@ -44,9 +44,17 @@ def outcome(action: Callable[[], Any]) -> VitrailError | None:
     assert "\n" not in text, text
     assert "\x1b" not in text, text
     assert SECRET not in text, text
-    assert costs[-1].seconds < SECONDS, costs
+    if costs[-1].seconds >= SECONDS:  # a slower processor is slower at everything
+        assert costs[-1].seconds < SECONDS * _plain_work() / YARDSTICK, costs
     assert costs[-1].mebibytes < MEBIBYTES, costs
     return error
+
+
+def _plain_work() -> float:
+    """Seconds of the processor that a piece of work takes which has nothing to do with refusals."""
+    start = time.process_time()
+    json.loads(json.dumps([{"number": i, "texts": [str(i)]} for i in range(20_000)]))
+    return time.process_time() - start
 
 
 def _start_measuring() -> int:

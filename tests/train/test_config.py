@@ -132,6 +132,7 @@ def test_what_is_not_given_on_resume_is_as_it_was() -> None:
         ("schedule.name=linear", "no setting 'schedule.name'. Here it is called 'schedule.shape'."),
         ("model.options={image_size:32}", "put a space after its colon, as 'image_size: 32'."),
         (f"optim.lr=1{'0' * 400}", "optim.lr=<int>: Input should be a valid number."),
+        (f"method.label_smoothing=1{'0' * 400}", "method.label_smoothing=<int>: not a number"),
         ("train.epochs=5", "no setting 'train.epochs'. Did you mean 'schedule.epochs'?"),
         ("data.augment.jitter=5", "jitter=5.0 is not within 0 to 1."),
     ],
