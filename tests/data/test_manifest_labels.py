@@ -54,7 +54,8 @@ def test_fractions_are_numbers_and_whole_numbers_classes(tmp_path: Path) -> None
     assert classes.target == "class" and classes.labels == ["1", "2", "3"]
     named = opened(tmp_path, text.format("2"), "?numbers=label")
     assert named.values is not None and named.values.flatten().tolist() == [1, 2, 3]
-    huge = opened(tmp_path, text.format("1" + "0" * 400))
+    rows = [{"path": f"{i}.png", "label": label} for i, label in enumerate((1, 10**400, 3))]
+    huge = opened(tmp_path, "\n".join(map(json.dumps, rows)), form="jsonl")
     assert huge.target == "class"
     versions = opened(tmp_path, text.format("2.5"), "?separator=")
     assert versions.target == "class" and versions.labels == ["1", "2.5", "3"]
