@@ -373,8 +373,11 @@ def test_steps_of_a_causal_model_are_the_model(more: dict[str, Any]) -> None:
         outputs = torch.cat([steps(part) for part in tokens.split(parts, dim=1)], dim=1)
         torch.testing.assert_close(outputs, whole, rtol=1e-4, atol=1e-5)
         assert [t.shape for state in steps.states for t in state] == sizes, "a state grew"
-        with pytest.raises(ConfigError, match=f"{tokens.shape[1] + 1} tokens are more than"):
+        assert steps(tokens[:, :0]).shape == (2, 0, tokens.shape[2])
+        with pytest.raises(ConfigError, match=f"{tokens.shape[1] + 1} tokens .*: begin anew"):
             steps(tokens[:, :1])
+        with pytest.raises(ConfigError, match="do not fit the features"):
+            Stepper(model, embedded)(tokens.repeat(2, 1, 1))
 
 
 @torch.no_grad()

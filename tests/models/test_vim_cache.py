@@ -26,6 +26,13 @@ def test_parts_that_do_not_follow_are_one_line() -> None:
         model(row, inference_params={})  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="max_seqlen='16' is not a whole number"):
         InferenceParams("16", 2)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="batch_size_offset=1 is not supported: give each batch"):
+        InferenceParams(16, 2, batch_size_offset=1, lengths_per_sample=None)
+    for sizes in ({"dim": 12}, {"d_state": 3}):
+        cache.reset(100, 4)
+        tiny(scan="forward", pool="mean", **sizes)(row, inference_params=cache)
+        with pytest.raises(ConfigError, match="is not of this layer, whose have .*: give each"):
+            model(row, inference_params=cache)
 
 
 def test_what_cannot_be_stepped_says_so() -> None:

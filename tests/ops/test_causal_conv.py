@@ -174,6 +174,12 @@ def test_an_empty_batch_is_an_empty_output(backend: str) -> None:
 
 
 @every_operator
+@pytest.mark.parametrize("sizes", [(2, 0, 3, 4), (0, 0, 3, 4)])
+def test_an_empty_sequence_is_an_empty_output(sizes: Any, backend: str) -> None:
+    assert train(Case(sizes), backend, stored_tensors(Case(sizes)))["out"].shape == (2, *sizes[:3])
+
+
+@every_operator
 def test_the_same_bits_again_and_with_any_number_of_threads(backend: str) -> None:
     case = Case((4, 133, 40, 4))
     stored, threads = stored_tensors(case), torch.get_num_threads()
@@ -205,6 +211,8 @@ def test_tensors_elsewhere_and_filters_with_another_axis_are_one_line() -> None:
         causal_conv(x, weight.to("meta"), bias, (False, True))
     with pytest.raises(ConfigError, match="do not fit 2 directions"):
         causal_conv(x, weight[:, :, None], bias, (False, True))
+    with pytest.raises(ConfigError, match="filters of no width: give d_conv of at least 1"):
+        causal_conv(x, weight[..., :0], bias, (False, True))
 
 
 @pytest.mark.parametrize("learns", [False, True])

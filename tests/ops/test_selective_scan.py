@@ -480,6 +480,18 @@ def test_an_empty_batch_is_an_empty_output(backend: str) -> None:
     assert not found["A"].any()
 
 
+@every_backend
+@pytest.mark.parametrize("gated", [False, True])
+def test_an_empty_sequence_is_an_empty_output(gated: bool, backend: str) -> None:
+    case = Case((2, 2, 0, 3, 5))
+    scan = random_scan(case)
+    scan = scan if gated else scan._replace(z=None)
+    out = selective_scan(scan, (False, True), backend)
+    assert out.shape == (2, 0, 3)
+    _, state = resume(scan.direction(0), torch.ones(2, 3, 5))
+    assert torch.equal(state, torch.ones(2, 3, 5))
+
+
 @pytest.mark.parametrize("name", Scan._fields)
 def test_a_shape_that_does_not_fit_is_named(name: str) -> None:
     scan = random_scan(Case())
@@ -503,6 +515,11 @@ def test_settings_that_cannot_run_are_one_line() -> None:
         selective_scan(scan, (False, True), "nunba")
     with pytest.raises(ConfigError, match=r"reverse=\[False\] has 1 entries for 2 directions"):
         selective_scan(scan, (False,))
+    with pytest.raises(ConfigError, match="a Scan holds tensors: give torch.as_tensor"):
+        selective_scan(scan.map(lambda t: t.numpy()), (False, True))  # type: ignore[arg-type, return-value]
+    for wrong in (scan.map(lambda t: t[..., :0]), scan._replace(A=scan.A[..., :0])):
+        with pytest.raises(ConfigError, match="no channels or no states: give at least one"):
+            selective_scan(wrong, (False, True))
     with pytest.raises(ConfigError, match='backend="numba" has no float64: use "torch"'):
         selective_scan(random_scan(Case(), torch.float64), (False, True), "numba")
 

@@ -8,7 +8,7 @@ from vitrail.errors import ConfigError
 from vitrail.layers.inference_params import InferenceParams, MambaState, evaluation
 from vitrail.models.features import Features
 from vitrail.models.vim import VisionMamba
-from vitrail.models.vim_cache import resume
+from vitrail.models.vim_cache import next_slots, resume
 
 
 class Stepper:
@@ -71,20 +71,19 @@ class Stepper:
                 end.
         """
         batch, width = self.tokens.shape[::2]
-        same_batch = self.caches or len(tokens) == batch
-        if tokens.ndim != 3 or tokens.shape[2] != width or not same_batch:
+        fits = len(tokens) <= batch if self.caches else len(tokens) == batch
+        if tokens.ndim != 3 or tokens.shape[2] != width or not fits:
             raise ConfigError(
                 f"tokens of shape {tuple(tokens.shape)} do not fit the features: give ({batch}, T, "
                 f"{width})."
             )
         if self.caches:
             return resume(self.model, tokens, self.context, self.cache)
-        start, count = self.tokens.shape[1], tokens.shape[1]
-        self.cache.require_room(len(tokens), start + count)
-        self.tokens = torch.cat([self.tokens, tokens], dim=1)
         _, rotation, order = self.context
+        slots = next_slots(order, self.tokens.shape[1], tokens.shape[1])
+        self.tokens = torch.cat([self.tokens, tokens], dim=1)
         if rotation is not None:
-            rotation = rotation[0][..., : start + count, :], rotation[1][..., : start + count, :]
+            rotation = rotation[0][..., : slots.stop, :], rotation[1][..., : slots.stop, :]
         with evaluation(self.model):  # blocks read the order only to sort recorded weights
-            outputs = self.model.run_blocks(self.tokens, None, rotation, order[: start + count])
-        return outputs[:, start:]
+            outputs = self.model.run_blocks(self.tokens, None, rotation, order[: slots.stop])
+        return outputs[:, slots.start :]

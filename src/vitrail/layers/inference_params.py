@@ -1,6 +1,5 @@
 """The cache of a causal model that reads a sequence part by part."""
 
-import contextlib
 import dataclasses
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -8,6 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from vitrail.arguments import check_fields
+from vitrail.contexts import reusable
 from vitrail.errors import ConfigError
 from vitrail.ops.guard import guarded
 
@@ -41,8 +41,10 @@ class InferenceParams:
         max_seqlen: largest length of the sequence, class tokens included.
         max_batch_size: largest batch size.
         seqlen_offset: number of tokens that were read.
+        batch_size_offset: 0; a cache is of one batch.
         key_value_memory_dict: the state of each layer, by its `layer_idx`. Its size does not
             depend on the length of the sequence.
+        lengths_per_sample: None; the sequences of a batch have one length.
         outputs: (B, L, D), normalized outputs for the tokens so far, which the model pools; None
             before the first.
         forward_only: computes the forward direction alone, with weight 1, where a mixer has two.
@@ -60,14 +62,21 @@ class InferenceParams:
     max_seqlen: int
     max_batch_size: int
     seqlen_offset: int = 0
+    batch_size_offset: int = 0
     key_value_memory_dict: dict[int, MambaState] = dataclasses.field(
         default_factory=dict, kw_only=True
     )
+    lengths_per_sample: None = dataclasses.field(default=None, kw_only=True)
     outputs: Tensor | None = dataclasses.field(default=None, kw_only=True)
     forward_only: bool = dataclasses.field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.batch_size_offset:
+            raise ConfigError(
+                f"batch_size_offset={self.batch_size_offset} is not supported: give each batch a "
+                "cache of its own."
+            )
 
     def reset(self, max_seqlen: int, max_batch_size: int) -> None:
         """Starts another sequence.
@@ -104,7 +113,7 @@ class InferenceParams:
 
 
 @guarded
-@contextlib.contextmanager
+@reusable
 def evaluation(model: nn.Module) -> Iterator[None]:
     """Puts a model into evaluation mode, and each of its modules into its own mode afterwards.
 

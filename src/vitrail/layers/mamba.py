@@ -15,7 +15,7 @@ from vitrail.layers.linear import Linear
 from vitrail.layers.recording import RecordedMixer
 from vitrail.ops import causal_conv as conv
 from vitrail.ops import selective_scan as ssm
-from vitrail.ops.guard import guarded
+from vitrail.ops.guard import guarded, guarded_forward
 from vitrail.ops.linear import product
 from vitrail.ops.selective_scan.matrix import attention
 from vitrail.values import NonNegativeInt, PositiveInt
@@ -152,6 +152,7 @@ class Mamba(RecordedMixer):
         """The projection out, whose outputs are those of the mixer."""
         return self.out_proj
 
+    @guarded_forward
     def forward(
         self,
         x: Tensor,
@@ -273,6 +274,11 @@ class Mamba(RecordedMixer):
                 "begin with seqlen_offset=0."
             )
         state = memory[index]
+        if state.ssm.shape[1:] != self.A_log.shape[1:]:
+            raise ConfigError(
+                f"a state of shape {tuple(state.ssm.shape[1:])} is not of this layer, whose have "
+                f"{tuple(self.A_log.shape[1:])}: give each model a cache of its own."
+            )
         if len(state.conv) != len(x):
             raise ConfigError(
                 f"a batch of {len(x)} cannot go on after one of {len(state.conv)}: give the same "
@@ -281,7 +287,7 @@ class Mamba(RecordedMixer):
         signal, z = self.in_proj(x).chunk(2, dim=-1)
         window = torch.cat([state.conv.mT, signal], dim=1)  # (B, d_conv + T, E)
         weight, bias = self.conv_weight[:1], self.conv_bias[:1]
-        u = conv.causal_conv(window, weight, bias, [False], self.backend)[:, :, -x.shape[1] :]
+        u = conv.causal_conv(window, weight, bias, [False], self.backend)[:, :, weight.shape[-1] :]
         low, B, C = product(u, self.x_proj[0]).split([self.dt_rank, *[self.d_state] * 2], dim=-1)
         A = -at_least_float32(self.A_log[:1]).exp()
         delta = product(low, self.dt_weight[0])

@@ -41,17 +41,41 @@ def resume(
         >>> resume(model, tokens[:, :3], context, cache).shape, cache.seqlen_offset
         (torch.Size([1, 3, 8]), 3)
     """
-    cache.require_room(*tokens.shape[:2])
     _, rotation, order = context
-    slots = slice(cache.seqlen_offset, cache.seqlen_offset + tokens.shape[1])
-    if slots.stop > len(order):
-        raise ConfigError(f"{slots.stop} tokens are more than the {len(order)} of these features.")
+    slots = next_slots(order, cache.seqlen_offset, tokens.shape[1])
+    cache.require_room(*tokens.shape[:2])
     if rotation is not None:  # (L, D), or (B, L, D) where patches were dropped
         rotation = rotation[0][..., slots, :], rotation[1][..., slots, :]
     with evaluation(model):
         tokens = model.run_blocks(tokens, None, rotation, order[slots], cache)
     cache.seqlen_offset = slots.stop
     return tokens
+
+
+def next_slots(order: Tensor, start: int, count: int) -> slice:
+    """The slots of the next tokens in a sequence.
+
+    Args:
+        order: (L,), of the whole sequence.
+        start: number of tokens that were read.
+        count: number of tokens to come.
+
+    Returns:
+        The slots.
+
+    Raises:
+        ConfigError: the sequence is shorter.
+
+    Example:
+        >>> next_slots(torch.arange(16), 9, 4)
+        slice(9, 13, None)
+    """
+    if start + count > len(order):
+        raise ConfigError(
+            f"{start + count} tokens are more than the {len(order)} of these features: begin anew, "
+            "with features of another image."
+        )
+    return slice(start, start + count)
 
 
 @torch.no_grad()

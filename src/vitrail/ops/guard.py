@@ -2,15 +2,17 @@
 
 import functools
 import inspect
+import traceback
 import types
 import typing
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union
 
 import torch
 from torch import Tensor, nn
 
-from vitrail.arguments import convert_arguments, name_of
+from vitrail.arguments import Unchecked, convert_arguments, name_of
 from vitrail.errors import ConfigError, VitrailError, describe_value
 from vitrail.memory import is_out_of_memory
 from vitrail.values import Range
@@ -26,6 +28,18 @@ PROBLEMS = (
     TypeError, ValueError, LookupError, RuntimeError, ArithmeticError, AttributeError, MemoryError,
     AssertionError,
 )  # fmt: skip
+
+
+FOLDERS = (str(Path(__file__).parents[1]), str(Path(torch.__file__).parent))  # of the own code
+
+
+class InputError(ConfigError):
+    """Inputs of a layer that do not fit it.
+
+    Example:
+        >>> issubclass(InputError, ConfigError)
+        True
+    """
 
 
 class TooLargeError(ConfigError, MemoryError):
@@ -101,6 +115,76 @@ def guarded(function: Function) -> Function:
     return call  # type: ignore[return-value]
 
 
+def guarded_forward(forward: Function) -> Function:
+    """A layer's `forward`, which says in one line what its inputs do not fit.
+
+    The arguments are looked at only after PyTorch has refused them, so that a call that succeeds
+    takes no time for it. Of layers within a layer the outermost is named. What the user's own
+    modules raise within it stays as it is.
+
+    Args:
+        forward: the method of a layer; the first line of its docstring has the shapes.
+
+    Returns:
+        The method, with the same signature.
+
+    Raises:
+        InputError: when it is called, the inputs do not fit the layer or each other.
+
+    Example:
+        >>> vitrail.layers.Mlp(8, 16)(torch.zeros(5, 9))
+        Traceback (most recent call last):
+        vitrail.ops.guard.InputError: Mlp: mat1 and mat2 shapes cannot be multiplied (5x9 and ...
+    """
+
+    @functools.wraps(forward)
+    def call(self: nn.Module, *args: Any, **keywords: Any) -> Any:
+        try:
+            return forward(self, *args, **keywords)
+        except PROBLEMS as problem:
+            cause = problem.__cause__ if isinstance(problem, InputError) else problem
+            if _is_own(problem) and (
+                line := _explain_forward(cause, forward, self, args, keywords)
+            ):
+                raise line from cause
+            raise
+
+    return call  # type: ignore[return-value]
+
+
+def _is_own(problem: Exception) -> bool:
+    """Whether no module but Vitrail's and PyTorch's was running when it was raised."""
+    frames = traceback.walk_tb(problem.__traceback__)
+    return all(frame.f_code.co_filename.startswith(FOLDERS) for frame, _line in frames)
+
+
+def _explain_forward(
+    problem: BaseException | None,
+    forward: Callable[..., Any],
+    layer: nn.Module,
+    args: tuple[Any, ...],
+    keywords: dict[str, Any],
+) -> InputError | None:
+    """One line for an error of a layer's forward; None for one that is not about its inputs."""
+    if type(problem) not in _PLAIN_PROBLEMS or is_out_of_memory(problem):
+        return None
+    name = type(layer).__name__
+    try:
+        convert_arguments(forward, (layer, *args), keywords)
+    except ConfigError as misfit:
+        return InputError(misfit)
+    values = inspect.signature(forward).bind(layer, *args, **keywords).arguments
+    described = ", ".join(
+        f"{key} {_describe(value)}" for key, value in values.items() if key != "self"
+    )
+    shapes = (forward.__doc__ or "").partition("\n")[0].rstrip(".")
+    cure = f"it takes {shapes}" if "→" in shapes else f"help({name}.forward) says what it takes"
+    if (weight := next(layer.parameters(), None)) is not None:
+        cure += f", in {weight.dtype}"
+    text = str(problem).partition("\n")[0][:150].rstrip(".")
+    return InputError(f"{name}: {text}, with {described}: {cure}.")
+
+
 def _convert(
     function: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -163,6 +247,8 @@ def _fits(hint: Any) -> Fits:
     if hint in (Any, object, inspect.Parameter.empty):
         return _anything
     if origin is Annotated:
+        if any(isinstance(limit, Unchecked) for limit in arguments[1:]):
+            return _anything
         return _fits_limits(_fits(arguments[0]), arguments[1:])
     if origin in (Union, types.UnionType):
         alternatives = tuple(map(_fits, arguments))
@@ -180,7 +266,9 @@ def _fits(hint: Any) -> Fits:
         return lambda value: type(value) is hint
     if hint is float:  # nan fits nothing
         return lambda value: type(value) in (int, float) and -MOST < value < MOST
-    if hint is Tensor or (isinstance(hint, type) and issubclass(hint, nn.Module | tuple)):
+    if hint is Tensor or (
+        isinstance(hint, type) and issubclass(hint, nn.Module | tuple | torch.device)
+    ):
         return lambda value: isinstance(value, hint)
     return _never
 

@@ -58,11 +58,17 @@ def causal_conv(
             f"weight {tuple(sizes)} and bias {tuple(bias.shape)} do not fit "
             f"{len(reverse)} directions of {shape[-1]} channels."
         )
+    if not sizes[2]:
+        raise ConfigError(
+            f"weight {tuple(sizes)} has filters of no width: give d_conv of at least 1."
+        )
     if not x.device == weight.device == bias.device:
         raise ConfigError(
             f"x on {x.device}, weight on {weight.device} and bias on {bias.device}: give tensors "
             "on one device."
         )
+    if not (shape[1] or torch.compiler.is_compiling()):  # which PyTorch does not convolve
+        return x.expand(len(reverse), *shape)
     if backend == "reference" or is_transformed():
         return causal_conv_reference(x, weight, bias, reverse)
     # An exported graph runs on other machines too: it has PyTorch's convolution.

@@ -64,7 +64,10 @@ def selective_scan(scan: Scan, reverse: Sequence[bool], backend: str = "auto") -
         torch.Size([2, 5, 4])
     """
     check_choice("backend", backend, BACKENDS)
-    _check(scan, reverse)
+    try:
+        _check(scan, reverse)
+    except AttributeError:
+        raise ConfigError("a Scan holds tensors: give torch.as_tensor of each array.") from None
     if backend == "reference" or is_transformed():
         return selective_scan_reference(scan, reverse).to(scan.u.dtype)
     trains = torch.is_grad_enabled() and not torch.compiler.is_exporting()
@@ -198,6 +201,11 @@ def _check(scan: Scan, reverse: Sequence[bool]) -> None:
         "bias": (k, dim),
         "z": (batch, length, dim),
     }
+    if not (dim and n):
+        raise ConfigError(
+            f"u {tuple(scan.u.shape)} and A {tuple(scan.A.shape)} have no channels or no states: "
+            "give at least one of each."
+        )
     device = scan.u.device
     for name, tensor in scan._asdict().items():
         if tensor is None and name == "z":

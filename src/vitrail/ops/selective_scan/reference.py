@@ -97,7 +97,7 @@ def scan_states(scan: Scan, k: int, backwards: bool) -> dict[int, Tensor]:
     step = F.softplus(scan.delta[k] + scan.bias[k])  # (B, L, D)
     signal, enter = (step * scan.u[k])[..., None], scan.B[k][:, :, None]
     states: dict[int, Tensor] = {}
-    state = torch.zeros_like(signal[:, 0] * enter[:, 0])
+    state = signal.new_zeros(())
     for t in scan_order(step.shape[1], backwards):
         state = torch.exp(step[:, t, :, None] * scan.A[k]) * state + signal[:, t] * enter[:, t]
         states[t] = state
@@ -125,7 +125,8 @@ def selective_scan_reference(scan: Scan, reverse: Sequence[bool]) -> Tensor:
     for k, backwards in enumerate(reverse):
         states = scan_states(scan, k, backwards)
         outputs = [(states[t] * scan.C[k][:, t, None]).sum(-1) for t in range(len(states))]
-        y = y + torch.stack(outputs, dim=1) + scan.D[k] * scan.u[k]
+        y = y + torch.stack(outputs, dim=1) if outputs else y
+        y = y + scan.D[k] * scan.u[k]
     return y if scan.z is None else y * F.silu(scan.z)
 
 
@@ -156,5 +157,6 @@ def selective_scan_resume(scan: Scan, state: Tensor) -> tuple[Tensor, Tensor]:
         state = torch.exp(step[..., None] * scan.A[0]) * state
         state = state + (step * u)[..., None] * B[:, None]
         outputs.append((state * C[:, None]).sum(-1))
-    y = torch.stack(outputs, dim=1) + scan.D[0] * scan.u[0]
+    y = scan.D[0] * scan.u[0]
+    y = torch.stack(outputs, dim=1) + y if outputs else y
     return (y if scan.z is None else y * F.silu(scan.z)), state
