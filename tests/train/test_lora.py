@@ -150,6 +150,10 @@ def test_adapters_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for method in ("linear_probe", "attentive_probe"):
         with pytest.raises(ConfigError, match=f"method '{method}' decides itself which weights"):
             train_run(tiny(*weights, f"method.name={method}"), tmp_path / "no")
+    with pytest.raises(
+        ConfigError, match=r"has adapters: call vitrail.train.merge\(model\) before"
+    ):
+        lora.adapt(lora.adapt(small("ViT"), rank=2), rank=2)
     with pytest.raises(ConfigError, match="model.lora=-1"):
         tiny("model.lora=-1")
     monkeypatch.setitem(sys.modules, "peft", None)

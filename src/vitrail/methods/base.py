@@ -148,9 +148,13 @@ class Method(nn.Module):
     def train(self, mode: bool = True) -> "Method":
         """Sets the mode; batch norms of the backbone that do not learn keep their statistics."""
         super().train(mode)
-        for module in self.backbone.modules():
-            if isinstance(module, BATCH_NORMS) and is_frozen(module):
-                module.eval()
+        for parent in self.backbone.modules():
+            for module in parent.children():
+                # One without weights of its own learns where what it is a part of does.
+                if isinstance(module, BATCH_NORMS) and is_frozen(
+                    module if module.affine else parent
+                ):
+                    module.eval()
         return self
 
     def init_weights(self) -> None:

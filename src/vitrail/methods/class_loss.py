@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from vitrail.errors import ConfigError
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.methods.base import Batch, Loss
-from vitrail.methods.targets import class_targets, require_outputs
+from vitrail.methods.targets import class_targets, require_outputs, require_weights
+from vitrail.ops.guard import guarded
 from vitrail.values import NonNegativeFloat, PositiveFloat, Rate
 
 EPSILON = 1e-12
@@ -98,13 +99,14 @@ class ClassLoss(nn.Module):
         )
 
 
+@guarded
 def classify(
     logits: Tensor,
     labels: Tensor,
-    label_smoothing: float,
+    label_smoothing: Rate,
     *,
     class_weights: Tensor | None = None,
-    focal: float = 0.0,
+    focal: NonNegativeFloat = 0.0,
     sample_weights: Tensor | None = None,
 ) -> Loss:
     """Cross-entropy, computed in float32 or better, and the accuracy.
@@ -130,6 +132,7 @@ def classify(
     """
     logits = at_least_float32(logits)
     labels = class_targets(labels, logits)
+    require_weights(sample_weights, len(logits))
     if class_weights is None and not focal and sample_weights is None:
         loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
     else:

@@ -146,6 +146,11 @@ class DINO(Pretraining):
                 f"patch_weight={patch_weight:g} masks the crops whose regions "
                 f"region_weight={region_weight:g} compares: set one of them to 0."
             )
+        if temperature_levels == 1:
+            raise ConfigError(
+                "temperature_levels=1 is no first and last value: use 0 for a new one in each "
+                "step, or 2 or more."
+            )
         super().__init__(backbone, reads="all" if patch_weight or region_weight else "pooled")
         self.student_temperature = student_temperature
         self.teacher_temperature = teacher_temperature

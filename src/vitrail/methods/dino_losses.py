@@ -4,8 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitrail.errors import DataError
 from vitrail.layers.tokens import take
 from vitrail.methods import distributed
+from vitrail.ops.guard import guarded
+from vitrail.values import Fraction, PositiveFloat, PositiveInt
 
 
 class Center(nn.Module):
@@ -23,14 +26,21 @@ class Center(nn.Module):
 
     value: Tensor
 
-    def __init__(self, dim: int, momentum: float) -> None:
+    @guarded
+    def __init__(self, dim: PositiveInt, momentum: Fraction) -> None:
         super().__init__()
         self.momentum = momentum
         self.register_buffer("value", torch.zeros(dim))
 
+    @guarded
     @torch.no_grad()
-    def forward(self, logits: Tensor, temperature: float) -> Tensor:
+    def forward(self, logits: Tensor, temperature: PositiveFloat) -> Tensor:
         """logits (..., K), temperature → probabilities (..., K). In training, the center moves."""
+        if logits.shape[-1:] != self.value.shape or not logits.numel():
+            raise DataError(
+                f"logits of shape {tuple(logits.shape)} are not (..., {len(self.value)}), which "
+                "this center is of: give one or more rows of them."
+            )
         probs = (logits - self.value).div_(temperature).softmax(-1)
         if self.training:
             mean = distributed.mean(logits.flatten(0, -2).mean(0))
@@ -38,6 +48,7 @@ class Center(nn.Module):
         return probs
 
 
+@guarded
 def crop_cross_entropy(logits: Tensor, teacher_probs: Tensor) -> Tensor:
     """DINO's loss over all pairs of a teacher's crop and another crop of the student.
 
@@ -48,17 +59,26 @@ def crop_cross_entropy(logits: Tensor, teacher_probs: Tensor) -> Tensor:
     Returns:
         The mean over images and pairs, ().
 
+    Raises:
+        DataError: there is no pair.
+
     Example:
         >>> crop_cross_entropy(torch.zeros(3, 2, 4), torch.full((2, 2, 4), 0.25))
         tensor(1.3863)
     """
     crops, batch = logits.shape[:2]
+    if not batch or crops < 2 or not 1 <= len(teacher_probs) <= crops:
+        raise DataError(
+            f"{crops} crops of the student, {len(teacher_probs)} of the teacher and {batch} images "
+            "have no pair to compare: give two crops or more, the teacher's among them."
+        )
     log_probs = logits.log_softmax(-1).flatten(1)
     with torch.autocast(logits.device.type, enabled=False):
         pairs = teacher_probs.flatten(1) @ log_probs.T  # (G, V)
     return -(pairs.sum() - pairs.trace()) / (len(teacher_probs) * (crops - 1) * batch)
 
 
+@guarded
 def region_cross_entropy(
     logits: Tensor, patches: Tensor, teacher_probs: Tensor, teacher_patches: Tensor
 ) -> Tensor:

@@ -31,17 +31,18 @@ from typing import Annotated, ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, DataError
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.methods.base import Batch, Loss, Method
 from vitrail.methods.class_loss import classify
 from vitrail.methods.frozen import Frozen, require_own_weights
 from vitrail.methods.multi_label import weighted_mean
-from vitrail.methods.targets import require_outputs
+from vitrail.methods.targets import require_outputs, require_samples
 from vitrail.methods.teachers import match_classes
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
-from vitrail.values import Fraction, Range, Rate
+from vitrail.ops.guard import guarded
+from vitrail.values import Fraction, PositiveFloat, Range, Rate
 
 
 class Distill(Method):
@@ -160,11 +161,12 @@ class Distill(Method):
         return Loss((1 - self.alpha) * supervised.loss + self.alpha * loss, metrics)
 
 
+@guarded
 def distillation_loss(
     student: Tensor,
     teacher: Tensor,
     kind: Literal["hard", "soft"],
-    temperature: float,
+    temperature: PositiveFloat,
     weights: Tensor | None = None,
 ) -> Tensor:
     """The teacher's part of the loss, computed in float32 or better.
@@ -180,11 +182,20 @@ def distillation_loss(
     Returns:
         The weighted mean over the batch, ().
 
+    Raises:
+        DataError: there are no samples, or the shapes differ.
+
     Example:
         >>> logits = torch.tensor([[2.0, 0.0]])
         >>> distillation_loss(logits, logits, "soft", 3.0)
         tensor(0.)
     """
+    require_samples(student)
+    if student.shape != teacher.shape:
+        raise DataError(
+            f"logits of the student {tuple(student.shape)} and of the teacher "
+            f"{tuple(teacher.shape)} are compared one by one: give both one shape."
+        )
     student = at_least_float32(student)
     if kind == "hard":
         losses = F.cross_entropy(student, teacher.argmax(1), reduction="none")

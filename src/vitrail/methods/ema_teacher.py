@@ -3,10 +3,10 @@ Valpola 2017, https://arxiv.org/abs/1703.01780).
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vitrail.arguments import checked
 from vitrail.errors import ConfigError
@@ -68,6 +68,33 @@ class EMATeacher(nn.Module):
         if not {*modules} <= names:
             raise ConfigError(f"the teacher has the modules {sorted(names)}, not {[*modules]}.")
         for name, module in modules.items():
-            pairs = zip(self.get_submodule(name).parameters(), module.parameters(), strict=True)
-            for weight, student in pairs:
+            weights, students = pair = (
+                [*self.get_submodule(name).parameters()],
+                [*module.parameters()],
+            )
+            require_same_shapes(*pair)
+            for weight, student in zip(weights, students, strict=True):
                 weight.lerp_(student, 1 - momentum)
+
+
+def require_same_shapes(averages: Sequence[Tensor], weights: Sequence[Tensor]) -> None:
+    """Checks that weights are those that an average is of.
+
+    Args:
+        averages: the average's weights.
+        weights: a model's, in the same order.
+
+    Raises:
+        ConfigError: they differ in number or in shape, so that some would be left out or repeated.
+
+    Example:
+        >>> require_same_shapes([torch.zeros(2)], [torch.ones(2)])
+    """
+    old, new = ([tuple(weight.shape) for weight in listed] for listed in (averages, weights))
+    if old != new:
+        pair = next((pair for pair in zip(old, new, strict=False) if len({*pair}) > 1), None)
+        differing = f", the first that differ {pair[0]} and {pair[1]}" if pair else ""
+        raise ConfigError(
+            f"an EMA of {len(old)} weights does not fit a model of {len(new)}{differing}: update "
+            "it by the model that it was made of, or make a new one."
+        )

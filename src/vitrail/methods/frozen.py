@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, DataError, describe_value
 
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def is_frozen(module: nn.Module) -> bool:

@@ -10,7 +10,9 @@ from vitrail.layers.computed import register_computed
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.layers.linear import Linear
 from vitrail.models.parameters import initialize
+from vitrail.ops.guard import guarded
 from vitrail.ops.linear import product
+from vitrail.values import PositiveFloat, PositiveInt
 
 
 class Prototypes(nn.Module):
@@ -35,7 +37,10 @@ class Prototypes(nn.Module):
 
     gain: Tensor
 
-    def __init__(self, dim: int, out_dim: int, *, fixed_length: bool = True) -> None:
+    @guarded
+    def __init__(
+        self, dim: PositiveInt, out_dim: PositiveInt, *, fixed_length: bool = True
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(out_dim, dim))
         self.fixed_length = fixed_length
@@ -52,6 +57,7 @@ class Prototypes(nn.Module):
         if not self.fixed_length:
             nn.init.ones_(self.gain)
 
+    @guarded
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) → (..., K), within -1 to 1 where x has length 1."""
         weight: Tensor = self.weight
@@ -78,12 +84,13 @@ class ProjectionHead(nn.Module):
         torch.Size([2, 32])
     """
 
+    @guarded
     def __init__(
         self,
-        dim: int,
-        hidden_dim: int,
-        bottleneck_dim: int,
-        out_dim: int,
+        dim: PositiveInt,
+        hidden_dim: PositiveInt,
+        bottleneck_dim: PositiveInt,
+        out_dim: PositiveInt,
         *,
         fixed_length: bool = True,
     ) -> None:
@@ -98,7 +105,8 @@ class ProjectionHead(nn.Module):
         self.last = Prototypes(bottleneck_dim, out_dim, fixed_length=fixed_length)
         initialize(self)
 
-    def forward(self, x: Tensor, temperature: float = 1.0) -> Tensor:
+    @guarded
+    def forward(self, x: Tensor, temperature: PositiveFloat = 1.0) -> Tensor:
         """x (..., D) → logits (..., K), divided by the temperature before K, where it is cheap."""
         x = at_least_float32(self.mlp(x))
         return self.last(F.normalize(x, dim=-1) / temperature)

@@ -10,6 +10,7 @@ from vitrail.arguments import checked
 from vitrail.errors import ConfigError
 from vitrail.methods.batch_checks import require_finite
 from vitrail.methods.targets import class_targets, row_targets
+from vitrail.ops.guard import guarded
 from vitrail.values import PositiveFloat, PositiveInt
 
 # Penalties that are tried, strongest first: factors on ‖W‖² / 2 beside the mean cross-entropy.
@@ -155,6 +156,7 @@ def _minimize(features: Tensor, labels: Tensor, start: Tensor, penalty: float) -
     return weight.detach()
 
 
+@guarded
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """The mean cross-entropy of classes, or the sum of those of several labels.
 
@@ -249,6 +251,7 @@ def fit_ridge(bank: Tensor, values: Tensor, penalty: PositiveFloat | None = None
     return RidgeFit(weight.float(), bias.float(), strength, errors.float())
 
 
+@guarded
 def widen(features: Tensor) -> Tensor:
     """Features in half precision or in whole numbers as float32; others as they are.
 

@@ -134,7 +134,14 @@ class MPP(Masked):
     def color_classes(self, patches: Tensor) -> Tensor:
         """patches (B, M, C · prod(cell)) → the class of each patch's mean color, int64 (B, M)."""
         color = patches.unflatten(-1, (self.backbone.channels, -1)).mean(dim=-1)
-        mean, std = self.backbone.preprocess.mean, self.backbone.preprocess.std
+        preprocess, channels = self.backbone.preprocess, self.backbone.channels
+        if preprocess is None or len(preprocess.mean) != channels:
+            raise ConfigError(
+                f"preprocess={preprocess!r} does not say how images of {channels} channels were "
+                "normalized: set model.preprocess = vitrail.preprocess.Preprocess.for_size("
+                "model.image_size, model.channels)."
+            )
+        mean, std = preprocess.mean, preprocess.std
         color = color * color.new_tensor(std) + color.new_tensor(mean)
         levels = 2**self.bits
         level = (color * levels).long().clamp(0, levels - 1)

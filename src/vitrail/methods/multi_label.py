@@ -6,9 +6,10 @@ from torch import Tensor
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.methods.base import Batch, Loss, Method
 from vitrail.methods.class_loss import EPSILON
-from vitrail.methods.targets import require_outputs, row_targets
+from vitrail.methods.targets import require_outputs, require_weights, row_targets
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
+from vitrail.ops.guard import guarded
 from vitrail.values import Rate
 
 
@@ -47,7 +48,8 @@ class MultiLabel(Method):
         return decide(self.backbone(batch["images"]), batch, self.label_smoothing)
 
 
-def decide(logits: Tensor, batch: Batch, label_smoothing: float = 0.0) -> Loss:
+@guarded
+def decide(logits: Tensor, batch: Batch, label_smoothing: Rate = 0.0) -> Loss:
     """Binary cross-entropy, the mean over labels, computed in float32 or better.
 
     Args:
@@ -69,6 +71,7 @@ def decide(logits: Tensor, batch: Batch, label_smoothing: float = 0.0) -> Loss:
     return Loss(weighted_mean(losses, batch.weights), {})
 
 
+@guarded
 def weighted_mean(losses: Tensor, weights: Tensor | None) -> Tensor:
     """The mean over the samples of a batch.
 
@@ -83,6 +86,7 @@ def weighted_mean(losses: Tensor, weights: Tensor | None) -> Tensor:
         >>> weighted_mean(torch.tensor([1.0, 4.0]), torch.tensor([2.0, 1.0]))
         tensor(2.)
     """
+    require_weights(weights, len(losses))
     if weights is None:
         return losses.mean()
     weights = weights.to(losses)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from vitrail.errors import ConfigError, DataError
+from vitrail.methods.batch_checks import is_read
 
 
 def require_outputs(classes: int) -> None:
@@ -25,6 +26,45 @@ def require_outputs(classes: int) -> None:
         )
 
 
+def require_samples(outputs: Tensor) -> None:
+    """Checks that outputs are a row for each of one or more samples: a mean of none is no number.
+
+    Args:
+        outputs: (B, K).
+
+    Raises:
+        DataError: they are not.
+
+    Example:
+        >>> require_samples(torch.zeros(1, 2))
+    """
+    if outputs.ndim != 2 or 0 in outputs.shape:
+        raise DataError(
+            f"outputs of shape {tuple(outputs.shape)} are not (samples, outputs), one or more of "
+            "each: give those of a batch."
+        )
+
+
+def require_weights(weights: Tensor | None, samples: int) -> None:
+    """Checks that there is a weight for each sample.
+
+    Args:
+        weights: (B,), how much each sample counts; None for all alike.
+        samples: number of samples B.
+
+    Raises:
+        DataError: there is not.
+
+    Example:
+        >>> require_weights(torch.ones(2), 2)
+    """
+    if weights is not None and weights.shape != (samples,):
+        raise DataError(
+            f"weights of shape {tuple(weights.shape)} do not fit {samples} samples: give "
+            f"({samples},), one for each."
+        )
+
+
 def class_targets(labels: Tensor, logits: Tensor) -> Tensor:
     """Labels as the cross-entropy takes them.
 
@@ -43,6 +83,7 @@ def class_targets(labels: Tensor, logits: Tensor) -> Tensor:
         >>> class_targets(torch.tensor([0, 1], dtype=torch.uint8), torch.zeros(2, 3))
         tensor([0, 1])
     """
+    require_samples(logits)
     batch, classes = logits.shape
     if labels.ndim != 1:
         if labels.shape != logits.shape:
@@ -59,7 +100,7 @@ def class_targets(labels: Tensor, logits: Tensor) -> Tensor:
             f"(B, {classes})."
         )
     labels = labels.long()
-    if labels.device.type == "cpu" and batch:
+    if is_read(labels):
         worst = next((i for i in map(int, labels.aminmax()) if not 0 <= i < classes), None)
         if worst is not None:
             raise DataError(
@@ -113,6 +154,7 @@ def row_targets(labels: Tensor, outputs: Tensor) -> Tensor:
         >>> row_targets(torch.tensor([[1, 0]]), torch.zeros(1, 2))
         tensor([[1., 0.]])
     """
+    require_samples(outputs)
     if labels.shape != outputs.shape:
         raise DataError(
             f"labels of shape {tuple(labels.shape)} do not fit outputs of shape "

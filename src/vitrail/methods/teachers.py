@@ -54,6 +54,11 @@ def match_classes(teacher: Callable[..., Any], names: Sequence[str] | None) -> C
         )
         return teacher
     ours, theirs = set(map(_plain, names)), set(map(_plain, labels))
+    if ours <= theirs or theirs <= ours:
+        raise ConfigError(
+            f"the teacher has {len(labels)} classes and the images {len(names)}, and only one side "
+            f"has {_some(ours ^ theirs)}: give a teacher of the same classes."
+        )
     raise ConfigError(
         f"the teacher knows other classes, {_some(theirs - ours)}, and the images have "
         f"{_some(ours - theirs)}: give a teacher of the same classes."

@@ -6,8 +6,10 @@ from torch import Tensor
 
 from vitrail.arguments import checked
 from vitrail.errors import ConfigError, check_range
+from vitrail.methods.batch_checks import require_finite
 from vitrail.methods.logistic import check_bank, widen
 from vitrail.methods.targets import class_targets
+from vitrail.values import PositiveInt
 
 CHUNK = 2**24  # similarities at a time: 64 MiB in float32
 
@@ -17,7 +19,7 @@ def knn(
     bank: Tensor,
     labels: Tensor,
     queries: Tensor,
-    classes: int,
+    classes: PositiveInt,
     k: int = 20,
     temperature: float = 0.07,
 ) -> Tensor:
@@ -39,7 +41,7 @@ def knn(
 
     Raises:
         ConfigError: shapes do not fit, or k or the temperature is not positive.
-        DataError: a label is no class.
+        DataError: a label is no class, or a feature is not finite.
 
     Example:
         >>> bank = torch.eye(2)
@@ -57,6 +59,8 @@ def knn(
     check_range("k", k, 1)
     if not temperature > 0:
         raise ConfigError(f"temperature={temperature!r} is not above 0: try 0.07.")
+    require_finite("features", bank)
+    require_finite("queries", queries)
     bank = F.normalize(widen(bank), dim=1)
     queries = F.normalize(queries.to(bank), dim=1)
     fractions = []

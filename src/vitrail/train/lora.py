@@ -28,7 +28,7 @@ def adapt(backbone: Backbone, rank: int, alpha: float | None = None) -> Backbone
         The same backbone.
 
     Raises:
-        ConfigError: peft is not installed, or no block has a linear layer.
+        ConfigError: peft is not installed, no block has a linear layer, or the model has adapters.
 
     Example:
         >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=2, dim=8,
@@ -40,6 +40,11 @@ def adapt(backbone: Backbone, rank: int, alpha: float | None = None) -> Backbone
     alpha = 2.0 * rank if alpha is None else alpha
     if not alpha > 0:
         raise ConfigError(f"alpha={alpha!r} is not above 0: leave it out, or try {2 * rank}.")
+    if any(_adapted(backbone)):
+        raise ConfigError(
+            f"this {type(backbone).__name__} has adapters: call vitrail.train.merge(model) before "
+            "it gets others."
+        )
     layers = {
         f"blocks.{name}": module
         for name, module in backbone.blocks.named_modules()

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from vitrail.arguments import Unchecked, check_fields, checked, checked_names
 from vitrail.errors import ConfigError, check_range, suggest
 from vitrail.methods.base import Method
+from vitrail.methods.ema_teacher import require_same_shapes
 from vitrail.models.parameters import undecayed
 from vitrail.registry import Registry
 from vitrail.values import NonNegativeFloat, Range, Rate
@@ -170,7 +171,7 @@ def parameter_groups(
         and "hidden", whether these are matrices of blocks, which Muon treats differently.
 
     Raises:
-        ConfigError: a pattern matches no parameter.
+        ConfigError: a pattern matches no parameter, or nothing learns.
 
     Example:
         >>> from vitrail.methods.supervised import Supervised
@@ -184,6 +185,11 @@ def parameter_groups(
     top, layers = backbone.depth + 1, backbone.layer_ids()
     layer_of = {id(p): layers[name] for name, p in backbone.named_parameters()}
     parameters = {name: p for name, p in method.named_parameters() if p.requires_grad}
+    if not parameters:
+        raise ConfigError(
+            f"no weight of this {type(method).__name__} learns: call requires_grad_() of what "
+            "shall learn, such as method.backbone."
+        )
     overrides = _matches(list(parameters), per_module or {})
     groups: dict[tuple[float, float, bool], dict[str, Any]] = {}
     for name, parameter in parameters.items():
@@ -224,6 +230,18 @@ def _matches(
     return overrides
 
 
+class _EMA(AveragedModel):
+    """An average that is never made of another method, of which it would take a part."""
+
+    source: int = 0  # id of the method whose shapes were compared
+
+    def update_parameters(self, model: nn.Module) -> None:
+        if id(model) != self.source:
+            require_same_shapes([*self.module.parameters()], [*model.parameters()])
+            self.source = id(model)
+        super().update_parameters(model)
+
+
 @checked
 def make_ema(method: Method, decay: Rate) -> AveragedModel:
     """The exponential moving average of a method's weights: the backbone's and its own.
@@ -259,4 +277,4 @@ def make_ema(method: Method, decay: Rate) -> AveragedModel:
             for old, new in zip(averages, weights, strict=True):
                 old.lerp_(new, weight)
 
-    return AveragedModel(method, multi_avg_fn=update)
+    return _EMA(method, multi_avg_fn=update)
