@@ -2,10 +2,9 @@
 
 python -m docs.book    # docs/site/en, docs/site/zh, and docs/site/index.html, which chooses
 
-Both languages have the same pages; the reference, from the docstrings, is in English in both.
+Both languages have the same pages; docs/reference.py makes those of the docstrings.
 """
 
-import importlib
 import os
 import re
 import shutil
@@ -18,7 +17,7 @@ from typing import Any
 
 import tomllib
 
-from docs import finish, notebooks
+from docs import finish, notebooks, reference
 from vitrail.learn import Lesson, all_lessons
 from vitrail.learn.course import all_stages
 from vitrail.methods.registry import get_method, list_methods
@@ -27,10 +26,6 @@ from vitrail.models.catalog import model_infos
 DOCS = Path(__file__).parent
 ROOT, SITE = DOCS.parent, DOCS / "site"
 LANGUAGES = ("en", "zh")
-PACKAGES = (
-    "vitrail", "vitrail.models", "vitrail.layers", "vitrail.ops", "vitrail.methods", "vitrail.data",
-    "vitrail.train", "vitrail.hub", "vitrail.lens", "vitrail.deploy", "vitrail.learn",
-)  # fmt: skip
 MADE = {"lessons", "notebooks", "reading_map", "reference", "terms"}  # pages that this file makes
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 SWITCH = re.compile(r"^\[(中文|English)\]\([^)]*\)\n+", re.MULTILINE)
@@ -156,28 +151,14 @@ def terms_page(language: str) -> str:
     return "\n\n".join([f"# {words['terms']}", words["terms_text"], "\n".join(lines)]) + "\n"
 
 
-def reference_page(package: str) -> str:
-    """The public names of a package, from their docstrings."""
-    module = importlib.import_module(package)
-    elsewhere = {name for other in PACKAGES[1:] for name in importlib.import_module(other).__all__}
-    names = [n for n in module.__all__ if package != "vitrail" or n not in elsewhere]
-    lines = [f"# {package}", "", (module.__doc__ or "").strip(), "", "```{eval-rst}"]
-    for name in names:
-        value = getattr(module, name)
-        if isinstance(value, type):
-            lines += [f".. autoclass:: {package}.{name}", "   :members:", ""]
-        elif callable(value):
-            lines += [f".. autofunction:: {package}.{name}", ""]
-    return "\n".join([*lines, "```"]) + "\n"
-
-
 def write_reference(folder: Path, language: str) -> None:
     """A page per package."""
     (folder / "reference").mkdir()
-    for package in PACKAGES:
-        (folder / "reference" / f"{package}.md").write_text(reference_page(package), "utf-8")
+    for package in reference.PACKAGES:
+        page = reference.page(package, language)
+        (folder / "reference" / f"{package}.md").write_text(page, "utf-8")
     words = WORDS[language]
-    names = [f"reference/{package}" for package in PACKAGES]
+    names = [f"reference/{package}" for package in reference.PACKAGES]
     toctree = "\n".join(["```{toctree}", ":maxdepth: 1", "", *names, "```"])
     text = f"# {words['reference']}\n\n{words['reference_text']}\n\n{toctree}\n"
     (folder / "reference.md").write_text(text, "utf-8")

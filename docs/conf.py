@@ -10,6 +10,7 @@ from sphinx.search import languages
 
 sys.path.insert(0, str(Path(os.environ["BOOK_DOCS"]).parent))
 
+from docs import reference
 from docs.chinese_search import ChineseSearch
 
 languages["zh"] = ChineseSearch
@@ -66,6 +67,16 @@ def escape_stars(
     lines[:] = [s if s.lstrip().startswith((">>>", "...")) else STAR.sub(r"\\*", s) for s in lines]
 
 
+def translate(
+    app: Any, what: str, name: str, value: object, options: object, lines: list[str]
+) -> None:
+    """Puts docstrings into Chinese, where a bracket does not end what is between backticks."""
+    text = reference.translate("\n".join(lines))
+    lines[:] = text.replace("`（", "`\\ （").splitlines()
+
+
 def setup(app: Any) -> None:
     """Connects with Sphinx."""
+    if LANGUAGE == "zh":
+        app.connect("autodoc-process-docstring", translate, priority=100)  # before napoleon
     app.connect("autodoc-process-docstring", escape_stars)

@@ -18,7 +18,8 @@ def chinese_texts() -> dict[str, str]:
     files = [
         ROOT / "README.zh.md", *(ROOT / "src" / "vitrail" / "locale").rglob("*.toml"),
         *(ROOT / "docs" / name for name in ("chinese.toml", "made_zh.toml", "book.toml")),
-        *(ROOT / "docs" / "zh").glob("*.md"), *lessons.rglob("*.zh.md"), *lessons.rglob("*.toml"),
+        *(ROOT / "docs" / "zh").glob("*.md"), *(ROOT / "docs" / "zh_api").glob("*.toml"),
+        *lessons.rglob("*.zh.md"), *lessons.rglob("*.toml"),
         *(ROOT / "notebooks").glob("*.py"), lessons.parent / "flow_map.py",
     ]  # fmt: skip
     texts = {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in files}
