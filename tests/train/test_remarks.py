@@ -12,10 +12,17 @@ from vitrail.data.in_memory import InMemoryDataset
 from vitrail.data.registry import open_dataset, open_parts
 from vitrail.data.text import Tokenizer
 from vitrail.methods.clip import CLIP
+from vitrail.methods.dino import DINO
 from vitrail.methods.linear_probe import LinearProbe
 from vitrail.methods.mae import MAE
 from vitrail.methods.supervised import Supervised
-from vitrail.train.remarks import caption_remarks, data_remarks, odd_remarks, twin_remarks
+from vitrail.train.remarks import (
+    caption_remarks,
+    data_remarks,
+    odd_remarks,
+    twin_remarks,
+    warmup_remarks,
+)
 
 DIGITS = open_dataset("digits", limit=20)
 
@@ -51,6 +58,23 @@ def test_settings_that_features_do_not_read() -> None:
     remarks = data_remarks(tiny("data.repeats=2"), probe, DIGITS)
     assert remarks[0].startswith("data.augment, data.repeats: without effect")
     assert data_remarks(tiny(), Supervised(small("ViT")), DIGITS) == []
+
+
+def test_crops_that_no_method_reads() -> None:
+    crops = tiny("data.crops.local=2", "data.augment.crop=resized")
+    text = "data.crops: without effect, for supervised reads whole images."
+    assert data_remarks(crops, Supervised(small("ViT")), DIGITS) == [text]
+    dino = DINO(small("ViT", dim=64), 8, (8, 4))
+    assert data_remarks(crops, dino, DIGITS) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "steps"), [("warmup_steps=41", 41), ("warmup_epochs=2.5", 50), ("warmup=0.9", 0)]
+)
+def test_a_warm_up_longer_than_training(setting: str, steps: int) -> None:
+    remarks = warmup_remarks(tiny("schedule.epochs=2", f"schedule.{setting}").schedule, 20)
+    start = f"the warm-up of {steps} steps is longer than the training of 40, and ends with it"
+    assert [text.startswith(start) for text in remarks] == [True] * bool(steps)
 
 
 def test_a_method_that_is_larger_than_the_model() -> None:

@@ -1,19 +1,26 @@
 """Whatever stops a run: one line with what, the checkpoint, and a cure that works."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tests.cli.conftest import photographs
+from tests.models.small import small
 from tests.train.tiny import tiny
 from vitrail.errors import ConfigError, DataError, TrainingError
+from vitrail.methods.base import Batch, Method
+from vitrail.methods.linear_probe import LinearProbe
 from vitrail.methods.supervised import Supervised
 from vitrail.run_folder import RunFolder
 from vitrail.train.callback import Callback
 from vitrail.train.config import RunConfig
-from vitrail.train.factory import train_run
+from vitrail.train.data_factory import open_datasets
+from vitrail.train.factory import build_trainer, train_run
+from vitrail.train.schedule import Schedule
 from vitrail.train.stopping import explain_stop
+from vitrail.train.streams import FeatureStream
 from vitrail.train.trainer import Trainer
 
 GO_ON = "Go on by resume=True."
@@ -28,6 +35,10 @@ class CallAt(Callback):
     def before_step(self, trainer: Trainer) -> None:
         if trainer.step == self.at:
             self.function()  # type: ignore[operator]
+
+
+def sgd_of(method: Method) -> torch.optim.Optimizer:
+    return torch.optim.SGD(method.backbone.head.parameters(), lr=0.1)
 
 
 def on_photographs(root: Path, *overrides: str) -> RunConfig:
@@ -59,6 +70,40 @@ def test_a_sample_that_goes_missing_is_one_line_with_its_cure(tmp_path: Path, wo
         path.with_suffix(".hidden").rename(path)
     train_run(config, run, resume=True)
     assert RunFolder(run).evaluation
+
+
+def test_a_batch_that_a_method_refuses_is_no_missing_sample() -> None:
+    features = FeatureStream(torch.zeros(4, 7), torch.zeros(4).long(), 2)
+    method = LinearProbe(small("ViT"))
+    trainer = Trainer(method, features, sgd_of(method), schedule=Schedule(2))
+    with pytest.raises(TrainingError, match="features of width 7 do not fit") as caught:
+        trainer.fit()
+    assert str(caught.value).endswith(f"with the same model; there is no checkpoint yet. {GO_ON}")
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (torch.tensor(1.0), "Own.forward returns a Tensor: return vitrail.methods.Loss"),
+        ((torch.zeros(2), {}), r"Own.forward: the loss is torch.Size\(\[2\]\): let it be a tensor"),
+        ((torch.tensor(1.0), {"top1": "high"}), "Own.forward: top1 is str: let it be a tensor of"),
+    ],
+)
+def test_what_a_method_of_ones_own_returns_is_checked(result: Any, message: str) -> None:
+    class Own(LinearProbe):
+        def forward(self, batch: Batch) -> Any:
+            return result
+
+    method = Own(small("ViT"))
+    features = FeatureStream(torch.zeros(4, 32), torch.zeros(4).long(), 2)
+    with pytest.raises(ConfigError, match=message):
+        Trainer(method, features, sgd_of(method), schedule=Schedule(2)).fit()
+
+
+def test_an_epoch_without_a_step_is_one_line() -> None:
+    config = tiny("optim.accumulate=50")
+    with pytest.raises(ConfigError, match="accumulate=50 is more than the 12 batches of an epoch"):
+        build_trainer(config, RunFolder("unused"), open_datasets(config))
 
 
 def test_after_nan_the_cure_can_be_followed(tmp_path: Path) -> None:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from vitrail.errors import ConfigError, DataError
+from vitrail.errors import ConfigError, DataError, describe_value
 from vitrail.methods import distributed
 from vitrail.ops.operator import is_transformed
 
 if TYPE_CHECKING:
     from vitrail.methods.base import Batch, Method
+    from vitrail.models.base import Backbone
 
 Target = Literal["class", "labels", "numbers"]
 # The axes that fields have whatever the method.
@@ -122,6 +123,26 @@ def check_mask_shape(mask: Tensor, rows: int, grid: tuple[int, ...]) -> None:
         )
 
 
+def check_image_size(backbone: "Backbone", images: Tensor) -> None:
+    """Checks that images have the size of the model, whose cells a mask names.
+
+    Args:
+        backbone: the model.
+        images: (B, C, *size).
+
+    Raises:
+        DataError: they have another.
+
+    Example:
+        >>> check_image_size(vitrail.ViT(8, 4, 5, 8, 1, 2, 8), torch.zeros(1, 3, 8, 8))
+    """
+    if (size := tuple(images.shape[2:])) != backbone.image_size:
+        raise DataError(
+            f"images of {size} pixels do not fit masks for {backbone.image_size}: resize the "
+            "images, or build the model with their image_size."
+        )
+
+
 def check_codes(codes: object, grid: tuple[int, ...], vocabulary: int) -> None:
     """Checks the codes of cells, those of an accelerator not by their values.
 
@@ -164,10 +185,10 @@ def check_progress(progress: float) -> None:
     Example:
         >>> check_progress(0.5)
     """
-    if not 0 <= progress <= 1:
+    if not isinstance(progress, int | float) or not 0 <= progress <= 1:
         raise ConfigError(
-            f"progress={progress:g} is no fraction of all steps: give the number of steps done by "
-            "that of all, 0 to 1."
+            f"progress={describe_value(progress)} is no fraction of all steps: give the number of "
+            "steps done by that of all, 0 to 1."
         )
 
 

@@ -140,7 +140,7 @@ def classify(
         truth = labels if labels.ndim == 2 else F.one_hot(labels, logits.shape[1])
         truth = truth.to(logits.dtype)
         smooth = truth * (1 - label_smoothing) + label_smoothing / logits.shape[1]
-        terms = -smooth * log_probs * (1 - log_probs.exp()).clamp(min=0) ** focal
+        terms = -smooth * log_probs * (1 - log_probs.exp()).clamp(min=EPSILON) ** focal
         weights = (
             torch.ones_like(logits[:, 0]) if sample_weights is None else sample_weights.to(logits)
         )

@@ -255,6 +255,7 @@ class DINO(Pretraining):
 
     def _mask(self, images: Tensor, mask: Tensor | None) -> tuple[Features, Tensor]:
         """Embedded images with mask tokens, and the masked indices (2 B, M)."""
+        self.require_same_layout()
         grid, visible = self.layout.grid, self.visible_count
         mask = self.sample_mask(len(images), images.device) if mask is None else mask
         if len(mask) != len(images):

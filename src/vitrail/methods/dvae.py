@@ -60,7 +60,7 @@ class Codebook(nn.Embedding):
     def forward(self, codes: Tensor) -> Tensor:
         """codes (B, N), or weights of all codes (B, N, vocabulary) → vectors (B, N, D)."""
         if codes.is_floating_point():
-            return codes @ self.weight.to(codes)
+            return (codes @ self.weight.to(codes)).to(self.weight)
         return super().forward(codes)
 
 

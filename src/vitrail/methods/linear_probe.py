@@ -19,6 +19,7 @@ from vitrail.methods.targets import (
     require_outputs,
     row_targets,
     standardization,
+    standardized,
 )
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
@@ -173,7 +174,7 @@ class LinearProbe(Method):
         if self.target == "labels":
             return decide(outputs, batch, self.class_loss.label_smoothing)
         outputs = at_least_float32(outputs)
-        truth = (row_targets(batch["labels"], outputs) - self.target_mean) / self.target_std
+        truth = standardized(batch["labels"], outputs, self.target_mean, self.target_std)
         error = outputs - truth
         mae = (error.detach().abs() * self.target_std).mean()
         return Loss(weighted_mean(error.square().mean(1), batch.weights), {"mae": mae})

@@ -10,10 +10,9 @@ from torch import Tensor
 from vitrail.layers.patch import check_images
 from vitrail.layers.tokens import Token
 from vitrail.methods.base import Batch
-from vitrail.methods.batch_checks import check_mask_shape
+from vitrail.methods.batch_checks import check_image_size, check_mask_shape
 from vitrail.methods.masking import (
     add_mask_token,
-    check_image_size,
     embed_masked,
     split_mask,
 )
@@ -68,11 +67,13 @@ class Masked(Pretraining):
 
         Raises:
             DataError: they are no batch of images of the model's own size.
+            ConfigError: the model has another size than when the method was made.
         """
         backbone = self.backbone
         backbone.check_input(images)
         check_images(images, backbone.channels, len(backbone.image_size))
         check_image_size(backbone, images)
+        self.require_same_layout()
 
     def mask_of(self, batch: Batch, size: int, device: torch.device) -> tuple[Tensor, int | None]:
         """The mask of a batch, drawn if the batch has none.

@@ -1,6 +1,7 @@
 """Masks over patches: drawing them, and applying them to images and features."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,16 +9,21 @@ from torch import Tensor
 from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.layers.patch import patchify, unpatchify
 from vitrail.layers.tokens import take
+from vitrail.methods.batch_checks import check_image_size, check_mask_shape
 from vitrail.models.base import Backbone
 from vitrail.models.features import Features
+from vitrail.ops.guard import guarded
+from vitrail.values import NonNegativeInt, PositiveInt
 
-Grid = tuple[int, ...]
+Grid = tuple[PositiveInt, ...]
+Ratio = Any  # a number, of which `shuffle_mask` says what it masks
 
 # Of BEiT's rectangles: the smallest ratio of height to width, and the number drawn per mask.
 ASPECT, RECTANGLES = 0.3, 16
 
 
-def shuffle_mask(noise: Tensor, ratio: float) -> Tensor:
+@guarded
+def shuffle_mask(noise: Tensor, ratio: Ratio) -> Tensor:
     """Masks the patches with the highest noise.
 
     Args:
@@ -50,8 +56,14 @@ def shuffle_mask(noise: Tensor, ratio: float) -> Tensor:
     return ranks >= count
 
 
+@guarded
 def random_mask(
-    batch: int, grid: Grid, ratio: float, *, unit: int = 1, device: torch.device | None = None
+    batch: NonNegativeInt,
+    grid: Grid,
+    ratio: Ratio,
+    *,
+    unit: PositiveInt = 1,
+    device: torch.device | None = None,
 ) -> Tensor:
     """Masks random patches.
 
@@ -83,8 +95,9 @@ def random_mask(
     return resize_mask(mask, coarse, grid)
 
 
+@guarded
 def tube_mask(
-    batch: int, grid: Grid, ratio: float, *, device: torch.device | None = None
+    batch: NonNegativeInt, grid: Grid, ratio: Ratio, *, device: torch.device | None = None
 ) -> Tensor:
     """Masks the same random patches in every frame of a video (VideoMAE, Tong et al. 2022,
     https://arxiv.org/abs/2203.12602).
@@ -111,12 +124,13 @@ def tube_mask(
     return frame[:, None].expand(-1, grid[0], -1).flatten(1)
 
 
+@guarded
 def block_mask(
-    batch: int,
+    batch: NonNegativeInt,
     grid: Grid,
-    ratio: float,
+    ratio: Ratio,
     *,
-    smallest: int = 16,
+    smallest: PositiveInt = 16,
     device: torch.device | None = None,
 ) -> Tensor:
     """Blockwise masking: overlapping rectangles, one after another (BEiT, Bao et al. 2021,
@@ -171,6 +185,7 @@ def block_mask(
     return mask.repeat(1, math.prod(frames))
 
 
+@guarded
 def resize_mask(mask: Tensor, old: Grid, new: Grid) -> Tensor:
     """Resamples a mask to another grid by nearest neighbour.
 
@@ -189,10 +204,10 @@ def resize_mask(mask: Tensor, old: Grid, new: Grid) -> Tensor:
         >>> resize_mask(torch.tensor([[True, False]]), (2,), (4,))
         tensor([[ True,  True, False, False]])
     """
-    if old == new:
-        return mask
     if mask.shape[-1] != math.prod(old):
         raise DataError(f"a mask of {mask.shape[-1]} patches has no grid {old}: name its own.")
+    if old == new:
+        return mask
     cells = mask.unflatten(1, old)
     for axis, (old_side, new_side) in enumerate(zip(old, new, strict=True), 1):
         index = torch.arange(new_side, device=mask.device) * old_side // new_side
@@ -200,7 +215,8 @@ def resize_mask(mask: Tensor, old: Grid, new: Grid) -> Tensor:
     return cells.flatten(1)
 
 
-def split_mask(mask: Tensor, visible: int | None = None) -> tuple[Tensor, Tensor]:
+@guarded
+def split_mask(mask: Tensor, visible: PositiveInt | None = None) -> tuple[Tensor, Tensor]:
     """Indices of the visible and of the masked patches, in the grid's order.
 
     Args:
@@ -232,10 +248,16 @@ def split_mask(mask: Tensor, visible: int | None = None) -> tuple[Tensor, Tensor
                 f"{mask.shape[1]} patches visible: all rows must mask equally many patches, and "
                 "neither all nor none."
             )
+    if visible >= mask.shape[1]:
+        raise DataError(
+            f"visible={visible} of {mask.shape[1]} patches leaves none masked: leave it out, and "
+            "it is counted."
+        )
     order = mask.to(torch.uint8).argsort(dim=1, stable=True)
     return order[:, :visible], order[:, visible:]
 
 
+@guarded
 def zero_cells(images: Tensor, mask: Tensor, grid: Grid) -> Tensor:
     """Sets masked pixels to 0, before anything reads them: none of them has a gradient.
 
@@ -251,11 +273,13 @@ def zero_cells(images: Tensor, mask: Tensor, grid: Grid) -> Tensor:
         >>> zero_cells(torch.ones(1, 1, 4), torch.tensor([[True, False]]), (2,))
         tensor([[[0., 0., 1., 1.]]])
     """
+    check_mask_shape(mask, len(images), grid)
     size = tuple(images.shape[2:])
     pixels = resize_mask(mask, grid, size).unflatten(1, size)
     return images.masked_fill(pixels[:, None], 0.0)
 
 
+@guarded
 def add_mask_token(features: Features, mask: Tensor, grid: Grid, mask_token: Tensor) -> Features:
     """Adds the mask token to the tokens of masked cells; their positions stay.
 
@@ -278,28 +302,9 @@ def add_mask_token(features: Features, mask: Tensor, grid: Grid, mask_token: Ten
         >>> add_mask_token(features, mask, (2,), torch.ones(1, 1, 1)).patches.flatten()
         tensor([1., 0.])
     """
+    check_mask_shape(mask, len(features.patches), grid)
     masked = resize_mask(mask, grid, features.grid)[..., None]
     return features._replace(patches=features.patches + masked * mask_token.to(features.patches))
-
-
-def check_image_size(backbone: Backbone, images: Tensor) -> None:
-    """Checks that images have the size of the model, whose cells a mask names.
-
-    Args:
-        backbone: the model.
-        images: (B, C, *size).
-
-    Raises:
-        DataError: they have another.
-
-    Example:
-        >>> check_image_size(vitrail.ViT(8, 4, 5, 8, 1, 2, 8), torch.zeros(1, 3, 8, 8))
-    """
-    if (size := tuple(images.shape[2:])) != backbone.image_size:
-        raise DataError(
-            f"images of {size} pixels do not fit masks for {backbone.image_size}: resize the "
-            "images, or build the model with their image_size."
-        )
 
 
 def embed_masked(backbone: Backbone, images: Tensor, mask: Tensor, grid: Grid) -> Features:
@@ -335,6 +340,7 @@ def embed_masked(backbone: Backbone, images: Tensor, mask: Tensor, grid: Grid) -
     return features
 
 
+@guarded
 def reconstruction_rows(
     images: Tensor, mask: Tensor, grid: Grid, index: Tensor, pixels: Tensor
 ) -> Tensor:
@@ -363,6 +369,7 @@ def reconstruction_rows(
     return torch.stack([images, zero_cells(images, mask, grid), reconstructed])
 
 
+@guarded
 def masked_pixels(images: Tensor, cell: tuple[int, ...], index: Tensor) -> Tensor:
     """Pixels of some cells, the targets of a prediction.
 

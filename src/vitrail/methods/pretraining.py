@@ -79,6 +79,21 @@ class Pretraining(Method):
                 "image_size."
             )
 
+    def require_same_layout(self) -> None:
+        """Checks that the backbone is for images of the size that the method was made for.
+
+        Raises:
+            ConfigError: it is not, as after `resized`, and cells of the grid would be others.
+        """
+        pairs = zip(self.layout.grid, self.layout.cell, strict=True)
+        size = tuple(cells * pixels for cells, pixels in pairs)
+        if size != self.backbone.image_size:
+            raise ConfigError(
+                f"this {type(self).__name__} was made for {_times(size)} pixels, and its "
+                f"{type(self.backbone).__name__} is for {_times(self.backbone.image_size)} now: "
+                "make the method after the model is resized."
+            )
+
     def classifier(self, backbone: Backbone) -> nn.Module | None:
         """backbone → None: the method learns no classes."""
         return None

@@ -11,7 +11,7 @@ from vitrail.errors import ConfigError
 from vitrail.layers.dtypes import at_least_float32
 from vitrail.methods.base import Batch, Loss, Method
 from vitrail.methods.multi_label import weighted_mean
-from vitrail.methods.targets import row_targets, standardization
+from vitrail.methods.targets import standardization, standardized
 from vitrail.models.base import Backbone
 from vitrail.models.paper import Paper
 
@@ -80,7 +80,7 @@ class Regression(Method):
     def forward(self, batch: Batch) -> Loss:
         """Batch with images (B, C, *size) and labels float (B, K) → Loss."""
         outputs = at_least_float32(self.backbone(batch["images"]))
-        truth = (row_targets(batch["labels"], outputs) - self.target_mean) / self.target_std
+        truth = standardized(batch["labels"], outputs, self.target_mean, self.target_std)
         losses = self.loss(outputs, truth, reduction="none").mean(1)
         error = ((outputs.detach() - truth).abs() * self.target_std).mean()
         return Loss(weighted_mean(losses, batch.weights), {"mae": error})

@@ -137,6 +137,36 @@ def standardization(targets: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     return mean, std
 
 
+def standardized(labels: Tensor, outputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Numbers less their mean, by their standard deviation.
+
+    Args:
+        labels: (B, K).
+        outputs: (B, K), what learns them.
+        mean: (K,).
+        std: (K,).
+
+    Returns:
+        (B, K), in the type of the outputs.
+
+    Raises:
+        DataError: the labels do not fit the outputs.
+        ConfigError: the model has another number of outputs than when its method was made.
+
+    Example:
+        >>> one = torch.ones(1)
+        >>> standardized(torch.tensor([[5.0]]), torch.zeros(1, 1), one, 2 * one)
+        tensor([[2.]])
+    """
+    truth = row_targets(labels, outputs)
+    if mean.shape != truth.shape[1:]:
+        raise ConfigError(
+            f"the model has {truth.shape[1]} outputs, and had {len(mean)} when its method was "
+            "made: make the method after model.reset_head."
+        )
+    return (truth - mean) / std
+
+
 def row_targets(labels: Tensor, outputs: Tensor) -> Tensor:
     """Labels of as many entries as a sample has outputs.
 

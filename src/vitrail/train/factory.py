@@ -42,6 +42,7 @@ from vitrail.train.devices import choose_device, join_processes, restarts
 from vitrail.train.evaluator import Evaluator
 from vitrail.train.few_images import Fitted, fit_to_images
 from vitrail.train.finish import write_results
+from vitrail.train.gradients import check_accumulate
 from vitrail.train.image_logging import pick_sample
 from vitrail.train.model_factory import build_method, build_model, check_model
 from vitrail.train.monitor.callback import Monitor
@@ -204,6 +205,7 @@ def build_trainer(
     model = build_model(config, datasets.train, model)
     method = build_method(config, model, datasets.train)
     stream = build_stream(config, method, datasets.train, features)
+    check_accumulate(config.optim.accumulate, len(stream))
     evaluator = build_evaluator(config, method, datasets.train, datasets.evaluation)
     if announce is not None:
         announce(method, stream)

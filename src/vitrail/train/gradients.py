@@ -1,8 +1,8 @@
 """The gradients of a step, also of batches that do not fit into memory as a whole."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -14,7 +14,7 @@ from vitrail.errors import ConfigError
 from vitrail.memory import free_memory, is_out_of_memory
 from vitrail.messages import _
 from vitrail.methods import distributed
-from vitrail.methods.base import Batch, Method
+from vitrail.methods.base import Batch, Loss, Method
 from vitrail.methods.frozen import BATCH_NORMS
 from vitrail.train.pieces import pieces
 from vitrail.train.sharding import Sharding, local, total_norm
@@ -180,13 +180,44 @@ class Gradients:
             with contextlib.nullcontext() if whole else self.accelerator.no_sync(self.model):
                 device = next(self.model.parameters()).device.type
                 with torch.autocast(device, dtype=self.dtype, enabled=self.dtype is not None):
-                    loss, metrics = self.model(part)
+                    loss, metrics = checked_loss(self.model, self.model(part))
                 mean = loss / divisor
                 (mean if self.scaler is None else self.scaler.scale(mean)).backward()
             for name, value in {"loss": loss.detach(), **metrics}.items():
                 term = value / divisor if divisor != 1 else value
                 sums[name] = sums[name] + term if name in sums else term
         return sums
+
+
+def checked_loss(model: nn.Module, result: Any) -> Loss:
+    """What a method returns of a batch, which is its author's to get right.
+
+    Args:
+        model: the method, for the error.
+        result: what it returns.
+
+    Returns:
+        The loss () and the metrics.
+
+    Raises:
+        ConfigError: it is something else.
+
+    Example:
+        >>> checked_loss(nn.Identity(), Loss(torch.tensor(1.0), {})).loss
+        tensor(1.)
+    """
+    name = f"{type(model).__name__}.forward"
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
+        raise ConfigError(
+            f"{name} returns a {type(result).__name__}: return vitrail.methods.Loss(loss, metrics)."
+        )
+    for key, value in {"the loss": result[0], **result[1]}.items():
+        if not isinstance(value, Tensor) or value.ndim:
+            kind = getattr(value, "shape", type(value).__name__)
+            raise ConfigError(
+                f"{name}: {key} is {kind}: let it be a tensor of one number, such as a mean."
+            )
+    return Loss(*result)
 
 
 def indivisible(method: Method) -> list[str]:

@@ -5,13 +5,14 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 
-from vitrail.data.augment_config import AugmentConfig
+from vitrail.data.augment_config import AugmentConfig, MultiCropConfig
 from vitrail.data.captions import all_captions, count_captions
 from vitrail.data.dataset import Dataset
 from vitrail.data.folders import Inventory
 from vitrail.messages import _, ngettext
 from vitrail.methods.base import Method
 from vitrail.train.config import RunConfig
+from vitrail.train.training_sections import ScheduleConfig
 
 
 def data_remarks(config: RunConfig, method: Method, dataset: Dataset) -> list[str]:
@@ -32,7 +33,7 @@ def data_remarks(config: RunConfig, method: Method, dataset: Dataset) -> list[st
         >>> data_remarks(RunConfig(), Supervised(model), open_dataset("digits", limit=20))
         []
     """
-    remarks = _unread_settings(config) if "features" in method.inputs else []
+    remarks = _unread_settings(config, method)
     remarks += odd_remarks(dataset)
     if "captions" in method.inputs and not dataset.streamed:
         remarks += caption_remarks(method, dataset)
@@ -188,9 +189,40 @@ def caption_remarks(method: Method, dataset: Dataset) -> list[str]:
     return remarks
 
 
-def _unread_settings(config: RunConfig) -> list[str]:
-    """Features are computed once, so augmentation has no effect."""
+def warmup_remarks(schedule: ScheduleConfig, epoch_steps: int) -> list[str]:
+    """Whether the learning rate never falls, nor stays at its peak, for want of steps.
+
+    Args:
+        schedule: the settings.
+        epoch_steps: number of steps of an epoch.
+
+    Returns:
+        A sentence, or none.
+
+    Example:
+        >>> warmup_remarks(ScheduleConfig(epochs=2, warmup_epochs=5), 10)[0][:35]
+        'the warm-up of 50 steps is longer t'
+    """
+    total, warmup = epoch_steps * schedule.epochs, schedule.warmup_steps
+    if warmup is None:
+        warmup = round(epoch_steps * (schedule.warmup_epochs or 0))
+    if warmup <= total:
+        return []
+    text = _(
+        "the warm-up of {warmup:,} steps is longer than the training of {total:,}, and ends with "
+        "it: the learning rate only rises."
+    )
+    return [text.format(warmup=warmup, total=total)]
+
+
+def _unread_settings(config: RunConfig, method: Method) -> list[str]:
+    """What is set of the data and has no effect."""
     data = config.data
+    if "features" not in method.inputs:
+        if "crops" in method.inputs or data.crops == MultiCropConfig():
+            return []
+        text = _("data.crops: without effect, for {method} reads whole images.")
+        return [text.format(method=config.method.name)]
     unread = {
         "data.augment": data.augment != AugmentConfig(),
         "data.transforms": bool(data.transforms),

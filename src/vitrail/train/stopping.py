@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 
 from torch import distributed
@@ -13,6 +14,7 @@ from vitrail.memory import is_out_of_memory
 from vitrail.run_folder import RunFolder
 from vitrail.train.checkpoint import last_checkpoint
 
+METHODS = "vitrail.methods."
 GO_ON = "Go on by resume=True."
 GLOO = "gloo/transport"  # in torch's RuntimeError for a process that does not answer
 SIGNALS = tuple(
@@ -163,6 +165,12 @@ def explain_not_finite(what: str, run: RunFolder, lr: float) -> NotFiniteError:
     )
 
 
+def _is_of_method(problem: BaseException) -> bool:
+    """Whether a method refused a batch that was read well; the message then has its own cure."""
+    frames = traceback.walk_tb(problem.__traceback__)
+    return any(frame.f_globals.get("__name__", "").startswith(METHODS) for frame, _line in frames)
+
+
 def _reason(
     problem: BaseException, batch_size: int, accumulate: int, bound: Sequence[str]
 ) -> tuple[str, str] | None:
@@ -172,7 +180,7 @@ def _reason(
         return "stopped", ""
     if isinstance(problem, DataError):  # a worker's text ends with the message, after a traceback
         message = text.rpartition(f"{DataError.__name__}: ")[2].strip()
-        return message.rstrip("."), "Put the sample back."
+        return message.rstrip("."), "" if _is_of_method(problem) else "Put the sample back."
     if isinstance(problem, (ConnectionError, EOFError)):
         cure = "Lower data.workers, or check the network if data come from a server."
         return "a process that reads samples, or a server, has closed its connection", cure

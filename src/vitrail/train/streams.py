@@ -121,7 +121,8 @@ class FeatureStream(Stream):
         weights: (N,), how much each sample counts; None for all alike.
 
     Raises:
-        ConfigError: labels, indices or weights are not as many as features.
+        ConfigError: labels, indices or weights are not as many as features, or labels that are
+            no classes shall be balanced.
         DataError: a label or a weight is none that a batch may hold.
 
     Example:
@@ -149,6 +150,11 @@ class FeatureStream(Stream):
                     f"{name} of shape {tuple(tensor.shape)} do not fit {len(features)} features: "
                     "give one for each."
                 )
+        if balanced and labels.ndim != 1:
+            raise ConfigError(
+                f"balanced=True is for one class per sample, and labels have shape "
+                f"{tuple(labels.shape)}: leave it out."
+            )
         target: Target = "class" if labels.ndim == 1 else "numbers"
         check_label_values(labels, weights, target)
         self.weights = weights

@@ -16,7 +16,7 @@ from vitrail.train.config import RunConfig
 from vitrail.train.console import note
 from vitrail.train.data_factory import Datasets
 from vitrail.train.devices import choose_device, join_processes
-from vitrail.train.remarks import data_remarks
+from vitrail.train.remarks import data_remarks, warmup_remarks
 from vitrail.train.streams import Stream
 from vitrail.train.trainer import Trainer
 
@@ -111,6 +111,7 @@ def announce_run(
     """
     summary.update(summarize_run(config, datasets, method, stream, run))
     remarks.extend(data_remarks(config, method, datasets.train))
+    remarks.extend(warmup_remarks(config.schedule, len(stream) // config.optim.accumulate))
     if join_processes().is_main_process:
         note(*describe_run(summary, datasets), *remarks)
 
