@@ -119,13 +119,15 @@ def clip(request: pytest.FixtureRequest) -> CLIP:
 def test_the_towers_of_clip(clip: CLIP, tmp_path: Path) -> None:
     words, images = ["a", "four", "sixsix"], torch.randn(5, 3, 16, 16)
     classifier = clip.zero_shot(["cat", "parrot"])
-    for model, inputs, expected in (
-        (TextEncoder(clip), clip.tokenizer(words), clip.encode_text(words)),
-        (ImageEncoder(clip), images, clip.encode_image(images)),
-        (classifier, images, classifier(images)),
+    for model, inputs, expected, labels in (
+        (TextEncoder(clip), clip.tokenizer(words), clip.encode_text(words), ""),
+        (ImageEncoder(clip), images, clip.encode_image(images), "null"),
+        (classifier, images, classifier(images), '["cat", "parrot"]'),
     ):
         export_program(model, tmp_path / "model.pt2", overwrite=True)
-        outputs = torch.export.load(tmp_path / "model.pt2").module()(inputs)
+        files = {"labels.json": ""}
+        outputs = torch.export.load(tmp_path / "model.pt2", extra_files=files).module()(inputs)
+        assert files["labels.json"] == labels
         torch.testing.assert_close(outputs, expected.detach(), rtol=0, atol=1e-5)
     with pytest.raises(ConfigError, match="CLIP has two towers: give deploy.ImageEncoder"):
         export_program(clip, tmp_path / "other.pt2")

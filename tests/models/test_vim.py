@@ -661,6 +661,30 @@ def test_official_names_there_and_back(more: dict[str, Any], tmp_path: Path) -> 
     assert torch.equal(vitrail.load(tmp_path / "model")(batch), model(batch))
 
 
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({"fusion": "gate"}, "2 of its numbers, such as of a gate"),
+        ({"fusion": "concat"}, 'fusion="concat"'),
+        ({"scan": "v1"}, 'scan="v1" without fusion="sum"'),
+        ({"pairs": "sum"}, "counts the residual twice"),
+        ({"pairs": "concat"}, "512 of its numbers"),
+        ({"pairs": "sum", "share_pairs": True}, "share_pairs=True"),
+    ],
+    ids=str,
+)
+def test_what_the_official_code_does_not_compute_gets_no_official_names(
+    more: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"{problem}.*: keep the model by vitrail.save"):
+        official_state_dict(tiny(**more))
+
+
+def test_a_checkpoint_of_other_images_is_no_published_one() -> None:
+    with pytest.raises(LoadError, match="positions of 4 x 4 patches of 4 pixels are of no image"):
+        guess(official_state_dict(tiny(image_size=16)))
+
+
 @pytest.mark.parametrize(("ratio", "flip"), [(-1.0, 0.0), (0.3, 0.3), (2.0, 1.0)])
 def test_an_official_ratio_of_flips_is_a_probability(ratio: float, flip: float) -> None:
     assert keywords({"flip_img_sequences_ratio": ratio})["flip"] == flip

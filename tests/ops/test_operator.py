@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 import vitrail
 from tests.models.small import images_for, small
 from vitrail.errors import ConfigError
 from vitrail.layers.mamba import Mamba
-from vitrail.ops.selective_scan import op
+from vitrail.ops.causal_conv import causal_conv
+from vitrail.ops.selective_scan import Scan, op, selective_scan
 from vitrail.ops.selective_scan.op import resolve
 
 VIM = """
@@ -133,6 +135,18 @@ def test_transforms_of_torch_func() -> None:
     _, tangent = torch.func.jvp(model, (images,), (direction,))
     step = (model(images + 1e-2 * direction) - model(images - 1e-2 * direction)) / 2e-2
     torch.testing.assert_close(tangent, step, rtol=1e-2, atol=1e-3)
+    with forward_ad.dual_level():
+        dual = forward_ad.unpack_dual(model(forward_ad.make_dual(images, direction)))
+    torch.testing.assert_close(dual.tangent, tangent)
+    u, rates, state = torch.randn(1, 1, 3, 4), -torch.ones(1, 4, 2), torch.ones(1, 1, 3, 2)
+    D = rates[..., 0]
+    for call in (  # without any gradients
+        lambda x: selective_scan(Scan(x, x, rates, state, state, D, D, None), [False]),
+        lambda x: causal_conv(x[0], rates, D, [True]),
+    ):
+        with forward_ad.dual_level():
+            dual = forward_ad.unpack_dual(call(forward_ad.make_dual(u, u)))
+        torch.testing.assert_close(dual.tangent, torch.func.jvp(call, (u,), (u,))[1])
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")  # of PyTorch's attention

@@ -490,6 +490,10 @@ def test_an_empty_sequence_is_an_empty_output(gated: bool, backend: str) -> None
     assert out.shape == (2, 0, 3)
     _, state = resume(scan.direction(0), torch.ones(2, 3, 5))
     assert torch.equal(state, torch.ones(2, 3, 5))
+    with pytest.raises(ConfigError, match="a scan in 2 directions does not go on: give one"):
+        resume(scan, state)
+    assert matrix.attention(scan, 0, False).shape == (2, 0, 0)
+    assert matrix.matrix(random_scan(Case((2, 0, 7, 3, 5))), 0, True).shape == (0, 3, 7, 7)
 
 
 @pytest.mark.parametrize("name", Scan._fields)

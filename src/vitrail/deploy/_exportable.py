@@ -88,11 +88,13 @@ def prepare(
     size = tuple(backbone.preprocess.size)
     if image_size is not None:
         size = to_tuple(image_size, len(backbone.image_size))
-    traced_size, about = size, _about(backbone, size)
+    # Those of an image tower's head, if there is one, are not of its embeddings.
+    labels = None if isinstance(plain, ImageEncoder) else plain.labels
+    traced_size, about = size, _about(backbone, size, labels)
     batches, example_batch, dynamic = _batches(batch_size)
     cases = [_images(plain, batch, size) for batch in batches]
-    if plain is backbone and backbone.num_classes:
-        _check_labels(backbone.labels, cases[0].outputs.shape[-1])
+    if plain is not backbone or backbone.num_classes:
+        _check_labels(labels, cases[0].outputs.shape[-1])
     if dynamic_size:
         embed = _patch_embed(backbone)
         # Traced at another size than the model's own, at which positions are not resampled.
@@ -297,13 +299,13 @@ def _case(model: nn.Module, inputs: Tensor) -> Case:
     return Case(inputs, outputs)
 
 
-def _about(model: Backbone, size: tuple[int, ...]) -> dict[str, str]:
+def _about(model: Backbone, size: tuple[int, ...], labels: Sequence[str] | None) -> dict[str, str]:
     """The metadata: JSON by name."""
     preprocess = model.preprocess
     if tuple(preprocess.size) != size:
         preprocess = preprocess.at(size)
     about = {
-        "labels": model.labels,
+        "labels": labels,
         "preprocess": preprocess.to_dict(),
         "vitrail": {
             "architecture": type(model).__name__,

@@ -262,7 +262,7 @@ class CLIP(Pretraining):
             for label in labels
         ]
         directions = F.normalize(torch.stack(rows), dim=-1) * self.log_scale.exp()
-        return ZeroShotClassifier(self.backbone, self.image_proj, directions)
+        return ZeroShotClassifier(self.backbone, self.image_proj, directions, labels)
 
     def classifier(self, backbone: Backbone) -> nn.Module | None:
         """backbone → the zero-shot classifier of its labels; None where it has none."""
@@ -318,6 +318,7 @@ class ZeroShotClassifier(nn.Module):
         backbone: the image tower.
         projection: module from pooled features to the embedding space.
         directions: (labels, E), multiplied by the scale of the logits.
+        labels: names of the classes, for files that the classifier is exported to; None for none.
 
     Example:
         >>> model = vitrail.create_model("ViT", image_size=8, patch_size=4, num_classes=0, dim=8,
@@ -327,9 +328,15 @@ class ZeroShotClassifier(nn.Module):
         torch.Size([2, 3])
     """
 
-    def __init__(self, backbone: Backbone, projection: nn.Module, directions: Tensor) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        projection: nn.Module,
+        directions: Tensor,
+        labels: list[str] | None = None,
+    ) -> None:
         super().__init__()
-        self.backbone, self.projection = backbone, projection
+        self.backbone, self.projection, self.labels = backbone, projection, labels
         self.register_buffer("directions", directions)
         self.directions: Tensor
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -76,7 +77,9 @@ def gradients_of_reference(
 
 
 def is_transformed() -> bool:
-    """Whether torch.func transforms the call: only plain functions of PyTorch have all transforms.
+    """Whether torch.func transforms the call, or forward-mode autograd may follow it.
+
+    Only plain functions of PyTorch have all transforms.
 
     Returns:
         True within vmap, grad, jvp and what is made of them.
@@ -87,6 +90,8 @@ def is_transformed() -> bool:
     """
     if torch.compiler.is_compiling():
         return False  # the compiler cannot trace what follows
-    # private: there is no public name. Without it torch.func.grad of a Vision Mamba fails, and jvp
-    # ignores its operators (tests/ops/test_operator.py).
+    # private: there are no public names. Without them torch.func.grad of a Vision Mamba fails, and
+    # jvp and dual numbers ignore its operators (tests/ops/test_operator.py).
+    if forward_ad._current_level >= 0:
+        return True
     return torch._C._functorch.maybe_current_level() is not None

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from vitrail.arguments import checked
 from vitrail.errors import ConfigError, LoadError, check_choice, suggest
-from vitrail.layers.mamba_block import MambaBranch
+from vitrail.layers.mamba_block import MambaBranch, MambaPair
 from vitrail.models.base import Backbone
 from vitrail.models.vim import VisionMamba
-from vitrail.models.vim_official import OfficialVisionMamba
+from vitrail.models.vim_official import OfficialMambaPair, OfficialVisionMamba
 from vitrail.preprocess import Preprocess
 
 NAME = "official Vision Mamba"
@@ -281,15 +281,43 @@ def official_state_dict(model: VisionMamba) -> dict[str, Tensor]:
     Returns:
         Tensors by official name, positions in the order of the sequence.
 
+    Raises:
+        ConfigError: the official code computes something else with these weights.
+
     Example:
         >>> model = VisionMamba(32, 16, num_classes=2, dim=8, depth=1)
         >>> official_state_dict(model)["pos_embed"].shape
         torch.Size([1, 5, 8])
     """
     weights = _official_views(model)
+    _check_official(model, weights)
     if POSITIONS in weights:
         weights[POSITIONS] = weights[POSITIONS][:, model.order(math.prod(model.grid))]
     return weights
+
+
+def _check_official(model: VisionMamba, weights: Mapping[str, Tensor]) -> None:
+    """Raises `ConfigError` for a model that the official code does not compute."""
+    mixers = [layer.mixer for layer in _layers(model)]
+    pairs = [module for module in model.modules() if isinstance(module, MambaPair)]
+    others = sum(p.numel() for p in model.parameters()) - sum(t.numel() for t in weights.values())
+    reasons = {
+        f"{others:,} of its numbers, such as of a gate, an adapter or another head": others,
+        'fusion="concat"': any(mixer.fusion == "concat" for mixer in mixers),
+        'scan="v1" without fusion="sum"': any(
+            mixer.scan_kind == "v1" and mixer.fusion != "sum" for mixer in mixers
+        ),
+        "share_pairs=True": any(pair.second is None for pair in pairs),
+        'pairs="sum", where OfficialVisionMamba counts the residual twice': not all(
+            isinstance(pair, OfficialMambaPair) for pair in pairs
+        ),
+    }
+    for reason, applies in reasons.items():
+        if applies:
+            raise ConfigError(
+                f"the official code does not have what this model has, {reason}: keep the model by "
+                "vitrail.save."
+            )
 
 
 def _official_views(model: VisionMamba) -> dict[str, Tensor]:
@@ -378,12 +406,18 @@ def guess(weights: Mapping[str, Tensor]) -> dict[str, Any]:
             f"no {missing.args[0]} among the weights: this is no published Vision Mamba. "
             "vitrail.hub.converters.vision_mamba.from_official takes any, with its keywords."
         ) from None
+    stride, rest = divmod(224 - patch, side - 1) if side > 1 else (patch, 0)
+    if rest or stride > patch:
+        raise LoadError(
+            f"positions of {side} x {side} patches of {patch} pixels are of no image of 224 pixels:"
+            " vitrail.hub.converters.vision_mamba.from_official takes any, with its keywords."
+        )
     first_release = any(name.startswith("rope.") for name in weights)
     depth = 1 + max(int(n.split(".")[1]) for n in weights if n.startswith("layers."))
     return {
         "img_size": 224,
         "patch_size": patch,
-        "stride": (224 - patch) // (side - 1),
+        "stride": stride,
         "depth": depth,
         "embed_dim": dim,
         "d_state": d_state,

@@ -100,8 +100,8 @@ def _rows(scan: Scan, k: int, backwards: bool) -> Iterator[tuple[int, Tensor]]:
     rate = (scan.A[k] * math.log2(math.e)).t()  # (N, D)
     enter = scan.B[k][:, None] * scan.C[k].new_ones(1, 1, 1, 1)  # (B, 1, L, N)
     index = torch.arange(length, device=step.device)
-    size = max(1, BLOCK // (batch * length * dim * n))
-    for first in range(0, length, size):
+    size = max(1, BLOCK // max(1, batch * length * dim * n))
+    for first in range(0, max(1, length), size):  # rows of an empty sequence have a shape, too
         rows = slice(first, min(first + size, length))
         between = (total[:, rows, None] - total[:, None]).to(step.dtype)  # (B, rows, L, D)
         between = -between if backwards else between

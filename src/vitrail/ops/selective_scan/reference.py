@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitrail.errors import ConfigError
 from vitrail.ops.guard import guarded
 
 
@@ -142,6 +143,9 @@ def selective_scan_resume(scan: Scan, state: Tensor) -> tuple[Tensor, Tensor]:
         The output (B, L, D) in float64 if u is, else in float32, and the state after the last
         token.
 
+    Raises:
+        ConfigError: the scan has several directions.
+
     Example:
         >>> u, B, D = torch.ones(1, 2, 5, 4), torch.ones(1, 2, 5, 3), torch.ones(1, 4)
         >>> scan = Scan(u, u, -torch.ones(1, 4, 3), B, B, D, D, None)
@@ -149,6 +153,8 @@ def selective_scan_resume(scan: Scan, state: Tensor) -> tuple[Tensor, Tensor]:
         >>> y.shape, state.shape
         (torch.Size([2, 5, 4]), torch.Size([2, 4, 3]))
     """
+    if len(scan.u) != 1:
+        raise ConfigError(f"a scan in {len(scan.u)} directions does not go on: give one direction.")
     scan = scan.exact()
     size = F.softplus(scan.delta[0] + scan.bias[0])  # (B, L, D)
     outputs = []
