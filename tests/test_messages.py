@@ -3,6 +3,7 @@
 import ast
 import itertools
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import tomllib
 from tests.cli.conftest import vitrail  # noqa: F401, a fixture
 from vitrail import messages
 from vitrail.cli.main import first_sentence
+from vitrail.contract.checks import BrokenContractError, describe_problem
+from vitrail.errors import ConfigError
 from vitrail.messages import _, in_own_language, ngettext
 
 SOURCE = Path(__file__).parents[1] / "src" / "vitrail"
@@ -172,31 +175,50 @@ OF_PYTHON = {
     "StopIteration", "TypeError", "ValueError",
 }  # fmt: skip
 
+OF_CONTRACT = {  # the argument that is a sentence, or its beginning, and how that goes on
+    "require": (1, [""]), "require_none": (1, [""]), "require_same": (0, [""]),
+    "require_shape": (0, [" {}, and should be {}"]),
+    "require_close": (0, [" are {} and {}", " differ by {}"]),
+}  # fmt: skip
+
 
 def sentences_of_errors() -> dict[str, str]:
     """Every sentence of an error with {0}, {1} for its values, and where it stands."""
     places = {}
     for path in sorted(SOURCE.rglob("*.py")):
+        is_check = path.parent.name == "contract" and path.name != "checks.py"
+        requires = OF_CONTRACT if is_check else {}
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and node.args and is_error(node.func):
-                sentence = node.args[0]
-                parts = sentence.values if isinstance(sentence, ast.JoinedStr) else [sentence]
-                if isinstance(sentence, ast.JoinedStr) or any(literal_texts(sentence)):
-                    places[template(parts)] = f"{path.relative_to(SOURCE)}:{node.lineno}"
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            name = ast.unparse(node.func).rpartition(".")[2]
+            index, endings = requires.get(name, (0, [""]))
+            if name not in requires and not is_error(name):
+                continue
+            sentence = node.args[index]
+            parts = sentence.values if isinstance(sentence, ast.JoinedStr) else [sentence]
+            if isinstance(sentence, ast.JoinedStr) or any(literal_texts(sentence)):
+                for ending in endings:
+                    text = template(parts, ending, name in requires)
+                    places[text] = f"{path.relative_to(SOURCE)}:{node.lineno}"
     return places
 
 
-def is_error(function: ast.expr) -> bool:
-    name = function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
+def is_error(name: str) -> bool:
     return name == "error" or (name.endswith("Error") and name not in OF_PYTHON)
 
 
-def template(parts: list[ast.expr]) -> str:
+def template(parts: list[ast.expr], ending: str, is_format: bool) -> str:
+    """A sentence with {0}, {1} for its values; also for each {} where it is a format."""
     count = itertools.count()
-    return "".join(
+    text = "".join(
         str(part.value) if isinstance(part, ast.Constant) else f"{{{next(count)}}}"
         for part in parts
     )
+    if is_format:
+        count = itertools.count()
+        text = re.sub(r"\{\d*\}", lambda _match: f"{{{next(count)}}}", text + ending)
+    return text
 
 
 def test_every_sentence_of_an_error_has_a_chinese_translation_with_its_values() -> None:
@@ -227,6 +249,10 @@ def test_every_sentence_of_an_error_has_a_chinese_translation_with_its_values() 
         ("no folder 'vit', and a Hub id is organization/name. Did you mean 'vit_tiny'?",
          "没有文件夹 'vit'，而 Hub id 的形式是 组织/名称。您是否想写 'vit_tiny'？"),
         ("no layer is in []: there are 0 to 3.", "[] 中没有任何层：可用的序号为 0 到 3。"),
+        ("logits are (2, 5), and should be (2, 9)", "logits 的形状为 (2, 5)，应为 (2, 9)"),
+        ("on swin: no gradient reaches norm.bias and 2 more",
+         "在 swin 上：没有得到梯度的参数：norm.bias 等，另有 2 个"),
+        ("not called (evaluation, no gradients): head", "没有被调用（评估模式，无梯度）：head"),
     ],
 )  # fmt: skip
 def test_a_sentence_of_an_error_is_said_in_the_language_of_the_user(
@@ -236,6 +262,13 @@ def test_a_sentence_of_an_error_is_said_in_the_language_of_the_user(
     assert in_own_language(english) == chinese
     monkeypatch.setenv("LANGUAGE", "en")
     assert in_own_language(english) == english
+
+
+def test_the_contract_says_problems_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGUAGE", "zh")
+    broken = BrokenContractError("method mae: the loss is not finite")
+    assert describe_problem(broken) == "方法 mae：loss 不是有限值"
+    assert describe_problem(ConfigError("k=0 is not at least 1.")) == "k=0 不是至少为 1 的数"
 
 
 def test_the_command_line_says_errors_in_chinese(

@@ -10,6 +10,11 @@ from vitrail.cli.common import err, out
 from vitrail.messages import _, ngettext
 
 HELP = _("Run the contract suite. On models and other parts; it says what to mend.")
+KINDS = {
+    "model": _("model"), "method": _("method"), "dataset": _("dataset"),
+    "transform": _("transform"), "optimizer": _("optimizer"),
+    "explanation": _("explanation"), "mixer": _("mixer"),
+}  # fmt: skip
 EXAMPLES = ("vitrail check my_model.py", "vitrail check vit_tiny_patch16_224")
 
 
@@ -24,7 +29,7 @@ def run(
 
     broken = 0
     for kind, name in parts_of(what):
-        table = Table("", f"{kind} {name}", box=None, header_style="bold")
+        table = Table("", f"{KINDS[kind]} {name}", box=None, header_style="bold")
         count, problems = len(SUITES[kind].checks), []
         with err.status(_("checking {name}").format(name=name)) as status:
             for number, (check, problem) in enumerate(check_part(kind, name), 1):
@@ -32,8 +37,13 @@ def run(
                 mark = Text("✗", style="red") if problem else Text("✓", style="green")
                 table.add_row(mark, check.name)
                 if problem:
-                    cure = _("Cure: {cure}.").format(cure=check.cure) if check.cure else ""
-                    problems.append(f"{check.name}: {problem}. {cure}".strip())
+                    line = (
+                        _("{check}: {problem}.")
+                        if not check.cure
+                        else _("{check}: {problem}. Cure: {cure}.")
+                    )
+                    values = {"check": check.name, "problem": problem, "cure": check.cure}
+                    problems.append(line.format(**values))
         out.print(table)
         for text in problems:
             out.print(f"   {text}", highlight=False, markup=False)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.arguments import checked
+from vitrail.errors import VitrailError
+from vitrail.messages import _, in_own_language
 from vitrail.registry import describe_exception, short_path
 
 
@@ -216,22 +218,26 @@ def describe_problem(problem: Exception) -> str:
         problem: what a check or a part raised.
 
     Returns:
-        Its message alone for `BrokenContractError`, which says all.
+        Its message alone for `BrokenContractError`, which says all. Sentences of Vitrail are in the
+        user's language.
 
     Example:
         >>> describe_problem(BrokenContractError("logits are (2, 3)"))
         'logits are (2, 3)'
     """
     if isinstance(problem, BrokenContractError):
-        return str(problem)
+        return in_own_language(str(problem))
     text = describe_exception(problem)
+    if isinstance(problem, VitrailError):  # sentences with their full stop are in the catalog
+        text = in_own_language(f"{text}.").rstrip(".。")
     standard_library = sysconfig.get_path("stdlib")
     for frame in reversed(traceback.extract_tb(problem.__traceback__)):
         parts = Path(frame.filename).parts
         if frame.filename.startswith(("<", standard_library)):
             continue
         if not {"site-packages", "vitrail"} & set(parts):
-            return f"{text} ({short_path(frame.filename)}, line {frame.lineno})"
+            where = {"path": short_path(frame.filename), "line": frame.lineno}
+            return _("{problem} ({path}, line {line})").format(problem=text, **where)
     return text
 
 
