@@ -445,8 +445,11 @@ def test_the_command(
     logits = run(tmp_path / "pets.v2.onnx", images)
     torch.testing.assert_close(logits, model(images).detach(), **CLOSE)
 
+    (tmp_path / "folder.onnx").mkdir()
     before = sorted(tmp_path.rglob("*"))
     for arguments, message in (
+        (("pets.v2", "folder.onnx"), "folder.onnx is a folder: give the file to write in it"),
+        (("pets.v2.onnx", "x.onnx"), "is an exported file, which other programs run: name the run"),
         (("pets.v2",), "pets.v2.onnx exists: choose another name, or overwrite it by"),
         (("pets.v2", "out"), "out does not end in .onnx or .pt2"),
         (("pets.v2", "x.onnx", "--image-size", "30"), "resize it to 32 x 32"),

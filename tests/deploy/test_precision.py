@@ -1,12 +1,16 @@
 """The recommended setting: chosen by the clock, and saying the same."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import vitrail
 from tests.models.small import CASES, IDS, small
 from vitrail.deploy import precision
+from vitrail.errors import ConfigError
+from vitrail.layers.inference_params import InferenceParams
 
 
 # Seconds of the model, of the fused copy and of the copy in bfloat16.
@@ -58,3 +62,13 @@ def test_half_precision_is_near_and_leaves_the_model_alone(name: str, more: dict
     assert precision.halve(model).features(images).patches.dtype == torch.float32
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
     assert precision.fastest(model, images).precision in ("fp32", "bf16")
+
+
+def test_a_halved_model_reads_part_by_part_and_is_not_saved(tmp_path: Path) -> None:
+    model = small("VisionMamba", scan="forward", pool="last", fusion="mean")
+    half, images = precision.halve(model), torch.randn(2, 3, *model.image_size)
+    cache = InferenceParams(max_seqlen=1000, max_batch_size=2)
+    logits = [half(row, inference_params=cache) for row in images.split(8, dim=2)][-1]
+    torch.testing.assert_close(logits, half(images), atol=0.02, rtol=0.05)
+    with pytest.raises(ConfigError, match="use the model before it is halved"):
+        vitrail.save(half, tmp_path / "half")

@@ -2,13 +2,14 @@
 
 import errno
 import functools
+import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from vitrail.ops import _machine_code
+from vitrail.ops import _machine_code, _vectors
 from vitrail.ops.causal_conv import _numba
 from vitrail.ops.causal_conv.reference import causal_conv_reference
 
@@ -63,3 +64,16 @@ def test_an_older_llvmlite_runs_what_numba_compiled(
     monkeypatch.setattr(_machine_code, "llvm", SimpleNamespace(**older))
     compute()
     assert not folder.exists()
+
+
+def test_kernels_for_another_processor_have_vectors_that_any_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With sixteen lanes LLVM ended the process where NUMBA_CPU_NAME=generic was set."""
+    monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", lambda: {"avx512f": True})
+    vectors = str(_vectors.__file__)
+    assert runpy.run_path(vectors)["WIDTH"] == 16
+    for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "generic")
+            assert runpy.run_path(vectors)["WIDTH"] == 8

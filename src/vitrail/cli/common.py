@@ -139,11 +139,13 @@ def check_new(path: Path, force: bool) -> None:
         force: whether it may exist.
 
     Raises:
-        ConfigError: it exists.
+        ConfigError: it exists, or is a folder.
 
     Example:
         >>> check_new(Path("no file"), force=False)
     """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder: give the file to write in it.")
     if path.exists() and not force:
         raise ConfigError(f"{path} exists: choose another name, or overwrite it by --force.")
 

@@ -53,6 +53,7 @@ class HalfLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight = nn.Parameter(linear.weight.to(torch.bfloat16), requires_grad=False)
         bias = linear.bias
         self.bias = None if bias is None else nn.Parameter(bias.to(torch.bfloat16), False)
@@ -81,13 +82,13 @@ class HalfBlock(nn.Module):
                 if isinstance(child, nn.Linear) and type(child) in (nn.Linear, Linear):
                     # Cast once: autocast would cast the weights in every call.
                     setattr(module, name, HalfLinear(child))
-        self.block = block
+        self.halved = block
 
     def forward(self, *inputs: Any) -> Any:
         """inputs of the block → its outputs, in float32."""
-        device = next((p.device.type for p in self.block.parameters()), "cpu")
+        device = next((p.device.type for p in self.halved.parameters()), "cpu")
         with torch.autocast(device, torch.bfloat16):
-            outputs = self.block(*inputs)
+            outputs = self.halved(*inputs)
         return _to_float32(outputs)
 
 

@@ -106,6 +106,11 @@ def find_folder(ref: str | Path) -> Path:
     if folder.is_file():
         if is_image_name(folder.name):
             raise LoadError(f"{ref} is an image: name a model, such as the folder of a run.")
+        if folder.suffix in (".onnx", ".pt2"):
+            raise LoadError(
+                f"{ref} is an exported file, which other programs run: name the run or the folder "
+                "that it was exported from."
+            )
         raise LoadError(f"{ref} is a file: give its folder.")
     name = str(ref)
     if name in bundled_models():

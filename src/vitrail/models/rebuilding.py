@@ -10,6 +10,9 @@ from vitrail.errors import ConfigError
 # private: names under which torch.compile, activation checkpointing and FSDP keep a module. A
 # compiled block could not be saved without them (tests/hub/test_fitting.py).
 WRAPPERS = ("_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.")
+# Attributes of modules that do not change what a model computes in evaluation.
+TRAINING = ("training", "backend", "rate", "p", "dropout", "momentum", "inplace", "undecayed",
+            "gradient_recorders", "gradient_checkpointing", "initial", "std", "seed")  # fmt: skip
 # What changes the names of weights, by a part of the new names.
 CURES = {
     "_mask": "end the pruning by torch.nn.utils.prune.remove",
@@ -17,6 +20,7 @@ CURES = {
     "_g": "end it by torch.nn.utils.remove_weight_norm",
     ".parametrizations.": "end it by torch.nn.utils.parametrize.remove_parametrizations",
     "._packed_params": "use the model before it is quantized",
+    ".halved.": "use the model before it is halved",
     ".lora_A.": "merge the adapters by vitrail.train.merge",
 }
 
@@ -77,6 +81,10 @@ def rebuildable_state(
             continue
         if not (issubclass(kinds[0], kinds[1]) or issubclass(kinds[1], kinds[0])):
             require_same(path, kinds[0].__name__, kinds[1].__name__)
+        if path and kinds[0] is kinds[1]:
+            values, expected_values = map(_settings, (modules[path], each))
+            for key in values.keys() & expected_values.keys():
+                require_same(f"{path}.{key}", repr(values[key]), repr(expected_values[key]))
     for name, tensor in own.items():
         if tensor.layout is not torch.strided:
             raise ConfigError(f"{name} is sparse: replace it with its to_dense().")
@@ -128,6 +136,17 @@ def without_wrappers(name: str) -> str:
     for wrapper in WRAPPERS:
         name = name.replace(wrapper, "")
     return name[:-1]
+
+
+def _settings(module: nn.Module) -> dict[str, object]:
+    """What a module computes with beside its weights, but for what training alone uses."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, bool | int | float | str | tuple | None)
+        and not name.startswith("_")
+        and name not in TRAINING
+    }
 
 
 def _cure(name: str, state: dict[str, Tensor], modules: dict[str, nn.Module]) -> str:

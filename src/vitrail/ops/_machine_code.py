@@ -25,6 +25,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from vitrail.files import atomic_write
+from vitrail.ops._vectors import WIDTH
 
 # void kernel(start, stop, rows, count, call, memory): tasks, and addresses of records and floats.
 SIGNATURE = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 6)
@@ -157,7 +158,7 @@ def _fingerprint(module: str) -> str:
         digest.update(source.read_bytes())
     target = (llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
     versions = (version("numba"), version("llvmlite"), sys.platform)
-    digest.update(repr((target, versions)).encode())
+    digest.update(repr((target, versions, WIDTH)).encode())
     return digest.hexdigest()[:16]
 
 

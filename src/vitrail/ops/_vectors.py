@@ -1,11 +1,14 @@
 """Vectors of float32 as the kernels lay them out, without the compiler."""
 
 import array
+import os
 
 import llvmlite.binding as llvm
 import numpy as np
 
-WIDE = bool(llvm.get_host_cpu_features().get("avx512f"))
+# A processor that numba is told to compile for may have less than this one.
+OTHER = any(os.environ.get(name) for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"))
+WIDE = not OTHER and bool(llvm.get_host_cpu_features().get("avx512f"))
 WIDTH = 16 if WIDE else 8
 BYTES = 4 * WIDTH
 LOG2E = float(np.float32(np.log2(np.e)))
