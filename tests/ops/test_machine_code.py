@@ -77,3 +77,25 @@ def test_kernels_for_another_processor_have_vectors_that_any_has(
         with monkeypatch.context() as patch:
             patch.setenv(name, "generic")
             assert runpy.run_path(vectors)["WIDTH"] == 8
+
+
+def test_variables_of_numba_that_it_refuses_are_a_failing_import(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_module: str) -> None:
+        raise ValueError("Number of threads specified must be > 0")
+
+    monkeypatch.setattr(_machine_code.importlib, "import_module", fail)
+    with pytest.raises(ImportError, match="must be > 0: correct its variables, NUMBA_..."):
+        compute()
+
+
+def test_a_process_that_was_slower_than_another_does_not_warn(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def after_another(path: Path, code: bytes) -> None:
+        path.write_bytes(code)
+        raise FileNotFoundError("the other process has renamed it")
+
+    monkeypatch.setattr(_machine_code, "atomic_write", after_another)
+    compute()  # a warning would be an error

@@ -85,7 +85,11 @@ def _load_once(module: str, name: str, *options: int) -> Callable[..., None]:
             digest, code = _split((folder / file).read_bytes())
             if digest == hashlib.sha256(code).digest():
                 return _start(code, _symbol(name, *options))
-    built = getattr(importlib.import_module(module), name)(*options)
+    try:
+        kernels = importlib.import_module(module)
+    except ValueError as problem:  # of numba's own variables, which it reads when imported
+        raise ImportError(f"{problem}: correct its variables, NUMBA_...") from problem
+    built = getattr(kernels, name)(*options)
     if not hasattr(llvm, "create_pass_builder"):  # llvmlite before 0.44: numba's code, not kept
         _engines.append(built)
         return SIGNATURE(built.address)
@@ -95,6 +99,8 @@ def _load_once(module: str, name: str, *options: int) -> Callable[..., None]:
             folder.mkdir(parents=True, exist_ok=True)
             atomic_write(folder / file, hashlib.sha256(code).digest() + code)
             break
+        if (folder / file).is_file():
+            break  # another process was faster
     else:
         _warn_of_compiling()
     return _start(code, _symbol(name, *options))
