@@ -7,9 +7,10 @@ parameter changes nothing, and for which other arguments the solution would give
 
 import collections
 import contextlib
+import functools
 import inspect
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -19,16 +20,21 @@ from vitrail.learn.checker import compare
 from vitrail.learn.checker.expected import Expected, run_call
 from vitrail.learn.checker.relations import relation, relation_of_parts, weak_relation
 from vitrail.learn.checker.subject import Subject, map_tensors
-from vitrail.learn.checker.walk import RETURN, Step, call_once, steps_of
+from vitrail.learn.checker.walk import RETURN, call_once, steps_of
 from vitrail.learn.task import State
 from vitrail.messages import _
 
-MOST_STEPS = 60  # of the learner's, that are compared with the solution's
 MOST_ARGUMENTS = 80  # other arguments that are tried
 
 
 def find_causes(
-    subject: Subject, solution: Subject, expected: Expected, output: Any
+    subject: Subject,
+    solution: Subject,
+    expected: Expected,
+    output: Any,
+    *,
+    vague: bool = True,
+    is_late: Callable[[], bool] = lambda: False,
 ) -> tuple[str, ...]:
     """What is wrong with an output, by experiment.
 
@@ -37,6 +43,8 @@ def find_causes(
         solution: the lesson's.
         expected: the case in which the output is wrong.
         output: the learner's.
+        vague: whether a sentence may say only where to look.
+        is_late: whether to give up, asked before each experiment.
 
     Returns:
         Sentences in the user's language, of the first experiment that finds something; else none.
@@ -45,11 +53,12 @@ def find_causes(
         >>> find_causes.__name__
         'find_causes'
     """
-    for experiment in (_of_chance, _of_arguments, _of_steps, _of_parameters, _of_parts, _of_layers):
-        sentence = experiment(subject, solution, expected, output)
+    of_layers = functools.partial(_of_layers, vague=vague)
+    for experiment in (_of_chance, _of_arguments, _of_parameters, _of_parts, of_layers):
+        sentence = "" if is_late() else experiment(subject, solution, expected, output)
         if sentence:
             return (sentence,)
-    return tuple(filter(None, [weak_relation(output, expected.result.output)]))
+    return tuple(filter(None, [weak_relation(output, expected.result.output)])) if vague else ()
 
 
 def _of_chance(subject: Subject, solution: Subject, expected: Expected, _output: Any) -> str:
@@ -78,31 +87,9 @@ def _sources(solution: Subject, expected: Expected) -> list[tuple[str, Tensor]]:
     return [*expected.state.items(), *((f"`{s.name}`", s.value) for s in steps if s.name != RETURN)]
 
 
-def _of_steps(subject: Subject, solution: Subject, expected: Expected, _output: Any) -> str:
-    """The first of the learner's variables that is no variable of the solution's, but nearly."""
-    ours, _files = steps_of(call_once(subject, expected), subject.path)
-    theirs, _files = steps_of(call_once(solution, expected), solution.path)
-    done = 0  # the solution's steps that the learner has, too
-    for step in ours[:MOST_STEPS]:
-        equal = [n for n, other in enumerate(theirs) if compare.equal(step.value, other.value)]
-        if equal:
-            done = max(done, min(equal) + 1)
-            continue
-        name = "" if step.name == RETURN else step.name
-        for other in theirs[max(done - 1, 0) :]:
-            sentence = _relation_of(step, other, [each.value for each in theirs[:done]], name)
-            if sentence:
-                return f"{_('line {line}').format(line=step.line)}: {sentence}"
-    return ""
-
-
-def _relation_of(step: Step, other: Step, earlier: list[Tensor], name: str) -> str:
-    if step.value.shape != other.value.shape or step.value.numel() < 3:
-        return ""
-    return relation(step.value, other.value, earlier, name)
-
-
-def _of_layers(subject: Subject, solution: Subject, expected: Expected, _output: Any) -> str:
+def _of_layers(
+    subject: Subject, solution: Subject, expected: Expected, _output: Any, *, vague: bool
+) -> str:
     """The first layer or given function, in the solution's order, that is given something else."""
     ours, calls = _inputs_of_layers(subject, expected)
     theirs, right_calls = _inputs_of_layers(solution, expected)
@@ -118,16 +105,19 @@ def _of_layers(subject: Subject, solution: Subject, expected: Expected, _output:
             sentence = sentence or _of_a_layer(solution, expected, ours[name], target, text)
             sources = _sources(solution, expected)
             sentence = sentence or relation_of_parts(ours[name][0], target[0], sources, text)
-            return sentence or _(
+            if sentence or not vague:
+                return sentence
+            text = _(
                 "the first layer that is given something else than it should is {name}: look at "
                 "what comes before it."
-            ).format(name=name)
+            )
+            return text.format(name=name)
         earlier.append(target)
     for name in theirs:
         if calls.get(name, 0) > right_calls[name]:
             text = _("{name} is called {count} times, not {expected}.")
             return text.format(name=name, count=calls[name], expected=right_calls[name])
-    if theirs and all(name in ours for name in theirs):
+    if vague and theirs and all(name in ours for name in theirs):
         text = _("every layer is given what it should: look at what comes after {name}.")
         return text.format(name=list(theirs)[-1])
     return ""
@@ -162,6 +152,9 @@ def _inputs_of_layers(
     calls = collections.Counter[str]()
 
     def note(name: str, arguments: Any) -> None:
+        numbers = Tensor | int | float
+        if not all(isinstance(leaf, numbers) for _path, leaf in compare.leaves(arguments)):
+            return
         calls[name] += 1
         inputs.setdefault(name, map_tensors(arguments, torch.clone))
 

@@ -1,7 +1,8 @@
 """What may stand in the place of an expression by mistake."""
 
 import ast
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from vitrail.learn.checker.source import Source
 
@@ -151,6 +152,11 @@ def _of_number(_source: Source, node: ast.expr) -> Iterator[str]:
 
 
 def _of_selection(source: Source, node: ast.expr) -> Iterator[str]:
+    if isinstance(node, ast.Tuple):
+        codes = [source.text(part) for part in node.elts]
+        for i, part in enumerate(node.elts):
+            if not isinstance(part, ast.Constant | ast.Slice):
+                yield f"({', '.join([*codes[:i], '1', *codes[i + 1 :]])},)"
     if isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
         yield source.text(node.value)
     if not isinstance(node, ast.Subscript):
@@ -158,6 +164,8 @@ def _of_selection(source: Source, node: ast.expr) -> Iterator[str]:
     value = source.text(node.value)
     parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
     codes = [source.text(part) for part in parts]
+    if value.endswith(".shape"):
+        yield "1"
     yield value
     axis = 0
     for i, part in enumerate(parts):
@@ -178,6 +186,72 @@ def _of_selection(source: Source, node: ast.expr) -> Iterator[str]:
         axis += isinstance(part, ast.Slice)
 
 
+def _of_order(source: Source, node: ast.expr) -> Iterator[str]:
+    """Sizes and axes in another order: of reshape and permute, of einsum's letters, of indices."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        name, codes = node.func.attr, [source.text(argument) for argument in node.args]
+        start = source.text(node.func)
+        if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
+            return
+        if name in ("reshape", "view", "expand", "repeat"):
+            swaps = [(i, i + 1) for i in range(len(codes) - 1)]
+            pairs = (p for p in itertools.combinations(swaps, 2) if p[0][1] < p[1][0])
+            for some in (*((swap,) for swap in swaps), *pairs):
+                yield f"{start}({', '.join(_swapped(codes, some))})"
+        elif name == "permute":
+            for swap in itertools.combinations(range(len(codes)), 2):
+                yield f"{start}({', '.join(_swapped(codes, (swap,)))})"
+        elif name == "einsum" and isinstance(node.args[0], ast.Constant):
+            for formula in _formulas(str(node.args[0].value)):
+                yield f"{start}({', '.join([repr(formula), *codes[1:]])})"
+    elif isinstance(node, ast.Subscript):
+        parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        codes = [source.text(part) for part in parts]
+        value = source.text(node.value)
+        if "None" in codes:
+            for i in range(len(codes) - 1):
+                yield f"{value}[{', '.join(_swapped(codes, ((i, i + 1),)))}]"
+            if codes == ["None"]:
+                yield f"{value}[:, None]"
+
+
+def _swapped(codes: Sequence[str], swaps: Iterable[tuple[int, int]]) -> list[str]:
+    result = list(codes)
+    for i, j in swaps:
+        result[i], result[j] = result[j], result[i]
+    return result
+
+
+def _formulas(formula: str) -> Iterator[str]:
+    """A formula of einsum with two letters of one tensor exchanged; the result's first."""
+    inputs, arrow, result = formula.replace(" ", "").partition("->")
+    parts = [*inputs.split(","), result]
+    for n in range(len(parts) - 1, -1, -1):
+        for swap in itertools.combinations(range(len(parts[n])), 2):
+            part = "".join(_swapped(parts[n], (swap,)))
+            others = [*parts[:n], part, *parts[n + 1 :]]
+            yield ",".join(others[:-1]) + arrow + others[-1]
+
+
+def _of_axes(source: Source, node: ast.expr) -> Iterator[str]:
+    """One axis where there should be two, or the other way round; a sum in the place of a mean."""
+    if not isinstance(node, ast.Call):
+        return
+    code, start = source.text(node), source.span(node)[0]
+    for word in node.keywords:
+        if word.arg in ("dim", "axis"):
+            first, last = (position - start for position in source.span(word.value))
+            others = ["(-2, -1)"]
+            if isinstance(word.value, ast.Tuple):
+                codes = [source.text(part) for part in word.value.elts]
+                others = [f"({', '.join(codes[:i] + codes[i + 1 :])},)" for i in range(len(codes))]
+            head, tail = code.encode()[:first].decode(), code.encode()[last:].decode()
+            yield from (f"{head}{other}{tail}" for other in others)
+    is_loss = source.text(node.func).endswith(("cross_entropy", "mse_loss", "l1_loss"))
+    if is_loss and "reduction" not in [word.arg for word in node.keywords]:
+        yield f"{code[:-1]}, reduction='sum')"
+
+
 RULES: tuple[Callable[[Source, ast.expr], Iterator[str]], ...] = (
-    _of_call, _of_operation, _of_selection, _of_number,
+    _of_order, _of_call, _of_operation, _of_selection, _of_axes, _of_number,
 )  # fmt: skip

@@ -7,7 +7,7 @@ numbers names the mistake in terms of code, however the learner's own code is wr
 
 import ast
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from vitrail.learn.checker.change_rules import MODULES, RULES
 from vitrail.learn.checker.source import Change, Source
@@ -21,20 +21,25 @@ def _everywhere(source: Source, nodes: list[ast.expr]) -> Iterator[Change]:
             for word in node.keywords:
                 if word.arg == "dim":
                     groups.setdefault(f"dim={source.text(word.value)}", []).append(word.value)
-            if source.text(node.func).endswith("arange"):
-                groups.setdefault("arange", []).append(node)
+            for name in ("arange", "cross_entropy"):
+                if source.text(node.func).endswith(name):
+                    groups.setdefault(name, []).append(node)
     for name, group in groups.items():
-        others: list[str | None] = [None] if name == "arange" else ["0", "1", "2", "-1", "-2"]
+        others = {
+            "arange": ["({code} + 1)"],
+            "cross_entropy": ["{call}, reduction='sum')"],
+        }.get(name, ["0", "1", "2", "-1", "-2"])
         for count in range(len(group), 1, -1):
             for some, other in itertools.product(itertools.combinations(group, count), others):
-                edits = [(node, other or f"({source.text(node)} + 1)") for node in some]
-                yield source.change(edits)
+                codes = [source.text(node) for node in some]
+                news = [other.format(code=code, call=code[:-1]) for code in codes]
+                yield source.change([*zip(some, news, strict=True)])
     for uses in (_names(nodes), _attributes(source, nodes)):
         for first, second in itertools.combinations(uses, 2):
             if source.attributes.get(first) == source.attributes.get(second):
                 pairs = [*((n, second) for n in uses[first]), *((n, first) for n in uses[second])]
                 code = [(n, _renamed(n, name)) for n, name in pairs]
-                yield source.change(code, old=first, new=second)
+                yield source.change(code, "exchange", old=first, new=second)
 
 
 def _renamed(node: ast.AST, name: str) -> str:
@@ -69,7 +74,7 @@ def _of_names(source: Source, nodes: list[ast.expr]) -> Iterator[Change]:
 
 
 def _of_statements(source: Source, function: ast.FunctionDef) -> Iterator[Change]:
-    """A statement that is left out, or two that have changed places."""
+    """A statement that is left out, stands elsewhere, or replaces what it should add to."""
     for node in ast.walk(function):
         body = getattr(node, "body", None)
         if not isinstance(body, list):
@@ -77,14 +82,52 @@ def _of_statements(source: Source, function: ast.FunctionDef) -> Iterator[Change
         kinds = ast.Assign | ast.AugAssign | ast.Expr
         simple = [s for s in body if isinstance(s, kinds) and s not in source.fixed]
         for statement in simple:
-            yield source.change([(statement, "pass")])
+            yield source.change([(statement, "pass")], "drop")
+        for first, second in itertools.combinations(simple, 2):
+            old, new = source.text(first), source.text(second)
+            yield source.change([(first, new), (second, old)], "exchange", old=old, new=new)
         for first, second in itertools.pairwise(simple):
-            yield source.change([(first, source.text(second)), (second, source.text(first))])
             calls = [s.value for s in (first, second) if isinstance(s.value, ast.Call)]
             if [len(call.args) for call in calls] == [1, 1]:
                 a, b = (call.func for call in calls)
                 old, new = source.text(a), source.text(b)
-                yield source.change([(a, new), (b, old)], old=old, new=new)
+                yield source.change([(a, new), (b, old)], "exchange", old=old, new=new)
+        yield from _moves(source, simple)
+        for statement in simple:
+            if isinstance(statement, ast.AugAssign):
+                target, value = source.text(statement.target), source.text(statement.value)
+                yield source.change([(statement, f"{target} = {value}")])
+            elif isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+                target, value = source.text(statement.targets[0]), source.text(statement.value)
+                yield source.change([(statement, f"{target} += {value}")])
+
+
+def _moves(source: Source, simple: Sequence[ast.stmt]) -> Iterator[Change]:
+    """A statement that stands further up or down by two or more."""
+    for i, j in itertools.permutations(range(len(simple)), 2):
+        if abs(i - j) > 1:
+            step = 1 if i < j else -1
+            order = [*range(i, j, step), j]
+            edits = [(simple[n], source.text(simple[n + step])) for n in order[:-1]]
+            edits.append((simple[j], source.text(simple[i])))
+            old, new = source.text(simple[i]), source.text(simple[j])
+            yield source.change(edits, "down" if i < j else "up", old=old, new=new)
+
+
+def _of_loops(source: Source, function: ast.FunctionDef) -> Iterator[Change]:
+    """A loop that leaves out the first or the last, or runs backwards; a condition that is lost."""
+    for node in ast.walk(function):
+        if node in source.fixed:
+            continue
+        if isinstance(node, ast.For | ast.comprehension):
+            loop = source.text(node.iter)
+            if "count" not in loop and "cycle" not in loop:  # which never end
+                for part in ("[1:]", "[:-1]", "[::-1]"):
+                    yield source.change([(node.iter, f"list({loop}){part}")])
+        tests = node.ifs if isinstance(node, ast.comprehension) else []
+        tests = [node.test] if isinstance(node, ast.If) else tests
+        for test, new in itertools.product(tests, ("True", "False")):
+            yield source.change([(test, new)])
 
 
 def changes(solution: str) -> Iterator[Change]:
@@ -121,5 +164,6 @@ def _all(source: Source) -> Iterator[Change]:
     for function, nodes in functions:
         yield from _everywhere(source, nodes)
         yield from _of_statements(source, function)
+        yield from _of_loops(source, function)
     for _function, nodes in functions:
         yield from _of_names(source, nodes)

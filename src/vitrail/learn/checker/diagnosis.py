@@ -2,22 +2,33 @@
 
 import contextlib
 import functools
+import io
 import itertools
 import math
 import time
 import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
+
+import torch
 
 from vitrail.errors import ConfigError
 from vitrail.learn.checker import compare
 from vitrail.learn.checker.changes import changes
+from vitrail.learn.checker.expected import run_call
 from vitrail.learn.checker.failure import Failure
 from vitrail.learn.checker.source import Change
 from vitrail.learn.checker.stages import Checker
+from vitrail.learn.checker.subject import Subject
+from vitrail.learn.checker.verdict import STAGES
 from vitrail.learn.lesson import Wrong
 
 TOLERANCES = 1e-8, 1e-5  # the second for those who compute in float32 besides
-MOST_CHANGES = 500  # of a solution that are tried
+MOST_CHANGES = 800  # of a text that are tried
+CLAIM_SEEDS = 8  # with which claims are measured again
+CLAIM_SECONDS = 0.2
+LINES_BELOW = 3  # the place of a mistake, where a statement goes on
 
 
 @dataclass
@@ -27,8 +38,11 @@ class Diagnoser:
     Args:
         checker: the lesson's checker, with the weights and inputs of the failures.
         seconds: of processor time, after which it gives up: a solution may train a model. Changes
-            are tried in the first two thirds of it, then pairs of wrong versions.
+            of the learner's file have the first part of it, then changes of the solution, then
+            pairs of wrong versions.
+        text: the learner's file, of which other calls are compared, too; "" compares one call.
         failures: those of wrong versions that were tried already, by stage, call and names.
+        start: processor time at which it began.
 
     Example:
         >>> from vitrail.learn.course import find_lesson
@@ -42,7 +56,9 @@ class Diagnoser:
 
     checker: Checker
     seconds: float = math.inf
+    text: str = ""
     failures: dict[tuple[str, int, tuple[str, ...]], Failure | None] = field(default_factory=dict)
+    start: float = field(default_factory=time.process_time)
 
     def mistakes(self, failure: Failure) -> tuple[Wrong, ...]:
         """The mistakes that explain a failure.
@@ -68,7 +84,9 @@ class Diagnoser:
         """
         for wrong in self.checker.lesson.wrong:
             if same_failure(failure, self._failure_with((wrong,), failure)):
-                return (wrong,)
+                text = wrong.apply(self.checker.lesson.solution)
+                if failure.number >= 0 or self._same_elsewhere(failure, text):
+                    return (wrong,)
         return ()
 
     def change(self, failure: Failure) -> Change | None:
@@ -82,17 +100,98 @@ class Diagnoser:
         """
         if not all(compare.is_finite(leaf) for _path, leaf in compare.leaves(failure.observed)):
             return None  # NaN has too many causes
-        with warnings.catch_warnings():
+
+        def fits(change: Change) -> bool:
+            other = self.checker.failure_like(failure, change.text, "change.py")
+            return same_failure(failure, other) and self._same_elsewhere(failure, change.text)
+
+        every = itertools.islice(changes(self.checker.lesson.solution), MOST_CHANGES)
+        return self._first(every, 0.65, fits)
+
+    def repair(self, failure: Failure, lines: tuple[int, int] = (0, 0)) -> Change | None:
+        """The learner's file with one change, which gets past the stage where it failed.
+
+        Args:
+            failure: of the learner's file.
+            lines: first and last line where changes are tried first.
+
+        Returns:
+            The first; None where none does.
+        """
+        stage = STAGES.index(failure.stage)
+
+        def fits(change: Change) -> bool:
+            if self.checker.failure_like(failure, change.text, "repair.py") is not None:
+                return False
+            other = self.checker.failure_of(change.text, "repair.py")
+            return other is None or STAGES.index(other.stage) > stage
+
+        every = [*itertools.islice(changes(self.text), MOST_CHANGES)] if stage else []
+        every.sort(key=lambda change: not lines[0] <= change.line <= lines[1] + LINES_BELOW)
+        return self._first(every, 0.4, fits)
+
+    def _first(
+        self, every: Iterable[Change], share: float, fits: Callable[[Change], bool]
+    ) -> Change | None:
+        """The first change that fits; none where this share of the time is over."""
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")  # some are odd code
-            end = time.process_time() + self.seconds * 2 / 3
-            for change in itertools.islice(changes(self.checker.lesson.solution), MOST_CHANGES):
-                if time.process_time() > end:
+            for change in every:
+                if self.is_late(share):
                     break
                 with contextlib.suppress(Exception):
-                    other = self.checker.failure_like(failure, change.text, "change.py")
-                    if same_failure(failure, other):
+                    if fits(change):
                         return change
         return None
+
+    def is_late(self, share: float) -> bool:
+        """Whether a share of the time is over.
+
+        Args:
+            share: from 0 to 1.
+
+        Returns:
+            Whether it is.
+        """
+        return time.process_time() - self.start > share * self.seconds
+
+    def _same_elsewhere(self, failure: Failure, text: str) -> bool:
+        """Whether another text does what the learner's does in other calls, or with other seeds."""
+        if not self.text or failure.stage not in ("shapes", "output", "behaviour", "swap"):
+            return True
+        own, other = (self.checker.load(each, "elsewhere.py") for each in (self.text, text))
+        if failure.number < 0:
+            return self._same_claims(own, other)
+        outputs, others = (self._outputs(subject) for subject in (own, other))
+        if not compare.equal(outputs[failure.number], failure.observed):
+            return True  # with the solutions of earlier lessons it is another: nothing to compare
+        return all(compare.equal(a, b) for a, b in zip(outputs, others, strict=True))
+
+    def _outputs(self, subject: Subject) -> list[Any]:
+        outputs: list[Any] = []
+        for expected in self.checker.expected:
+            outputs.append(None)
+            with contextlib.suppress(Exception):
+                call = subject.build(expected.case)
+                call.load(expected.state)
+                inputs, seed = expected.inputs, expected.seed
+                outputs[-1] = run_call(call, inputs, seed, gradients=False).output
+        return outputs
+
+    def _same_claims(self, subject: Subject, other: Subject) -> bool:
+        """Whether both give the same figures for all claims, so often as there is time for."""
+        end = time.process_time() + CLAIM_SECONDS
+        claims = self.checker.lesson.task.claims
+        for seed, claim in itertools.product(range(CLAIM_SEEDS), claims):
+            if time.process_time() > end:
+                break
+            figures = []
+            for each in (subject, other):
+                torch.manual_seed(seed)
+                figures.append(claim.measure(each.object))
+            if not compare.equal(*figures, claim.tolerance):
+                return False
+        return True
 
     def pair(self, failure: Failure) -> tuple[Wrong, ...]:
         """The wrong versions, one or two, that nearly or together fail in the same way.
@@ -111,12 +210,12 @@ class Diagnoser:
             for count in counts
             for combination in itertools.combinations(versions, count)
         ]
-        end = time.process_time() + self.seconds / 3
         for tolerance in TOLERANCES:
             for combination in combinations:
-                if time.process_time() > end:
+                if self.is_late(0.8):
                     return ()
-                if same_failure(failure, self._failure_with(combination, failure), tolerance):
+                other = self._failure_with(combination, failure)
+                if same_failure(failure, other, tolerance):
                     return (
                         combination[:1]
                         if all(wrong in first for wrong in combination)

@@ -50,22 +50,26 @@ def relation(output: Any, target: Any, inputs: Any, name: str = "") -> str:
     """
     name = name or _("your output")
     pairs = [
-        (a.detach().double(), b.detach().double())
-        for (_p, a), (_q, b) in zip(leaves(output), leaves(target), strict=True)
+        (where, a.detach().double(), b.detach().double())
+        for (where, a), (_q, b) in zip(leaves(output), leaves(target), strict=True)
         if isinstance(a, Tensor) and isinstance(b, Tensor) and a.is_floating_point()
     ]
     if not pairs:
         return ""
-    if any(not a.isfinite().all() and b.isfinite().all() for a, b in pairs):
+    if any(not a.isfinite().all() and b.isfinite().all() for _w, a, b in pairs):
         text = _("{name} holds NaN or infinity, the expected one does not.")
         return text.format(name=name)
-    gap = max(float((a - b).abs().max()) if a.numel() else 0.0 for a, b in pairs)
+    gap = max(float((a - b).abs().max()) if a.numel() else 0.0 for _w, a, b in pairs)
     if gap < 1e-5:
         return _("It is a matter of rounding: some step computes in float32, or another epsilon.")
-    if len(pairs) == 1:
-        floats = [t for _, t in leaves(inputs) if isinstance(t, Tensor) and t.is_floating_point()]
-        return _of_one(*pairs[0], floats).format(name=name)
-    return ""
+    floats = [t for _, t in leaves(inputs) if isinstance(t, Tensor) and t.is_floating_point()]
+    wrong = [(w, a, b) for w, a, b in pairs if a.numel() and not _small(a - b, b)]
+    if len(wrong) != 1:
+        return ""
+    where, ours, theirs = wrong[0]
+    if len(list(leaves(output))) > 1:
+        name = _("entry {where} of {name}").format(where=where, name=name)
+    return _of_one(ours, theirs, floats).format(name=name)
 
 
 def _of_one(output: Tensor, target: Tensor, inputs: list[Tensor]) -> str:
@@ -154,7 +158,7 @@ def _of_axes(output: Tensor, target: Tensor) -> str:
                 return text.format(first=first, second=second, name="{name}")
     ours, theirs = output.flatten().sort().values, target.flatten().sort().values
     if _small(ours - theirs, target):
-        return _("{name} has the right numbers in another order: a reshape without a permute?")
+        return _("{name} has the right numbers in another order: compare reshapes and permutes.")
     return ""
 
 
@@ -228,6 +232,14 @@ def relation_of_parts(
             return _("{name} holds {source} once too often.").format(name=name, source=source)
         if _small(error + part, target):
             return _("{name} lacks {source}.").format(name=name, source=source)
+        if bool((part - part.flatten()[0]).any()):
+            if _small(output - target * part, target):
+                return _("{name} is multiplied by {source} once too often.").format(
+                    name=name, source=source
+                )
+            if _small(target - output * part, target):
+                text = _("{name} is not multiplied by {source}, or divided by it once too often.")
+                return text.format(name=name, source=source)
         ours, theirs = output - part, target - part
         if _small(theirs, target) or _small(ours, target):
             continue

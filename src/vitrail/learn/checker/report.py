@@ -8,6 +8,7 @@ from vitrail.learn.checker.causes import find_causes
 from vitrail.learn.checker.diagnosis import Diagnoser
 from vitrail.learn.checker.expected import run_call
 from vitrail.learn.checker.failure import Failure
+from vitrail.learn.checker.interventions import WrongVariable, find_wrong_variable
 from vitrail.learn.checker.modules import solutions_importable
 from vitrail.learn.checker.relations import relation
 from vitrail.learn.checker.source import Change
@@ -19,10 +20,16 @@ from vitrail.learn.lesson import Wrong
 from vitrail.messages import _, language
 
 MOST_ROWS = 14
-MOST_SECONDS = 1.5  # of processor time for comparisons with wrong versions; a check takes three
+MOST_SECONDS = 1.6  # of processor time for a diagnosis; a check takes three
 
 
-def make_report(checker: Checker, text: str, path: str, folder: Path | None = None) -> Report:
+def make_report(
+    checker: Checker,
+    text: str,
+    path: str,
+    folder: Path | None = None,
+    seconds: float = MOST_SECONDS,
+) -> Report:
     """Checks a file in this process.
 
     Args:
@@ -30,6 +37,7 @@ def make_report(checker: Checker, text: str, path: str, folder: Path | None = No
         text: the file's text.
         path: the file's path, for messages.
         folder: the learner's folder, whose earlier files it may import.
+        seconds: of processor time for a diagnosis.
 
     Returns:
         The report, with a diagnosis where it failed.
@@ -48,10 +56,17 @@ def make_report(checker: Checker, text: str, path: str, folder: Path | None = No
     mistakes: tuple[Wrong, ...] = ()
     diagnosis: tuple[str, ...] = ()
     if failure.observed != "stub":
+        diagnoser = Diagnoser(checker, seconds, text)
+        variable = None
         with solutions_importable(checker.finder):  # once for hundreds of versions
-            mistakes, diagnosis = _compare(checker, failure)
+            mistakes = diagnoser.single(failure)
+        if not mistakes:
+            variable = _variable(diagnoser, failure, path, folder)
+            with solutions_importable(checker.finder):
+                mistakes, diagnosis = _compare(diagnoser, failure, variable)
+        diagnosis = diagnosis or tuple(wrong.says.of(language()) for wrong in mistakes)
         if not diagnosis:
-            diagnosis = _examine(checker, failure, rows, text, path, folder)
+            diagnosis = _examine(diagnoser, failure, rows, path, folder, variable)
     return Report(
         lesson.id,
         False,
@@ -64,27 +79,47 @@ def make_report(checker: Checker, text: str, path: str, folder: Path | None = No
     )
 
 
-def _compare(checker: Checker, failure: Failure) -> tuple[tuple[Wrong, ...], tuple[str, ...]]:
-    """Mistakes that fail in the same way, and sentences, the surest explanation first."""
-    diagnoser = Diagnoser(checker, MOST_SECONDS)
-    mistakes = diagnoser.single(failure)
-    change = None if mistakes else diagnoser.change(failure)
-    if change is not None:
+def _variable(
+    diagnoser: Diagnoser, failure: Failure, path: str, folder: Path | None
+) -> WrongVariable | None:
+    """The wrong variable, by experiment."""
+    checker = diagnoser.checker
+    if failure.stage != "output" or failure.number < 0:
+        return None
+    with contextlib.suppress(Exception):  # the learner's code, with other values
+        subject = checker.load(diagnoser.text, path, folder)
+        expected = checker.expected[failure.number]
+        return find_wrong_variable(
+            subject, checker.solution, expected, lambda: diagnoser.is_late(0.25)
+        )
+    return None
+
+
+def _compare(
+    diagnoser: Diagnoser, failure: Failure, variable: WrongVariable | None
+) -> tuple[tuple[Wrong, ...], tuple[str, ...]]:
+    """What is found by changes and pairs of mistakes, the surest explanation first."""
+    if change := diagnoser.repair(failure, variable.lines if variable else (0, 0)):
+        exact = (variable.sentence,) if variable and variable.exact else ()
+        return (), (*exact, _of_repair(change))
+    if variable and variable.exact:
+        return (), (variable.sentence,)
+    if change := diagnoser.change(failure):
         return (), (_of_change(change),)
-    mistakes = mistakes or diagnoser.pair(failure)
-    return mistakes, tuple(wrong.says.of(language()) for wrong in mistakes)
+    return diagnoser.pair(failure), ()
 
 
 def _examine(
-    checker: Checker,
+    diagnoser: Diagnoser,
     failure: Failure,
     rows: tuple[Row, ...],
-    text: str,
     path: str,
     folder: Path | None,
+    variable: WrongVariable | None,
 ) -> tuple[str, ...]:
     """What is found in the learner's numbers alone."""
-    where = rows[-1].relation if rows else ""
+    checker, text = diagnoser.checker, diagnoser.text
+    where = rows[-1].relation if rows and variable is None else ""
     expected = checker.expected[failure.number] if failure.number >= 0 else None
     inputs = () if expected is None else expected.inputs
     whole = ""
@@ -94,10 +129,17 @@ def _examine(
     if not diagnosis and failure.number >= 0 and str(failure.observed).startswith("['raises'"):
         diagnosis = _of_sizes(checker, failure, text, path, folder)
     if not diagnosis and failure.stage == "output" and expected is not None:
-        with contextlib.suppress(Exception):  # the learner's code, with other arguments
+        with contextlib.suppress(Exception):
             subject = checker.load(text, path, folder)
-            diagnosis = find_causes(subject, checker.solution, expected, failure.observed)
-    return diagnosis
+            diagnosis = find_causes(
+                subject,
+                checker.solution,
+                expected,
+                failure.observed,
+                vague=variable is None,
+                is_late=lambda: diagnoser.is_late(1.0),
+            )
+    return ((variable.sentence,) if variable else ()) + diagnosis
 
 
 def _of_sizes(
@@ -117,11 +159,28 @@ def _of_sizes(
 
 
 def _of_change(change: Change) -> str:
-    if change.exchange:
-        text = _("your result is that of the solution in which `{old}` and `{new}` changed places.")
-    else:
-        text = _("your result is that of the solution with `{new}` in the place of `{old}`.")
+    text = {
+        "exchange": _(
+            "your result is that of the solution in which `{old}` and `{new}` changed places."
+        ),
+        "drop": _("your result is that of the solution without `{old}`."),
+        "down": _("your result is that of the solution with `{old}` after `{new}`."),
+        "up": _("your result is that of the solution with `{old}` before `{new}`."),
+    }.get(
+        change.kind, _("your result is that of the solution with `{new}` in the place of `{old}`.")
+    )
     return text.format(old=change.old, new=change.new)
+
+
+def _of_repair(change: Change) -> str:
+    text = {
+        "exchange": _("{line}: with `{old}` and `{new}` in each other's place this stage passes."),
+        "drop": _("{line}: without `{old}` this stage passes."),
+        "down": _("{line}: with `{old}` after `{new}` this stage passes."),
+        "up": _("{line}: with `{old}` before `{new}` this stage passes."),
+    }.get(change.kind, _("{line}: with `{new}` in the place of `{old}` this stage passes."))
+    line = _("line {line}").format(line=change.line)
+    return text.format(line=line, old=change.old, new=change.new)
 
 
 def _walk(

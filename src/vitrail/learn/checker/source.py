@@ -16,18 +16,21 @@ class Change:
     Args:
         text: the changed solution.
         old: what was changed, shortened.
-        new: what stands there now; of an exchange, the other of both.
-        exchange: whether two things have changed places everywhere.
+        new: what stands there now; of an exchange, the other of both; of a move, the
+            statement that it has passed.
+        kind: "replace", "exchange", "drop", or of a statement that has moved "down" or "up".
+        line: number of the line that was changed.
 
     Example:
-        >>> Change("y = 1", "2", "1").exchange
-        False
+        >>> Change("y = 1", "2", "1").kind
+        'replace'
     """
 
     text: str
     old: str
     new: str
-    exchange: bool = False
+    kind: str = "replace"
+    line: int = 0
 
 
 class Source:
@@ -90,12 +93,15 @@ class Source:
         loose = isinstance(node, ast.BinOp | ast.UnaryOp | ast.Compare | ast.IfExp | ast.Tuple)
         return f"({code})" if loose else code
 
-    def change(self, edits: Sequence[tuple[ast.AST, str]], **words: str) -> Change:
+    def change(
+        self, edits: Sequence[tuple[ast.AST, str]], kind: str = "replace", **words: str
+    ) -> Change:
         """The solution in which nodes have other code.
 
         Args:
             edits: nodes, which do not overlap, and their new code.
-            words: `old` and `new`, of an exchange, for its description.
+            kind: of change.
+            words: `old` and `new`, for its description; without them the nodes' own code.
 
         Returns:
             The change.
@@ -104,12 +110,12 @@ class Source:
         for node, new in sorted(edits, key=lambda edit: -self.span(edit[0])[0]):
             start, end = self.span(node)
             code = code[:start] + new.encode() + code[end:]
-        node, new = edits[0]
+        line: int = edits[0][0].lineno  # type: ignore[attr-defined]
         if words:
-            old, new = words["old"], words["new"]
-        else:
-            old, new = self._in_context(node, new)
-        return Change(code.decode(), _short(old), _short(new), "old" in words)
+            return Change(code.decode(), _short(words["old"]), _short(words["new"]), kind, line)
+        pairs = [self._in_context(node, new) for node, new in edits]
+        old, new = ("`, `".join(_short(pair[i]) for pair in pairs) for i in range(2))
+        return Change(code.decode(), old, new, kind, line)
 
     def _in_context(self, node: ast.AST, new: str) -> tuple[str, str]:
         """What a node stands in, so much that a reader finds it, before and after the change."""

@@ -40,12 +40,15 @@ class Step:
     value: Tensor
 
 
-def steps_of(work: Callable[[], Any], path: str) -> tuple[list[Step], set[str]]:
+def steps_of(
+    work: Callable[[], Any], path: str, edit: tuple[int, Tensor] | None = None
+) -> tuple[list[Step], set[str]]:
     """Runs a function and notes the tensors that a file's lines assign.
 
     Args:
         work: the function; what it raises is ignored.
         path: the file.
+        edit: position of a step whose tensor gets other values, and these; None for none.
 
     Returns:
         The steps in order, and the files whose code ran.
@@ -58,13 +61,18 @@ def steps_of(work: Callable[[], Any], path: str) -> tuple[list[Step], set[str]]:
     files: set[str] = set()
     last: dict[int, dict[str, int]] = {}  # frame → id of each variable's tensor
 
+    def add(line: int, name: str, value: Tensor) -> None:
+        if edit is not None and len(steps) == edit[0]:
+            value.data.copy_(edit[1])
+        steps.append(Step(line, name, value.detach().clone()))
+
     def note(frame: FrameType, line: int) -> None:
         before = last.setdefault(id(frame), {})
         for name, value in list(frame.f_locals.items()):
             if isinstance(value, Tensor) and before.get(name) != id(value):
                 before[name] = id(value)
                 if len(steps) < MOST_STEPS and line:
-                    steps.append(Step(line, name, value.detach().clone()))
+                    add(line, name, value)
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
         code: CodeType = frame.f_code
@@ -86,7 +94,7 @@ def steps_of(work: Callable[[], Any], path: str) -> tuple[list[Step], set[str]]:
                 and isinstance(argument, Tensor)
                 and len(steps) < MOST_STEPS
             ):
-                steps.append(Step(frame.f_lineno, RETURN, argument.detach().clone()))
+                add(frame.f_lineno, RETURN, argument)
             return local
 
         return local

@@ -7,12 +7,15 @@ standard output. What the learner's code prints goes to standard error.
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from vitrail.messages import _
 
 Job = dict[str, Any]
+MOST_SECONDS = 2.7  # of processor time that a check takes, imports and a diagnosis included
+LEAST_SECONDS = 0.3  # for a diagnosis
 
 
 def run_job() -> None:
@@ -74,7 +77,8 @@ def work(job: Job) -> dict[str, Any]:
     report = Report(lesson.id, False)
     try:
         with watch.watching():
-            report = make_report(checker, text, str(path), path.parent.parent)
+            seconds = max(LEAST_SECONDS, MOST_SECONDS - time.process_time())
+            report = make_report(checker, text, str(path), path.parent.parent, seconds)
     except TimeUpError:
         message = _("your code runs for more than {seconds} seconds: a loop that does not end?")
         message = message.format(seconds=SECONDS)
