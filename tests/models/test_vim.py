@@ -681,6 +681,8 @@ def test_what_the_official_code_does_not_compute_gets_no_official_names(
 
 
 def test_a_checkpoint_of_other_images_is_no_published_one() -> None:
+    with pytest.raises(LoadError, match=r"'model' is no tensor: .* checkpoint\['model'\]"):
+        from_official({"model": official_state_dict(tiny())})
     with pytest.raises(LoadError, match="positions of 4 x 4 patches of 4 pixels are of no image"):
         guess(official_state_dict(tiny(image_size=16)))
 
@@ -688,6 +690,8 @@ def test_a_checkpoint_of_other_images_is_no_published_one() -> None:
 @pytest.mark.parametrize(("ratio", "flip"), [(-1.0, 0.0), (0.3, 0.3), (2.0, 1.0)])
 def test_an_official_ratio_of_flips_is_a_probability(ratio: float, flip: float) -> None:
     assert keywords({"flip_img_sequences_ratio": ratio})["flip"] == flip
+    with pytest.raises(ConfigError, match="flip_img_sequences_ratio='0.5' is not a number"):
+        keywords({"flip_img_sequences_ratio": str(0.5)})
 
 
 def test_rates_of_stochastic_depth_rise_to_the_last_layer() -> None:

@@ -29,6 +29,7 @@ from vitrail.models.base import Backbone
 from vitrail.models.vim import VisionMamba
 from vitrail.models.vim_official import OfficialMambaPair, OfficialVisionMamba
 from vitrail.preprocess import Preprocess
+from vitrail.values import check_value
 
 NAME = "official Vision Mamba"
 
@@ -95,7 +96,7 @@ def convert(tensors: Mapping[str, Tensor]) -> Backbone:
 
 
 @checked
-def from_official(state_dict: Mapping[str, Tensor], **official: object) -> VisionMamba:
+def from_official(state_dict: Mapping[str, Any], **official: object) -> VisionMamba:
     """Builds the model of an official state dict.
 
     Args:
@@ -118,6 +119,11 @@ def from_official(state_dict: Mapping[str, Tensor], **official: object) -> Visio
         >>> from_official(weights, **shape).pool_kind
         'cls_middle'
     """
+    for name, tensor in state_dict.items():
+        if not isinstance(tensor, Tensor):
+            raise LoadError(
+                f"{name!r} is no tensor: give the weights alone, which are checkpoint['model']."
+            )
     options = keywords(official)
     additions = {name: options.pop(name) for name in ("pairs", "flip", "shuffle")}
     if any(additions.values()) or options["scan"] == "v1" or options["pool"] == "cls_random":
@@ -151,6 +157,7 @@ def keywords(official: Mapping[str, Any]) -> dict[str, Any]:
     check_choice("bimamba_type", kind, ("forward", "v1", "v2"))
     summed = kind == "v1" or (kind == "v2" and not flags["if_divide_out"])
     depth, drop_path = flags["depth"], flags["drop_path_rate"]
+    ratio = check_value("flip_img_sequences_ratio", flags["flip_img_sequences_ratio"], float)
     if flags["if_bidirectional"] and depth % 2:
         # The last layer is never used; the rates of the others stay.
         drop_path *= max(depth - 2, 0) / max(depth - 1, 1)
@@ -178,7 +185,7 @@ def keywords(official: Mapping[str, Any]) -> dict[str, Any]:
         "dt_rank": None if ssm["dt_rank"] == "auto" else ssm["dt_rank"],
         "norm": "rms" if flags["rms_norm"] else "layer",
         "layer_scale": flags["init_layer_scale"],
-        "flip": min(max(flags["flip_img_sequences_ratio"], 0.0), 1.0),
+        "flip": min(max(ratio, 0.0), 1.0),
         "shuffle": float(flags["if_random_token_rank"]),
     }
 

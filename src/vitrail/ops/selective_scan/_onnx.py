@@ -31,7 +31,8 @@ def forward(scan: Scan, reverse: Sequence[bool]) -> Tensor:
     ordered = torch.stack([_flip(t, back) for t, back in zip(tokens, reverse, strict=True)])
     step, signal, enter, read = ordered.permute(2, 0, 1, 3).split([dim, dim, n, n], dim=-1)
     rate = scan.A.transpose(1, 2).unsqueeze(1).contiguous()  # (K, 1, N, D)
-    start = step.new_zeros(directions, batch, n, dim)
+    start = torch.zeros((), dtype=step.dtype, device=step.device)
+    start = start.expand(directions, batch, n, dim).clone()
     inputs = [step.unsqueeze(3), signal.unsqueeze(3), enter.unsqueeze(4), read.unsqueeze(3)]
     outputs = scan_op(_step, [start], inputs, (rate,))[1].squeeze(3)  # (L, K, B, D)
     skip = scan.D[:, None, None] * scan.u
