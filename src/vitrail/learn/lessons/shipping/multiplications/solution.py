@@ -4,9 +4,11 @@ def multiplications(
     """Sides of image and patch, sizes of a ViT with 3 channels -> multiplications of one image"""
     # <write>
     # en: A matrix product (a, b) @ (b, c) takes a * b * c multiplications. Biases, norms, softmax
-    # en: and activations are left out, as is usual.
+    # en: and activations are left out, as is usual. The keys of the result are embed, projections,
+    # en: products, mlps and head, those of steps 2 to 6.
     # zh: 矩阵乘法 (a, b) @ (b, c) 需要 a * b * c 次乘法。按惯例，
-    # zh: 偏置、归一化、softmax 与激活函数不计。
+    # zh: 偏置、归一化、softmax 与激活函数不计。返回的字典以
+    # zh: embed、projections、products、mlps、head 为键，对应第 2 到 6 步。
     patches = (image // patch) ** 2
     # en: 1. N: patches and the class token.
     # zh: 1. N：patch 数加上 class token。

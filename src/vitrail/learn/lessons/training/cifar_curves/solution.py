@@ -31,13 +31,13 @@ def train(images: Tensor, labels: Tensor, write, steps: int, rate: float) -> Ten
     for step in range(steps):
         logits = x @ weights
         loss = F.cross_entropy(logits, labels)
-        # en: 4. The loss before the update, as a number.
-        # zh: 4. 更新之前的损失，写成普通的数。
+        # en: 4. Write "loss", that before the update, as a number.
+        # zh: 4. 写入 "loss"：更新之前的损失，普通的数。
         write(step, {"loss": loss.item()})
         gradient = x.T @ (logits.softmax(dim=1) - targets) / len(x)
         weights = weights - rate * gradient
-    # en: 5. At the end the accuracy, at the step after the last.
-    # zh: 5. 最后写入精度，步数接在最后一步之后。
+    # en: 5. At the end write "accuracy", at the step after the last.
+    # zh: 5. 最后写入 "accuracy"（精度），步数接在最后一步之后。
     right = ((x @ weights).argmax(dim=1) == labels).double().mean()
     write(steps, {"accuracy": right.item()})
     return weights

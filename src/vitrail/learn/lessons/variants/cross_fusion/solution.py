@@ -16,7 +16,9 @@ class CrossFusion(nn.Module):
             nn.LayerNorm(other_dim), nn.GELU(), nn.Linear(other_dim, dim)
         )
         # en: self.norm and self.attention (class attention) of the other branch's width.
+        # en: Every LayerNorm has PyTorch's own eps.
         # zh: self.norm 与 self.attention（类别注意力），宽度都是另一分支的。
+        # zh: LayerNorm 的 eps 都用 PyTorch 的默认值。
         self.norm = nn.LayerNorm(other_dim)
         self.attention = ClassAttention(other_dim, heads)
         # </write>

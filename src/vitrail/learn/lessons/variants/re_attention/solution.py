@@ -10,8 +10,8 @@ class ReAttention(nn.Module):
         # zh: 两个参数：self.theta (heads, heads)，随机初始化；self.theta_bias (heads,)，初始为 0。
         self.theta = nn.Parameter(torch.randn(heads, heads))
         self.theta_bias = nn.Parameter(torch.zeros(heads))
-        # en: self.norm: a LayerNorm over the heads.
-        # zh: self.norm：沿“头”这一维的 LayerNorm。
+        # en: self.norm: a LayerNorm over the heads, with PyTorch's own eps.
+        # zh: self.norm：沿“头”这一维的 LayerNorm，eps 用默认值。
         self.norm = nn.LayerNorm(heads)
         # </write>
 

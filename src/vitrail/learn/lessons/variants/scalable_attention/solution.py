@@ -13,8 +13,8 @@ class ScalableAttention(nn.Module):
         # en: self.reduce: convolution, ratio x ratio cells to one, one filter per channel.
         # zh: self.reduce：把 ratio x ratio 个格子变成一个的卷积，每个通道一个卷积核。
         self.reduce = nn.Conv2d(dim, dim, ratio, stride=ratio, groups=dim)
-        # en: self.widen: D -> key_dim. self.norm: LayerNorm of key_dim channels.
-        # zh: self.widen：D -> key_dim；self.norm：key_dim 个通道的 LayerNorm。
+        # en: self.widen: D -> key_dim. self.norm: LayerNorm of key_dim channels, eps as it is.
+        # zh: self.widen：D -> key_dim；self.norm：key_dim 个通道的 LayerNorm，eps 用默认值。
         self.widen = nn.Linear(dim, key_dim)
         self.norm = nn.LayerNorm(key_dim)
         # en: self.kv: key_dim -> key_dim + D. self.proj: D -> D.

@@ -8,8 +8,8 @@ class ShiftedPatchEmbed(nn.Module):
         super().__init__()
         self.patch_size = patch_size
         # <write>
-        # en: self.norm: LayerNorm of the numbers of a patch of all five images.
-        # zh: self.norm：对五份图像中一个块的全部数值做 LayerNorm。
+        # en: self.norm: LayerNorm of the numbers of a patch of all five images, eps as it is.
+        # zh: self.norm：对五份图像中一个块的全部数值做 LayerNorm，eps 用默认值。
         self.norm = nn.LayerNorm(5 * channels * patch_size**2)
         # en: self.proj: linear, from these numbers to D.
         # zh: self.proj：线性层，把这些数投影到 D 维。

@@ -13,8 +13,8 @@ class SpatialReductionAttention(nn.Module):
         # en: self.reduce: a convolution that makes one cell of ratio x ratio cells.
         # zh: self.reduce：把 ratio x ratio 个格子变成一个格子的卷积。
         self.reduce = nn.Conv2d(dim, dim, kernel_size=ratio, stride=ratio)
-        # en: self.norm: a LayerNorm over the channels.
-        # zh: self.norm：沿通道的 LayerNorm。
+        # en: self.norm: a LayerNorm over the channels, with PyTorch's own eps.
+        # zh: self.norm：沿通道的 LayerNorm，eps 用默认值。
         self.norm = nn.LayerNorm(dim)
         # </write>
 

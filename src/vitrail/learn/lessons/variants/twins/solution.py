@@ -10,7 +10,9 @@ class TwinsPair(nn.Module):
         self.window = window
         # <write>
         # en: self.norm1, and self.local_attention: Attention, for the windows.
+        # en: Both norms are LayerNorms with PyTorch's own eps.
         # zh: self.norm1，以及窗口内使用的 self.local_attention：Attention。
+        # zh: 两个归一化都是 LayerNorm，eps 用默认值。
         self.norm1 = nn.LayerNorm(dim)
         self.local_attention = Attention(dim, heads)
         # en: self.position: a 3 x 3 convolution with one filter per channel, padded by 1.
