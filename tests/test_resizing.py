@@ -1,6 +1,7 @@
 """Resizing: as Pillow does it, at bounded memory, by crop, pad or squeeze."""
 
 import resource
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 
 import vitrail.resizing
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, VitrailError
 from vitrail.preprocess import Preprocess
 from vitrail.resizing import center_crop, padded, resize
 
@@ -92,8 +93,36 @@ class TestWays:
         with pytest.raises(ConfigError, match="white=0"):
             Preprocess(white=0)
 
+    @pytest.mark.parametrize(
+        ("call", "line"),
+        [
+            (lambda p: Preprocess(size=32), "size=32 is not a tuple"),  # type: ignore[arg-type]
+            (lambda p: Preprocess(size=()), "give one to three sides"),
+            (lambda p: Preprocess(resize="36"), "resize='36' is not"),  # type: ignore[arg-type]
+            (lambda p: Preprocess(resize=(8, 8)), r"resize=\(8, 8\) is less than the crop 224"),
+            (lambda p: Preprocess(white="255"), "white='255' is not"),  # type: ignore[arg-type]
+            (lambda p: Preprocess(crop=3), "has no keyword 'crop'"),  # type: ignore[call-arg]
+            (lambda p: Preprocess(resize=None, pad=True, squeeze=True), "set one"),
+            (lambda p: Preprocess.from_dict({"foo": 1}), "has no keyword 'foo'"),
+            (lambda p: Preprocess.from_dict([1]), r"values=\[1\] is not"),
+            (lambda p: Preprocess.from_timm({"input_size": (32, 32)}), "input_size="),
+            (lambda p: Preprocess.for_size((32, 32), 0), "channels=0 is not"),
+            (lambda p: p.at(48), "size=48 is not a tuple"),
+            (lambda p: p.normalise(torch.zeros(1, 4, 2, 2)), "no batch of images with 3 channels"),
+            (lambda p: p.undo("a"), "'a' is no batch of images with 3 channels"),
+            *(
+                (lambda p, image=image: p([image]), "is no image: give a path, a Pillow image")
+                for image in (None, b"abc", np.zeros((9, 9, 3), np.uint8), {"image": 1}, [])
+            ),
+        ],
+    )
+    def test_what_is_no_image_and_no_setting_is_one_line(self, call: Any, line: str) -> None:
+        with pytest.raises(VitrailError, match=line) as caught:
+            call(Preprocess((16, 16), 20))
+        assert "\n" not in str(caught.value)
+
     def test_a_thin_image_is_padded_too(self) -> None:
-        assert padded(self.image()[:, :1], (8, 8), "bicubic", (0.0,) * 3).shape == (3, 8, 8)
+        assert padded(self.image()[:, :1], (8, 8), (8, 8), "bicubic", (0.0,) * 3).shape == (3, 8, 8)
 
     def test_white_is_read_with_the_model_s(self, tmp_path) -> None:  # type: ignore[no-untyped-def]
         path = tmp_path / "x.png"

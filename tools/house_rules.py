@@ -46,9 +46,9 @@ LAYERS = {
     "cli": _TRAIN | {"explorer", "serve", "policy", "learn", "contract"},
 }
 OPEN_TO_ALL = {
-    "arguments", "errors", "exports", "files", "foreign", "intervals", "manifest", "memory",
-    "messages", "other_names", "plugins", "preprocess", "prompts", "registry", "resizing",
-    "run_files", "run_folder", "tensor_bytes", "values",
+    "arguments", "contexts", "errors", "exports", "files", "foreign", "intervals", "manifest",
+    "memory", "messages", "other_names", "plugins", "preprocess", "prompts", "registry", "resizing",
+    "run_files", "run_folder", "sampling", "tensor_bytes", "values",
 }  # fmt: skip
 FRONT_DOOR = {"__init__", "__main__"}
 

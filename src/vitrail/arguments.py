@@ -297,7 +297,9 @@ def name_of(function: Callable[..., Any]) -> str:
         >>> name_of(Axes.__init__)
         'Axes'
     """
-    name = function.__qualname__.removesuffix(".__init__").removesuffix(".__call__")
+    name = function.__qualname__
+    for method in (".__init__", ".__call__", ".forward"):
+        name = name.removesuffix(method)
     return name.rpartition("<locals>.")[2]
 
 

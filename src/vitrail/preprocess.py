@@ -1,14 +1,18 @@
 """Preprocessing: what happens to an image before a model sees it. It is saved with every model."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from vitrail.errors import ConfigError, DataError, check_choice, check_range
-from vitrail.resizing import center_crop, padded, resize
+from vitrail.arguments import check_fields, checked, checked_names
+from vitrail.errors import ConfigError, DataError, check_choice, check_range, describe_value
+from vitrail.resizing import center_crop, covering_crop, crop, padded, resize
+from vitrail.sampling import Sampling as Sampling
+from vitrail.values import PositiveInt, check_value
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CROP_FRACTION = 0.875  # of the short side
@@ -34,38 +38,7 @@ def unit(samples: Tensor) -> Tensor:
     return values.div_(255) if samples.dtype == torch.uint8 else values
 
 
-@dataclasses.dataclass(frozen=True)
-class Sampling:
-    """How parts of the model's size are sampled from videos, volumes and signals.
-
-    Args:
-        stride: step from a frame, voxel or value of a part to the next. Training takes the part
-            from a random position. null spreads it over the whole: frames at equal distances, of
-            which training takes a random one of each interval; volumes and signals are resampled.
-        parts: number of parts whose predictions are averaged in evaluation; of volumes the number
-            along each axis.
-        window: the values of volumes and signals that are clipped to, such as [-1000, 400]
-            Hounsfield units; null for no clipping.
-
-    Raises:
-        ConfigError: a value is out of range.
-
-    Example:
-        >>> Sampling(stride=2, parts=3).window is None
-        True
-    """
-
-    stride: int | None = None
-    parts: int = 1
-    window: tuple[float, float] | None = None
-
-    def __post_init__(self) -> None:
-        check_range("stride", 1 if self.stride is None else self.stride, 1)
-        check_range("parts", self.parts, 1)
-        if self.window is not None and not self.window[0] < self.window[1]:
-            raise ConfigError(f"window={self.window} is no range: give (lowest, highest).")
-
-
+@checked_names
 @dataclasses.dataclass(frozen=True)
 class Preprocess:
     """Resizes an image, crops its center, scales pixels to 0..1 and normalizes them.
@@ -73,13 +46,15 @@ class Preprocess:
     Args:
         size: (height, width) of the model's input, or (length,) of a signal, (frames, height,
             width) of a video, (depth, height, width) of a volume.
-        resize: length of the short side before the center crop, in pixels; None keeps the whole
-            image, which is squeezed to `size`, or padded.
+        resize: length of the short side before the center crop, in pixels, or (height, width) that
+            the whole image covers in its proportions; None for `size`, without a crop.
         interpolation: "nearest", "bilinear" or "bicubic".
         mean: mean of each channel, on the scale 0..1.
         std: standard deviation of each channel, on the same scale.
         sampling: how parts are sampled from videos, volumes and signals.
-        pad: whether a whole image keeps its proportions, between borders of the mean color.
+        pad: whether the image fits into `resize` in its proportions, between borders of the mean
+            color.
+        squeeze: whether the image gets the proportions of `resize`, as it does where that is None.
         white: value of white in images of more than 8 bits; None for the largest value.
 
     Raises:
@@ -92,15 +67,22 @@ class Preprocess:
     """
 
     size: tuple[int, ...] = (224, 224)
-    resize: int | None = 256
+    resize: int | tuple[int, int] | None = 256
     interpolation: str = "bicubic"
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
-    sampling: Sampling = Sampling()
+    sampling: Sampling = dataclasses.field(default_factory=Sampling)
     pad: bool = False
     white: float | None = None
+    squeeze: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        if not 1 <= len(self.size) <= 3 or not self.mean:
+            raise ConfigError(
+                f"size={self.size} and mean={self.mean}: give one to three sides, and a mean per "
+                "channel."
+            )
         check_choice("interpolation", self.interpolation, tuple(PILLOW_FILTERS.values()))
         for side in self.size:
             check_range("size", side, 1, LARGEST)
@@ -111,14 +93,21 @@ class Preprocess:
             raise ConfigError(
                 f"mean has {len(self.mean)} channels and std {len(self.std)}: give as many of both."
             )
-        side = max(self.size[-2:])
-        if self.resize is not None and self.resize < side:
+        whole, least = self.size[-2:], self.resize
+        if isinstance(least, int):
+            whole, least = (max(whole),), (least,)
+        if least is not None and any(a < b for a, b in zip(least, whole, strict=True)):
             raise ConfigError(
-                f"resize={self.resize} is less than the crop {side}: raise it, or use None to "
-                "squeeze the whole image."
+                f"resize={self.resize} is less than the crop {max(whole)}: raise it, or use None "
+                "to squeeze the whole image."
             )
-        if self.pad and self.resize is not None:
-            raise ConfigError(f"resize={self.resize} crops, and pad=True does not: set it to None.")
+        if (self.pad or self.squeeze) and isinstance(self.resize, int):
+            raise ConfigError(
+                f"resize={self.resize} is of the short side, not for pad=True or squeeze=True: "
+                f"give None, or (height, width) of at least {self.size}."
+            )
+        if self.pad and self.squeeze:
+            raise ConfigError("pad=True keeps the proportions, and squeeze=True does not: set one.")
         if self.white is not None and not self.white > 0:
             raise ConfigError(f"white={self.white} is not above 0, which is black.")
 
@@ -152,11 +141,14 @@ class Preprocess:
             return fit_recording(image, self)
         size = (self.size[0], self.size[1])
         pixels = to_tensor(image, self.channels, self.white)
-        if self.resize is None:
-            if self.pad:
-                return padded(pixels, size, self.interpolation, color=self.mean)
-            return resize(pixels, size, self.interpolation)
-        return center_crop(pixels, size, self.resize, self.interpolation)
+        if isinstance(self.resize, int):
+            return center_crop(pixels, size, self.resize, self.interpolation)
+        target = self.resize or size
+        if self.pad:
+            return padded(pixels, size, target, self.interpolation, color=self.mean)
+        if self.squeeze or self.resize is None:
+            return crop(resize(pixels, target, self.interpolation), size)
+        return covering_crop(pixels, size, target, self.interpolation)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Scales pixels to 0..1 and normalizes each channel.
@@ -228,6 +220,7 @@ class Preprocess:
             raise DataError("there are no images: give at least one.")
         return self.normalise(torch.stack([self.crop(image) for image in images]))
 
+    @checked
     def at(self, size: tuple[int, ...]) -> "Preprocess":
         """The same preprocessing for another size, with the border cropped in proportion.
 
@@ -243,9 +236,12 @@ class Preprocess:
         """
         if self.resize is None:
             return dataclasses.replace(self, size=size)
-        return dataclasses.replace(
-            self, size=size, resize=round(max(size[-2:]) * self.resize / max(self.size[-2:]))
-        )
+        old, new = self.size[-2:], size[-2:]
+        if isinstance(self.resize, int):
+            side = round(max(new) * self.resize / max(old))
+            return dataclasses.replace(self, size=size, resize=side)
+        height, width = (round(n * r / o) for n, r, o in zip(new, self.resize, old, strict=True))
+        return dataclasses.replace(self, size=size, resize=(height, width))
 
     def with_resize(self, how: Literal["crop", "pad", "squeeze"]) -> "Preprocess":
         """The same preprocessing with another way to the model's size.
@@ -267,10 +263,15 @@ class Preprocess:
         check_choice("resize", how, ("crop", "pad", "squeeze"))
         if how == "crop":
             resize = self.resize or round(max(self.size[-2:]) / CROP_FRACTION)
-            return dataclasses.replace(self, resize=resize, pad=False)
-        return dataclasses.replace(self, resize=None, pad=how == "pad")
+            return dataclasses.replace(self, resize=resize, pad=False, squeeze=False)
+        return dataclasses.replace(self, resize=None, pad=how == "pad", squeeze=False)
 
     def _statistics(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        if not isinstance(images, Tensor) or images.ndim < 2 or images.shape[1] != self.channels:
+            raise DataError(
+                f"{describe_value(images)} is no batch of images with {self.channels} channels: "
+                f"give a tensor (batch, {self.channels}, ...)."
+            )
         mean, std = (
             torch.tensor(values, dtype=torch.float32, device=images.device).view(
                 -1, *[1] * (images.ndim - 2)
@@ -297,7 +298,8 @@ class Preprocess:
         return dataclasses.asdict(self)
 
     @classmethod
-    def for_size(cls, size: tuple[int, ...], channels: int) -> "Preprocess":
+    @checked
+    def for_size(cls, size: tuple[int, ...], channels: PositiveInt) -> "Preprocess":
         """Preprocessing for a new model.
 
         Args:
@@ -316,6 +318,7 @@ class Preprocess:
         return cls(size, resize, "bicubic", mean, std)
 
     @classmethod
+    @checked
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocess":
         """The inverse of `to_dict`.
 
@@ -341,6 +344,7 @@ class Preprocess:
         return cls(**plain)
 
     @classmethod
+    @checked
     def from_timm(cls, config: Mapping[str, Any]) -> "Preprocess":
         """Preprocessing of a model of timm.
 
@@ -354,14 +358,19 @@ class Preprocess:
             >>> Preprocess.from_timm({"input_size": (3, 224, 224), "crop_pct": 0.9}).resize
             248
         """
-        _, height, width = config.get("input_size", (3, 224, 224))
-        mode = config.get("crop_mode")
-        short_side = int(max(height, width) / (config.get("crop_pct") or CROP_FRACTION))
+        _, height, width = check_value(
+            "input_size", config.get("input_size", (3, 224, 224)), tuple[int, int, int]
+        )
+        mode, crop_pct = config.get("crop_mode"), config.get("crop_pct") or CROP_FRACTION
+        scaled = math.floor(height / crop_pct), math.floor(width / crop_pct)
+        whole = mode in ("squash", "border")
+        squared = scaled[0] if height == width else scaled
         return cls(
             (height, width),
-            None if mode in ("squash", "border") else short_side,
+            None if whole and scaled == (height, width) else scaled if whole else squared,
             config.get("interpolation", "bicubic"),
             tuple(config.get("mean", IMAGENET_MEAN)),
             tuple(config.get("std", IMAGENET_STD)),
             pad=mode == "border",
+            squeeze=mode == "squash" and scaled != (height, width),
         )

@@ -61,9 +61,54 @@ def center_crop(
     height, width = (
         max(n * short_side // short, s) for n, s in zip(image.shape[1:], size, strict=True)
     )
-    image = resize(image, (height, width), interpolation)
-    top, left = round((height - size[0]) / 2), round((width - size[1]) / 2)
+    return crop(resize(image, (height, width), interpolation), size)
+
+
+def crop(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cuts out the center of an image, as torchvision does.
+
+    Args:
+        image: (C, H, W), of at least `size`.
+        size: height and width of the result.
+
+    Returns:
+        (C, *size).
+
+    Example:
+        >>> crop(torch.arange(4).view(1, 2, 2), (2, 1)).flatten()
+        tensor([0, 2])
+    """
+    top, left = (round((a - b) / 2) for a, b in zip(image.shape[1:], size, strict=True))
     return image[:, top : top + size[0], left : left + size[1]]
+
+
+def covering_crop(
+    image: Tensor, size: tuple[int, int], target: tuple[int, int], interpolation: str
+) -> Tensor:
+    """Resizes an image until it covers a height and width, and cuts out its center.
+
+    Args:
+        image: uint8 (C, H, W).
+        size: height and width of the result.
+        target: height and width, of at least `size`, that the resized image has or exceeds.
+        interpolation: "nearest", "bilinear" or "bicubic".
+
+    Returns:
+        uint8 (C, *size).
+
+    Example:
+        >>> image = torch.zeros(3, 8, 8, dtype=torch.uint8)
+        >>> covering_crop(image, (4, 6), (5, 7), "bicubic").shape
+        torch.Size([3, 4, 6])
+    """
+    ratio, axis = min(
+        (a / b, i) for i, (a, b) in enumerate(zip(image.shape[1:], target, strict=True))
+    )
+    image = _without_ends(image, size, target[axis], image.shape[1 + axis])
+    height, width = (
+        max(round(side / ratio), s) for side, s in zip(image.shape[1:], size, strict=True)
+    )
+    return crop(resize(image, (height, width), interpolation), size)
 
 
 def _without_ends(image: Tensor, size: tuple[int, int], short_side: int, short: int) -> Tensor:
@@ -86,13 +131,18 @@ def _without_ends(image: Tensor, size: tuple[int, int], short_side: int, short: 
 
 
 def padded(
-    image: Tensor, size: tuple[int, int], interpolation: str, color: Sequence[float]
+    image: Tensor,
+    size: tuple[int, int],
+    target: tuple[int, int],
+    interpolation: str,
+    color: Sequence[float],
 ) -> Tensor:
-    """Puts a whole image in its proportions into the middle of a larger one.
+    """Puts an image in its proportions into the middle of a larger one.
 
     Args:
         image: uint8 (C, H, W).
-        size: height and width of the result.
+        size: height and width of the result, which shows the center of the image.
+        target: height and width, of at least `size`, that the resized image fits into.
         interpolation: "nearest", "bilinear" or "bicubic".
         color: value of each channel of the borders, on 0..1.
 
@@ -100,14 +150,16 @@ def padded(
         uint8 (C, *size).
 
     Example:
-        >>> padded(torch.zeros(1, 4, 8, dtype=torch.uint8), (4, 4), "bilinear", [1.0])[0, :, 0]
+        >>> image = torch.zeros(1, 4, 8, dtype=torch.uint8)
+        >>> padded(image, (4, 4), (4, 4), "bilinear", [1.0])[0, :, 0]
         tensor([255,   0,   0, 255], dtype=torch.uint8)
     """
-    scale = min(after / before for before, after in zip(image.shape[1:], size, strict=True))
-    height, width = (max(round(side * scale), 1) for side in image.shape[1:])
+    ratio = max(before / after for before, after in zip(image.shape[1:], target, strict=True))
+    height, width = (max(round(side / ratio), 1) for side in image.shape[1:])
+    visible = min(height, size[0]), min(width, size[1])
     border = torch.tensor([round(255 * value) for value in color], dtype=torch.uint8)
     canvas = border.to(image.device)[:, None, None].repeat(1, *size)
-    top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    inner = canvas[:, top : top + height, left : left + width]
-    inner.copy_(resize(image, (height, width), interpolation))
+    top, left = (size[0] - visible[0]) // 2, (size[1] - visible[1]) // 2
+    inner = canvas[:, top : top + visible[0], left : left + visible[1]]
+    inner.copy_(crop(resize(image, (height, width), interpolation), visible))
     return canvas

@@ -108,6 +108,13 @@ def add_a_module(model: Any) -> None:
         (add_adapters, "blocks.0.mixer.qkv.weight is missing, .* adapters by vitrail.train.merge"),
         (add_a_module, "extra.weight is .* missing, so that what is saved could not be loaded"),
         (lambda model: model.to("meta"), "ViT on the meta device has no weights"),
+        (
+            lambda model: setattr(model.norm, "eps", 0.1),
+            "norm.eps is 0.1, and in ViT built .* 1e-06",
+        ),
+        (lambda model: setattr(model.blocks[0].mixer, "heads", 4), "blocks.0.mixer.heads is 4"),
+        (lambda model: setattr(model.blocks[0].mixer.attend, "scale", 1.0), "attend.scale is 1.0"),
+        (lambda model: setattr(model, "preprocess", None), "preprocess=None is not a Preprocess"),
         (lambda model: setattr(model, "labels", ["a"]), "has 1 labels and 5 classes"),
     ],
 )
@@ -117,6 +124,13 @@ def test_what_could_not_be_loaded_is_not_saved(change: Any, error: str, tmp_path
     with pytest.raises(ConfigError, match=error):
         vitrail.save(model, tmp_path / "model")
     assert not list(tmp_path.iterdir())
+
+
+def test_labels_of_another_number_are_not_predicted() -> None:
+    model = small("ViT")
+    model.labels = ["a", "b"]
+    with pytest.raises(ConfigError, match="2 labels and 5 classes: set model.labels"):
+        vitrail.predict(model, torch.zeros(3, 32, 32, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize("assigned", [False, True])

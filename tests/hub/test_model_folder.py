@@ -76,9 +76,18 @@ def test_missing_files_are_named(folder: Path) -> None:
     (folder / MANIFEST).unlink()
     with pytest.raises(LoadError, match="has no model.safetensors. It has pytorch_model.bin"):
         vitrail.load(folder)
-    (folder / "pytorch_model.bin").unlink()
+    (folder / "pytorch_model.bin").rename(folder / "model.fp16.safetensors")
+    with pytest.raises(LoadError, match="It has model.fp16.safetensors: name it model.safetens"):
+        vitrail.load(folder)
+    (folder / "model.fp16.safetensors").unlink()
     with pytest.raises(LoadError, match="Is the download complete"):
         vitrail.load(folder)
+
+
+def test_a_folder_around_checkpoints_is_told_from_a_model(folder: Path) -> None:
+    folder.rename(folder.with_name("checkpoint-9"))
+    with pytest.raises(LoadError, match="checkpoint-9 is one: give that"):
+        vitrail.load(folder.parent)
 
 
 def test_a_damaged_file_is_named(folder: Path) -> None:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from vitrail.errors import TierError
-from vitrail.lens.features import pca_colors, stretch
+from vitrail.errors import ConfigError, DataError, TierError
+from vitrail.lens.features import ColorBasis, pca_colors, stretch
 from vitrail.models.features import Features
 
 
@@ -76,3 +76,15 @@ def test_the_background_is_black_if_asked_for() -> None:
         assert colored.sum() >= 3  # the lowest on all three components may be black
     with pytest.raises(TierError, match=r"this grid is \(1, 6, 6\)"):
         pca_colors(grid_features(patches, (1, 6, 6)), foreground=0.5)
+
+
+def test_features_without_colors_are_one_line() -> None:
+    patches = torch.randn(1, 4, 3)
+    features = Features(patches, patches[:, :0], (2, 2))
+    with pytest.raises(DataError, match="infinite or no numbers"):
+        pca_colors(features._replace(patches=patches / 0))
+    with pytest.raises(ConfigError, match="foreground=2.0 is not"):
+        pca_colors(features, 2.0)
+    wider = Features(torch.zeros(1, 4, 5), torch.zeros(1, 0, 5), (2, 2))
+    with pytest.raises(TierError, match="width 5 .* width 3: make one of theirs"):
+        ColorBasis.of(features).colors(wider)

@@ -106,6 +106,17 @@ def test_recordings_nest_and_each_sees_everything() -> None:
     assert recorders(model) == [None] * 3
 
 
+def test_a_recording_may_be_entered_again_and_within_itself() -> None:
+    model = small("ViT")
+    context = record(model)
+    with context as outer, context as inner:
+        model(IMAGES)
+    with context as later:
+        model(IMAGES)
+    assert [sorted(maps) for maps in (outer, inner, later)] == [[0, 1, 2]] * 3
+    assert recorders(model) == [None] * 3
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_recordings_may_end_in_any_order(order: tuple[int, ...]) -> None:
     model = small("ViT")

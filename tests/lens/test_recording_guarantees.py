@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+import vitrail
 from tests.models.small import images_for, small
 from vitrail.errors import ConfigError
 from vitrail.layers.recording import RecordedMixer
@@ -101,6 +102,19 @@ def test_a_compiled_model_says_that_it_runs_eagerly(how: str) -> None:
     assert not maps and not any(recorders(model))
     with warnings.catch_warnings(), record(small("ViT")):
         warnings.simplefilter("error")
+
+
+def test_a_compiled_function_around_the_model_is_recorded() -> None:
+    model = small("ViT").eval()
+    images = images_for(model)
+    compiled = torch.compile(lambda x: model(x) + 0, backend="eager")
+    compiled(images)
+    with record(model) as maps:
+        compiled(images)
+    assert len(maps) == len(model.blocks)
+    with pytest.raises(ConfigError, match="within what torch.compile compiles"):
+        torch.compile(vitrail.Recorder(model), backend="eager")(images)
+    torch.compiler.reset()
 
 
 def test_a_copy_has_no_recorder() -> None:

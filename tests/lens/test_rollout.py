@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from tests.models.small import images_for, small
 from vitrail.errors import ConfigError, TierError
+from vitrail.lens.record import record
 from vitrail.lens.rollout import rollout
 
 
@@ -53,3 +55,10 @@ def test_what_cannot_be_followed() -> None:
         rollout([*maps, torch.rand(1, 2, 4, 4)])
     with pytest.raises(TierError, match="3 queries attend to 5 keys"):
         rollout([torch.rand(1, 2, 3, 5)])
+
+
+def test_what_record_gives_is_followed() -> None:
+    model = small("ViT").eval()
+    with record(model) as maps:
+        model(images_for(model))
+    assert torch.equal(rollout(maps), rollout(list(maps.values())))

@@ -1,6 +1,7 @@
 """A call with another library's keyword, and what stays of `forward`."""
 
 import inspect
+from typing import Any
 
 import pytest
 import torch
@@ -26,6 +27,27 @@ def test_an_unknown_keyword_has_one_line_with_the_hint(name: str, keyword: str, 
     with pytest.raises(ConfigError, match=hint) as problem:
         model(images_for(model), **{keyword: True})
     assert str(problem.value).startswith(f"{name} is called with images")
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (lambda model, x: model(), "ViT is called with images: .*missing .*'images'"),
+        (lambda model, x: model(x, x), "ViT is called with images: .*3 were given"),
+        (lambda model, x: model.encode(x), "encode: features=.* is not a Features"),
+        (lambda model, x: model.pool(None), "pool: features=None is not a Features"),
+        (lambda model, x: model.normalize(x), "normalize: features=.* is not a Features"),
+        (lambda model, x: model.make_head("5"), "make_head: num_classes='5' is not a whole"),
+        (lambda model, x: model.require_whole_grid(x), "features=.* is not a Features"),
+        (lambda model, x: model.weights_at(3), "other=3 is not a Backbone"),
+        (lambda model, x: model.intermediates(x, [0], norm="yes"), "norm='yes' is not True"),
+        (lambda model, x: model.set_gradient_checkpointing("no"), "enable='no' is not True"),
+    ],
+)
+def test_methods_of_a_model_say_what_they_take(call: Any, line: str) -> None:
+    model = small("ViT")
+    with pytest.raises(ConfigError, match=line):
+        call(model, images_for(model))
 
 
 def test_methods_too() -> None:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from vitrail.errors import DataError
 from vitrail.models.features import Features
 
 
@@ -23,3 +24,8 @@ def test_names_compile() -> None:
 
     x = torch.randn(1, 3, 2)
     assert torch.equal(torch.compile(Tokens(), backend="eager", fullgraph=True)(x), 2 * x)
+
+
+def test_a_map_without_a_grid_is_one_line() -> None:
+    with pytest.raises(DataError, match=r"map of shape \(2, 4\) has no grid"):
+        Features.from_map(torch.zeros(2, 4))

@@ -33,6 +33,8 @@ def test_parts_that_do_not_follow_are_one_line() -> None:
         tiny(scan="forward", pool="mean", **sizes)(row, inference_params=cache)
         with pytest.raises(ConfigError, match="is not of this layer, whose have .*: give each"):
             model(row, inference_params=cache)
+    with pytest.raises(ConfigError, match="max_seqlen=-1 is not"):
+        InferenceParams(-1, max_batch_size=1)
 
 
 def test_what_cannot_be_stepped_says_so() -> None:

@@ -158,7 +158,7 @@ def to_tensor(image: Any, channels: int, white: float | None = None) -> Tensor:
         uint8 (channels, H, W).
 
     Raises:
-        DataError: the tensor is no image, or has a number of channels that cannot be converted.
+        DataError: it is no image, or has a number of channels that cannot be converted.
 
     Example:
         >>> to_tensor(torch.zeros(1, 4, 5, dtype=torch.uint8), 3).shape
@@ -169,6 +169,12 @@ def to_tensor(image: Any, channels: int, white: float | None = None) -> Tensor:
     if isinstance(image, ImageFile):
         return image.decode()
     if not isinstance(image, Tensor):
+        if not hasattr(image, "getbands"):  # which Pillow's images have
+            raise DataError(
+                f"an object of type {type(image).__name__} is no image: give a path, a Pillow "
+                "image or a uint8 tensor (channels, height, width). PIL.Image.open makes an image "
+                "of a stream, PIL.Image.fromarray one of an array (height, width, channels)."
+            )
         return from_pillow(image, channels, white)
     if image.dtype != torch.uint8 or image.ndim != 3:
         raise DataError(

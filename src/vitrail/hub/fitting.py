@@ -12,6 +12,7 @@ from vitrail.hub.rename import Tensors
 from vitrail.models.base import Backbone
 from vitrail.models.rebuilding import rebuildable_state
 
+PICKLES = (".bin", ".pth", ".pt")  # suffixes of weights that are pickled
 SMALLEST_LIMIT = 2**16  # a setting below it needs no weights of that size, such as `image_size`
 
 
@@ -138,3 +139,52 @@ def reading(source: Path) -> Iterator[None]:
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as e:
         text = (str(e).strip().splitlines() or [""])[0]
         raise LoadError(f"{source} cannot be understood: {type(e).__name__}: {text}.") from e
+
+
+def require_labels(model: Backbone, classes: int) -> None:
+    """Checks that a model has a name for each of its classes, if it has names.
+
+    Args:
+        model: any model.
+        classes: number of its classes; 0 for a model without a head.
+
+    Raises:
+        ConfigError: it has more or fewer names.
+
+    Example:
+        >>> require_labels(vitrail.ViT(8, 4, num_classes=2, dim=8, depth=1, heads=1, mlp_dim=8), 2)
+    """
+    if model.labels is not None and classes not in (0, len(model.labels)):
+        raise ConfigError(
+            f"the model has {len(model.labels)} labels and {classes} classes: set model.labels to "
+            "one name per class, or to None."
+        )
+
+
+def cure_of(folder: Path) -> str:
+    """What to do with a folder that has no config.json or no model.safetensors.
+
+    Args:
+        folder: the folder.
+
+    Returns:
+        A sentence with a leading space; "" where nothing in the folder suggests one.
+
+    Example:
+        >>> cure_of(Path("no such folder"))
+        ''
+    """
+    if (folder / "adapter_config.json").is_file():
+        return " It is an adapter of PEFT: save what PeftModel's merge_and_unload() returns."
+    files = sorted(folder.glob("*"))
+    pickles = sorted(
+        (file.name for file in files if file.suffix in PICKLES),
+        key=lambda name: "model" not in name,  # before optimizer.pt
+    )
+    if pickles:
+        return f" It has {pickles[0]}: `vitrail convert {folder} NEW` rewrites it."
+    if inner := [file for file in files if (file / "config.json").is_file()]:
+        return f" {inner[-1]} is one: give that."
+    if weights := [file.name for file in files if file.suffix == ".safetensors"]:
+        return f" It has {weights[0]}: name it model.safetensors."
+    return ""

@@ -14,6 +14,7 @@ from vitrail.foreign import read_json
 from vitrail.hub import model_folder
 from vitrail.hub.converters import of_methods
 from vitrail.hub.fitting import fitting_state, reading
+from vitrail.hub.in_memory import names_in_files
 from vitrail.hub.load import find_folder, load
 from vitrail.hub.other_libraries import read_tensors
 from vitrail.hub.rename import strip_prefixes
@@ -136,7 +137,7 @@ def load_method(ref: str | Path, *, trust: bool = False) -> Method:
             f"{ref} holds no method, such as a decoder or a text tower: it is no run of one, and "
             f"its model_type={config.get('model_type')!r} is none of {', '.join(converters)}."
         )
-    tensors = model_folder.read_weights(folder)
+    tensors = names_in_files(model_folder.read_weights(folder))
     config["_name_or_path"] = str(folder)  # as transformers does: a tokenizer may be there
     model = load(folder, trust=trust)
     return converters[config["model_type"]].convert(config, tensors, model).eval()

@@ -15,7 +15,15 @@ from vitrail.arguments import checked
 from vitrail.errors import ConfigError, LoadError, check_choice, describe_value
 from vitrail.files import to_json
 from vitrail.foreign import check_header, read_json
-from vitrail.hub.fitting import build, fitting_state, reading, unwrapped
+from vitrail.hub.fitting import PICKLES as PICKLES
+from vitrail.hub.fitting import (
+    build,
+    cure_of,
+    fitting_state,
+    reading,
+    require_labels,
+    unwrapped,
+)
 from vitrail.hub.rename import Tensors
 from vitrail.manifest import MANIFEST, hashed_folder
 from vitrail.models.base import Backbone
@@ -24,10 +32,10 @@ from vitrail.models.registry import get_model_class, is_registered
 from vitrail.plugins import how_to_run, plugins_of
 from vitrail.preprocess import Preprocess
 from vitrail.tensor_bytes import tensor_bytes
+from vitrail.values import check_value
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 VERSION = 2
-PICKLES = (".bin", ".pth", ".pt")  # suffixes of weights that are pickled
 
 
 @checked
@@ -68,15 +76,12 @@ def save(
     _require_whole(model)
     require_plain(model)
     _require_own(folder)
+    check_value("preprocess", model.preprocess, Preprocess)
     if not _are_names(model.labels):
         raise ConfigError(f"labels={describe_value(model.labels)} is no list of names: give one.")
     with torch.device("meta"):
         twin = type(model)(**model.config)
-    if model.labels is not None and twin.num_classes not in (0, len(model.labels)):
-        raise ConfigError(
-            f"the model has {len(model.labels)} labels and {twin.num_classes} classes: set "
-            "model.labels to one name per class, or to None."
-        )
+    require_labels(model, twin.num_classes)
     weights = fitting_state(model, twin, f"{type(model).__name__}")
     config = {
         "format": "vitrail",
@@ -200,7 +205,7 @@ def read_model_config(folder: Path) -> dict[str, Any]:
     try:
         config = read_json(folder / CONFIG)
     except FileNotFoundError:
-        cure = _pickle_cure(folder)
+        cure = cure_of(folder)
         raise LoadError(f"{folder} is no model folder: it has no {CONFIG}.{cure}") from None
     if not isinstance(config, dict):
         raise LoadError(f"{folder / CONFIG} holds no settings of a model.")
@@ -229,7 +234,7 @@ def read_weights(folder: Path) -> Tensors:
     tensors: Tensors = {}
     for shard in shards(folder):
         if not (folder / shard).is_file():
-            cure = _pickle_cure(folder) or " Is the download complete?"
+            cure = cure_of(folder) or " Is the download complete?"
             raise LoadError(f"{folder} has no {shard}.{cure}")
         tensors |= read_file(folder / shard)
     return tensors
@@ -359,13 +364,6 @@ def _require_own(folder: Path) -> None:
             f"{folder} holds a model of another library, which saving would delete: choose another "
             "folder."
         )
-
-
-def _pickle_cure(folder: Path) -> str:
-    """What to do with a folder whose weights are pickled; "" for others."""
-    pickles = sorted(file.name for file in folder.glob("*") if file.suffix in PICKLES)
-    pickles.sort(key=lambda name: "model" not in name)  # before optimizer.pt
-    return f" It has {pickles[0]}: `vitrail convert {folder} NEW` rewrites it." if pickles else ""
 
 
 def shards(folder: Path, whole: str = WEIGHTS) -> list[str]:

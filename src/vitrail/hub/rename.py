@@ -40,6 +40,11 @@ def rename(tensors: Tensors, rules: Rules, ignored: Sequence[str] = ()) -> Tenso
                 renamed[match.expand(replacement)] = tensor
                 break
         else:
+            if any(".lora_" in other for other in tensors):
+                raise LoadError(
+                    f"{name!r} is of an adapter of PEFT (LoRA): merge it by "
+                    "model.merge_and_unload(), and save that."
+                )
             raise LoadError(
                 f"the weight {name!r} belongs to no module of this architecture: this checkpoint "
                 "is of another network, which is not supported."

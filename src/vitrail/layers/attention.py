@@ -13,7 +13,7 @@ from vitrail.errors import ConfigError
 from vitrail.layers.linear import Linear
 from vitrail.layers.position import Rotation, rotate
 from vitrail.layers.recording import RecordedMixer
-from vitrail.ops.guard import guarded
+from vitrail.ops.guard import guarded, guarded_forward
 from vitrail.values import NonNegativeFloat, PositiveInt, Rate
 
 
@@ -55,6 +55,7 @@ class Attend(RecordedMixer):
         self.dropout, self.scale = dropout, scale
         self.before, self.after = before, after
 
+    @guarded_forward
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         """q (B, H, N, d), k (B, H, M, d), v (B, H, M, e), logit bias (B, H, N, M) → (B, H, N, e).
 
@@ -142,6 +143,7 @@ class Attention(nn.Module):
         """The linear layer whose output, after dropout, is the module's."""
         return self.proj
 
+    @guarded_forward
     def forward(
         self, x: Tensor, rotation: Rotation | None = None, bias: Tensor | None = None
     ) -> Tensor:
@@ -199,6 +201,7 @@ class CrossAttention(nn.Module):
         """The linear layer whose output, after dropout, is the module's."""
         return self.proj
 
+    @guarded_forward
     def forward(self, x: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
         """x (B, N, D), context (B, M, C), logit bias (B, H, N, M) or less → (B, N, D)."""
         q = self.q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -6,10 +6,11 @@ from typing import Annotated, cast
 import torch
 from torch import Tensor, nn
 
+from vitrail.errors import ConfigError
 from vitrail.layers.linear import scale_outputs
 from vitrail.layers.mixers import MixerFactory, make_mixer
 from vitrail.layers.position import Rotation, rotate
-from vitrail.ops.guard import guarded
+from vitrail.ops.guard import guarded, guarded_forward
 from vitrail.values import NonNegativeFloat, PositiveInt, Range, Rate
 
 Depth = Annotated[int, Range(0, 10_000)]  # of a loop over blocks
@@ -39,8 +40,14 @@ class LayerScale(nn.Module):
         """Sets every factor to `initial`."""
         nn.init.constant_(self.gamma, self.initial)
 
+    @guarded_forward
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) → (..., D)."""
+        if x.shape[-1] != self.gamma.shape[0]:  # or a width of 1 would be repeated
+            raise ConfigError(
+                f"LayerScale of {self.gamma.shape[0]} channels does not fit x of shape "
+                f"{tuple(x.shape)}: give (..., {self.gamma.shape[0]})."
+            )
         return x * self.gamma
 
     def extra_repr(self) -> str:
@@ -70,6 +77,7 @@ class DropPath(nn.Module):
         super().__init__()
         self.rate = rate
 
+    @guarded_forward
     def forward(self, x: Tensor) -> Tensor:
         """x (B, ...) → (B, ...)."""
         if not self.training or self.rate == 0.0:
@@ -148,6 +156,7 @@ class Block(nn.Module):
         self.scale2 = make_scale()
         self.drop_path = DropPath(drop_path)
 
+    @guarded_forward
     def forward(self, x: Tensor, *context: Tensor | tuple[Tensor, ...] | None) -> Tensor:
         """x (B, N, D), extra arguments of the mixer such as rotations → (B, N, D)."""
         x = x + self.drop_path(self.scale1(self.mixer(self.norm1(x), *context)))
@@ -178,6 +187,7 @@ class RotatedBlock(Block):
         torch.Size([1, 6, 8])
     """
 
+    @guarded_forward
     def forward(self, x: Tensor, *context: Tensor | tuple[Tensor, ...] | None) -> Tensor:
         """x (B, N, D), rotation of N tokens, extra arguments of the mixer → (B, N, D)."""
         return super().forward(rotate(x, cast(Rotation, context[0])), *context[1:])

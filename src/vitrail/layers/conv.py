@@ -16,7 +16,7 @@ from vitrail.layers.block import DropPath
 from vitrail.layers.inplace import may_overwrite
 from vitrail.layers.linear import Linear
 from vitrail.layers.norm import BatchNorm2d
-from vitrail.ops.guard import guarded
+from vitrail.ops.guard import guarded, guarded_forward
 from vitrail.ops.operator import is_transformed
 from vitrail.values import NonNegativeFloat, PositiveFloat, PositiveInt, Range, Rate
 
@@ -77,6 +77,7 @@ class DepthwiseConv(nn.Conv2d):
             )
         super().__init__(dim, dim_out, kernel, stride, kernel // 2, groups=dim, bias=bias)
 
+    @guarded_forward
     def forward(self, x: Tensor) -> Tensor:
         """x (B, H, W, D) → (B, H / stride, W / stride, D)."""
         return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
@@ -99,6 +100,7 @@ class ConditionalPosition(DepthwiseConv):
 
     undecayed: tuple[str, ...] = ("weight",)  # as the authors of Twins
 
+    @guarded_forward
     def forward(self, x: Tensor) -> Tensor:
         """x (B, H, W, D) → (B, H, W, D)."""
         return x + super().forward(x)
@@ -140,6 +142,7 @@ class StridedConvNorm(nn.Module):
         self.conv = nn.Conv2d(dim_in, dim, kernel, stride, padding)
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
 
+    @guarded_forward
     def forward(self, x: Tensor) -> Tensor:
         """x (B, H, W, C) → (B, H / stride, W / stride, D). Raises `DataError` for a small map."""
         kernel, padding = self.conv.kernel_size[0], int(self.conv.padding[0])
@@ -192,6 +195,7 @@ class ConvNorm(nn.Sequential):
         self.norm: nn.Module = BatchNorm2d(dim, eps=norm_eps)
         self.activation = nn.Identity() if activation is None else activation
 
+    @guarded_forward
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, H, W) → (B, D, H / stride, W / stride)."""
         x = self.conv(x)
@@ -203,7 +207,7 @@ class ConvNorm(nn.Sequential):
 
     def fuse_for_inference(self) -> None:
         """Folds the batch norm, with its running statistics, into the convolution."""
-        if isinstance(self.norm, nn.BatchNorm2d):
+        if isinstance(self.norm, nn.BatchNorm2d) and self.norm.running_mean is not None:
             self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
 
 
@@ -237,6 +241,7 @@ class LinearNorm(nn.Module):
         self.norm: nn.Module = nn.BatchNorm1d(dim, eps=norm_eps)
         self.activation = nn.Identity() if activation is None else activation
 
+    @guarded_forward
     def forward(self, x: Tensor) -> Tensor:
         """x (..., C) → (..., D)."""
         x = self.linear(x)
@@ -245,7 +250,7 @@ class LinearNorm(nn.Module):
 
     def fuse_for_inference(self) -> None:
         """Folds the batch norm, with its running statistics, into the linear layer."""
-        if isinstance(self.norm, nn.BatchNorm1d):
+        if isinstance(self.norm, nn.BatchNorm1d) and self.norm.running_mean is not None:
             self.linear, self.norm = fuse_linear_bn_eval(self.linear, self.norm), nn.Identity()
 
 
@@ -294,6 +299,7 @@ class SqueezeExcite(nn.Module):
         self.fc2 = Linear(hidden_dim, dim)
         self.gate = nn.Sigmoid()
 
+    @guarded_forward
     def forward(self, x: Tensor) -> Tensor:
         """x (B, H, W, D) → (B, H, W, D)."""
         mean = x.mean(dim=(1, 2), keepdim=True)
@@ -353,6 +359,7 @@ class MBConv(nn.Module):
         self.shortcut = nn.Identity() if dim_in == dim else Linear(dim_in, dim)
         self.drop_path = DropPath(drop_path)
 
+    @guarded_forward
     def forward(self, x: Tensor) -> Tensor:
         """x (B, H, W, C) → (B, H / stride, W / stride, D)."""
         image = x.permute(0, 3, 1, 2)

@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from vitrail.ops.guard import guarded
+from vitrail.errors import ConfigError
+from vitrail.ops.guard import guarded, guarded_forward
 
 
 class DistillationHeads(nn.Module):
@@ -30,9 +31,15 @@ class DistillationHeads(nn.Module):
         """pooled (B, D) → logits of `cls` and of `dist`, each (B, classes)."""
         return self.cls(pooled), self.dist(pooled)
 
+    @guarded_forward
     def forward(self, pooled: Tensor) -> Tensor:
         """pooled (B, D) → the mean of both heads' logits (B, classes)."""
         class_logits, distillation_logits = self.each(pooled)
+        if class_logits.shape != distillation_logits.shape:  # or one class would be repeated
+            raise ConfigError(
+                f"the head gives logits of shape {tuple(class_logits.shape)}, and the distillation "
+                f"head {tuple(distillation_logits.shape)}: give heads of as many classes."
+            )
         return (class_logits + distillation_logits) / 2
 
 

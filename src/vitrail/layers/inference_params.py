@@ -10,6 +10,7 @@ from vitrail.arguments import check_fields
 from vitrail.contexts import reusable
 from vitrail.errors import ConfigError
 from vitrail.ops.guard import guarded
+from vitrail.values import NonNegativeInt, PositiveInt
 
 
 class MambaState(NamedTuple):
@@ -59,9 +60,9 @@ class InferenceParams:
         (16, True)
     """
 
-    max_seqlen: int
-    max_batch_size: int
-    seqlen_offset: int = 0
+    max_seqlen: PositiveInt
+    max_batch_size: PositiveInt
+    seqlen_offset: NonNegativeInt = 0
     batch_size_offset: int = 0
     key_value_memory_dict: dict[int, MambaState] = dataclasses.field(
         default_factory=dict, kw_only=True

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from vitrail.ops.guard import guarded
+from vitrail.ops.guard import guarded, guarded_forward
 from vitrail.ops.linear import product
+from vitrail.values import PositiveInt
 
 
 class Linear(nn.Linear):
@@ -30,6 +31,13 @@ class Linear(nn.Linear):
 
     backend = "auto"
 
+    @guarded
+    def __init__(
+        self, in_features: PositiveInt, out_features: PositiveInt, bias: bool = True
+    ) -> None:
+        super().__init__(in_features, out_features, bias)
+
+    @guarded_forward
     def forward(self, x: Tensor) -> Tensor:
         """x (..., C) → (..., D)."""
         return product(x, self.weight, self.bias, self.backend)

@@ -12,7 +12,7 @@ from vitrail.layers.linear import Linear
 from vitrail.layers.position import Grid, resize_positions
 from vitrail.layers.recording import RecordedMixer
 from vitrail.layers.tokens import take
-from vitrail.ops.guard import guarded
+from vitrail.ops.guard import guarded, guarded_forward
 from vitrail.values import NonNegativeFloat, NonNegativeInt, PositiveInt, Range, Rate
 
 Iterations = Annotated[int, Range(0, 1000)]
@@ -84,6 +84,7 @@ class Linformer(nn.Module):
         """other, the same mixer for another grid → its parameters by name, resampled."""
         return {"sums": self.sums_at(other.grid)}
 
+    @guarded_forward
     def forward(self, x: Tensor, grid: Grid, keep_indices: Tensor | None = None) -> Tensor:
         """x (B, P + N, D), grid of N patches, visible patches (B, K) or None → the shape of x.
 
@@ -151,6 +152,7 @@ class Nystrom(RecordedMixer):
             heads, heads, (kernel, 1), padding=(kernel // 2, 0), groups=heads, bias=False
         )
 
+    @guarded_forward
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         """q, k and v (B, H, N, d), no bias → (B, H, N, d). Raises `ConfigError` for a bias."""
         _refuse_bias(self, bias)
@@ -243,6 +245,7 @@ class Performer(RecordedMixer):
         with torch.no_grad():
             self.omega.copy_(rows * lengths[:, None])
 
+    @guarded_forward
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         """q (B, H, N, d), k and v (B, H, M, d), no bias → (B, H, N, d).
 

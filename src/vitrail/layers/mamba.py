@@ -320,11 +320,18 @@ def in_order(weights: Tensor, order: Tensor | None) -> Tensor:
     Returns:
         (..., N, N).
 
+    Raises:
+        ConfigError: the order is of another number of tokens.
+
     Example:
         >>> in_order(torch.diag(torch.arange(3)), torch.tensor([2, 0, 1])).diag()
         tensor([1, 2, 0])
     """
     if order is None:
         return weights
+    if len(order) != weights.shape[-1]:
+        raise ConfigError(
+            f"order has {len(order)} entries for {weights.shape[-1]} tokens: give one each."
+        )
     position = order.argsort()
     return weights[..., position, :][..., position]

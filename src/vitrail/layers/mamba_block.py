@@ -11,7 +11,7 @@ from vitrail.layers.inference_params import InferenceParams
 from vitrail.layers.linear import Linear, scale_outputs
 from vitrail.layers.mamba import Mamba
 from vitrail.layers.position import Rotation, rotate
-from vitrail.ops.guard import guarded
+from vitrail.ops.guard import guarded, guarded_forward
 from vitrail.values import Rate
 
 Rope = Literal["none", "branch", "residual"]
@@ -75,6 +75,7 @@ class MambaBranch(nn.Module):
         self.drop_path = DropPath(drop_path)
         self.rope = rope
 
+    @guarded_forward
     def forward(
         self,
         x: Tensor,
@@ -157,6 +158,7 @@ class MambaBlock(MambaBranch):
         torch.Size([1, 5, 8])
     """
 
+    @guarded_forward
     def forward(
         self,
         x: Tensor,
@@ -224,6 +226,7 @@ class MambaPair(nn.Module):
         """The branch that reads the sequence, and the one that reads the reversed sequence."""
         return self.first, self.second or self.first
 
+    @guarded_forward
     def forward(
         self,
         x: Tensor,

@@ -2,13 +2,14 @@
 
 import functools
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from vitrail.layers.inplace import may_overwrite
 from vitrail.layers.linear import Linear
-from vitrail.ops.guard import guarded
+from vitrail.ops.guard import guarded, guarded_forward
 from vitrail.values import PositiveInt, Rate
 
 
@@ -22,6 +23,7 @@ class QuickGELU(nn.Module):
         tensor([0., 0.])
     """
 
+    @guarded_forward
     def forward(self, x: Tensor) -> Tensor:
         """x (...) → (...)."""
         return x * torch.sigmoid(1.702 * x)
@@ -39,6 +41,11 @@ class GELU(nn.GELU):
         True
     """
 
+    @guarded
+    def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
+        super().__init__(approximate)
+
+    @guarded_forward
     def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
         """x (...), overwrite: whether the result is written over x → (...)."""
         if overwrite:
@@ -93,6 +100,7 @@ class Mlp(nn.Module):
         """The linear layer whose output, after dropout, is the module's."""
         return self.fc2
 
+    @guarded_forward
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) → (..., D)."""
         hidden = self.fc1(x)

@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitrail.ops.guard import guarded, guarded_forward
+from vitrail.values import NonNegativeFloat, PositiveInt
+
 
 class RMSNorm(nn.RMSNorm):
     """Root mean square norm, x / √mean(x²) · weight (Zhang & Sennrich 2019,
@@ -13,13 +16,18 @@ class RMSNorm(nn.RMSNorm):
 
     Args:
         normalized_shape: width of the last axis.
-        eps: added to the mean square.
+        eps: added to the mean square; None for the smallest step of the input's dtype.
 
     Example:
         >>> RMSNorm(2, eps=0.0)(torch.tensor([[3.0, 4.0]])).square().mean().round()
         tensor(1., grad_fn=<RoundBackward0>)
     """
 
+    @guarded
+    def __init__(self, normalized_shape: PositiveInt, eps: NonNegativeFloat | None = None) -> None:
+        super().__init__(normalized_shape, eps)
+
+    @guarded_forward
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) → (..., D)."""
         out = F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
@@ -39,6 +47,11 @@ class LayerNorm(nn.LayerNorm):
         [[-1.0, 1.0]]
     """
 
+    @guarded
+    def __init__(self, normalized_shape: PositiveInt, eps: NonNegativeFloat = 1e-5) -> None:
+        super().__init__(normalized_shape, eps)
+
+    @guarded_forward
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) → (..., D)."""
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
@@ -59,6 +72,11 @@ class BatchNorm2d(nn.BatchNorm2d):
         True
     """
 
+    @guarded
+    def __init__(self, num_features: PositiveInt, eps: NonNegativeFloat = 1e-5) -> None:
+        super().__init__(num_features, eps)
+
+    @guarded_forward
     def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
         """x (B, C, H, W), overwrite: whether to write over x → the same shape.
 

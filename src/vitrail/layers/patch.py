@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, DataError
-from vitrail.ops.guard import guarded
+from vitrail.ops.guard import guarded, guarded_forward
 from vitrail.ops.linear import product
 from vitrail.values import PositiveInt
 from vitrail.values import Size as Size  # models import it from here
@@ -271,6 +271,7 @@ class PatchEmbed(nn.Module):
         else:
             nn.init.uniform_(self.bias, -bound, bound)
 
+    @guarded_forward
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """images (B, C, *size) → tokens (B, N, D) and their grid."""
         check_images(images, self.channels, len(self.patch))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
 from vitrail.layers.tokens import draw_or_zero
-from vitrail.ops.guard import guarded
+from vitrail.ops.guard import guarded, guarded_forward
 from vitrail.values import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 Rotation = tuple[Tensor, Tensor]  # cosines and sines
@@ -68,6 +68,7 @@ class PositionTable(nn.Module):
         """Draws from a truncated normal distribution with standard deviation `std`."""
         draw_or_zero(self.weight, self.std)
 
+    @guarded_forward
     def forward(self, grid: Grid) -> Tensor:
         """grid of N patches → positions (1, prefix + N, D), rows of prefix tokens first."""
         if _is(grid, self.grid):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from vitrail.layers.computed import register_computed
 from vitrail.layers.tokens import draw_or_zero
-from vitrail.ops.guard import guarded
+from vitrail.ops.guard import guarded, guarded_forward
 from vitrail.values import NonNegativeFloat, PositiveInt
 
 
@@ -74,6 +74,7 @@ class RelativeBias(nn.Module):
         """Draws from a truncated normal distribution with standard deviation `std`."""
         draw_or_zero(self.table, self.std)
 
+    @guarded_forward
     def forward(self) -> Tensor:
         """Returns the bias (H, n, n) for the n positions of the window, row by row."""
         n = len(self.index)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
-from vitrail.ops.guard import guarded
+from vitrail.ops.guard import guarded, guarded_forward
 
 
 class SequenceAugment(nn.Module):
@@ -46,6 +46,7 @@ class SequenceAugment(nn.Module):
         self.flip, self.shuffle, self.class_token = flip, shuffle, class_token
         self.generator: torch.Generator | None = None
 
+    @guarded_forward
     def forward(self, order: Tensor, prefix: int) -> Tensor:
         """Draws an order.
 

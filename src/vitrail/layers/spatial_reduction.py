@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from vitrail.layers.attention import CrossAttention
 from vitrail.layers.conv import StridedConvNorm
-from vitrail.ops.guard import guarded
+from vitrail.ops.guard import guarded, guarded_forward
 from vitrail.values import NonNegativeFloat, PositiveInt, Rate
 
 
@@ -40,6 +40,7 @@ class ReducedAttention(nn.Module):
         """The linear layer whose output, after dropout, is the module's."""
         return self.attention.last_linear
 
+    @guarded_forward
     def forward(self, x: Tensor) -> Tensor:
         """x (B, H, W, D) → (B, H, W, D)."""
         context = self.reduce(x)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from vitrail.ops.guard import guarded
+from vitrail.ops.guard import guarded, guarded_forward
 from vitrail.values import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 
@@ -44,6 +44,7 @@ class Token(nn.Module):
         """Draws from a truncated normal distribution with standard deviation `std`."""
         draw_or_zero(self.weight, self.std)
 
+    @guarded_forward
     def forward(self, batch: int) -> Tensor:
         """batch size B → tokens (B, count, D), a view of the weight."""
         return self.weight.expand(batch, -1, -1)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrail.ops.guard import guarded
+from vitrail.ops.guard import guarded, guarded_forward
 from vitrail.values import NonNegativeInt, PositiveInt
 
 Window = tuple[PositiveInt, ...]  # (rows, columns)
@@ -146,6 +146,7 @@ class WindowAttention(nn.Module):
         cells = numbered_cells(size, self.window)
         return partition(cells, self.window, spread=self.spread)[..., 0] - 1
 
+    @guarded_forward
     def forward(self, x: Tensor) -> Tensor:
         """x (B, H, W, D) → (B, H, W, D)."""
         height, width = x.shape[1:3]

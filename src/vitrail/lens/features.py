@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitrail.arguments import checked
-from vitrail.errors import TierError
+from vitrail.errors import DataError, TierError
 from vitrail.models.features import Features
+from vitrail.values import Fraction
 
 
 class ColorBasis(NamedTuple):
@@ -41,8 +42,13 @@ class ColorBasis(NamedTuple):
 
         Returns:
             The principal components of all patches together, their signs and order fixed.
+
+        Raises:
+            DataError: a feature is infinite or no number.
         """
         rows = torch.cat([features.patches.detach().float().flatten(0, 1) for features in batches])
+        if not rows.isfinite().all():
+            raise DataError("features are infinite or no numbers, and have no colors.")
         center, axes = _components(rows, 3)
         low, high = _ends(_coordinates(rows, center, axes, 3))
         return cls(center, axes, low, high)
@@ -50,6 +56,11 @@ class ColorBasis(NamedTuple):
     def colors(self, features: Features) -> Tensor:
         """features (B, N, D) on a full grid → uint8 (B, *grid, 3)."""
         rows = features.to_map().detach().float()
+        if rows.shape[-1] != len(self.center):
+            raise TierError(
+                f"features of width {rows.shape[-1]} have no place in a basis of width "
+                f"{len(self.center)}: make one of theirs by ColorBasis.of."
+            )
         coordinates = _coordinates(rows, self.center.to(rows.device), self.axes.to(rows.device), 3)
         low, high = self.low.to(rows.device), self.high.to(rows.device)
         return (_scaled(coordinates, low, high) * 255).round().to(torch.uint8)
@@ -57,7 +68,7 @@ class ColorBasis(NamedTuple):
 
 @checked
 def pca_colors(
-    features: Features, foreground: float | None = None, *, across: bool = True
+    features: Features, foreground: Fraction | None = None, *, across: bool = True
 ) -> Tensor:
     """The first three principal components of patch features as red, green and blue.
 

@@ -49,14 +49,18 @@ def visible_box(preprocess: Preprocess, size: tuple[int, int]) -> Box:
     """
     width, height = size
     crop = (preprocess.size[1], preprocess.size[0])
-    if preprocess.resize is None and not preprocess.pad:
-        return 0.0, 0.0, float(width), float(height)
-    if preprocess.resize is None:
-        scale = min(crop[0] / width, crop[1] / height)
+    resized = preprocess.resize
+    if isinstance(resized, int):
+        scales = (resized / min(width, height),) * 2
     else:
-        scale = preprocess.resize / min(width, height)
-    # Both axes are scaled alike; rounding moves the borders by less than a pixel of the crop.
-    half_width, half_height = crop[0] / scale / 2, crop[1] / scale / 2
+        target = crop if resized is None else resized[::-1]
+        scales = target[0] / width, target[1] / height
+        if preprocess.pad:
+            scales = (min(scales),) * 2
+        elif not preprocess.squeeze and resized is not None:
+            scales = (max(scales),) * 2
+    # Rounding moves the borders by less than a pixel of the crop.
+    half_width, half_height = crop[0] / scales[0] / 2, crop[1] / scales[1] / 2
     return (
         width / 2 - half_width,
         height / 2 - half_height,

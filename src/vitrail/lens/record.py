@@ -1,6 +1,7 @@
 """Recording attention weights, and the contribution of each token to a scan's output."""
 
 import contextlib
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.arguments import checked
+from vitrail.contexts import reusable
 from vitrail.errors import ConfigError, TierError
 from vitrail.hub.fitting import unwrapped
 from vitrail.layers.recording import RecordedMixer
@@ -82,18 +84,26 @@ def _require_values(weights: Tensor) -> None:
 def _eagerly(model: nn.Module) -> Iterator[None]:
     """Within the context, nothing that torch.compile has compiled runs compiled.
 
-    A compiled graph calls no recorder, and one with a recorder would compute other bits.
+    A compiled graph calls no recorder, and one with a recorder would compute other bits. A compiled
+    function may call a model that is not compiled itself.
     """
     if any(map(is_compiled, model.modules())):
         text = "the model is compiled, and runs eagerly while it is recorded."
-        warnings.warn(text, stacklevel=5)
-        with torch.compiler.set_stance("force_eager"):
-            yield
-    else:
+        warnings.warn(text, stacklevel=6)
+    if "torch._dynamo" not in sys.modules or torch.compiler.is_compiling():
+        yield
+        return
+    try:
+        stance = torch.compiler.set_stance("force_eager")
+    except RuntimeError:  # of a part that PyTorch's compiler leaves to Python
+        raise ConfigError(
+            "nothing can be recorded within what torch.compile compiles: record a call of it."
+        ) from None
+    with stance:
         yield
 
 
-@contextlib.contextmanager
+@reusable
 def recording(
     model: nn.Module,
     recorder: Callable[[LayerKey, Tensor], None],
@@ -164,7 +174,7 @@ def recording(
 
 
 @checked
-@contextlib.contextmanager
+@reusable
 def record(
     model: nn.Module,
     layers: Sequence[LayerKey] | None = None,

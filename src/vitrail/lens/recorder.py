@@ -53,9 +53,10 @@ class Recorder(nn.Module):
         """
         with record(self.model) as maps:
             logits = self.model(images)
-        shapes = {weights.shape for weights in maps.values()}
-        if len(shapes) == 1 and shapes.pop()[0] == len(logits):  # windows are counted in the batch
-            return logits, torch.stack(list(maps.values()), dim=1)
+        layers = list(maps.values())
+        alike = all(weights.shape == layers[0].shape for weights in layers)
+        if alike and len(layers[0]) == len(logits):  # windows are counted in the batch
+            return logits, torch.stack(layers, dim=1)
         return logits, maps
 
     def eject(self) -> Backbone:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vitrail.arguments import Axes, checked
 from vitrail.errors import ConfigError, TierError, check_choice
+from vitrail.lens.layer_keys import Maps
 from vitrail.values import Fraction
 
 Fusion = Literal["mean", "max", "min"]
@@ -15,7 +16,10 @@ Fusion = Literal["mean", "max", "min"]
 
 @checked
 def rollout(
-    maps: Sequence[Annotated[Tensor, Axes(4)]], *, fusion: Fusion = "mean", residual: Fraction = 0.5
+    maps: Sequence[Annotated[Tensor, Axes(4)]] | Maps,
+    *,
+    fusion: Fusion = "mean",
+    residual: Fraction = 0.5,
 ) -> Tensor:
     """Attention rollout (Abnar & Zuidema 2020): attention multiplied through all layers.
 
@@ -23,7 +27,8 @@ def rollout(
     residual connection: Ã = residual · I + (1 - residual) · fused. The result is Ã_L ⋯ Ã_2 Ã_1.
 
     Args:
-        maps: attention weights (B, heads, N, N) of each layer, the first layer first.
+        maps: attention weights (B, heads, N, N) of each layer, the first layer first, or what
+            `vitrail.record` gave.
         fusion: how heads are fused: "mean" (the paper's), "max" or "min". Rows are normalized to
             sum to 1 afterwards.
         residual: fraction (0 to 1) that the residual connection carries; the paper's is 0.5.
@@ -40,10 +45,11 @@ def rollout(
         >>> rollout(maps)[0, 0]
         tensor([0.5000, 0.2500, 0.2500])
     """
-    if not len(maps):
+    layers = list(maps.values()) if isinstance(maps, Maps) else maps
+    if not len(layers):
         raise ConfigError("maps=[] has no layer: give the attention weights of each layer.")
-    flow = extend_rollout(None, maps[0], fusion, residual)
-    for weights in maps[1:]:
+    flow = extend_rollout(None, layers[0], fusion, residual)
+    for weights in layers[1:]:
         flow = extend_rollout(flow, weights, fusion, residual)
     return flow
 

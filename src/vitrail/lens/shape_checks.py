@@ -1,6 +1,5 @@
 """Assertions of shapes, which can be switched on while a model trains."""
 
-import contextlib
 import fnmatch
 import re
 from collections.abc import Iterator, Mapping
@@ -9,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vitrail.arguments import checked
+from vitrail.contexts import reusable
 from vitrail.errors import ConfigError
 from vitrail.hub.fitting import unwrapped
 from vitrail.lens.shapes import sizes_of
@@ -43,7 +43,7 @@ def usual_shapes(model: Backbone) -> dict[str, str]:
 
 
 @checked
-@contextlib.contextmanager
+@reusable
 def assert_shapes(model: nn.Module, expected: Mapping[str, str] | None = None) -> Iterator[None]:
     """Within the context, a module whose output has another shape raises an error at once.
 

@@ -4,6 +4,7 @@ image ─embed→ Features(patches, prefix, grid) ─encode→ Features ─pool�
 """
 
 from collections import abc
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
@@ -20,10 +21,15 @@ from vitrail.models.paper import Paper
 from vitrail.models.parameters import initialize
 from vitrail.models.rebuilding import resampled_state
 from vitrail.models.variant import Variant as Variant
+from vitrail.ops.guard import guarded_forward
 from vitrail.preprocess import Preprocess
 from vitrail.values import NonNegativeInt, check_value, resolve_indices
 
 Input = TypeVar("Input", Tensor, Features)  # of a block
+# What checks the arguments of methods that subclasses define.
+GUARDED = ("encode", "pool", "make_head")
+WRAPPERS: dict[str, Callable[..., Any]] = dict.fromkeys(GUARDED, guarded_forward)
+WRAPPERS |= {"__init__": recording_config, "embed": checking_input, "forward": hinting}
 
 
 class Backbone(AssignableHead):
@@ -70,12 +76,8 @@ class Backbone(AssignableHead):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "__init__" in vars(cls):
-            cls.__init__ = recording_config(cls.__init__)  # type: ignore[method-assign]
-        if "embed" in vars(cls):
-            cls.embed = checking_input(cls.embed)  # type: ignore[method-assign, assignment]
-        if "forward" in vars(cls):
-            cls.forward = hinting(cls.forward)  # type: ignore[method-assign]
+        for name in WRAPPERS.keys() & vars(cls).keys():
+            setattr(cls, name, WRAPPERS[name](vars(cls)[name]))
 
     def __init__(self, image_size: int | tuple[int, ...], channels: int, num_classes: int) -> None:
         super().__init__()
@@ -137,6 +139,7 @@ class Backbone(AssignableHead):
         """The width of the head's input."""
         return self.dim if isinstance(self.dim, int) else self.dim[-1]
 
+    @guarded_forward
     def make_head(self, num_classes: int) -> nn.Module:
         """Builds a head on pooled features.
 
@@ -204,7 +207,7 @@ class Backbone(AssignableHead):
             ConfigError: the model has no such block.
             TierError: with `norm`, the last norm does not fit a stage, which has another width.
         """
-        indices = self.block_indices(layers)
+        indices, norm = self.block_indices(layers), check_value("norm", norm, bool)
         outputs = self.block_outputs(images, max(indices) + 1)
         features = [outputs[i] for i in indices]
         return [self.normalize(each) for each in features] if norm else features
@@ -217,6 +220,7 @@ class Backbone(AssignableHead):
             outputs.append(features)
         return outputs
 
+    @guarded_forward
     def normalize(self, features: Features) -> Features:
         """Applies the last norm to Features after a block.
 
@@ -292,7 +296,7 @@ class Backbone(AssignableHead):
         Args:
             enable: whether to.
         """
-        self.gradient_checkpointing = enable
+        self.gradient_checkpointing = check_value("enable", enable, bool)
 
     def block_modules(self) -> list[list[nn.Module]]:
         """The modules of each layer for layer-wise learning rates: here one per block."""
@@ -355,8 +359,9 @@ class Backbone(AssignableHead):
             The state dict with all tables of positions resampled; None if there are none, so that
             the model serves any size as it is.
         """
-        return resampled_state(self, other)
+        return resampled_state(self, check_value("other", other, Backbone))
 
+    @guarded_forward
     def require_whole_grid(self, features: Features) -> None:
         """Checks that no patches were dropped.
 

@@ -108,6 +108,13 @@ def hinting(forward: Forward) -> Forward:
                 )
         try:
             return forward(self, *args, **keywords)
+        except TypeError as problem:
+            if problem.__traceback__ is None or problem.__traceback__.tb_next is not None:
+                raise
+            text = str(problem).partition("() ")[2]  # the method was not entered
+            raise ConfigError(
+                f"{type(self).__name__} is called with {', '.join(names)}: forward {text}."
+            ) from None
         except ValueError as problem:
             if "more than 1 value per channel" in str(problem):  # of PyTorch's batch norm
                 raise DataError(

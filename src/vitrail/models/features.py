@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple, SupportsIndex, overload
 
 from torch import Tensor
 
-from vitrail.errors import TierError, suggest
+from vitrail.errors import DataError, TierError, suggest
 from vitrail.layers.tokens import take
 
 
@@ -64,7 +64,14 @@ class Features(NamedTuple):
 
         Returns:
             Features with N = prod(grid) patches.
+
+        Raises:
+            DataError: `x` has no axes of a grid.
         """
+        if x.ndim < 3:
+            raise DataError(
+                f"a map of shape {tuple(x.shape)} has no grid: give (batch, *grid, channels)."
+            )
         patches = x.flatten(1, -2)
         return cls(patches, patches[:, :0] if prefix is None else prefix, tuple(x.shape[1:-1]))
 

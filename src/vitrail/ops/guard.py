@@ -178,11 +178,11 @@ def _explain_forward(
         f"{key} {_describe(value)}" for key, value in values.items() if key != "self"
     )
     shapes = (forward.__doc__ or "").partition("\n")[0].rstrip(".")
-    cure = f"it takes {shapes}" if "→" in shapes else f"help({name}.forward) says what it takes"
+    inputs = shapes if "→" in shapes else f"what help({forward.__qualname__}) says"
     if (weight := next(layer.parameters(), None)) is not None:
-        cure += f", in {weight.dtype}"
+        inputs += f", in {weight.dtype}"
     text = str(problem).partition("\n")[0][:150].rstrip(".")
-    return InputError(f"{name}: {text}, with {described}: {cure}.")
+    return InputError(f"{name}: {text}, with {described}: it takes {inputs}.")
 
 
 def _convert(

@@ -13,6 +13,7 @@ from vitrail.data.loader import Loader
 from vitrail.data.pairs import DataSource, names_dataset, open_split
 from vitrail.data.registry import Split
 from vitrail.errors import ConfigError, check_range
+from vitrail.hub.fitting import require_labels
 from vitrail.manifest import trusting
 from vitrail.messages import _
 from vitrail.methods.base import Method
@@ -184,6 +185,8 @@ class Predictor:
                 self.method = classifying_method(weights or model, labels)
         if labels is not None:
             self.backbone.labels = list(labels)  # which the method reads
+        if self.method is None:
+            require_labels(self.backbone, self.backbone.num_classes)
         self.labels = _distinct(
             self.backbone.labels or [str(i) for i in range(self.backbone.num_classes)]
         )

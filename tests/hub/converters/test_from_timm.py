@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import timm
+import timm.data
 import torch
+from PIL import Image
 from timm.models import save_for_hf
 
 import vitrail
@@ -15,6 +18,7 @@ from parity.oracle import close, images, randomise
 from parity.pairs import from_timm, save_timm
 from parity.pairs.vit import TIMM
 from vitrail.errors import LoadError
+from vitrail.preprocess import Preprocess
 
 CASES: dict[str, dict[str, Any]] = {
     "vit_tiny_patch16_224": {},
@@ -184,6 +188,38 @@ def test_each_family_as_timm_writes_it(name: str, tmp_path: Path) -> None:
     save_for_hf(original, tmp_path, safe_serialization=True, model_args=FAMILIES[name])
     side = original.pretrained_cfg["input_size"][1]
     close(vitrail.load(tmp_path)(images(side, side)), original(images(side, side)), 1e-4)
+
+
+@pytest.mark.parametrize("crop_pct", [1.0, 0.9])
+@pytest.mark.parametrize("mode", ["center", "squash", "border"])
+@pytest.mark.parametrize("size", [(32, 32), (32, 48)])
+def test_pixels_are_timm_s(mode: str, crop_pct: float, size: tuple[int, int]) -> None:
+    settings = {
+        "crop_mode": mode, "crop_pct": crop_pct, "interpolation": "bicubic",
+        "mean": (0.5, 0.4, 0.3), "std": (0.5, 0.5, 0.5), "input_size": (3, *size),
+    }  # fmt: skip
+    preprocess = Preprocess.from_timm(settings)
+    noise = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
+    for sides in ((90, 60), (50, 80)):
+        picture = Image.fromarray(noise).resize(sides, Image.Resampling.BICUBIC)
+        expected = timm.data.create_transform(**settings)(picture)
+        assert (preprocess(picture)[0] - expected).abs().max() <= 2.1 / 127.5  # rounding
+        assert Preprocess.from_dict(preprocess.to_dict()) == preprocess
+    assert preprocess.at((64, 64)).crop(picture).shape == (3, 64, 64)
+
+
+def test_a_swin_of_two_stages_and_labels_of_another_number(tmp_path: Path) -> None:
+    settings = {
+        "img_size": 32, "window_size": 4, "embed_dim": 24, "depths": (2, 2), "num_heads": (2, 4),
+        "num_classes": 3,
+    }  # fmt: skip
+    original = randomise(timm.create_model("swin_tiny_patch4_window7_224", **settings))
+    save_for_hf(original, str(tmp_path), model_args=settings, safe_serialization=True)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "label_names": ["cat", "dog"]}))
+    model = vitrail.load(tmp_path)
+    close(model(images(32, 32)), original(images(32, 32)))
+    assert model.labels is None
 
 
 def test_half_precision_becomes_single(tmp_path: Path) -> None:

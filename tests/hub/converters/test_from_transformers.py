@@ -1,11 +1,13 @@
 """The same weights in transformers and here give the same numbers."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 import vitrail
 from parity.oracle import close, images, randomise
@@ -29,6 +31,33 @@ def test_logits(kind: str, tmp_path: Path) -> None:
     original, model = original.double(), model.double()
     pixels = images(32, 32).double()
     close(model(pixels), resized_logits(original, pixels), 1e-10)
+
+
+SWIN = {"embed_dim": 24, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4}
+IN_MEMORY = [
+    (transformers.ViTForImageClassification, transformers.ViTConfig, {}),
+    (transformers.DeiTForImageClassification, transformers.DeiTConfig, {}),
+    (transformers.Dinov2ForImageClassification, transformers.Dinov2Config, {}),
+    *(
+        (transformers.BeitForImageClassification, transformers.BeitConfig, {option: True})
+        for option in ("use_relative_position_bias", "use_shared_relative_position_bias")
+    ),
+    (transformers.SwinForImageClassification, transformers.SwinConfig, {**SWIN, "patch_size": 4}),
+]
+
+
+@pytest.mark.parametrize(("architecture", "config", "settings"), IN_MEMORY)
+@torch.inference_mode()
+def test_weights_by_the_names_that_they_have_in_memory(
+    architecture: Any, config: Any, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """As torch.save and accelerate write them; transformers itself writes others."""
+    original = randomise(architecture(config(**{**TRANSFORMERS, **settings})))
+    original.save_pretrained(tmp_path)
+    state = {f"module.{name}": tensor for name, tensor in original.state_dict().items()}
+    assert state.keys() != {f"module.{name}" for name in load_file(tmp_path / "model.safetensors")}
+    save_file(state, tmp_path / "model.safetensors")
+    close(vitrail.load(tmp_path)(images(32, 32)), original(images(32, 32)).logits)
 
 
 @pytest.mark.parametrize("kind", ["ViT", "DeiT two heads"])
@@ -92,6 +121,51 @@ def test_pixels_on_another_scale(settings: dict[str, Any], tmp_path: Path) -> No
     torch.testing.assert_close(
         vitrail.load(tmp_path).preprocess(image), expected, rtol=1e-4, atol=1e-4
     )
+
+
+def test_the_processor_of_pictures_and_texts_has_the_preprocessing(tmp_path: Path) -> None:
+    """It is all that transformers 5 writes for a CLIP."""
+    saved("ViT", tmp_path, TRANSFORMERS)
+    theirs = transformers.CLIPImageProcessor(size={"shortest_edge": 36}, crop_size=32)
+    settings = {"image_processor": theirs.to_dict(), "processor_class": "CLIPProcessor"}
+    (tmp_path / "processor_config.json").write_text(json.dumps(settings))
+    image = torch.randint(256, (3, 36, 36), dtype=torch.uint8)
+    expected = torch.as_tensor(theirs(image, return_tensors="pt")["pixel_values"])
+    torch.testing.assert_close(
+        vitrail.load(tmp_path).preprocess(image), expected, rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"size": {"longest_edge": 32}}, "size=.*longest_edge.*preprocessor_config.json"),
+        ({"size": {"shortest_edge": 32, "longest_edge": 64}}, "size=.*not supported"),
+        ({"size": {"height": 32, "width": 32}, "resample": 1}, "resample=1 of .*bicubic"),
+    ],
+)
+def test_preprocessing_that_is_not_known_is_refused(
+    settings: dict[str, Any], line: str, tmp_path: Path
+) -> None:
+    saved("ViT", tmp_path, TRANSFORMERS)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    with pytest.raises(LoadError, match=line):
+        vitrail.load(tmp_path)
+
+
+def test_an_adapter_of_peft_is_named(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    original = transformers.ViTModel(transformers.ViTConfig(**TRANSFORMERS))
+    linear = next(n for n, m in original.named_modules() if isinstance(m, torch.nn.Linear))
+    config = peft.LoraConfig(r=1, target_modules=[linear.rpartition(".")[2]])
+    adapted = peft.get_peft_model(original, config)
+    adapted.save_pretrained(str(tmp_path / "adapter"))
+    with pytest.raises(LoadError, match="adapter of PEFT.*merge_and_unload"):
+        vitrail.load(tmp_path / "adapter")
+    saved("ViT", tmp_path, TRANSFORMERS)
+    save_file(adapted.base_model.model.state_dict(), tmp_path / "model.safetensors")
+    with pytest.raises(LoadError, match="adapter of PEFT.*merge_and_unload"):
+        vitrail.load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -92,20 +92,23 @@
   };
 
   // What `Preprocess.crop` does.
-  V.crop = function (pixels, { size: [height, width], resize: side, interpolation, pad, mean }) {
-    if (side === null && !pad) return resize(pixels, height, width, interpolation);
-    if (pad) {
-      const scale = Math.min(height / pixels.height, width / pixels.width);
-      const inner = resize(pixels, Math.max(even(pixels.height * scale), 1),
-        Math.max(even(pixels.width * scale), 1), interpolation);
-      const ground = mean.map((value) => even(255 * value));
-      return cut(inner, -((height - inner.height) >> 1), -((width - inner.width) >> 1), height, width, ground);
+  V.crop = function (pixels, { size: [height, width], resize: target, interpolation, pad, squeeze, mean }) {
+    let tall, wide;
+    if (typeof target === "number") { // of the short side
+      const short = Math.min(pixels.height, pixels.width);
+      tall = Math.max(Math.floor(pixels.height * target / short), height);
+      wide = Math.max(Math.floor(pixels.width * target / short), width);
+    } else {
+      const [rows, columns] = target ?? [height, width];
+      const ratios = [pixels.height / rows, pixels.width / columns];
+      const ratio = pad ? Math.max(...ratios) : Math.min(...ratios);
+      const squeezed = squeeze || (target === null && !pad);
+      tall = squeezed ? rows : Math.max(even(pixels.height / ratio), pad ? 1 : height);
+      wide = squeezed ? columns : Math.max(even(pixels.width / ratio), pad ? 1 : width);
     }
-    const short = Math.min(pixels.height, pixels.width);
-    const tall = Math.max(Math.floor(pixels.height * side / short), height);
-    const wide = Math.max(Math.floor(pixels.width * side / short), width);
-    const large = resize(pixels, tall, wide, interpolation);
-    return cut(large, even((tall - height) / 2), even((wide - width) / 2), height, width);
+    const offset = (side, part) => side < part ? -((part - side) >> 1) : even((side - part) / 2);
+    return cut(resize(pixels, tall, wide, interpolation), offset(tall, height), offset(wide, width),
+      height, width, mean.map((value) => even(255 * value)));
   };
 
   // What `Preprocess.normalise` does: float32 (1, 3, H, W).

@@ -14,6 +14,7 @@ from vitrail.errors import LoadError
 from vitrail.foreign import read_json
 from vitrail.hub.converters import Config, of_transformers
 from vitrail.hub.fitting import build, reading
+from vitrail.hub.in_memory import names_in_files
 from vitrail.hub.model_folder import CONFIG, load_weights
 from vitrail.hub.rename import Tensors, rename
 from vitrail.models.base import Backbone
@@ -65,7 +66,7 @@ def convert(config: Config, tensors: Tensors, folder: Path) -> Backbone:
     """
     family = of_transformers()[config["model_type"]]
     _check(config, family.expected)
-    weights = rename(tensors, family.rules, family.ignored)
+    weights = rename(names_in_files(tensors), family.rules, family.ignored)
     num_classes = next((len(weights[name]) for name in HEADS if name in weights), 0)
     keywords = {**family.keywords(config), "num_classes": num_classes}
     keywords |= family.read(config, weights)
@@ -78,28 +79,34 @@ def convert(config: Config, tensors: Tensors, folder: Path) -> Backbone:
     load_weights(model, weights, str(folder))
     model.labels = _labels(config, num_classes)
     model.outputs = Outputs(TARGETS.get(config.get("problem_type"), "class"))
-    model.preprocess = _preprocess(processor, model)
+    with reading(folder / "preprocessor_config.json"):
+        model.preprocess = _preprocess(processor, model)
     return model
 
 
 def read_processor(folder: Path) -> dict[str, Any]:
-    """Reads preprocessor_config.json.
+    """Reads preprocessor_config.json, or the images' part of processor_config.json.
 
     Args:
-        folder: folder of a checkpoint.
+        folder: folder of a checkpoint. The second file is what a processor of pictures and texts
+            writes alone, from transformers 5 on.
 
     Returns:
-        Its content; empty if there is no such file.
+        Settings of the image processor; empty if there is no such file.
 
     Example:
         >>> read_processor(Path("no such folder"))
         {}
     """
-    path = folder / "preprocessor_config.json"
-    if not path.is_file():
-        return {}
-    with reading(path):
-        return dict(read_json(path))
+    for name, part in (
+        ("preprocessor_config.json", None),
+        ("processor_config.json", "image_processor"),
+    ):
+        if (path := folder / name).is_file():
+            with reading(path):
+                content = read_json(path)
+                return dict(content if part is None else content.get(part) or {})
+    return {}
 
 
 def shape_keywords(
@@ -169,6 +176,9 @@ def preprocess_of(config: Mapping[str, Any]) -> Preprocess:
     Returns:
         The preprocessing.
 
+    Raises:
+        LoadError: it resizes to another kind of size, or by another filter.
+
     Example:
         >>> preprocess_of({"size": {"shortest_edge": 256},
         ...     "crop_size": 224, "do_center_crop": True}).size
@@ -176,6 +186,17 @@ def preprocess_of(config: Mapping[str, Any]) -> Preprocess:
     """
     sides = config.get("size", 224)
     sides = {"height": sides, "width": sides} if isinstance(sides, int) else sides
+    if isinstance(sides, Mapping) and set(sides) not in ({"shortest_edge"}, {"height", "width"}):
+        raise LoadError(
+            f"size={sides} of this checkpoint's preprocessing is not supported, only "
+            "shortest_edge, or height and width: write one of these into preprocessor_config.json."
+        )
+    resample = 3 if config.get("resample") is None else config["resample"]
+    if resample not in PILLOW_FILTERS:
+        raise LoadError(
+            f"resample={resample} of this checkpoint's preprocessing is not supported, only "
+            f"{PILLOW_FILTERS}: write one of these into preprocessor_config.json."
+        )
     crop = config.get("crop_size") if config.get("do_center_crop") else None
     if crop is not None:
         crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
@@ -197,7 +218,7 @@ def preprocess_of(config: Mapping[str, Any]) -> Preprocess:
     return Preprocess(
         size,
         short_side,
-        PILLOW_FILTERS.get(config.get("resample", 3), "bicubic"),
+        PILLOW_FILTERS[resample],
         tuple(value / white for value in mean),
         tuple(value / white for value in std),
     )

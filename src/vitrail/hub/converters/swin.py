@@ -2,12 +2,20 @@
 
 from typing import Any
 
-from vitrail.hub.converters import Timm, Transformers
-from vitrail.hub.rename import fuse_qkv
+from vitrail.hub.converters import Config, Keywords, Timm, Transformers
+from vitrail.hub.rename import Tensors, fuse_qkv
 from vitrail.models.swin import Swin
 
 BLOCK = r"layers\.(\d+)\.blocks\.(\d+)\."
 OURS = r"blocks.\1.blocks.\2."
+
+
+def _widths(_config: Config, tensors: Tensors) -> Keywords:
+    """The widths of all stages, of which timm's `embed_dim` is the first."""
+    norms = [name for name in tensors if name.endswith(".blocks.0.norm1.weight")]
+    return {"dim": tuple(len(tensors[name]) for name in sorted(norms))}
+
+
 TIMM = Timm(
     Swin,
     rules=[
@@ -22,7 +30,7 @@ TIMM = Timm(
     ],
     arguments={
         "patch_size": "patch_size",
-        "embed_dim": lambda dim: {"dim": tuple(dim * 2**i for i in range(4))},
+        "embed_dim": lambda _: {},
         "depths": "depth",
         "num_heads": "heads",
         "window_size": "window",
@@ -30,6 +38,7 @@ TIMM = Timm(
         "strict_img_size": lambda _: {},
     },
     ignored=[r".*relative_position_index", r".*attn_mask"],
+    read=_widths,
 )
 
 LAYER = r"(?:swin\.)?encoder\.layers\.(\d+)\.blocks\.(\d+)\."
