@@ -177,8 +177,8 @@ def parse_yaml(text: str, source: str, error: type[VitrailError]) -> Any:
         Dictionaries, lists and plain values.
 
     Raises:
-        VitrailError: of the class `error`: it is no YAML, has a tag, is nested too deeply, or
-            repeats too much by aliases.
+        VitrailError: of the class `error`: it is no YAML, has a tag, a key twice, is nested too
+            deeply, or repeats too much by aliases.
 
     Example:
         >>> from vitrail.errors import ConfigError
@@ -193,6 +193,7 @@ def parse_yaml(text: str, source: str, error: type[VitrailError]) -> Any:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C, where libyaml is
     try:
         _check_events(yaml.parse(text, loader))
+        _check_keys(yaml.parse(text, loader))
         return yaml.load(text, loader)
     # Values such as 2001-99-99 raise other errors than YAML's own.
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as problem:
@@ -361,3 +362,24 @@ def _check_events(events: Iterable[Any]) -> None:
             raise ValueError(f"it is nested more than {NESTING} levels deep")
         if count > EXPANDED:
             raise ValueError(f"it has more than {EXPANDED} values, with those that aliases repeat")
+
+
+def _check_keys(events: Iterable[Any]) -> None:
+    """Raises `ValueError` at a key that a mapping has twice, of which YAML takes the last."""
+    import yaml
+
+    # Of each open collection its keys, None for a list, and the number of its nodes.
+    opened: list[tuple[set[str] | None, list[None]]] = []
+    for event in events:
+        if isinstance(event, yaml.CollectionEndEvent):
+            opened.pop()
+        elif isinstance(event, yaml.NodeEvent):
+            keys, nodes = opened[-1] if opened else (None, [])
+            if keys is not None and len(nodes) % 2 == 0 and isinstance(event, yaml.ScalarEvent):
+                if event.value in keys:
+                    raise ValueError(f"it has {describe_value(event.value)} twice: write it once")
+                keys.add(event.value)
+            nodes.append(None)
+            if isinstance(event, yaml.CollectionStartEvent):
+                is_mapping = isinstance(event, yaml.MappingStartEvent)
+                opened.append((set() if is_mapping else None, []))

@@ -91,6 +91,30 @@ def test_a_recipe_may_build_on_another(tmp_path: Path) -> None:
         read_config(recipe)
 
 
+def test_another_method_than_that_of_the_base_keeps_what_it_has_too(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("method: {name: mae, mask_ratio: 0.5, decoder_dim: 8}\n")
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("base: base.yaml\nmethod: {name: simmim, mask_unit: 2}\n")
+    assert read_config(recipe).method.model_dump() == {
+        "name": "simmim", "mask_ratio": 0.5, "mask_unit": 2
+    }  # fmt: skip
+    recipe.write_text("base: base.yaml\nmethod: {mask_ratio: 0.9}\n")
+    assert read_config(recipe).method.decoder_dim == 8  # type: ignore[attr-defined]
+    recipe.write_text("method: {name: simmim, decoder_dim: 8}\n")
+    with pytest.raises(ConfigError, match="is another: leave it out, or set method.name=mae"):
+        read_config(recipe)
+
+
+def test_a_setting_is_written_once(tmp_path: Path) -> None:
+    recipe = tmp_path / "twice.yaml"
+    for text in ("optim: {lr: 1}\noptim: {clip: 2}", "optim: {lr: 1, clip: 2, lr: 2}"):
+        recipe.write_text(text)
+        with pytest.raises(ConfigError, match="it has '(optim|lr)' twice: write it once"):
+            read_config(recipe)
+    recipe.write_text("optim: {lr: 1, betas: [0.9, 0.9]}\ndata: {source: optim}")
+    assert read_config(recipe).optim.lr == 1
+
+
 def test_what_may_change_on_resume() -> None:
     changes = ("data.workers=3", "train.log_every=1", "optim.lr=0.1", "schedule={warmup: 0.5}")
     config, remarks = resumed_config(tiny(), tiny(*changes))

@@ -1,11 +1,12 @@
 """Masks over patches: drawing them, and applying them to images and features."""
 
 import math
-from typing import Any
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from vitrail.arguments import Unchecked
 from vitrail.errors import ConfigError, DataError, TierError
 from vitrail.layers.patch import patchify, unpatchify
 from vitrail.layers.tokens import take
@@ -16,7 +17,7 @@ from vitrail.ops.guard import guarded
 from vitrail.values import NonNegativeInt, PositiveInt
 
 Grid = tuple[PositiveInt, ...]
-Ratio = Any  # a number, of which `shuffle_mask` says what it masks
+Ratio = Annotated[float, Unchecked()]  # `shuffle_mask` says what it masks
 
 # Of BEiT's rectangles: the smallest ratio of height to width, and the number drawn per mask.
 ASPECT, RECTANGLES = 0.3, 16

@@ -60,7 +60,21 @@ def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
             f"{path}: base={base!r} is neither in the recipe's folder, {tree}, nor directly above "
             "it: copy it there."
         )
-    return merged(read_recipe(path.parent / base, readers), values)
+    return merged(_for_method(read_recipe(path.parent / base, readers), values), values)
+
+
+def _for_method(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a base without those of its method that another method does not have."""
+    old, new = base.get("method"), values.get("method")
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return base
+    name = new.get("name", old.get("name"))
+    if name == old.get("name"):
+        return base
+    from vitrail.methods.registry import list_methods, settings_of  # which take torch
+
+    names = settings_of(name) if name in list_methods() else old
+    return {**base, "method": {key: value for key, value in old.items() if key in names}}
 
 
 def merged(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -77,7 +77,10 @@ def describe_invalid(
         for name in list_methods() if path[0] == "method" else ():
             settings = [f"method.{setting}" for setting in ("name", *settings_of(name))]
             if key in settings:
-                return f"{key} is a setting of method {name!r}, and method.name is another."
+                return (
+                    f"{key} is a setting of method {name!r}, and method.name is another: leave it "
+                    f"out, or set method.name={name}."
+                )
             keys += settings
         here = "" if suggest(key, keys) else setting_here(key, keys)
         hint = f" Here it is called {here!r}." if here else suggest(key, keys)
