@@ -49,10 +49,17 @@ class Descent:
     def _members(self) -> list[tuple[Tensor, dict[str, Any]]]:
         return [(p, group) for group in self.param_groups for p in group["params"]]
 
-    def zero_grad(self) -> None:
-        """Forgets all gradients."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets all gradients.
+
+        Args:
+            set_to_none: as in PyTorch; False fills them with zeros.
+        """
         for parameter, _group in self._members():
-            parameter.grad = None
+            if set_to_none or parameter.grad is None:
+                parameter.grad = None
+            else:
+                parameter.grad.zero_()
 
     @torch.no_grad()
     def step(self) -> None:

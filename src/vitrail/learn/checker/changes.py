@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from vitrail.learn.checker.change_rules import MODULES, RULES
 from vitrail.learn.checker.source import Change, Source
 
+Simple = ast.Assign | ast.AugAssign | ast.Expr
+
 
 def _everywhere(source: Source, nodes: list[ast.expr]) -> Iterator[Change]:
     """What a learner mistakes once and for all: an axis, the start of a count, two names."""
@@ -73,16 +75,32 @@ def _of_names(source: Source, nodes: list[ast.expr]) -> Iterator[Change]:
                     yield source.change([(node, _renamed(node, second))])
 
 
-def _of_statements(source: Source, function: ast.FunctionDef) -> Iterator[Change]:
-    """A statement that is left out, stands elsewhere, or replaces what it should add to."""
+def _of_operands(source: Source, nodes: list[ast.expr]) -> Iterator[Change]:
+    """A variable in the place of a part of another, or the other way round."""
+    names = list(_names(nodes))
+    parts = [node for node in nodes if isinstance(node, ast.Subscript)]
+    codes = dict.fromkeys(source.text(part) for part in parts)
+    for part in parts:
+        for other in (*codes, *names):
+            if other != source.text(part):
+                yield source.change([(part, other)])
+    for uses in _names(nodes).values():
+        for node, code in itertools.product(uses, codes):
+            if not isinstance(source.parents.get(node), ast.Subscript):
+                yield source.change([(node, code)])
+
+
+def _bodies(source: Source, function: ast.FunctionDef) -> Iterator[list[Simple]]:
+    """The simple statements of each block of a function."""
     for node in ast.walk(function):
         body = getattr(node, "body", None)
-        if not isinstance(body, list):
-            continue
-        kinds = ast.Assign | ast.AugAssign | ast.Expr
-        simple = [s for s in body if isinstance(s, kinds) and s not in source.fixed]
-        for statement in simple:
-            yield source.change([(statement, "pass")], "drop")
+        if isinstance(body, list):
+            yield [s for s in body if isinstance(s, Simple) and s not in source.fixed]
+
+
+def _of_statements(source: Source, function: ast.FunctionDef) -> Iterator[Change]:
+    """A statement that stands elsewhere, or replaces what it should add to."""
+    for simple in _bodies(source, function):
         for first, second in itertools.combinations(simple, 2):
             old, new = source.text(first), source.text(second)
             yield source.change([(first, new), (second, old)], "exchange", old=old, new=new)
@@ -102,7 +120,7 @@ def _of_statements(source: Source, function: ast.FunctionDef) -> Iterator[Change
                 yield source.change([(statement, f"{target} += {value}")])
 
 
-def _moves(source: Source, simple: Sequence[ast.stmt]) -> Iterator[Change]:
+def _moves(source: Source, simple: Sequence[Simple]) -> Iterator[Change]:
     """A statement that stands further up or down by two or more."""
     for i, j in itertools.permutations(range(len(simple)), 2):
         if abs(i - j) > 1:
@@ -156,6 +174,9 @@ def changes(solution: str) -> Iterator[Change]:
 
 def _all(source: Source) -> Iterator[Change]:
     functions = [(f, source.expressions(f)) for f in reversed(source.functions)]
+    for function, _nodes in functions:
+        for statement in itertools.chain.from_iterable(_bodies(source, function)):
+            yield source.change([(statement, "pass")], "drop")
     for rule in RULES:
         for _function, nodes in functions:
             for node in nodes:
@@ -167,3 +188,4 @@ def _all(source: Source) -> Iterator[Change]:
         yield from _of_loops(source, function)
     for _function, nodes in functions:
         yield from _of_names(source, nodes)
+        yield from _of_operands(source, nodes)

@@ -118,7 +118,7 @@ class Diagnoser:
         Returns:
             The first; None where none does.
         """
-        stage = STAGES.index(failure.stage)
+        stage = max(STAGES.index(failure.stage), STAGES.index("output"))
 
         def fits(change: Change) -> bool:
             if self.checker.failure_like(failure, change.text, "repair.py") is not None:
@@ -126,7 +126,8 @@ class Diagnoser:
             other = self.checker.failure_of(change.text, "repair.py")
             return other is None or STAGES.index(other.stage) > stage
 
-        every = [*itertools.islice(changes(self.text), MOST_CHANGES)] if stage else []
+        changeable = failure.stage != "import"
+        every = [*itertools.islice(changes(self.text), MOST_CHANGES)] if changeable else []
         every.sort(key=lambda change: not lines[0] <= change.line <= lines[1] + LINES_BELOW)
         return self._first(every, 0.4, fits)
 

@@ -73,6 +73,8 @@ def find_wrong_variable(
             right = step.line if trusted else right
             earlier += same
             continue
+        if step.tensor is None or not _same(step.tensor, step.value):
+            continue  # filled later, as what torch.zeros makes
         if index == len(ours) - 1 and step.name == RETURN:
             break  # the output itself
         for target in itertools.chain.from_iterable(_forms(value, step) for value in targets):

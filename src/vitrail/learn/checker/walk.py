@@ -29,6 +29,7 @@ class Step:
         line: number of the line.
         name: the variable's name, or "return".
         value: a copy of the tensor.
+        tensor: the tensor itself, which a later line may change in place.
 
     Example:
         >>> Step(3, "q", torch.zeros(1, 2)).name
@@ -38,6 +39,7 @@ class Step:
     line: int
     name: str
     value: Tensor
+    tensor: Tensor | None = None
 
 
 def steps_of(
@@ -64,7 +66,7 @@ def steps_of(
     def add(line: int, name: str, value: Tensor) -> None:
         if edit is not None and len(steps) == edit[0]:
             value.data.copy_(edit[1])
-        steps.append(Step(line, name, value.detach().clone()))
+        steps.append(Step(line, name, value.detach().clone(), value.detach()))
 
     def note(frame: FrameType, line: int) -> None:
         before = last.setdefault(id(frame), {})

@@ -29,7 +29,7 @@ class SGD:
     def __init__(self, model, rate):
         self.parameters, self.rate = [*model.parameters()], rate
 
-    def zero_grad(self):
+    def zero_grad(self, set_to_none=True):
         for parameter in self.parameters:
             parameter.grad = None
 

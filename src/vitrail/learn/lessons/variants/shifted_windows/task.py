@@ -56,6 +56,18 @@ def in_swin(shifted):
         return model(images) - before
 
 
+def mask_values(shifted):
+    """How many entries of the mask are 0, and how many -inf."""
+    counts = []
+
+    def look(windows, mask):
+        counts.extend([int((mask == 0).sum()), int(mask.isneginf().sum())])
+        return windows
+
+    shifted(torch.zeros(1, 4, 6, 3), (2, 2), (1, 1), look)
+    return counts
+
+
 TASK = Task(
     subject="shifted",
     cases=(
@@ -65,6 +77,11 @@ TASK = Task(
     ),
     reference=reference,
     claims=(
+        Claim(
+            "The mask holds 0 and -inf, and nothing else.",
+            "掩码里只有 0 和 -inf，没有别的数。",
+            mask_values,
+        ),
         Claim(
             "In a Swin of the library the logits stay the same.",
             "换进库里的 Swin 之后，logits 应当不变。",
