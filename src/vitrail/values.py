@@ -234,6 +234,8 @@ def describe_annotation(hint: Any) -> str:
         return f"a tuple of {len(arguments)} entries ({entries})"
     if origin in (list, Sequence, Iterable):
         return f"a list with each entry {describe_annotation(arguments[0])}"
+    if origin is Mapping and getattr(arguments[-1], "__module__", "builtins") != "builtins":
+        return f"a mapping with each value {describe_annotation(arguments[-1])}"
     nouns = {
         int: "a whole number", float: "a number", bool: "True or False", str: "a string",
         Path: "a path", type(None): "None", Callable: "a function", Mapping: "a mapping",

@@ -18,6 +18,7 @@ from vitrail.methods.distill import Distill, distillation_loss
 from vitrail.methods.ema_teacher import EMATeacher
 from vitrail.methods.heads import ProjectionHead
 from vitrail.methods.linear_probe import LinearProbe
+from vitrail.methods.logistic import logistic_regression
 from vitrail.methods.masking import (
     add_mask_token,
     random_mask,
@@ -160,6 +161,10 @@ CALLS: list[tuple[Callable[[], object], str]] = [
     (
         lambda: FeatureStream(torch.zeros(4, 2), torch.zeros(4, 3), 2, balanced=True),
         r"balanced=True is for one class per sample, and labels have shape \(4, 3\)",
+    ),
+    (
+        lambda: logistic_regression(LOGITS, torch.arange(4) % 3, torch.zeros(2, 5), 3),
+        r"a bank \(4, 3\) cannot classify queries \(2, 5\)",
     ),
     (lambda: knn(LOGITS / 0, torch.zeros(4).long(), LOGITS, 1), "features hold nan, and a loss"),
     (lambda: knn(LOGITS, torch.zeros(4).long(), LOGITS / 0, 1), "queries hold nan"),

@@ -206,6 +206,30 @@ def test_an_optimizer_of_ones_own_takes_all_groups() -> None:
         build_optimizer("rmsprop", groups_of(first), options={"momentm": 0.5})
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("sgd", {"options": {"momentum": -1}}, r"'sgd' refuses its settings \(Invalid momentum va"),
+        (
+            "adamw",
+            {"betas": (1.5, 0.9)},
+            r"'adamw' refuses its settings .*1.5\): change optimizer_",
+        ),
+    ],
+)
+def test_settings_that_an_optimizer_refuses_are_one_line(
+    name: str, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_optimizer(name, groups_of(nn.Parameter(torch.ones(1))), **settings)
+
+
+def test_what_differs_of_parameters_is_of_its_class() -> None:
+    per_module: Any = {"*": {"lr_scale": 2}}
+    with pytest.raises(ConfigError, match="not a mapping with each value a ParameterOptim, or N"):
+        parameter_groups(Supervised(small("ViT")), lr=1, weight_decay=0, per_module=per_module)
+
+
 def test_what_is_no_optimizer_of_all_parameters_is_named() -> None:
     parameters = [nn.Parameter(torch.ones(1)) for _ in range(3)]
     register_optimizer("first")(lambda groups: torch.optim.SGD(groups[:1]))

@@ -81,6 +81,16 @@ def test_a_batch_that_a_method_refuses_is_no_missing_sample() -> None:
     assert str(caught.value).endswith(f"with the same model; there is no checkpoint yet. {GO_ON}")
 
 
+def test_what_is_not_finite_of_a_batch_is_named() -> None:
+    features = torch.zeros(4, 32)
+    features[1] = float("nan")
+    method = LinearProbe(small("ViT"))
+    stream = FeatureStream(features, torch.zeros(4).long(), 4)
+    trainer = Trainer(method, stream, sgd_of(method), schedule=Schedule(2))
+    with pytest.raises(TrainingError, match="at step 1, for features of its batch are not: leave"):
+        trainer.fit()
+
+
 @pytest.mark.parametrize(
     ("result", "message"),
     [

@@ -60,11 +60,16 @@ def logistic_regression(
     Returns:
         Logits (N, classes).
 
+    Raises:
+        ConfigError: shapes do not fit, or the penalty is not positive.
+        DataError: a label is no class, or a feature is not finite.
+
     Example:
         >>> bank = torch.eye(2).repeat(4, 1)
         >>> logistic_regression(bank, torch.arange(8) % 2, bank[:2], 2).argmax(1)
         tensor([0, 1])
     """
+    check_bank(bank, labels, queries)
     return fit_logistic(bank, labels, classes, penalty)(queries)
 
 

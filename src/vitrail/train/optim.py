@@ -1,8 +1,9 @@
 """The optimizer, which parameters learn how fast, and the exponential moving average (EMA)."""
 
+import contextlib
 import dataclasses
 import fnmatch
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
 import torch
@@ -11,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from vitrail.arguments import Unchecked, check_fields, checked, checked_names
-from vitrail.errors import ConfigError, check_range, suggest
+from vitrail.errors import ConfigError, VitrailError, check_range, suggest
 from vitrail.methods.base import Method
 from vitrail.methods.ema_teacher import require_same_shapes
 from vitrail.models.parameters import undecayed
@@ -94,12 +95,14 @@ def build_optimizer(
     """
     factory = OPTIMIZERS.partial(name, options or {})
     if name == "adamw":
-        return factory(groups, betas=betas, eps=eps, fused=True)
+        with _one_line(name):
+            return factory(groups, betas=betas, eps=eps, fused=True)
     for setting, value, default in (("betas", betas, BETAS), ("eps", eps, EPS)):
         if value != default:
             raise ConfigError(f"{setting}={value} is of AdamW: {name!r} takes optimizer_options.")
     count = len({id(p) for group in groups for p in group["params"]})
-    optimizer = factory(groups)
+    with _one_line(name):
+        optimizer = factory(groups)
     if not isinstance(optimizer, Optimizer):
         raise ConfigError(
             f"the optimizer {name!r} is {type(optimizer).__name__}: derive it from "
@@ -112,6 +115,21 @@ def build_optimizer(
             "to torch.optim.Optimizer."
         )
     return optimizer
+
+
+@contextlib.contextmanager
+def _one_line(name: str) -> Iterator[None]:
+    """A context in which what an optimizer refuses of its settings is one line."""
+    try:
+        yield
+    except VitrailError:
+        raise
+    except (TypeError, ValueError) as problem:
+        text = str(problem).partition("\n")[0].rstrip(".")
+        raise ConfigError(
+            f"the optimizer {name!r} refuses its settings ({text}): change optimizer_options, or "
+            "betas and eps of adamw."
+        ) from problem
 
 
 @checked_names

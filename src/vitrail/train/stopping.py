@@ -11,6 +11,7 @@ from torch import distributed
 from vitrail.errors import DataError, NotFiniteError, TrainingError, TrainingStopped
 from vitrail.files import describe_fault
 from vitrail.memory import is_out_of_memory
+from vitrail.methods.base import Batch
 from vitrail.run_folder import RunFolder
 from vitrail.train.checkpoint import last_checkpoint
 
@@ -144,13 +145,16 @@ def explain_stop(
     return kind(f"{what}; {last_checkpoint(run)} {cure} {GO_ON}".replace("  ", " "))
 
 
-def explain_not_finite(what: str, run: RunFolder, lr: float) -> NotFiniteError:
+def explain_not_finite(
+    what: str, run: RunFolder, lr: float, batches: Sequence[Batch] = ()
+) -> NotFiniteError:
     """The error that says what is not finite, and how to go on.
 
     Args:
         what: the problem.
         run: folder of the run.
         lr: largest learning rate of the schedule.
+        batches: of the step, if they are known.
 
     Returns:
         The error.
@@ -159,6 +163,14 @@ def explain_not_finite(what: str, run: RunFolder, lr: float) -> NotFiniteError:
         >>> print(explain_not_finite("the loss is NaN", RunFolder("nowhere"), 0.1))
         the loss is NaN; there is no checkpoint yet. Lower the learning rate (now 0.1) or ...
     """
+    for batch in batches:
+        for name in batch.names():
+            values = batch.crops if name == "crops" else (batch[name],)
+            if not all(bool(value.isfinite().all()) for value in values):
+                return NotFiniteError(
+                    f"{what}, for {name} of its batch are not: leave such samples out, or set "
+                    f"train.on_nan=skip; {last_checkpoint(run)} {GO_ON}"
+                )
     return NotFiniteError(
         f"{what}; {last_checkpoint(run)} Lower the learning rate (now {lr:g}) or lengthen the "
         f"warm-up. {GO_ON}"

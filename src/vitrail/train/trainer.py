@@ -312,7 +312,7 @@ class Trainer:
         if self.on_nan == "skip" and self._skipped(buffers):
             return self.last_values
         if self.device.type == "cpu":
-            self.check_finite(self.step + 1)  # costs nothing here, and saves the weights
+            self.check_finite(self.step + 1, parts)  # costs nothing here, and saves the weights
         self.gradients.step(self.optimizer)
         self.method.after_step()
         if self.sharding is not None:
@@ -340,12 +340,13 @@ class Trainer:
         self.tell(_("step {step} is not finite and left out.").format(step=self.step + 1))
         return True
 
-    def check_finite(self, step: int | None = None) -> None:
+    def check_finite(self, step: int | None = None, batches: Sequence[Batch] = ()) -> None:
         """Checks the losses and gradients of the steps since the last check, and the weights.
 
         Args:
             step: number of the newest of these steps, before the optimizer has made it; None for
                 `self.step`, after which the weights are checked too.
+            batches: of that step, for the error.
 
         Raises:
             NotFiniteError: one is not finite; the message names the first such step.
@@ -355,17 +356,18 @@ class Trainer:
         newest = self.step if step is None else step
         if not all(finite):
             bad = newest - len(finite) + 1 + finite.index(False)
-            raise self._not_finite(f"the loss or its gradient is not finite at step {bad}", bad)
+            text = f"the loss or its gradient is not finite at step {bad}"
+            raise self._not_finite(text, bad, batches)
         if step is None:
             weights = [*self.method.parameters(), *(self.ema.parameters() if self.ema else ())]
             if not all(distributed.gather_objects(all_finite(weights))):
                 raise self._not_finite(f"the weights are not finite after step {newest}", newest)
 
-    def _not_finite(self, what: str, step: int) -> NotFiniteError:
+    def _not_finite(self, what: str, step: int, batches: Sequence[Batch] = ()) -> NotFiniteError:
         if self.is_main and step > 1:
             drop_checkpoint(self.run_folder, step - 1)  # its weights lead to no finite loss
         lr = max(group["initial_lr"] for group in self.optimizer.param_groups)
-        return explain_not_finite(what, self.run_folder, lr)
+        return explain_not_finite(what, self.run_folder, lr, batches)
 
     def tell(self, line: str) -> None:
         """Tells the user something with every callback.
