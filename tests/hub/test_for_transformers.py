@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 import vitrail
 from vitrail.data.registry import open_dataset
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, DataError
 from vitrail.hub.for_transformers import ForImageClassification
 
 transformers: Any = pytest.importorskip("transformers")
@@ -63,3 +63,10 @@ def test_loss_and_logits() -> None:
 def test_a_model_without_a_head_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"this ViT has no head: call model.reset_head"):
         ForImageClassification(vitrail.ViT(num_classes=0, **SMALL))
+
+
+@pytest.mark.parametrize("labels", [[0], [0, 10], [0.0, 1.0]])
+def test_labels_that_do_not_fit_are_one_line(labels: list[float]) -> None:
+    classifier = ForImageClassification(vitrail.ViT(num_classes=10, **SMALL))
+    with pytest.raises(DataError, match="label"):
+        classifier(torch.zeros(2, 1, 8, 8), torch.tensor(labels))

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from vitrail.arguments import checked
 from vitrail.errors import ConfigError
+from vitrail.methods.targets import class_targets
 from vitrail.models.base import Backbone
 from vitrail.values import Rate
 
@@ -42,5 +43,6 @@ class ForImageClassification(nn.Module):
         logits = self.model(pixel_values)
         if labels is None:
             return {"logits": logits}
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+        targets = class_targets(labels, logits)
+        loss = F.cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)
         return {"loss": loss, "logits": logits}

@@ -128,6 +128,9 @@ def join_projections(tensors: Tensors, letters: str = "qkv") -> Tensors:
     Returns:
         The weights with joined ones in place of their parts.
 
+    Raises:
+        LoadError: a part is missing.
+
     Example:
         >>> parts = {f"mixer.{letter}.bias": torch.zeros(2) for letter in "qkv"}
         >>> join_projections(parts)["mixer.qkv.bias"].shape
@@ -137,6 +140,8 @@ def join_projections(tensors: Tensors, letters: str = "qkv") -> Tensors:
     for name in tensors:
         if match := re.fullmatch(rf"(.*)\.{letters[0]}\.(weight|bias)", name):
             stem, kind = match.groups()
+            if missing := [part for part in letters if f"{stem}.{part}.{kind}" not in fused]:
+                raise LoadError(f"there is {name}, and {stem}.{missing[0]}.{kind} is missing.")
             parts = [fused.pop(f"{stem}.{letter}.{kind}") for letter in letters]
             fused[f"{stem}.{letters}.{kind}"] = torch.cat(parts)
     return fused

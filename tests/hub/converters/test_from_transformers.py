@@ -33,16 +33,24 @@ def test_logits(kind: str, tmp_path: Path) -> None:
     close(model(pixels), resized_logits(original, pixels), 1e-10)
 
 
-SWIN = {"embed_dim": 24, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4}
+SWIN = {
+    "image_size": 32, "patch_size": 4, "num_labels": 7, "embed_dim": 24, "depths": [2, 2],
+    "num_heads": [2, 4], "window_size": 4,
+}  # fmt: skip
+BEIT_BIASES = ("use_relative_position_bias", "use_shared_relative_position_bias")
 IN_MEMORY = [
-    (transformers.ViTForImageClassification, transformers.ViTConfig, {}),
-    (transformers.DeiTForImageClassification, transformers.DeiTConfig, {}),
-    (transformers.Dinov2ForImageClassification, transformers.Dinov2Config, {}),
+    (transformers.ViTForImageClassification, transformers.ViTConfig, TRANSFORMERS),
+    (transformers.DeiTForImageClassification, transformers.DeiTConfig, TRANSFORMERS),
+    (transformers.Dinov2ForImageClassification, transformers.Dinov2Config, TRANSFORMERS),
     *(
-        (transformers.BeitForImageClassification, transformers.BeitConfig, {option: True})
-        for option in ("use_relative_position_bias", "use_shared_relative_position_bias")
+        (
+            transformers.BeitForImageClassification,
+            transformers.BeitConfig,
+            {**TRANSFORMERS, bias: True},
+        )
+        for bias in BEIT_BIASES
     ),
-    (transformers.SwinForImageClassification, transformers.SwinConfig, {**SWIN, "patch_size": 4}),
+    (transformers.SwinForImageClassification, transformers.SwinConfig, SWIN),
 ]
 
 
@@ -52,7 +60,7 @@ def test_weights_by_the_names_that_they_have_in_memory(
     architecture: Any, config: Any, settings: dict[str, Any], tmp_path: Path
 ) -> None:
     """As torch.save and accelerate write them; transformers itself writes others."""
-    original = randomise(architecture(config(**{**TRANSFORMERS, **settings})))
+    original = randomise(architecture(config(**settings)))
     original.save_pretrained(tmp_path)
     state = {f"module.{name}": tensor for name, tensor in original.state_dict().items()}
     assert state.keys() != {f"module.{name}" for name in load_file(tmp_path / "model.safetensors")}
@@ -134,6 +142,29 @@ def test_the_processor_of_pictures_and_texts_has_the_preprocessing(tmp_path: Pat
     torch.testing.assert_close(
         vitrail.load(tmp_path).preprocess(image), expected, rtol=1e-4, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("size", [{"height": 40, "width": 40}, 40])
+def test_deit_squeezes_and_crops(size: Any, tmp_path: Path) -> None:
+    """The short side alone is for others: Bit's, which DINOv2 uses, and CLIP's."""
+    saved("DeiT", tmp_path, TRANSFORMERS)
+    theirs = transformers.DeiTImageProcessor(size=size, crop_size=32)
+    written = {**theirs.to_dict(), "size": size, "crop_size": 32}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(written))
+    noise = torch.randint(256, (1, 3, 6, 9)).float()
+    image = torch.nn.functional.interpolate(noise, (60, 90), mode="bilinear")[0].to(torch.uint8)
+    expected = torch.as_tensor(theirs(image, return_tensors="pt")["pixel_values"])
+    difference = vitrail.load(tmp_path).preprocess(image) - expected
+    assert difference.abs().max() <= 2.1 / 127.5  # rounding
+
+
+def test_a_projection_that_is_missing_is_named(tmp_path: Path) -> None:
+    saved("ViT", tmp_path, TRANSFORMERS)
+    state = load_file(tmp_path / "model.safetensors")
+    del state["vit.encoder.layer.0.attention.attention.key.weight"]
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(LoadError, match="there is .*q.weight, and .*k.weight is missing"):
+        vitrail.load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ NAME = "transformers"
 TARGETS: Mapping[str | None, Target] = {
     "multi_label_classification": "labels", "regression": "numbers",
 }  # fmt: skip
+# Processors that take one number for the height and the width, and others for the short side.
+SQUEEZING = ("DeiT", "Beit", "ViT", "Siglip")
 HEADS = ("head.weight", "head.cls.weight")  # the first that there is has one row per class
 
 
@@ -167,7 +169,7 @@ def _preprocess(processor: dict[str, Any], model: Backbone) -> Preprocess:
 def preprocess_of(config: Mapping[str, Any]) -> Preprocess:
     """Preprocessing of a model of transformers.
 
-    ViT's squeezes the image; those of DeiT and DINOv2 crop it. ConvNeXt's, which CvT uses,
+    ViT's squeezes the image; DINOv2's crops it, and DeiT's does both. ConvNeXt's, which CvT uses,
     crops small images and squeezes large ones. MobileViT's leaves pixels on 0..1.
 
     Args:
@@ -185,7 +187,11 @@ def preprocess_of(config: Mapping[str, Any]) -> Preprocess:
         (224, 224)
     """
     sides = config.get("size", 224)
-    sides = {"height": sides, "width": sides} if isinstance(sides, int) else sides
+    crop = config.get("crop_size") if config.get("do_center_crop") else None
+    if isinstance(sides, int):
+        kind = str(config.get("image_processor_type", config.get("feature_extractor_type")))
+        whole = crop is None or kind.startswith(SQUEEZING)
+        sides = {"height": sides, "width": sides} if whole else {"shortest_edge": sides}
     if isinstance(sides, Mapping) and set(sides) not in ({"shortest_edge"}, {"height", "width"}):
         raise LoadError(
             f"size={sides} of this checkpoint's preprocessing is not supported, only "
@@ -197,10 +203,10 @@ def preprocess_of(config: Mapping[str, Any]) -> Preprocess:
             f"resample={resample} of this checkpoint's preprocessing is not supported, only "
             f"{PILLOW_FILTERS}: write one of these into preprocessor_config.json."
         )
-    crop = config.get("crop_size") if config.get("do_center_crop") else None
+    short_side: int | tuple[int, int] | None
     if crop is not None:
         crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
-        short_side = sides.get("shortest_edge") or min(sides["height"], sides["width"])
+        short_side = sides.get("shortest_edge") or (sides["height"], sides["width"])
         size = (crop["height"], crop["width"])
     else:
         short_side = sides.get("shortest_edge")
@@ -221,4 +227,5 @@ def preprocess_of(config: Mapping[str, Any]) -> Preprocess:
         PILLOW_FILTERS[resample],
         tuple(value / white for value in mean),
         tuple(value / white for value in std),
+        squeeze=isinstance(short_side, tuple),
     )
