@@ -45,6 +45,16 @@ def test_a_fused_model_gives_the_same_logits(name: str, more: dict[str, Any]) ->
             assert isinstance(module.norm, nn.Identity)
 
 
+@torch.no_grad()
+def test_a_batch_norm_without_running_statistics_is_not_folded() -> None:
+    for layer, norm, x in (
+        (ConvNorm(3, 8), nn.BatchNorm2d, torch.randn(2, 3, 4, 4)),
+        (LinearNorm(3, 8), nn.BatchNorm1d, torch.randn(2, 4, 3)),
+    ):
+        layer.norm = norm(8, track_running_stats=False)
+        torch.testing.assert_close(fuse(layer)(x), layer.eval()(x))
+
+
 def test_layer_scales_are_folded_into_the_branches() -> None:
     model = small("ViT", layer_scale=0.5)
     assert any(isinstance(m, LayerScale) for m in model.modules())

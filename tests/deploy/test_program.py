@@ -51,7 +51,13 @@ def test_a_vision_mamba_of_any_size_runs_without_vitrail(tmp_path: Path) -> None
 def test_a_program_of_one_size(tmp_path: Path) -> None:
     model = vitrail.ViT(32, 8, num_classes=3, dim=16, depth=1, heads=2, mlp_dim=16).eval()
     path = tmp_path / "model.pt2"
-    exported = export_program(torch.compile(model), path, image_size=(48, 24))
+    try:
+        torch.set_default_dtype(torch.float64)
+        with torch.autocast("cpu"), torch.device("meta"):  # which are the caller's own
+            exported = export_program(torch.compile(model), path, image_size=(48, 24))
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
     assert exported.inputs == ("batch", 3, 48, 24)
     images = torch.randn(5, 3, 48, 24)
     run = torch.export.load(path).module()
@@ -131,3 +137,6 @@ def test_the_towers_of_clip(clip: CLIP, tmp_path: Path) -> None:
         torch.testing.assert_close(outputs, expected.detach(), rtol=0, atol=1e-5)
     with pytest.raises(ConfigError, match="CLIP has two towers: give deploy.ImageEncoder"):
         export_program(clip, tmp_path / "other.pt2")
+    for tower in (TextEncoder(clip), ImageEncoder(clip)):
+        with pytest.raises(ConfigError, match="a batch of 1000000000000.* needs more memory"):
+            export_program(tower, tmp_path / "other.pt2", batch_size=10**12)

@@ -139,14 +139,15 @@ def _text(tower: TextEncoder, batch_size: int | None) -> Exportable:
     def case(batch: int) -> Case:
         generator = torch.Generator().manual_seed(batch)
         shape = (batch, text.context)
-        ids = torch.randint(text.words.num_embeddings, shape, generator=generator)
-        if text.end is not None:
-            ids[:, -1] = text.end
-        return _case(plain, ids)
+        with within_memory(f"a batch of {batch} texts"):
+            ids = torch.randint(text.words.num_embeddings, shape, generator=generator)
+            if text.end is not None:
+                ids[:, -1] = text.end
+            return _case(plain, ids)
 
     about = {"context": json.dumps(text.context), "end": json.dumps(text.end)}
+    cases = [case(batch) for batch in batches]  # too large a batch is found here
     example = torch.zeros(example_batch, text.context, dtype=torch.int64)
-    cases = [case(batch) for batch in batches]
     return Exportable(fuse(plain), example, dynamic, "ids", "embeddings", cases, about)
 
 
@@ -210,6 +211,20 @@ def first_cause(problem: BaseException) -> str:
     while problem.__cause__ is not None:
         problem = problem.__cause__
     return f"{type(problem).__name__}: {str(problem).strip()}".splitlines()[0].rstrip(". :")
+
+
+@contextlib.contextmanager
+def own_defaults() -> Iterator[None]:
+    """A context without the caller's autocast, default dtype and default device."""
+    dtype, cpu = torch.get_default_dtype(), torch.device("cpu")
+    # Only where it is needed: PyTorch traces less under a default device that was set.
+    on_cpu = contextlib.nullcontext() if torch.get_default_device() == cpu else cpu
+    try:
+        torch.set_default_dtype(torch.float32)
+        with torch.autocast("cpu", enabled=False), on_cpu:
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 @contextlib.contextmanager
@@ -286,7 +301,7 @@ def _dynamic_sides(embed: PatchEmbed, least: int) -> dict[int, Any]:
 def _images(model: nn.Module, batch: int, size: tuple[int, ...]) -> Case:
     """Images of noise and PyTorch's outputs. Raises `DataError` for a size that does not fit."""
     generator = torch.Generator().manual_seed(batch)
-    with within_memory(f"an image of {' x '.join(map(str, size))} pixels"):
+    with within_memory(f"a batch of {batch}, {' x '.join(map(str, size))} pixels each,"):
         images = torch.randn(batch, _backbone(model).channels, *size, generator=generator)
         return _case(model, images)
 

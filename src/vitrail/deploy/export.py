@@ -25,6 +25,7 @@ from vitrail.deploy._exportable import (
     check_outputs,
     check_path,
     first_cause,
+    own_defaults,
     prepare,
     quiet,
 )
@@ -59,6 +60,7 @@ class Exported(NamedTuple):
 
 
 @checked
+@own_defaults()
 def export_onnx(
     model: nn.Module,
     path: str | Path,

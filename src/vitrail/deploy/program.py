@@ -14,7 +14,14 @@ import torch
 from torch import nn
 
 from vitrail.arguments import checked
-from vitrail.deploy._exportable import check_outputs, check_path, first_cause, prepare, quiet
+from vitrail.deploy._exportable import (
+    check_outputs,
+    check_path,
+    first_cause,
+    own_defaults,
+    prepare,
+    quiet,
+)
 from vitrail.deploy.export import Exported
 from vitrail.errors import ConfigError
 from vitrail.files import atomic_write
@@ -23,6 +30,7 @@ from vitrail.values import Size
 
 
 @checked
+@own_defaults()
 def export_program(
     model: nn.Module,
     path: str | Path,
