@@ -44,7 +44,7 @@ def find_causes(
         expected: the case in which the output is wrong.
         output: the learner's.
         vague: whether a sentence may say only where to look.
-        is_late: whether to give up, asked before each experiment.
+        is_late: whether to give up, asked again and again.
 
     Returns:
         Sentences in the user's language, of the first experiment that finds something; else none.
@@ -53,8 +53,9 @@ def find_causes(
         >>> find_causes.__name__
         'find_causes'
     """
+    of_arguments = functools.partial(_of_arguments, is_late=is_late)
     of_layers = functools.partial(_of_layers, vague=vague)
-    for experiment in (_of_chance, _of_arguments, _of_parameters, _of_parts, of_layers):
+    for experiment in (_of_chance, of_arguments, _of_parameters, _of_parts, of_layers):
         sentence = "" if is_late() else experiment(subject, solution, expected, output)
         if sentence:
             return (sentence,)
@@ -204,18 +205,30 @@ def _of_parameters(subject: Subject, _solution: Subject, expected: Expected, out
     return text.format(names=", ".join(unused))
 
 
-def _of_arguments(_subject: Subject, solution: Subject, expected: Expected, output: Any) -> str:
+def _of_arguments(
+    _subject: Subject,
+    solution: Subject,
+    expected: Expected,
+    output: Any,
+    *,
+    is_late: Callable[[], bool],
+) -> str:
     """The other arguments or parameters for which the solution gives the learner's output."""
-    others = _other_arguments(expected.inputs, _names_of(solution))
-    for arguments, words in itertools.islice(others, MOST_ARGUMENTS):
-        if _gives(solution, expected, arguments, expected.state, output):
+    inputs, state = expected.inputs, expected.state
+    arguments = itertools.islice(_other_arguments(inputs, _names_of(solution)), MOST_ARGUMENTS)
+    parameters = (
+        ({**state, name: other}, words.format(name=name))
+        for name, value in state.items()
+        for other, words in _other_tensors(value)
+    )
+    for others, parts, words in itertools.chain(
+        ((others, state, words) for others, words in arguments),
+        ((inputs, parts, words) for parts, words in parameters),
+    ):
+        if is_late():
+            break
+        if _gives(solution, expected, others, parts, output):
             return _("your output would be right if {words}.").format(words=words)
-    for name, value in expected.state.items():
-        for other, words in _other_tensors(value):
-            state = {**expected.state, name: other}
-            if _gives(solution, expected, expected.inputs, state, output):
-                words = words.format(name=name)
-                return _("your output would be right if {words}.").format(words=words)
     return ""
 
 

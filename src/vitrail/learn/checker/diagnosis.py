@@ -106,7 +106,7 @@ class Diagnoser:
             return same_failure(failure, other) and self._same_elsewhere(failure, change.text)
 
         every = itertools.islice(changes(self.checker.lesson.solution), MOST_CHANGES)
-        return self._first(every, 0.65, fits)
+        return self._first(every, 0.6, fits)
 
     def repair(self, failure: Failure, lines: tuple[int, int] = (0, 0)) -> Change | None:
         """The learner's file with one change, which gets past the stage where it failed.
@@ -213,7 +213,7 @@ class Diagnoser:
         ]
         for tolerance in TOLERANCES:
             for combination in combinations:
-                if self.is_late(0.8):
+                if self.is_late(0.75):
                     return ()
                 other = self._failure_with(combination, failure)
                 if same_failure(failure, other, tolerance):

@@ -1,6 +1,7 @@
 """Checks a file in this process and says what is wrong, with a diagnosis."""
 
 import contextlib
+import time
 from pathlib import Path
 
 from vitrail.learn.checker import compare
@@ -20,7 +21,8 @@ from vitrail.learn.lesson import Wrong
 from vitrail.messages import _, language
 
 MOST_ROWS = 14
-MOST_SECONDS = 1.6  # of processor time for a diagnosis; a check takes three
+MOST_SECONDS = 1.6  # of processor time; with the start of PyTorch a check takes three
+LEAST_SECONDS = 0.3  # for a diagnosis
 
 
 def make_report(
@@ -37,7 +39,7 @@ def make_report(
         text: the file's text.
         path: the file's path, for messages.
         folder: the learner's folder, whose earlier files it may import.
-        seconds: of processor time for a diagnosis.
+        seconds: of processor time that the check and a diagnosis take.
 
     Returns:
         The report, with a diagnosis where it failed.
@@ -48,6 +50,7 @@ def make_report(
         >>> make_report(Checker(lesson), lesson.solution, "mine.py").passed
         True
     """
+    start = time.process_time()
     failure = checker.failure_of(text, path, folder)
     lesson = checker.lesson
     if failure is None:
@@ -56,7 +59,8 @@ def make_report(
     mistakes: tuple[Wrong, ...] = ()
     diagnosis: tuple[str, ...] = ()
     if failure.observed != "stub":
-        diagnoser = Diagnoser(checker, seconds, text)
+        rest = max(LEAST_SECONDS, seconds - (time.process_time() - start))
+        diagnoser = Diagnoser(checker, rest, text)
         variable = None
         with solutions_importable(checker.finder):  # once for hundreds of versions
             mistakes = diagnoser.single(failure)

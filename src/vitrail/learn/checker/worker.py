@@ -14,8 +14,7 @@ from typing import Any
 from vitrail.messages import _
 
 Job = dict[str, Any]
-MOST_SECONDS = 2.7  # of processor time that a check takes, imports and a diagnosis included
-LEAST_SECONDS = 0.3  # for a diagnosis
+MOST_SECONDS = 2.5  # of processor time that a check takes, imports and a diagnosis included
 
 
 def run_job() -> None:
@@ -77,7 +76,7 @@ def work(job: Job) -> dict[str, Any]:
     report = Report(lesson.id, False)
     try:
         with watch.watching():
-            seconds = max(LEAST_SECONDS, MOST_SECONDS - time.process_time())
+            seconds = MOST_SECONDS - time.process_time()
             report = make_report(checker, text, str(path), path.parent.parent, seconds)
     except TimeUpError:
         message = _("your code runs for more than {seconds} seconds: a loop that does not end?")
