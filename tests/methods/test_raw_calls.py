@@ -32,12 +32,13 @@ from vitrail.methods.multi_label import weighted_mean
 from vitrail.methods.regression import Regression
 from vitrail.methods.simmim import SimMIM
 from vitrail.methods.supervised import Supervised
-from vitrail.methods.targets import class_targets
+from vitrail.methods.targets import class_targets, standardization
 from vitrail.models.features import Features
 from vitrail.models.surgery import resized
 from vitrail.preprocess import Preprocess
 from vitrail.train.knn import knn
 from vitrail.train.optim import make_ema, parameter_groups
+from vitrail.train.schedule import Schedule
 from vitrail.train.streams import FeatureStream
 
 IMAGES = torch.zeros(2, 3, 32, 32)
@@ -166,6 +167,12 @@ CALLS: list[tuple[Callable[[], object], str]] = [
         lambda: logistic_regression(LOGITS, torch.arange(4) % 3, torch.zeros(2, 5), 3),
         r"a bank \(4, 3\) cannot classify queries \(2, 5\)",
     ),
+    (
+        lambda: Supervised(nn.DataParallel(small("ViT"))),  # type: ignore[arg-type]
+        "needs the model inside this DataParallel: give that one, and wrap or compile the method",
+    ),
+    (lambda: standardization(LOGITS[:0], LOGITS), r"outputs of shape \(0, 3\) are not"),
+    (lambda: Schedule(3).apply(None, 0), "optimizer=None is not an Optimizer"),  # type: ignore[arg-type]
     (lambda: knn(LOGITS / 0, torch.zeros(4).long(), LOGITS, 1), "features hold nan, and a loss"),
     (lambda: knn(LOGITS, torch.zeros(4).long(), LOGITS / 0, 1), "queries hold nan"),
     (lambda: knn(LOGITS, torch.zeros(4).long(), LOGITS, 0), "classes=0 is not a whole number"),

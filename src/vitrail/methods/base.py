@@ -22,6 +22,7 @@ from vitrail.models.base import Backbone
 from vitrail.models.calls import hinting
 from vitrail.models.limits import check_sizes, within_memory
 from vitrail.models.paper import Paper
+from vitrail.values import with_wrapped
 
 
 class Loss(NamedTuple):
@@ -129,6 +130,11 @@ class Method(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         if not isinstance(backbone, self.tier):
+            if any(isinstance(inner, self.tier) for inner in with_wrapped(backbone)):
+                raise TierError(
+                    f"{type(self).__name__} needs the model inside this "
+                    f"{type(backbone).__name__}: give that one, and wrap or compile the method."
+                )
             tiers = " or ".join(tier.__name__ for tier in self.tier)
             raise TierError(
                 f"{type(self).__name__} needs a {tiers} model, and "

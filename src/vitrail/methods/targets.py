@@ -121,12 +121,13 @@ def standardization(targets: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         The mean and the standard deviation (K,) of each number, 1 for a constant one.
 
     Raises:
-        DataError: they are too large for that type.
+        DataError: there are none, or they are too large for that type.
 
     Example:
         >>> standardization(torch.tensor([[1.0], [3.0]]), torch.zeros(1))
         (tensor([2.]), tensor([1.]))
     """
+    require_samples(targets)
     std, mean = torch.std_mean(targets.double(), dim=0, correction=0)
     std, mean = std.where(std > 0, 1.0).to(like), mean.to(like)
     if not bool((std.isfinite() & mean.isfinite()).all()):

@@ -169,6 +169,7 @@ class Schedule:
         full = self.shape == "full_cosine"
         return cosine(step, self.total, self.warmup, self.min_lr, full=full)
 
+    @checked
     def apply(self, optimizer: Optimizer, step: int) -> None:
         """Sets the values for a step.
 
