@@ -1,8 +1,9 @@
 """The Chinese pages of those that are made from code: each English page, block by block.
 
 docs/made_zh.toml holds the texts, English = Chinese: titles, headings, paragraphs, heads of
-tables, and the cells of some columns (`COLUMNS`). `{name}` in a text stands for anything, which is
-looked up in turn. Cells of other columns stay as they are, unless they are listed.
+tables, and the cells of some columns (`COLUMNS`); SETTINGS holds those that the command line shows
+too. `{name}` in a text stands for anything, which is looked up in turn. Cells of other columns stay
+as they are, unless they are listed.
 """
 
 import functools
@@ -12,6 +13,7 @@ from pathlib import Path
 import tomllib
 
 DOCS = Path(__file__).parent
+SETTINGS = DOCS.parent / "src" / "vitrail" / "locale" / "zh_errors" / "settings.toml"
 MADE = ("config", "models", "parity", "zoo", "it_helps", "evidence")
 COLUMNS = ("value", "meaning", "what had to be made equal")  # whose cells must all be listed
 BAR = re.compile(r"(?<!\\)\|")  # between cells
@@ -19,8 +21,11 @@ BAR = re.compile(r"(?<!\\)\|")  # between cells
 
 @functools.cache
 def texts() -> dict[str, str]:
-    """The translations, English = Chinese."""
-    return tomllib.loads((DOCS / "made_zh.toml").read_text("utf-8"))
+    """The translations, English = Chinese: also those that the command line shows."""
+    made = tomllib.loads((DOCS / "made_zh.toml").read_text("utf-8"))
+    shown = tomllib.loads(SETTINGS.read_text("utf-8"))
+    kinds = {key.rstrip("."): text.rstrip("。") for key, text in shown["kinds"].items()}
+    return made | shown["settings"] | kinds
 
 
 @functools.cache
@@ -52,7 +57,9 @@ def required(text: str) -> str:
     """
     chinese = translate(text)
     if chinese is None:
-        raise KeyError(f"docs/made_zh.toml has no translation of: {text}")
+        raise KeyError(
+            f"docs/made_zh.toml (or zh_errors/settings.toml) has no translation of: {text}"
+        )
     return chinese
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 import vitrail as package
 from tests.cli.conftest import Command, digits_model
+from vitrail import messages
 from vitrail.cli import main as cli
 from vitrail.cli.main import COMMANDS, build_app
 from vitrail.data.images import read_image
@@ -227,3 +228,23 @@ def test_a_signal_while_an_error_is_handled_keeps_its_line(
         signal.signal(signal.SIGTERM, old)
     assert ended.value.code == 143
     assert capsys.readouterr().err == "error: the model is damaged.\n"
+
+
+def test_help_and_errors_of_usage_are_chinese(
+    vitrail: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANGUAGE", "zh")
+    messages._catalog.cache_clear()
+    _code, page, _ = vitrail("eval", "-h")
+    runs = [vitrail(*words) for words in (["eval"], ["trian"], ["eval", "x", "--batch-size=0"])]
+    _code, settings, _ = vitrail("config", "lr", "mask_ratio")
+    monkeypatch.setenv("LANGUAGE", "en")
+    messages._catalog.cache_clear()
+    assert page.startswith("用法：") and "vitrail eval [选项] {model} [data]\n" in page
+    assert not [w for w in ("Usage", "Options", "Arguments", "default:", "Show") if w in page]
+    assert [(code, errors.partition("用法见 `")[0]) for code, _out, errors in runs] == [
+        (2, "错误：缺少参数 'model'。"),
+        (2, "错误：没有命令 'trian'。您是否想写 'train'？"),
+        (2, "错误：'--batch-size' 的值有误：应不小于 1。"),
+    ]
+    assert "数。预热后的学习率；0 表示权重保持不变。" in settings and "a number" not in settings

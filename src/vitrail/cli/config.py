@@ -9,7 +9,7 @@ import typer
 
 from vitrail.cli.common import out
 from vitrail.errors import ConfigError, suggest
-from vitrail.messages import _
+from vitrail.messages import _, in_own_language
 
 HELP = _("List the settings of `vitrail train`: type, default, meaning.")
 EXAMPLES = ("vitrail config optim", "vitrail config 'data.augment.*'", "vitrail config lr")
@@ -45,7 +45,9 @@ def run(
         if setting.method:
             title += _("   (method {name})").format(name=setting.method)
         out.print(title, style="bold", highlight=False, markup=False)
-        text = f"{setting.kind}. {setting.meaning}"
+        text = _("{kind} {meaning}").format(
+            kind=in_own_language(f"{setting.kind}."), meaning=in_own_language(setting.meaning)
+        )
         out.print(textwrap.indent(text, "    "), highlight=False, markup=False)
 
 

@@ -40,7 +40,7 @@ def run(
     from vitrail.errors import ConfigError
     from vitrail.preprocess import Preprocess
     from vitrail.train.config import make_config
-    from vitrail.train.console import note, progress_bar
+    from vitrail.train.console import describe_bad_image, note, progress_bar
     from vitrail.train.data_factory import open_datasets
     from vitrail.train.data_page import describe_data, write_data_page
     from vitrail.train.remarks import odd_remarks
@@ -62,7 +62,7 @@ def run(
         )
     # Splits of one folder share its list.
     for name, reason in dict.fromkeys(bad for d in splits.values() for bad in d.bad_images):
-        note(f"{name}: {reason}")
+        note(describe_bad_image(name, reason))
     # Of the training images and those that are held out of them the list is one.
     for remark in dict.fromkeys(text for d in splits.values() for text in odd_remarks(d)):
         note(remark)

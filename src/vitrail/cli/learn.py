@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vitrail.cli.common import out
+from vitrail.cli.help_pages import HelpfulCommand, HelpfulGroup
 from vitrail.errors import ConfigError
 from vitrail.messages import _, language, ngettext, use_language
 
@@ -52,7 +53,7 @@ def make_group() -> typer.Typer:
         >>> len(make_group().registered_commands)
         12
     """
-    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(cls=HelpfulGroup, no_args_is_help=True, rich_markup_mode=None)
     commands: dict[str, tuple[Callable[..., None], str]] = {
         "init": (init, _("Make a folder of lessons. What is there already stays.")),
         "list": (list_lessons, _("List all lessons.")),
@@ -68,7 +69,7 @@ def make_group() -> typer.Typer:
         "doctor": (doctor, _("Test whether lessons can be checked here.")),
     }
     for name, (function, text) in commands.items():
-        group.command(name, help=text)(function)
+        group.command(name, cls=HelpfulCommand, help=text)(function)
     return group
 
 

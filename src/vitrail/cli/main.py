@@ -46,10 +46,12 @@ def build_app() -> "typer.Typer":
     import typer
 
     from vitrail.cli.common import no_command
+    from vitrail.cli.help_pages import HelpfulGroup
     from vitrail.cli.unknown_options import HintingCommand
 
     app = typer.Typer(
         name="vitrail",
+        cls=HelpfulGroup,
         help=_("Train, look inside and ship vision transformers."),
         epilog=examples(("vitrail demo", "vitrail train folder:PHOTOS", "vitrail train --help")),
         no_args_is_help=True,

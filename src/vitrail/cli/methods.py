@@ -9,7 +9,7 @@ from rich.text import Text
 
 from vitrail.cli.common import out
 from vitrail.errors import check_choice
-from vitrail.messages import _
+from vitrail.messages import _, in_own_language
 
 HELP = _("List the training methods. With the models each can train, and its settings.")
 EXAMPLES = ("vitrail methods", "vitrail methods --for few-labels")
@@ -116,7 +116,7 @@ def print_method(row: dict[str, Any], *, with_settings: bool) -> None:
     tiers = _(" or ").join(row["models"])
     scope = _("every model") if tiers == "Backbone" else _("{tiers} models").format(tiers=tiers)
     out.print(Text(row["name"], style="bold").append(f"  {scope}", style="not bold"))
-    lines = [row["summary"]]
+    lines = [in_own_language(row["summary"])]
     if with_settings:
         lines.append(row["paper"])
         if row["settings"]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from vitrail.cli.common import out
-from vitrail.messages import _
+from vitrail.messages import _, in_own_language
 
 HELP = _("Write a dataset as tar shards. shards:PATH and webdataset read them.")
 EXAMPLES = (
@@ -33,7 +33,7 @@ def run(
 
     from vitrail.data.registry import open_parts, prepared
     from vitrail.data.shard_writer import check_empty, pack
-    from vitrail.train.console import note, progress_bar
+    from vitrail.train.console import describe_bad_image, note, progress_bar
 
     check_empty(folder)  # before all images are read
     splits = {}
@@ -41,14 +41,14 @@ def run(
         with progress_bar(_("reading images")) as progress:
             dataset = prepared(opened(), bad_images=cast(Any, bad_images), progress=progress)
         for name, reason in dataset.bad_images:
-            note(f"{name}: {reason}")
+            note(describe_bad_image(name, reason))
         splits[split] = dataset
     with progress_bar(_("writing")) as progress:
         shards = pack(splits, folder, shard_size=shard_size, progress=progress)
     text = _("written: {path} ({samples:,} {kind} in {shards:,} shards)").format(
         path=folder,
         samples=sum(map(len, splits.values())),
-        kind=next(iter(splits.values())).recordings or "images",
+        kind=in_own_language(next(iter(splits.values())).recordings or "images"),
         shards=len(shards),
     )
     out.print(text, highlight=False, markup=False)

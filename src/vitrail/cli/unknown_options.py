@@ -4,8 +4,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
-from typer.core import TyperCommand
-
+from vitrail.cli.help_pages import HelpfulCommand
 from vitrail.errors import ConfigError
 from vitrail.messages import _
 
@@ -26,12 +25,12 @@ OPTIONS = {  # of this command line
 VALUES = {"amp": "bf16", "fp16": "fp16", "bf16": "bf16", "half": "fp16"}  # of switches elsewhere
 
 
-class HintingCommand(TyperCommand):
+class HintingCommand(HelpfulCommand):
     """A command that says what does here what an option of another tool does.
 
     Args:
-        *args: as of `TyperCommand`.
-        **keywords: as of `TyperCommand`.
+        *args: as of `HelpfulCommand`.
+        **keywords: as of `HelpfulCommand`.
 
     Example:
         >>> HintingCommand("train", callback=print).name

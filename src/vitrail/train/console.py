@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vitrail.errors import printable
+from vitrail.messages import _, in_own_language
 
 QUIET_SECONDS = 10  # between lines where there is no terminal to draw a bar on
 
@@ -54,6 +55,23 @@ def _progress_lines(description: str) -> Callable[[int, int], None]:
             note(f"{description}: {done:,} / {total:,}")
 
     return report
+
+
+def describe_bad_image(name: str, reason: str) -> str:
+    """An image that cannot be read, in a line.
+
+    Args:
+        name: name of the image.
+        reason: why it cannot be read.
+
+    Returns:
+        The line, in the user's language.
+
+    Example:
+        >>> describe_bad_image("cat.jpg", "the file is empty")
+        'cat.jpg: the file is empty'
+    """
+    return _("{name}: {reason}").format(name=name, reason=in_own_language(reason))
 
 
 def note(*lines: str) -> None:

@@ -37,7 +37,7 @@ def describe_data(splits: Mapping[str, Dataset], duplicates: Duplicates | None) 
     lines = []
     for split, dataset in splits.items():
         count = ngettext("{n:,} image", "{n:,} images", len(dataset)).format(n=len(dataset))
-        line = f"{split}: {count}"
+        line = _("{title}: {count}").format(title=split, count=count)
         lines.append(line + split_origin(split, dataset.inventory))
         lines += [f"  {label}: {number:,}" for label, number in dataset.counts().items()]
     inventory = next((d.inventory for d in splits.values()), None)
@@ -46,7 +46,7 @@ def describe_data(splits: Mapping[str, Dataset], duplicates: Duplicates | None) 
     if duplicates is None:
         return lines
     for title, groups in _findings(duplicates):
-        lines.append(f"{title}: {len(groups)}")
+        lines.append(_("{title}: {count}").format(title=title, count=len(groups)))
         lines += [f"  {_in_words(group)}" for group in groups[:MOST_GROUPS]]
         if len(groups) > MOST_GROUPS:
             lines.append(_("  and {n} more").format(n=len(groups) - MOST_GROUPS))

@@ -19,7 +19,7 @@ from vitrail.messages import _
 from vitrail.models.base import Backbone
 from vitrail.run_folder import RunFolder
 from vitrail.train.config import RunConfig, read_config
-from vitrail.train.console import note, progress_bar
+from vitrail.train.console import describe_bad_image, note, progress_bar
 from vitrail.train.data_factory import DESCRIPTIONS, absent_classes, run_parts
 from vitrail.train.devices import process_shard
 from vitrail.train.evaluator import cross_validate, evaluate_probe
@@ -167,7 +167,7 @@ def _labelled(
         except DataError as problem:
             raise DataError(str(problem).replace("=skip", "='skip'")) from None
     for image, reason in dataset.bad_images:
-        note(_("skipped {problem}").format(problem=f"{image}: {reason}"))
+        note(_("skipped {problem}").format(problem=describe_bad_image(image, reason)))
     if dataset.inventory is not None and (aside := describe_left_aside(dataset.inventory)):
         note(_("left aside: {what}").format(what=", ".join(aside)))
     if not dataset.labels:

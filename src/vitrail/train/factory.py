@@ -30,7 +30,7 @@ from vitrail.train.best import KeepBest
 from vitrail.train.callback import Callback
 from vitrail.train.callbacks import Checkpointing, ImageLogging, Validation
 from vitrail.train.config import RunConfig, make_config, read_config, resumed_config
-from vitrail.train.console import note, progress_bar
+from vitrail.train.console import describe_bad_image, note, progress_bar
 from vitrail.train.data_factory import (
     Datasets,
     changed_samples,
@@ -392,4 +392,4 @@ def _write_start(
             len(bad_images),
         )
         note(text.format(count=len(bad_images), file=run.bad_images_file))
-        note(*(f"  {name}: {reason}" for name, reason in bad_images[:10]))
+        note(*(f"  {describe_bad_image(*bad)}" for bad in bad_images[:10]))

@@ -16,7 +16,7 @@ from vitrail.errors import ConfigError, DataError, VitrailError, check_choice
 from vitrail.hub.load import load
 from vitrail.hub.method_folder import load_method
 from vitrail.layers.patch import to_tuple
-from vitrail.messages import _
+from vitrail.messages import _, in_own_language
 from vitrail.methods.base import Method
 from vitrail.models.base import Backbone
 from vitrail.preprocess import Preprocess
@@ -235,7 +235,7 @@ def read_images(
         count += 1
         yield name, crop
     for line in problems:
-        note(_("skipped {problem}").format(problem=line))
+        note(_("skipped {problem}").format(problem=in_own_language(line)))
     if problems and not count:
         raise DataError(f"none of the {len(problems)} images can be read.")
     if not count:

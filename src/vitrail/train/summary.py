@@ -212,10 +212,10 @@ def describe_split(split: str, counts: dict[str, Any]) -> str:
         entries = [f"{label} {count}" for label, count in list(classes.items())[:MAX_CLASSES]]
         detail = ", ".join([*entries, "..."] if len(classes) > MAX_CLASSES else entries)
     if counts.get("target") == "labels":
-        text = _(" with any of {count} labels ({detail})")
+        text = _("{line} with any of {count} labels ({detail})")
     else:
-        text = _(" in {count} classes ({detail})")
-    return line + text.format(count=len(classes), detail=detail)
+        text = _("{line} in {count} classes ({detail})")
+    return text.format(line=line, count=len(classes), detail=detail)
 
 
 def split_origin(split: str, inventory: Inventory | None) -> str:
