@@ -6,7 +6,7 @@ from vitrail.learn.drawing import Drawing
 
 WORDS = {
     "en": ("Accuracy on Fashion-MNIST, equal steps, one seed", "training images", "shifted"),
-    "zh": ("Fashion-MNIST 精度（训练步数相同，单个种子）", "训练图像数", "平移"),
+    "zh": ("Fashion-MNIST 准确率（训练步数相同，单个种子）", "训练图像数", "平移"),
 }
 # Percent on the test images, and on shifted ones; a test compares them with the file.
 ACCURACY = {

@@ -11,7 +11,7 @@ def attention_maps(
     """
     # <write>
     # en: 1. What the class token (token 0) takes from each patch: (B, heads, N).
-    # zh: 1. class token（第 0 个）从每个 patch 取多少：(B, heads, N)。
+    # zh: 1. 分类 token（第 0 个）从每个 patch 取多少：(B, heads, N)。
     row = weights[:, :, 0, 1:]
     # en: 2. Patches stand row by row: (B, heads, rows, columns).
     # zh: 2. patch 是按行排列的：(B, heads, rows, columns)。

@@ -19,6 +19,6 @@ def relevance(weights: list[Tensor], gradients: list[Tensor]) -> Tensor:
         # zh: 4. 相关性经过这一层传递，加到原有的上面（式 (6)）。
         result = result + raised @ result
     # en: 5. The class token's row, without itself.
-    # zh: 5. 取 class token 所在的行，去掉它自己。
+    # zh: 5. 取分类 token 所在的行，去掉它自己。
     return result[:, 0, 1:]
     # </write>

@@ -19,6 +19,6 @@ def rollout(weights: list[Tensor]) -> Tensor:
         # zh: 4. 每行之和仍为 1。这一层在之前各层之后，所以左乘。
         result = mean @ result
     # en: 5. The class token's row (token 0), without itself.
-    # zh: 5. 取 class token（第 0 个）所在的行，去掉它自己。
+    # zh: 5. 取分类 token（第 0 个）所在的行，去掉它自己。
     return result[:, 0, 1:]
     # </write>

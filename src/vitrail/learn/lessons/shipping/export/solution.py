@@ -21,7 +21,7 @@ class Classifier(nn.Module):
         images = images / largest.clamp(min=1.0)
         x = self.embed(images).flatten(2).transpose(1, 2)
         # en: The class token for every image.
-        # zh: 为每张图准备 class token。
+        # zh: 为每张图准备分类 token。
         cls = self.cls_token.expand(x.shape[0], -1, -1)
         x = torch.cat([cls, x], dim=1) + self.pos_embed
         x = x + self.mlp(self.norm(x))

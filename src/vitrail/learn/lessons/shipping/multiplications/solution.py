@@ -11,7 +11,7 @@ def multiplications(
     # zh: embed、projections、products、mlps、head 为键，对应第 2 到 6 步。
     patches = (image // patch) ** 2
     # en: 1. N: patches and the class token.
-    # zh: 1. N：patch 数加上 class token。
+    # zh: 1. N：patch 数加上分类 token。
     tokens = patches + 1
     # en: 2. Patch embedding: every patch, 3 * patch * patch numbers to D.
     # zh: 2. patch embedding：每个 patch 从 3 * patch * patch 个数到 D。
@@ -26,7 +26,7 @@ def multiplications(
     # zh: 5. MLP：D 到 mlp_dim 再回来。
     mlps = depth * tokens * 2 * dim * mlp_dim
     # en: 6. The head reads the class token alone.
-    # zh: 6. 分类头只读 class token。
+    # zh: 6. 分类头只读分类 token。
     head = dim * classes
     parts = {"embed": embed, "projections": projections, "products": products}
     return {**parts, "mlps": mlps, "head": head}

@@ -37,7 +37,7 @@ def train(images: Tensor, labels: Tensor, write, steps: int, rate: float) -> Ten
         gradient = x.T @ (logits.softmax(dim=1) - targets) / len(x)
         weights = weights - rate * gradient
     # en: 5. At the end write "accuracy", at the step after the last.
-    # zh: 5. 最后写入 "accuracy"（精度），步数接在最后一步之后。
+    # zh: 5. 最后写入 "accuracy"（准确率），步数接在最后一步之后。
     right = ((x @ weights).argmax(dim=1) == labels).double().mean()
     write(steps, {"accuracy": right.item()})
     return weights

@@ -7,7 +7,7 @@ def add_one_by_one(
     """train(settings, seed) -> accuracy -> rows of (name, mean, error, kept), final settings"""
     # <write>
     # en: 1. The plain settings; their accuracies are the ones to compare with.
-    # zh: 1. 朴素设置；它的各个精度是比较的基准。
+    # zh: 1. 朴素设置；它的各个准确率是比较的基准。
     settings = dict(base)
     before = [train(settings, seed) for seed in seeds]
     rows = []

@@ -9,7 +9,7 @@ def significance(attn: Tensor, v: Tensor) -> Tensor:
     """
     # <write>
     # en: 1. The class token's weights for the patches, without its own: (B, heads, N).
-    # zh: 1. class token 对各图像块的权重，不含它自己：(B, heads, N)。
+    # zh: 1. 分类 token 对各图像块的权重，不含它自己：(B, heads, N)。
     weights = attn[:, :, 0, 1:]
     # en: 2. Times the length of each patch's value, summed over the heads: (B, N).
     # zh: 2. 乘以每个图像块 value 的长度，对各头求和：(B, N)。

@@ -8,7 +8,7 @@ class ClassAttention(nn.Module):
         self.head_dim = dim // heads
         # <write>
         # en: self.q: D -> D, for the class token. self.kv: D -> 2 D, for all tokens.
-        # zh: self.q：D -> D，只用于 class token；self.kv：D -> 2 D，用于所有 token。
+        # zh: self.q：D -> D，只用于分类 token；self.kv：D -> 2 D，用于所有 token。
         self.q = nn.Linear(dim, dim)
         self.kv = nn.Linear(dim, 2 * dim)
         # en: self.proj: D -> D, at the end.
@@ -21,7 +21,7 @@ class ClassAttention(nn.Module):
         B, M, D = x.shape
         # <write>
         # en: 1. One query, that of the class token: q (B, heads, 1, head_dim).
-        # zh: 1. 只有一个 query，来自 class token：q (B, heads, 1, head_dim)。
+        # zh: 1. 只有一个 query，来自分类 token：q (B, heads, 1, head_dim)。
         q = self.q(x[:, :1])
         q = q.reshape(B, 1, self.heads, self.head_dim).transpose(1, 2)
         # en: 2. Keys and values of all M = 1 + N tokens: (B, heads, M, head_dim) each.

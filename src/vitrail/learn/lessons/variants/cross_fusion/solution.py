@@ -27,7 +27,7 @@ class CrossFusion(nn.Module):
         """token (B, 1, dim), the other branch's patches (B, N, other_dim) -> token (B, 1, dim)"""
         # <write>
         # en: 1. The class token in the other branch's width: (B, 1, other_dim).
-        # zh: 1. 把 class token 投影到另一分支的宽度：(B, 1, other_dim)。
+        # zh: 1. 把分类 token 投影到另一分支的宽度：(B, 1, other_dim)。
         token = self.project_in(token)
         # en: 2. Token and patches in one sequence, normalized: (B, 1 + N, other_dim).
         # zh: 2. 与图像块拼成一个序列并归一化：(B, 1 + N, other_dim)。

@@ -31,7 +31,7 @@ class DistilledViT(nn.Module):
         class_token = self.class_token.expand(B, -1, -1)
         distillation_token = self.distillation_token.expand(B, -1, -1)
         # en: 2. The sequence: class token, distillation token, patches; then the positions.
-        # zh: 2. 拼成序列：class token、蒸馏 token、图像块；再加位置编码。
+        # zh: 2. 拼成序列：分类 token、蒸馏 token、图像块；再加位置编码。
         x = torch.cat([class_token, distillation_token, patches], dim=1)
         x = x + self.position
         # en: 3. The blocks.
