@@ -108,10 +108,15 @@ def _of_layers(
             sentence = sentence or relation_of_parts(ours[name][0], target[0], sources, text)
             if sentence or not vague:
                 return sentence
+            later = [*theirs][[*theirs].index(name) + 1 :]
+            early = [other for other in [*ours][: [*ours].index(name)] if other in later]
             text = _(
                 "the first layer that is given something else than it should is {name}: look at "
                 "what comes before it."
             )
+            if early:
+                text = _("{name} is called after {other}, and should come before it.")
+                return text.format(name=name, other=early[0])
             return text.format(name=name)
         earlier.append(target)
     for name in theirs:

@@ -98,7 +98,7 @@ class Diagnoser:
         Returns:
             The first; None where none does.
         """
-        if not all(compare.is_finite(leaf) for _path, leaf in compare.leaves(failure.observed)):
+        if not _is_finite(failure.observed):
             return None  # NaN has too many causes
 
         def fits(change: Change) -> bool:
@@ -166,7 +166,8 @@ class Diagnoser:
         outputs, others = (self._outputs(subject) for subject in (own, other))
         if not compare.equal(outputs[failure.number], failure.observed):
             return True  # with the solutions of earlier lessons it is another: nothing to compare
-        return all(compare.equal(a, b) for a, b in zip(outputs, others, strict=True))
+        pairs = zip(outputs, others, strict=True)
+        return all(compare.equal(a, b) for a, b in pairs if _is_finite(a))  # NaN has many causes
 
     def _outputs(self, subject: Subject) -> list[Any]:
         outputs: list[Any] = []
@@ -237,6 +238,10 @@ class Diagnoser:
                 return None
             self.failures[key] = self.checker.failure_like(like, text, f"{'+'.join(names)}.py")
         return self.failures[key]
+
+
+def _is_finite(output: Any) -> bool:
+    return all(compare.is_finite(leaf) for _path, leaf in compare.leaves(output))
 
 
 def same_failure(failure: Failure, other: Failure | None, tolerance: float = TOLERANCES[0]) -> bool:

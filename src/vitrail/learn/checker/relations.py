@@ -232,6 +232,10 @@ def relation_of_parts(
             return _("{name} holds {source} once too often.").format(name=name, source=source)
         if _small(error + part, target):
             return _("{name} lacks {source}.").format(name=name, source=source)
+        entries = _entries_with(error, part, target)
+        if entries:
+            text = _("in the entries {entries}, {name} holds {source} once too often.")
+            return text.format(entries=entries, name=name, source=source)
         if bool((part - part.flatten()[0]).any()):
             if _small(output - target * part, target):
                 return _("{name} is multiplied by {source} once too often.").format(
@@ -247,6 +251,20 @@ def relation_of_parts(
         if _small(ours - factor * theirs, target):
             text = _("{name} is {source} plus {factor:.4g} times what should be added.")
             return text.format(name=name, source=source, factor=factor)
+    return ""
+
+
+def _entries_with(error: Tensor, part: Tensor, target: Tensor) -> str:
+    """Where along an axis an error is a part of a sum, if it is 0 elsewhere; else ""."""
+    for axis in range(error.ndim):
+        pieces = [*zip(error.unbind(axis), part.unbind(axis), strict=True)]
+        wrong = [n for n, (piece, _part) in enumerate(pieces) if not _small(piece, target)]
+        if 0 < len(wrong) < len(pieces) and all(
+            _small(pieces[n][0] - pieces[n][1], target) for n in wrong
+        ):
+            return _("{indices} of axis {axis}").format(
+                indices=", ".join(map(str, wrong)), axis=axis
+            )
     return ""
 
 

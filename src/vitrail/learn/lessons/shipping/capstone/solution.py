@@ -34,7 +34,7 @@ def judge(evaluation: dict[str, Any]) -> dict[str, Any]:
     baseline = max(sum(row) for row in confusion) / count
     learned = low > baseline
     # en: 4. confused: (true label, predicted label, how often), the most frequent mistake.
-    # zh: 4. confused：（真实标签, 预测标签, 次数），最常见的一种错误。
+    # zh: 4. confused：(真实标签, 预测标签, 次数)，最常见的一种错误。
     pairs = [(i, j) for i in range(len(labels)) for j in range(len(labels)) if i != j]
     i, j = max(pairs, key=lambda pair: confusion[pair[0]][pair[1]])
     confused = (labels[i], labels[j], confusion[i][j])

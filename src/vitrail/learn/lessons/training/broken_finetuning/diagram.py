@@ -2,7 +2,7 @@
 
 from vitrail.learn.drawing import program
 
-TITLE = {"en": "A probe changes only its own layer", "zh": "线性探测只改动自己的一层"}
+TITLE = {"en": "A probe changes only its own layer", "zh": "线性探针只改动自己的一层"}
 NOTES = {
     "en": (
         "frozen: weights and statistics",

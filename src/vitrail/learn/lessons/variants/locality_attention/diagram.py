@@ -5,7 +5,7 @@ from vitrail.learn.drawing import Drawing
 WORDS = {
     "en": ("No token attends to itself", "logits, -inf on the diagonal", "one factor per head",
            "weights: rows sum to 1"),
-    "zh": ("token 不注意自己", "logits，对角线为 -inf", "每个头一个系数", "权重：每行之和为 1"),
+    "zh": ("token 不关注自己", "logits，对角线为 -inf", "每个头一个系数", "权重：每行之和为 1"),
 }  # fmt: skip
 
 

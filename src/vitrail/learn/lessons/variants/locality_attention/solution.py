@@ -24,7 +24,7 @@ class LocalityAttention(nn.Module):
         # zh: 1. logits，每个头乘以自己的系数：attn (B, heads, N, N)。
         attn = q @ k.transpose(-2, -1) * self.temperature[:, None, None]
         # en: 2. No token attends to itself: -inf on the diagonal.
-        # zh: 2. token 不能注意自己：对角线填 -inf。
+        # zh: 2. token 不能关注自己：对角线填 -inf。
         own = torch.eye(N, dtype=torch.bool, device=x.device)
         attn = attn.masked_fill(own, float("-inf"))
         # en: 3. Softmax over the keys.

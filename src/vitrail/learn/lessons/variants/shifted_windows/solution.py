@@ -20,7 +20,7 @@ def shift_mask(H: int, W: int, window: tuple[int, int], shift: tuple[int, int]) 
     # zh: 3. 把这些数划分到窗口里：labels (windows, n)。
     labels = partition(region[None, :, :, None], window)[..., 0]
     # en: 4. Pairs with two different numbers must not attend to each other.
-    # zh: 4. 数不同的两个格子不能互相注意。
+    # zh: 4. 数不同的两个格子不能互相关注。
     separate = labels[:, :, None] != labels[:, None, :]
     return torch.zeros(separate.shape).masked_fill(separate, float("-inf"))
     # </write>
