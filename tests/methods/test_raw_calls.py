@@ -11,6 +11,7 @@ from tests.models.small import small
 from vitrail.contract.methods import MethodCase, batch_for
 from vitrail.errors import VitrailError
 from vitrail.methods.base import Batch, Method
+from vitrail.methods.beit import BEiTPretraining
 from vitrail.methods.class_loss import classify
 from vitrail.methods.dino import DINO
 from vitrail.methods.dino_losses import Center, crop_cross_entropy, region_cross_entropy
@@ -173,6 +174,10 @@ CALLS: list[tuple[Callable[[], object], str]] = [
     ),
     (lambda: standardization(LOGITS[:0], LOGITS), r"outputs of shape \(0, 3\) are not"),
     (lambda: Schedule(3).apply(None, 0), "optimizer=None is not an Optimizer"),  # type: ignore[arg-type]
+    (
+        lambda: BEiTPretraining(small("ViT"), "dalle"),  # type: ignore[arg-type]
+        "'dalle' cannot be called: give a network or a function",
+    ),
     (lambda: knn(LOGITS / 0, torch.zeros(4).long(), LOGITS, 1), "features hold nan, and a loss"),
     (lambda: knn(LOGITS, torch.zeros(4).long(), LOGITS / 0, 1), "queries hold nan"),
     (lambda: knn(LOGITS, torch.zeros(4).long(), LOGITS, 0), "classes=0 is not a whole number"),

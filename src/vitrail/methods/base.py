@@ -17,7 +17,7 @@ from vitrail.methods.batch_checks import (
     check_targets,
     require_finite,
 )
-from vitrail.methods.frozen import BATCH_NORMS, is_frozen
+from vitrail.methods.frozen import BATCH_NORMS, is_frozen, owner
 from vitrail.models.base import Backbone
 from vitrail.models.calls import hinting
 from vitrail.models.limits import check_sizes, within_memory
@@ -154,13 +154,9 @@ class Method(nn.Module):
     def train(self, mode: bool = True) -> "Method":
         """Sets the mode; batch norms of the backbone that do not learn keep their statistics."""
         super().train(mode)
-        for parent in self.backbone.modules():
-            for module in parent.children():
-                # One without weights of its own learns where what it is a part of does.
-                if isinstance(module, BATCH_NORMS) and is_frozen(
-                    module if module.affine else parent
-                ):
-                    module.eval()
+        for module in self.backbone.modules():
+            if isinstance(module, BATCH_NORMS) and is_frozen(owner(module, self.backbone)):
+                module.eval()
         return self
 
     def init_weights(self) -> None:

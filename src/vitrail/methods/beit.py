@@ -94,11 +94,11 @@ class BEiTPretraining(Masked):
         mask: Literal["block", "random"] = "block",
     ) -> None:
         super().__init__(backbone)
+        require_own_weights(backbone, tokenizer, "tokenizer")
+        self.tokenizer = Frozen(cast("Callable[..., Any]", tokenizer), "tokens")
         vocabulary = vocabulary or getattr(tokenizer, "vocabulary", None)
         if not isinstance(vocabulary, int):
             raise ConfigError("this tokenizer does not say how many codes it has: set vocabulary.")
-        require_own_weights(backbone, tokenizer, "tokenizer")
-        self.tokenizer = Frozen(cast("Callable[..., Any]", tokenizer), "tokens")
         self.vocabulary = vocabulary
         self.mask_ratio = mask_ratio
         self.mask_function = block_mask if mask == "block" else random_mask

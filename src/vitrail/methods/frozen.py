@@ -29,6 +29,26 @@ def is_frozen(module: nn.Module) -> bool:
     return bool(learns) and not any(learns)
 
 
+def owner(norm: nn.Module, network: nn.Module) -> nn.Module:
+    """Whose weights say whether a batch norm learns.
+
+    Args:
+        norm: a batch norm.
+        network: what it is a part of.
+
+    Returns:
+        The norm; where it has no weights, the module that it stands in.
+
+    Example:
+        >>> layers = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False))
+        >>> owner(layers[1], layers) is layers
+        True
+    """
+    if norm.affine:
+        return norm
+    return next(m for m in network.modules() if any(child is norm for child in m.children()))
+
+
 def require_own_weights(backbone: nn.Module, network: object, name: str) -> None:
     """Checks that what is frozen is no part of what learns.
 
