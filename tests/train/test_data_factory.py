@@ -17,7 +17,7 @@ from vitrail.train.config import RunConfig
 from vitrail.train.data_factory import open_datasets
 from vitrail.train.evaluator import Evaluator
 from vitrail.train.factory import build_trainer
-from vitrail.train.stream_factory import check_batches
+from vitrail.train.stream_factory import build_evaluator, check_batches
 from vitrail.train.trainer import Trainer
 
 
@@ -50,7 +50,10 @@ def test_other_validation_losses_are_of_all_images(name: str) -> None:
 def test_one_pair_has_no_contrastive_loss() -> None:
     with pytest.raises(ConfigError, match="data.batch_size=1 is too small for CLIP, .*use 2 or"):
         built(of("clip", "optim.ema=0", "data.batch_size=1"))
-    built(of("clip", "optim.ema=0", "data.batch_size=2"))
+    trainer, evaluator = built(of("clip", "optim.ema=0", "data.batch_size=2"))
+    alone = evaluator.stream.loader.dataset.subset([0])
+    other = build_evaluator(of("clip"), trainer.method, alone, alone)
+    assert other.validation_loss(trainer.method) is None
 
 
 @pytest.mark.parametrize("name", ["LeViT", "CvT", "XCiT"])

@@ -181,9 +181,9 @@ class Evaluator:
             method: method whose loss is computed.
 
         Returns:
-            The mean loss; None where it measures nothing.
+            The mean loss; None where it measures nothing, as of a single image and caption.
         """
-        if not method.has_validation_loss:
+        if not method.has_validation_loss or self.loss_stream.batch_size < method.smallest_batch:
             return None
         device = next(method.parameters()).device
 
