@@ -26,6 +26,8 @@ def test_parts_that_do_not_follow_are_one_line() -> None:
         model(row, inference_params={})  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="max_seqlen='16' is not a whole number"):
         InferenceParams("16", 2)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="max_batch_size=0 is not a whole number of at least 1"):
+        cache.reset(16, 0)
     with pytest.raises(ConfigError, match="batch_size_offset=1 is not supported: give each batch"):
         InferenceParams(16, 2, batch_size_offset=1, lengths_per_sample=None)
     for sizes in ({"dim": 12}, {"d_state": 3}):

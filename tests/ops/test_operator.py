@@ -150,6 +150,27 @@ def test_transforms_of_torch_func() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")  # of PyTorch's attention
+@pytest.mark.parametrize("name", ["VisionMamba", "XCiT"])
+def test_the_default_dtype_is_the_callers_own(name: str) -> None:
+    """Kernels for float32 wrote into memory of half the size where the default was bfloat16."""
+    torch.manual_seed(0)
+    model = small(name).eval()
+    images = images_for(model).requires_grad_()
+
+    def outputs() -> list[torch.Tensor]:
+        logits = model(images)
+        return [logits, *torch.autograd.grad(logits.square().sum(), [images])]
+
+    expected = outputs()
+    for dtype in (torch.float64, torch.bfloat16):
+        try:
+            torch.set_default_dtype(dtype)
+            found = outputs()
+        finally:
+            torch.set_default_dtype(torch.float32)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["CCT", "LeViT", "MobileViT", "XCiT"])
 def test_gradients_per_sample_of_models_with_channels_last(name: str) -> None:
     model = small(name)

@@ -87,6 +87,7 @@ class InferenceParams:
             max_batch_size: largest batch size.
         """
         self.max_seqlen, self.max_batch_size = max_seqlen, max_batch_size
+        self.__post_init__()
         self.seqlen_offset, self.outputs = 0, None
         self.key_value_memory_dict.clear()
 

@@ -206,11 +206,11 @@ class FourierPositions(nn.Module):
     def forward(self, grid: tuple[int, ...]) -> Tensor:
         """grid (H, W) → positions (H, W, D)."""
         # In float32 for any dtype of the model, as in the authors' code.
-        device = self.proj.weight.device
-        periods = 10_000.0 ** (torch.arange(self.frequencies, device=device) / self.frequencies)
+        like: dict[str, Any] = {"device": self.proj.weight.device, "dtype": torch.float32}
+        periods = 10_000.0 ** (torch.arange(self.frequencies, **like) / self.frequencies)
         axes = []
         for side in grid:
-            coordinates = torch.arange(1, side + 1, device=device) / (side + 1e-6)
+            coordinates = torch.arange(1, side + 1, **like) / (side + 1e-6)
             angles = (coordinates * (2 * math.pi))[:, None] / periods
             axes.append(torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1))
         rows, columns = axes[0][:, None].expand(-1, grid[1], -1), axes[1].expand(grid[0], -1, -1)

@@ -7,7 +7,6 @@ import array
 import functools
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -38,7 +37,8 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor, reverse: Sequence[bool]) ->
     """x (B, L, D), weight (K, D, d_conv), bias (K, D), reverse (K) → (K, B, L, D), float32."""
     fields, inputs = _prepare(x, weight, bias)
     batch, length, wide = inputs[0].shape
-    out, dim = torch.empty(len(reverse), batch, length, wide), x.shape[-1]
+    # float32, whatever the default dtype and device are
+    out, dim = inputs[0].new_empty(len(reverse), batch, length, wide), x.shape[-1]
     call = records(CALL, [[*fields, out.data_ptr()]])
     kernel = _code("forward")(array.array("q", reverse), len(reverse), call, 0)
     run_tasks(kernel, batch * -(-length // TOKENS))
@@ -54,8 +54,9 @@ def backward(
     batch, length, wide = inputs[0].shape
     grad = F.pad(grad.float(), (0, wide - dim))
     k, d_conv = weight.shape[0], weight.shape[2]
-    d_x = torch.empty(batch, length, wide)
-    d_weight, d_bias = torch.empty(batch, k, d_conv, wide), torch.empty(batch, k, wide)
+    new = inputs[0].new_empty
+    d_x = new(batch, length, wide)
+    d_weight, d_bias = new(batch, k, d_conv, wide), new(batch, k, wide)
     outputs = [tensor.data_ptr() for tensor in (grad, d_x, d_weight, d_bias)]
     call = records(CALL, [[*fields, 0, *outputs]])
     floats = 2 * (length + 2 * (d_conv - 1)) * WIDTH

@@ -100,9 +100,10 @@ def forward(scan: Scan, reverse: Sequence[bool], save: bool) -> tuple[Tensor, Te
     """scan, reverse (K) → output (B, L, D); to `save`: sum before the gate, states per `CHUNK`."""
     ready, dim = _Prepared(scan, reverse), scan.sizes[3]
     k, batch, length, wide, n = ready.scan.sizes
-    out, total, saved = torch.empty(batch, length, wide), torch.empty(0), torch.empty(0)
+    new = ready.scan.u.new_empty  # float32, whatever the default dtype and device are
+    out, total, saved = new(batch, length, wide), new(0), new(0)
     if save:
-        saved = torch.empty(k * batch * -(-length // CHUNK) * n * wide)
+        saved = new(k * batch * -(-length // CHUNK) * n * wide)
         total = torch.empty_like(out) if scan.z is not None else total
     passes = ready.passes(*[saved.view(k, -1)] * save)
     call = ready.call(total.data_ptr(), out.data_ptr())
@@ -126,10 +127,11 @@ def backward(
     count, blocks = ready.count, wide // WIDTH
     each = max(1, min(blocks, -(-batch * blocks // TASKS)))  # blocks per task
     shares, row = -(-blocks // each), (n // count, STATES)
-    d_u, d_delta = (torch.empty(k, batch, length, wide) for _ in range(2))
+    new = ready.scan.u.new_empty
+    d_u, d_delta = (new(k, batch, length, wide) for _ in range(2))
     d_enter, d_read = (_zeros(k, batch, shares, length, *row) for _ in range(2))
     d_rates, d_z = _zeros(k, batch, n, wide), torch.empty_like(total)
-    d_skip, d_bias = (torch.empty(k, batch, wide) for _ in range(2))
+    d_skip, d_bias = (new(k, batch, wide) for _ in range(2))
     call = ready.call(total.data_ptr(), 0, d_z.data_ptr(), *_layout(grad), each, math.prod(row))
     passes = ready.passes(saved.view(k, -1), d_u, d_delta, d_rates, d_enter, d_read, d_skip, d_bias)
     floats = (vectors(n, count) + length) * WIDTH
