@@ -8,7 +8,7 @@ def resample(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tenso
     D = table.shape[-1]
     # <write>
     # en: 1. The class token's row apart: cls (1, 1, D), grid (1, H * W, D).
-    # zh: 1. 分开 CLS token 的一行：cls (1, 1, D)，grid (1, H * W, D)。
+    # zh: 1. 分开分类 token 的一行：cls (1, 1, D)，grid (1, H * W, D)。
     cls, grid = table[:, :1], table[:, 1:]
     # en: 2. As an image with D channels: (1, D, H, W).
     # zh: 2. 还原成 D 通道的图：(1, D, H, W)。
@@ -17,7 +17,7 @@ def resample(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tenso
     # zh: 3. 双三次插值，不做抗锯齿：(1, D, H', W')。
     grid = F.interpolate(grid, size=new, mode="bicubic", align_corners=False)
     # en: 4. Rows again, and the class token in front.
-    # zh: 4. 重新排成行，CLS token 放回最前面。
+    # zh: 4. 重新排成行，分类 token 放回最前面。
     grid = grid.flatten(2).transpose(1, 2)
     return torch.cat([cls, grid], dim=1)
     # </write>

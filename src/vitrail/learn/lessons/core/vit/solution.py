@@ -34,7 +34,7 @@ class ViT(nn.Module):
         """(B, 3, H, W) -> (B, num_classes)"""
         # <write>
         # en: 1. Patches, then class token and positions: x (B, N + 1, D).
-        # zh: 1. 图像块，再加 CLS token 和位置编码：x (B, N + 1, D)。
+        # zh: 1. 图像块，再加分类 token 和位置编码：x (B, N + 1, D)。
         x = self.patch_embed(images)
         x = self.tokens(x)
         # en: 2. All blocks.
@@ -42,7 +42,7 @@ class ViT(nn.Module):
         for block in self.blocks:
             x = block(x)
         # en: 3. The last norm, and of its result the class token: (B, D).
-        # zh: 3. 最后的归一化，取出其中的 CLS token：(B, D)。
+        # zh: 3. 最后的归一化，取出其中的分类 token：(B, D)。
         x = self.norm(x)
         x = x[:, 0]
         # en: 4. The head.
