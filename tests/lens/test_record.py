@@ -330,3 +330,9 @@ def test_weights_of_a_forward_are_passed_on_and_not_kept() -> None:
 
 def test_record_is_public() -> None:
     assert vitrail.record is record
+
+
+def test_no_images_have_no_trace() -> None:
+    for trace in (trace_attention, observe):
+        with pytest.raises(ConfigError, match="images=.* none of them empty"):
+            trace(small("ViT"), IMAGES[:0])

@@ -185,6 +185,8 @@ def cure_of(folder: Path) -> str:
         return f" It has {pickles[0]}: `vitrail convert {folder} NEW` rewrites it."
     if inner := [file for file in files if (file / "config.json").is_file()]:
         return f" {inner[-1]} is one: give that."
-    if weights := [file.name for file in files if file.suffix == ".safetensors"]:
-        return f" It has {weights[0]}: name it model.safetensors."
+    if weights := [file for file in files if file.suffix == ".safetensors"]:
+        if (folder / "config.json").is_file():
+            return f" It has {weights[0].name}: name it model.safetensors."
+        return f" It has {weights[0].name}: give that file."
     return ""

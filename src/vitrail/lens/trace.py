@@ -20,6 +20,7 @@ from vitrail.values import NonNegativeInt, PositiveInt
 MAX_STAGES = 5  # more blocks than this are represented by four of them
 
 Query = str | tuple[int, ...]  # "class", "mean" or a position in the grid
+Images = Annotated[Tensor, Axes(3, 4, 5)]  # (B, C, *size)
 
 
 @dataclass
@@ -77,7 +78,7 @@ class StageFeatures(list[Features]):
 
 @checked
 def trace_attention(
-    model: Backbone, images: Tensor, *, query: Query | None = None, incoming: bool = False
+    model: Backbone, images: Images, *, query: Query | None = None, incoming: bool = False
 ) -> AttentionTrace:
     """The attention of one forward pass, of a model whose layers all attend over all tokens.
 
@@ -168,7 +169,7 @@ def trace_features(
 
 @checked
 def observe(
-    model: Backbone, images: Tensor, *, query: Query | None = None, incoming: bool = False
+    model: Backbone, images: Images, *, query: Query | None = None, incoming: bool = False
 ) -> AttentionTrace | StageFeatures:
     """The attention of a forward pass, or features of some stages where attention has no map.
 

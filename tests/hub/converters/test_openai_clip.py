@@ -1,10 +1,12 @@
 """OpenAI's CLIP files: archives of TorchScript, which are read without running them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 open_clip = pytest.importorskip("open_clip")
@@ -96,6 +98,32 @@ def test_half_precision_becomes_float32(original: Any, tmp_path: Path) -> None:
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     weight = original.visual.conv1.weight
     assert torch.equal(model.patch_embed.weight, weight.half().float())
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@torch.no_grad()
+def test_files_of_open_clip_are_read_with_its_config(quick: bool, tmp_path: Path) -> None:
+    """Its models have OpenAI's names, and most of them the exact GELU."""
+    vision = {**VISION, "head_width": 32}
+    config = {"embed_dim": 48, "vision_cfg": vision, "text_cfg": {**TEXT, "heads": 2}}
+    theirs = open_clip.CLIP(**config, quick_gelu=quick).eval()
+    for parameter in theirs.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    state = {name: tensor.clone() for name, tensor in theirs.state_dict().items()}
+    save_file(state, tmp_path / "open_clip_model.safetensors")
+    with pytest.raises(LoadError, match="open_clip_model.safetensors: give that file"):
+        vitrail.load(tmp_path)
+    for read in (vitrail.load, load_method):
+        with pytest.raises(LoadError, match="which GELU .* open_clip_config.json beside it"):
+            read(tmp_path / "open_clip_model.safetensors")
+    settings = {"model_cfg": {**config, "quick_gelu": quick}, "preprocess_cfg": {}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(settings))
+    method = load_method(tmp_path / "open_clip_model.safetensors")
+    images, ids = torch.randn(3, 3, 32, 32), torch.randint(0, 299, (4, 12))
+    ids[:, 7] = 299
+    features = method.image_proj(method.backbone.pool(method.backbone.features(images)))
+    torch.testing.assert_close(features, theirs.encode_image(images), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(method.text(ids), theirs.encode_text(ids), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("what", ["resnet", "missing", "misshapen", "unknown", "no method"])

@@ -2,7 +2,8 @@
 CLIP). Only their tensors are read, see `vitrail.hub.torchscript`.
 
 Their names and shapes say all: the number of heads is the width over 64, as in OpenAI's `clip/
-model.py`. Files that open_clip saves under the same names are read too.
+model.py`. Files that open_clip saves under the same names are read with its open_clip_config.json,
+because most of its models compute the exact GELU.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from vitrail.errors import ConfigError, LoadError
+from vitrail.foreign import read_json
 from vitrail.hub.fitting import build, reading
 from vitrail.hub.method_folder import read_tokenizer
 from vitrail.hub.model_folder import load_weights
@@ -85,7 +87,8 @@ def convert(tensors: Tensors, source: Path) -> Backbone:
         The model, without the projection to the common space.
 
     Raises:
-        LoadError: the tower is a ResNet, or the weights do not fit each other.
+        LoadError: the tower is a ResNet, the weights do not fit each other, or nothing says which
+            GELU they are for.
 
     Example:
         >>> convert({"visual.layer1.0.conv1.weight": torch.zeros(1)}, Path("RN50.pt"))
@@ -95,6 +98,7 @@ def convert(tensors: Tensors, source: Path) -> Backbone:
     own = {n.removeprefix(VISUAL): t for n, t in tensors.items() if n.startswith(VISUAL)}
     if "class_embedding" not in own:
         raise LoadError(f"{source}: its image tower is no ViT, and ResNets are not supported.")
+    activation, config = _settings(tensors, source)
     weights = _renamed(own, IMAGE_RULES, IMAGE_IGNORED, source)
     with reading(source):
         weights["class_token.weight"] = weights["class_token.weight"].reshape(1, 1, -1)
@@ -102,10 +106,10 @@ def convert(tensors: Tensors, source: Path) -> Backbone:
         side = math.isqrt(len(weights["position.weight"]) - 1) * patch
         keywords: dict[str, Any] = {
             "image_size": side, "patch_size": patch, "num_classes": 0, "channels": channels,
-            **_tower(weights, dim),
+            **_tower(weights, dim, config.get("vision_cfg", {}).get("head_width", HEAD_DIM)),
         }  # fmt: skip
         weights["position.weight"] = weights["position.weight"][None]
-        model = build(CLIPViT, {**keywords, "activation": "quick_gelu"}, weights, source)
+        model = build(CLIPViT, {**keywords, "activation": activation}, weights, source)
     load_weights(model, weights, str(source))
     model.preprocess = Preprocess((side, side), side, "bicubic", MEAN, STD)
     return model
@@ -133,6 +137,7 @@ def convert_method(tensors: Tensors, source: Path) -> CLIP:
     backbone = convert(tensors, source)
     own = {name: t for name, t in tensors.items() if not name.startswith(VISUAL)}
     weights = _renamed(own, TEXT_RULES, TEXT_IGNORED, source)
+    activation, config = _settings(tensors, source)
     with reading(source):
         vocabulary, dim = weights["words.weight"].shape
         sizes = {
@@ -140,12 +145,14 @@ def convert_method(tensors: Tensors, source: Path) -> CLIP:
             "context": len(weights["position.weight"]),
             "end": vocabulary - 1,
         }
-        tower: dict[str, Any] = {f"text_{k}": size for k, size in _tower(weights, dim).items()}
+        heads = config.get("text_cfg", {}).get("heads", max(1, dim // HEAD_DIM))
+        sizes_of_text = _tower(weights, dim, dim // heads)
+        tower: dict[str, Any] = {f"text_{key}": size for key, size in sizes_of_text.items()}
         method = CLIP(
             backbone,
             _tokenizer(source.with_name("tokenizer.json"), sizes),
             embed_dim=tensors["visual.proj"].shape[1],
-            text_activation="quick_gelu",
+            text_activation=activation,
             **tower,
         )
         weights["position.weight"] = weights["position.weight"][None]
@@ -175,12 +182,29 @@ def _tokenizer(file: Path, sizes: Mapping[str, int]) -> Any:
     return read_tokenizer(file, "tokenizer", sizes)
 
 
-def _tower(weights: Tensors, dim: int) -> dict[str, int]:
+def _settings(tensors: Tensors, source: Path) -> tuple[str, Mapping[str, Any]]:
+    """The activation, and open_clip's settings of the model; none for OpenAI's own files."""
+    if "input_resolution" in tensors:
+        return "quick_gelu", {}
+    folder = source if source.is_dir() else source.parent
+    file = folder / "open_clip_config.json"
+    if not file.is_file():
+        raise LoadError(
+            f"{source} is no archive of OpenAI's, and nothing says which GELU its CLIP computes: "
+            'write {"model_cfg": open_clip.get_model_config(NAME)} as open_clip_config.json beside '
+            "it."
+        )
+    with reading(file):
+        config = read_json(file)["model_cfg"]
+        return "quick_gelu" if config.get("quick_gelu") else "gelu", config
+
+
+def _tower(weights: Tensors, dim: int, head_dim: int) -> dict[str, int]:
     """Keywords of a tower, as its weights show them."""
     depths = [int(name.split(".")[1]) + 1 for name in weights if name.startswith("blocks.")]
     return {
         "dim": dim,
         "depth": max(depths),
-        "heads": max(1, dim // HEAD_DIM),
+        "heads": max(1, dim // head_dim),
         "mlp_dim": len(weights["blocks.0.mlp.fc1.weight"]),
     }
