@@ -133,6 +133,19 @@ def test_a_layer_that_is_called_too_late_is_named() -> None:
     assert find_causes(*arguments, is_late=lambda: True, vague=False) == ()
 
 
+def test_what_a_file_prints_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    lesson = find_lesson("mlp")
+    text = lesson.solution.replace(
+        "hidden = F.gelu", "print('again')\n        hidden = 1.3 * F.gelu"
+    )
+    checker = Checker(lesson, 5)
+    counts = []
+    for work in (checker.failure_of, lambda text: make_report(checker, text, "mine.py")):
+        work(text)
+        counts.append(capsys.readouterr().out.count("again"))
+    assert counts[0] == counts[1] > 0
+
+
 def test_a_diagnosis_has_an_end() -> None:
     assert MOST_SECONDS < 3
     diagnoser = Diagnoser(Checker(find_lesson("mlp")), seconds=0.0)

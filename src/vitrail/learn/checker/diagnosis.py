@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import io
 import itertools
 import math
 import time
@@ -135,7 +134,7 @@ class Diagnoser:
         self, every: Iterable[Change], share: float, fits: Callable[[Change], bool]
     ) -> Change | None:
         """The first change that fits; none where this share of the time is over."""
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # some are odd code
             for change in every:
                 if self.is_late(share):

@@ -1,6 +1,7 @@
 """Checks a file in this process and says what is wrong, with a diagnosis."""
 
 import contextlib
+import io
 import time
 from pathlib import Path
 
@@ -55,22 +56,11 @@ def make_report(
     lesson = checker.lesson
     if failure is None:
         return Report(lesson.id, True)
-    rows = _walk(checker, failure, text, path, folder)
-    mistakes: tuple[Wrong, ...] = ()
-    diagnosis: tuple[str, ...] = ()
-    if failure.observed != "stub":
+    with contextlib.redirect_stdout(io.StringIO()):  # it runs the learner's code again and again
+        rows = _walk(checker, failure, text, path, folder)
         rest = max(LEAST_SECONDS, seconds - (time.process_time() - start))
         diagnoser = Diagnoser(checker, rest, text)
-        variable = None
-        with solutions_importable(checker.finder):  # once for hundreds of versions
-            mistakes = diagnoser.single(failure)
-        if not mistakes:
-            variable = _variable(diagnoser, failure, path, folder)
-            with solutions_importable(checker.finder):
-                mistakes, diagnosis = _compare(diagnoser, failure, variable)
-        diagnosis = diagnosis or tuple(wrong.says.of(language()) for wrong in mistakes)
-        if not diagnosis:
-            diagnosis = _examine(diagnoser, failure, rows, path, folder, variable)
+        mistakes, diagnosis = _diagnose(diagnoser, failure, rows, path, folder)
     return Report(
         lesson.id,
         False,
@@ -81,6 +71,29 @@ def make_report(
         diagnosis=diagnosis,
         walk=rows,
     )
+
+
+def _diagnose(
+    diagnoser: Diagnoser,
+    failure: Failure,
+    rows: tuple[Row, ...],
+    path: str,
+    folder: Path | None,
+) -> tuple[tuple[Wrong, ...], tuple[str, ...]]:
+    """The wrong versions that fail in the same way, and sentences."""
+    if failure.observed == "stub":
+        return (), ()
+    finder = diagnoser.checker.finder
+    with solutions_importable(finder):  # once for hundreds of versions
+        mistakes = diagnoser.single(failure)
+    variable = None
+    diagnosis: tuple[str, ...] = ()
+    if not mistakes:
+        variable = _variable(diagnoser, failure, path, folder)
+        with solutions_importable(finder):
+            mistakes, diagnosis = _compare(diagnoser, failure, variable)
+    diagnosis = diagnosis or tuple(wrong.says.of(language()) for wrong in mistakes)
+    return mistakes, diagnosis or _examine(diagnoser, failure, rows, path, folder, variable)
 
 
 def _variable(
