@@ -61,6 +61,14 @@ def test_a_docstring_is_translated_text_by_text(monkeypatch: pytest.MonkeyPatch)
     assert {words for _before, words in reference.split(DOCSTRING)} == {*chinese, ""}
 
 
+def test_a_page_has_the_package_in_its_language_and_no_bare_fields() -> None:
+    chinese, english = (reference.page("vitrail.deploy", each) for each in ("zh", "en"))
+    assert chinese.startswith("# vitrail.deploy\n\n部署模型。\n")
+    assert english.startswith("# vitrail.deploy\n\nShipping a model.\n")
+    assert ".. autofunction:: vitrail.deploy.fuse" in chinese
+    assert "Exported\n   :members:\n   :exclude-members: path, weights, inputs, diff" in chinese
+
+
 def test_the_reference_shows_what_autodoc_does() -> None:
     names = [name for name, _docstring in reference.docstrings()]
     assert len(names) == len(set(names)) > 800
