@@ -461,6 +461,10 @@ def test_the_command(
         assert (code, errors.count("\n")) == (2, 1)
         assert message in errors
     assert sorted(tmp_path.rglob("*")) == before
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert command("pets.v2", "~/a name.onnx")[0] == 0
+    assert [file.name for file in (tmp_path / "home").iterdir()] == ["a name.onnx"]
+    assert export_onnx(model, "~/b.onnx").path == tmp_path / "home" / "b.onnx"
     code, output, _ = command("pets.v2", "--force", "--dynamic-size")
     assert code == 0
     assert "batch x 3 x 8*rows x 8*columns" in output

@@ -1,5 +1,6 @@
 """`vitrail export`: a model as a file for other runtimes."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +36,8 @@ def run(
     force: ForceOption = False,
 ) -> None:
     """Exports a model."""
-    path = destination or default_path(model)
+    # A shell leaves the ~ of "~/a name" to us.
+    path = Path(os.path.expanduser(destination or default_path(model)))
     if path.suffix not in (SUFFIX, PROGRAM):
         raise ConfigError(f"{path} does not end in {SUFFIX} or {PROGRAM}.")
     if path.suffix == PROGRAM and opset is not None:

@@ -167,7 +167,7 @@ def check_path(path: str | Path, overwrite: bool) -> Path:
     """
     if not isinstance(path, str | os.PathLike):
         raise ConfigError(f"path={path!r} is not the path of a file.")
-    path = Path(path)
+    path = Path(os.path.expanduser(path))  # as where models are read
     if path.is_dir():
         raise ConfigError(f"{path} is a folder: give the file to write in it.")
     check_absent(path, overwrite)
@@ -280,8 +280,8 @@ def _patch_embed(model: Backbone) -> PatchEmbed:
     embed = getattr(model, "patch_embed", None)
     if not isinstance(model, SequenceBackbone) or not isinstance(embed, PatchEmbed):
         raise ConfigError(
-            f"{type(model).__name__} cannot be exported for any size (dynamic_size=True): give "
-            "image_size instead."
+            f"{type(model).__name__} cannot be exported for any size (dynamic_size=True): set "
+            f"image_size={model.image_size[0]}, say."
         )
     return embed
 
