@@ -123,7 +123,10 @@ def test_what_is_no_dataset(samples: Any, message: str) -> None:
     ("image", "message"),
     [
         (torch.zeros(3, 5, 4), r"memory\[0\]: image tensor of torch.float32"),
-        (BLACK.numpy(), r"memory\[0\]: ndarray is no image: give a path, a Pillow image"),
+        (
+            BLACK.numpy(),
+            r"memory\[0\]: an object of type ndarray is no image: give a path, a Pillow image",
+        ),
         ("nowhere.jpg", "nowhere.jpg: cannot be read"),
     ],
 )
