@@ -19,6 +19,9 @@ from vitrail.models.base import Backbone
 def adapt(backbone: Backbone, rank: int, alpha: float | None = None) -> Backbone:
     """Adds adapters to every linear layer of the blocks, and freezes all else but the head.
 
+    Batch norms keep their statistics within a method; in a loop of your own, put them in eval mode
+    after `backbone.train()`.
+
     Args:
         backbone: model to adapt, changed in place.
         rank: r, width of the thin matrices.
