@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import tomllib
 import torch
 
 from benchmarks import collages
 from docs.drawings import CHINESE
+from docs.twins import SETTINGS
 from tools import evidence
 from vitrail.hub.pretrained import published_ids
 from vitrail.lens.faithfulness.compare import MAX_CORRELATION
@@ -68,6 +70,7 @@ CHINESE_HEADS = {
         "框内 ÷ 框外：`small-vit` | `small-vim` | 仅用颜色 | 教师 |"
     ),
 }
+REASONS = tomllib.loads(SETTINGS.read_text("utf-8"))["purposes"]  # English = Chinese
 PURPOSES = {"models": MODEL_PURPOSES, "methods": METHOD_PURPOSES}
 TIERS = {"SequenceBackbone": "序列", "PyramidBackbone": "金字塔", "Backbone": "全部"}
 ENGLISH_TIERS = {"SequenceBackbone": "sequences", "PyramidBackbone": "pyramids", "Backbone": "all"}
@@ -90,7 +93,7 @@ def fill(page: str, chinese: bool) -> str:
         if purpose:
             summary, _, limits = PURPOSES[name][purpose]
             if chinese:
-                summary, limits = (CHINESE[name][purpose][key] for key in ("summary", "limits"))
+                summary, limits = REASONS[summary], REASONS[limits]
             lines = [summary, "", *lines, "", limits]
         return begin + "\n".join(["", *lines, "", end])
 
@@ -107,7 +110,7 @@ def model_rows(purpose: str, chinese: bool) -> Iterable[tuple[str, ...]]:
             f"{multiply_adds()[name] / 1e9:.2f} G",
             "" if milliseconds is None else f"{milliseconds:.0f}",
             published_ids().get(name, "").partition("/")[0],
-            CHINESE["models"][purpose][name] if chinese else reason,
+            REASONS[reason] if chinese else reason,
         )
 
 
@@ -122,7 +125,7 @@ def method_rows(purpose: str, chinese: bool) -> Iterable[tuple[str, ...]]:
             "<br>".join(f"{gain.accuracy:.1%}" for gain in gains),
             "<br>".join("" if g.gain is None else f"{100 * g.gain:+.1f}" for g in gains),
             "<br>".join(f"{gain.seconds:.0f}" for gain in gains),
-            CHINESE["methods"][purpose][name] if chinese else reason,
+            REASONS[reason] if chinese else reason,
         )
 
 

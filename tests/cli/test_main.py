@@ -231,6 +231,9 @@ def test_a_signal_while_an_error_is_handled_keeps_its_line(
     assert capsys.readouterr().err == "error: the model is damaged.\n"
 
 
+CHOICES = (("models", "edge"), ("methods", "few-labels"))
+
+
 def test_help_and_errors_of_usage_are_chinese(
     vitrail: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,6 +243,7 @@ def test_help_and_errors_of_usage_are_chinese(
     runs = [vitrail(*words) for words in (["eval"], ["trian"], ["eval", "x", "--batch-size=0"])]
     _code, settings, _ = vitrail("config", "lr", "mask_ratio")
     _code, methods, _ = vitrail("methods")
+    reasons = [vitrail(kind, "--for", name)[1] for kind, name in CHOICES]
     bad = describe_bad_image("cat.jpg", "the file is empty")
     monkeypatch.setenv("LANGUAGE", "en")
     messages._catalog.cache_clear()
@@ -252,4 +256,6 @@ def test_help_and_errors_of_usage_are_chinese(
     ]
     assert "数。预热后的学习率；0 表示权重保持不变。" in settings and "a number" not in settings
     assert "知识蒸馏：同时用标签" in methods and "Trains" not in methods
+    assert "没有在手机上测过" in reasons[0] and "small computer" not in reasons[0]
+    assert "置信区间相互重叠" in reasons[1] and "The " not in reasons[1]
     assert bad == "cat.jpg：文件是空的"

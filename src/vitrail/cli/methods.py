@@ -40,12 +40,13 @@ def run(
         out.print_json(json.dumps(rows))
         return
     if purpose is not None:
-        out.print(METHOD_PURPOSES[purpose].summary, highlight=False, markup=False)
+        out.print(in_own_language(METHOD_PURPOSES[purpose].summary), highlight=False, markup=False)
     for row in rows:
         print_method(row, with_settings=purpose is None)
     if purpose is not None:
         text = _("Measured on Fashion-MNIST with 1,000 labels: docs/en/it_helps.md.")
-        out.print(f"{text} {METHOD_PURPOSES[purpose].limits}", highlight=False, markup=False)
+        limits = in_own_language(METHOD_PURPOSES[purpose].limits)
+        out.print(f"{text} {limits}", highlight=False, markup=False)
 
 
 def method_facts() -> list[dict[str, Any]]:
@@ -122,7 +123,7 @@ def print_method(row: dict[str, Any], *, with_settings: bool) -> None:
         if row["settings"]:
             lines.append(_("settings: {names}").format(names=", ".join(row["settings"])))
     elif "reason" in row:
-        lines.append(row["reason"])
+        lines.append(in_own_language(row["reason"]))
         lines += [describe_gain(gain) for gain in row["gains"]]
     for line in lines:
         out.print(f"  {line}", highlight=False, markup=False)

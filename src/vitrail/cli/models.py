@@ -9,7 +9,7 @@ from rich.text import Text
 
 from vitrail.cli.common import out
 from vitrail.errors import ConfigError, check_choice
-from vitrail.messages import _
+from vitrail.messages import _, in_own_language
 
 HELP = _("List the models that can be built by name. With parameters and multiply-adds.")
 EXAMPLES = ("vitrail models 'swin*'", "vitrail models --for small-data")
@@ -159,15 +159,16 @@ def print_choices(purpose: str, rows: list[dict[str, Any]]) -> None:
     from vitrail.models.purposes import MODEL_PURPOSES
 
     speed = measured_speed()
-    out.print(MODEL_PURPOSES[purpose].summary, highlight=False, markup=False)
+    out.print(in_own_language(MODEL_PURPOSES[purpose].summary), highlight=False, markup=False)
     for row in rows:
         time = f"{row['milliseconds']:7.0f} ms" if row["milliseconds"] is not None else " " * 10
         weights = f"  {row['weights']}" if row["weights"] is not None else ""
         out.print(Text("  ").append(size(row), style="bold").append(f" {time}{weights}"))
-        out.print(f"      {row['reason']}", highlight=False, markup=False)
+        out.print(f"      {in_own_language(row['reason'])}", highlight=False, markup=False)
     text = _("ms: one image, float32, {threads} threads of an {processor}.")
     text = text.format(threads=speed.threads, processor=speed.processor)
-    out.print(f"{text}\n{MODEL_PURPOSES[purpose].limits}", highlight=False, markup=False)
+    limits = in_own_language(MODEL_PURPOSES[purpose].limits)
+    out.print(f"{text}\n{limits}", highlight=False, markup=False)
 
 
 def size(row: dict[str, Any]) -> str:
