@@ -93,10 +93,9 @@ class Preprocess:
             raise ConfigError(
                 f"mean has {len(self.mean)} channels and std {len(self.std)}: give as many of both."
             )
-        whole, least = self.size[-2:], self.resize
-        if isinstance(least, int):
-            whole, least = (max(whole),), (least,)
-        if least is not None and any(a < b for a, b in zip(least, whole, strict=True)):
+        whole = self.size[-2:]
+        least = (self.resize,) * len(whole) if isinstance(self.resize, int) else self.resize
+        if least is not None and any(a < b for a, b in zip(least, whole, strict=False)):
             raise ConfigError(
                 f"resize={self.resize} is less than the crop {max(whole)}: raise it, or use None "
                 "to squeeze the whole image."

@@ -114,6 +114,8 @@ def test_a_recording_may_be_entered_again_and_within_itself() -> None:
     with context as later:
         model(IMAGES)
     assert [sorted(maps) for maps in (outer, inner, later)] == [[0, 1, 2]] * 3
+    with pytest.raises(ConfigError, match="ends before it began"):
+        context.__exit__(None, None, None)
     assert recorders(model) == [None] * 3
 
 

@@ -215,13 +215,14 @@ class Mamba(RecordedMixer):
         projected = _products(u.flatten(1, 2), self.x_proj)
         low, B, C = projected.split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         delta = _products(low, self.dt_weight)
-        u, delta, B, C = (t.unflatten(1, (batch, length)) for t in (u.flatten(1, 2), delta, B, C))
         D: Tensor = self.D
         if self.directions == 2 and self.fusion in ("mean", "gate"):
-            # A direction's output is linear in C and D, so its weight goes into them.
+            # A direction's output is linear in C and D, so its weight goes into them. Before the
+            # tokens have two axes, whose strides a program of any size would be bound to.
             weights = self._direction_weights()
-            C = C * weights.to(C.dtype)[:, None, None, None]
+            C = C * weights.to(C.dtype)[:, None, None]
             D = D * weights[:, None]
+        u, delta, B, C = (t.unflatten(1, (batch, length)) for t in (u.flatten(1, 2), delta, B, C))
         k = self.directions
         u, delta = u.expand(k, -1, -1, inner), delta.expand(k, -1, -1, inner)
         B, C = B.expand(k, -1, -1, -1), C.expand(k, -1, -1, -1)

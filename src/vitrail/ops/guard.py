@@ -166,7 +166,7 @@ def _explain_forward(
     keywords: dict[str, Any],
 ) -> InputError | None:
     """One line for an error of a layer's forward; None for one that is not about its inputs."""
-    if type(problem) not in _PLAIN_PROBLEMS or is_out_of_memory(problem):
+    if problem is None or type(problem) not in _PLAIN_PROBLEMS or is_out_of_memory(problem):
         return None
     name = type(layer).__name__
     try:

@@ -13,6 +13,7 @@ import vitrail
 from parity.oracle import close, images, randomise
 from parity.pairs.vit import CLASSIFIERS, TINY, TRANSFORMERS, classifier, resized_logits
 from vitrail.errors import LoadError
+from vitrail.hub.method_folder import load_method
 
 
 def saved(kind: str, folder: Path, settings: dict[str, Any]) -> Any:
@@ -66,6 +67,22 @@ def test_weights_by_the_names_that_they_have_in_memory(
     assert state.keys() != {f"module.{name}" for name in load_file(tmp_path / "model.safetensors")}
     save_file(state, tmp_path / "model.safetensors")
     close(vitrail.load(tmp_path)(images(32, 32)), original(images(32, 32)).logits)
+
+
+def test_a_decoder_by_the_names_that_it_has_in_memory(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 3}
+    decoder = {f"decoder_{name}": size for name, size in sizes.items()}
+    config = transformers.ViTMAEConfig(
+        **{**TRANSFORMERS, **sizes, **decoder}, decoder_intermediate_size=48
+    )
+    original = transformers.ViTMAEForPreTraining(config)
+    original.save_pretrained(tmp_path)
+    expected = load_method(tmp_path).state_dict()
+    state = {name: tensor.clone() for name, tensor in original.state_dict().items()}
+    assert "decoder.decoder_layers.0.mlp.fc1.weight" in state
+    save_file(state, tmp_path / "model.safetensors")
+    for name, tensor in load_method(tmp_path).state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
 
 
 @pytest.mark.parametrize("kind", ["ViT", "DeiT two heads"])

@@ -93,6 +93,6 @@ def convert(config: Config, tensors: Tensors, folder: Path) -> Backbone:
     load_weights(model, weights, str(folder))
     model.preprocess = Preprocess.from_timm(config["pretrained_cfg"])
     names = config.get("label_names")
-    listed = isinstance(names, list) and len(names) == model.num_classes
-    model.labels = list(map(str, names)) if listed else None
+    if isinstance(names, list) and len(names) == model.num_classes:
+        model.labels = [str(name) for name in names]
     return model

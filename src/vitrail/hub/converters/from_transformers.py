@@ -209,10 +209,10 @@ def preprocess_of(config: Mapping[str, Any]) -> Preprocess:
         short_side = sides.get("shortest_edge") or (sides["height"], sides["width"])
         size = (crop["height"], crop["width"])
     else:
-        short_side = sides.get("shortest_edge")
-        size = (short_side,) * 2 if short_side else (sides["height"], sides["width"])
-        if short_side and "crop_pct" in config:
-            short_side = int(short_side / config["crop_pct"]) if short_side < 384 else None
+        short_side = edge = sides.get("shortest_edge")
+        size = (edge, edge) if edge else (sides["height"], sides["width"])
+        if edge and "crop_pct" in config:
+            short_side = int(edge / config["crop_pct"]) if edge < 384 else None
     # Only MobileViT's reverses the channels, and it does not normalize.
     normalized = config.get("do_normalize", "do_flip_channel_order" not in config)
     mean = config.get("image_mean", IMAGENET_MEAN) if normalized else (0.0,) * 3

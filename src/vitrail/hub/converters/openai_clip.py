@@ -10,7 +10,7 @@ import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from vitrail.preprocess import Preprocess
 NAME = "OpenAI's CLIP"
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the pixels that it was trained on
 STD = (0.26862954, 0.26130258, 0.27577711)
+Activation = Literal["gelu", "quick_gelu"]
 HEAD_DIM = 64  # of every head of both towers
 VOCABULARY = 49_408  # of OpenAI's tokenizer
 TOWER, OURS = r"transformer\.resblocks\.(\d+)\.", r"blocks.\1."
@@ -182,7 +183,7 @@ def _tokenizer(file: Path, sizes: Mapping[str, int]) -> Any:
     return read_tokenizer(file, "tokenizer", sizes)
 
 
-def _settings(tensors: Tensors, source: Path) -> tuple[str, Mapping[str, Any]]:
+def _settings(tensors: Tensors, source: Path) -> tuple[Activation, Mapping[str, Any]]:
     """The activation, and open_clip's settings of the model; none for OpenAI's own files."""
     if "input_resolution" in tensors:
         return "quick_gelu", {}

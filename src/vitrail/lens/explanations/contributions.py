@@ -117,6 +117,7 @@ def contributions(model: Backbone, images: Tensor, target: Tensor | None = None)
                 f"tokens, so this {type(model).__name__} has no gradients of them: use grad_cam or "
                 "occlusion."
             )
+    watch: contextlib.AbstractContextManager[None]
     if attending:
         watch = recording(model, lambda _, each: weights.append(each), gradients=True)
     else:
