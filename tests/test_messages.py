@@ -249,6 +249,7 @@ def test_every_sentence_of_an_error_has_a_chinese_translation_with_its_values() 
         ("no folder 'vit', and a Hub id is organization/name. Did you mean 'vit_tiny'?",
          "没有文件夹 'vit'，而 Hub id 的形式是 组织/名称。您是否想写 'vit_tiny'？"),
         ("no layer is in []: there are 0 to 3.", "[] 中没有任何层：可用的序号为 0 到 3。"),
+        ("calibration error", "校准误差"),
         ("logits are (2, 5), and should be (2, 9)", "logits 的形状为 (2, 5)，应为 (2, 9)"),
         ("on swin: no gradient reaches norm.bias and 2 more",
          "在 swin 上：没有得到梯度的参数：norm.bias，另有 2 个"),

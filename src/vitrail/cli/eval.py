@@ -15,7 +15,7 @@ from vitrail.cli.common import (
 )
 from vitrail.errors import ConfigError
 from vitrail.intervals import interval_text, wilson
-from vitrail.messages import _
+from vitrail.messages import _, in_own_language
 
 if TYPE_CHECKING:
     from vitrail.train.metrics import AnyEvaluation, Evaluation
@@ -141,7 +141,8 @@ def print_result(result: "AnyEvaluation", as_json: bool) -> None:
             text = _("       95 % interval {interval}").format(interval=interval_text(low, high))
             out.print(text, highlight=False)
     for name, value in result.scores.items():
-        out.print(f"{name.replace('_', ' ')} {value:.4f}", highlight=False)
+        words = in_own_language(name.replace("_", " "))
+        out.print(f"{words} {value:.4f}", highlight=False)
     for number, accuracy in enumerate(folds, 1):
         text = _("{accuracy:7.1%}  fold {number}").format(accuracy=accuracy, number=number)
         out.print(text, highlight=False)
