@@ -17,19 +17,22 @@ from vitrail.methods.dino import DINO
 from vitrail.methods.dino_losses import Center, crop_cross_entropy, region_cross_entropy
 from vitrail.methods.distill import Distill, distillation_loss
 from vitrail.methods.ema_teacher import EMATeacher
-from vitrail.methods.heads import ProjectionHead
+from vitrail.methods.heads import ProjectionHead, Prototypes
 from vitrail.methods.linear_probe import LinearProbe
-from vitrail.methods.logistic import logistic_regression
+from vitrail.methods.logistic import cross_entropy, logistic_regression
 from vitrail.methods.masking import (
     add_mask_token,
+    block_mask,
     random_mask,
+    reconstruction_rows,
     resize_mask,
+    shuffle_mask,
     split_mask,
     tube_mask,
     zero_cells,
 )
 from vitrail.methods.mpp import MPP
-from vitrail.methods.multi_label import weighted_mean
+from vitrail.methods.multi_label import decide, weighted_mean
 from vitrail.methods.regression import Regression
 from vitrail.methods.simmim import SimMIM
 from vitrail.methods.supervised import Supervised
@@ -177,6 +180,30 @@ CALLS: list[tuple[Callable[[], object], str]] = [
     (
         lambda: BEiTPretraining(small("ViT"), "dalle"),  # type: ignore[arg-type]
         "'dalle' cannot be called: give a network or a function",
+    ),
+    (lambda: weighted_mean([1.0], None), r"losses=\[1.0\] is not a Tensor"),  # type: ignore[arg-type]
+    (lambda: decide(LOGITS, Batch(labels=LOGITS), 2.0), "label_smoothing=2.0 is not a number of"),
+    (lambda: Center(0, 0.9), "dim=0 is not a whole number of at least 1"),
+    (lambda: Center(3, 0.9)(LOGITS, 0.0), "temperature=0.0 is not a number of above 0"),
+    (lambda: Prototypes(4, 0), "out_dim=0 is not a whole number of at least 1"),
+    (lambda: Prototypes(4, 6)(LOGITS), r"x of shape \(4, 3\)"),
+    (lambda: cross_entropy(LOGITS, LOGITS[:, :2]), r"labels of shape \(4, 2\)"),
+    (lambda: shuffle_mask(torch.zeros(3), 0.5), r"noise of shape \(3,\)"),
+    (lambda: block_mask(-1, (4, 4), 0.5), "batch=-1 is not a whole number of at least 0"),
+    (lambda: split_mask(MASK, 0), "visible=0 is not a whole number of at least 1"),
+    (
+        lambda: zero_cells(torch.ones(2, 1, 16, 16), MASK, (16,)),
+        r"images of shape \(2, 1, 16, 16\)|new",
+    ),
+    (
+        lambda: add_mask_token(
+            Features.from_map(torch.zeros(2, 16, 8)), MASK, (16,), torch.ones(1, 1, 3)
+        ),
+        r"mask_token of shape \(1, 1, 3\)",
+    ),
+    (
+        lambda: reconstruction_rows(IMAGES, MASK, (16,), torch.zeros(2, 1).long(), LOGITS),
+        r"grid \(16,\)",
     ),
     (lambda: knn(LOGITS / 0, torch.zeros(4).long(), LOGITS, 1), "features hold nan, and a loss"),
     (lambda: knn(LOGITS, torch.zeros(4).long(), LOGITS / 0, 1), "queries hold nan"),

@@ -256,7 +256,6 @@ def fit_ridge(bank: Tensor, values: Tensor, penalty: PositiveFloat | None = None
     return RidgeFit(weight.float(), bias.float(), strength, errors.float())
 
 
-@guarded
 def widen(features: Tensor) -> Tensor:
     """Features in half precision or in whole numbers as float32; others as they are.
 

@@ -258,7 +258,6 @@ def split_mask(mask: Tensor, visible: PositiveInt | None = None) -> tuple[Tensor
     return order[:, :visible], order[:, visible:]
 
 
-@guarded
 def zero_cells(images: Tensor, mask: Tensor, grid: Grid) -> Tensor:
     """Sets masked pixels to 0, before anything reads them: none of them has a gradient.
 
@@ -370,7 +369,6 @@ def reconstruction_rows(
     return torch.stack([images, zero_cells(images, mask, grid), reconstructed])
 
 
-@guarded
 def masked_pixels(images: Tensor, cell: tuple[int, ...], index: Tensor) -> Tensor:
     """Pixels of some cells, the targets of a prediction.
 
