@@ -37,11 +37,20 @@ def in_a_process_without_vitrail(
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_a_vision_mamba_of_any_size_runs_without_vitrail(tmp_path: Path) -> None:
-    model = vitrail.VisionMamba(32, 8, num_classes=3, dim=16, depth=1).eval()
+@pytest.mark.parametrize(
+    ("stride", "sides"),
+    [
+        (None, ("8*rows", "8*columns")),
+        pytest.param(4, ("height", "width"), marks=pytest.mark.slow),
+    ],
+)
+def test_a_vision_mamba_of_any_size_runs_without_vitrail(
+    stride: int | None, sides: tuple[str, str], tmp_path: Path
+) -> None:
+    model = vitrail.VisionMamba(32, 8, num_classes=3, dim=16, depth=1, stride=stride).eval()
     model.labels = ["a", "b", "c"]
     exported = export_program(model, tmp_path / "model.pt2", dynamic_size=True)
-    assert exported.inputs == ("batch", 3, "8*rows", "8*columns")
+    assert exported.inputs == ("batch", 3, *sides)
     assert exported.difference is not None and exported.difference <= 1e-6
     sizes = ((1, 32, 32), (3, 16, 64), (2, 48, 24))  # the model's own first
     images = [torch.randn(b, 3, h, w) for b, h, w in sizes]

@@ -23,7 +23,7 @@ from vitrail.deploy._exportable import (
     quiet,
 )
 from vitrail.deploy.export import Exported
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, VitrailError
 from vitrail.files import atomic_write
 from vitrail.layers.mamba import Mamba
 from vitrail.values import Size
@@ -76,25 +76,25 @@ def export_program(
     for module in exportable.module.modules():
         if isinstance(module, Mamba):
             module.backend = "export"
+    buffer = io.BytesIO()
+    extra = {f"{name}.json": text for name, text in exportable.about.items()}
     try:
         with quiet(), torch.no_grad():
             program = torch.export.export(
                 exportable.module, (exportable.example,), dynamic_shapes=(exportable.dynamic,)
             )
-    except Exception as problem:  # torch.export's have no class in common
+            torch.export.save(program, buffer, extra_files=extra)
+            buffer.seek(0)
+            run = torch.export.load(buffer).module()
+            difference = check_outputs(run, exportable.cases, "the program")
+    except VitrailError:
+        raise
+    except Exception as problem:  # torch.export's have no class in common, nor have its guards
         cure = " Export one file per size, with image_size." if dynamic_size else ""
         raise ConfigError(
             f"PyTorch {torch.__version__} does not export this "
             f"{type(exportable.module).__name__}: {first_cause(problem)}.{cure}"
         ) from problem
-    buffer = io.BytesIO()
-    extra = {f"{name}.json": text for name, text in exportable.about.items()}
-    with quiet():
-        torch.export.save(program, buffer, extra_files=extra)
-        buffer.seek(0)
-        with torch.no_grad():
-            run = torch.export.load(buffer).module()
-            difference = check_outputs(run, exportable.cases, "the program")
     atomic_write(path, buffer.getvalue())
     axes = enumerate(exportable.example.shape)
     inputs = tuple(
