@@ -1,5 +1,6 @@
 """The checker's answers: what it sees, what it says, and what it does not let pass."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -299,4 +300,8 @@ def test_other_arguments_explain_an_output() -> None:
     subject, expected = checker.load(code, "mine.py"), checker.expected[0]
     output = subject.object(*expected.inputs)
     sentence = "your output would be right if u were moved by one along axis 1."
-    assert find_causes(subject, checker.solution, expected, output) == (sentence,)
+    arguments = subject, checker.solution, expected, output
+    assert find_causes(*arguments) == (sentence,)
+    for early in range(3):  # asked before two experiments, and before the first other argument
+        answers = itertools.chain([False] * early, itertools.repeat(True))
+        assert find_causes(*arguments, is_late=answers.__next__, vague=False) == ()

@@ -82,6 +82,10 @@ def test_the_wrong_variable_is_found_and_what_is_filled_later_is_none() -> None:
     assert found is not None
     assert found.sentence.startswith("line 8: the numbers of p sum to 1 along axis 1")
     assert find_wrong_variable(*arguments, lambda: True) is None
+    text = SOFTMAX_OVER_QUERIES.partition("    w =")[0] + "    w = torch.zeros_like(e)\n"
+    text += "    w[..., :2] = (e / e.sum(-1, keepdim=True))[..., :2]\n    return w @ v\n"
+    subject = checker.load(text, "mine.py")
+    assert find_wrong_variable(subject, *arguments[1:], lambda: False) is None
 
 
 def test_a_change_must_fit_all_calls() -> None:
@@ -130,7 +134,15 @@ def test_a_layer_that_is_called_too_late_is_named() -> None:
     arguments = subject, checker.solution, expected, call.function(*expected.inputs)
     assert find_causes(*arguments) == ("norm2 is called after mlp, and should come before it.",)
     assert find_causes(*arguments, vague=False) == ()
-    assert find_causes(*arguments, is_late=lambda: True, vague=False) == ()
+
+
+def test_functions_of_anything_but_tensors_are_no_layers() -> None:
+    lesson = find_lesson("broken_schedule")
+    checker = Checker(lesson, 5)
+    text = lesson.solution.replace("optimizer.step()", "schedule.step()", 1)
+    subject, expected = checker.load(text, "mine.py"), checker.expected[0]
+    output = subject.object(*expected.inputs, **expected.case.options)
+    assert "make_" not in " ".join(find_causes(subject, checker.solution, expected, output))
 
 
 def test_what_a_file_prints_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,12 +158,37 @@ def test_what_a_file_prints_is_not_repeated(capsys: pytest.CaptureFixture[str]) 
     assert counts[0] == counts[1] > 0
 
 
+def test_a_repair_must_give_the_right_output_in_all_calls() -> None:
+    """Not only run, and not only for the sizes of one call."""
+    lesson = find_lesson("scaled_dot_product")
+    checker = Checker(lesson, 5)
+    code = "import torch\ndef attention(q, k, v):\n    logits = q @ k.mT / 3\n"
+    code += "    logits = logits - logits.amax(-1, keepdim=True)\n"
+    raises = "    logits = logits.unsqueeze(7)\n"
+    end = "    return torch.nn.functional.normalize(logits.exp(), p=1, dim=-1) @ v\n"
+    for text in (code + end, code + raises + end):
+        failure = checker.failure_of(text)
+        assert failure is not None
+        assert Diagnoser(checker, text=text).repair(failure) is None
+    text = (code + end).replace("/ 3", "* q.shape[-1] ** 0.5")
+    failure = checker.failure_of(text)
+    assert failure is not None
+    change = Diagnoser(checker, text=text).repair(failure)
+    assert change is not None
+    assert (change.line, change.new) == (3, "((q @ k.mT) / (q.shape[-1] ** 0.5))")
+
+
 def test_a_diagnosis_has_an_end() -> None:
     assert MOST_SECONDS < 3
-    diagnoser = Diagnoser(Checker(find_lesson("mlp")), seconds=0.0)
-    assert diagnoser.is_late(1.0)
-    failure = diagnoser.checker.failure_of(
-        find_lesson("mlp").solution.replace("self.fc2(", "2 * self.fc2(")
-    )
+    lesson = find_lesson("scaled_dot_product")
+    checker = Checker(lesson, 5)
+    failure = checker.failure_of(SOFTMAX_OVER_QUERIES)
+    no_scale, values = (w for w in lesson.wrong if w.name in ("no_scale", "keys_as_values"))
+    both = checker.failure_of(values.apply(no_scale.apply(lesson.solution)))
     assert failure is not None
-    assert (diagnoser.change(failure), diagnoser.pair(failure)) == (None, ())
+    assert both is not None
+    results = []
+    for seconds in (60.0, 0.0):
+        diagnoser = Diagnoser(checker, seconds)
+        results.append((bool(diagnoser.change(failure)), bool(diagnoser.pair(both))))
+    assert results == [(True, True), (False, False)]

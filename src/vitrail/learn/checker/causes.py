@@ -158,8 +158,8 @@ def _inputs_of_layers(
     calls = collections.Counter[str]()
 
     def note(name: str, arguments: Any) -> None:
-        numbers = Tensor | int | float
-        if not all(isinstance(leaf, numbers) for _path, leaf in compare.leaves(arguments)):
+        parts = [leaf for _path, leaf in compare.leaves(arguments)]
+        if not parts or not all(isinstance(leaf, Tensor | int | float) for leaf in parts):
             return
         calls[name] += 1
         inputs.setdefault(name, map_tensors(arguments, torch.clone))

@@ -123,7 +123,7 @@ class Diagnoser:
             if self.checker.failure_like(failure, change.text, "repair.py") is not None:
                 return False
             other = self.checker.failure_of(change.text, "repair.py")
-            return other is None or STAGES.index(other.stage) > stage
+            return other is None or (STAGES.index(other.stage) > stage and other.stage != "swap")
 
         changeable = failure.stage != "import"
         every = [*itertools.islice(changes(self.text), MOST_CHANGES)] if changeable else []

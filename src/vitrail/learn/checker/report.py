@@ -136,7 +136,7 @@ def _examine(
 ) -> tuple[str, ...]:
     """What is found in the learner's numbers alone."""
     checker, text = diagnoser.checker, diagnoser.text
-    where = rows[-1].relation if rows and variable is None else ""
+    where = rows[-1].relation if rows else ""
     expected = checker.expected[failure.number] if failure.number >= 0 else None
     inputs = () if expected is None else expected.inputs
     whole = ""
