@@ -75,20 +75,34 @@ class HelpfulGroup(TyperGroup):
     """A group of commands whose help and errors are in the user's language.
 
     Args:
-        *args: as of `TyperGroup`.
         **keywords: as of `TyperGroup`.
 
     Example:
-        >>> HelpfulGroup("learn").name
+        >>> HelpfulGroup(name="learn").name
         'learn'
     """
 
     def get_help(self, ctx: Any) -> str:
-        """The help page."""
+        """The help page.
+
+        Args:
+            ctx: of the command.
+
+        Returns:
+            The page.
+        """
         return help_page(self, ctx, super().get_help)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Finds the command that the arguments name."""
+        """Finds the command that the arguments name.
+
+        Args:
+            ctx: of the group.
+            args: what was typed.
+
+        Returns:
+            The command, as the group's base class returns it.
+        """
         try:
             return super().resolve_command(ctx, args)
         except Exception as problem:
@@ -108,7 +122,14 @@ class HelpfulCommand(TyperCommand):
     """
 
     def get_help(self, ctx: Any) -> str:
-        """The help page."""
+        """The help page.
+
+        Args:
+            ctx: of the command.
+
+        Returns:
+            The page.
+        """
         return help_page(self, ctx, super().get_help)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
