@@ -192,3 +192,17 @@ def test_a_diagnosis_has_an_end() -> None:
         diagnoser = Diagnoser(checker, seconds)
         results.append((bool(diagnoser.change(failure)), bool(diagnoser.pair(both))))
     assert results == [(True, True), (False, False)]
+
+
+@pytest.mark.parametrize(
+    ("lesson", "old", "new", "stage"),
+    [
+        ("shifted_windows", 'float("-inf")', "-100.0", "behaviour"),
+        ("mixed_precision", "zero_grad()", "zero_grad(set_to_none=True)", ""),
+    ],
+)
+def test_a_lesson_takes_what_it_should(lesson: str, old: str, new: str, stage: str) -> None:
+    checker = Checker(find_lesson(lesson), 5)
+    assert old in checker.lesson.solution
+    failure = checker.failure_of(checker.lesson.solution.replace(old, new))
+    assert (failure.stage if failure else "") == stage
