@@ -92,6 +92,4 @@ def is_transformed() -> bool:
         return False  # the compiler cannot trace what follows
     # private: there are no public names. Without them torch.func.grad of a Vision Mamba fails, and
     # jvp and dual numbers ignore its operators (tests/ops/test_operator.py).
-    if forward_ad._current_level >= 0:
-        return True
-    return torch._C._functorch.maybe_current_level() is not None
+    return forward_ad._current_level >= 0 or torch._C._functorch.maybe_current_level() is not None
