@@ -344,17 +344,13 @@ def _check_mapping(value: Any, hints: tuple[Any, ...]) -> Any:
     return value
 
 
-def _check_callable(value: Any, _hints: tuple[Any, ...]) -> Any:
-    return _require(value, callable(value))
-
-
 _CONTAINERS: dict[Any, Callable[[Any, tuple[Any, ...]], Any]] = {
     list: _check_sequence,
     Sequence: _check_sequence,
     Iterable: _check_iterable,
     dict: _check_mapping,
     Mapping: _check_mapping,
-    Callable: _check_callable,
+    Callable: lambda value, _hints: _require(value, callable(value)),
 }
 
 

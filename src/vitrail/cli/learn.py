@@ -105,9 +105,8 @@ def _say(value: Any, lines: Sequence[str], as_json: bool) -> None:
     """Prints JSON, or lines."""
     if as_json:
         out.print_json(json.dumps(value, ensure_ascii=False))
-        return
-    for line in lines:
-        out.print(line, highlight=False)
+    elif lines:
+        out.print("\n".join(lines), highlight=False)
 
 
 def init(
