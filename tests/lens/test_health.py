@@ -55,7 +55,7 @@ def test_a_warning_says_where_and_since_when() -> None:
 
 @pytest.mark.usefixtures("chinese")
 def test_every_warning_has_chinese_words() -> None:
-    assert warning_text(WARNING) == "第 4 个块的第 2 头从第 800 步起只关注自身。"
+    assert warning_text(WARNING) == "第 4 个 block 的第 2 头从第 800 步起只关注自身。"
     for kind in KINDS:
         text = warning_text(WARNING._replace(kind=kind))
         assert re.search("[一-鿿]", text), kind

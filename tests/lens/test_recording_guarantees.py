@@ -104,6 +104,7 @@ def test_a_compiled_model_says_that_it_runs_eagerly(how: str) -> None:
         warnings.simplefilter("error")
 
 
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call")  # of the check of arguments
 def test_a_compiled_function_around_the_model_is_recorded() -> None:
     model = small("ViT").eval()
     images = images_for(model)

@@ -149,7 +149,6 @@ def test_transforms_of_torch_func() -> None:
         torch.testing.assert_close(dual.tangent, torch.func.jvp(call, (u,), (u,))[1])
 
 
-@pytest.mark.filterwarnings("ignore:There is a performance drop")  # of PyTorch's attention
 @pytest.mark.parametrize("name", ["VisionMamba", "XCiT"])
 def test_the_default_dtype_is_the_callers_own(name: str) -> None:
     """Kernels for float32 wrote into memory of half the size where the default was bfloat16."""
@@ -171,6 +170,7 @@ def test_the_default_dtype_is_the_callers_own(name: str) -> None:
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # of PyTorch's attention
 @pytest.mark.parametrize("name", ["CCT", "LeViT", "MobileViT", "XCiT"])
 def test_gradients_per_sample_of_models_with_channels_last(name: str) -> None:
     model = small(name)

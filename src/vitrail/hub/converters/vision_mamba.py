@@ -95,7 +95,7 @@ def convert(tensors: Mapping[str, Tensor]) -> Backbone:
 
 
 @checked
-def from_official(state_dict: Mapping[str, Any], **official: object) -> VisionMamba:
+def from_official(state_dict: Mapping[str, object], **official: object) -> VisionMamba:
     """Builds the model of an official state dict.
 
     Args:
@@ -118,18 +118,20 @@ def from_official(state_dict: Mapping[str, Any], **official: object) -> VisionMa
         >>> from_official(weights, **shape).pool_kind
         'cls_middle'
     """
+    weights = dict[str, Tensor]()
     for name, tensor in state_dict.items():
         if not isinstance(tensor, Tensor):
             raise LoadError(
                 f"{name!r} is no tensor: give the weights alone, which are checkpoint['model']."
             )
+        weights[name] = tensor
     options = keywords(official)
     additions = {name: options.pop(name) for name in ("pairs", "flip", "shuffle")}
     if any(additions.values()) or options["scan"] == "v1" or options["pool"] == "cls_random":
         model: VisionMamba = OfficialVisionMamba(**options, **additions)
     else:
         model = VisionMamba(**options)
-    _copy(model, state_dict, official)
+    _copy(model, weights, official)
     return model.eval()
 
 

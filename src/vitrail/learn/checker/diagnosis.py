@@ -190,7 +190,7 @@ class Diagnoser:
             for each in (subject, other):
                 torch.manual_seed(seed)
                 figures.append(claim.measure(each.object))
-            if not compare.equal(*figures, claim.tolerance):
+            if not compare.equal(figures[0], figures[1], claim.tolerance):
                 return False
         return True
 
