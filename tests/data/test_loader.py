@@ -1,6 +1,11 @@
 """Balanced orders: each class equally often, the same order from the same seed."""
 
+import gc
+import multiprocessing
+
+import pytest
 import torch
+from torch.utils.data import _utils
 
 from vitrail.data.in_memory import InMemoryDataset
 from vitrail.data.loader import Loader
@@ -34,3 +39,23 @@ def test_a_balanced_loader_is_resumed_where_it_was_left() -> None:
     assert all(map(torch.equal, whole[5:], rest))
     assert not torch.equal(whole[0], next(loader.epoch(3)).indices)
     assert sorted(CLASSES[torch.cat(whole)].bincount().tolist()) == [33, 33, 34]
+
+
+def test_processes_end_at_once_where_an_error_holds_their_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = torch.zeros(100, 1, 8, 8, dtype=torch.uint8)
+    dataset = InMemoryDataset(images, CLASSES, ["a", "b", "c"])
+    loader = Loader(dataset, 2, lambda image: image[:, :4, :4], workers=1)
+    killed = list[int | None]()
+    batches = loader.epoch()
+    next(batches)
+    assert multiprocessing.active_children()
+    cycle: list[object] = [batches, loader]
+    cycle.append(cycle)
+    monkeypatch.setattr(_utils, "MP_STATUS_CHECK_INTERVAL", 2.0)  # a process waits for five
+    terminate = "multiprocessing.process.BaseProcess.terminate"
+    monkeypatch.setattr(terminate, lambda self: killed.append(self.pid))
+    del loader, batches, cycle
+    gc.collect()
+    assert not killed

@@ -106,6 +106,7 @@ def test_a_compiled_model_says_that_it_runs_eagerly(how: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:Dynamo detected a call")  # of the check of arguments
 def test_a_compiled_function_around_the_model_is_recorded() -> None:
+    torch.compiler.reset()  # what is compiled too often runs eagerly, and can be recorded
     model = small("ViT").eval()
     images = images_for(model)
     compiled = torch.compile(lambda x: model(x) + 0, backend="eager")

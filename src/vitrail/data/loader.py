@@ -17,7 +17,7 @@ from vitrail.data.dataset import Dataset, epoch_seed
 from vitrail.data.image_file import ImageFile
 from vitrail.data.images import to_tensor
 from vitrail.data.order import order
-from vitrail.data.worker_signals import holding_signals, outlive_signals
+from vitrail.data.worker_signals import end_with, holding_signals, outlive_signals
 from vitrail.errors import ConfigError, DataError, check_range
 from vitrail.resizing import resize
 from vitrail.values import NonNegativeInt, PositiveInt
@@ -303,6 +303,8 @@ class Loader:
             warnings.filterwarnings("ignore", "This DataLoader will create")  # the user's choice
             with holding_signals():
                 batches_read = iter(self._reader)
+            if self.workers:
+                end_with(batches_read)
             for batch in batches_read:
                 if isinstance(batch, DataError):
                     raise batch

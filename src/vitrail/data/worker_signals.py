@@ -1,10 +1,14 @@
-"""Signals that reach the processes that read samples."""
+"""How the processes that read samples end, and which signals they outlive."""
 
 import contextlib
 import os
 import signal
 import threading
+import weakref
 from collections.abc import Iterator
+from typing import Any
+
+_ended_with = weakref.WeakSet[Any]()  # iterators of a DataLoader that `end_with` has seen
 
 
 @contextlib.contextmanager
@@ -48,6 +52,35 @@ def outlive_signals(_worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def end_with(batches: Any) -> None:
+    """Ends the processes that read samples where nothing uses their batches any more.
+
+    PyTorch tells them when the iterator is deleted. In a cycle, as after an error, the queues to
+    them are closed before that, and it waits five seconds for each process.
+
+    Args:
+        batches: iterator of a DataLoader with workers; it may come again.
+
+    Example:
+        >>> from vitrail.data.loader import Loader  # calls it
+        >>> callable(end_with)
+        True
+    """
+    if batches not in _ended_with:
+        _ended_with.add(batches)
+        # private: PyTorch has no public name for either. Without them an error keeps the processes
+        # (tests/data/test_loader.py).
+        queues, done = batches._index_queues, batches._workers_done_event
+        weakref.finalize(batches, _tell_the_end, queues, done).atexit = False
+
+
+def _tell_the_end(queues: list[Any], done: Any) -> None:
+    done.set()
+    for queue in queues:
+        with contextlib.suppress(ValueError):  # PyTorch has closed it itself
+            queue.put(None)
 
 
 def _exit_with_parent(parent: int) -> None:
