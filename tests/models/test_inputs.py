@@ -140,6 +140,27 @@ def test_freezing_out_of_range(layers: Any) -> None:
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("name", ["CvT", "LeViT", "MobileViT", "XCiT"])
+def test_batch_norms_of_frozen_layers_keep_their_statistics(name: str) -> None:
+    model, images = small(name), images_for(small(name))
+    before = {
+        key: value.clone()
+        for key, value in model.named_buffers()
+        if "running" in key and not key.startswith(model.after_blocks)
+    }
+
+    def moved() -> list[bool]:
+        model(images)
+        return [not torch.equal(model.get_buffer(key), before[key]) for key in before]
+
+    model.train().freeze(-1)
+    assert not any(moved())
+    model.train()
+    assert not any(moved())
+    model.requires_grad_(True).train()
+    assert all(moved())
+
+
 @pytest.mark.parametrize("classes", [-1, 2.5, "3", True, None])
 def test_heads_of_no_number_of_classes(classes: Any) -> None:
     model = small("ViT")

@@ -65,6 +65,7 @@ def test_batch_norms_stay_still(name: str) -> None:
     method = create_method("supervised", backbone).train()
     before = {n: b.clone() for n, b in backbone.named_buffers() if "running" in n}
     assert before
+    backbone.train()  # as in a loop of one's own
     method(Batch(images=images_for(backbone), labels=torch.arange(3)))
     after = dict(backbone.named_buffers())
     assert all(torch.equal(after[n], value) for n, value in before.items())

@@ -17,7 +17,6 @@ from vitrail.methods.batch_checks import (
     check_targets,
     require_finite,
 )
-from vitrail.methods.frozen import BATCH_NORMS, is_frozen, owner
 from vitrail.models.base import Backbone
 from vitrail.models.calls import hinting
 from vitrail.models.limits import check_sizes, within_memory
@@ -150,14 +149,6 @@ class Method(nn.Module):
         memo[id(self)] = copied
         copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return copied
-
-    def train(self, mode: bool = True) -> "Method":
-        """Sets the mode; batch norms of the backbone that do not learn keep their statistics."""
-        super().train(mode)
-        for module in self.backbone.modules():
-            if isinstance(module, BATCH_NORMS) and is_frozen(owner(module, self.backbone)):
-                module.eval()
-        return self
 
     def init_weights(self) -> None:
         """Initializes as the method's authors do, where a new backbone does not already.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vitrail.arguments import checked
 from vitrail.errors import ConfigError
-from vitrail.methods.frozen import BATCH_NORMS
+from vitrail.layers.batch_norms import BATCH_NORMS
 from vitrail.values import Fraction
 
 

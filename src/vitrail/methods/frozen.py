@@ -1,4 +1,4 @@
-"""What a method does not train: a distillation teacher, a tokenizer of images, batch norms."""
+"""What a method does not train: a distillation teacher, a tokenizer of images."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,45 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError, DataError, describe_value
-
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-
-
-def is_frozen(module: nn.Module) -> bool:
-    """Whether a module has parameters, and none of them learns.
-
-    Args:
-        module: any module.
-
-    Returns:
-        True if it does not learn.
-
-    Example:
-        >>> is_frozen(nn.Linear(2, 2).requires_grad_(False)), is_frozen(nn.ReLU())
-        (True, False)
-    """
-    learns = [parameter.requires_grad for parameter in module.parameters()]
-    return bool(learns) and not any(learns)
-
-
-def owner(norm: nn.Module, network: nn.Module) -> nn.Module:
-    """Whose weights say whether a batch norm learns.
-
-    Args:
-        norm: a batch norm.
-        network: what it is a part of.
-
-    Returns:
-        The norm; where it has no weights, the module that it stands in.
-
-    Example:
-        >>> layers = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False))
-        >>> owner(layers[1], layers) is layers
-        True
-    """
-    if norm.affine:
-        return norm
-    return next(m for m in network.modules() if any(child is norm for child in m.children()))
 
 
 def require_own_weights(backbone: nn.Module, network: object, name: str) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vitrail.errors import ConfigError, TierError
+from vitrail.layers.batch_norms import Freezable, keep_still
 from vitrail.layers.patch import check_input, to_tuple
 from vitrail.models.assigning import AssignableHead
 from vitrail.models.calls import checking_input, hinting, recording_config
@@ -32,7 +33,7 @@ WRAPPERS: dict[str, Callable[..., Any]] = dict.fromkeys(GUARDED, guarded_forward
 WRAPPERS |= {"__init__": recording_config, "embed": checking_input, "forward": hinting}
 
 
-class Backbone(AssignableHead):
+class Backbone(AssignableHead, Freezable):
     """Base class of all models: `embed`, `encode`, `pool`, `head`, and `forward` calls the four.
 
     A subclass calls `super().__init__(image_size, channels, num_classes)` first, and then defines
@@ -321,8 +322,7 @@ class Backbone(AssignableHead):
     def freeze(self, layers: int | None = None) -> None:
         """Freezes the lower layers.
 
-        Batch norms of frozen layers go on averaging in training mode: put them in evaluation mode
-        to keep their statistics.
+        Batch norms of frozen layers keep their statistics.
 
         Args:
             layers: number of layers to freeze, counted as in `layer_ids`: 1 freezes the embedding,
@@ -333,10 +333,9 @@ class Backbone(AssignableHead):
             ConfigError: the model has no such number of layers.
         """
         if layers is None:
-            for parameter in self.parameters():
-                parameter.requires_grad = False
-            for parameter in self.head.parameters():
-                parameter.requires_grad = True
+            self.requires_grad_(False)
+            self.head.requires_grad_(True)
+            keep_still(self)
             return
         layers = check_value("layers", layers, int)
         count = self.depth + 2
@@ -348,6 +347,7 @@ class Backbone(AssignableHead):
         ids, layers = self.layer_ids(), layers + count if layers < 0 else layers
         for name, parameter in self.named_parameters():
             parameter.requires_grad = ids[name] >= layers
+        keep_still(self)
 
     def weights_at(self, other: "Backbone") -> dict[str, Tensor] | None:
         """The state dict for this model at another image size.

@@ -11,11 +11,11 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from vitrail.errors import ConfigError
+from vitrail.layers.batch_norms import BATCH_NORMS
 from vitrail.memory import free_memory, is_out_of_memory
 from vitrail.messages import _
 from vitrail.methods import distributed
 from vitrail.methods.base import Batch, Loss, Method
-from vitrail.methods.frozen import BATCH_NORMS
 from vitrail.train.pieces import pieces
 from vitrail.train.sharding import Sharding, local, total_norm
 

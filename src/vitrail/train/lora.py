@@ -12,6 +12,7 @@ from torch import nn
 
 from vitrail.arguments import checked
 from vitrail.errors import ConfigError, check_range, how_to_install
+from vitrail.layers.batch_norms import keep_still
 from vitrail.models.base import Backbone
 
 
@@ -19,8 +20,7 @@ from vitrail.models.base import Backbone
 def adapt(backbone: Backbone, rank: int, alpha: float | None = None) -> Backbone:
     """Adds adapters to every linear layer of the blocks, and freezes all else but the head.
 
-    Batch norms keep their statistics within a method; in a loop of your own, put them in eval mode
-    after `backbone.train()`.
+    Batch norms that are frozen keep their statistics.
 
     Args:
         backbone: model to adapt, changed in place.
@@ -67,8 +67,8 @@ def adapt(backbone: Backbone, rank: int, alpha: float | None = None) -> Backbone
         raise ConfigError(f"lora needs peft, which cannot be imported: {_root(problem)}") from None
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=[*layers])  # type: ignore[arg-type]
     inject_adapter_in_model(config, backbone)
-    for parameter in backbone.head.parameters():
-        parameter.requires_grad = True
+    backbone.head.requires_grad_(True)
+    keep_still(backbone)
     return backbone
 
 

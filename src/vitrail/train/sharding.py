@@ -21,9 +21,9 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from vitrail.errors import ConfigError
+from vitrail.layers.batch_norms import BATCH_NORMS
 from vitrail.methods import distributed
 from vitrail.methods.base import Method
-from vitrail.methods.frozen import BATCH_NORMS
 
 # Shares of tensors are imported where they are needed, for that takes most of a second.
 if TYPE_CHECKING:

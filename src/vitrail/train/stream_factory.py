@@ -13,9 +13,9 @@ from vitrail.data.loader import Fit, Loader, canvas
 from vitrail.data.own_transforms import own_image_transforms, own_transforms
 from vitrail.data.transforms import MultiCrop, TrainTransform
 from vitrail.errors import ConfigError, VitrailError
+from vitrail.layers.batch_norms import BATCH_NORMS
 from vitrail.messages import _
 from vitrail.methods.base import Method
-from vitrail.methods.frozen import BATCH_NORMS
 from vitrail.preprocess import Preprocess
 from vitrail.train.config import RunConfig
 from vitrail.train.console import progress_bar
