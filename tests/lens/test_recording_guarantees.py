@@ -1,5 +1,6 @@
 """Recording changes no bit: in bfloat16, in parallel, compiled; and nothing of it is left."""
 
+import contextlib
 import copy
 import io
 import pickle
@@ -105,8 +106,9 @@ def test_a_compiled_model_says_that_it_runs_eagerly(how: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Dynamo detected a call")  # of the check of arguments
-def test_a_compiled_function_around_the_model_is_recorded() -> None:
-    torch.compiler.reset()  # what is compiled too often runs eagerly, and can be recorded
+def test_a_compiled_function_around_the_model_is_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     model = small("ViT").eval()
     images = images_for(model)
     compiled = torch.compile(lambda x: model(x) + 0, backend="eager")
@@ -114,8 +116,18 @@ def test_a_compiled_function_around_the_model_is_recorded() -> None:
     with record(model) as maps:
         compiled(images)
     assert len(maps) == len(model.blocks)
-    with pytest.raises(ConfigError, match="within what torch.compile compiles"):
-        torch.compile(vitrail.Recorder(model), backend="eager")(images)
+
+    outputs = []
+    with contextlib.suppress(ConfigError):  # where PyTorch does not leave the whole to Python
+        outputs = torch.compile(vitrail.Recorder(model), backend="eager")(images)
+    assert all(map(torch.equal, outputs, vitrail.Recorder(model)(images)))
+
+    def refuse(_stance: str) -> None:  # as PyTorch does within what it compiles
+        raise RuntimeError("cannot be called in a torch.compile region")
+
+    monkeypatch.setattr(torch.compiler, "set_stance", refuse)
+    with pytest.raises(ConfigError, match="within what torch.compile compiles"), record(model):
+        pass
     torch.compiler.reset()
 
 
