@@ -153,10 +153,11 @@ def test_batch_norms_of_frozen_layers_keep_their_statistics(name: str) -> None:
         model(images)
         return [not torch.equal(model.get_buffer(key), before[key]) for key in before]
 
-    model.train().freeze(-1)
-    assert not any(moved())
-    model.train()
-    assert not any(moved())
+    for layers in (None, -1):
+        model.requires_grad_(True).train().freeze(layers)
+        assert not any(moved())
+        model.train()
+        assert not any(moved())
     model.requires_grad_(True).train()
     assert all(moved())
 

@@ -13,6 +13,7 @@ from tests.train.test_fit import cut_and_resume, digest
 from tests.train.tiny import tiny
 from vitrail.data.loader import Loader
 from vitrail.errors import ConfigError
+from vitrail.layers.batch_norms import BATCH_NORMS
 from vitrail.methods.base import Batch
 from vitrail.methods.registry import create_method
 from vitrail.models.base import Backbone
@@ -61,7 +62,8 @@ def test_merged_is_what_was_adapted(name: str) -> None:
 def test_batch_norms_stay_still(name: str) -> None:
     """Only adapters and the head learn, so statistics of the weights they adapt must not move."""
     backbone = small(name)
-    lora.adapt(backbone, rank=2)
+    lora.adapt(backbone.train(), rank=2)
+    assert not any(m.training for m in backbone.modules() if isinstance(m, BATCH_NORMS))
     method = create_method("supervised", backbone).train()
     before = {n: b.clone() for n, b in backbone.named_buffers() if "running" in n}
     assert before
