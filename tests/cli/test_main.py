@@ -240,7 +240,8 @@ def test_help_and_errors_of_usage_are_chinese(
     monkeypatch.setenv("LANGUAGE", "zh")
     messages._catalog.cache_clear()
     _code, page, _ = vitrail("eval", "-h")
-    runs = [vitrail(*words) for words in (["eval"], ["trian"], ["eval", "x", "--batch-size=0"])]
+    wrong = (["eval"], ["trian"], ["eval", "x", "--batch-size=0"], ["train", "--epochs=5"])
+    runs = [vitrail(*words) for words in wrong]
     _code, settings, _ = vitrail("config", "lr", "mask_ratio")
     _code, methods, _ = vitrail("methods")
     reasons = [vitrail(kind, "--for", name)[1] for kind, name in CHOICES]
@@ -253,6 +254,7 @@ def test_help_and_errors_of_usage_are_chinese(
         (2, "错误：缺少参数 'model'。"),
         (2, "错误：没有命令 'trian'。您是否想写 'train'？"),
         (2, "错误：'--batch-size' 的值有误：应不小于 1。"),
+        (2, "错误：没有选项 --epochs：它是一项设置，请写成 schedule.epochs=5。\n"),
     ]
     assert "数。预热后的学习率；0 表示权重保持不变。" in settings and "a number" not in settings
     assert "知识蒸馏：同时用标签" in methods and "Trains" not in methods

@@ -143,9 +143,22 @@ class HelpfulCommand(TyperCommand):
             What is left.
 
         Raises:
-            ConfigError: the arguments are wrong, and the user's language is not English.
+            ConfigError: the arguments are wrong, as `explain` says.
         """
+        typed = list(args)
         try:
             return super().parse_args(ctx, args)
         except Exception as problem:
-            raise usage_error(problem, ctx.command_path) from None
+            raise self.explain(problem, ctx.command_path, typed) from None
+
+    def explain(self, problem: Exception, command: str, _typed: list[str]) -> Exception:
+        """What to raise for an error of usage.
+
+        Args:
+            problem: what Typer raises.
+            command: the words that call the command.
+
+        Returns:
+            The error in the user's language.
+        """
+        return usage_error(problem, command)

@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Sequence
-from typing import Any
 
 from vitrail.cli.help_pages import HelpfulCommand
 from vitrail.errors import ConfigError
@@ -37,32 +36,24 @@ class HintingCommand(HelpfulCommand):
         'train'
     """
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parses the arguments.
+    def explain(self, problem: Exception, command: str, typed: list[str]) -> Exception:
+        """What to raise for an error of usage.
 
         Args:
-            ctx: of the command.
-            args: what was typed.
+            problem: what Typer raises.
+            command: the words that call the command.
+            typed: all arguments.
 
         Returns:
-            What is left.
-
-        Raises:
-            ConfigError: an option does not exist, and it is known what stands for it.
+            What to type instead, where that is known; else the error in the user's language.
         """
-        typed = list(args)
-        try:
-            return super().parse_args(ctx, args)
-        except Exception as problem:
+        cure = ""
+        if type(problem).__name__ == "NoSuchOption":  # a class of a private module
             option = getattr(problem, "option_name", "")
-            if type(problem).__name__ != "NoSuchOption":  # a class of a private module
-                raise
             own = [name for parameter in self.params for name in parameter.opts if name[0] == "-"]
             arguments = [str(p.name) for p in self.params if p.param_type_name == "argument"]
             cure = describe_option(str(self.name), option, typed, own, arguments)
-            if not cure:
-                raise
-        raise ConfigError(cure)
+        return ConfigError(cure) if cure else super().explain(problem, command, typed)
 
 
 def describe_option(
