@@ -84,6 +84,10 @@ class TestDecoding:
         assert len(find_images([str(tmp_path / "*" / "0.jpg"), tmp_path / "cat"])) == 3
         with pytest.raises(DataError, match="no images at"):
             find_images([tmp_path / "nothing"])
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "run.yaml").touch()
+        with pytest.raises(DataError, match="is a model or a run: give it as the model, .*--model"):
+            find_images([tmp_path / "run"])
 
 
 class TestDatasets:

@@ -234,6 +234,11 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
             raise DataError(f"{text!r} is an address: download the image, and name its file.")
         if not matches and colon and Path(rest).exists():
             raise DataError(f"no images at {text!r}: write {rest}, without {kind}:")
+        if not matches and any((path / name).exists() for name in ("run.yaml", "config.json")):
+            raise DataError(
+                f"no images at {text!r}, which is a model or a run: give it as the model, on the "
+                f"command line by --model {text}."
+            )
         if not matches:
             raise DataError(
                 f"no images at {text!r}: give a file, a folder or a quoted pattern such as "
