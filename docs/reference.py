@@ -110,12 +110,12 @@ def translate(docstring: str) -> str:
 
 def missing() -> dict[str, str]:
     """Texts that docs/zh_api lacks, each with the first object that says it."""
-    found: dict[str, str] = {}
+    origins: dict[str, str] = {}
     for name, docstring in docstrings():
         for _before, words in split(docstring):
             if words and words not in texts():
-                found.setdefault(words, name)
-    return found
+                origins.setdefault(words, name)
+    return origins
 
 
 if __name__ == "__main__":

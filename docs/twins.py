@@ -22,10 +22,10 @@ BAR = re.compile(r"(?<!\\)\|")  # between cells
 @functools.cache
 def texts() -> dict[str, str]:
     """The translations, English = Chinese: also those that the command line shows."""
-    made = tomllib.loads((DOCS / "made_zh.toml").read_text("utf-8"))
+    pages = tomllib.loads((DOCS / "made_zh.toml").read_text("utf-8"))
     shown = tomllib.loads(SETTINGS.read_text("utf-8"))
     kinds = {key.rstrip("."): text.rstrip("。") for key, text in shown["kinds"].items()}
-    return made | shown["settings"] | kinds
+    return pages | shown["settings"] | kinds
 
 
 @functools.cache

@@ -78,9 +78,9 @@ def test_the_wrong_variable_is_found_and_what_is_filled_later_is_none() -> None:
     checker = Checker(find_lesson("scaled_dot_product"), 5)
     subject = checker.load(SOFTMAX_OVER_QUERIES, "mine.py")
     arguments = subject, checker.solution, checker.expected[0]
-    found = find_wrong_variable(*arguments, lambda: False)
-    assert found is not None
-    assert found.sentence.startswith("line 8: the numbers of p sum to 1 along axis 1")
+    variable = find_wrong_variable(*arguments, lambda: False)
+    assert variable is not None
+    assert variable.sentence.startswith("line 8: the numbers of p sum to 1 along axis 1")
     assert find_wrong_variable(*arguments, lambda: True) is None
     text = SOFTMAX_OVER_QUERIES.partition("    w =")[0] + "    w = torch.zeros_like(e)\n"
     text += "    w[..., :2] = (e / e.sum(-1, keepdim=True))[..., :2]\n    return w @ v\n"

@@ -73,18 +73,18 @@ def with_other_head(method: type[Method]) -> object:
     """A loss of three numbers, where there were five."""
     model, numbers = small("ViT"), torch.zeros(2, 3)
     keywords: Any = {"target": "numbers"} if method is LinearProbe else {}
-    made = method(model, **keywords)
+    probe = method(model, **keywords)
     model.reset_head(3)
-    return made(Batch(images=IMAGES, features=torch.zeros(2, 32), labels=numbers))
+    return probe(Batch(images=IMAGES, features=torch.zeros(2, 32), labels=numbers))
 
 
 def on_a_resized(method: type[Method]) -> object:
     """A loss of cells of other pixels than those that the masks are of."""
     keywords: Any = {"out_dim": 8, "head_dims": (8, 4), "patch_weight": 1.0}
-    made = method(small("ViT"), **(keywords if method is DINO else {}))
-    made.backbone = resized(made.backbone, 64)
+    pretraining = method(small("ViT"), **(keywords if method is DINO else {}))
+    pretraining.backbone = resized(pretraining.backbone, 64)
     images = torch.zeros(2, 3, 64, 64)
-    return made(Batch(crops=(images, images)) if method is DINO else images)
+    return pretraining(Batch(crops=(images, images)) if method is DINO else images)
 
 
 CALLS: list[tuple[Callable[[], object], str]] = [
