@@ -34,7 +34,9 @@ def report_of(checker: Checker, *edits: tuple[str, str]) -> Report:
     for old, new in edits:
         assert text.count(old) == 1
         text = text.replace(old, new)
-    return make_report(checker, text, "mine.py")
+    return make_report(
+        checker, text, "mine.py", seconds=10.0
+    )  # no matter how fast the processor is
 
 
 def test_the_walk_ends_at_the_first_wrong_variable(checker: Checker) -> None:
@@ -288,7 +290,7 @@ def test_causes_are_found_by_experiment() -> None:
     checker = Checker(find_lesson("block"))
     head = checker.lesson.solution.partition('"""(B, N, D)')[0].rstrip()
     for sentence, code in CAUSES.items():
-        report = make_report(checker, head + code, "mine.py")
+        report = make_report(checker, head + code, "mine.py", seconds=10.0)
         assert (report.stage, report.mistakes, report.diagnosis) == ("output", (), (sentence,))
 
 

@@ -119,7 +119,7 @@ def test_hooks_that_a_failed_change_leaves_behind_change_nothing() -> None:
     lesson = find_lesson("profile")
     assert "total + seconds" in lesson.solution
     text = lesson.solution.replace("total + seconds", "0 * total + seconds")
-    report = make_report(Checker(lesson, 5), text, "mine.py")
+    report = make_report(Checker(lesson, 5), text, "mine.py", seconds=10.0)
     assert "with `total + seconds`" in report.diagnosis[0]
 
 
