@@ -94,6 +94,23 @@ def _(message: str) -> str:
     return _catalog().gettext(message)
 
 
+def labelled(name: str, text: str) -> str:
+    """A text after the name of what it is about.
+
+    Args:
+        name: in the user's language.
+        text: in the user's language.
+
+    Returns:
+        Both, with the colon of that language.
+
+    Example:
+        >>> labelled("line 3", "q has the opposite sign.")
+        'line 3: q has the opposite sign.'
+    """
+    return _("{name}: {reason}").format(name=name, reason=text)
+
+
 def ngettext(singular: str, plural: str, count: int) -> str:
     """The form of a message that goes with a count, in the user's language.
 

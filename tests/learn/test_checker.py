@@ -246,7 +246,7 @@ def test_a_learner_goes_from_stub_to_pass(vitrail: Command, attention: Lesson) -
     file = Path("mine/core/attention.py")
     assert "一次得到 q、k、v" in file.read_text("utf-8")
     code, out, _ = vitrail("learn", "check", str(file), "-C", "mine")
-    assert (code, "这里还没有写" in out) == (1, True)
+    assert (code, "行：这里还没有写" in out) == (1, True)
     code, out, _ = vitrail("learn", "hint", "attention", "-C", "mine", "--lang", "en")
     assert "hint 1 of 3" in out
     file.write_text(attention.answer("zh") + "\nprint('形状')\n", "utf-8")

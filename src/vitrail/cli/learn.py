@@ -15,7 +15,7 @@ import typer
 from vitrail.cli.common import out
 from vitrail.cli.help_pages import HelpfulCommand, HelpfulGroup
 from vitrail.errors import ConfigError
-from vitrail.messages import _, language, ngettext, use_language
+from vitrail.messages import _, labelled, language, ngettext, use_language
 
 if TYPE_CHECKING:
     from vitrail.learn import Lesson, Workspace
@@ -394,7 +394,7 @@ def doctor(
     workspace = _open(folder, lang)
     findings = examine(workspace)
     rows = [vars(finding) for finding in findings]
-    lines = [f"{'+' if f.good else '-'} {f.what}: {f.text}" for f in findings]
+    lines = [f"{'+' if f.good else '-'} {labelled(f.what, f.text)}" for f in findings]
     _say(rows, lines, as_json)
     if not all(f.good for f in findings):
         raise typer.Exit(FAILED)

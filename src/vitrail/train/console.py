@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vitrail.errors import printable
-from vitrail.messages import _, in_own_language
+from vitrail.messages import in_own_language, labelled
 
 QUIET_SECONDS = 10  # between lines where there is no terminal to draw a bar on
 
@@ -71,7 +71,7 @@ def describe_bad_image(name: str, reason: str) -> str:
         >>> describe_bad_image("cat.jpg", "the file is empty")
         'cat.jpg: the file is empty'
     """
-    return _("{name}: {reason}").format(name=name, reason=in_own_language(reason))
+    return labelled(name, in_own_language(reason))
 
 
 def note(*lines: str) -> None:

@@ -20,7 +20,7 @@ from vitrail.learn.checker.failure import (
 from vitrail.learn.checker.subject import Call, Subject, map_tensors
 from vitrail.learn.checker.walk import line_of_change
 from vitrail.learn.task import Task
-from vitrail.messages import _
+from vitrail.messages import _, labelled
 
 Run = Callable[[Callable[[], Any]], Any]  # runs the learner's code; what it raises ends the check
 
@@ -53,7 +53,7 @@ def check_behaviour(
     text = _("your code changes its input, at {where}")
     if not compare.equal(copies, expected.inputs, 0.0):
         line = line_of_change(call.function, subject.path, expected.inputs)
-        text = f"{_('line {line}').format(line=line)}: {text}" if line else text
+        text = labelled(_("line {line}").format(line=line), text) if line else text
     stop_unless_equal("behaviour", copies, expected.inputs, expected, number, 0.0, text)
     if check.deterministic:
         _check_modes(check, call, expected, number, run)

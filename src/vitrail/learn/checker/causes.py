@@ -22,7 +22,7 @@ from vitrail.learn.checker.relations import relation, relation_of_parts, weak_re
 from vitrail.learn.checker.subject import Subject, map_tensors
 from vitrail.learn.checker.walk import RETURN, call_once, steps_of
 from vitrail.learn.task import State
-from vitrail.messages import _
+from vitrail.messages import _, labelled
 
 MOST_ARGUMENTS = 80  # other arguments that are tried
 
@@ -101,7 +101,7 @@ def _of_layers(
             if not compare.same_shape(ours[name], target):
                 expectation = _("expected {expected}.")
                 shape = expectation.format(expected=compare.shape_of_result(target))
-                return f"{text}: {compare.shape_of_result(ours[name])}, {shape}"
+                return labelled(text, f"{compare.shape_of_result(ours[name])}, {shape}")
             sentence = relation(ours[name], target, earlier, text)
             sentence = sentence or _of_a_layer(solution, expected, ours[name], target, text)
             sources = _sources(solution, expected)

@@ -7,7 +7,7 @@ from typing import Any
 from vitrail.learn.checker import compare
 from vitrail.learn.checker.expected import Expected
 from vitrail.learn.checker.subject import line_of
-from vitrail.messages import _
+from vitrail.messages import _, labelled
 
 FACTORIES = {
     "arange", "empty", "eye", "full", "linspace", "logspace", "ones", "rand", "randint", "randn",
@@ -93,7 +93,7 @@ def describe_error(stage: str, error: BaseException, path: str, case: str, numbe
         'ValueError: no'
     """
     line = line_of(error, path)
-    where = "" if line is None else f"{_('line {line}').format(line=line)}: "
+    where = "" if line is None else labelled(_("line {line}").format(line=line), "")
     if isinstance(error, NotImplementedError) and not error.args:
         return Failure(stage, where + _("this is still to be written."), "stub", case, number)
     if isinstance(error, SystemExit):
@@ -126,7 +126,7 @@ def describe_cpu(error: Exception | None, path: str, case: str, number: int) -> 
         "give it device=x.device and dtype=x.dtype."
     )
     if line is not None:
-        text = f"{_('line {line}').format(line=line)}: {text}"
+        text = labelled(_("line {line}").format(line=line), text)
     return Failure("behaviour", text, "cpu", case, number)
 
 
@@ -164,7 +164,7 @@ def stop_unless_equal(
         where, ours, theirs = compare.worst_position(output, target)
         numbers = _("yours {ours:.6g}, expected {theirs:.6g}.")
         sentence = text.format(where=where) if where else _("the number is another")
-        message = f"{sentence}: {numbers.format(ours=ours, theirs=theirs)}"
+        message = labelled(sentence, numbers.format(ours=ours, theirs=theirs))
     else:
         message = text.format(where=compare.shape_of_result(output))
     about = expected.case.about if number >= 0 else ""

@@ -18,7 +18,7 @@ from vitrail.learn.checker.expected import Expected
 from vitrail.learn.checker.relations import relation
 from vitrail.learn.checker.subject import Subject
 from vitrail.learn.checker.walk import RETURN, Step, call_once, steps_of
-from vitrail.messages import _
+from vitrail.messages import _, labelled
 
 MOST_STEPS = 60  # of the learner's, that are given other values
 LARGEST_RANK = 5  # of tensors whose axes are exchanged
@@ -92,7 +92,7 @@ def _variable(step: Step, target: Tensor, earlier: list[Tensor], right: int) -> 
     lines = (min(right, step.line), step.line)
     details = relation(step.value, target, earlier, name) if step.value.numel() > 2 else ""
     if details:
-        return WrongVariable(f"{line}: {details}", True, lines)
+        return WrongVariable(labelled(line, details), True, lines)
     text = _("{line}: {name} is wrong; with the right values your output would be right.")
     if right and right < step.line:
         text = _(
